@@ -1,1 +1,3 @@
-//! placeholder
+//! tmp
+pub mod fsx;
+pub mod model;

@@ -1,0 +1,62 @@
+//! The kernel's clock, the only one that file times are compared with.
+//!
+//! Files are stamped by the kernel (`UTIME_NOW`), never by a clock read in this process: a precise clock runs ahead of the
+//! coarse one that the kernel stamps writes with, and cargo compares the two.
+
+use std::fs::File;
+use std::path::Path;
+
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::time::ClockId;
+
+use super::{At, Result};
+
+/// The mtime of every blob: 2000-01-01T00:00:00Z and 42 ns. A blob with another mtime was written through some link.
+/// The odd nanoseconds tell it from the round times that archives and `touch -d` give.
+pub const CANONICAL: Time = Time { secs: 946_684_800, nanos: 42 };
+
+/// A point in time as files record it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct Time {
+    /// Seconds since 1970.
+    pub secs: i64,
+    /// Nanoseconds within the second.
+    pub nanos: u32,
+}
+
+impl Time {
+    /// Nanoseconds since 1970.
+    pub fn as_nanos(self) -> i128 {
+        i128::from(self.secs) * 1_000_000_000 + i128::from(self.nanos)
+    }
+
+    /// Milliseconds since 1970.
+    pub fn as_millis(self) -> i64 {
+        self.secs * 1000 + i64::from(self.nanos / 1_000_000)
+    }
+}
+
+/// The time as the kernel would stamp a write now.
+pub fn now() -> Time {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::RealtimeCoarse;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Realtime;
+    let time = rustix::time::clock_gettime(clock);
+    Time { secs: time.tv_sec, nanos: u32::try_from(time.tv_nsec).unwrap_or(0) }
+}
+
+/// Sets the file's mtime to the kernel's now; atime stays.
+pub fn stamp_now(file: &File, path: &Path) -> Result<()> {
+    set_mtime(file, path, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW as _ })
+}
+
+/// Sets the file's mtime; atime stays.
+pub fn stamp(file: &File, path: &Path, time: Time) -> Result<()> {
+    set_mtime(file, path, Timespec { tv_sec: time.secs, tv_nsec: time.nanos.into() })
+}
+
+fn set_mtime(file: &File, path: &Path, mtime: Timespec) -> Result<()> {
+    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ }, last_modification: mtime };
+    rustix::fs::futimens(file, &times).at("set the time of", path)
+}

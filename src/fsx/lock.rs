@@ -1,0 +1,76 @@
+//! Locks on files: `flock`, never PIDs, so that the death of a holder frees them and containers cannot confuse them.
+//!
+//! A lock file is removed by its holder; whoever got the lock of a removed file tries again on the new one.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::{At, Result, Stamp};
+
+/// An exclusive lock, freed (and its file removed) on drop.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FileLock {
+    /// Takes the lock at `path` if nobody holds it. The parent directory is created when it is absent.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
+        loop {
+            let file = open(path)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error).at("lock", path),
+            }
+            if still_named(&file, path)? {
+                return Ok(Some(Self { file, path: path.to_owned() }));
+            }
+        }
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // First the name, then the lock: whoever waits on this file sees that it lost its name.
+        let _ = super::remove_file(&self.path);
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    match super::open_rw(path) {
+        Err(error) if error.is_absent() => {
+            super::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            super::open_rw(path)
+        }
+        opened => opened,
+    }
+}
+
+fn still_named(file: &File, path: &Path) -> Result<bool> {
+    let held = Stamp::from(&file.metadata().at("stat", path)?);
+    let named = super::optional(Stamp::of(path))?;
+    Ok(named.is_some_and(|named| (named.dev, named.ino) == (held.dev, held.ino)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_excludes_and_is_freed_with_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("locks/a");
+        let held = FileLock::try_acquire(&path).unwrap().unwrap();
+        assert!(FileLock::try_acquire(&path).unwrap().is_none());
+        drop(held);
+        assert!(!crate::fsx::exists(&path));
+        assert!(FileLock::try_acquire(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,163 @@
+//! The only door to the file system: every call names its path in its error.
+//!
+//! Owns atomic publishing, locks, the clone ladder, stamps and clocks. `sys_*` hold all `unsafe` of the program.
+//! Knows nothing of caches, keys or rustc.
+
+pub mod clock;
+pub mod ladder;
+pub mod lock;
+pub mod publish;
+pub mod stamp;
+pub mod sweep;
+pub mod sys_process;
+
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use ladder::{Ladder, LinkMode};
+pub use publish::{Mtime, Publish, Published, Staged};
+pub use stamp::Stamp;
+
+/// A failed file-system call: what was tried, where, and the operating system's answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{op} {}: {source}", path.display())]
+pub struct Error {
+    op: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Error {
+    /// An error of `op` at `path`.
+    pub fn new(op: &'static str, path: &Path, source: io::Error) -> Self {
+        Self { op, path: path.to_owned(), source }
+    }
+
+    /// The operating system's kind of error.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+
+    /// Whether the path, or a directory above it, does not exist.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    }
+}
+
+/// The result of a file-system call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) trait At<T> {
+    fn at(self, op: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::new(op, path, source))
+    }
+}
+
+impl<T> At<T> for rustix::io::Result<T> {
+    fn at(self, op: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::new(op, path, source.into()))
+    }
+}
+
+/// Opens for reading.
+pub fn open(path: &Path) -> Result<File> {
+    File::open(path).at("open", path)
+}
+
+/// Opens for reading and writing, creating the file (not its parents) when it is absent.
+pub fn open_rw(path: &Path) -> Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path).at("open", path)
+}
+
+/// Opens for appending, creating the file when it is absent.
+pub fn open_append(path: &Path) -> Result<File> {
+    File::options().append(true).create(true).open(path).at("open", path)
+}
+
+/// The whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).at("read", path)
+}
+
+/// The whole file as text.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    fs::read_to_string(path).at("read", path)
+}
+
+/// The file, or `None` when it does not exist.
+pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    optional(read(path))
+}
+
+/// Turns "does not exist" into `None`.
+pub fn optional<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Metadata, following links.
+pub fn metadata(path: &Path) -> Result<Metadata> {
+    fs::metadata(path).at("stat", path)
+}
+
+/// Metadata of the link itself.
+pub fn symlink_metadata(path: &Path) -> Result<Metadata> {
+    fs::symlink_metadata(path).at("stat", path)
+}
+
+/// Whether anything stands at `path` (a dangling link counts).
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The path without links, `.` and `..`.
+pub fn canonicalize(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).at("resolve", path)
+}
+
+/// Creates a directory and its parents.
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).at("create directory", path)
+}
+
+/// Removes a file. Absence is success.
+pub fn remove_file(path: &Path) -> Result<()> {
+    optional(fs::remove_file(path).at("remove", path)).map(|_| ())
+}
+
+/// Removes a directory and all below it. Absence is success.
+pub fn remove_dir_all(path: &Path) -> Result<()> {
+    optional(fs::remove_dir_all(path).at("remove directory", path)).map(|_| ())
+}
+
+/// Renames, replacing what stands at `to`.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).at("rename", from)
+}
+
+/// The names in a directory, in no order. An absent directory is empty.
+pub fn list(path: &Path) -> Result<Vec<OsString>> {
+    let Some(entries) = optional(fs::read_dir(path).at("list", path))? else {
+        return Ok(Vec::new());
+    };
+    entries.map(|entry| entry.map(|entry| entry.file_name()).at("list", path)).collect()
+}
+
+/// The directory this process stands in.
+pub fn current_dir() -> Result<PathBuf> {
+    std::env::current_dir().at("find the current directory", Path::new("."))
+}
+
+/// This program's own file.
+pub fn current_exe() -> Result<PathBuf> {
+    std::env::current_exe().at("find this program", Path::new("/proc/self/exe"))
+}

@@ -1,0 +1,319 @@
+//! The one way in which kache writes a file that somebody may read: whole, or not at all.
+//!
+//! Bytes go to a temp file beside the target, are hashed on the way, and become visible by one rename after an explicit
+//! [`Staged::commit`]. Whatever ends before that (an error, a drop, a cancelled source) removes the temp and leaves the old
+//! target. The source may be sync or async: a [`Staged`] is pushed bytes, it pulls nothing.
+//! Temps of killed processes are recognised by [`TEMP_PREFIX`] and swept by age (`fsx::sweep`).
+
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, TempPath};
+
+use super::clock::{self, Time};
+use super::{At, Error, Result};
+use crate::model::Digest;
+
+/// How the names of temp files begin.
+pub const TEMP_PREFIX: &str = ".kache-tmp-";
+
+/// The mtime of a published file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mtime {
+    /// As the last write left it.
+    #[default]
+    Written,
+    /// Stamped by the kernel at commit.
+    Now,
+    /// This time.
+    At(Time),
+}
+
+/// What a publish is to look like; the default overwrites with mode 0644 and does not sync.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Permission bits of the file.
+    pub mode: u32,
+    /// Its mtime.
+    pub mtime: Mtime,
+    /// Whether file and directory reach the disk before `commit` returns.
+    pub sync: bool,
+    /// Whether an existing target stays (content-addressed targets: it has the same bytes).
+    pub keep_existing: bool,
+    /// Refuse to publish other bytes than these.
+    pub expect: Option<Digest>,
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self { mode: 0o644, mtime: Mtime::Written, sync: false, keep_existing: false, expect: None }
+    }
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+}
+
+/// A file on its way to its target.
+#[derive(Debug)]
+pub struct Staged {
+    file: File,
+    temp: TempPath,
+    target: PathBuf,
+    options: Publish,
+    hasher: blake3::Hasher,
+    size: u64,
+}
+
+impl Publish {
+    /// Begins to write `target`: checks its shape, then creates its parent and a temp beside it.
+    pub fn begin(&self, target: &Path) -> Result<Staged> {
+        check_shape(target)?;
+        let (file, temp) = create_temp(target)?;
+        let (options, target) = (self.clone(), target.to_owned());
+        Ok(Staged { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
+    }
+
+    /// Publishes these bytes.
+    pub fn bytes(&self, target: &Path, bytes: &[u8]) -> Result<Published> {
+        let mut staged = self.begin(target)?;
+        staged.push(bytes)?;
+        staged.commit()
+    }
+
+    /// Publishes all that `source` yields until its end. An error of the source publishes nothing.
+    pub fn reader(&self, target: &Path, source: &mut impl io::Read) -> Result<Published> {
+        let mut staged = self.begin(target)?;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return staged.commit(),
+                Ok(n) => staged.push(&buffer[..n])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::new("read the source of", target, error)),
+            }
+        }
+    }
+}
+
+impl Staged {
+    /// Takes more bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).at("write", &self.temp)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The source has ended well: makes the file visible under its target's name.
+    pub fn commit(self) -> Result<Published> {
+        let published =
+            Published { digest: Digest::from_bytes(*self.hasher.finalize().as_bytes()), size: self.size };
+        if self.options.expect.is_some_and(|expected| expected != published.digest) {
+            let error = io::Error::new(io::ErrorKind::InvalidData, "the bytes are not the expected ones");
+            return Err(Error::new("publish", &self.target, error));
+        }
+        finish_inode(&self.file, &self.temp, &self.options)?;
+        persist(self.temp, &self.target, self.options.keep_existing)?;
+        if self.options.sync {
+            sync_parent(&self.target)?;
+        }
+        Ok(published)
+    }
+}
+
+impl Write for Staged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
+    file.set_permissions(Permissions::from_mode(options.mode)).at("set the mode of", temp)?;
+    match options.mtime {
+        Mtime::Written => {}
+        Mtime::Now => clock::stamp_now(file, temp)?,
+        Mtime::At(time) => clock::stamp(file, temp, time)?,
+    }
+    if options.sync {
+        file.sync_all().at("sync", temp)?;
+    }
+    Ok(())
+}
+
+/// Refuses a target that could not become a file, before anything is created.
+fn check_shape(target: &Path) -> Result<()> {
+    let refuse = |kind, why| Err(Error::new("publish", target, io::Error::new(kind, why)));
+    let ends_in_name = target.file_name().is_some_and(|name| target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()));
+    if !ends_in_name {
+        return refuse(io::ErrorKind::InvalidInput, "the target has no file name");
+    }
+    match super::metadata(target) {
+        Ok(metadata) if metadata.is_dir() => refuse(io::ErrorKind::IsADirectory, "the target is a directory"),
+        _ => Ok(()),
+    }
+}
+
+fn parent_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn create_temp(target: &Path) -> Result<(File, TempPath)> {
+    let made = make_temp(target, |path| File::options().read(true).write(true).create_new(true).open(path))?;
+    Ok(made.into_parts())
+}
+
+/// Makes a temp beside `target` by `make`, which must fail if its path exists. The parent is created when it is absent.
+pub(super) fn make_temp<R>(target: &Path, mut make: impl FnMut(&Path) -> io::Result<R>) -> Result<tempfile::NamedTempFile<R>> {
+    let parent = parent_of(target);
+    let mut attempt = || Builder::new().prefix(OsStr::new(TEMP_PREFIX)).make_in(parent, &mut make);
+    match attempt() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !super::exists(parent) => {
+            super::create_dir_all(parent)?;
+            attempt().at("create a file beside", target)
+        }
+        made => made.at("create a file beside", target),
+    }
+}
+
+/// Renames a temp to its target.
+///
+/// A rename onto another name of the same inode does nothing and leaves the temp behind (POSIX); then the target already is
+/// what it shall be, and dropping the temp removes the second name.
+pub(super) fn persist(temp: TempPath, target: &Path, keep_existing: bool) -> Result<()> {
+    if keep_existing {
+        return match temp.persist_noclobber(target) {
+            Err(refused) if refused.error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::new("publish", target, refused.error))
+            }
+            _ => Ok(()),
+        };
+    }
+    let name = temp.to_path_buf();
+    temp.persist(target).map_err(|refused| Error::new("publish", target, refused.error))?;
+    if super::exists(&name) {
+        super::remove_file(&name)?;
+    }
+    Ok(())
+}
+
+fn sync_parent(target: &Path) -> Result<()> {
+    let parent = parent_of(target);
+    super::open(parent)?.sync_all().at("sync", parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            crate::fsx::list(dir).unwrap().into_iter().map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A source that fails after its first bytes.
+    struct Failing(bool);
+
+    impl io::Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if std::mem::replace(&mut self.0, true) {
+                return Err(io::Error::other("cut"));
+            }
+            buffer[..3].copy_from_slice(b"new");
+            Ok(3)
+        }
+    }
+
+    #[test]
+    fn bytes_arrive_whole_with_mode_and_mtime() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b/file");
+        let publish = Publish { mode: 0o755, mtime: Mtime::At(clock::CANONICAL), sync: true, ..Publish::default() };
+        let published = publish.bytes(&target, b"hello").unwrap();
+        assert_eq!(published, Published { digest: Digest::of(b"hello"), size: 5 });
+        let stamp = super::super::Stamp::of(&target).unwrap();
+        assert!(stamp.is_canonical());
+        assert_eq!(stamp.mode & 0o777, 0o755);
+        assert_eq!(names(&dir.path().join("a/b")), ["file"]);
+    }
+
+    #[test]
+    fn a_failing_or_dropped_source_leaves_the_old_target_and_no_temp() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        Publish::default().bytes(&target, b"old").unwrap();
+        assert!(Publish::default().reader(&target, &mut Failing(false)).is_err());
+        let mut dropped = Publish::default().begin(&target).unwrap();
+        dropped.push(b"half").unwrap();
+        drop(dropped);
+        assert_eq!(super::super::read(&target).unwrap(), b"old");
+        assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[test]
+    fn other_bytes_than_expected_are_not_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        let publish = Publish { expect: Some(Digest::of(b"right")), ..Publish::default() };
+        assert!(publish.bytes(&target, b"wrong").is_err());
+        assert!(names(dir.path()).is_empty());
+        publish.bytes(&target, b"right").unwrap();
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_a_file_is_refused_before_any_side_effect() {
+        let dir = tempfile::tempdir().unwrap();
+        let sub = dir.path().join("sub");
+        crate::fsx::create_dir_all(&sub).unwrap();
+        assert!(Publish::default().begin(&sub).is_err());
+        assert!(Publish::default().begin(&dir.path().join("new/..")).is_err());
+        assert!(Publish::default().begin(&dir.path().join("new/x/")).is_err());
+        assert_eq!(names(dir.path()), ["sub"]);
+    }
+
+    #[test]
+    fn thirty_two_writers_leave_one_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        std::thread::scope(|scope| {
+            for writer in 0..32_u8 {
+                let target = &target;
+                scope.spawn(move || Publish::default().bytes(target, &vec![writer; 100_000]).unwrap());
+            }
+        });
+        let bytes = crate::fsx::read(&target).unwrap();
+        assert_eq!(bytes.len(), 100_000);
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+        assert_eq!(names(dir.path()), ["file"]);
+    }
+
+    #[test]
+    fn an_existing_target_may_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("file");
+        Publish::default().bytes(&target, b"first").unwrap();
+        Publish { keep_existing: true, ..Publish::default() }.bytes(&target, b"second").unwrap();
+        assert_eq!(crate::fsx::read(&target).unwrap(), b"first");
+        assert_eq!(names(dir.path()), ["file"]);
+    }
+}

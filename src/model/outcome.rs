@@ -1,0 +1,140 @@
+//! How an invocation can end: one closed enum, each value with a stable id and a sentence.
+//!
+//! Ids appear in the event log and in `kache stats`; never reuse or rename one.
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $id:literal, $sentence:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+        pub enum $name {
+            $(#[doc = $sentence] $(#[$vdoc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable id.
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$variant => $id,)* }
+            }
+
+            /// What it means, in one sentence for people.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Where a hit came from.
+    HitSource {
+        Local = "hit.local", "restored from the local store";
+    }
+}
+
+reasons! {
+    /// Why a compile was needed.
+    MissReason {
+        NoManifest = "miss.no-manifest", "nothing is recorded for this unit, compiler and flags";
+        InputChanged = "miss.input-changed", "no recorded input set holds any more";
+        EntryGone = "miss.entry-gone", "the entry is missing or unreadable";
+        BlobGone = "miss.blob-gone", "a blob of the entry is missing";
+        BlobCorrupt = "miss.blob-corrupt", "a blob was damaged and is now in quarantine";
+        RestoreFailed = "miss.restore-failed", "the outputs could not be put in place";
+        PrivateInput = "miss.private-input", "a dependency is the private output of an incremental compile";
+    }
+}
+
+reasons! {
+    /// What became of a miss's result.
+    Stored {
+        Yes = "stored", "stored";
+        RustcFailed = "rustc-failed", "rustc failed, and errors are never stored";
+        InputChanged = "input-changed", "an input changed while rustc ran";
+        PrivateIncremental = "private-incremental", "compiled incrementally after an edit, so kept private";
+        PrivateInput = "private-input", "built on a private output, so kept private";
+        OutputsUnknown = "outputs-unknown", "the outputs were not the ones that were asked for";
+        DepInfoUnreadable = "dep-info-unreadable", "the dep-info file could not be read back exactly";
+        UnkeyedArchive = "unkeyed-archive", "the output bundles a native archive that no flag names";
+        MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
+        Degraded = "degraded", "rustc warned that a tool failed";
+        StoreFailed = "store-failed", "the store could not be written";
+    }
+}
+
+reasons! {
+    /// Why the cache was not consulted.
+    BypassReason {
+        Disabled = "bypass.disabled", "kache is switched off";
+        Probe = "bypass.probe", "cargo or a build script asks rustc a question";
+        UnknownFlag = "bypass.unknown-flag", "a flag that this kache does not know";
+        Argfile = "bypass.argfile", "an @argfile that cannot be read as rustc would";
+        NonUtf8 = "bypass.non-utf8", "an argument or path is not valid UTF-8";
+        ExplicitOutput = "bypass.explicit-output", "outputs are named one by one (-o, --emit=kind=path)";
+        EmitKind = "bypass.emit-kind", "an --emit kind that is not cached";
+        DumpMode = "bypass.dump-mode", "rustc prints instead of compiling";
+        SideOutputs = "bypass.side-outputs", "a flag makes rustc write files beyond its outputs";
+        Links = "bypass.links", "the output is linked (bin, test, dylib, proc macro), which is not cached yet";
+        Inputs = "bypass.inputs", "not exactly one source file";
+        NoDepInfo = "bypass.no-dep-info", "no dep-info is written, so the sources stay unknown";
+        NoArtifactNotices = "bypass.no-artifact-notices", "rustc is not asked to announce its outputs";
+        UnknownDriver = "bypass.unknown-driver", "a workspace wrapper that this kache does not know";
+        CompilerUnknown = "bypass.compiler-unknown", "the compiler could not be identified";
+        RustcLog = "bypass.rustc-log", "RUST_LOG or RUSTC_LOG is set";
+        Terminal = "bypass.terminal", "messages are laid out for a terminal";
+        ExternUnresolved = "bypass.extern-unresolved", "an --extern without a readable path";
+        NativeLibrary = "bypass.native-library", "a native library that cannot be resolved as rustc would";
+        Store = "bypass.store", "the cache directory cannot be used";
+        Internal = "bypass.internal", "kache failed inside; rustc ran instead";
+    }
+}
+
+/// How one invocation ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Outputs restored, messages replayed.
+    Hit(HitSource),
+    /// Compiled, and maybe stored.
+    Miss(MissReason, Stored),
+    /// The cache was not consulted.
+    Bypass(BypassReason),
+}
+
+impl Outcome {
+    /// The stable id, e.g. `hit.local`.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Hit(source) => source.id(),
+            Self::Miss(reason, _) => reason.id(),
+            Self::Bypass(reason) => reason.id(),
+        }
+    }
+}
+
+/// The sentence for an id from an event log, whichever enum it belongs to.
+pub fn sentence_of(id: &str) -> Option<&'static str> {
+    let hits = HitSource::ALL.iter().map(|value| (value.id(), value.sentence()));
+    let misses = MissReason::ALL.iter().map(|value| (value.id(), value.sentence()));
+    let stored = Stored::ALL.iter().map(|value| (value.id(), value.sentence()));
+    let bypasses = BypassReason::ALL.iter().map(|value| (value.id(), value.sentence()));
+    hits.chain(misses).chain(stored).chain(bypasses).find(|(known, _)| *known == id).map(|(_, sentence)| sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique() {
+        let mut ids: Vec<_> = HitSource::ALL.iter().map(|value| value.id()).collect();
+        ids.extend(MissReason::ALL.iter().map(|value| value.id()));
+        ids.extend(Stored::ALL.iter().map(|value| value.id()));
+        ids.extend(BypassReason::ALL.iter().map(|value| value.id()));
+        let total = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), total);
+    }
+}

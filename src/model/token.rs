@@ -1,0 +1,177 @@
+//! Texts in which the machine-local roots are tokens, so that one record serves every checkout.
+//!
+//! Spelled with `{workspace}` for a root and `{{` for a literal brace: unambiguous and readable in a trace.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A directory whose place differs between checkouts or machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootKind {
+    /// Where cargo starts rustc for a workspace member.
+    Workspace,
+    /// The target (or build) directory.
+    Target,
+    /// `$CARGO_HOME`.
+    CargoHome,
+    /// The compiler's sysroot.
+    Sysroot,
+    /// `$HOME`.
+    Home,
+    /// The directory for temporary files.
+    Tmp,
+}
+
+impl RootKind {
+    /// All kinds, in the order in which ties between equal paths are decided.
+    pub const ALL: [Self; 6] =
+        [Self::Target, Self::Workspace, Self::CargoHome, Self::Sysroot, Self::Home, Self::Tmp];
+
+    /// The name between the braces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Workspace => "workspace",
+            Self::Target => "target",
+            Self::CargoHome => "cargo-home",
+            Self::Sysroot => "sysroot",
+            Self::Home => "home",
+            Self::Tmp => "tmp",
+        }
+    }
+}
+
+impl fmt::Display for RootKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text with tokens for roots.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Hash)]
+pub struct TokenString {
+    spelled: String,
+    roots: Vec<RootKind>,
+}
+
+impl TokenString {
+    /// A text without any root.
+    pub fn literal(text: &str) -> Self {
+        let mut token = Self::default();
+        token.push_literal(text);
+        token
+    }
+
+    /// Appends text that stands for itself.
+    pub fn push_literal(&mut self, text: &str) {
+        if text.contains('{') {
+            self.spelled.push_str(&text.replace('{', "{{"));
+        } else {
+            self.spelled.push_str(text);
+        }
+    }
+
+    /// Appends a root.
+    pub fn push_root(&mut self, kind: RootKind) {
+        self.spelled.push('{');
+        self.spelled.push_str(kind.name());
+        self.spelled.push('}');
+        if !self.roots.contains(&kind) {
+            self.roots.push(kind);
+        }
+    }
+
+    /// The spelling with tokens: equal spellings are equal texts, whatever the roots are here.
+    pub fn as_str(&self) -> &str {
+        &self.spelled
+    }
+
+    /// The roots that occur.
+    pub fn roots(&self) -> &[RootKind] {
+        &self.roots
+    }
+
+    /// The text here. `None` if a root that occurs has no place here.
+    pub fn expand<'a>(&self, place: impl Fn(RootKind) -> Option<&'a str>) -> Option<String> {
+        if self.roots.is_empty() && !self.spelled.contains('{') {
+            return Some(self.spelled.clone());
+        }
+        let mut out = String::with_capacity(self.spelled.len() + 64);
+        let mut rest = self.spelled.as_str();
+        while let Some(at) = rest.find('{') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('{') {
+                out.push('{');
+                rest = after;
+            } else {
+                let (name, after) = rest.split_once('}')?;
+                let kind = RootKind::ALL.into_iter().find(|kind| kind.name() == name)?;
+                out.push_str(place(kind)?);
+                rest = after;
+            }
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+
+    fn parse(spelled: &str) -> Option<Self> {
+        let mut roots = Vec::new();
+        let mut rest = spelled;
+        while let Some(at) = rest.find('{') {
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('{') {
+                rest = after;
+            } else {
+                let (name, after) = rest.split_once('}')?;
+                let kind = RootKind::ALL.into_iter().find(|kind| kind.name() == name)?;
+                if !roots.contains(&kind) {
+                    roots.push(kind);
+                }
+                rest = after;
+            }
+        }
+        Some(Self { spelled: spelled.to_owned(), roots })
+    }
+}
+
+impl Serialize for TokenString {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.spelled)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("unknown token in a text with roots"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(kind: RootKind) -> Option<&'static str> {
+        (kind == RootKind::Workspace).then_some("/w")
+    }
+
+    #[test]
+    fn a_literal_brace_is_no_token() {
+        let text = TokenString::literal("a{workspace}b{");
+        assert_eq!(text.expand(place).unwrap(), "a{workspace}b{");
+        let back: TokenString = serde_json::from_str(&serde_json::to_string(&text).unwrap()).unwrap();
+        assert_eq!(back, text);
+    }
+
+    #[test]
+    fn a_root_expands_to_its_place() {
+        let mut text = TokenString::default();
+        text.push_root(RootKind::Workspace);
+        text.push_literal("/src/{x}.rs");
+        assert_eq!(text.expand(place).unwrap(), "/w/src/{x}.rs");
+        assert_eq!(text.roots(), [RootKind::Workspace]);
+        assert_eq!(text.expand(|_| None), None);
+    }
+}
