@@ -1,3 +1,5 @@
 //! tmp
+pub mod config;
+pub mod events;
 pub mod fsx;
 pub mod model;

@@ -1,0 +1,135 @@
+//! Every environment variable that kache reads, and the one way to read any.
+//!
+//! An [`Env`] is handed down from `main`, so that tests never change the process's own environment.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The cache directory.
+pub const KACHE_CACHE_DIR: &str = "KACHE_CACHE_DIR";
+/// The configuration file.
+pub const KACHE_CONFIG: &str = "KACHE_CONFIG";
+/// `1`: hand every call to rustc and do nothing else.
+pub const KACHE_DISABLED: &str = "KACHE_DISABLED";
+/// What goes to the log file: off, error, warn, info, debug, trace.
+pub const KACHE_LOG: &str = "KACHE_LOG";
+/// The size that the store is trimmed to.
+pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
+/// `remap` or `exact`.
+pub const KACHE_PATHS: &str = "KACHE_PATHS";
+/// Seconds to wait for another process that compiles the same unit.
+pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
+/// Set by kache for a compiler that it could not identify, and counted: ends a loop in which that leads back to kache.
+pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
+
+/// The user's home directory.
+pub const HOME: &str = "HOME";
+/// Base of the default cache directory.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Base of the default configuration file.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where programs are looked for.
+pub const PATH: &str = "PATH";
+/// The directory for temporary files.
+pub const TMPDIR: &str = "TMPDIR";
+
+/// Cargo's home: registry sources and its configuration.
+pub const CARGO_HOME: &str = "CARGO_HOME";
+/// The package directory; cargo sets it for every rustc.
+pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
+/// The package's name; cargo sets it for every rustc.
+pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
+/// The package's version; cargo sets it for every rustc.
+pub const CARGO_PKG_VERSION: &str = "CARGO_PKG_VERSION";
+/// Set for members that the user asked for; clippy reads it.
+pub const CARGO_PRIMARY_PACKAGE: &str = "CARGO_PRIMARY_PACKAGE";
+/// The wrapper that cargo was told to use; `doctor` reports it.
+pub const RUSTC_WRAPPER: &str = "RUSTC_WRAPPER";
+/// Cargo's own spelling of the same.
+pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
+/// The program that runs a nested cargo.
+pub const CARGO: &str = "CARGO";
+/// A build script's output directory; rustc calls below it are a build script's probes.
+pub const OUT_DIR: &str = "OUT_DIR";
+
+/// The toolchain that rustup's proxies run. A proxy hands it to all that it starts.
+pub const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
+/// Rustup's own directory.
+pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
+
+/// Makes rustc or clippy write a log: never cached.
+pub const RUST_LOGS: [&str; 2] = ["RUST_LOG", "RUSTC_LOG"];
+
+/// Variables that rustc itself reads and that can change its result, none of which appears in dep-info.
+///
+/// * `RUSTC_BOOTSTRAP`: nightly features on stable (`rustc_feature::UnstableFeatures::from_environment`).
+/// * `RUSTC_OVERRIDE_VERSION_STRING`, `RUSTC_FORCE_RUSTC_VERSION`: the version written into metadata.
+/// * `RUST_TARGET_PATH`: where `--target NAME` finds its JSON.
+/// * `*_DEPLOYMENT_TARGET`, `SDKROOT`: the Apple versions written into objects, even of an rlib.
+pub const RUSTC_INPUTS: [&str; 10] = [
+    "RUSTC_BOOTSTRAP",
+    "RUSTC_OVERRIDE_VERSION_STRING",
+    "RUSTC_FORCE_RUSTC_VERSION",
+    "RUST_TARGET_PATH",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "IPHONEOS_DEPLOYMENT_TARGET",
+    "TVOS_DEPLOYMENT_TARGET",
+    "WATCHOS_DEPLOYMENT_TARGET",
+    "XROS_DEPLOYMENT_TARGET",
+    "SDKROOT",
+];
+
+/// Variables that clippy-driver reads besides (`clippy/src/driver.rs`, `clippy_config::conf`).
+pub const CLIPPY_INPUTS: [&str; 6] = [
+    "CLIPPY_ARGS",
+    "CLIPPY_CONF_DIR",
+    "CLIPPY_DISABLE_DOCS_LINKS",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_PKG_RUST_VERSION",
+    "SYSROOT",
+];
+
+/// A view of the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Env(Option<BTreeMap<OsString, OsString>>);
+
+impl Env {
+    /// The process's own environment.
+    pub const fn process() -> Self {
+        Self(None)
+    }
+
+    /// Just these variables.
+    pub fn of<K: Into<OsString>, V: Into<OsString>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self(Some(vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect()))
+    }
+
+    /// The variable's value.
+    pub fn get(&self, name: &str) -> Option<OsString> {
+        match &self.0 {
+            None => std::env::var_os(name),
+            Some(vars) => vars.get(std::ffi::OsStr::new(name)).cloned(),
+        }
+    }
+
+    /// The variable as text; `None` if unset or not UTF-8.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.get(name).and_then(|value| value.into_string().ok())
+    }
+
+    /// The variable as a path; `None` if unset or empty.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    /// The user's home directory.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.path(HOME)
+    }
+
+    /// Cargo's home: `$CARGO_HOME`, else `~/.cargo` (`home::cargo_home`).
+    pub fn cargo_home(&self) -> Option<PathBuf> {
+        self.path(CARGO_HOME).or_else(|| self.home().map(|home| home.join(".cargo")))
+    }
+}

@@ -1,0 +1,55 @@
+//! The configuration file's shape.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::fsx;
+
+/// `config.toml`, all keys optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    pub(super) cache: Cache,
+    pub(super) build: Build,
+    pub(super) log: Log,
+}
+
+/// `[cache]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Cache {
+    pub(super) dir: Option<PathBuf>,
+    pub(super) max_size: Option<String>,
+}
+
+/// `[build]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Build {
+    pub(super) paths: Option<String>,
+    pub(super) disabled: Option<bool>,
+    pub(super) claim_wait: Option<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Log {
+    pub(super) level: Option<String>,
+}
+
+impl File {
+    /// Reads the file, which need not exist, and lists the keys that mean nothing.
+    pub(super) fn load(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
+        let Some(bytes) = fsx::read_if_exists(path)? else { return Ok(Default::default()) };
+        let malformed = |reason: String| ConfigError::Malformed { path: path.to_owned(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
+        let parser = toml::Deserializer::parse(&text).map_err(|error| malformed(error.to_string()))?;
+        let mut unknown = Vec::new();
+        let file = serde_ignored::deserialize(parser, |key| unknown.push(key.to_string()))
+            .map_err(|error| malformed(error.to_string()))?;
+        Ok((file, unknown))
+    }
+}

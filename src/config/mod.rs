@@ -1,0 +1,270 @@
+//! Settings: environment over file over default, read once per process; each value knows where it came from.
+//!
+//! Commands refuse unknown keys of the file; the wrapper ignores them (`kache doctor` reports them), since a newer kache's
+//! file must not stop an older one's builds.
+
+pub mod env;
+mod file;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+pub use env::Env;
+use file::File;
+
+use crate::fsx;
+
+/// The default of `max_size`.
+pub const DEFAULT_MAX_SIZE: ByteSize = ByteSize::gib(20);
+/// The default of `claim_wait`.
+pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_secs(300);
+
+/// Where a value came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Built in.
+    Default,
+    /// The configuration file.
+    File,
+    /// The environment variable of this name.
+    Env(&'static str),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File => f.write_str("config file"),
+            Self::Env(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A value and its source.
+#[derive(Clone, Debug)]
+pub struct Setting<T> {
+    /// The value in force.
+    pub value: T,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// How paths in outputs are treated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Paths {
+    /// `--remap-path-prefix` for the workspace and the target directory, so that any checkout shares.
+    Remap,
+    /// No remapping: outputs hold real paths, and what holds one serves only there.
+    Exact,
+}
+
+impl Paths {
+    /// Reads `remap` or `exact`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "remap" => Some(Self::Remap),
+            "exact" => Some(Self::Exact),
+            _ => None,
+        }
+    }
+
+    /// The spelling in files and variables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Remap => "remap",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+/// How much goes to the log file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogLevel(pub tracing::level_filters::LevelFilter);
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cache directory.
+    pub cache_dir: Setting<PathBuf>,
+    /// The size that `gc` trims the store to.
+    pub max_size: Setting<ByteSize>,
+    /// Whether kache only hands every call to rustc.
+    pub disabled: Setting<bool>,
+    /// How paths in outputs are treated.
+    pub paths: Setting<Paths>,
+    /// How long to wait for another process that compiles the same unit.
+    pub claim_wait: Setting<Duration>,
+    /// The log level.
+    pub log: Setting<LogLevel>,
+    /// The file that was looked for.
+    pub file: PathBuf,
+    /// Keys of the file that mean nothing to this version.
+    pub unknown_keys: Vec<String>,
+}
+
+/// The settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No place for the cache: neither variable nor home directory.
+    #[error("no home directory: set KACHE_CACHE_DIR")]
+    NoHome,
+    /// The file exists but cannot be read.
+    #[error(transparent)]
+    Read(#[from] fsx::Error),
+    /// The file is not TOML of the expected shape.
+    #[error("{path}: {reason}", path = path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words.
+        reason: String,
+    },
+    /// A value that cannot be read.
+    #[error("{what}: {value:?} is not {expected}")]
+    Value {
+        /// The variable or key.
+        what: String,
+        /// What it holds.
+        value: String,
+        /// What it should hold.
+        expected: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads environment and file.
+    pub fn load(env: &Env) -> Result<Self, ConfigError> {
+        let path = config_path(env)?;
+        let (file, unknown_keys) = File::load(&path)?;
+        Ok(Self {
+            cache_dir: cache_dir(env, file.cache.dir)?,
+            max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, DEFAULT_MAX_SIZE)?,
+            disabled: disabled(env, file.build.disabled)?,
+            paths: pick(env, env::KACHE_PATHS, "build.paths", file.build.paths, PATHS, Paths::Remap)?,
+            claim_wait: pick(env, env::KACHE_CLAIM_WAIT, "build.claim_wait", file.build.claim_wait, WAIT, DEFAULT_CLAIM_WAIT)?,
+            log: pick(env, env::KACHE_LOG, "log.level", file.log.level, LEVEL, LogLevel(tracing::level_filters::LevelFilter::OFF))?,
+            file: path,
+            unknown_keys,
+        })
+    }
+}
+
+/// A reader of one kind of value, with the words for what it expects.
+type Reader<T> = (fn(&str) -> Option<T>, &'static str);
+
+const SIZE: Reader<ByteSize> = (|text| text.parse().ok(), "a size such as \"20GiB\"");
+const PATHS: Reader<Paths> = (Paths::parse, "\"remap\" or \"exact\"");
+const WAIT: Reader<Duration> = (duration, "a time such as \"300\" or \"5m\"");
+const LEVEL: Reader<LogLevel> = (|text| text.parse().ok().map(LogLevel), "off, error, warn, info, debug or trace");
+const SWITCH: Reader<bool> = (switch, "1, true, yes, on, or 0, false, no, off");
+
+fn duration(text: &str) -> Option<Duration> {
+    text.parse().map(Duration::from_secs).ok().or_else(|| humantime::parse_duration(text).ok())
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "" | "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn read<T>(what: &str, value: &str, (parse, expected): Reader<T>) -> Result<T, ConfigError> {
+    parse(value).ok_or_else(|| ConfigError::Value { what: what.to_owned(), value: value.to_owned(), expected })
+}
+
+fn from_env<T>(env: &Env, name: &'static str, reader: Reader<T>) -> Result<Option<Setting<T>>, ConfigError> {
+    let Some(value) = env.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let value = read(name, &value.to_string_lossy(), reader)?;
+    Ok(Some(Setting { value, source: Source::Env(name) }))
+}
+
+fn pick<T>(
+    env: &Env,
+    name: &'static str,
+    key: &str,
+    in_file: Option<String>,
+    reader: Reader<T>,
+    default: T,
+) -> Result<Setting<T>, ConfigError> {
+    if let Some(setting) = from_env(env, name, reader)? {
+        return Ok(setting);
+    }
+    match in_file {
+        Some(text) => Ok(Setting { value: read(key, &text, reader)?, source: Source::File }),
+        None => Ok(Setting { value: default, source: Source::Default }),
+    }
+}
+
+fn disabled(env: &Env, in_file: Option<bool>) -> Result<Setting<bool>, ConfigError> {
+    let from_env = from_env(env, env::KACHE_DISABLED, SWITCH)?;
+    Ok(from_env.unwrap_or(match in_file {
+        Some(value) => Setting { value, source: Source::File },
+        None => Setting { value: false, source: Source::Default },
+    }))
+}
+
+fn cache_dir(env: &Env, in_file: Option<PathBuf>) -> Result<Setting<PathBuf>, ConfigError> {
+    if let Some(value) = env.path(env::KACHE_CACHE_DIR) {
+        return Ok(Setting { value, source: Source::Env(env::KACHE_CACHE_DIR) });
+    }
+    if let Some(value) = in_file {
+        return Ok(Setting { value, source: Source::File });
+    }
+    let base = env.path(env::XDG_CACHE_HOME).or_else(|| env.home().map(|home| home.join(".cache")));
+    let base = base.ok_or(ConfigError::NoHome)?;
+    Ok(Setting { value: base.join("kache"), source: Source::Default })
+}
+
+fn config_path(env: &Env) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = env.path(env::KACHE_CONFIG) {
+        return Ok(path);
+    }
+    let base = env.path(env::XDG_CONFIG_HOME).or_else(|| env.home().map(|home| home.join(".config")));
+    Ok(base.ok_or(ConfigError::NoHome)?.join("kache").join("config.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(vars: &[(&str, &str)], toml: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fsx::Publish::default().bytes(&path, toml.as_bytes()).unwrap();
+        let mut vars: Vec<(String, String)> =
+            vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        vars.push((env::KACHE_CONFIG.into(), path.to_str().unwrap().into()));
+        vars.push((env::HOME.into(), "/home/x".into()));
+        Config::load(&Env::of(vars))
+    }
+
+    #[test]
+    fn environment_wins_over_file_over_default() {
+        let file = "[cache]\nmax_size = \"1GiB\"\ndir = \"/f\"\n[build]\npaths = \"exact\"\n";
+        let config = load(&[(env::KACHE_MAX_SIZE, "2GiB")], file).unwrap();
+        assert_eq!(config.max_size.value, ByteSize::gib(2));
+        assert_eq!(config.max_size.source, Source::Env(env::KACHE_MAX_SIZE));
+        assert_eq!(config.cache_dir.value, PathBuf::from("/f"));
+        assert_eq!(config.paths.source, Source::File);
+        assert_eq!(config.claim_wait.value, DEFAULT_CLAIM_WAIT);
+    }
+
+    #[test]
+    fn defaults_follow_xdg() {
+        let config = load(&[], "").unwrap();
+        assert_eq!(config.cache_dir.value, PathBuf::from("/home/x/.cache/kache"));
+        let config = load(&[(env::XDG_CACHE_HOME, "/c")], "").unwrap();
+        assert_eq!(config.cache_dir.value, PathBuf::from("/c/kache"));
+    }
+
+    #[test]
+    fn unknown_keys_are_named_and_bad_values_refused() {
+        assert_eq!(load(&[], "[cache]\nsize = 3\n").unwrap().unknown_keys, ["cache.size"]);
+        assert!(load(&[(env::KACHE_PATHS, "maybe")], "").is_err());
+        assert!(load(&[], "[cache\n").is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! The event's format: one JSON object per line, every field always present.
+//!
+//! Version 1: first.
+
+use serde::{Deserialize, Serialize};
+
+/// The version that this program writes. Lines of other versions are skipped by readers.
+pub const VERSION: u32 = 1;
+
+/// How one invocation ended, and what it cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Event {
+    /// Format version.
+    pub v: u32,
+    /// End of the invocation, milliseconds since 1970.
+    pub at: i64,
+    /// Id of the outcome (`model::outcome`).
+    pub outcome: String,
+    /// `--crate-name`.
+    #[serde(rename = "crate")]
+    pub crate_name: String,
+    /// Package name and version as cargo knows them.
+    pub package: String,
+    /// Crate types joined by commas, or `test`.
+    pub kind: String,
+    /// `link` or `metadata`.
+    pub emit: String,
+    /// Milliseconds from start to end, rustc's included.
+    pub ms: f64,
+    /// Milliseconds that the original compile took, on a hit.
+    pub saved_ms: f64,
+    /// Bytes restored by reflink.
+    pub reflink_bytes: u64,
+    /// Bytes restored by hard link.
+    pub hardlink_bytes: u64,
+    /// Bytes restored by copy.
+    pub copy_bytes: u64,
+    /// Id of what became of a miss's result.
+    pub stored: String,
+    /// Bytes added to the store.
+    pub stored_bytes: u64,
+    /// The lookup key.
+    pub lookup: String,
+    /// The entry key.
+    pub key: String,
+    /// What exactly: the flag of a bypass, the error of a failure, the first input that differs.
+    pub detail: String,
+    /// The target directory.
+    pub target: String,
+}

@@ -1,0 +1,11 @@
+//! Events: one line per invocation, the only thing that the wrapper says about itself.
+//!
+//! [`event`] is the format, [`log`] appends and reads it, [`summary`] counts.
+
+pub mod event;
+pub mod log;
+pub mod summary;
+
+pub use event::Event;
+pub use log::EventLog;
+pub use summary::Summary;
