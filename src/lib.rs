@@ -3,3 +3,5 @@ pub mod config;
 pub mod events;
 pub mod fsx;
 pub mod model;
+pub mod rustc;
+pub mod store;

@@ -161,3 +161,10 @@ pub fn current_dir() -> Result<PathBuf> {
 pub fn current_exe() -> Result<PathBuf> {
     std::env::current_exe().at("find this program", Path::new("/proc/self/exe"))
 }
+
+/// A name for the time since the machine was started: bytes written in another boot may not have reached the disk.
+/// Empty where the system gives none.
+pub fn boot_id() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim_end().to_owned()
+}

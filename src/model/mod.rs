@@ -3,13 +3,15 @@
 //! Nothing here touches the disk, the environment or the clock, and nothing here knows a module above it.
 
 pub mod artifact;
+pub mod dep_info;
 pub mod digest;
 pub mod input_set;
 pub mod outcome;
 pub mod token;
 
 pub use artifact::{ArtifactKind, EmitKind};
+pub use dep_info::DepInfo;
 pub use digest::{BlobId, Digest, EntryKey, LookupKey};
 pub use input_set::{Input, InputSet};
-pub use outcome::{BypassReason, HitSource, MissReason, Outcome, Stored};
+pub use outcome::{BypassReason, HitSource, MissReason, Outcome, Refusal, Stored};
 pub use token::{RootKind, TokenString};

@@ -91,6 +91,22 @@ reasons! {
     }
 }
 
+/// Why an invocation is not for the cache, and what exactly said so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The outcome.
+    pub reason: BypassReason,
+    /// The flag, file or value.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal because of `detail`.
+    pub fn new(reason: BypassReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
 /// How one invocation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {

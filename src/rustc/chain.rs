@@ -1,0 +1,117 @@
+//! The chain of programs that cargo asks for: `kache [<workspace wrapper>] <rustc> args...`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+/// What sits between kache and rustc.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// Nothing.
+    Rustc,
+    /// `clippy-driver`: a compiler of its own that takes rustc's arguments (`RUSTC_WORKSPACE_WRAPPER`).
+    Clippy,
+    /// Something that this kache does not know.
+    Unknown,
+}
+
+/// A call as it came in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chain {
+    /// What sits in between.
+    pub driver: Driver,
+    /// The program to run: the driver, else rustc.
+    pub program: OsString,
+    /// The real rustc, if the call names one.
+    pub rustc: Option<OsString>,
+    /// All arguments of `program`, as they came.
+    pub args: Vec<OsString>,
+    /// How many of `args` stand before rustc's own.
+    pub skip: usize,
+}
+
+impl Chain {
+    /// Reads the arguments after `kache`. `None` if there are none.
+    pub fn parse(mut argv: Vec<OsString>) -> Option<Self> {
+        if argv.is_empty() {
+            return None;
+        }
+        let args = argv.split_off(1);
+        let program = argv.pop()?;
+        let first = stem(&program);
+        let second_is_rustc = args.first().is_some_and(|arg| is_rustc(arg));
+        let (driver, rustc, skip) = if first == "clippy-driver" && second_is_rustc {
+            (Driver::Clippy, args.first().cloned(), 1)
+        } else if is_rustc(&program) && !second_is_rustc {
+            (Driver::Rustc, Some(program.clone()), 0)
+        } else {
+            (Driver::Unknown, args.first().filter(|_| second_is_rustc).cloned(), usize::from(second_is_rustc))
+        };
+        Some(Self { driver, program, rustc, args, skip })
+    }
+
+    /// rustc's own arguments.
+    pub fn rustc_args(&self) -> &[OsString] {
+        &self.args[self.skip..]
+    }
+}
+
+/// Whether a program is called as a rustc.
+pub fn is_rustc(program: &OsStr) -> bool {
+    let stem = stem(program);
+    stem == "rustc" || stem.starts_with("rustc-")
+}
+
+fn stem(program: &OsStr) -> &str {
+    Path::new(program).file_stem().and_then(OsStr::to_str).unwrap_or("")
+}
+
+/// Whether the call is a question to rustc (`-vV`, `--print`, stdin, no crate) rather than a compile of a file.
+///
+/// Cargo asks such questions in every fresh target directory and remembers the answers, failures included
+/// (`cargo/src/cargo/util/rustc.rs`), so they go to rustc untouched.
+pub fn is_probe(rustc_args: &[OsString]) -> bool {
+    let mut has_crate_name = false;
+    for arg in rustc_args {
+        let Some(arg) = arg.to_str() else { continue };
+        match arg {
+            "-vV" | "-V" | "-Vv" | "--version" | "-h" | "--help" | "-" => return true,
+            "--crate-name" => has_crate_name = true,
+            _ if arg.starts_with("--print") => return true,
+            _ if arg.starts_with("--crate-name=") || arg.starts_with('@') => has_crate_name = true,
+            _ => {}
+        }
+    }
+    !has_crate_name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(args: &[&str]) -> Chain {
+        Chain::parse(args.iter().map(OsString::from).collect()).unwrap()
+    }
+
+    #[test]
+    fn t04_drivers_are_told_apart() {
+        assert_eq!(chain(&["/t/bin/rustc", "--crate-name", "a"]).driver, Driver::Rustc);
+        assert_eq!(chain(&["rustc-1.95", "-vV"]).driver, Driver::Rustc);
+        let clippy = chain(&["/t/bin/clippy-driver", "/t/bin/rustc", "--crate-name", "a"]);
+        assert_eq!(clippy.driver, Driver::Clippy);
+        assert_eq!(clippy.rustc_args(), ["--crate-name", "a"]);
+        assert_eq!(chain(&["dylint-driver", "/t/bin/rustc", "-vV"]).driver, Driver::Unknown);
+        assert_eq!(chain(&["/opt/compiler.sh", "--crate-name"]).driver, Driver::Unknown);
+        assert_eq!(Chain::parse(Vec::new()), None);
+    }
+
+    #[test]
+    fn t02_probes_are_recognised() {
+        let probe = |args: &[&str]| is_probe(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(probe(&["-vV"]));
+        assert!(probe(&["-", "--crate-name", "___", "--print=file-names"]));
+        assert!(probe(&["--crate-name", "a", "--print", "cfg", "a.rs"]));
+        assert!(probe(&["a.rs"]));
+        assert!(!probe(&["--crate-name", "a", "src/lib.rs"]));
+        assert!(!probe(&["@args"]));
+    }
+}

@@ -1,0 +1,284 @@
+//! One compile as rustc's arguments describe it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::args::{self, Arg};
+use super::argfile;
+use crate::model::{BypassReason, EmitKind, Refusal};
+
+/// Crate types whose output the linker writes.
+const LINKED: &[&str] = &["bin", "dylib", "cdylib", "proc-macro"];
+/// Crate types whose output rustc writes itself.
+const ARCHIVED: &[&str] = &["lib", "rlib", "staticlib"];
+
+/// A compile that the cache can model.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// rustc's arguments as they came.
+    pub argv: Vec<OsString>,
+    /// Where rustc is started.
+    pub cwd: PathBuf,
+    /// All flags, in order.
+    pub flags: Vec<Arg>,
+    /// The crate root, as given.
+    pub source: String,
+    /// `--crate-name`.
+    pub crate_name: String,
+    /// `--crate-type`s; `bin` if none is given.
+    pub crate_types: Vec<String>,
+    /// Whether a test harness is built.
+    pub test: bool,
+    /// What is emitted, sorted.
+    pub emit: Vec<EmitKind>,
+    /// `--out-dir`, made absolute.
+    pub out_dir: PathBuf,
+    /// `-C extra-filename`.
+    pub extra_filename: String,
+    /// `--extern`s.
+    pub externs: Vec<Extern>,
+    /// `-C incremental`.
+    pub incremental: Option<String>,
+    /// `--diagnostic-width`.
+    pub diagnostic_width: Option<String>,
+}
+
+/// An `--extern` with a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Extern {
+    /// What stands before `=`: options and the name.
+    pub name: String,
+    /// The crate's file.
+    pub path: PathBuf,
+}
+
+impl Invocation {
+    /// Reads rustc's arguments, or says why the compile is not for the cache.
+    pub fn parse(argv: &[OsString], cwd: &Path) -> Result<Self, Refusal> {
+        let expanded = argfile::expand(argv, cwd)?;
+        let (flags, inputs) = args::parse(&expanded)?;
+        let [source] = inputs.as_slice() else {
+            return Err(Refusal::new(BypassReason::Inputs, inputs.join(" ")));
+        };
+        let emit = emit_kinds(&flags)?;
+        let invocation = Self {
+            argv: argv.to_vec(),
+            cwd: cwd.to_owned(),
+            source: source.clone(),
+            crate_name: last(&flags, "--crate-name").unwrap_or_default().to_owned(),
+            crate_types: crate_types(&flags)?,
+            test: flags.iter().any(|flag| flag.name == "--test"),
+            out_dir: out_dir(&flags, cwd)?,
+            extra_filename: last(&flags, "-C extra-filename").unwrap_or_default().to_owned(),
+            externs: externs(&flags, cwd)?,
+            incremental: last(&flags, "-C incremental").map(str::to_owned),
+            diagnostic_width: last(&flags, "--diagnostic-width").map(str::to_owned),
+            emit,
+            flags,
+        };
+        invocation.check()?;
+        Ok(invocation)
+    }
+
+    /// Refuses what is understood but not cached.
+    fn check(&self) -> Result<(), Refusal> {
+        let refuse = |reason, detail: &str| Err(Refusal::new(reason, detail));
+        if self.crate_name.is_empty() || self.source == "-" {
+            return refuse(BypassReason::Probe, "no crate");
+        }
+        if self.cwd.to_str().is_none() || self.out_dir.to_str().is_none() {
+            return refuse(BypassReason::NonUtf8, "directory");
+        }
+        if !self.emits(EmitKind::DepInfo) {
+            return refuse(BypassReason::NoDepInfo, "");
+        }
+        if !self.announces_artifacts() {
+            return refuse(BypassReason::NoArtifactNotices, "");
+        }
+        if self.last("--sysroot").is_some() {
+            return refuse(BypassReason::UnknownFlag, "--sysroot");
+        }
+        if !self.emits(EmitKind::Link) {
+            return Ok(());
+        }
+        if let Some(linked) = self.crate_types.iter().find(|kind| LINKED.contains(&kind.as_str())) {
+            return refuse(BypassReason::Links, linked);
+        }
+        if self.test {
+            return refuse(BypassReason::Links, "test");
+        }
+        if self.crate_types.iter().any(|kind| kind == "staticlib") && self.links_with_lto() {
+            return refuse(BypassReason::Links, "staticlib with lto");
+        }
+        if self.last("-C split-debuginfo").is_some_and(|value| value != "off") {
+            return refuse(BypassReason::SideOutputs, "-C split-debuginfo");
+        }
+        Ok(())
+    }
+
+    /// The last value of a flag: rustc lets the last one win.
+    pub fn last(&self, name: &str) -> Option<&str> {
+        last(&self.flags, name)
+    }
+
+    /// Whether `kind` is emitted.
+    pub fn emits(&self, kind: EmitKind) -> bool {
+        self.emit.contains(&kind)
+    }
+
+    /// Whether diagnostics come as JSON, so that nothing is laid out by what stderr happens to be.
+    pub fn speaks_json(&self) -> bool {
+        self.last("--error-format") == Some("json")
+    }
+
+    /// The unit's kind, for people.
+    pub fn kind(&self) -> String {
+        if self.test { "test".to_owned() } else { self.crate_types.join(",") }
+    }
+
+    /// Crate name with `-C extra-filename`: the stem of every output.
+    pub fn stem(&self) -> String {
+        format!("{}{}", self.crate_name, self.extra_filename)
+    }
+
+    /// The `.d` file.
+    pub fn dep_info_path(&self) -> PathBuf {
+        self.out_dir.join(self.stem() + ".d")
+    }
+
+    /// Files that this unit may write into the output directory.
+    pub fn possible_outputs(&self) -> Vec<PathBuf> {
+        let stem = self.stem();
+        let names = [format!("lib{stem}.rlib"), format!("lib{stem}.rmeta"), format!("lib{stem}.a"), format!("{stem}.d")];
+        names.iter().map(|name| self.out_dir.join(name)).collect()
+    }
+
+    /// Whether an archive of this kind is among the crate types.
+    pub fn is_staticlib(&self) -> bool {
+        self.emits(EmitKind::Link) && self.crate_types.iter().any(|kind| kind == "staticlib")
+    }
+
+    fn announces_artifacts(&self) -> bool {
+        self.flags.iter().any(|flag| {
+            flag.name == "--json" && flag.value.as_deref().is_some_and(|value| value.split(',').any(|part| part == "artifacts"))
+        })
+    }
+
+    fn links_with_lto(&self) -> bool {
+        let off = |value: &str| matches!(value, "off" | "no" | "n" | "false");
+        let flag = self.flags.iter().rev().find(|flag| flag.name == "-C lto");
+        let plugin = self.flags.iter().any(|flag| flag.name == "-C linker-plugin-lto");
+        plugin || flag.is_some_and(|flag| !flag.value.as_deref().is_some_and(off))
+    }
+}
+
+fn last<'a>(flags: &'a [Arg], name: &str) -> Option<&'a str> {
+    flags.iter().rev().find(|flag| flag.name == name).and_then(|flag| flag.value.as_deref())
+}
+
+fn values<'a>(flags: &'a [Arg], name: &'a str) -> impl Iterator<Item = &'a str> {
+    flags.iter().filter(move |flag| flag.name == name).filter_map(|flag| flag.value.as_deref())
+}
+
+fn emit_kinds(flags: &[Arg]) -> Result<Vec<EmitKind>, Refusal> {
+    let mut kinds = Vec::new();
+    for part in values(flags, "--emit").flat_map(|value| value.split(',')) {
+        if part.contains('=') {
+            return Err(Refusal::new(BypassReason::ExplicitOutput, format!("--emit={part}")));
+        }
+        kinds.push(EmitKind::parse(part).ok_or_else(|| Refusal::new(BypassReason::EmitKind, part))?);
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() {
+        return Err(Refusal::new(BypassReason::NoDepInfo, ""));
+    }
+    Ok(kinds)
+}
+
+fn crate_types(flags: &[Arg]) -> Result<Vec<String>, Refusal> {
+    let mut types: Vec<String> = values(flags, "--crate-type").flat_map(|value| value.split(',')).map(str::to_owned).collect();
+    if let Some(unknown) = types.iter().find(|kind| !LINKED.contains(&kind.as_str()) && !ARCHIVED.contains(&kind.as_str())) {
+        return Err(Refusal::new(BypassReason::UnknownFlag, format!("--crate-type {unknown}")));
+    }
+    if types.is_empty() {
+        types.push("bin".to_owned());
+    }
+    Ok(types)
+}
+
+fn out_dir(flags: &[Arg], cwd: &Path) -> Result<PathBuf, Refusal> {
+    match last(flags, "--out-dir") {
+        Some(dir) => Ok(cwd.join(dir)),
+        None => Err(Refusal::new(BypassReason::ExplicitOutput, "no --out-dir")),
+    }
+}
+
+/// Crates of the sysroot that rustc finds by name alone; the compiler's identity covers them.
+const SYSROOT_CRATES: &[&str] = &["proc_macro", "std", "core", "alloc", "test"];
+
+fn externs(flags: &[Arg], cwd: &Path) -> Result<Vec<Extern>, Refusal> {
+    let mut externs = Vec::new();
+    for value in values(flags, "--extern") {
+        match value.split_once('=') {
+            Some((name, path)) => externs.push(Extern { name: name.to_owned(), path: cwd.join(path) }),
+            None if SYSROOT_CRATES.contains(&value.rsplit(':').next().unwrap_or(value)) => {}
+            None => return Err(Refusal::new(BypassReason::ExternUnresolved, value)),
+        }
+    }
+    Ok(externs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIB: &str = "--crate-name a src/lib.rs --error-format=json --json=diagnostic-rendered-ansi,artifacts \
+        --crate-type lib --emit=dep-info,metadata,link -C metadata=1 -C extra-filename=-2 --out-dir target/deps";
+
+    fn parse(text: &str) -> Result<Invocation, Refusal> {
+        let argv: Vec<_> = text.split_whitespace().map(OsString::from).collect();
+        Invocation::parse(&argv, Path::new("/w"))
+    }
+
+    fn reason(text: &str) -> BypassReason {
+        parse(text).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_lib_is_modelled() {
+        let lib = parse(&format!("{LIB} --extern b=/w/libb.rmeta --extern proc_macro")).unwrap();
+        assert_eq!(lib.stem(), "a-2");
+        assert_eq!(lib.out_dir, Path::new("/w/target/deps"));
+        assert_eq!(lib.externs, [Extern { name: "b".into(), path: "/w/libb.rmeta".into() }]);
+    }
+
+    #[test]
+    fn what_links_is_refused_unless_only_metadata_is_written() {
+        assert_eq!(reason(&LIB.replace("type lib", "type bin")), BypassReason::Links);
+        assert_eq!(reason(&LIB.replace("--crate-type lib", "")), BypassReason::Links);
+        assert_eq!(reason(&format!("{LIB} --test")), BypassReason::Links);
+        assert_eq!(reason(&format!("{LIB} --crate-type proc-macro")), BypassReason::Links);
+        parse(&LIB.replace("type lib", "type bin").replace(",link", "")).unwrap();
+    }
+
+    #[test]
+    fn a_staticlib_is_refused_only_with_lto() {
+        let staticlib = LIB.replace("type lib", "type staticlib");
+        assert!(parse(&staticlib).unwrap().is_staticlib());
+        assert_eq!(reason(&format!("{staticlib} -C lto")), BypassReason::Links);
+        parse(&format!("{staticlib} -C lto=off")).unwrap();
+    }
+
+    #[test]
+    fn t03_explicit_outputs_and_other_emits_are_refused() {
+        assert_eq!(reason(&format!("{LIB} --emit=link=x.rlib")), BypassReason::ExplicitOutput);
+        assert_eq!(reason(&format!("{LIB} --emit=asm")), BypassReason::EmitKind);
+        assert_eq!(reason(&LIB.replace("dep-info,", "")), BypassReason::NoDepInfo);
+        assert_eq!(reason(&LIB.replace(",artifacts", "")), BypassReason::NoArtifactNotices);
+        assert_eq!(reason(&LIB.replace("--out-dir target/deps", "")), BypassReason::ExplicitOutput);
+        assert_eq!(reason(&format!("{LIB} b.rs")), BypassReason::Inputs);
+        assert_eq!(reason(&format!("{LIB} --extern b")), BypassReason::ExternUnresolved);
+        assert_eq!(reason(&format!("{LIB} -C split-debuginfo=packed")), BypassReason::SideOutputs);
+    }
+}

@@ -1,0 +1,15 @@
+//! What kache knows of rustc: its arguments, its outputs, its messages, its files. No caching, no policy beyond "not
+//! understood is refused".
+
+pub mod archive;
+pub mod argfile;
+pub mod args;
+pub mod chain;
+pub mod dep_info;
+pub mod invocation;
+pub mod notices;
+pub mod spawn;
+pub mod toolchain;
+
+pub use chain::{Chain, Driver};
+pub use invocation::Invocation;

@@ -1,0 +1,55 @@
+//! `artifact` notices: the JSON lines on stderr by which rustc says that an output is complete (`--json=artifacts`).
+//!
+//! Cargo starts dependents on them, so a replayed notice must name this checkout's file, once, when it is in place.
+
+use serde::Deserialize;
+
+use crate::model::EmitKind;
+
+/// One notice.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// The output's path, as rustc composed it from `--out-dir`.
+    pub path: String,
+    /// What it is; `None` is a kind that this version does not know.
+    pub emit: Option<EmitKind>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    artifact: String,
+    emit: String,
+}
+
+/// How every notice begins: rustc writes the message type first (`rustc_errors::json`).
+const PREFIX: &str = "{\"$message_type\":\"artifact\"";
+
+/// Reads a line of stderr, if it is a notice.
+pub fn parse(line: &str) -> Option<Notice> {
+    if !line.starts_with(PREFIX) {
+        return None;
+    }
+    let line: Line = serde_json::from_str(line).ok()?;
+    Some(Notice { path: line.artifact, emit: EmitKind::parse(&line.emit) })
+}
+
+/// `text` as it stands between the quotes of a JSON string.
+pub fn json_escaped(text: &str) -> String {
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f10_notices_are_told_from_diagnostics() {
+        let line = r#"{"$message_type":"artifact","artifact":"/w/a \"b\"/liba.rmeta","emit":"metadata"}"#;
+        let notice = Notice { path: "/w/a \"b\"/liba.rmeta".into(), emit: Some(EmitKind::Metadata) };
+        assert!(line.contains(&json_escaped(&notice.path)));
+        assert_eq!(parse(line), Some(notice));
+        assert_eq!(parse(r#"{"$message_type":"diagnostic","message":"artifact"}"#), None);
+        assert_eq!(parse("artifact"), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! Running a compiler: by `exec` when nothing is to be learned, else with its streams passed on live and recorded.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use crate::fsx::sys_process;
+
+/// How long to listen on after the compiler has ended: something that it left behind may hold its streams open for ever.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What a compiler did.
+#[derive(Debug)]
+pub struct Ran {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: Vec<u8>,
+    /// All of its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Becomes `program`: same process, argv and environment untouched but for `extra`. Returns only on failure.
+pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>) -> std::io::Error {
+    let mut command = Command::new(program);
+    command.args(args);
+    if let Some((name, value)) = extra {
+        command.env(name, value);
+    }
+    command.exec()
+}
+
+/// Runs `program`, passes its streams on as they come, and records them.
+///
+/// stdin, environment and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams
+/// has gone, the compiler is still listened to until it ends.
+pub fn run(program: &OsStr, args: &[OsString], cwd: &Path) -> std::io::Result<Ran> {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(cwd).stdout(Stdio::piped()).stderr(Stdio::piped());
+    sys_process::die_with_parent(&mut command);
+    let mut child = command.spawn()?;
+    let (sender, receiver) = mpsc::channel();
+    if let Some(out) = child.stdout.take() {
+        forward(out, std::io::stdout(), Stream::Out, sender.clone());
+    }
+    if let Some(err) = child.stderr.take() {
+        forward(err, std::io::stderr(), Stream::Err, sender);
+    }
+    let status = child.wait()?;
+    let mut ran = Ran { status, stdout: Vec::new(), stderr: Vec::new() };
+    let deadline = Instant::now() + LINGER;
+    loop {
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok((Stream::Out, bytes)) => ran.stdout.extend(bytes),
+            Ok((Stream::Err, bytes)) => ran.stderr.extend(bytes),
+            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(ran),
+        }
+    }
+}
+
+/// The answer of `program` to a question, if it is text and the exit code is 0.
+pub fn ask(program: &Path, args: &[&str], cwd: &Path, extra: Option<(&str, OsString)>) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(cwd).stdin(Stdio::null()).stderr(Stdio::null());
+    if let Some((name, value)) = extra {
+        command.env(name, value);
+    }
+    let output = command.output().ok()?;
+    output.status.success().then(|| String::from_utf8(output.stdout).ok())?
+}
+
+#[derive(Clone, Copy)]
+enum Stream {
+    Out,
+    Err,
+}
+
+fn forward(
+    mut from: impl Read + Send + 'static,
+    mut to: impl Write + Send + 'static,
+    stream: Stream,
+    sender: Sender<(Stream, Vec<u8>)>,
+) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut reader_is_there = true;
+        loop {
+            let n = match from.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(n) => n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            if reader_is_there {
+                reader_is_there = to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_ok();
+            }
+            if sender.send((stream, buffer[..n].to_vec())).is_err() {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,76 @@
+//! Finding the real compiler behind the name that cargo used, and the files that make it what it is.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::spawn;
+use crate::config::env::{self, Env};
+use crate::fsx;
+
+/// The file that `program` names: itself if it holds a slash, else the first executable of that name on `PATH`.
+pub fn find_program(program: &OsStr, cwd: &Path, vars: &Env) -> Option<PathBuf> {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Some(cwd.join(program));
+    }
+    let path = vars.get(env::PATH)?;
+    std::env::split_paths(&path).map(|dir| cwd.join(dir).join(program)).find(|path| is_executable(path))
+}
+
+fn is_executable(path: &Path) -> bool {
+    fsx::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// The sysroot that a compiler stands in: `<sysroot>/bin/rustc` beside `<sysroot>/lib/librustc_driver-*.so`. `None` for
+/// rustup's proxy and for anything else that only starts a compiler.
+pub fn sysroot_around(program: &Path) -> Option<PathBuf> {
+    let real = fsx::canonicalize(program).ok()?;
+    let sysroot = real.parent()?.parent()?;
+    let holds_driver = fsx::list(&sysroot.join("lib")).ok()?.iter().any(|name| is_driver_library(name));
+    holds_driver.then(|| sysroot.to_owned())
+}
+
+fn is_driver_library(name: &OsString) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("librustc_driver"))
+}
+
+/// Asks a compiler, or a proxy of one, for its sysroot.
+pub fn ask_sysroot(program: &Path, cwd: &Path, depth: OsString) -> Option<PathBuf> {
+    let answer = spawn::ask(program, &["--print", "sysroot"], cwd, Some((env::KACHE_DEPTH, depth)))?;
+    Some(PathBuf::from(answer.strip_suffix('\n')?))
+}
+
+/// Asks a compiler for its full version text, which must look like rustc's.
+pub fn ask_version(program: &Path, cwd: &Path, depth: OsString) -> Option<String> {
+    let answer = spawn::ask(program, &["-vV"], cwd, Some((env::KACHE_DEPTH, depth)))?;
+    let is_rustc = answer.starts_with("rustc ") && answer.contains("\nhost: ") && answer.contains("\nrelease: ");
+    is_rustc.then_some(answer)
+}
+
+/// The host triple in a version text.
+pub fn host_of(version: &str) -> Option<&str> {
+    version.lines().find_map(|line| line.strip_prefix("host: "))
+}
+
+/// The files below `sysroot` that make two compilers with the same version text differ: driver and LLVM libraries, codegen
+/// backends, and the standard library for `target`. Relative to the sysroot, sorted.
+pub fn identity_files(sysroot: &Path, host: &str, target: &str) -> fsx::Result<Vec<PathBuf>> {
+    let rustlib = Path::new("lib").join("rustlib");
+    let mut dirs = vec![
+        PathBuf::from("lib"),
+        rustlib.join(host).join("codegen-backends"),
+        rustlib.join(target).join("lib"),
+    ];
+    dirs.dedup();
+    let mut files = Vec::new();
+    for dir in dirs {
+        for name in fsx::list(&sysroot.join(&dir))? {
+            let file = dir.join(name);
+            if fsx::metadata(&sysroot.join(&file)).is_ok_and(|metadata| metadata.is_file()) {
+                files.push(file);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

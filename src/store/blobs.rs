@@ -1,0 +1,143 @@
+//! Blobs: content-addressed files.
+//!
+//! Every blob bears the canonical mtime and mode bits that let its owner write: rustc refuses to replace a read-only output
+//! once kache is gone. A blob whose size or mtime is not the recorded one was written through some link: it is read again,
+//! and either stamped anew or put into quarantine.
+
+use std::path::{Path, PathBuf};
+
+use super::Store;
+use crate::fsx::ladder::Sharing;
+use crate::fsx::{self, Ladder, Mtime, Stamp, clock};
+use crate::model::BlobId;
+
+/// Why a blob cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum BlobProblem {
+    /// It does not exist (any more), or cannot be read.
+    #[error("the blob is gone")]
+    Gone,
+    /// Its bytes are not the ones that its name says. It is in quarantine now.
+    #[error("the blob was damaged")]
+    Corrupt,
+}
+
+impl Store {
+    /// Takes the file at `source` into the store and returns the bytes that this added.
+    ///
+    /// `share`: the source's own inode may become the blob; then the source bears the canonical mtime afterwards.
+    pub fn adopt_blob(&self, ladder: &mut Ladder, source: &Path, id: BlobId, share: bool) -> fsx::Result<u64> {
+        let target = self.layout.blob(id);
+        let size = fsx::metadata(source)?.len();
+        if self.check_blob(id, size).is_ok() {
+            return Ok(0);
+        }
+        let private = Sharing::Private(0o644, Mtime::At(clock::CANONICAL));
+        let clone = ladder.clone_beside(source, &target, if share { Sharing::Shared } else { private })?;
+        if share {
+            clock::stamp(&fsx::open(clone.path())?, clone.path(), clock::CANONICAL)?;
+        }
+        clone.commit_new(&target)?;
+        Ok(size)
+    }
+
+    /// The blob's path, once it is known to hold what its name says.
+    pub fn check_blob(&self, id: BlobId, size: u64) -> Result<PathBuf, BlobProblem> {
+        let path = self.layout.blob(id);
+        let stamp = Stamp::of(&path).map_err(|_| BlobProblem::Gone)?;
+        if stamp.size == size && stamp.is_canonical() {
+            return Ok(path);
+        }
+        self.recheck_blob(&path, id)?;
+        Ok(path)
+    }
+
+    /// Reads the blob and compares it with its name; what does not match goes to quarantine.
+    pub fn verify_blob(&self, id: BlobId) -> Result<(), BlobProblem> {
+        self.recheck_blob(&self.layout.blob(id), id)
+    }
+
+    fn recheck_blob(&self, path: &Path, id: BlobId) -> Result<(), BlobProblem> {
+        let fresh = super::Stamps::open(Path::new("/dev/null"));
+        let content = fresh.content(path).map_err(|_| BlobProblem::Gone)?;
+        if content.digest == id.0 {
+            // Somebody set its time only. A store that cannot be written is checked again next time.
+            if let Ok(file) = fsx::open(path) {
+                let _ = clock::stamp(&file, path, clock::CANONICAL);
+            }
+            return Ok(());
+        }
+        self.quarantine(path, id);
+        Err(BlobProblem::Corrupt)
+    }
+
+    /// Moves a damaged blob out of the way; what cannot be moved is at least never restored.
+    fn quarantine(&self, path: &Path, id: BlobId) {
+        let dir = self.layout.quarantine();
+        let _ = fsx::create_dir_all(&dir);
+        let _ = fsx::rename(path, &dir.join(id.0.hex()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::Publish;
+    use crate::model::Digest;
+    use std::io::Write;
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        store: Store,
+        id: BlobId,
+    }
+
+    fn fixture() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache"));
+        let source = dir.path().join("source");
+        Publish::default().bytes(&source, b"bytes").unwrap();
+        let id = BlobId(Digest::of(b"bytes"));
+        assert_eq!(store.adopt_blob(&mut Ladder::default(), &source, id, true).unwrap(), 5);
+        assert_eq!(store.adopt_blob(&mut Ladder::default(), &source, id, true).unwrap(), 0);
+        Fixture { dir, store, id }
+    }
+
+    #[test]
+    fn an_adopted_blob_is_canonical() {
+        let f = fixture();
+        let path = f.store.check_blob(f.id, 5).unwrap();
+        assert!(Stamp::of(&path).unwrap().is_canonical());
+        assert_ne!(Stamp::of(&path).unwrap().mode & 0o200, 0);
+    }
+
+    #[test]
+    fn i01_a_blob_written_through_a_link_goes_to_quarantine() {
+        let f = fixture();
+        let path = f.store.layout().blob(f.id);
+        fsx::open_rw(&path).unwrap().write_all(b"BYTES").unwrap();
+        assert_eq!(f.store.check_blob(f.id, 5), Err(BlobProblem::Corrupt));
+        assert_eq!(f.store.check_blob(f.id, 5), Err(BlobProblem::Gone));
+        assert_eq!(fsx::list(&f.store.layout().quarantine()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_touched_blob_is_read_and_stamped_again() {
+        let f = fixture();
+        let path = f.store.layout().blob(f.id);
+        clock::stamp_now(&fsx::open(&path).unwrap(), &path).unwrap();
+        f.store.check_blob(f.id, 5).unwrap();
+        assert!(Stamp::of(&path).unwrap().is_canonical());
+        drop(f.dir);
+    }
+
+    #[test]
+    fn i07_a_truncated_blob_is_never_used() {
+        let f = fixture();
+        let path = f.store.layout().blob(f.id);
+        let file = fsx::open_rw(&path).unwrap();
+        file.set_len(3).unwrap();
+        clock::stamp(&file, &path, clock::CANONICAL).unwrap();
+        assert_eq!(f.store.check_blob(f.id, 5), Err(BlobProblem::Corrupt));
+    }
+}

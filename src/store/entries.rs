@@ -1,0 +1,161 @@
+//! Entries: the result of one compile.
+//!
+//! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens in place.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::fsx::{self, Publish, Stamp, clock};
+use crate::model::{ArtifactKind, BlobId, DepInfo, EntryKey, TokenString};
+
+/// How old an entry's mtime may grow before a hit renews it: it is the time of last use that `gc` goes by.
+const USE_GRAIN_NS: i128 = 6 * 3600 * 1_000_000_000;
+
+/// One output file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The file's name in the output directory: one normal path component.
+    pub name: String,
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its bytes.
+    pub blob: BlobId,
+    /// Their number.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// A piece of what rustc said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// Replayed byte for byte.
+    Raw(String),
+    /// The path of an output, spelled as in JSON, in an `artifact` notice: the file of this name in the output directory.
+    Artifact(String),
+}
+
+/// The result of one compile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Crate name.
+    pub crate_name: String,
+    /// Package name and version.
+    pub package: String,
+    /// Crate types or `test`.
+    pub kind: String,
+    /// `link` or `metadata`.
+    pub emit: String,
+    /// The outputs, `.d` excepted.
+    pub outputs: Vec<Output>,
+    /// The name of the `.d` file.
+    pub dep_info_name: String,
+    /// Its content.
+    pub dep_info: DepInfo<TokenString>,
+    /// Standard output.
+    pub stdout: Vec<Message>,
+    /// Standard error.
+    pub stderr: Vec<Message>,
+    /// Milliseconds that the compile took.
+    pub cost_ms: f64,
+    /// When it was made, milliseconds since 1970.
+    pub created: i64,
+    /// The boot (`fsx::boot_id`) in which its blobs were written or last read back. After another boot they may be torn,
+    /// since nothing was synced: they are read back once.
+    pub boot: String,
+}
+
+impl Entry {
+    /// Whether every name is a single normal path component, so that none leads out of the output directory.
+    pub fn names_are_safe(&self) -> bool {
+        self.outputs.iter().map(|output| output.name.as_str()).chain([self.dep_info_name.as_str()]).all(is_file_name)
+    }
+}
+
+/// Whether `name` is one normal path component.
+pub fn is_file_name(name: &str) -> bool {
+    let mut components = std::path::Path::new(name).components();
+    let first = components.next();
+    matches!(first, Some(std::path::Component::Normal(part)) if part == name) && components.next().is_none()
+}
+
+impl Store {
+    /// The entry, if it exists and can be read; one that cannot is as good as gone.
+    pub fn entry(&self, key: EntryKey) -> Option<Entry> {
+        let bytes = fsx::read(&self.layout.entry(key)).ok()?;
+        let entry: Entry = serde_json::from_slice(&bytes).ok()?;
+        entry.names_are_safe().then_some(entry)
+    }
+
+    /// Publishes an entry. Its blobs must be in the store.
+    pub fn put_entry(&self, key: EntryKey, entry: &Entry) -> fsx::Result<()> {
+        let bytes = serde_json::to_vec(entry).unwrap_or_default();
+        Publish::default().bytes(&self.layout.entry(key), &bytes).map(|_| ())
+    }
+
+    /// Notes that the entry was used. At most one write in six hours; a store that cannot be written forgets.
+    pub fn touch_entry(&self, key: EntryKey) {
+        let path: PathBuf = self.layout.entry(key);
+        if let Ok(stamp) = Stamp::of(&path)
+            && clock::now().as_nanos() - stamp.mtime.as_nanos() > USE_GRAIN_NS
+            && let Ok(file) = fsx::open(&path)
+        {
+            let _ = clock::stamp_now(&file, &path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+
+    pub(crate) fn entry() -> Entry {
+        Entry {
+            crate_name: "a".into(),
+            package: "a 1.0.0".into(),
+            kind: "lib".into(),
+            emit: "link".into(),
+            outputs: vec![Output {
+                name: "liba.rlib".into(),
+                kind: ArtifactKind::Rlib,
+                blob: BlobId(Digest::of(b"x")),
+                size: 1,
+                mode: 0o644,
+            }],
+            dep_info_name: "a.d".into(),
+            dep_info: DepInfo { targets: vec![], files: vec![], env: vec![] },
+            stdout: vec![],
+            stderr: vec![Message::Raw("warning".into()), Message::Artifact("liba.rlib".into())],
+            cost_ms: 12.5,
+            created: 1,
+            boot: "b".into(),
+        }
+    }
+
+    #[test]
+    fn entries_round_trip() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let key = EntryKey(Digest::of(b"k"));
+        assert_eq!(store.entry(key), None);
+        store.put_entry(key, &entry()).unwrap();
+        assert_eq!(store.entry(key), Some(entry()));
+    }
+
+    #[test]
+    fn r02_a_name_that_leads_elsewhere_makes_the_entry_unreadable() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        for name in ["../x.rlib", "/etc/x.rlib", "a/b.rlib", "", ".", "..", "a/"] {
+            let mut bad = entry();
+            bad.outputs[0].name = name.into();
+            let key = EntryKey(Digest::of(name.as_bytes()));
+            store.put_entry(key, &bad).unwrap();
+            assert_eq!(store.entry(key), None, "{name:?}");
+        }
+    }
+}

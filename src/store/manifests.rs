@@ -1,0 +1,108 @@
+//! Manifests: the input sets seen under one lookup key, newest first.
+//!
+//! Version 1: one JSON object per line, so that a reader stops at the first set that holds and one damaged line costs one
+//! set. Publishing a manifest is the commit of its newest entry.
+
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use crate::fsx::{self, Publish};
+use crate::model::{EntryKey, Input, InputSet, LookupKey};
+
+/// How many sets a manifest keeps.
+pub const MAX_SETS: usize = 16;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The entry that holds for the inputs.
+    pub key: EntryKey,
+    /// The inputs.
+    pub inputs: Vec<Input>,
+}
+
+/// A manifest as read, not yet parsed.
+#[derive(Clone, Debug, Default)]
+pub struct Manifest {
+    bytes: Vec<u8>,
+}
+
+impl Manifest {
+    /// The records, newest first, each parsed when it is asked for. Damaged lines are left out.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.lines().filter_map(|line| serde_json::from_slice(line).ok())
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.lines().next().is_none()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    }
+
+    fn with(&self, lookup: LookupKey, set: &InputSet) -> Vec<u8> {
+        let record = Record { key: set.entry_key(lookup), inputs: set.inputs.clone() };
+        let others = self.records().filter(|other| other.key != record.key);
+        encode(std::iter::once(record.clone()).chain(others).take(MAX_SETS))
+    }
+}
+
+/// The bytes of a manifest with these records.
+pub fn encode(records: impl IntoIterator<Item = Record>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for record in records {
+        bytes.extend(serde_json::to_vec(&record).unwrap_or_default());
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+impl Store {
+    /// The manifest under `lookup`; an absent one is empty.
+    pub fn manifest(&self, lookup: LookupKey) -> fsx::Result<Manifest> {
+        let bytes = fsx::read_if_exists(&self.layout.manifest(lookup))?;
+        Ok(Manifest { bytes: bytes.unwrap_or_default() })
+    }
+
+    /// Puts `set` in front of the manifest. Its entry must be published.
+    pub fn put_set(&self, lookup: LookupKey, set: &InputSet) -> fsx::Result<()> {
+        let bytes = self.manifest(lookup)?.with(lookup, set);
+        Publish::default().bytes(&self.layout.manifest(lookup), &bytes).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digest;
+
+    fn set(value: u32) -> InputSet {
+        InputSet { inputs: vec![Input::DiagnosticWidth(Some(value.to_string()))] }
+    }
+
+    #[test]
+    fn the_newest_set_comes_first_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let lookup = LookupKey(Digest::of(b"l"));
+        assert!(store.manifest(lookup).unwrap().is_empty());
+        for value in 0..20 {
+            store.put_set(lookup, &set(value)).unwrap();
+        }
+        store.put_set(lookup, &set(18)).unwrap();
+        let inputs: Vec<_> = store.manifest(lookup).unwrap().records().map(|record| record.inputs).collect();
+        assert_eq!(inputs.len(), MAX_SETS);
+        assert_eq!(inputs[0], set(18).inputs);
+        assert_eq!(inputs[1], set(19).inputs);
+    }
+
+    #[test]
+    fn a_damaged_line_costs_one_set() {
+        let mut bytes = b"{torn\n".to_vec();
+        let lookup = LookupKey(Digest::of(b"l"));
+        bytes.extend(Manifest::default().with(lookup, &set(1)));
+        assert_eq!(Manifest { bytes }.records().count(), 1);
+    }
+}

@@ -1,0 +1,58 @@
+//! The store: plain files below one directory whose name carries the format's version.
+//!
+//! Write order is the commit protocol: blobs, then the entry, then the manifest. A reader that finds less than all of it
+//! sees a miss, so neither a `kill -9` nor a garbage collection can show it half a result. Knows nothing of rustc or of how
+//! keys are made.
+
+pub mod blobs;
+pub mod claims;
+pub mod entries;
+pub mod gc;
+pub mod layout;
+pub mod manifests;
+pub mod stamps;
+
+use std::path::{Path, PathBuf};
+
+pub use blobs::BlobProblem;
+pub use entries::{Entry, Message, Output};
+pub use layout::Layout;
+pub use stamps::Stamps;
+
+use crate::fsx;
+
+/// An opened store. Opening creates nothing; writers create what they need.
+#[derive(Debug)]
+pub struct Store {
+    layout: Layout,
+    stamps: Stamps,
+}
+
+impl Store {
+    /// The store below `cache_dir`.
+    pub fn open(cache_dir: &Path) -> Self {
+        let layout = Layout::new(cache_dir);
+        let stamps = Stamps::open(&layout.stamps());
+        Self { layout, stamps }
+    }
+
+    /// Where things are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The stamp memo.
+    pub fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
+    /// Makes the directory a cache directory in the eyes of backup tools (<https://bford.info/cachedir/>). Idempotent.
+    pub fn mark(&self) -> fsx::Result<()> {
+        let tag: PathBuf = self.layout.cache_dir().join("CACHEDIR.TAG");
+        if fsx::exists(&tag) {
+            return Ok(());
+        }
+        let text = "Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a build cache of kache. It may be deleted at any time.\n";
+        fsx::Publish { keep_existing: true, ..fsx::Publish::default() }.bytes(&tag, text.as_bytes()).map(|_| ())
+    }
+}

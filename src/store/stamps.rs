@@ -1,0 +1,239 @@
+//! The stamp memo: from a file's path and stamp to the digest of its content, so that a hit reads no file again.
+//!
+//! A table of fixed size in one file, read and written by `pread` and `pwrite` of single slots, without locks: a slot that
+//! was torn or is not ours fails its checksum and counts as empty. It may lose data at any time; it never lies:
+//!
+//! * A stamp younger than the clock's grain proves nothing and is not written, with one exception: a file that this process
+//!   has just published itself under a private inode ([`Stamps::remember_own`]).
+//! * Files on network file systems are never remembered.
+//!
+//! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
+//! Measured against alternatives: see `benches/README.md`.
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::fsx::{self, Stamp, clock, stamp};
+use crate::model::Digest;
+
+const SLOT: usize = 64;
+const SLOTS_PER_BUCKET: usize = 4;
+const BUCKET: usize = SLOT * SLOTS_PER_BUCKET;
+/// 16 MiB of sparse file: room for 262,144 files.
+const BUCKETS: u64 = 1 << 16;
+
+/// The memo of one store.
+#[derive(Debug)]
+pub struct Stamps {
+    path: PathBuf,
+    table: OnceCell<Option<File>>,
+}
+
+/// A file's content and the stamp that it was read under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// The stamp, taken before the bytes were read.
+    pub stamp: Stamp,
+}
+
+impl Stamps {
+    /// The memo in the file at `path`, which need not exist.
+    pub fn open(path: &Path) -> Self {
+        Self { path: path.to_owned(), table: OnceCell::new() }
+    }
+
+    /// The content of the regular file at `path`: from the memo, else by reading it.
+    pub fn content(&self, path: &Path) -> fsx::Result<Content> {
+        let stamp = Stamp::of(path)?;
+        match self.lookup(path, &stamp) {
+            Some(digest) => Ok(Content { digest, stamp }),
+            None => self.read_content(path),
+        }
+    }
+
+    /// The remembered digest.
+    pub fn lookup(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
+        let tag = tag(path, stamp);
+        let mut bucket = [0; BUCKET];
+        self.table()?.read_exact_at(&mut bucket, bucket_offset(&tag)).ok()?;
+        bucket.chunks_exact(SLOT).find_map(|slot| decode(slot, &tag))
+    }
+
+    /// Remembers a file that this process has just published under an inode of its own, however young its stamp is.
+    ///
+    /// Sound although a write in the same clock tick would not move the stamp: the inode was nobody else's until the rename,
+    /// rustc and cargo replace such files by rename, and one slot holds path and inode together.
+    pub fn remember_own(&self, path: &Path, digest: Digest) {
+        if let Ok(stamp) = Stamp::of(path) {
+            self.write(path, &stamp, digest);
+        }
+    }
+
+    fn read_content(&self, path: &Path) -> fsx::Result<Content> {
+        let file = fsx::open(path)?;
+        let stamp_of_open = || file.metadata().map(|metadata| Stamp::from(&metadata));
+        let failed = |error| fsx::Error::new("read", path, error);
+        let stamp = stamp_of_open().map_err(failed)?;
+        if !stamp.is_file {
+            return Err(failed(std::io::Error::other("not a regular file")));
+        }
+        let digest = hash_file(&file).map_err(failed)?;
+        let unchanged = stamp_of_open().map_err(failed)? == stamp;
+        if unchanged && stamp.is_settled(clock::now()) && !stamp::is_on_network(path) {
+            self.write(path, &stamp, digest);
+        }
+        Ok(Content { digest, stamp })
+    }
+
+    /// Best effort: a memo that cannot be written is no memo.
+    fn write(&self, path: &Path, stamp: &Stamp, digest: Digest) {
+        let tag = tag(path, stamp);
+        let Some(table) = self.table() else { return };
+        let offset = bucket_offset(&tag);
+        let mut bucket = [0; BUCKET];
+        // A short read is the sparse end of the table.
+        let _ = table.read_at(&mut bucket, offset);
+        let is_empty = |slot: &[u8]| slot[..16].iter().all(|byte| *byte == 0);
+        let free = bucket.chunks_exact(SLOT).position(|slot| slot[..16] == tag || is_empty(slot));
+        let index = free.unwrap_or(usize::from(tag[15]) % SLOTS_PER_BUCKET);
+        let _ = table.write_all_at(&encode(&tag, digest), offset + (index * SLOT) as u64);
+    }
+
+    fn table(&self) -> Option<&File> {
+        self.table.get_or_init(|| open_table(&self.path)).as_ref()
+    }
+}
+
+fn open_table(path: &Path) -> Option<File> {
+    let opened = match fsx::open_rw(path) {
+        Err(error) if error.is_absent() => {
+            fsx::create_dir_all(path.parent()?).ok()?;
+            fsx::open_rw(path)
+        }
+        Err(_) => return fsx::open(path).ok(),
+        opened => opened,
+    };
+    let file = opened.ok()?;
+    if file.metadata().ok()?.len() < BUCKETS * BUCKET as u64 {
+        file.set_len(BUCKETS * BUCKET as u64).ok()?;
+    }
+    Some(file)
+}
+
+/// Hashes with large reads: below 16 KiB at a time blake3 cannot use its widest instructions.
+fn hash_file(mut file: &File) -> std::io::Result<Digest> {
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; size.saturating_add(1).min(256 * 1024)];
+    let mut hasher = blake3::Hasher::new();
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(Digest::from_bytes(*hasher.finalize().as_bytes())),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => &mut hasher,
+            Err(error) => return Err(error),
+        };
+    }
+}
+
+fn tag(path: &Path, stamp: &Stamp) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    // A canonical mtime moves with any write, while ctime moves with every link: it would forget shared rlibs.
+    let ctime = if stamp.is_canonical() { 0 } else { stamp.ctime.as_nanos() };
+    let mut numbers = [0; 64];
+    numbers[..8].copy_from_slice(&stamp.dev.to_le_bytes());
+    numbers[8..16].copy_from_slice(&stamp.ino.to_le_bytes());
+    numbers[16..24].copy_from_slice(&stamp.size.to_le_bytes());
+    numbers[24..40].copy_from_slice(&stamp.mtime.as_nanos().to_le_bytes());
+    numbers[40..56].copy_from_slice(&ctime.to_le_bytes());
+    hasher.update(&numbers);
+    hasher.update(path.as_os_str().as_bytes());
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    tag
+}
+
+fn bucket_offset(tag: &[u8; 16]) -> u64 {
+    let number = u64::from(u16::from_le_bytes([tag[0], tag[1]]));
+    (number % BUCKETS) * BUCKET as u64
+}
+
+fn checksum(tag: &[u8], digest: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(tag).update(digest);
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    sum
+}
+
+fn encode(tag: &[u8; 16], digest: Digest) -> [u8; SLOT] {
+    let mut slot = [0; SLOT];
+    slot[..16].copy_from_slice(tag);
+    slot[16..48].copy_from_slice(digest.as_bytes());
+    slot[48..56].copy_from_slice(&checksum(tag, digest.as_bytes()));
+    slot
+}
+
+fn decode(slot: &[u8], tag: &[u8; 16]) -> Option<Digest> {
+    let (held, digest) = (&slot[..16], &slot[16..48]);
+    if held != tag || slot[48..56] != checksum(held, digest) {
+        return None;
+    }
+    digest.try_into().ok().map(Digest::from_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::{Mtime, Publish};
+
+    fn settled_file(dir: &Path) -> PathBuf {
+        let path = dir.join("file");
+        Publish::default().bytes(&path, b"content").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        path
+    }
+
+    #[test]
+    fn a_settled_stamp_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = settled_file(dir.path());
+        let stamps = Stamps::open(&dir.path().join("stamps"));
+        let content = stamps.content(&path).unwrap();
+        assert_eq!(content.digest, Digest::of(b"content"));
+        assert_eq!(stamps.lookup(&path, &content.stamp), Some(content.digest));
+        assert_eq!(stamps.lookup(&dir.path().join("other"), &content.stamp), None);
+    }
+
+    #[test]
+    fn u24_a_young_stamp_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        Publish { mtime: Mtime::Now, ..Publish::default() }.bytes(&path, b"content").unwrap();
+        let stamps = Stamps::open(&dir.path().join("stamps"));
+        let content = stamps.content(&path).unwrap();
+        assert_eq!(stamps.lookup(&path, &content.stamp), None);
+        stamps.remember_own(&path, content.digest);
+        assert_eq!(stamps.lookup(&path, &content.stamp), Some(content.digest));
+    }
+
+    #[test]
+    fn a_torn_slot_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = settled_file(dir.path());
+        let table = dir.path().join("stamps");
+        let stamp = Stamps::open(&table).content(&path).unwrap().stamp;
+        let mut bytes = fsx::read(&table).unwrap();
+        let at = usize::try_from(bucket_offset(&tag(&path, &stamp))).unwrap();
+        bytes[at + 20] ^= 1;
+        Publish::default().bytes(&table, &bytes).unwrap();
+        assert_eq!(Stamps::open(&table).lookup(&path, &stamp), None);
+        Publish::default().bytes(&table, b"short").unwrap();
+        assert_eq!(Stamps::open(&table).content(&path).unwrap().digest, Digest::of(b"content"));
+    }
+}
