@@ -59,7 +59,6 @@ reasons! {
         DepInfoUnreadable = "dep-info-unreadable", "the dep-info file could not be read back exactly";
         UnkeyedArchive = "unkeyed-archive", "the output bundles a native archive that no flag names";
         MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
-        Degraded = "degraded", "rustc warned that a tool failed";
         StoreFailed = "store-failed", "the store could not be written";
     }
 }

@@ -153,11 +153,6 @@ impl Invocation {
         names.iter().map(|name| self.out_dir.join(name)).collect()
     }
 
-    /// Whether an archive of this kind is among the crate types.
-    pub fn is_staticlib(&self) -> bool {
-        self.emits(EmitKind::Link) && self.crate_types.iter().any(|kind| kind == "staticlib")
-    }
-
     fn announces_artifacts(&self) -> bool {
         self.flags.iter().any(|flag| {
             flag.name == "--json" && flag.value.as_deref().is_some_and(|value| value.split(',').any(|part| part == "artifacts"))
@@ -265,7 +260,7 @@ mod tests {
     #[test]
     fn a_staticlib_is_refused_only_with_lto() {
         let staticlib = LIB.replace("type lib", "type staticlib");
-        assert!(parse(&staticlib).unwrap().is_staticlib());
+        parse(&staticlib).unwrap();
         assert_eq!(reason(&format!("{staticlib} -C lto")), BypassReason::Links);
         parse(&format!("{staticlib} -C lto=off")).unwrap();
     }

@@ -1,0 +1,169 @@
+//! The compiler's identity: version text plus the content of what stands behind it, memoised so that a hit asks nobody.
+//!
+//! The memo names every file that it rests on, with its stamp: `rustup update` behind the same path changes them. A rustup
+//! proxy is followed through `RUSTUP_TOOLCHAIN`, which rustup's cargo always sets; without that variable the proxy decides
+//! by directory, so it is asked each time.
+//!
+//! Version 1 of the memo: [`Memo`] as JSON.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::env::{self, Env};
+use crate::fsx::{self, Publish, Stamp, clock};
+use crate::model::Digest;
+use crate::rustc::{Chain, Driver, toolchain};
+use crate::store::Store;
+
+/// A compiler that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compiler {
+    /// Digest of all that tells it from other compilers.
+    pub identity: Digest,
+    /// Its sysroot.
+    pub sysroot: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Memo {
+    compiler: Compiler,
+    files: Vec<(PathBuf, String)>,
+}
+
+/// Where and how to look for a compiler.
+struct Search<'a> {
+    chain: &'a Chain,
+    target: Option<&'a str>,
+    cwd: &'a Path,
+    env: &'a Env,
+    rustc: PathBuf,
+    driver: Option<PathBuf>,
+}
+
+/// Identifies the compiler that `chain` calls for `target`. `None`: it cannot be.
+pub fn identify(chain: &Chain, target: Option<&str>, cwd: &Path, vars: &Env, store: &Store) -> Option<Compiler> {
+    let rustc = toolchain::find_program(chain.rustc.as_deref()?, cwd, vars)?;
+    let driver = match chain.driver {
+        Driver::Rustc => None,
+        Driver::Clippy => Some(toolchain::find_program(&chain.program, cwd, vars)?),
+        Driver::Unknown => return None,
+    };
+    let search = Search { chain, target, cwd, env: vars, rustc, driver };
+    let path = store.layout().compiler(search.name());
+    if let Some(memo) = read_memo(&path) {
+        return Some(memo.compiler);
+    }
+    let (compiler, files) = search.ask(store)?;
+    let is_proxy = toolchain::sysroot_around(&search.rustc).is_none();
+    if !is_proxy || vars.get(env::RUSTUP_TOOLCHAIN).is_some() {
+        write_memo(&path, &compiler, &files);
+    }
+    Some(compiler)
+}
+
+impl Search<'_> {
+    /// Digest of all that decides which files are asked for.
+    fn name(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        let mut field = |value: Option<&OsStr>| {
+            let bytes = value.map_or(&b""[..], OsStr::as_encoded_bytes);
+            hasher.update(&[u8::from(value.is_some())]).update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+        };
+        field(Some(self.rustc.as_os_str()));
+        field(self.driver.as_deref().map(Path::as_os_str));
+        field(self.target.map(OsStr::new));
+        for name in [env::RUSTUP_TOOLCHAIN, env::RUSTUP_HOME] {
+            field(self.env.get(name).as_deref());
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// Asks the compiler and reads its files. Gives the files that the answer rests on.
+    fn ask(&self, store: &Store) -> Option<(Compiler, Vec<PathBuf>)> {
+        let depth = next_depth(self.env);
+        let version = toolchain::ask_version(&self.rustc, self.cwd, depth.clone())?;
+        let host = toolchain::host_of(&version)?;
+        let around = toolchain::sysroot_around(&self.rustc);
+        let sysroot = match &around {
+            Some(sysroot) => sysroot.clone(),
+            None => toolchain::ask_sysroot(&self.rustc, self.cwd, depth)?,
+        };
+        let target = self.target.unwrap_or(host);
+        let mut named: Vec<(String, PathBuf)> = vec![("rustc".into(), self.rustc.clone())];
+        named.extend(self.driver.iter().map(|driver| ("driver".into(), driver.clone())));
+        for file in toolchain::identity_files(&sysroot, host, target).ok()? {
+            named.push((file.to_str()?.to_owned(), sysroot.join(&file)));
+        }
+        let identity = identity(&version, self.chain.driver, &named, store)?;
+        let mut files: Vec<PathBuf> = named.into_iter().map(|(_, path)| path).collect();
+        if around.is_none() {
+            // The proxy reads the default host from here when a toolchain's name lacks it.
+            files.extend(self.env.path(env::RUSTUP_HOME).map(|home| home.join("settings.toml")));
+        }
+        // A library that is added or taken away moves its directory.
+        files.push(sysroot.join("lib"));
+        Some((Compiler { identity, sysroot }, files))
+    }
+}
+
+/// Digest of the version text and of every named file. The large ones are read by a thread each.
+fn identity(version: &str, driver: Driver, named: &[(String, PathBuf)], store: &Store) -> Option<Digest> {
+    let memo = store.layout().stamps();
+    let read = |path: &PathBuf| crate::store::Stamps::open(&memo).content(path).ok().map(|content| content.digest);
+    let half = named.len().div_ceil(2);
+    let digests: Vec<Option<Digest>> = std::thread::scope(|scope| {
+        // Every second file: the two large libraries stand side by side in the list.
+        let odd = scope.spawn(|| named.iter().skip(1).step_by(2).map(|(_, path)| read(path)).collect::<Vec<_>>());
+        let even: Vec<_> = named.iter().step_by(2).map(|(_, path)| read(path)).collect();
+        let odd = odd.join().unwrap_or_default();
+        (0..half).flat_map(|at| [even.get(at).copied(), odd.get(at).copied()]).flatten().collect()
+    });
+    let mut hasher = super::KeyHasher::new(false);
+    hasher.field("version", version);
+    hasher.field("driver", if driver == Driver::Clippy { "clippy" } else { "rustc" });
+    for ((name, _), digest) in named.iter().zip(digests) {
+        hasher.digest("file", name, digest?);
+    }
+    Some(hasher.finish().0.0)
+}
+
+/// The memo, if every file that it rests on is as it was.
+fn read_memo(path: &Path) -> Option<Memo> {
+    let memo: Memo = serde_json::from_slice(&fsx::read(path).ok()?).ok()?;
+    let holds = memo.files.iter().all(|(file, stamp)| Stamp::of(file).is_ok_and(|now| spelled(&now) == *stamp));
+    holds.then_some(memo)
+}
+
+/// Best effort. Nothing is written while a stamp is too young to prove anything.
+fn write_memo(path: &Path, compiler: &Compiler, files: &[PathBuf]) {
+    let now = clock::now();
+    let stamped = files.iter().map(|file| {
+        let stamp = Stamp::of(file).ok().filter(|stamp| stamp.is_settled(now))?;
+        Some((file.clone(), spelled(&stamp)))
+    });
+    let Some(files) = stamped.collect::<Option<Vec<_>>>() else { return };
+    let memo = Memo { compiler: compiler.clone(), files };
+    if let Ok(bytes) = serde_json::to_vec(&memo) {
+        let _ = Publish::default().bytes(path, &bytes);
+    }
+}
+
+fn spelled(stamp: &Stamp) -> String {
+    let (mtime, ctime) = (stamp.mtime, stamp.ctime);
+    format!(
+        "{}:{}:{}:{}.{}:{}.{}",
+        stamp.dev, stamp.ino, stamp.size, mtime.secs, mtime.nanos, ctime.secs, ctime.nanos
+    )
+}
+
+/// How deep kache stands in calls to compilers that it could not identify.
+pub fn depth(vars: &Env) -> u32 {
+    vars.text(env::KACHE_DEPTH).and_then(|depth| depth.parse().ok()).unwrap_or(0)
+}
+
+/// The value of [`env::KACHE_DEPTH`] for a program that may lead back to kache.
+pub fn next_depth(vars: &Env) -> OsString {
+    (depth(vars) + 1).to_string().into()
+}

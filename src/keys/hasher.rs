@@ -1,0 +1,105 @@
+//! The tagged hasher of lookup keys.
+
+use std::fmt::Write;
+
+use crate::model::{Digest, LookupKey};
+
+/// Part of every key. Raise it with any change of what a key holds or of what an entry means, so that entries which a fixed
+/// version would not have made are never found again.
+///
+/// 1: first.
+pub const SCHEMA: u32 = 1;
+
+/// Hashes fields as (tag, length, bytes), so that no two sequences of fields run together.
+#[derive(Debug)]
+pub struct KeyHasher {
+    hasher: blake3::Hasher,
+    trace: Option<String>,
+}
+
+impl KeyHasher {
+    /// An empty key; `traced` also keeps a line per field.
+    pub fn new(traced: bool) -> Self {
+        let mut key = Self { hasher: blake3::Hasher::new(), trace: traced.then(String::new) };
+        key.field("kache lookup key, schema", &SCHEMA.to_string());
+        key
+    }
+
+    /// Adds a field.
+    pub fn field(&mut self, tag: &str, value: &str) {
+        self.bytes(tag, value.as_bytes());
+        if let Some(trace) = &mut self.trace {
+            let _ = writeln!(trace, "{tag}: {value:?}");
+        }
+    }
+
+    /// Adds a field that may be absent, which differs from empty.
+    pub fn optional(&mut self, tag: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.field(tag, value),
+            None => {
+                self.bytes(tag, b"");
+                self.hasher.update(b"absent");
+                if let Some(trace) = &mut self.trace {
+                    let _ = writeln!(trace, "{tag}: absent");
+                }
+            }
+        }
+    }
+
+    /// Adds a digest under a name.
+    pub fn digest(&mut self, tag: &str, name: &str, digest: Digest) {
+        self.bytes(tag, name.as_bytes());
+        self.hasher.update(digest.as_bytes());
+        if let Some(trace) = &mut self.trace {
+            let _ = writeln!(trace, "{tag}: {name:?} = {digest}");
+        }
+    }
+
+    /// The key, and the trace if one was kept.
+    pub fn finish(self) -> (LookupKey, Option<String>) {
+        (LookupKey(Digest::from_bytes(*self.hasher.finalize().as_bytes())), self.trace)
+    }
+
+    fn bytes(&mut self, tag: &str, value: &[u8]) {
+        for part in [tag.as_bytes(), value] {
+            self.hasher.update(&(part.len() as u64).to_le_bytes());
+            self.hasher.update(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(fill: impl FnOnce(&mut KeyHasher)) -> LookupKey {
+        let mut hasher = KeyHasher::new(false);
+        fill(&mut hasher);
+        hasher.finish().0
+    }
+
+    #[test]
+    fn u26_fields_do_not_run_together() {
+        let one = key(|key| {
+            key.field("a", "bc");
+            key.field("d", "");
+        });
+        let other = key(|key| {
+            key.field("a", "b");
+            key.field("cd", "");
+        });
+        assert_ne!(one, other);
+        assert_ne!(key(|key| key.optional("a", None)), key(|key| key.optional("a", Some(""))));
+        assert_ne!(key(|_| {}), key(|key| key.optional("a", None)));
+    }
+
+    #[test]
+    fn a_trace_does_not_change_the_key() {
+        let mut traced = KeyHasher::new(true);
+        traced.field("a", "b");
+        let (digest, trace) = traced.finish();
+        assert_eq!(digest, key(|key| key.field("a", "b")));
+        assert!(trace.unwrap().ends_with("a: \"b\"\n"));
+    }
+}

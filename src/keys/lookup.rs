@@ -1,0 +1,160 @@
+//! The lookup key: all that is known about an invocation without running rustc.
+
+use std::path::{Path, PathBuf};
+
+use super::{Compiler, Context, KeyHasher, clippy, native};
+use crate::config::{Paths, env};
+use crate::fsx;
+use crate::model::{BypassReason, Digest, LookupKey, Refusal};
+use crate::rustc::args::Arg;
+use crate::rustc::{Driver, Invocation};
+use crate::store::stamps::Content;
+
+/// Flags that the key leaves out, each proven irrelevant to a unit that is not linked:
+///
+/// * `-C incremental`: dropped from the shared compile.
+/// * `--diagnostic-width`: counts only if there are diagnostics to replay, so it is an input.
+/// * the linker and its arguments: rustc starts no linker for an rlib, and marks these options as untracked
+///   (`rustc_session::options`).
+/// * `--extern`, `-l`: added by content.
+const LEFT_OUT: &[&str] = &[
+    "-C incremental", "--diagnostic-width", "-C linker", "-C linker-flavor", "-C linker-features", "-C link-arg",
+    "-C link-args", "-C link-self-contained", "-C rpath", "-C default-linker-libraries", "-C dlltool", "--extern",
+];
+
+/// Flags whose value is or holds a path.
+const WITH_PATHS: &[&str] = &["--out-dir", "-L", "--remap-path-prefix", "-C profile-generate", "-C linker-plugin-lto"];
+
+/// The lookup key of an invocation, and the files whose content it holds.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The key.
+    pub key: LookupKey,
+    /// Files named by arguments, as they were when the key was made.
+    pub files: Vec<(PathBuf, Content)>,
+    /// Static libraries among them.
+    pub static_libraries: Vec<PathBuf>,
+    /// One line per field, if asked for.
+    pub trace: Option<String>,
+}
+
+/// What a key is made of besides the invocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Who compiles.
+    pub compiler: &'a Compiler,
+    /// In which shape.
+    pub driver: Driver,
+    /// How paths are treated.
+    pub paths: Paths,
+    /// The flags that kache will add.
+    pub injected: &'a [String],
+    /// Whether to keep a trace.
+    pub traced: bool,
+}
+
+/// Makes the lookup key.
+pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
+    let invocation = context.invocation;
+    let mut key = KeyHasher::new(setting.traced);
+    key.digest("compiler", "", setting.compiler.identity);
+    key.field("paths", setting.paths.name());
+    add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());
+    add_text(&mut key, context, "source", &invocation.source);
+    for flag in &invocation.flags {
+        add_flag(&mut key, context, flag);
+    }
+    for flag in setting.injected {
+        add_text(&mut key, context, "injected", flag);
+    }
+    for name in env::RUSTC_INPUTS {
+        let value = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
+        key.optional(&format!("env {name}"), value.as_deref());
+    }
+    let mut files = Files { context, key, files: Vec::new() };
+    let static_libraries = files.add_arguments()?;
+    if setting.driver == Driver::Clippy {
+        files.add_clippy()?;
+    }
+    let Files { key, files, .. } = files;
+    let (key, trace) = key.finish();
+    Ok(Lookup { key, files, static_libraries, trace })
+}
+
+fn add_text(key: &mut KeyHasher, context: Context<'_>, tag: &str, text: &str) {
+    key.field(tag, context.roots.tokenise(text).as_str());
+}
+
+fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
+    if LEFT_OUT.contains(&flag.name.as_str()) {
+        return;
+    }
+    match flag.value.as_deref() {
+        Some(value) if WITH_PATHS.contains(&flag.name.as_str()) => add_text(key, context, &flag.name, value),
+        value => key.optional(&flag.name, value),
+    }
+}
+
+/// The content that arguments name.
+struct Files<'a> {
+    context: Context<'a>,
+    key: KeyHasher,
+    files: Vec<(PathBuf, Content)>,
+}
+
+impl Files<'_> {
+    fn add_arguments(&mut self) -> Result<Vec<PathBuf>, Refusal> {
+        let invocation = self.context.invocation;
+        for dep in &invocation.externs {
+            self.add("extern", &dep.name, &dep.path, BypassReason::ExternUnresolved)?;
+        }
+        let libraries = native::static_libraries(invocation)?;
+        for library in &libraries {
+            self.add("static library", "", library, BypassReason::NativeLibrary)?;
+        }
+        if let Some(target) = invocation.last("--target").filter(|target| target.ends_with(".json")) {
+            self.add("target", "", &invocation.cwd.join(target), BypassReason::UnknownFlag)?;
+        }
+        for flag in invocation.flags.iter().filter(|flag| flag.name == "-C profile-use") {
+            let profile = flag.value.as_deref().unwrap_or("default.profdata");
+            self.add("profile", "", &invocation.cwd.join(profile), BypassReason::UnknownFlag)?;
+        }
+        if is_native(invocation) {
+            let cpu = host_cpu().ok_or_else(|| Refusal::new(BypassReason::UnknownFlag, "-C target-cpu=native"))?;
+            self.key.digest("host cpu", "", cpu);
+        }
+        Ok(libraries)
+    }
+
+    fn add(&mut self, tag: &str, name: &str, path: &Path, refusal: BypassReason) -> Result<(), Refusal> {
+        let content = self.context.stamps.content(path).map_err(|error| Refusal::new(refusal, error.to_string()))?;
+        self.key.digest(tag, name, content.digest);
+        self.files.push((path.to_owned(), content));
+        Ok(())
+    }
+
+    fn add_clippy(&mut self) -> Result<(), Refusal> {
+        let refuse = |error: fsx::Error| Refusal::new(BypassReason::UnknownDriver, error.to_string());
+        for file in clippy::add(&mut self.key, self.context).map_err(refuse)? {
+            let content = self.context.stamps.content(&file).map_err(refuse)?;
+            self.files.push((file, content));
+        }
+        Ok(())
+    }
+}
+
+fn is_native(invocation: &Invocation) -> bool {
+    let is_cpu = |flag: &Arg| flag.name == "-C target-cpu" || flag.name == "-Z tune-cpu";
+    invocation.flags.iter().any(|flag| is_cpu(flag) && flag.value.as_deref() == Some("native"))
+}
+
+/// What `native` resolves to: the model and feature lines of the first processor. `None` where the system does not say.
+fn host_cpu() -> Option<Digest> {
+    const LINES: [&str; 8] =
+        ["vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part", "CPU implementer"];
+    let text = fsx::read_to_string(Path::new("/proc/cpuinfo")).ok()?;
+    let first = text.split("\n\n").next()?;
+    let is_wanted = |line: &&str| LINES.iter().any(|name| line.starts_with(name));
+    let lines: Vec<&str> = first.lines().filter(is_wanted).collect();
+    (!lines.is_empty()).then(|| Digest::of(lines.join("\n").as_bytes()))
+}

@@ -1,0 +1,157 @@
+//! Native static libraries: what rustc bundles into a library that it writes.
+//!
+//! `-l static=name` is resolved as rustc does (`rustc_metadata::native_libs::find_native_static_library`) and its content
+//! is part of the key. A `#[link(kind = "static")]` in the source leaves no trace on the command line: the produced archive
+//! is looked at afterwards, and a member that no known archive explains keeps the result out of the store.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::fsx;
+use crate::model::{BypassReason, EmitKind, Refusal};
+use crate::rustc::archive::{self, Member};
+use crate::rustc::Invocation;
+
+/// The static libraries that the flags name, in order.
+pub fn static_libraries(invocation: &Invocation) -> Result<Vec<PathBuf>, Refusal> {
+    if !invocation.emits(EmitKind::Link) {
+        return Ok(Vec::new());
+    }
+    let named = invocation.flags.iter().filter(|flag| flag.name == "-l").filter_map(|flag| flag.value.as_deref());
+    named.filter_map(|value| static_name(value)).map(|name| find(invocation, &name)).collect()
+}
+
+/// The file names to look for, if `value` of `-l` names a static library.
+fn static_name(value: &str) -> Option<Vec<String>> {
+    let (kind, name) = value.split_once('=')?;
+    let (kind, modifiers) = kind.split_once(':').unwrap_or((kind, ""));
+    if kind != "static" {
+        return None;
+    }
+    // `-l static=name:rename` links `rename`.
+    let name = name.split_once(':').map_or(name, |(_, rename)| rename);
+    let verbatim = modifiers.split(',').any(|modifier| modifier == "+verbatim");
+    Some(if verbatim { vec![name.to_owned()] } else { vec![format!("lib{name}.a"), format!("{name}.lib")] })
+}
+
+fn find(invocation: &Invocation, names: &[String]) -> Result<PathBuf, Refusal> {
+    let refuse = || Refusal::new(BypassReason::NativeLibrary, names.join(" or "));
+    let found = native_dirs(invocation)
+        .flat_map(|dir| names.iter().map(move |name| dir.join(name)))
+        .find(|path| fsx::metadata(path).is_ok_and(|metadata| metadata.is_file()));
+    let path = found.ok_or_else(refuse)?;
+    // Thin archives point at files that nobody digests.
+    match archive::members(&path) {
+        Ok(Some(_)) => Ok(path),
+        _ => Err(refuse()),
+    }
+}
+
+fn native_dirs(invocation: &Invocation) -> impl Iterator<Item = PathBuf> {
+    let dirs = invocation.flags.iter().filter(|flag| flag.name == "-L").filter_map(|flag| flag.value.as_deref());
+    dirs.filter_map(|value| match value.split_once('=') {
+        Some(("native" | "all", dir)) => Some(dir),
+        Some(("dependency" | "crate" | "framework", _)) => None,
+        _ => Some(value),
+    })
+    .map(|dir| invocation.cwd.join(dir))
+}
+
+/// What explains the members of a produced archive.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Explained {
+    /// Every member is this crate's own, or stands in an archive that is part of the key.
+    ByKey,
+    /// The rest stands in these archives, which the input set must hold.
+    ByFiles(Vec<PathBuf>),
+    /// Some member stands nowhere.
+    Not(String),
+}
+
+/// Explains the members of the library at `produced`. `upstream`: archives that rustc may have copied from (a staticlib
+/// holds all its dependencies).
+pub fn explain(
+    produced: &Path,
+    invocation: &Invocation,
+    keyed: &[PathBuf],
+    upstream: &[PathBuf],
+) -> fsx::Result<Explained> {
+    let own = format!("{}.", invocation.stem());
+    let Some(mut members) = archive::members(produced)? else { return Ok(Explained::Not("no archive".into())) };
+    members.retain(|member| !member.name.starts_with("lib.rmeta") && !(member.name.starts_with(&own) && is_object(&member.name)));
+    let mut open: HashSet<Member> = members.into_iter().collect();
+    for archive in keyed {
+        take_members(archive, &mut open)?;
+    }
+    let mut used = Vec::new();
+    // Every archive that could be the origin counts, even if another one explained the member already.
+    let wanted = open.clone();
+    for archive in upstream {
+        if wanted.is_empty() {
+            break;
+        }
+        let found = archive::members(archive)?.unwrap_or_default();
+        let before = used.len();
+        for member in found.iter().filter(|member| wanted.contains(*member)) {
+            open.remove(member);
+            if used.len() == before {
+                used.push(archive.clone());
+            }
+        }
+    }
+    Ok(match open.into_iter().min() {
+        Some(member) => Explained::Not(member.name),
+        None if used.is_empty() => Explained::ByKey,
+        None => Explained::ByFiles(used),
+    })
+}
+
+fn take_members(archive: &Path, open: &mut HashSet<Member>) -> fsx::Result<()> {
+    for member in archive::members(archive)?.unwrap_or_default() {
+        open.remove(&member);
+    }
+    Ok(())
+}
+
+/// Objects as rustc names them: `<stem>.<codegen unit>.rcgu.o`.
+fn is_object(name: &str) -> bool {
+    name.ends_with(".rcgu.o") || name.ends_with(".o")
+}
+
+/// The rlibs that a staticlib may have copied from: those in `-L dependency` and crate directories, those named by
+/// `--extern`, and the sysroot's.
+pub fn upstream_archives(invocation: &Invocation, sysroot: &Path) -> fsx::Result<Vec<PathBuf>> {
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for value in invocation.flags.iter().filter(|flag| flag.name == "-L").filter_map(|flag| flag.value.as_deref()) {
+        if let Some(("dependency" | "crate" | "all", dir)) = value.split_once('=') {
+            dirs.push(invocation.cwd.join(dir));
+        }
+    }
+    let triples = sysroot.join("lib").join("rustlib");
+    for triple in fsx::list(&triples)? {
+        dirs.push(triples.join(triple).join("lib"));
+    }
+    let mut archives: Vec<PathBuf> = invocation.externs.iter().map(|dep| dep.path.clone()).collect();
+    for dir in dirs {
+        archives.extend(fsx::list(&dir)?.into_iter().map(|name| dir.join(name)));
+    }
+    archives.retain(|path| path.extension().is_some_and(|extension| extension == "rlib" || extension == "a"));
+    archives.sort();
+    archives.dedup();
+    Ok(archives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u05_names_are_read_as_rustc_reads_them() {
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(static_name("static=foo"), names(&["libfoo.a", "foo.lib"]));
+        assert_eq!(static_name("static:+verbatim,-bundle=foo.o"), names(&["foo.o"]));
+        assert_eq!(static_name("static=foo:bar"), names(&["libbar.a", "bar.lib"]));
+        assert_eq!(static_name("dylib=foo"), None);
+        assert_eq!(static_name("foo"), None);
+    }
+}

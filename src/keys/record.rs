@@ -1,0 +1,129 @@
+//! From what a compile left behind to its input set.
+
+use std::path::{Path, PathBuf};
+
+use super::native::{self, Explained};
+use super::scan::Scan;
+use super::{Context, Lookup, env_use};
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Stamp};
+use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored, TokenString};
+
+/// Why a result is not stored, and what exactly said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotStored(pub Stored, pub String);
+
+impl NotStored {
+    fn changed(path: &Path) -> Self {
+        Self(Stored::InputChanged, path.display().to_string())
+    }
+}
+
+impl From<fsx::Error> for NotStored {
+    fn from(error: fsx::Error) -> Self {
+        Self(Stored::StoreFailed, error.to_string())
+    }
+}
+
+/// The files and variables that the compile read, as rustc recorded them. `start`: the kernel's time before rustc began;
+/// what changed since then may not be what rustc read.
+pub fn inputs(info: &DepInfo<String>, context: Context<'_>, start: Time) -> Result<Vec<Input>, NotStored> {
+    let mut inputs = Vec::with_capacity(info.files.len() * 2 + info.env.len());
+    for file in &info.files {
+        inputs.push(file_input(file, context, start)?);
+    }
+    for file in &info.files {
+        inputs.extend(shadow_of(file, context));
+    }
+    for (name, value) in &info.env {
+        let value = value.as_ref().map(|value| context.roots.tokenise(value));
+        inputs.push(Input::Env(name.clone(), value));
+    }
+    Ok(inputs)
+}
+
+fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
+    let path = context.invocation.cwd.join(file);
+    let content = context.stamps.content(&path).map_err(|_| NotStored::changed(&path))?;
+    if content.stamp.mtime.max(content.stamp.ctime) >= start {
+        return Err(NotStored::changed(&path));
+    }
+    Ok(Input::File(context.roots.tokenise(file), content.digest))
+}
+
+/// `m.rs` and `m/mod.rs` are the same module: where one was read the other must be absent, or rustc refuses to choose.
+/// Sources of the registry do not change.
+fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
+    let path = Path::new(file);
+    let shadow: PathBuf = match path.file_name()?.to_str()? {
+        "mod.rs" => path.parent()?.with_extension("rs"),
+        _ => path.with_extension("").join("mod.rs"),
+    };
+    let token = context.roots.tokenise(shadow.to_str()?);
+    let is_module = path.extension().is_some_and(|extension| extension == "rs");
+    let is_fixed = token.roots().contains(&RootKind::CargoHome);
+    let absent = is_module && !is_fixed && !fsx::exists(&context.invocation.cwd.join(&shadow));
+    absent.then_some(Input::Absent(token))
+}
+
+/// Pins the roots of path variables that are used for more than includes.
+pub fn pin_path_variables(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
+    let mut sources: Option<Vec<String>> = None;
+    for (name, value) in &info.env {
+        let token = value.as_ref().map_or_else(TokenString::default, |value| context.roots.tokenise(value));
+        if token.roots().is_empty() {
+            continue;
+        }
+        let sources = sources.get_or_insert_with(|| read_sources(info, &context.invocation.cwd));
+        if !env_use::is_include_only(name, sources.iter().map(String::as_str)) {
+            token.roots().iter().for_each(|kind| scan.pin(*kind));
+        }
+    }
+}
+
+/// All recorded files that are text. Others are no Rust source.
+fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<String> {
+    info.files.iter().filter_map(|file| fsx::read_to_string(&cwd.join(file)).ok()).collect()
+}
+
+/// Checks that the files behind the lookup key are still what they were: by stamp, else by content. (A dependency's `.rmeta`
+/// gets another link, and so another ctime, while its own incremental compile ends.)
+pub fn recheck(lookup: &Lookup, context: Context<'_>) -> Result<(), NotStored> {
+    for (path, before) in &lookup.files {
+        let now = Stamp::of(path).map_err(|_| NotStored::changed(path))?;
+        let same = now.same_content(&before.stamp)
+            || context.stamps.content(path).is_ok_and(|content| content.digest == before.digest);
+        if !same {
+            return Err(NotStored::changed(path));
+        }
+    }
+    Ok(())
+}
+
+/// The rlibs that a staticlib holds, as inputs; and the check that a produced library holds nothing unknown.
+pub fn archive_inputs(
+    (produced, kind): (&Path, ArtifactKind),
+    lookup: &Lookup,
+    sysroot: &Path,
+    context: Context<'_>,
+) -> Result<Vec<Input>, NotStored> {
+    let invocation = context.invocation;
+    let upstream = match kind {
+        ArtifactKind::Staticlib => native::upstream_archives(invocation, sysroot)?,
+        ArtifactKind::Rlib => Vec::new(),
+        ArtifactKind::Rmeta => return Ok(Vec::new()),
+    };
+    let used = match native::explain(produced, invocation, &lookup.static_libraries, &upstream)? {
+        Explained::ByKey => return Ok(Vec::new()),
+        Explained::Not(member) => return Err(NotStored(Stored::UnkeyedArchive, member)),
+        Explained::ByFiles(used) => used,
+    };
+    // The compiler's identity covers its own libraries.
+    let others = used.into_iter().filter(|path| !path.starts_with(sysroot));
+    others
+        .map(|path| {
+            let content = context.stamps.content(&path)?;
+            Ok(Input::File(context.roots.tokenise(&path.to_string_lossy()), content.digest))
+        })
+        .collect()
+}

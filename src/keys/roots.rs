@@ -1,0 +1,185 @@
+//! The machine-local roots of one invocation, and writing texts with tokens for them.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::config::Env;
+use crate::config::env;
+use crate::fsx;
+use crate::model::{RootKind, TokenString};
+use crate::rustc::Invocation;
+
+/// Roots and their places, longest place first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roots {
+    places: Vec<(RootKind, String)>,
+}
+
+impl Roots {
+    /// The roots as this invocation shows them.
+    pub fn of(invocation: &Invocation, sysroot: &Path, vars: &Env) -> Self {
+        let target = target_dir(&invocation.out_dir, invocation.last("--target"));
+        let cargo_home = vars.cargo_home();
+        let workspace = workspace_dir(invocation, &target, cargo_home.as_deref());
+        Self::new([
+            (RootKind::Target, Some(target)),
+            (RootKind::Workspace, workspace),
+            (RootKind::CargoHome, cargo_home),
+            (RootKind::Sysroot, Some(sysroot.to_owned())),
+            (RootKind::Home, vars.home()),
+            (RootKind::Tmp, Some(vars.path(env::TMPDIR).unwrap_or_else(|| "/tmp".into()))),
+        ])
+    }
+
+    /// Roots at these places. Places that would swallow too much (`/`, relative ones) are left out, and of two roots at one
+    /// place the first stays.
+    pub fn new(places: impl IntoIterator<Item = (RootKind, Option<PathBuf>)>) -> Self {
+        let mut roots = Self::default();
+        for (kind, place) in places {
+            let Some(place) = place.as_deref().and_then(usable) else { continue };
+            if !roots.places.iter().any(|(_, known)| *known == place) {
+                roots.places.push((kind, place));
+            }
+        }
+        roots.places.sort_by_key(|(_, place)| std::cmp::Reverse(place.len()));
+        roots
+    }
+
+    /// Where `kind` is here.
+    pub fn place(&self, kind: RootKind) -> Option<&str> {
+        self.places.iter().find(|(known, _)| *known == kind).map(|(_, place)| place.as_str())
+    }
+
+    /// All roots, longest place first.
+    pub fn iter(&self) -> impl Iterator<Item = (RootKind, &str)> {
+        self.places.iter().map(|(kind, place)| (*kind, place.as_str()))
+    }
+
+    /// The text with a token for every root in it. A root counts where it stands as whole path components.
+    pub fn tokenise(&self, text: &str) -> TokenString {
+        if !text.contains('/') {
+            return TokenString::literal(text);
+        }
+        let mut out = TokenString::default();
+        let mut done = 0;
+        let mut at = 0;
+        while let Some(slash) = text[at..].find('/') {
+            at += slash;
+            let hit = self.places.iter().find(|(_, place)| stands_at(text, at, place));
+            if let Some((kind, place)) = hit {
+                out.push_literal(&text[done..at]);
+                out.push_root(*kind);
+                at += place.len();
+                done = at;
+            } else {
+                at += 1;
+            }
+        }
+        out.push_literal(&text[done..]);
+        out
+    }
+
+    /// A token text as it reads here.
+    pub fn expand(&self, text: &TokenString) -> Option<String> {
+        text.expand(|kind| self.place(kind))
+    }
+}
+
+fn usable(place: &Path) -> Option<String> {
+    let text = place.to_str()?.trim_end_matches('/');
+    let broad = !place.is_absolute() || !place.components().any(|part| matches!(part, Component::Normal(_)));
+    (!broad).then(|| text.to_owned())
+}
+
+fn stands_at(text: &str, at: usize, place: &str) -> bool {
+    let begins = text[..at].chars().next_back().is_none_or(|before| !is_name_char(before));
+    let ends = || text[at + place.len()..].chars().next().is_none_or(|after| !is_name_char(after));
+    begins && text[at..].starts_with(place) && ends()
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '@' | '~')
+}
+
+/// The target directory above an output directory, by cargo's layouts (`cargo/src/cargo/core/compiler/layout.rs`):
+/// `<target>[/<triple>]/<profile>/{deps,examples}`, `.../build/<package>`, and the newer `.../build/<package>/<hash>/out`.
+/// An output directory of another shape is its own root.
+fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
+    let profile = match out_dir.file_name().and_then(|name| name.to_str()) {
+        Some("deps" | "examples") => out_dir.parent(),
+        _ => out_dir.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "build")).and_then(Path::parent),
+    };
+    let Some(above) = profile.and_then(Path::parent) else { return out_dir.to_owned() };
+    let triple = triple.map(|triple| Path::new(triple).file_stem().filter(|_| has_json(triple)).unwrap_or(triple.as_ref()));
+    match above.parent() {
+        Some(target) if triple.is_some() && above.file_name() == triple => target.to_owned(),
+        _ => above.to_owned(),
+    }
+}
+
+fn has_json(triple: &str) -> bool {
+    Path::new(triple).extension().is_some_and(|extension| extension == "json")
+}
+
+/// The workspace: cargo starts rustc there for members and names their sources relative to it
+/// (`cargo/src/cargo/core/compiler/mod.rs`, `path_args`). A vendored package is started in its own directory; then the
+/// workspace is what holds the target directory, if a lock file says so. A path package elsewhere has none: cargo mixes its
+/// absolute path into its symbols, so it is nobody else's.
+fn workspace_dir(invocation: &Invocation, target: &Path, cargo_home: Option<&Path>) -> Option<PathBuf> {
+    if Path::new(&invocation.source).is_relative() {
+        return Some(invocation.cwd.clone());
+    }
+    if cargo_home.is_some_and(|home| invocation.cwd.starts_with(home)) {
+        return None;
+    }
+    let holder = target.parent()?;
+    (invocation.cwd.starts_with(holder) && fsx::exists(&holder.join("Cargo.lock"))).then(|| holder.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots() -> Roots {
+        Roots::new([
+            (RootKind::Target, Some("/home/me/ws/target".into())),
+            (RootKind::Workspace, Some("/home/me/ws".into())),
+            (RootKind::Home, Some("/home/me".into())),
+            (RootKind::Tmp, Some("/".into())),
+        ])
+    }
+
+    #[test]
+    fn u31_roots_match_whole_components() {
+        let token = |text: &str| roots().tokenise(text).as_str().to_owned();
+        assert_eq!(token("/home/me/ws/target/debug"), "{target}/debug");
+        assert_eq!(token("/home/me/ws2/x"), "{home}/ws2/x");
+        assert_eq!(token("/mnt/home/me/ws"), "/mnt/home/me/ws");
+        assert_eq!(token("a=/home/me/ws:/home/me"), "a={workspace}:{home}");
+        assert_eq!(token("src/lib.rs"), "src/lib.rs");
+        assert_eq!(token("/usr/{x}"), "/usr/{{x}");
+    }
+
+    #[test]
+    fn u31_broad_roots_are_refused() {
+        assert_eq!(roots().place(RootKind::Tmp), None);
+        assert_eq!(roots().tokenise("/usr/lib").as_str(), "/usr/lib");
+    }
+
+    #[test]
+    fn o07_target_directories_of_every_layout() {
+        let of = |dir: &str, triple| target_dir(Path::new(dir), triple);
+        assert_eq!(of("/t/debug/deps", None), Path::new("/t"));
+        assert_eq!(of("/t/x86_64-unknown-linux-gnu/debug/deps", Some("x86_64-unknown-linux-gnu")), Path::new("/t"));
+        assert_eq!(of("/t/debug/deps", Some("x86_64-unknown-linux-gnu")), Path::new("/t"));
+        assert_eq!(of("/t/my/release/deps", Some("/ws/my.json")), Path::new("/t"));
+        assert_eq!(of("/t/debug/build/pkg-1", None), Path::new("/t"));
+        assert_eq!(of("/t/debug/build/pkg/1/out", None), Path::new("/t"));
+        assert_eq!(of("/somewhere/out", None), Path::new("/somewhere/out"));
+    }
+
+    #[test]
+    fn expansion_is_the_inverse() {
+        let text = "a=/home/me/ws:{/home/me}";
+        assert_eq!(roots().expand(&roots().tokenise(text)).unwrap(), text);
+    }
+}

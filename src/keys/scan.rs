@@ -1,0 +1,160 @@
+//! The root scan: which machine-local roots stand in an output's bytes.
+//!
+//! A root that does not occur is not part of the key; one that does is pinned. No boundaries are asked for around a match:
+//! debug info and metadata put strings next to each other, so that a path may be followed by anything. When in doubt, pin.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use memchr::memmem::Finder;
+
+use super::Roots;
+use crate::fsx;
+use crate::model::{Digest, RootKind};
+use crate::rustc::notices::json_escaped;
+
+const CHUNK: usize = 1 << 20;
+
+/// Looks for all roots at once, over any number of files and texts.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    needles: Vec<(RootKind, Finder<'static>)>,
+    longest: usize,
+    found: Vec<RootKind>,
+    roots: &'a Roots,
+}
+
+impl<'a> Scan<'a> {
+    /// A scan for `roots`: as they are called, as they are without links, and as JSON spells them.
+    pub fn new(roots: &'a Roots) -> Self {
+        let mut needles: Vec<(RootKind, String)> = Vec::new();
+        for (kind, place) in roots.iter() {
+            needles.push((kind, place.to_owned()));
+            if let Ok(real) = fsx::canonicalize(Path::new(place))
+                && let Some(real) = real.to_str().filter(|real| *real != place && real.len() > 1)
+            {
+                needles.push((kind, real.to_owned()));
+            }
+        }
+        let escaped: Vec<_> = needles.iter().map(|(kind, place)| (*kind, json_escaped(place))).collect();
+        needles.extend(escaped);
+        needles.sort();
+        needles.dedup();
+        let longest = needles.iter().map(|(_, needle)| needle.len()).max().unwrap_or(0);
+        let needles = needles.into_iter().map(|(kind, needle)| (kind, Finder::new(&needle).into_owned())).collect();
+        Self { needles, longest, found: Vec::new(), roots }
+    }
+
+    /// Scans bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        for (kind, needle) in &self.needles {
+            if !self.found.contains(kind) && needle.find(bytes).is_some() {
+                self.found.push(*kind);
+            }
+        }
+    }
+
+    /// Scans and hashes a file in one pass.
+    pub fn file(&mut self, path: &Path) -> fsx::Result<(Digest, u64)> {
+        let file = fsx::open(path)?;
+        self.read(&file).map_err(|error| fsx::Error::new("read", path, error))
+    }
+
+    fn read(&mut self, mut file: &File) -> std::io::Result<(Digest, u64)> {
+        let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; size.saturating_add(1).min(CHUNK) + self.longest];
+        let mut hasher = blake3::Hasher::new();
+        let (mut kept, mut total) = (0, 0);
+        loop {
+            let n = match file.read(&mut buffer[kept..]) {
+                Ok(n) => n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if n == 0 {
+                return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), total));
+            }
+            hasher.update(&buffer[kept..kept + n]);
+            total += n as u64;
+            self.bytes(&buffer[..kept + n]);
+            // What a root may begin in is looked at again with what follows.
+            let filled = kept + n;
+            kept = filled.min(self.longest.saturating_sub(1));
+            buffer.copy_within(filled - kept..filled, 0);
+        }
+    }
+
+    /// Pins a root whatever the bytes hold.
+    pub fn pin(&mut self, kind: RootKind) {
+        if !self.found.contains(&kind) {
+            self.found.push(kind);
+        }
+    }
+
+    /// Pins every root.
+    pub fn pin_all(&mut self) {
+        self.found = self.roots.iter().map(|(kind, _)| kind).collect();
+    }
+
+    /// The roots that must keep their places, and these places, in a stable order.
+    pub fn pinned(&self) -> Vec<(RootKind, String)> {
+        let mut found = self.found.clone();
+        found.sort_unstable();
+        found.into_iter().filter_map(|kind| Some((kind, self.roots.place(kind)?.to_owned()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots() -> Roots {
+        Roots::new([(RootKind::Workspace, Some("/very/own/workspace".into())), (RootKind::Home, Some("/home/x".into()))])
+    }
+
+    fn scan_file(bytes: &[u8]) -> (Vec<RootKind>, Digest) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fsx::Publish::default().bytes(&path, bytes).unwrap();
+        let roots = roots();
+        let mut scan = Scan::new(&roots);
+        let (digest, size) = scan.file(&path).unwrap();
+        assert_eq!(size, bytes.len() as u64);
+        (scan.pinned().into_iter().map(|(kind, _)| kind).collect(), digest)
+    }
+
+    #[test]
+    fn a_root_is_found_wherever_it_stands() {
+        for at in [0, 5, CHUNK - 10, CHUNK - 1, CHUNK, CHUNK + 30, 2 * CHUNK + 7] {
+            let mut bytes = vec![b'x'; at];
+            bytes.extend(b"/very/own/workspaceclang");
+            let (found, digest) = scan_file(&bytes);
+            assert_eq!(found, [RootKind::Workspace], "at {at}");
+            assert_eq!(digest, Digest::of(&bytes));
+            bytes.resize(at + 3 * CHUNK, b'y');
+            assert_eq!(scan_file(&bytes).0, [RootKind::Workspace], "at {at}, in the middle");
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_where_nothing_is() {
+        assert!(scan_file(b"/very/own/work").0.is_empty());
+        assert!(scan_file(b"").0.is_empty());
+    }
+
+    #[test]
+    fn a_root_behind_a_link_is_found_by_both_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fsx::canonicalize(dir.path()).unwrap().join("real");
+        fsx::create_dir_all(&real).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let roots = Roots::new([(RootKind::Workspace, Some(link.clone()))]);
+        for name in [&real, &link] {
+            let mut scan = Scan::new(&roots);
+            scan.bytes(name.to_str().unwrap().as_bytes());
+            assert_eq!(scan.pinned(), [(RootKind::Workspace, link.to_str().unwrap().to_owned())]);
+        }
+    }
+}

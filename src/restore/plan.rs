@@ -1,0 +1,71 @@
+//! What goes where, and as what.
+//!
+//! The clock rule (cargo compares the newest mtime among a unit's outputs with its dependencies',
+//! `cargo/src/cargo/core/compiler/fingerprint/mod.rs`): an `.rlib` may be the blob itself, with the canonical old mtime that
+//! nobody ever changes, as long as an `.rmeta` beside it carries the time of this restore. A unit without one gets a
+//! private copy of everything.
+
+use std::path::PathBuf;
+
+use crate::fsx::Mtime;
+use crate::fsx::ladder::Sharing;
+use crate::model::{ArtifactKind, BlobId, MissReason};
+use crate::rustc::{Invocation, dep_info};
+use crate::store::{BlobProblem, Entry, Store};
+
+use crate::keys::Roots;
+
+/// A restore that could happen.
+#[derive(Debug)]
+pub struct Plan {
+    /// The files to clone.
+    pub steps: Vec<Step>,
+    /// The `.d` file and its text here.
+    pub dep_info: (PathBuf, String),
+}
+
+/// One file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The blob's file.
+    pub source: PathBuf,
+    /// Its name.
+    pub blob: BlobId,
+    /// Bytes.
+    pub size: u64,
+    /// The output's place.
+    pub target: PathBuf,
+    /// Whether it may be the blob itself.
+    pub sharing: Sharing,
+}
+
+/// Plans the restore of `entry`. Every blob is checked here, none is touched.
+pub fn plan(entry: &Entry, invocation: &Invocation, roots: &Roots, store: &Store) -> Result<Plan, MissReason> {
+    let may_share = shares_inodes(entry);
+    let mut steps = Vec::with_capacity(entry.outputs.len());
+    for output in &entry.outputs {
+        let source = store.check_blob(output.blob, output.size).map_err(miss)?;
+        let sharing = if may_share && output.kind.may_share_inode() {
+            Sharing::Shared
+        } else {
+            Sharing::Private(output.mode, Mtime::Now)
+        };
+        let target = invocation.out_dir.join(&output.name);
+        steps.push(Step { source, blob: output.blob, size: output.size, target, sharing });
+    }
+    let dep_info = entry.dep_info.try_map(|text| roots.expand(text)).ok_or(MissReason::RestoreFailed)?;
+    let text = dep_info::render(&dep_info);
+    Ok(Plan { steps, dep_info: (invocation.out_dir.join(&entry.dep_info_name), text) })
+}
+
+/// Whether outputs of this entry may share their inode with the blob: only beside an `.rmeta`, which carries the time.
+pub fn shares_inodes(entry: &Entry) -> bool {
+    entry.outputs.iter().any(|output| output.kind == ArtifactKind::Rmeta)
+}
+
+fn miss(problem: BlobProblem) -> MissReason {
+    match problem {
+        BlobProblem::Gone => MissReason::BlobGone,
+        BlobProblem::Corrupt => MissReason::BlobCorrupt,
+    }
+}

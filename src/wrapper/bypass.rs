@@ -1,0 +1,59 @@
+//! The bypass: this process becomes the compiler.
+
+use super::report::Report;
+use crate::config::{Env, env};
+use crate::fsx::{self, Stamp, sys_process};
+use crate::keys::compiler;
+use crate::model::{BypassReason, Refusal};
+use crate::rustc::{Chain, Invocation, spawn};
+
+/// How often kache may meet itself behind compilers that it cannot identify before it says so and stops.
+const MAX_DEPTH: u32 = 4;
+
+/// Notes why, then becomes the compiler.
+pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: Refusal) -> ! {
+    if refusal.reason != BypassReason::Probe && !is_build_script_probe(chain, vars) {
+        report.write(report.refused(&refusal, chain.rustc_args(), vars));
+    }
+    let unidentified = matches!(refusal.reason, BypassReason::UnknownDriver | BypassReason::CompilerUnknown);
+    become_compiler(chain, vars, unidentified)
+}
+
+/// Becomes the compiler and says nothing.
+pub(super) fn exec(chain: &Chain, vars: &Env) -> ! {
+    become_compiler(chain, vars, chain.driver == crate::rustc::Driver::Unknown)
+}
+
+fn become_compiler(chain: &Chain, vars: &Env, unidentified: bool) -> ! {
+    let depth = compiler::depth(vars);
+    if depth >= MAX_DEPTH {
+        fail(chain, "it leads back to kache");
+    }
+    // Only a compiler that could not be identified may lead back here.
+    let extra = (unidentified || depth > 0).then(|| (env::KACHE_DEPTH, compiler::next_depth(vars)));
+    let error = spawn::exec(&chain.program, &chain.args, extra);
+    fail(chain, &error.to_string())
+}
+
+/// There is no compiler to become: the one thing that kache says for itself.
+#[expect(clippy::print_stderr, reason = "nothing else runs that could say it")]
+fn fail(chain: &Chain, why: &str) -> ! {
+    eprintln!("kache: cannot run {}: {why}", chain.program.display());
+    sys_process::end(127)
+}
+
+/// Build scripts (autocfg, anyhow, thiserror, ...) try what the compiler can do, below their `OUT_DIR`: nobody asks twice.
+fn is_build_script_probe(chain: &Chain, vars: &Env) -> bool {
+    let Some(out_dir) = vars.path(env::OUT_DIR) else { return false };
+    let mut args = chain.rustc_args().iter();
+    args.any(|arg| arg == "--out-dir") && args.next().is_some_and(|dir| std::path::Path::new(dir).starts_with(&out_dir))
+}
+
+/// Removes those outputs that have other names: rustc is about to write, and must not write into the store.
+pub(super) fn unlink_shared(invocation: &Invocation) {
+    for path in invocation.possible_outputs() {
+        if Stamp::of(&path).is_ok_and(|stamp| stamp.nlink > 1) {
+            let _ = fsx::remove_file(&path);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The hit.
+
+use std::io::Write;
+
+use super::call::Call;
+use super::incremental;
+use super::report::Report;
+use crate::fsx::{self, sys_process};
+use crate::keys::validate;
+use crate::model::{EntryKey, HitSource, MissReason, Outcome};
+use crate::restore::{self, Bytes, messages, plan};
+use crate::store::Entry;
+
+/// An entry whose outputs are in place.
+pub(super) struct Restored {
+    key: EntryKey,
+    entry: Entry,
+    bytes: Bytes,
+}
+
+/// Why there was no hit, and what exactly said so.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) reason: MissReason,
+    pub(super) detail: String,
+}
+
+impl Missed {
+    fn new(reason: MissReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// Looks for an entry that holds here and puts its outputs in place.
+pub(super) fn attempt(call: &Call<'_>) -> Result<Restored, Missed> {
+    let key = find(call)?;
+    let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
+    let entry = settle(call, key, entry)?;
+    let plan = plan::plan(&entry, &call.invocation, &call.roots, &call.store)
+        .map_err(|reason| Missed::new(reason, key.0.short()))?;
+    let bytes = restore::apply(&plan, call.store.stamps())
+        .map_err(|error| Missed::new(MissReason::RestoreFailed, error.to_string()))?;
+    Ok(Restored { key, entry, bytes })
+}
+
+/// The newest recorded input set that holds here names the entry.
+fn find(call: &Call<'_>) -> Result<EntryKey, Missed> {
+    let manifest = call.store.manifest(call.lookup.key);
+    let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
+    let mut nearest = None;
+    for record in manifest.records() {
+        match validate::holds(&record.inputs, call.context()) {
+            Ok(()) => return Ok(record.key),
+            Err(differs) => nearest = nearest.or(Some(differs)),
+        }
+    }
+    Err(match nearest {
+        Some(differs) => Missed::new(MissReason::InputChanged, differs.0),
+        None => Missed::new(MissReason::NoManifest, ""),
+    })
+}
+
+/// Reads an entry's blobs back once after a restart of the machine: nothing was synced when they were written.
+fn settle(call: &Call<'_>, key: EntryKey, entry: Entry) -> Result<Entry, Missed> {
+    let boot = fsx::boot_id();
+    if entry.boot == boot {
+        return Ok(entry);
+    }
+    for output in &entry.outputs {
+        call.store.verify_blob(output.blob).map_err(|_| Missed::new(MissReason::BlobCorrupt, output.name.as_str()))?;
+    }
+    let entry = Entry { boot, ..entry };
+    // A store that cannot be written is read back each time.
+    let _ = call.store.put_entry(key, &entry);
+    Ok(entry)
+}
+
+/// Says what rustc said, notes the hit and ends.
+pub(super) fn finish(call: &Call<'_>, restored: &Restored, report: &Report) -> ! {
+    incremental::mark_shared(&call.invocation);
+    let out_dir = &call.invocation.out_dir;
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(&messages::replay(&restored.entry.stdout, out_dir)).and_then(|()| stdout.flush());
+    let _ = std::io::stderr().lock().write_all(&messages::replay(&restored.entry.stderr, out_dir));
+    call.store.touch_entry(restored.key);
+    let mut event = report.event(Outcome::Hit(HitSource::Local), call);
+    event.saved_ms = restored.entry.cost_ms;
+    event.key = restored.key.0.hex();
+    event.reflink_bytes = restored.bytes.reflink;
+    event.hardlink_bytes = restored.bytes.hard_link;
+    event.copy_bytes = restored.bytes.copy;
+    report.write(event);
+    sys_process::end(0)
+}

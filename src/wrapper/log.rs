@@ -1,0 +1,44 @@
+//! The log file, for whoever asks for it with `KACHE_LOG`. Never stderr.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use tracing::level_filters::LevelFilter;
+
+use crate::config::Config;
+use crate::fsx;
+use crate::keys::Lookup;
+
+/// The log below `cache_dir`.
+pub(super) fn path(cache_dir: &Path) -> PathBuf {
+    cache_dir.join("log").join("kache.log")
+}
+
+/// Opens the log if it is wanted. One that cannot be opened is not written.
+pub(super) fn init(config: &Config) {
+    let level = config.log.value.0;
+    if level == LevelFilter::OFF {
+        return;
+    }
+    let Ok(file) = open(&path(&config.cache_dir.value)) else { return };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::sync::Mutex::new(file));
+    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+}
+
+fn open(path: &Path) -> fsx::Result<File> {
+    fsx::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    fsx::open_append(path)
+}
+
+/// Whether keys are traced.
+pub(super) fn wants_trace(config: &Config) -> bool {
+    config.log.value.0 == LevelFilter::TRACE
+}
+
+/// Logs a lookup key with its trace.
+pub(super) fn key(crate_name: &str, lookup: &Lookup) {
+    tracing::debug!(crate_name, key = %lookup.key, "lookup key");
+    if let Some(trace) = &lookup.trace {
+        tracing::trace!("lookup key {} of {crate_name} is made of\n{trace}", lookup.key);
+    }
+}

@@ -1,0 +1,88 @@
+//! The miss.
+
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use super::call::Call;
+use super::hit::{self, Missed};
+use super::publish::{self, Compiled};
+use super::report::Report;
+use super::{bypass, incremental};
+use crate::fsx::clock;
+use crate::keys::record::NotStored;
+use crate::model::{BypassReason, MissReason, Outcome, Refusal, Stored};
+use crate::rustc::spawn;
+use crate::store::claims::Claim;
+
+/// What is done with a compile's result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Shared,
+    Private(Stored),
+}
+
+/// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
+pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
+    let (fate, missed) = fate(call, missed);
+    let claim = match fate {
+        Fate::Shared => call.store.claim(call.lookup.key, call.config.claim_wait.value),
+        Fate::Private(_) => Claim::None,
+    };
+    if matches!(claim, Claim::Inherited(_))
+        && let Ok(restored) = hit::attempt(call)
+    {
+        drop(claim);
+        hit::finish(call, &restored, report);
+    }
+    bypass::unlink_shared(&call.invocation);
+    match fate {
+        Fate::Shared => incremental::mark_shared(&call.invocation),
+        Fate::Private(_) => incremental::mark_private(&call.invocation),
+    }
+    let (start, began) = (clock::now(), Instant::now());
+    let args = call.compile_args(fate == Fate::Shared);
+    let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd)
+        .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
+    let compiled = Compiled { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
+    conclude(call, &missed, fate, &compiled, report);
+    drop(claim);
+    Ok(ran.status)
+}
+
+/// An edit of a unit that was here before goes the incremental way; so does what rests on such a unit.
+fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
+    let invocation = &call.invocation;
+    if let Some(path) = incremental::private_dependency(invocation) {
+        let missed = Missed { reason: MissReason::PrivateInput, detail: path.display().to_string() };
+        return (Fate::Private(Stored::PrivateInput), missed);
+    }
+    if invocation.incremental.is_some() && incremental::was_here(invocation) {
+        return (Fate::Private(Stored::PrivateIncremental), missed);
+    }
+    (Fate::Shared, missed)
+}
+
+/// Stores and reports. From here on rustc has run: nothing that fails may change how this ends.
+fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_>, report: &Report) {
+    let stored = match fate {
+        _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
+        Fate::Private(why) => Err(NotStored(why, String::new())),
+        Fate::Shared => publish::publish(call, compiled),
+    };
+    let mut details = vec![missed.detail.clone()];
+    let mut event = report.event(Outcome::Miss(missed.reason, Stored::Yes), call);
+    event.stored = match stored {
+        Ok(published) => {
+            event.key = published.key.0.hex();
+            event.stored_bytes = published.bytes;
+            Stored::Yes.id().to_owned()
+        }
+        Err(NotStored(why, detail)) => {
+            details.push(detail);
+            why.id().to_owned()
+        }
+    };
+    details.retain(|detail| !detail.is_empty());
+    event.detail = details.join("; ");
+    report.write(event);
+}

@@ -1,0 +1,69 @@
+//! The only place that decides: hit, miss or bypass.
+//!
+//! Nothing here, and nothing that is called from here, writes to stdout or stderr but what rustc said: cargo records and
+//! replays every byte. No error of ours is the build's error: whatever fails before rustc runs ends in `exec` of the real
+//! compiler, whatever fails after it is an outcome in the event log.
+
+mod bypass;
+mod call;
+mod hit;
+mod incremental;
+mod log;
+mod miss;
+mod publish;
+mod report;
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use call::Call;
+
+use crate::config::{Config, Env};
+use crate::fsx::sys_process;
+use crate::model::{BypassReason, Refusal};
+use crate::rustc::{Chain, chain};
+
+/// Serves one call of cargo's: `argv` without our own name. Never returns.
+pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
+    // A panic is an outcome, not a message.
+    std::panic::set_hook(Box::new(|_| {}));
+    let env = Env::process();
+    let Some(chain) = own_name_removed(argv) else { sys_process::end(2) };
+    if chain::is_probe(chain.rustc_args()) {
+        bypass::exec(&chain, &env);
+    }
+    let config = match Config::load(&env) {
+        Ok(config) if !config.disabled.value => config,
+        _ => bypass::exec(&chain, &env),
+    };
+    log::init(&config);
+    let report = report::Report::new(&config, started);
+    let served = catch_unwind(AssertUnwindSafe(|| serve(&chain, &config, &env, &report)));
+    let refusal = served.unwrap_or_else(|_| Refusal::new(BypassReason::Internal, "panic"));
+    bypass::refuse(&chain, &env, &report, refusal);
+}
+
+/// The chain, our own name at its front taken off: `RUSTC` may lead back to us.
+fn own_name_removed(mut argv: Vec<OsString>) -> Option<Chain> {
+    while argv.first().is_some_and(|program| std::path::Path::new(program).file_stem().is_some_and(|stem| stem == "kache")) {
+        argv.remove(0);
+    }
+    Chain::parse(argv)
+}
+
+/// Hit or miss; both end this process. Coming back means: not for the cache.
+fn serve(chain: &Chain, config: &Config, env: &Env, report: &report::Report) -> Refusal {
+    let call = match Call::prepare(chain, config, env) {
+        Ok(call) => call,
+        Err(refusal) => return refusal,
+    };
+    let missed = match hit::attempt(&call) {
+        Ok(restored) => hit::finish(&call, &restored, report),
+        Err(missed) => missed,
+    };
+    match miss::compile(&call, missed, report) {
+        Ok(status) => sys_process::end_like(status),
+        Err(refusal) => refusal,
+    }
+}

@@ -1,0 +1,184 @@
+//! Storing what a compile made: blobs, then the entry, then the manifest.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::call::{self, Call};
+use crate::fsx::clock::{self, Time};
+use crate::fsx::{self, Ladder};
+use crate::keys::record::{self, NotStored};
+use crate::keys::scan::Scan;
+use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
+use crate::restore::{messages, plan};
+use crate::rustc::spawn::Ran;
+use crate::rustc::{dep_info, notices};
+use crate::store::{Entry, Message, Output, gc};
+
+/// A compile that has ended well.
+pub(super) struct Compiled<'a> {
+    pub(super) ran: &'a Ran,
+    /// The kernel's time before rustc began.
+    pub(super) start: Time,
+    /// How long it took.
+    pub(super) cost_ms: f64,
+}
+
+/// What the store got.
+pub(super) struct Published {
+    pub(super) key: EntryKey,
+    /// Bytes that are new to it.
+    pub(super) bytes: u64,
+}
+
+/// Records and stores. A panic in here is an outcome like any other failure.
+pub(super) fn publish(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
+    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(call, compiled)));
+    caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
+}
+
+fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
+    let context = call.context();
+    record::recheck(&call.lookup, context)?;
+    let announced = announced_outputs(call, &compiled.ran.stderr)?;
+    let info = read_dep_info(call)?;
+    let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start)? };
+    let unplaceable = || NotStored(Stored::MessagesUnplaceable, String::new());
+    let out_dir = &call.invocation.out_dir;
+    let stdout = messages::record(&compiled.ran.stdout, out_dir).ok_or_else(unplaceable)?;
+    let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
+
+    let mut scan = Scan::new(&call.roots);
+    let outputs = scan_outputs(&announced, &mut scan)?;
+    for (path, output) in announced.iter().map(|(path, _)| path).zip(&outputs) {
+        set.inputs.extend(record::archive_inputs((path, output.kind), &call.lookup, &call.compiler.sysroot, context)?);
+    }
+    scan_messages(&[&stdout, &stderr], &mut scan);
+    record::pin_path_variables(&info, context, &mut scan);
+    if call::has_own_mapping(&call.invocation) || call::wants_coverage(&call.invocation) {
+        scan.pin_all();
+    }
+    set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
+    if has_diagnostics(&stderr) {
+        set.inputs.push(Input::DiagnosticWidth(call.invocation.diagnostic_width.clone()));
+    }
+    let paths: Vec<PathBuf> = announced.into_iter().map(|(path, _)| path).collect();
+    let entry = entry(call, compiled, outputs, &info, (stdout, stderr));
+    Ok(store(call, &set, &entry, &paths)?)
+}
+
+/// The files that rustc announced, which must be what was asked for.
+fn announced_outputs(call: &Call<'_>, stderr: &[u8]) -> Result<Vec<(PathBuf, ArtifactKind)>, NotStored> {
+    let unknown = |detail: String| NotStored(Stored::OutputsUnknown, detail);
+    let text = String::from_utf8_lossy(stderr);
+    let (mut seen, mut outputs) = (Vec::new(), Vec::new());
+    for notice in text.lines().filter_map(notices::parse) {
+        let name = messages::output_name(&notice, &call.invocation.out_dir).ok_or_else(|| unknown(notice.path.clone()))?;
+        let emit = notice.emit.ok_or_else(|| unknown(notice.path.clone()))?;
+        seen.push(emit);
+        if emit != EmitKind::DepInfo {
+            let kind = ArtifactKind::of(emit, name).ok_or_else(|| unknown(notice.path.clone()))?;
+            outputs.push((call.invocation.out_dir.join(name), kind));
+        }
+    }
+    // Cargo asks for `lib` and `staticlib` at once: as many links as crate types.
+    for emit in &call.invocation.emit {
+        let expected = if *emit == EmitKind::Link { call.invocation.crate_types.len() } else { 1 };
+        if seen.iter().filter(|kind| *kind == emit).count() != expected {
+            return Err(unknown(format!("{emit:?}")));
+        }
+    }
+    Ok(outputs)
+}
+
+fn read_dep_info(call: &Call<'_>) -> Result<DepInfo<String>, NotStored> {
+    let unreadable = |detail: String| NotStored(Stored::DepInfoUnreadable, detail);
+    let text = fsx::read_to_string(&call.invocation.dep_info_path()).map_err(|error| unreadable(error.to_string()))?;
+    let info = dep_info::parse(&text).ok_or_else(|| unreadable("not as rustc writes it".into()))?;
+    let is_ours = |target: &String| Path::new(target).parent() == Some(&call.invocation.out_dir);
+    if info.files.is_empty() || !info.targets.iter().all(is_ours) {
+        return Err(unreadable("other outputs than these".into()));
+    }
+    Ok(info)
+}
+
+fn scan_outputs(announced: &[(PathBuf, ArtifactKind)], scan: &mut Scan<'_>) -> Result<Vec<Output>, NotStored> {
+    let mut outputs = Vec::with_capacity(announced.len());
+    for (path, kind) in announced {
+        let (digest, size) = scan.file(path)?;
+        // Only the metadata of what has none (a checked binary) is empty; anything else was cut short.
+        if size == 0 && *kind != ArtifactKind::Rmeta {
+            return Err(NotStored(Stored::OutputsUnknown, format!("{} is empty", path.display())));
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let mode = fsx::Stamp::of(path)?.mode & 0o777;
+        outputs.push(Output { name, kind: *kind, blob: BlobId(digest), size, mode });
+    }
+    Ok(outputs)
+}
+
+fn scan_messages(streams: &[&Vec<Message>], scan: &mut Scan<'_>) {
+    for message in streams.iter().copied().flatten() {
+        if let Message::Raw(text) = message {
+            scan.bytes(text.as_bytes());
+        }
+    }
+}
+
+/// Whether anything but notices was said. A notice leaves the text around its path: JSON and a line break.
+fn has_diagnostics(stderr: &[Message]) -> bool {
+    let is_frame = |line: &str| line.is_empty() || line.starts_with("{\"$message_type\":\"artifact\"") || line.starts_with("\",\"emit\":");
+    stderr.iter().any(|message| match message {
+        Message::Raw(text) => !text.lines().all(is_frame),
+        Message::Artifact(_) => false,
+    })
+}
+
+fn entry(
+    call: &Call<'_>,
+    compiled: &Compiled<'_>,
+    outputs: Vec<Output>,
+    info: &DepInfo<String>,
+    (stdout, stderr): (Vec<Message>, Vec<Message>),
+) -> Entry {
+    let invocation = &call.invocation;
+    let dep_info_name = invocation.stem() + ".d";
+    let tokens = DepInfo {
+        targets: info.targets.iter().map(|text| call.roots.tokenise(text)).collect(),
+        files: info.files.iter().map(|text| call.roots.tokenise(text)).collect(),
+        env: info.env.iter().map(|(name, value)| (name.clone(), value.as_ref().map(|text| call.roots.tokenise(text)))).collect(),
+    };
+    Entry {
+        crate_name: invocation.crate_name.clone(),
+        package: super::report::package(call.env),
+        kind: invocation.kind(),
+        emit: super::report::emit(invocation).to_owned(),
+        outputs,
+        dep_info_name,
+        dep_info: tokens,
+        stdout,
+        stderr,
+        cost_ms: compiled.cost_ms,
+        created: clock::now().as_millis(),
+        boot: fsx::boot_id(),
+    }
+}
+
+fn store(call: &Call<'_>, set: &InputSet, entry: &Entry, paths: &[PathBuf]) -> fsx::Result<Published> {
+    let store = &call.store;
+    let key = set.entry_key(call.lookup.key);
+    let may_share = plan::shares_inodes(entry);
+    let mut ladder = Ladder::default();
+    let mut bytes = 0;
+    store.mark()?;
+    for (output, path) in entry.outputs.iter().zip(paths) {
+        let share = may_share && output.kind.may_share_inode();
+        bytes += store.adopt_blob(&mut ladder, path, output.blob, share)?;
+        store.stamps().remember_own(path, output.blob.0);
+    }
+    store.put_entry(key, entry)?;
+    store.put_set(call.lookup.key, set)?;
+    if gc::is_due(store, clock::now()) {
+        super::report::collect_in_background();
+    }
+    Ok(Published { key, bytes })
+}

@@ -1,0 +1,83 @@
+//! What is said about an invocation: one event.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::call::Call;
+use crate::config::{Config, Env, env};
+use crate::events::{Event, EventLog, event};
+use crate::fsx::{self, clock, sys_process};
+use crate::model::{EmitKind, Outcome, Refusal, RootKind};
+use crate::rustc::Invocation;
+
+/// The reporter of one invocation.
+pub(super) struct Report {
+    log: EventLog,
+    started: Instant,
+}
+
+impl Report {
+    pub(super) fn new(config: &Config, started: Instant) -> Self {
+        Self { log: EventLog::of(&config.cache_dir.value), started }
+    }
+
+    /// An event of a call that was understood.
+    pub(super) fn event(&self, outcome: Outcome, call: &Call<'_>) -> Event {
+        Event {
+            crate_name: call.invocation.crate_name.clone(),
+            kind: call.invocation.kind(),
+            emit: emit(&call.invocation).to_owned(),
+            lookup: call.lookup.key.0.hex(),
+            target: call.roots.place(RootKind::Target).unwrap_or_default().to_owned(),
+            ..self.bare(outcome, call.env)
+        }
+    }
+
+    /// An event of a call that was refused.
+    pub(super) fn refused(&self, refusal: &Refusal, args: &[std::ffi::OsString], vars: &Env) -> Event {
+        let name = args.iter().skip_while(|arg| *arg != "--crate-name").nth(1);
+        let kind = args.iter().skip_while(|arg| *arg != "--crate-type").nth(1);
+        let text = |arg: Option<&std::ffi::OsString>| arg.map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut event = self.bare(Outcome::Bypass(refusal.reason), vars);
+        event.crate_name = text(name);
+        event.kind = if args.iter().any(|arg| arg == "--test") { "test".to_owned() } else { text(kind) };
+        event.detail.clone_from(&refusal.detail);
+        event
+    }
+
+    fn bare(&self, outcome: Outcome, vars: &Env) -> Event {
+        Event {
+            v: event::VERSION,
+            at: clock::now().as_millis(),
+            outcome: outcome.id().to_owned(),
+            package: package(vars),
+            ..Event::default()
+        }
+    }
+
+    /// Appends the event. A log that cannot be written is no reason for anything.
+    pub(super) fn write(&self, mut event: Event) {
+        event.ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        let _ = self.log.append(&event);
+    }
+}
+
+/// The package as cargo names it in the environment.
+pub(super) fn package(vars: &Env) -> String {
+    let text = |name| vars.text(name).unwrap_or_default();
+    format!("{} {}", text(env::CARGO_PKG_NAME), text(env::CARGO_PKG_VERSION)).trim().to_owned()
+}
+
+/// The unit's emit, for people.
+pub(super) fn emit(invocation: &Invocation) -> &'static str {
+    if invocation.emits(EmitKind::Link) { "link" } else { "metadata" }
+}
+
+/// Starts a garbage collection that outlives this process and holds none of its descriptors.
+pub(super) fn collect_in_background() {
+    let Ok(program) = fsx::current_exe() else { return };
+    let mut command = Command::new(program);
+    command.args(["gc", "--quiet"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys_process::detach(&mut command);
+    let _ = command.spawn();
+}
