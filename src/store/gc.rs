@@ -1,9 +1,300 @@
-//! Garbage collection.
+//! Garbage collection: the least recently used entries go, then what nobody refers to.
+//!
+//! Mark and sweep under one lock against other collections, and none against builds: a reader that finds less than all of an
+//! entry sees a miss, and a blob that was written or linked a short while ago is left alone, since its entry may be about
+//! to be published.
 
-use super::Store;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::manifests::{self, Record};
+use super::survey::{self, BlobInfo, EntryInfo, Survey};
+use super::{Store, layout};
+use crate::events::EventLog;
 use crate::fsx::clock::Time;
+use crate::fsx::lock::FileLock;
+use crate::fsx::{self, Publish, Stamp, sweep};
+use crate::model::{BlobId, EntryKey};
 
-/// Whether the last collection is long ago.
-pub fn is_due(_store: &Store, _now: Time) -> bool {
-    false
+/// How often builds start a collection.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// How long an unreferenced blob is left alone.
+const GRACE: Duration = Duration::from_secs(3600);
+/// A collection that is needed trims to this share of the limit, so that the next one is not needed at once.
+const TARGET_PERCENT: u64 = 90;
+
+/// What a collection did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes before.
+    pub before: u64,
+    /// Bytes after.
+    pub after: u64,
+    /// Entries removed.
+    pub entries: usize,
+    /// Blobs removed.
+    pub blobs: usize,
+    /// Bytes among the removed that target directories still hold.
+    pub still_linked: u64,
+}
+
+/// Whether a build should start a collection now. Asking counts as the answer's use: the next ones say no for a while.
+pub fn is_due(store: &Store, now: Time) -> bool {
+    let path = store.layout().gc_stamp();
+    let last = Stamp::of(&path).ok();
+    let is_old = |last: &Stamp| elapsed(last.mtime, now) > INTERVAL;
+    if last.as_ref().is_some_and(|last| !is_old(last)) {
+        return false;
+    }
+    let noted = Publish::default().bytes(&path, b"").is_ok();
+    // A store without a stamp was just made.
+    noted && last.is_some()
+}
+
+/// Trims the store to `max_size` bytes. `None`: another collection is at it.
+pub fn collect(store: &Store, max_size: u64, now: Time) -> fsx::Result<Option<Report>> {
+    let Some(_lock) = FileLock::try_acquire(&store.layout().gc_lock())? else { return Ok(None) };
+    let survey = survey::survey(store)?;
+    let victims = least_used(&survey, max_size);
+    let report = remove(store, &survey, &victims, now)?;
+    sweep_orphans(store, now)?;
+    EventLog::of(store.layout().cache_dir()).rotate()?;
+    Ok(Some(report))
+}
+
+/// The entries to remove, least recently used first, until the store fits. Pure.
+fn least_used(survey: &Survey, max_size: u64) -> HashSet<EntryKey> {
+    let mut total = survey.total_bytes();
+    let mut victims = HashSet::new();
+    if total <= max_size {
+        return victims;
+    }
+    let goal = max_size / 100 * TARGET_PERCENT;
+    let sizes: HashMap<BlobId, u64> = survey.blobs.iter().map(|blob| (blob.id, blob.size)).collect();
+    let mut users: HashMap<BlobId, usize> = HashMap::new();
+    for blob in survey.entries.iter().flat_map(blobs_of) {
+        *users.entry(blob).or_default() += 1;
+    }
+    // Blobs without an entry go in any case.
+    total -= survey.blobs.iter().filter(|blob| !users.contains_key(&blob.id)).map(|blob| blob.size).sum::<u64>();
+    let mut entries: Vec<&EntryInfo> = survey.entries.iter().collect();
+    entries.sort_by_key(|entry| (entry.used, entry.key));
+    for entry in entries {
+        if total <= goal {
+            break;
+        }
+        victims.insert(entry.key);
+        total = total.saturating_sub(entry.bytes);
+        for blob in blobs_of(entry) {
+            let left = users.entry(blob).or_default();
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                total = total.saturating_sub(sizes.get(&blob).copied().unwrap_or(0));
+            }
+        }
+    }
+    victims
+}
+
+/// Removes entries, then the manifests' records of them, then the blobs that no other entry holds.
+pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: Time) -> fsx::Result<Report> {
+    let mut report = Report { before: survey.total_bytes(), entries: victims.len(), ..Report::default() };
+    for key in victims {
+        fsx::remove_file(&store.layout().entry(*key))?;
+    }
+    let living: HashSet<EntryKey> =
+        survey.entries.iter().map(|entry| entry.key).filter(|key| !victims.contains(key)).collect();
+    let manifest_bytes = prune_manifests(store, &living, now)?;
+    let survivors = survey.entries.iter().filter(|entry| living.contains(&entry.key));
+    let needed: HashSet<BlobId> = survivors.clone().flat_map(blobs_of).collect();
+    let orphaned: HashSet<BlobId> =
+        survey.entries.iter().filter(|entry| victims.contains(&entry.key)).flat_map(blobs_of).collect();
+    report.after = manifest_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
+    for blob in &survey.blobs {
+        if needed.contains(&blob.id) || (!orphaned.contains(&blob.id) && is_young(blob, now)) {
+            report.after += blob.size;
+            continue;
+        }
+        fsx::remove_file(&store.layout().blob(blob.id))?;
+        report.blobs += 1;
+        report.still_linked += if blob.is_linked { blob.size } else { 0 };
+    }
+    Ok(report)
+}
+
+fn blobs_of(entry: &EntryInfo) -> impl Iterator<Item = BlobId> + Clone {
+    entry.entry.outputs.iter().map(|output| output.blob)
+}
+
+fn is_young(blob: &BlobInfo, now: Time) -> bool {
+    elapsed(blob.changed, now) < GRACE
+}
+
+fn elapsed(from: Time, to: Time) -> Duration {
+    let nanos = (to.as_nanos() - from.as_nanos()).max(0);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// Takes records without an entry out of the manifests, and removes empty ones. Gives the bytes that are left. Young
+/// manifests are left alone: their entries may be younger than the survey.
+fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx::Result<u64> {
+    let mut files = Vec::new();
+    survey::each_file(&store.layout().shards("manifests"), |path, stamp| files.push((path.to_owned(), *stamp)))?;
+    let mut bytes = 0;
+    for (path, stamp) in files {
+        let Some(lookup) = survey::named(&path).map(crate::model::LookupKey) else { continue };
+        let records: Vec<Record> = store.manifest(lookup)?.records().collect();
+        let kept: Vec<Record> = records.iter().filter(|record| living.contains(&record.key)).cloned().collect();
+        if kept.len() == records.len() && !kept.is_empty() || elapsed(stamp.mtime, now) < Duration::from_secs(60) {
+            bytes += stamp.size;
+        } else if kept.is_empty() {
+            fsx::remove_file(&path)?;
+        } else {
+            bytes += Publish::default().bytes(&path, &manifests::encode(kept))?.size;
+        }
+    }
+    Ok(bytes)
+}
+
+/// Removes what killed processes left behind, and what was put into quarantine long ago.
+fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
+    let layout = store.layout();
+    let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.root().join("compilers")];
+    for kind in ["blobs", "entries", "manifests"] {
+        dirs.extend(layout.shards(kind));
+    }
+    for dir in dirs {
+        sweep::sweep(&dir, now)?;
+    }
+    let mut old = Vec::new();
+    survey::each_file(&[layout.quarantine()], |path, stamp| {
+        if elapsed(stamp.ctime, now) > GRACE {
+            old.push(path.to_owned());
+        }
+    })?;
+    old.iter().try_for_each(|path| fsx::remove_file(path))?;
+    sweep_claims(layout, now)
+}
+
+/// Removes claims whose holders were killed: whoever can take such a lock drops it, and the file with it.
+fn sweep_claims(layout: &layout::Layout, now: Time) -> fsx::Result<()> {
+    let mut old = Vec::new();
+    survey::each_file(&[layout.claims()], |path, stamp| {
+        if elapsed(stamp.ctime, now) > GRACE {
+            old.push(path.to_owned());
+        }
+    })?;
+    old.iter().try_for_each(|path| FileLock::try_acquire(path).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::clock;
+    use crate::model::{ArtifactKind, DepInfo, Digest, Input, InputSet, LookupKey};
+    use crate::store::{Entry, Output};
+
+    /// An entry `name`, used at `used`, with blobs of these contents.
+    fn put(store: &Store, name: &str, used: i64, blobs: &[&[u8]]) -> EntryKey {
+        let lookup = LookupKey(Digest::of(name.as_bytes()));
+        let set = InputSet { inputs: vec![Input::DiagnosticWidth(None)] };
+        let key = set.entry_key(lookup);
+        let mut outputs = Vec::new();
+        for bytes in blobs {
+            let id = BlobId(Digest::of(bytes));
+            Publish::default().bytes(&store.layout().blob(id), bytes).unwrap();
+            outputs.push(Output {
+                name: "x".into(),
+                kind: ArtifactKind::Rmeta,
+                blob: id,
+                size: bytes.len() as u64,
+                mode: 0o644,
+            });
+        }
+        let entry = Entry {
+            crate_name: name.into(),
+            package: String::new(),
+            kind: "lib".into(),
+            emit: "link".into(),
+            outputs,
+            dep_info_name: "x.d".into(),
+            dep_info: DepInfo { targets: vec![], files: vec![], env: vec![] },
+            stdout: vec![],
+            stderr: vec![],
+            cost_ms: 0.0,
+            created: 0,
+            boot: String::new(),
+        };
+        store.put_entry(key, &entry).unwrap();
+        store.put_set(lookup, &set).unwrap();
+        let path = store.layout().entry(key);
+        clock::stamp(&fsx::open(&path).unwrap(), &path, Time { secs: used, nanos: 0 }).unwrap();
+        key
+    }
+
+    fn later() -> Time {
+        Time { secs: clock::now().secs + 10_000, nanos: 0 }
+    }
+
+    fn keys(store: &Store) -> HashSet<EntryKey> {
+        survey::survey(store).unwrap().entries.iter().map(|entry| entry.key).collect()
+    }
+
+    #[test]
+    fn the_least_recently_used_goes_first_and_shared_blobs_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let (big, common) = (vec![1; 100_000], vec![2; 100_000]);
+        let old = put(&store, "old", 100, &[&big, &common]);
+        let new = put(&store, "new", 200, &[&common]);
+        let report = collect(&store, 150_000, later()).unwrap().unwrap();
+        assert_eq!((report.entries, report.blobs), (1, 1));
+        assert_eq!(keys(&store), HashSet::from([new]));
+        assert!(store.entry(old).is_none());
+        store.verify_blob(BlobId(Digest::of(&common))).unwrap();
+        assert_eq!(report.after, survey::survey(&store).unwrap().total_bytes());
+    }
+
+    #[test]
+    fn what_fits_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        put(&store, "a", 100, &[b"a"]);
+        let report = collect(&store, 1 << 20, later()).unwrap().unwrap();
+        assert_eq!((report.entries, report.blobs, report.before), (0, 0, report.after));
+    }
+
+    #[test]
+    fn i10_unreferenced_blobs_go_once_they_are_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let id = BlobId(Digest::of(b"stray"));
+        Publish::default().bytes(&store.layout().blob(id), b"stray").unwrap();
+        collect(&store, 1 << 20, clock::now()).unwrap();
+        store.verify_blob(id).unwrap();
+        let report = collect(&store, 1 << 20, later()).unwrap().unwrap();
+        assert_eq!(report.blobs, 1);
+    }
+
+    #[test]
+    fn manifests_lose_records_without_an_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        put(&store, "a", 100, &[&[1; 1000]]);
+        collect(&store, 0, later()).unwrap();
+        assert!(store.manifest(LookupKey(Digest::of(b"a"))).unwrap().is_empty());
+        assert_eq!(survey::survey(&store).unwrap().total_bytes(), 0);
+    }
+
+    #[test]
+    fn one_collection_at_a_time_and_not_too_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let lock = FileLock::try_acquire(&store.layout().gc_lock()).unwrap().unwrap();
+        assert_eq!(collect(&store, 0, clock::now()).unwrap(), None);
+        drop(lock);
+        assert!(!is_due(&store, clock::now()), "a new store is not collected");
+        assert!(!is_due(&store, clock::now()));
+        assert!(is_due(&store, later()));
+    }
 }

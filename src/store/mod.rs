@@ -11,6 +11,7 @@ pub mod gc;
 pub mod layout;
 pub mod manifests;
 pub mod stamps;
+pub mod survey;
 
 use std::path::{Path, PathBuf};
 

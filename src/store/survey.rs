@@ -1,0 +1,94 @@
+//! What is in a store, for people and for garbage collection.
+
+use std::path::Path;
+
+use super::{Entry, Store};
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Stamp};
+use crate::model::{BlobId, Digest, EntryKey};
+
+/// Everything in a store.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The entries that can be read, in no order.
+    pub entries: Vec<EntryInfo>,
+    /// The blobs, in no order.
+    pub blobs: Vec<BlobInfo>,
+    /// Bytes of all manifests.
+    pub manifest_bytes: u64,
+}
+
+/// An entry and its file.
+#[derive(Debug)]
+pub struct EntryInfo {
+    /// Its key.
+    pub key: EntryKey,
+    /// When it was last used, to six hours.
+    pub used: Time,
+    /// Bytes of the entry's own file.
+    pub bytes: u64,
+    /// The entry.
+    pub entry: Entry,
+}
+
+/// A blob's file.
+#[derive(Debug)]
+pub struct BlobInfo {
+    /// Its name.
+    pub id: BlobId,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written or linked.
+    pub changed: Time,
+    /// Whether target directories hold it too: removing it from the store frees nothing then.
+    pub is_linked: bool,
+}
+
+impl Survey {
+    /// Bytes of all blobs, entries and manifests, each counted once.
+    pub fn total_bytes(&self) -> u64 {
+        let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
+        let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
+        blobs + entries + self.manifest_bytes
+    }
+}
+
+/// Looks at the whole store. What vanishes meanwhile is left out.
+pub fn survey(store: &Store) -> fsx::Result<Survey> {
+    let mut survey = Survey::default();
+    let layout = store.layout();
+    each_file(&layout.shards("entries"), |path, stamp| {
+        if let Some(key) = named(path).map(EntryKey)
+            && let Some(entry) = store.entry(key)
+        {
+            survey.entries.push(EntryInfo { key, used: stamp.mtime, bytes: stamp.size, entry });
+        }
+    })?;
+    each_file(&layout.shards("blobs"), |path, stamp| {
+        if let Some(id) = named(path).map(BlobId) {
+            let is_linked = stamp.nlink > 1;
+            survey.blobs.push(BlobInfo { id, size: stamp.size, changed: stamp.ctime, is_linked });
+        }
+    })?;
+    each_file(&layout.shards("manifests"), |_, stamp| survey.manifest_bytes += stamp.size)?;
+    Ok(survey)
+}
+
+/// Visits every file directly in `dirs`.
+pub(super) fn each_file(dirs: &[std::path::PathBuf], mut visit: impl FnMut(&Path, &Stamp)) -> fsx::Result<()> {
+    for dir in dirs {
+        for name in fsx::list(dir)? {
+            let path = dir.join(name);
+            if let Some(stamp) = fsx::optional(Stamp::of(&path))?.filter(|stamp| stamp.is_file) {
+                visit(&path, &stamp);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The digest that a file is named by.
+pub(super) fn named(path: &Path) -> Option<Digest> {
+    let name = path.file_name()?.to_str()?;
+    name.split('.').next()?.parse().ok()
+}
