@@ -1,12 +1,17 @@
 //! Stamps: what `stat` says of a file's identity and state.
 
-use std::fs::{File, Metadata};
+#[cfg(target_os = "linux")]
+use std::fs::File;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
 use rustix::fs::{AtFlags, FileType};
 
-use super::{At, Result};
+#[cfg(target_os = "linux")]
+use super::At;
+use super::Result;
 use super::clock::{self, Time};
 
 /// How old a stamp must be to prove anything on a file system that records nanoseconds: more than the longest kernel tick
@@ -91,11 +96,13 @@ impl From<&Metadata> for Stamp {
 }
 
 /// The stamps of files in one directory, which is looked up only once. Links are followed.
+#[cfg(target_os = "linux")]
 pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
     let opened = super::open(dir)?;
     names.iter().map(|name| at(&opened, name).at("stat", &dir.join(name))).collect()
 }
 
+#[cfg(target_os = "linux")]
 fn at(dir: &File, name: &str) -> rustix::io::Result<Stamp> {
     let stat = rustix::fs::statat(dir, name, AtFlags::empty())?;
     let time = |secs, nanos: u64| Time { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
@@ -109,6 +116,12 @@ fn at(dir: &File, name: &str) -> rustix::io::Result<Stamp> {
         mode: stat.st_mode,
         is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
     })
+}
+
+/// The stamps of files in one directory. Links are followed.
+#[cfg(not(target_os = "linux"))]
+pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
+    names.iter().map(|name| Stamp::of(&dir.join(name))).collect()
 }
 
 /// Whether stamps of files at `path` prove nothing, because a server or another host keeps its clocks and caches.

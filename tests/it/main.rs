@@ -1,0 +1,3 @@
+//! The integration tests: real cargo, real rustc, real files.
+
+mod layers;
