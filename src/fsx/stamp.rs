@@ -114,7 +114,7 @@ fn at(dir: &File, name: &str) -> nix::Result<Stamp> {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mtime: time(stat.st_mtime, stat.st_mtime_nsec),
         ctime: time(stat.st_ctime, stat.st_ctime_nsec),
-        nlink: stat.st_nlink.into(),
+        nlink: stat.st_nlink,
         mode: stat.st_mode,
         is_file: SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG,
     })
