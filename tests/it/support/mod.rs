@@ -1,0 +1,19 @@
+//! The harness: a sandboxed project, a counting rustc, and readers for what kache left behind.
+
+mod cache;
+mod calls;
+mod control;
+mod direct;
+mod files;
+mod project;
+mod run;
+mod toolchain;
+
+pub use calls::Call;
+pub use direct::Unit;
+pub use files::{
+    CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat, touch_later,
+};
+pub use project::{KACHE, Project, manifest};
+pub use run::Run;
+pub use toolchain::{make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver};
