@@ -1,5 +1,17 @@
 //! Integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
-#![expect(missing_docs, reason = "tests say what they are by their names")]
 
+mod clippy;
+mod dep_info;
+mod freshness;
 mod harness;
+mod keys_flags;
+mod keys_inputs;
+mod keys_lints;
+mod keys_native;
+mod keys_paths;
+mod layouts;
+mod notices;
+mod over_keying;
+mod paths;
 mod support;
+mod toolchain;

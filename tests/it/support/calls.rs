@@ -7,33 +7,33 @@ use serde_json::Value;
 
 /// One line of the log.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub(crate) struct Call {
     /// "start", or "end" where an `after` hook ran.
-    pub event: String,
+    pub(crate) event: String,
     /// Unix milliseconds.
-    pub at: u64,
+    pub(crate) at: u64,
     /// The crate compiled; none for probes.
-    pub krate: Option<String>,
+    pub(crate) krate: Option<String>,
     /// Where it ran.
-    pub cwd: String,
+    pub(crate) cwd: String,
     /// What it was given.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
 }
 
 impl Call {
     /// Is this argument (or `flag value` / `flag=value` part) there?
-    pub fn has(&self, text: &str) -> bool {
+    pub(crate) fn has(&self, text: &str) -> bool {
         self.args.iter().any(|a| a.contains(text))
     }
 }
 
 /// How many lines the log has.
-pub fn lines(log: &Path) -> usize {
+pub(crate) fn lines(log: &Path) -> usize {
     fs::read(log).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
 }
 
 /// The lines after the first `skip`.
-pub fn read(log: &Path, skip: usize) -> Vec<Call> {
+pub(crate) fn read(log: &Path, skip: usize) -> Vec<Call> {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().skip(skip).map(parse).collect()
 }

@@ -8,14 +8,14 @@ use super::{Project, Run};
 impl Project {
     /// Builds from nothing, then again after a wipe: `crates` are stored and then hit. The state most tests start from.
     #[track_caller]
-    pub fn warm(&self, crates: &[&str]) -> Run {
+    pub(crate) fn warm(&self, crates: &[&str]) -> Run {
         self.wipe().build().misses(crates);
         self.rebuild_hits(crates)
     }
 
     /// Control of a test that expects a miss: after a wipe, unchanged `crates` hit.
     #[track_caller]
-    pub fn rebuild_hits(&self, crates: &[&str]) -> Run {
+    pub(crate) fn rebuild_hits(&self, crates: &[&str]) -> Run {
         let run = self.wipe().build();
         run.hits(crates);
         run
@@ -23,7 +23,7 @@ impl Project {
 
     /// After a wipe, `crates` are compiled.
     #[track_caller]
-    pub fn rebuild_misses(&self, crates: &[&str]) -> Run {
+    pub(crate) fn rebuild_misses(&self, crates: &[&str]) -> Run {
         let run = self.wipe().build();
         run.misses(crates);
         run
@@ -31,7 +31,7 @@ impl Project {
 
     /// Control of a test that expects a hit: with the cache disabled rustc compiles `crates`. Leaves no target.
     #[track_caller]
-    pub fn without_cache_compiles(&mut self, crates: &[&str]) {
+    pub(crate) fn without_cache_compiles(&mut self, crates: &[&str]) {
         self.set("KACHE_DISABLED", "1");
         self.wipe().build().misses(crates);
         self.unset("KACHE_DISABLED");
@@ -40,7 +40,7 @@ impl Project {
 
     /// A second `cargo build` finds everything fresh and asks rustc for nothing.
     #[track_caller]
-    pub fn assert_noop(&self) {
+    pub(crate) fn assert_noop(&self) {
         self.build().is_noop();
     }
 }

@@ -3,23 +3,25 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use super::{KACHE, Project, Run};
 
 /// A call shaped as cargo would make it for a library, with changes.
-pub struct Unit<'a> {
+pub(crate) struct Unit<'a> {
     project: &'a Project,
     krate: String,
     source: OsString,
     out_dir: PathBuf,
     emit: String,
     flags: Vec<OsString>,
-    env: Vec<(OsString, Option<OsString>)>,
+    env: Vec<(OsString, OsString)>,
+    make_out_dir: bool,
 }
 
 impl Project {
     /// A library `krate` with the root `source` (relative to the checkout), out-dir `target/debug/deps`.
-    pub fn unit(&self, krate: &str, source: &str) -> Unit<'_> {
+    pub(crate) fn unit(&self, krate: &str, source: &str) -> Unit<'_> {
         Unit {
             project: self,
             krate: krate.to_owned(),
@@ -28,43 +30,52 @@ impl Project {
             emit: "dep-info,metadata,link".to_owned(),
             flags: Vec::new(),
             env: Vec::new(),
+            make_out_dir: true,
         }
     }
 }
 
 impl Unit<'_> {
     /// Appends arguments.
-    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.flags.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
 
     /// Other kinds of output.
-    pub fn emit(mut self, emit: &str) -> Self {
+    pub(crate) fn emit(mut self, emit: &str) -> Self {
         self.emit = emit.to_owned();
         self
     }
 
     /// Sets a variable for this call.
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.into(), Some(value.as_ref().to_owned())));
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.into(), value.as_ref().to_owned()));
         self
     }
 
     /// An extern crate of the same out-dir.
-    pub fn uses(self, name: &str, krate: &str) -> Self {
+    pub(crate) fn uses(self, name: &str, krate: &str) -> Self {
         let path = self.out_dir.join(format!("lib{krate}-0000000000000000.rlib"));
         self.args(["--extern".into(), format!("{name}={}", path.display())])
     }
 
     /// Where the rlib comes out.
-    pub fn rlib(&self) -> PathBuf {
+    pub(crate) fn rlib(&self) -> PathBuf {
         self.out_dir.join(format!("lib{}-0000000000000000.rlib", self.krate))
     }
 
-    /// Deletes the outputs of this unit and calls again: nothing but the cache can answer without rustc.
-    pub fn run(&self) -> Run {
-        fs::create_dir_all(&self.out_dir).expect("out-dir");
+    /// Does not create the out-dir: whoever writes there has to.
+    pub(crate) fn without_out_dir(mut self) -> Self {
+        self.make_out_dir = false;
+        self
+    }
+
+    /// The call, with the outputs of an earlier one deleted: nothing but the cache can answer it without rustc.
+    pub(crate) fn command(&self) -> Command {
+        if self.make_out_dir {
+            fs::create_dir_all(&self.out_dir).expect("out-dir");
+        }
         for file in super::find(&self.out_dir, "", "") {
             let name = file.file_name().expect("name").to_string_lossy().into_owned();
             if name.contains(&format!("{}-0000000000000000.", self.krate)) {
@@ -82,18 +93,18 @@ impl Unit<'_> {
         command.env("CARGO_MANIFEST_DIR", self.project.dir());
         command.envs([("CARGO_PKG_NAME", &self.krate), ("CARGO_CRATE_NAME", &self.krate)]);
         command.env("CARGO_PKG_VERSION", "0.1.0");
-        for (name, value) in &self.env {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        self.project.finish(command)
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs [`Self::command`].
+    pub(crate) fn run(&self) -> Run {
+        self.project.finish(self.command())
     }
 
     /// Runs; rustc must have been asked.
     #[track_caller]
-    pub fn misses(&self) -> Run {
+    pub(crate) fn misses(&self) -> Run {
         let run = self.run().must_succeed();
         run.misses(&[&self.krate]);
         run
@@ -101,7 +112,7 @@ impl Unit<'_> {
 
     /// Runs; rustc must not have been asked.
     #[track_caller]
-    pub fn hits(&self) -> Run {
+    pub(crate) fn hits(&self) -> Run {
         let run = self.run().must_succeed();
         run.hits(&[&self.krate]);
         assert!(!self.emit.contains("link") || self.rlib().exists(), "a hit without {}", self.rlib().display());
@@ -110,7 +121,7 @@ impl Unit<'_> {
 
     /// Control: a miss, then a hit.
     #[track_caller]
-    pub fn warm(&self) {
+    pub(crate) fn warm(&self) {
         self.misses();
         self.hits();
     }

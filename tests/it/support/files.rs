@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Writes `content`, creating parents.
-pub fn write(path: &Path, content: &[u8]) {
+pub(crate) fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().expect("a file has a parent")).expect("parents");
     fs::write(path, content).expect("write");
 }
 
 /// Copies a tree file by file (new inodes, new mtimes), leaving out what `keep` refuses.
-pub fn copy_tree(from: &Path, to: &Path, keep: &dyn Fn(&Path) -> bool) {
+pub(crate) fn copy_tree(from: &Path, to: &Path, keep: &dyn Fn(&Path) -> bool) {
     fs::create_dir_all(to).expect("create the copy");
     for entry in fs::read_dir(from).expect("list") {
         let path = entry.expect("entry").path();
@@ -32,7 +32,7 @@ pub fn copy_tree(from: &Path, to: &Path, keep: &dyn Fn(&Path) -> bool) {
 }
 
 /// Every file under `dir`, sorted; none if it does not exist.
-pub fn files_under(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_under(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let Ok(list) = fs::read_dir(dir) else { return found };
     for entry in list {
@@ -48,14 +48,14 @@ pub fn files_under(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The one file under `dir` whose name starts with `prefix` and ends with `suffix`.
-pub fn find_one(dir: &Path, prefix: &str, suffix: &str) -> PathBuf {
+pub(crate) fn find_one(dir: &Path, prefix: &str, suffix: &str) -> PathBuf {
     let found = find(dir, prefix, suffix);
     assert_eq!(found.len(), 1, "{prefix}*{suffix} under {}: {found:?}", dir.display());
     found.into_iter().next().expect("one")
 }
 
 /// All files under `dir` whose name starts with `prefix` and ends with `suffix`.
-pub fn find(dir: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
+pub(crate) fn find(dir: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     let fits = |path: &PathBuf| {
         let name = path.file_name().expect("name").to_string_lossy();
         name.starts_with(prefix) && name.ends_with(suffix)
@@ -65,26 +65,26 @@ pub fn find(dir: &Path, prefix: &str, suffix: &str) -> Vec<PathBuf> {
 
 /// What `stat` says, as far as caches care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// Device and inode.
-    pub id: (u64, u64),
+    pub(crate) id: (u64, u64),
     /// Size in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Modification time in nanoseconds.
-    pub mtime_ns: i128,
+    pub(crate) mtime_ns: i128,
     /// Change time in nanoseconds.
-    pub ctime_ns: i128,
+    pub(crate) ctime_ns: i128,
     /// Number of links.
-    pub nlink: u64,
+    pub(crate) nlink: u64,
     /// Permission bits.
-    pub mode: u32,
+    pub(crate) mode: u32,
 }
 
 /// The canonical mtime of blobs and of what is linked to them.
-pub const CANONICAL_MTIME_NS: i128 = 946_684_800_000_000_042;
+pub(crate) const CANONICAL_MTIME_NS: i128 = 946_684_800_000_000_042;
 
 /// `lstat`.
-pub fn stat(path: &Path) -> Stat {
+pub(crate) fn stat(path: &Path) -> Stat {
     let meta = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("stat {}: {e}", path.display()));
     Stat {
         id: (meta.dev(), meta.ino()),
@@ -97,7 +97,7 @@ pub fn stat(path: &Path) -> Stat {
 }
 
 /// Replaces the content in place (same inode) and puts the old mtime back: what a careless tool does.
-pub fn rewrite_keeping_mtime(path: &Path, content: impl AsRef<[u8]>) {
+pub(crate) fn rewrite_keeping_mtime(path: &Path, content: impl AsRef<[u8]>) {
     let before = filetime::FileTime::from_last_modification_time(&fs::metadata(path).expect("stat"));
     fs::write(path, content).expect("rewrite");
     filetime::set_file_mtime(path, before).expect("old mtime");
@@ -107,13 +107,13 @@ pub fn rewrite_keeping_mtime(path: &Path, content: impl AsRef<[u8]>) {
 ///
 /// Cargo compares mtimes of sources with the time of the last build; an edit within the same clock tick would not be
 /// seen by cargo at all, and that is not what these tests are about.
-pub fn touch_later(path: &Path) {
+pub(crate) fn touch_later(path: &Path) {
     let later = SystemTime::now() + Duration::from_millis(20);
     filetime::set_file_mtime(path, later.into()).expect("touch");
 }
 
 /// Does the file contain these bytes?
-pub fn contains(path: &Path, needle: &str) -> bool {
+pub(crate) fn contains(path: &Path, needle: &str) -> bool {
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
     bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }

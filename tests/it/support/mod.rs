@@ -9,11 +9,10 @@ mod project;
 mod run;
 mod toolchain;
 
-pub use calls::Call;
-pub use direct::Unit;
-pub use files::{
+pub(crate) use direct::Unit;
+pub(crate) use files::{
     CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat, touch_later,
 };
-pub use project::{KACHE, Project, manifest};
-pub use run::Run;
-pub use toolchain::{make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver};
+pub(crate) use project::{KACHE, Project, manifest};
+pub(crate) use run::Run;
+pub(crate) use toolchain::{make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver};

@@ -14,7 +14,7 @@ use super::toolchain::{real_cargo, shared_toolchain};
 use super::{calls, files};
 
 /// The kache under test.
-pub const KACHE: &str = env!("CARGO_BIN_EXE_kache");
+pub(crate) const KACHE: &str = env!("CARGO_BIN_EXE_kache");
 
 /// What all checkouts of one test share: the temporary directory with home, cargo home and cache.
 struct Sandbox {
@@ -23,7 +23,7 @@ struct Sandbox {
 }
 
 /// One checkout, with the environment its cargo runs in.
-pub struct Project {
+pub(crate) struct Project {
     sandbox: Arc<Sandbox>,
     dir: PathBuf,
     log: PathBuf,
@@ -32,7 +32,7 @@ pub struct Project {
 
 impl Project {
     /// An empty checkout in a fresh sandbox.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("kache-it-").tempdir().expect("temporary directory");
         let sandbox = Arc::new(Sandbox { dir, checkouts: AtomicUsize::new(0) });
         let root = sandbox.dir.path().canonicalize().expect("canonical sandbox");
@@ -49,7 +49,7 @@ impl Project {
     ///
     /// `dep` is what the tests look at: a library of a workspace member, cached by kache. `app` links and is compiled
     /// or not as the version of kache decides.
-    pub fn app_over(dep_source: &str) -> Self {
+    pub(crate) fn app_over(dep_source: &str) -> Self {
         let project = Self::new();
         project.file("Cargo.toml", &manifest("app", "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n"));
         project.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
@@ -59,7 +59,7 @@ impl Project {
     }
 
     /// One library package `dep` and nothing else.
-    pub fn lib(source: &str) -> Self {
+    pub(crate) fn lib(source: &str) -> Self {
         let project = Self::new();
         project.file("Cargo.toml", &manifest("dep", "[workspace]\n"));
         project.file("src/lib.rs", source);
@@ -94,59 +94,59 @@ impl Project {
     }
 
     /// The temporary directory around all checkouts, canonical.
-    pub fn sandbox_dir(&self) -> PathBuf {
+    pub(crate) fn sandbox_dir(&self) -> PathBuf {
         self.sandbox.dir.path().canonicalize().expect("canonical sandbox")
     }
 
     /// The checkout's directory.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// A path inside the checkout.
-    pub fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.dir.join(relative)
     }
 
     /// The cache directory this checkout uses.
-    pub fn cache_dir(&self) -> PathBuf {
+    pub(crate) fn cache_dir(&self) -> PathBuf {
         PathBuf::from(self.env_value("KACHE_CACHE_DIR").expect("always set"))
     }
 
     /// Where cargo builds (honours `CARGO_TARGET_DIR`, not config files).
-    pub fn target_dir(&self) -> PathBuf {
+    pub(crate) fn target_dir(&self) -> PathBuf {
         self.env_value("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |t| self.dir.join(t))
     }
 
     /// The log of the counting rustc; hooks are named after it.
-    pub fn log(&self) -> &Path {
+    pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
     /// The value a child would see.
-    pub fn env_value(&self, name: &str) -> Option<&OsStr> {
+    pub(crate) fn env_value(&self, name: &str) -> Option<&OsStr> {
         self.env.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
     /// Sets a variable for every later command.
-    pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
         self.env.insert(name.into(), value.as_ref().to_owned());
         self
     }
 
     /// Removes a variable for every later command.
-    pub fn unset(&mut self, name: &str) -> &mut Self {
+    pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
         self.env.remove(OsStr::new(name));
         self
     }
 
     /// Uses the toolchain in `dir` (see `toolchain.rs`) from now on.
-    pub fn use_toolchain(&mut self, dir: &Path) -> &mut Self {
+    pub(crate) fn use_toolchain(&mut self, dir: &Path) -> &mut Self {
         self.set("RUSTC", dir.join("bin/rustc"))
     }
 
     /// Lets cargo see the crates this machine has already downloaded.
-    pub fn with_registry(&mut self) -> &mut Self {
+    pub(crate) fn with_registry(&mut self) -> &mut Self {
         let home = std::env::var_os("CARGO_HOME").map_or_else(
             || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
             PathBuf::from,
@@ -159,25 +159,25 @@ impl Project {
     }
 
     /// Writes a file of the checkout, parents included.
-    pub fn file(&self, relative: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn file(&self, relative: &str, content: impl AsRef<[u8]>) -> &Self {
         files::write(&self.path(relative), content.as_ref());
         self
     }
 
     /// Removes a file of the checkout.
-    pub fn remove(&self, relative: &str) -> &Self {
+    pub(crate) fn remove(&self, relative: &str) -> &Self {
         fs::remove_file(self.path(relative)).expect("remove a file of the checkout");
         self
     }
 
     /// Deletes the target directory.
-    pub fn wipe(&self) -> &Self {
+    pub(crate) fn wipe(&self) -> &Self {
         fs::remove_dir_all(self.target_dir()).ok();
         self
     }
 
     /// A second checkout of the same files (no target directory) at `relative` to the sandbox, same cache, same env.
-    pub fn clone_to(&self, relative: &str) -> Self {
+    pub(crate) fn clone_to(&self, relative: &str) -> Self {
         let dir = self.sandbox_dir().join(relative);
         files::copy_tree(&self.dir, &dir, &|path| path != self.target_dir() && path != self.path("target"));
         let mut clone = Self { sandbox: Arc::clone(&self.sandbox), dir, log: PathBuf::new(), env: self.env.clone() };
@@ -186,75 +186,75 @@ impl Project {
     }
 
     /// A shell script the counting rustc runs `when` ("before", "instead", "after") it compiles `krate`.
-    pub fn hook(&self, when: &str, krate: &str, script: &str) -> &Self {
+    pub(crate) fn hook(&self, when: &str, krate: &str, script: &str) -> &Self {
         fs::write(format!("{}.{when}.{krate}", self.log.display()), script).expect("write a hook");
         self
     }
 
     /// Removes what [`Self::hook`] put there.
-    pub fn unhook(&self, when: &str, krate: &str) -> &Self {
+    pub(crate) fn unhook(&self, when: &str, krate: &str) -> &Self {
         fs::remove_file(format!("{}.{when}.{krate}", self.log.display())).expect("remove a hook");
         self
     }
 
     /// A command in the checkout, with the project's environment and nothing else.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().envs(&self.env);
         command
     }
 
     /// Runs a command and reports what it made the counting rustc do.
-    pub fn finish(&self, mut command: Command) -> Run {
+    pub(crate) fn finish(&self, mut command: Command) -> Run {
         let before = calls::lines(&self.log);
         let output = command.output().expect("the command starts");
         Run::new(output, calls::read(&self.log, before))
     }
 
     /// `cargo <args>`, whatever comes of it.
-    pub fn try_cargo(&self, args: &[&str]) -> Run {
+    pub(crate) fn try_cargo(&self, args: &[&str]) -> Run {
         let mut command = self.command(real_cargo());
         command.args(args);
         self.finish(command)
     }
 
     /// `cargo <args>`, which must succeed.
-    pub fn cargo(&self, args: &[&str]) -> Run {
+    pub(crate) fn cargo(&self, args: &[&str]) -> Run {
         self.try_cargo(args).must_succeed()
     }
 
     /// `cargo build`.
-    pub fn build(&self) -> Run {
+    pub(crate) fn build(&self) -> Run {
         self.cargo(&["build"])
     }
 
     /// `cargo check`.
-    pub fn check(&self) -> Run {
+    pub(crate) fn check(&self) -> Run {
         self.cargo(&["check"])
     }
 
     /// `kache <args>`.
-    pub fn kache(&self, args: &[&str]) -> Run {
+    pub(crate) fn kache(&self, args: &[&str]) -> Run {
         let mut command = self.command(KACHE);
         command.args(args);
         self.finish(command)
     }
 
     /// What `target/debug/app` prints.
-    pub fn app_says(&self) -> String {
+    pub(crate) fn app_says(&self) -> String {
         let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
         assert!(output.status.success(), "app failed: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("utf-8").trim_end().to_owned()
     }
 
     /// `cargo build`, then what `app` prints.
-    pub fn build_and_say(&self) -> (Run, String) {
+    pub(crate) fn build_and_say(&self) -> (Run, String) {
         let run = self.build();
         (run, self.app_says())
     }
 }
 
 /// A `Cargo.toml` of edition 2024 for package `name`, plus `rest`.
-pub fn manifest(name: &str, rest: &str) -> String {
+pub(crate) fn manifest(name: &str, rest: &str) -> String {
     format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}")
 }

@@ -7,15 +7,15 @@ use super::calls::Call;
 
 /// The outcome of one command.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// Exit code; 128 + n after signal n.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Standard output, lossy.
-    pub stdout: String,
+    pub(crate) stdout: String,
     /// Standard error, lossy.
-    pub stderr: String,
+    pub(crate) stderr: String,
     /// The calls that reached the counting rustc, probes included.
-    pub calls: Vec<Call>,
+    pub(crate) calls: Vec<Call>,
 }
 
 impl Run {
@@ -31,20 +31,27 @@ impl Run {
 
     /// Asserts exit code 0.
     #[track_caller]
-    pub fn must_succeed(self) -> Self {
+    pub(crate) fn must_succeed(self) -> Self {
+        assert_eq!(self.code, 0, "the command failed:\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// [`Self::must_succeed`] for a run that is looked at later.
+    #[track_caller]
+    pub(crate) fn must_succeed_ref(&self) -> &Self {
         assert_eq!(self.code, 0, "the command failed:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Asserts a failure.
     #[track_caller]
-    pub fn must_fail(self) -> Self {
+    pub(crate) fn must_fail(self) -> Self {
         assert_ne!(self.code, 0, "the command should fail:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
     /// The crates rustc really compiled, sorted, one per call.
-    pub fn compiles(&self) -> Vec<&str> {
+    pub(crate) fn compiles(&self) -> Vec<&str> {
         let started = self.calls.iter().filter(|c| c.event == "start");
         let mut names: Vec<&str> = started.filter_map(|c| c.krate.as_deref()).collect();
         names.sort_unstable();
@@ -52,14 +59,14 @@ impl Run {
     }
 
     /// The compiles of one crate.
-    pub fn compiles_of(&self, krate: &str) -> Vec<&Call> {
+    pub(crate) fn compiles_of(&self, krate: &str) -> Vec<&Call> {
         let fits = |c: &&Call| c.event == "start" && c.krate.as_deref() == Some(krate);
         self.calls.iter().filter(fits).collect()
     }
 
     /// Asserts that rustc was not asked for any of these crates.
     #[track_caller]
-    pub fn hits(&self, crates: &[&str]) -> &Self {
+    pub(crate) fn hits(&self, crates: &[&str]) -> &Self {
         for krate in crates {
             let compiled = self.compiles_of(krate).len();
             assert_eq!(compiled, 0, "`{krate}` should come from the cache; rustc compiled {:?}\n{}", self.compiles(), self.stderr);
@@ -69,7 +76,7 @@ impl Run {
 
     /// Asserts that rustc was asked for each of these crates.
     #[track_caller]
-    pub fn misses(&self, crates: &[&str]) -> &Self {
+    pub(crate) fn misses(&self, crates: &[&str]) -> &Self {
         for krate in crates {
             let compiled = self.compiles_of(krate).len();
             assert_ne!(compiled, 0, "rustc should compile `{krate}`; it compiled {:?}\n{}", self.compiles(), self.stderr);
@@ -78,14 +85,14 @@ impl Run {
     }
 
     /// Packages cargo said it had to build ("Compiling", "Checking" lines).
-    pub fn dirty(&self) -> Vec<&str> {
+    pub(crate) fn dirty(&self) -> Vec<&str> {
         let built = |line: &&str| line.trim_start().starts_with("Compiling ") || line.trim_start().starts_with("Checking ");
         self.stderr.lines().filter(built).collect()
     }
 
     /// Asserts that cargo found everything fresh and started nothing.
     #[track_caller]
-    pub fn is_noop(&self) -> &Self {
+    pub(crate) fn is_noop(&self) -> &Self {
         assert!(self.dirty().is_empty(), "cargo should find all fresh:\n{}", self.stderr);
         assert!(self.compiles().is_empty(), "rustc ran in a no-op build: {:?}", self.compiles());
         self

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// The directory of the real toolchain (what `rustc --print sysroot` says here).
-pub fn real_sysroot() -> &'static Path {
+pub(crate) fn real_sysroot() -> &'static Path {
     static REAL: OnceLock<PathBuf> = OnceLock::new();
     REAL.get_or_init(|| {
         let out = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc on PATH");
@@ -23,7 +23,7 @@ pub fn real_sysroot() -> &'static Path {
 }
 
 /// The real cargo, not a rustup proxy.
-pub fn real_cargo() -> PathBuf {
+pub(crate) fn real_cargo() -> PathBuf {
     let beside = real_sysroot().join("bin/cargo");
     if beside.exists() {
         return beside;
@@ -32,7 +32,7 @@ pub fn real_cargo() -> PathBuf {
 }
 
 /// The shared stand-in toolchain. Tests that change a toolchain make their own with [`make_toolchain`].
-pub fn shared_toolchain() -> &'static Path {
+pub(crate) fn shared_toolchain() -> &'static Path {
     static SHARED: OnceLock<PathBuf> = OnceLock::new();
     SHARED.get_or_init(|| {
         let dir = store_dir().join("toolchain");
@@ -48,7 +48,7 @@ pub fn shared_toolchain() -> &'static Path {
 }
 
 /// Builds a stand-in toolchain in `dir` (which may exist and be empty).
-pub fn make_toolchain(dir: &Path) {
+pub(crate) fn make_toolchain(dir: &Path) {
     let program = counting_program();
     fs::create_dir_all(dir.join("bin")).expect("bin");
     fs::create_dir_all(dir.join("lib")).expect("lib");
@@ -63,7 +63,7 @@ pub fn make_toolchain(dir: &Path) {
 }
 
 /// Puts other bytes where the compiler's own library lies, as a rebuilt compiler would.
-pub fn write_driver(dir: &Path, marker: &str) {
+pub(crate) fn write_driver(dir: &Path, marker: &str) {
     let path = dir.join("lib/librustc_driver-0123456789abcdef.so");
     let staged = dir.join("lib/.staged");
     fs::write(&staged, format!("stand-in for the compiler: {marker}\n")).expect("driver");
@@ -71,7 +71,7 @@ pub fn write_driver(dir: &Path, marker: &str) {
 }
 
 /// Makes `dir`'s rustc say this commit hash in `-vV`, and gives its binary a new inode and new bytes.
-pub fn update_toolchain(dir: &Path, commit: &str) {
+pub(crate) fn update_toolchain(dir: &Path, commit: &str) {
     let out = Command::new(real_sysroot().join("bin/rustc")).arg("-vV").output().expect("rustc -vV");
     let text = String::from_utf8(out.stdout).expect("utf-8");
     let lines: Vec<String> = text
