@@ -1,12 +1,12 @@
 //! `cargo clippy` through the cache (hazard U29).
 
-use crate::support::{Project, Run, real_cargo, shared_toolchain};
+use crate::support::{Project, Run, real_cargo, shared_toolchain, skip};
 
 /// `cargo clippy`, or nothing where it is not installed.
 fn clippy(project: &Project, args: &[&str]) -> Option<Run> {
     let program = shared_toolchain().join("bin/cargo-clippy");
     if !program.exists() {
-        eprintln!("skipped: cargo-clippy is not installed");
+        skip("cargo-clippy is not installed");
         return None;
     }
     let mut command = project.command(program);
@@ -20,13 +20,21 @@ const LINTED: &str = "pub fn value(x: Option<u32>) -> u32 { match x { Some(n) =>
 #[test]
 fn u29_clippy_hits_and_says_the_same_again() {
     let project = Project::lib(LINTED);
-    let Some(first) = clippy(&project, &[]) else { return };
+    let Some(first) = clippy(&project, &[]) else {
+        return;
+    };
     first.must_succeed_ref().misses(&["dep"]);
     assert!(first.stderr.contains("needless_return"), "{}", first.stderr);
     project.wipe();
     let second = clippy(&project, &[]).expect("still there");
     second.must_succeed_ref().hits(&["dep"]);
-    let warnings = |run: &Run| run.stderr.lines().filter(|l| !l.contains("Finished")).collect::<Vec<_>>().join("\n");
+    let warnings = |run: &Run| {
+        run.stderr
+            .lines()
+            .filter(|l| !l.contains("Finished"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     assert_eq!(warnings(&first), warnings(&second));
 }
 
@@ -35,7 +43,9 @@ fn u29_clippy_and_rustc_do_not_answer_for_each_other() {
     let project = Project::lib(LINTED);
     project.check();
     project.wipe();
-    let Some(run) = clippy(&project, &[]) else { return };
+    let Some(run) = clippy(&project, &[]) else {
+        return;
+    };
     run.must_succeed_ref().misses(&["dep"]);
     assert!(run.stderr.contains("needless_return"), "{}", run.stderr);
     project.wipe().check().hits(&["dep"]);
@@ -48,46 +58,88 @@ fn u29_clippy_and_rustc_do_not_answer_for_each_other() {
 #[test]
 fn u29_clippy_arguments_count() {
     let project = Project::lib(LINTED);
-    let Some(run) = clippy(&project, &[]) else { return };
+    let Some(run) = clippy(&project, &[]) else {
+        return;
+    };
     run.must_succeed_ref();
     project.wipe();
     let denied = clippy(&project, &["--", "-Dclippy::needless_return"]).expect("still there");
     assert!(denied.must_fail().stderr.contains("needless_return"));
     project.wipe();
-    let allowed = clippy(&project, &["--", "-Aclippy::needless_return"]).expect("still there").must_succeed();
-    assert!(!allowed.stderr.contains("needless_return"), "{}", allowed.stderr);
+    let allowed = clippy(&project, &["--", "-Aclippy::needless_return"])
+        .expect("still there")
+        .must_succeed();
+    assert!(
+        !allowed.stderr.contains("needless_return"),
+        "{}",
+        allowed.stderr
+    );
     project.wipe();
-    clippy(&project, &[]).expect("still there").must_succeed().hits(&["dep"]);
+    clippy(&project, &[])
+        .expect("still there")
+        .must_succeed()
+        .hits(&["dep"]);
 }
 
 #[test]
 fn u29_clippy_configuration_counts() {
     let project = Project::lib(LINTED);
-    let Some(run) = clippy(&project, &[]) else { return };
+    let Some(run) = clippy(&project, &[]) else {
+        return;
+    };
     assert!(!run.must_succeed().stderr.contains("too_many_arguments"));
-    project.file("clippy.toml", "too-many-arguments-threshold = 2\n").wipe();
+    project
+        .file("clippy.toml", "too-many-arguments-threshold = 2\n")
+        .wipe();
     let strict = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(strict.stderr.contains("too_many_arguments"), "{}", strict.stderr);
-    project.file("clippy.toml", "too-many-arguments-threshold = 9\n").wipe();
+    assert!(
+        strict.stderr.contains("too_many_arguments"),
+        "{}",
+        strict.stderr
+    );
+    project
+        .file("clippy.toml", "too-many-arguments-threshold = 9\n")
+        .wipe();
     let loose = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(!loose.stderr.contains("too_many_arguments"), "{}", loose.stderr);
-    project.file("clippy.toml", "too-many-arguments-threshold = 2\n").wipe();
+    assert!(
+        !loose.stderr.contains("too_many_arguments"),
+        "{}",
+        loose.stderr
+    );
+    project
+        .file("clippy.toml", "too-many-arguments-threshold = 2\n")
+        .wipe();
     let again = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(again.stderr.contains("too_many_arguments"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("too_many_arguments"),
+        "{}",
+        again.stderr
+    );
 }
 
 #[test]
 fn u29_a_configuration_directory_in_the_environment_counts() {
     let mut project = Project::lib(LINTED);
     project.file("strict/clippy.toml", "too-many-arguments-threshold = 2\n");
-    let Some(run) = clippy(&project, &[]) else { return };
+    let Some(run) = clippy(&project, &[]) else {
+        return;
+    };
     assert!(!run.must_succeed().stderr.contains("too_many_arguments"));
     let strict_dir = project.path("strict");
     project.set("CLIPPY_CONF_DIR", strict_dir).wipe();
     let strict = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(strict.stderr.contains("too_many_arguments"), "{}", strict.stderr);
+    assert!(
+        strict.stderr.contains("too_many_arguments"),
+        "{}",
+        strict.stderr
+    );
     project.unset("CLIPPY_CONF_DIR").wipe();
-    assert!(!clippy(&project, &[]).expect("still there").stderr.contains("too_many_arguments"));
+    assert!(
+        !clippy(&project, &[])
+            .expect("still there")
+            .stderr
+            .contains("too_many_arguments")
+    );
 }
 
 #[test]
@@ -112,6 +164,10 @@ fn write_program(path: &std::path::Path, script: &str) {
     let staged = path.with_extension("staged");
     std::fs::write(&staged, script).expect("stage");
     let run = "cp \"$1\" \"$2\" && chmod 755 \"$2\"";
-    let status = std::process::Command::new("/bin/sh").args(["-c", run, "sh"]).arg(&staged).arg(path).status();
+    let status = std::process::Command::new("/bin/sh")
+        .args(["-c", run, "sh"])
+        .arg(&staged)
+        .arg(path)
+        .status();
     assert!(status.expect("sh").success());
 }

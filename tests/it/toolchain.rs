@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use crate::support::{Project, make_toolchain, real_sysroot, update_toolchain, write_driver};
+use crate::support::{Project, make_toolchain, real_sysroot, skip, update_toolchain, write_driver};
 
 /// A library built by a toolchain of its own, which the test may change.
 fn own_toolchain() -> (Project, PathBuf) {
@@ -55,33 +55,47 @@ fn u15_the_same_toolchain_elsewhere_is_the_same_compiler() {
 #[test]
 fn u15_rustups_proxy_follows_the_toolchain_of_the_directory() {
     let installed = |name: &str| {
-        let rustup = real_sysroot().parent().map(PathBuf::from).unwrap_or_default();
+        let rustup = real_sysroot()
+            .parent()
+            .map(PathBuf::from)
+            .unwrap_or_default();
         std::fs::read_dir(rustup).ok()?.find_map(|entry| {
             let entry = entry.ok()?.file_name().into_string().ok()?;
             entry.starts_with(name).then_some(entry)
         })
     };
     let proxy = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo/bin/rustc"));
-    let (Some(stable), Some(nightly), Some(proxy)) = (installed("stable-"), installed("nightly-"), proxy) else {
-        eprintln!("skipped: needs rustup with a stable and a nightly toolchain");
+    let (Some(stable), Some(nightly), Some(proxy)) =
+        (installed("stable-"), installed("nightly-"), proxy)
+    else {
+        skip("needs rustup with a stable and a nightly toolchain");
         return;
     };
     if !proxy.exists() {
-        eprintln!("skipped: no rustup proxy at {}", proxy.display());
+        skip(&format!("no rustup proxy at {}", proxy.display()));
         return;
     }
     let mut project = Project::lib("pub fn value() -> u32 { 7 }\n");
     project.set("RUSTC", proxy);
     let rmeta = |project: &Project, toolchain: &str| {
-        project.file("rust-toolchain.toml", format!("[toolchain]\nchannel = \"{toolchain}\"\n"));
+        project.file(
+            "rust-toolchain.toml",
+            format!("[toolchain]\nchannel = \"{toolchain}\"\n"),
+        );
         let unit = project.unit("dep", "src/lib.rs");
         unit.run().must_succeed();
         std::fs::read(unit.rlib().with_extension("rmeta")).expect("metadata")
     };
     let by_stable = rmeta(&project, &stable);
     let by_nightly = rmeta(&project, &nightly);
-    assert!(by_stable != by_nightly, "the proxy's other compiler was not used");
-    assert!(by_stable == rmeta(&project, &stable), "the first compiler's output was not used again");
+    assert!(
+        by_stable != by_nightly,
+        "the proxy's other compiler was not used"
+    );
+    assert!(
+        by_stable == rmeta(&project, &stable),
+        "the first compiler's output was not used again"
+    );
     assert!(by_nightly == rmeta(&project, &nightly));
 }
 
@@ -115,10 +129,19 @@ fn u16_a_codegen_backend_is_part_of_the_compiler() {
         }
     }
     project.warm(&["dep"]);
-    let host = std::fs::read_dir(&rustlib).expect("rustlib").filter_map(Result::ok);
-    let host = host.map(|e| e.path()).find(|p| p.join("lib").is_dir()).expect("a target");
+    let host = std::fs::read_dir(&rustlib)
+        .expect("rustlib")
+        .filter_map(Result::ok);
+    let host = host
+        .map(|e| e.path())
+        .find(|p| p.join("lib").is_dir())
+        .expect("a target");
     std::fs::create_dir(host.join("codegen-backends")).expect("backends");
-    std::fs::write(host.join("codegen-backends/librustc_codegen_other.so"), "a backend").expect("backend");
+    std::fs::write(
+        host.join("codegen-backends/librustc_codegen_other.so"),
+        "a backend",
+    )
+    .expect("backend");
     project.rebuild_misses(&["dep"]);
     project.rebuild_hits(&["dep"]);
 }
@@ -129,5 +152,9 @@ fn a_hit_asks_the_compiler_nothing() {
     let unit = project.unit("dep", "src/lib.rs");
     unit.warm();
     let run = unit.hits();
-    assert!(run.calls.is_empty(), "a hit ran the compiler: {:?}", run.calls);
+    assert!(
+        run.calls.is_empty(),
+        "a hit ran the compiler: {:?}",
+        run.calls
+    );
 }

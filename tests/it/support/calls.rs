@@ -14,8 +14,6 @@ pub(crate) struct Call {
     pub(crate) at: u64,
     /// The crate compiled; none for probes.
     pub(crate) krate: Option<String>,
-    /// Where it ran.
-    pub(crate) cwd: String,
     /// What it was given.
     pub(crate) args: Vec<String>,
 }
@@ -29,7 +27,7 @@ impl Call {
 
 /// How many lines the log has.
 pub(crate) fn lines(log: &Path) -> usize {
-    fs::read(log).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
+    fs::read(log).map_or(0, |bytes| bytes.split(|b| *b == b'\n').count() - 1)
 }
 
 /// The lines after the first `skip`.
@@ -39,13 +37,18 @@ pub(crate) fn read(log: &Path, skip: usize) -> Vec<Call> {
 }
 
 fn parse(line: &str) -> Call {
-    let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("counting rustc wrote {line}: {e}"));
+    let value: Value =
+        serde_json::from_str(line).unwrap_or_else(|e| panic!("counting rustc wrote {line}: {e}"));
     let text = |v: &Value| v.as_str().map(str::to_owned);
     Call {
         event: text(&value["event"]).expect("event"),
         at: value["at"].as_u64().expect("at"),
         krate: text(&value["crate"]),
-        cwd: text(&value["cwd"]).expect("cwd"),
-        args: value["args"].as_array().expect("args").iter().filter_map(text).collect(),
+        args: value["args"]
+            .as_array()
+            .expect("args")
+            .iter()
+            .filter_map(text)
+            .collect(),
     }
 }

@@ -33,13 +33,28 @@ pub(crate) struct Project {
 impl Project {
     /// An empty checkout in a fresh sandbox.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("kache-it-").tempdir().expect("temporary directory");
-        let sandbox = Arc::new(Sandbox { dir, checkouts: AtomicUsize::new(0) });
-        let root = sandbox.dir.path().canonicalize().expect("canonical sandbox");
+        let dir = tempfile::Builder::new()
+            .prefix("kache-it-")
+            .tempdir()
+            .expect("temporary directory");
+        let sandbox = Arc::new(Sandbox {
+            dir,
+            checkouts: AtomicUsize::new(0),
+        });
+        let root = sandbox
+            .dir
+            .path()
+            .canonicalize()
+            .expect("canonical sandbox");
         for name in ["home", "cargo-home", "tmp", "work/one"] {
             fs::create_dir_all(root.join(name)).expect("sandbox directory");
         }
-        let mut project = Self { sandbox, dir: root.join("work/one"), log: PathBuf::new(), env: BTreeMap::new() };
+        let mut project = Self {
+            sandbox,
+            dir: root.join("work/one"),
+            log: PathBuf::new(),
+            env: BTreeMap::new(),
+        };
         project.base_env(&root);
         project.own_log();
         project
@@ -51,9 +66,18 @@ impl Project {
     /// or not as the version of kache decides.
     pub(crate) fn app_over(dep_source: &str) -> Self {
         let project = Self::new();
-        project.file("Cargo.toml", &manifest("app", "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n"));
-        project.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
-        project.file("dep/Cargo.toml", &manifest("dep", ""));
+        project.file(
+            "Cargo.toml",
+            manifest(
+                "app",
+                "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n",
+            ),
+        );
+        project.file(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", dep::value()); }\n",
+        );
+        project.file("dep/Cargo.toml", manifest("dep", ""));
         project.file("dep/src/lib.rs", dep_source);
         project
     }
@@ -61,7 +85,7 @@ impl Project {
     /// One library package `dep` and nothing else.
     pub(crate) fn lib(source: &str) -> Self {
         let project = Self::new();
-        project.file("Cargo.toml", &manifest("dep", "[workspace]\n"));
+        project.file("Cargo.toml", manifest("dep", "[workspace]\n"));
         project.file("src/lib.rs", source);
         project
     }
@@ -74,7 +98,10 @@ impl Project {
         }
         if !self.env.contains_key(OsStr::new("RUSTUP_HOME")) {
             let home = std::env::var_os("HOME").unwrap_or_default();
-            self.env.insert("RUSTUP_HOME".into(), Path::new(&home).join(".rustup").into());
+            self.env.insert(
+                "RUSTUP_HOME".into(),
+                Path::new(&home).join(".rustup").into(),
+            );
         }
         self.set("HOME", root.join("home"));
         self.set("CARGO_HOME", root.join("cargo-home"));
@@ -95,7 +122,11 @@ impl Project {
 
     /// The temporary directory around all checkouts, canonical.
     pub(crate) fn sandbox_dir(&self) -> PathBuf {
-        self.sandbox.dir.path().canonicalize().expect("canonical sandbox")
+        self.sandbox
+            .dir
+            .path()
+            .canonicalize()
+            .expect("canonical sandbox")
     }
 
     /// The checkout's directory.
@@ -115,12 +146,8 @@ impl Project {
 
     /// Where cargo builds (honours `CARGO_TARGET_DIR`, not config files).
     pub(crate) fn target_dir(&self) -> PathBuf {
-        self.env_value("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |t| self.dir.join(t))
-    }
-
-    /// The log of the counting rustc; hooks are named after it.
-    pub(crate) fn log(&self) -> &Path {
-        &self.log
+        self.env_value("CARGO_TARGET_DIR")
+            .map_or_else(|| self.path("target"), |t| self.dir.join(t))
     }
 
     /// The value a child would see.
@@ -179,8 +206,15 @@ impl Project {
     /// A second checkout of the same files (no target directory) at `relative` to the sandbox, same cache, same env.
     pub(crate) fn clone_to(&self, relative: &str) -> Self {
         let dir = self.sandbox_dir().join(relative);
-        files::copy_tree(&self.dir, &dir, &|path| path != self.target_dir() && path != self.path("target"));
-        let mut clone = Self { sandbox: Arc::clone(&self.sandbox), dir, log: PathBuf::new(), env: self.env.clone() };
+        files::copy_tree(&self.dir, &dir, &|path| {
+            path != self.target_dir() && path != self.path("target")
+        });
+        let mut clone = Self {
+            sandbox: Arc::clone(&self.sandbox),
+            dir,
+            log: PathBuf::new(),
+            env: self.env.clone(),
+        };
         clone.own_log();
         clone
     }
@@ -208,7 +242,7 @@ impl Project {
     pub(crate) fn finish(&self, mut command: Command) -> Run {
         let before = calls::lines(&self.log);
         let output = command.output().expect("the command starts");
-        Run::new(output, calls::read(&self.log, before))
+        Run::new(&output, calls::read(&self.log, before))
     }
 
     /// `cargo <args>`, whatever comes of it.
@@ -242,9 +276,19 @@ impl Project {
 
     /// What `target/debug/app` prints.
     pub(crate) fn app_says(&self) -> String {
-        let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
-        assert!(output.status.success(), "app failed: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("utf-8").trim_end().to_owned()
+        let output = self
+            .command(self.target_dir().join("debug/app"))
+            .output()
+            .expect("app was built");
+        assert!(
+            output.status.success(),
+            "app failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout)
+            .expect("utf-8")
+            .trim_end()
+            .to_owned()
     }
 
     /// `cargo build`, then what `app` prints.
