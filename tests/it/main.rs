@@ -1,9 +1,12 @@
 //! Integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
 
+mod artifacts;
 mod clippy;
 mod dep_info;
 mod freshness;
 mod harness;
+mod keys_env_use;
+mod keys_files;
 mod keys_flags;
 mod keys_inputs;
 mod keys_lints;
