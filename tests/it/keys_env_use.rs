@@ -19,6 +19,21 @@ fn pinned(source: &str) -> bool {
     build(&two) == 1
 }
 
+/// Asserts that each source is compiled by every checkout itself; names all that are not.
+#[track_caller]
+fn all_pinned<S: AsRef<str>>(sources: impl IntoIterator<Item = S>) {
+    let served: Vec<S> = sources
+        .into_iter()
+        .filter(|source| !pinned(source.as_ref()))
+        .collect();
+    let list: Vec<&str> = served.iter().map(AsRef::as_ref).collect();
+    assert!(
+        list.is_empty(),
+        "served from another checkout:\n{}",
+        list.join("\n")
+    );
+}
+
 #[test]
 fn u09_control_a_crate_that_reads_no_path_is_shared() {
     assert!(!pinned("pub fn value() -> usize { 7 }\n"));
@@ -56,36 +71,30 @@ const SPELLINGS: [&str; 14] = [
 
 #[test]
 fn u09_a_value_in_any_spelling_is_this_checkouts() {
-    for spelling in SPELLINGS {
-        let source = format!("pub const LEN: usize = {spelling}.len();\n");
-        assert!(pinned(&source), "served from another checkout: {source}");
-    }
+    all_pinned(SPELLINGS.map(|spelling| format!("pub const LEN: usize = {spelling}.len();\n")));
 }
 
 #[test]
 fn u09_a_value_beside_an_include_is_this_checkouts() {
     let include = "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n";
-    for spelling in SPELLINGS {
-        let source = format!("{include}pub const LEN: usize = {spelling}.len();\n");
-        assert!(pinned(&source), "served from another checkout: {source}");
-    }
+    all_pinned(
+        SPELLINGS.map(|spelling| format!("{include}pub const LEN: usize = {spelling}.len();\n")),
+    );
 }
 
 #[test]
 fn u09_a_macro_under_another_name_is_seen() {
-    for source in [
+    all_pinned([
         "use std::env as e;\npub const LEN: usize = e!(\"CARGO_MANIFEST_DIR\").len();\n",
         "macro_rules! m { ($i:ident, $e:tt) => { $i!($e).len() } }\npub const LEN: usize = m!(env, \"CARGO_MANIFEST_DIR\");\n",
         "macro_rules! m { ($($t:tt)*) => { env!($($t)*).len() } }\npub const LEN: usize = m!(\"CARGO_MANIFEST_DIR\");\n",
         "macro_rules! m { ($e:expr) => { $e.len() } }\npub const LEN: usize = m!(env!(\"CARGO_MANIFEST_DIR\"));\n",
-    ] {
-        assert!(pinned(source), "served from another checkout: {source}");
-    }
+    ]);
 }
 
 #[test]
 fn u09_a_macro_that_only_calls_itself_include_is_not_one() {
-    for source in [
+    all_pinned([
         "macro_rules! include_str { ($e:expr) => { $e.len() } }\n\
          pub const LEN: usize = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n",
         "macro_rules! include_bytes { ($e:expr) => { $e.len() } }\n\
@@ -93,9 +102,7 @@ fn u09_a_macro_that_only_calls_itself_include_is_not_one() {
         "use stringify as include_str;\nmacro_rules! len { ($e:expr) => { $e.len() } }\n\
          pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n\
          pub const LEN: usize = len!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n",
-    ] {
-        assert!(pinned(source), "served from another checkout: {source}");
-    }
+    ]);
 }
 
 #[test]

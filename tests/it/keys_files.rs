@@ -114,7 +114,7 @@ fn u12_features_and_profiles_have_their_own_entries() {
 #[test]
 fn two_versions_of_one_crate_are_two_units() {
     let project = Project::app_over("pub fn value() -> u32 { 1 }\n");
-    let rest = "[dependencies]\ndep = { path = \"dep\" }\nother = { path = \"other\", package = \"dep\" }\n[workspace]\n";
+    let rest = "[dependencies]\ndep = { path = \"dep\" }\nother = { path = \"other\", package = \"dep\" }\n[workspace]\nexclude = [\"other\"]\n";
     project.file("Cargo.toml", manifest("app", rest));
     project.file(
         "other/Cargo.toml",
