@@ -1,6 +1,15 @@
 //! Path variables: shared only where every use is really an include (hazards U09, U10, O03).
 
-use crate::support::Project;
+use crate::support::{Project, contains};
+
+/// `expression` in a function that is compiled to the number it yields, so that no scan of the output can find the path.
+fn hidden(expression: &str) -> String {
+    format!("#[inline(never)] pub fn value() -> usize {{ {expression} }}\n")
+}
+
+/// An include of the same variable beside it, which alone would be shared.
+const INCLUDE: &str =
+    "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n";
 
 /// Does a second checkout, at another depth, compile `source` itself?
 #[track_caller]
@@ -10,9 +19,19 @@ fn pinned(source: &str) -> bool {
         .file("code.rs", "pub fn code() {}\n");
     let two = one.clone_to("elsewhere/deeper/two");
     let build = |project: &Project| {
-        let unit = project.unit("dep", "src/lib.rs");
-        let unit = unit.env("WHERE", project.path("text.txt"));
-        unit.run().must_succeed().compiles().len()
+        let unit = project
+            .unit("dep", "src/lib.rs")
+            .args(["-O"])
+            .env("WHERE", project.path("text.txt"));
+        let compiles = unit.run().must_succeed().compiles().len();
+        for output in [unit.rlib(), unit.rlib().with_extension("rmeta")] {
+            let seen = contains(&output, &project.dir().to_string_lossy());
+            assert!(
+                !seen,
+                "a scan of the output finds the path, which makes the test too easy: {source}"
+            );
+        }
+        compiles
     };
     assert_eq!(build(&one), 1, "nothing is cached yet");
     assert_eq!(build(&one), 0, "control: its own checkout hits: {source}");
@@ -71,51 +90,97 @@ const SPELLINGS: [&str; 14] = [
 
 #[test]
 fn u09_a_value_in_any_spelling_is_this_checkouts() {
-    all_pinned(SPELLINGS.map(|spelling| format!("pub const LEN: usize = {spelling}.len();\n")));
+    all_pinned(SPELLINGS.map(|spelling| hidden(&format!("{spelling}.len()"))));
 }
 
 #[test]
 fn u09_a_value_beside_an_include_is_this_checkouts() {
-    let include = "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n";
     all_pinned(
-        SPELLINGS.map(|spelling| format!("{include}pub const LEN: usize = {spelling}.len();\n")),
+        SPELLINGS.map(|spelling| format!("{INCLUDE}{}", hidden(&format!("{spelling}.len()")))),
     );
 }
 
+/// Ways to reach `env!` by another name: a macro, and a call of it.
+const DISGUISES: [[&str; 2]; 6] = [
+    ["use std::env as e;", "e!(\"CARGO_MANIFEST_DIR\").len()"],
+    [
+        "pub use std::option_env as e;",
+        "e!(\"CARGO_MANIFEST_DIR\").unwrap().len()",
+    ],
+    [
+        "macro_rules! m { ($i:ident, $e:tt) => { $i!($e).len() } }",
+        "m!(env, \"CARGO_MANIFEST_DIR\")",
+    ],
+    [
+        "macro_rules! m { ($($t:tt)*) => { env!($($t)*).len() } }",
+        "m!(\"CARGO_MANIFEST_DIR\")",
+    ],
+    [
+        "macro_rules! m { ($($t:tt)*) => { $($t)*.len() } }",
+        "m!(env!(\"CARGO_MANIFEST_DIR\"))",
+    ],
+    [
+        "macro_rules! m { ($p:path) => { $p!(\"CARGO_MANIFEST_DIR\").len() } }",
+        "m!(std::env)",
+    ],
+];
+
 #[test]
 fn u09_a_macro_under_another_name_is_seen() {
-    all_pinned([
-        "use std::env as e;\npub const LEN: usize = e!(\"CARGO_MANIFEST_DIR\").len();\n",
-        "macro_rules! m { ($i:ident, $e:tt) => { $i!($e).len() } }\npub const LEN: usize = m!(env, \"CARGO_MANIFEST_DIR\");\n",
-        "macro_rules! m { ($($t:tt)*) => { env!($($t)*).len() } }\npub const LEN: usize = m!(\"CARGO_MANIFEST_DIR\");\n",
-        "macro_rules! m { ($e:expr) => { $e.len() } }\npub const LEN: usize = m!(env!(\"CARGO_MANIFEST_DIR\"));\n",
-    ]);
+    all_pinned(DISGUISES.map(|[preamble, call]| format!("{preamble}\n{}", hidden(call))));
+}
+
+#[test]
+fn u09_a_macro_under_another_name_beside_an_include_is_seen() {
+    all_pinned(DISGUISES.map(|[preamble, call]| format!("{preamble}\n{INCLUDE}{}", hidden(call))));
 }
 
 #[test]
 fn u09_a_macro_that_only_calls_itself_include_is_not_one() {
+    let call = "concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\")";
     all_pinned([
-        "macro_rules! include_str { ($e:expr) => { $e.len() } }\n\
-         pub const LEN: usize = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n",
-        "macro_rules! include_bytes { ($e:expr) => { $e.len() } }\n\
-         pub const LEN: usize = include_bytes!(env!(\"CARGO_MANIFEST_DIR\"));\n",
-        "use stringify as include_str;\nmacro_rules! len { ($e:expr) => { $e.len() } }\n\
-         pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n\
-         pub const LEN: usize = len!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n",
+        format!(
+            "macro_rules! include_str {{ ($e:expr) => {{ $e.len() }} }}\n{}",
+            hidden(&format!("include_str!({call})"))
+        ),
+        format!(
+            "macro_rules! include_bytes {{ ($e:expr) => {{ $e.len() }} }}\n{}",
+            hidden(&format!("include_bytes!({call})"))
+        ),
+        format!(
+            "macro_rules! lens {{ ($e:expr) => {{ $e.len() }} }}\nuse lens as include;\n{}",
+            hidden(&format!("include!({call})"))
+        ),
+        format!(
+            "mod m {{ macro_rules! include_str {{ ($e:expr) => {{ $e.len() }} }} pub(crate) use include_str; }}\n{}",
+            hidden(&format!("m::include_str!({call})"))
+        ),
     ]);
 }
 
 #[test]
-fn u09_an_include_of_a_path_that_computes_is_this_checkouts() {
-    // The path that is included is the same; what is computed from the variable beside it is not.
-    let source = "pub const LEN: usize = { const P: &str = env!(\"CARGO_MANIFEST_DIR\"); \
-                  let _ = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\")); P.len() };\n";
-    assert!(pinned(source));
+fn u09_a_macro_that_only_calls_itself_concat_is_not_one() {
+    let source = "macro_rules! concat { ($e:expr, $f:expr) => { { const L: usize = $e.len(); \"text.txt\" } } }\n";
+    let plain = Project::lib(source);
+    plain.file("src/text.txt", "text");
+    // `include_str!` wants a literal, so this is an error for rustc; it must stay one.
+    plain.file("src/lib.rs", format!("{source}{INCLUDE}"));
+    plain.unit("dep", "src/lib.rs").run().must_fail();
+}
+
+#[test]
+fn u09_a_macro_that_looks_into_an_include_is_seen() {
+    let look = "macro_rules! look { (include_str!(concat!($e:expr, $f:expr))) => { $e.len() } }";
+    let call = "look!(include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\")))";
+    all_pinned([
+        format!("{look}\n{}", hidden(call)),
+        format!("{look}\n{INCLUDE}{}", hidden(call)),
+    ]);
 }
 
 #[test]
 fn u09_a_path_in_a_variable_of_the_users_is_this_checkouts() {
-    assert!(pinned("pub const LEN: usize = env!(\"WHERE\").len();\n"));
+    all_pinned([hidden("env!(\"WHERE\").len()")]);
 }
 
 #[test]

@@ -31,10 +31,11 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// An empty checkout in a fresh sandbox.
+    /// An empty checkout in a fresh sandbox, which stays on disk if `KACHE_IT_KEEP` is set.
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("kache-it-")
+            .disable_cleanup(std::env::var_os("KACHE_IT_KEEP").is_some())
             .tempdir()
             .expect("temporary directory");
         let sandbox = Arc::new(Sandbox {
