@@ -136,6 +136,9 @@ pub fn upstream_archives(invocation: &Invocation, sysroot: &Path) -> fsx::Result
         archives.extend(fsx::list(&dir)?.into_iter().map(|name| dir.join(name)));
     }
     archives.retain(|path| path.extension().is_some_and(|extension| extension == "rlib" || extension == "a"));
+    // What this very unit writes is no origin of itself.
+    let own = format!("lib{}.", invocation.stem());
+    archives.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own)));
     archives.sort();
     archives.dedup();
     Ok(archives)
