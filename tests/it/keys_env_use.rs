@@ -120,8 +120,8 @@ const DISGUISES: [[&str; 2]; 6] = [
         "m!(env!(\"CARGO_MANIFEST_DIR\"))",
     ],
     [
-        "macro_rules! m { ($p:path) => { $p!(\"CARGO_MANIFEST_DIR\").len() } }",
-        "m!(std::env)",
+        "macro_rules! m { ($p:ident) => { std::$p!(\"CARGO_MANIFEST_DIR\").len() } }",
+        "m!(env)",
     ],
 ];
 
@@ -176,6 +176,26 @@ fn u09_a_macro_that_looks_into_an_include_is_seen() {
         format!("{look}\n{}", hidden(call)),
         format!("{look}\n{INCLUDE}{}", hidden(call)),
     ]);
+}
+
+#[test]
+fn u09_a_value_read_by_a_macro_of_another_crate_is_this_checkouts() {
+    for include in ["", INCLUDE] {
+        let one = Project::lib(&format!("{include}{}", hidden("mac::dir_len!()")));
+        one.file("text.txt", "text");
+        let read = "#[macro_export] macro_rules! dir_len { () => { env!(\"CARGO_MANIFEST_DIR\").len() } }\n";
+        one.file("src/mac.rs", read);
+        let two = one.clone_to("elsewhere/deeper/two");
+        for project in [&one, &two] {
+            project.unit("mac", "src/mac.rs").run().must_succeed();
+            let unit = project
+                .unit("dep", "src/lib.rs")
+                .uses("mac", "mac")
+                .args(["-O"]);
+            unit.misses();
+            unit.hits();
+        }
+    }
 }
 
 #[test]

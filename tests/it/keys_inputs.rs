@@ -251,7 +251,9 @@ fn u31_a_neighbour_that_shares_a_prefix_is_not_this_checkout() {
     two.build();
     assert_eq!(two.app_says(), beside_two.to_string_lossy());
     assert_eq!(one.app_says(), beside_one.to_string_lossy());
-    two.set("DATA", &beside_one);
-    two.wipe().build().hits(&["dep"]);
-    assert_eq!(two.app_says(), beside_one.to_string_lossy());
+    for project in [&one, &two] {
+        project.rebuild_hits(&["dep"]);
+    }
+    assert_eq!(one.app_says(), beside_one.to_string_lossy());
+    assert_eq!(two.app_says(), beside_two.to_string_lossy());
 }

@@ -128,7 +128,6 @@ fn u16_a_codegen_backend_is_part_of_the_compiler() {
             symlink(entry.path(), target).expect("link");
         }
     }
-    project.warm(&["dep"]);
     let host = std::fs::read_dir(&rustlib)
         .expect("rustlib")
         .filter_map(Result::ok);
@@ -136,13 +135,19 @@ fn u16_a_codegen_backend_is_part_of_the_compiler() {
         .map(|e| e.path())
         .find(|p| p.join("lib").is_dir())
         .expect("a target");
-    std::fs::create_dir(host.join("codegen-backends")).expect("backends");
-    std::fs::write(
-        host.join("codegen-backends/librustc_codegen_other.so"),
-        "a backend",
-    )
-    .expect("backend");
+    let backends = host.join("codegen-backends");
+    std::fs::create_dir(&backends).expect("backends");
+    let backend = |text: &str| {
+        std::fs::write(backends.join("staged"), text).expect("backend");
+        let name = backends.join("librustc_codegen_other.so");
+        std::fs::rename(backends.join("staged"), name).expect("backend in place");
+    };
+    backend("one");
+    project.warm(&["dep"]);
+    backend("two");
     project.rebuild_misses(&["dep"]);
+    project.rebuild_hits(&["dep"]);
+    backend("one");
     project.rebuild_hits(&["dep"]);
 }
 
