@@ -1,6 +1,6 @@
 //! `cargo clippy` through the cache (hazard U29).
 
-use crate::support::{Project, Run, real_cargo, shared_toolchain, skip};
+use crate::support::{Project, Run, manifest, real_cargo, shared_toolchain, skip};
 
 /// `cargo clippy`, or nothing where it is not installed.
 fn clippy(project: &Project, args: &[&str]) -> Option<Run> {
@@ -114,6 +114,80 @@ fn u29_clippy_configuration_counts() {
         again.stderr.contains("too_many_arguments"),
         "{}",
         again.stderr
+    );
+}
+
+#[test]
+fn u29_a_configuration_above_the_workspace_counts() {
+    let project = Project::lib(LINTED);
+    let Some(run) = clippy(&project, &[]) else {
+        return;
+    };
+    assert!(!run.must_succeed().stderr.contains("too_many_arguments"));
+    let above = project
+        .dir()
+        .parent()
+        .expect("a parent")
+        .join(".clippy.toml");
+    std::fs::write(&above, "too-many-arguments-threshold = 2\n").expect("configuration");
+    project.wipe();
+    let strict = clippy(&project, &[]).expect("still there").must_succeed();
+    assert!(
+        strict.stderr.contains("too_many_arguments"),
+        "{}",
+        strict.stderr
+    );
+    std::fs::remove_file(above).expect("remove");
+    project.wipe();
+    let loose = clippy(&project, &[]).expect("still there").must_succeed();
+    assert!(
+        !loose.stderr.contains("too_many_arguments"),
+        "{}",
+        loose.stderr
+    );
+}
+
+#[test]
+fn u29_the_minimum_rust_version_counts() {
+    let project = Project::lib("pub fn value(x: u32, y: u32) -> u32 { (x + (y - 1)) / y }\n");
+    let since = |version: &str| {
+        let rest = format!("rust-version = \"{version}\"\n[workspace]\n");
+        let manifest = manifest("dep", &rest).replace("2024", "2021"); // which older compilers know
+        project.file("Cargo.toml", manifest).wipe();
+    };
+    // `manual_div_ceil` is for compilers that have `div_ceil`, from 1.73 on.
+    for (version, warned) in [("1.85", true), ("1.60", false), ("1.85", true)] {
+        since(version);
+        let Some(run) = clippy(&project, &[]) else {
+            return;
+        };
+        assert_eq!(
+            run.must_succeed_ref().stderr.contains("manual_div_ceil"),
+            warned,
+            "{version}: {}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn u29_clippy_hits_in_another_checkout() {
+    let one = Project::lib(LINTED);
+    let Some(first) = clippy(&one, &[]) else {
+        return;
+    };
+    first.must_succeed_ref().misses(&["dep"]);
+    let two = one.clone_to("elsewhere/deeper/two");
+    let second = clippy(&two, &[]).expect("still there").must_succeed();
+    second.hits(&["dep"]);
+    assert!(second.stderr.contains("needless_return"));
+    two.file("clippy.toml", "too-many-arguments-threshold = 2\n")
+        .wipe();
+    let strict = clippy(&two, &[]).expect("still there").must_succeed();
+    assert!(
+        strict.stderr.contains("too_many_arguments"),
+        "{}",
+        strict.stderr
     );
 }
 
