@@ -14,6 +14,9 @@
 //! Dependencies point down: `cli, wrapper -> restore, keys -> store, rustc -> fsx, config -> model`; `tests/it/layers.rs`
 //! keeps it so.
 
+#[cfg(not(unix))]
+compile_error!("kache runs on Linux and macOS: it rests on POSIX file systems, flock and exec");
+
 pub mod cli;
 pub mod config;
 pub mod events;

@@ -209,19 +209,29 @@ fn disabled(env: &Env, in_file: Option<bool>) -> Result<Setting<bool>, ConfigErr
 
 fn cache_dir(env: &Env, in_file: Option<PathBuf>) -> Result<Setting<PathBuf>, ConfigError> {
     if let Some(value) = env.path(env::KACHE_CACHE_DIR) {
+        let value = absolute(env::KACHE_CACHE_DIR, value)?;
         return Ok(Setting { value, source: Source::Env(env::KACHE_CACHE_DIR) });
     }
     if let Some(value) = in_file {
-        return Ok(Setting { value, source: Source::File });
+        return Ok(Setting { value: absolute("cache.dir", value)?, source: Source::File });
     }
     let base = env.path(env::XDG_CACHE_HOME).or_else(|| env.home().map(|home| home.join(".cache")));
     let base = base.ok_or(ConfigError::NoHome)?;
     Ok(Setting { value: base.join("kache"), source: Source::Default })
 }
 
+/// Cargo starts rustc in many directories: a relative path would mean another place in each.
+fn absolute(what: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let value = path.display().to_string();
+    Err(ConfigError::Value { what: what.to_owned(), value, expected: "an absolute path" })
+}
+
 fn config_path(env: &Env) -> Result<PathBuf, ConfigError> {
     if let Some(path) = env.path(env::KACHE_CONFIG) {
-        return Ok(path);
+        return absolute(env::KACHE_CONFIG, path);
     }
     let base = env.path(env::XDG_CONFIG_HOME).or_else(|| env.home().map(|home| home.join(".config")));
     Ok(base.ok_or(ConfigError::NoHome)?.join("kache").join("config.toml"))
@@ -265,6 +275,7 @@ mod tests {
     fn unknown_keys_are_named_and_bad_values_refused() {
         assert_eq!(load(&[], "[cache]\nsize = 3\n").unwrap().unknown_keys, ["cache.size"]);
         assert!(load(&[(env::KACHE_PATHS, "maybe")], "").is_err());
+        assert!(load(&[(env::KACHE_CACHE_DIR, "cache")], "").is_err());
         assert!(load(&[], "[cache\n").is_err());
     }
 }

@@ -1,9 +1,16 @@
 //! Stamps: what `stat` says of a file's identity and state.
 
+#[cfg(target_os = "linux")]
+use std::fs::File;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
+use rustix::fs::{AtFlags, FileType};
+
+#[cfg(target_os = "linux")]
+use super::At;
 use super::Result;
 use super::clock::{self, Time};
 
@@ -38,6 +45,17 @@ impl Stamp {
     /// The stamp of the file at `path`, links followed.
     pub fn of(path: &Path) -> Result<Self> {
         super::metadata(path).map(|metadata| Self::from(&metadata))
+    }
+
+    /// The stamp as bytes to digest: device, inode, size, mtime, ctime.
+    pub fn to_bytes(&self) -> [u8; 56] {
+        let mut bytes = [0; 56];
+        bytes[..8].copy_from_slice(&self.dev.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.ino.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.size.to_le_bytes());
+        bytes[24..40].copy_from_slice(&self.mtime.as_nanos().to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.ctime.as_nanos().to_le_bytes());
+        bytes
     }
 
     /// Whether the file bears the canonical mtime of blobs.
@@ -75,6 +93,35 @@ impl From<&Metadata> for Stamp {
             is_file: metadata.is_file(),
         }
     }
+}
+
+/// The stamps of files in one directory, which is looked up only once. Links are followed.
+#[cfg(target_os = "linux")]
+pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
+    let opened = super::open(dir)?;
+    names.iter().map(|name| at(&opened, name).at("stat", &dir.join(name))).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn at(dir: &File, name: &str) -> rustix::io::Result<Stamp> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::empty())?;
+    let time = |secs, nanos: u64| Time { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
+    Ok(Stamp {
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: time(stat.st_ctime, stat.st_ctime_nsec),
+        nlink: stat.st_nlink,
+        mode: stat.st_mode,
+        is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+    })
+}
+
+/// The stamps of files in one directory. Links are followed.
+#[cfg(not(target_os = "linux"))]
+pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
+    names.iter().map(|name| Stamp::of(&dir.join(name))).collect()
 }
 
 /// Whether stamps of files at `path` prove nothing, because a server or another host keeps its clocks and caches.

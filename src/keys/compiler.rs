@@ -6,13 +6,14 @@
 //!
 //! Version 1 of the memo: [`Memo`] as JSON.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::env::{self, Env};
-use crate::fsx::{self, Publish, Stamp, clock};
+use crate::fsx::{self, Publish, Stamp, clock, stamp};
 use crate::model::Digest;
 use crate::rustc::{Chain, Driver, toolchain};
 use crate::store::Store;
@@ -29,7 +30,10 @@ pub struct Compiler {
 #[derive(Debug, Serialize, Deserialize)]
 struct Memo {
     compiler: Compiler,
-    files: Vec<(PathBuf, String)>,
+    /// The files that the answer rests on, by directory.
+    files: Vec<(PathBuf, Vec<String>)>,
+    /// Digest of all their stamps.
+    stamps: Digest,
 }
 
 /// Where and how to look for a compiler.
@@ -132,30 +136,44 @@ fn identity(version: &str, driver: Driver, named: &[(String, PathBuf)], store: &
 /// The memo, if every file that it rests on is as it was.
 fn read_memo(path: &Path) -> Option<Memo> {
     let memo: Memo = serde_json::from_slice(&fsx::read(path).ok()?).ok()?;
-    let holds = memo.files.iter().all(|(file, stamp)| Stamp::of(file).is_ok_and(|now| spelled(&now) == *stamp));
-    holds.then_some(memo)
+    let (stamps, _) = digest_stamps(&memo.files).ok()?;
+    (stamps == memo.stamps).then_some(memo)
 }
 
 /// Best effort. Nothing is written while a stamp is too young to prove anything.
 fn write_memo(path: &Path, compiler: &Compiler, files: &[PathBuf]) {
-    let now = clock::now();
-    let stamped = files.iter().map(|file| {
-        let stamp = Stamp::of(file).ok().filter(|stamp| stamp.is_settled(now))?;
-        Some((file.clone(), spelled(&stamp)))
-    });
-    let Some(files) = stamped.collect::<Option<Vec<_>>>() else { return };
-    let memo = Memo { compiler: compiler.clone(), files };
-    if let Ok(bytes) = serde_json::to_vec(&memo) {
+    let files = by_directory(files);
+    if let Ok((stamps, newest)) = digest_stamps(&files)
+        && newest.is_settled(clock::now())
+        && let Ok(bytes) = serde_json::to_vec(&Memo { compiler: compiler.clone(), files, stamps })
+    {
         let _ = Publish::default().bytes(path, &bytes);
     }
 }
 
-fn spelled(stamp: &Stamp) -> String {
-    let (mtime, ctime) = (stamp.mtime, stamp.ctime);
-    format!(
-        "{}:{}:{}:{}.{}:{}.{}",
-        stamp.dev, stamp.ino, stamp.size, mtime.secs, mtime.nanos, ctime.secs, ctime.nanos
-    )
+/// Every directory is opened once: the names in it are then found without walking the path to it again.
+fn by_directory(files: &[PathBuf]) -> Vec<(PathBuf, Vec<String>)> {
+    let mut dirs: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for file in files {
+        if let (Some(dir), Some(name)) = (file.parent(), file.file_name().and_then(OsStr::to_str)) {
+            dirs.entry(dir.to_owned()).or_default().push(name.to_owned());
+        }
+    }
+    dirs.into_iter().collect()
+}
+
+/// Digest of the files' stamps, and the stamp that was changed last.
+fn digest_stamps(files: &[(PathBuf, Vec<String>)]) -> fsx::Result<(Digest, Stamp)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut newest: Option<Stamp> = None;
+    for (dir, names) in files {
+        for stamp in stamp::of_all(dir, names)? {
+            hasher.update(&stamp.to_bytes());
+            newest = newest.filter(|newest| newest.ctime >= stamp.ctime).or(Some(stamp));
+        }
+    }
+    let nothing = || fsx::Error::new("stat", Path::new(""), std::io::ErrorKind::NotFound.into());
+    Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), newest.ok_or_else(nothing)?))
 }
 
 /// How deep kache stands in calls to compilers that it could not identify.

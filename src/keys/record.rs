@@ -45,7 +45,8 @@ pub fn inputs(info: &DepInfo<String>, context: Context<'_>, start: Time) -> Resu
 fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
     let path = context.invocation.cwd.join(file);
     let content = context.stamps.content(&path).map_err(|_| NotStored::changed(&path))?;
-    if content.stamp.mtime.max(content.stamp.ctime) >= start {
+    // ctime, not mtime: the kernel alone sets it, and sources with an mtime in the future are common.
+    if content.stamp.ctime >= start {
         return Err(NotStored::changed(&path));
     }
     Ok(Input::File(context.roots.tokenise(file), content.digest))

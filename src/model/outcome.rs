@@ -82,7 +82,6 @@ reasons! {
         UnknownDriver = "bypass.unknown-driver", "a workspace wrapper that this kache does not know";
         CompilerUnknown = "bypass.compiler-unknown", "the compiler could not be identified";
         RustcLog = "bypass.rustc-log", "RUST_LOG or RUSTC_LOG is set";
-        Terminal = "bypass.terminal", "messages are laid out for a terminal";
         ExternUnresolved = "bypass.extern-unresolved", "an --extern without a readable path";
         NativeLibrary = "bypass.native-library", "a native library that cannot be resolved as rustc would";
         Store = "bypass.store", "the cache directory cannot be used";

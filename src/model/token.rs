@@ -94,12 +94,9 @@ impl TokenString {
 
     /// The text here. `None` if a root that occurs has no place here.
     pub fn expand<'a>(&self, place: impl Fn(RootKind) -> Option<&'a str>) -> Option<String> {
-        if self.roots.is_empty() && !self.spelled.contains('{') {
-            return Some(self.spelled.clone());
-        }
         let mut out = String::with_capacity(self.spelled.len() + 64);
         let mut rest = self.spelled.as_str();
-        while let Some(at) = rest.find('{') {
+        while let Some(at) = brace(rest) {
             out.push_str(&rest[..at]);
             rest = &rest[at + 1..];
             if let Some(after) = rest.strip_prefix('{') {
@@ -119,7 +116,7 @@ impl TokenString {
     fn parse(spelled: &str) -> Option<Self> {
         let mut roots = Vec::new();
         let mut rest = spelled;
-        while let Some(at) = rest.find('{') {
+        while let Some(at) = brace(rest) {
             rest = &rest[at + 1..];
             if let Some(after) = rest.strip_prefix('{') {
                 rest = after;
@@ -136,6 +133,10 @@ impl TokenString {
     }
 }
 
+fn brace(text: &str) -> Option<usize> {
+    memchr::memchr(b'{', text.as_bytes())
+}
+
 impl Serialize for TokenString {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.spelled)
@@ -144,8 +145,19 @@ impl Serialize for TokenString {
 
 impl<'de> Deserialize<'de> for TokenString {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("unknown token in a text with roots"))
+        struct Spelled;
+        impl serde::de::Visitor<'_> for Spelled {
+            type Value = TokenString;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text with roots in braces")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TokenString, E> {
+                TokenString::parse(text).ok_or_else(|| E::custom("unknown token in a text with roots"))
+            }
+        }
+        deserializer.deserialize_str(Spelled)
     }
 }
 

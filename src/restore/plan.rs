@@ -5,15 +5,13 @@
 //! nobody ever changes, as long as an `.rmeta` beside it carries the time of this restore. A unit without one gets a
 //! private copy of everything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fsx::Mtime;
 use crate::fsx::ladder::Sharing;
-use crate::model::{ArtifactKind, BlobId, MissReason};
-use crate::rustc::{Invocation, dep_info};
+use crate::model::{ArtifactKind, BlobId, MissReason, TokenString};
+use crate::rustc::dep_info;
 use crate::store::{BlobProblem, Entry, Store};
-
-use crate::keys::Roots;
 
 /// A restore that could happen.
 #[derive(Debug)]
@@ -40,7 +38,14 @@ pub struct Step {
 }
 
 /// Plans the restore of `entry`. Every blob is checked here, none is touched.
-pub fn plan(entry: &Entry, invocation: &Invocation, roots: &Roots, store: &Store) -> Result<Plan, MissReason> {
+///
+/// `expand` writes a text with tokens as it reads here.
+pub fn plan(
+    entry: &Entry,
+    out_dir: &Path,
+    store: &Store,
+    expand: impl Fn(&TokenString) -> Option<String>,
+) -> Result<Plan, MissReason> {
     let may_share = shares_inodes(entry);
     let mut steps = Vec::with_capacity(entry.outputs.len());
     for output in &entry.outputs {
@@ -50,12 +55,12 @@ pub fn plan(entry: &Entry, invocation: &Invocation, roots: &Roots, store: &Store
         } else {
             Sharing::Private(output.mode, Mtime::Now)
         };
-        let target = invocation.out_dir.join(&output.name);
+        let target = out_dir.join(&output.name);
         steps.push(Step { source, blob: output.blob, size: output.size, target, sharing });
     }
-    let dep_info = entry.dep_info.try_map(|text| roots.expand(text)).ok_or(MissReason::RestoreFailed)?;
+    let dep_info = entry.dep_info.try_map(expand).ok_or(MissReason::RestoreFailed)?;
     let text = dep_info::render(&dep_info);
-    Ok(Plan { steps, dep_info: (invocation.out_dir.join(&entry.dep_info_name), text) })
+    Ok(Plan { steps, dep_info: (out_dir.join(&entry.dep_info_name), text) })
 }
 
 /// Whether outputs of this entry may share their inode with the blob: only beside an `.rmeta`, which carries the time.

@@ -126,11 +126,6 @@ impl Invocation {
         self.emit.contains(&kind)
     }
 
-    /// Whether diagnostics come as JSON, so that nothing is laid out by what stderr happens to be.
-    pub fn speaks_json(&self) -> bool {
-        self.last("--error-format") == Some("json")
-    }
-
     /// The unit's kind, for people.
     pub fn kind(&self) -> String {
         if self.test { "test".to_owned() } else { self.crate_types.join(",") }
@@ -153,6 +148,7 @@ impl Invocation {
         names.iter().map(|name| self.out_dir.join(name)).collect()
     }
 
+    /// `--json` goes with `--error-format=json` only, so nothing that is cached is laid out for a terminal.
     fn announces_artifacts(&self) -> bool {
         self.flags.iter().any(|flag| {
             flag.name == "--json" && flag.value.as_deref().is_some_and(|value| value.split(',').any(|part| part == "artifacts"))

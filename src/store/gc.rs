@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::manifests::{self, Record};
 use super::survey::{self, BlobInfo, EntryInfo, Survey};
 use super::{Store, layout};
-use crate::events::EventLog;
 use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
@@ -58,7 +57,6 @@ pub fn collect(store: &Store, max_size: u64, now: Time) -> fsx::Result<Option<Re
     let victims = least_used(&survey, max_size);
     let report = remove(store, &survey, &victims, now)?;
     sweep_orphans(store, now)?;
-    EventLog::of(store.layout().cache_dir()).rotate()?;
     Ok(Some(report))
 }
 
@@ -102,6 +100,7 @@ pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: 
     for key in victims {
         fsx::remove_file(&store.layout().entry(*key))?;
     }
+    survey.unreadable.iter().try_for_each(|path| fsx::remove_file(path))?;
     let living: HashSet<EntryKey> =
         survey.entries.iter().map(|entry| entry.key).filter(|key| !victims.contains(key)).collect();
     let manifest_bytes = prune_manifests(store, &living, now)?;

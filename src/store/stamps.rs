@@ -144,14 +144,8 @@ fn hash_file(mut file: &File) -> std::io::Result<Digest> {
 fn tag(path: &Path, stamp: &Stamp) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     // A canonical mtime moves with any write, while ctime moves with every link: it would forget shared rlibs.
-    let ctime = if stamp.is_canonical() { 0 } else { stamp.ctime.as_nanos() };
-    let mut numbers = [0; 64];
-    numbers[..8].copy_from_slice(&stamp.dev.to_le_bytes());
-    numbers[8..16].copy_from_slice(&stamp.ino.to_le_bytes());
-    numbers[16..24].copy_from_slice(&stamp.size.to_le_bytes());
-    numbers[24..40].copy_from_slice(&stamp.mtime.as_nanos().to_le_bytes());
-    numbers[40..56].copy_from_slice(&ctime.to_le_bytes());
-    hasher.update(&numbers);
+    let ctime = if stamp.is_canonical() { stamp.mtime } else { stamp.ctime };
+    hasher.update(&Stamp { ctime, ..*stamp }.to_bytes());
     hasher.update(path.as_os_str().as_bytes());
     let mut tag = [0; 16];
     tag.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

@@ -1,6 +1,6 @@
 //! What is in a store, for people and for garbage collection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Entry, Store};
 use crate::fsx::clock::Time;
@@ -12,6 +12,8 @@ use crate::model::{BlobId, Digest, EntryKey};
 pub struct Survey {
     /// The entries that can be read, in no order.
     pub entries: Vec<EntryInfo>,
+    /// The files of entries that cannot be read: damaged, or of another version.
+    pub unreadable: Vec<PathBuf>,
     /// The blobs, in no order.
     pub blobs: Vec<BlobInfo>,
     /// Bytes of all manifests.
@@ -58,10 +60,10 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
     let mut survey = Survey::default();
     let layout = store.layout();
     each_file(&layout.shards("entries"), |path, stamp| {
-        if let Some(key) = named(path).map(EntryKey)
-            && let Some(entry) = store.entry(key)
-        {
-            survey.entries.push(EntryInfo { key, used: stamp.mtime, bytes: stamp.size, entry });
+        let Some(key) = named(path).map(EntryKey) else { return };
+        match store.entry(key) {
+            Some(entry) => survey.entries.push(EntryInfo { key, used: stamp.mtime, bytes: stamp.size, entry }),
+            None => survey.unreadable.push(path.to_owned()),
         }
     })?;
     each_file(&layout.shards("blobs"), |path, stamp| {
@@ -75,7 +77,7 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
 }
 
 /// Visits every file directly in `dirs`.
-pub(super) fn each_file(dirs: &[std::path::PathBuf], mut visit: impl FnMut(&Path, &Stamp)) -> fsx::Result<()> {
+pub(super) fn each_file(dirs: &[PathBuf], mut visit: impl FnMut(&Path, &Stamp)) -> fsx::Result<()> {
     for dir in dirs {
         for name in fsx::list(dir)? {
             let path = dir.join(name);

@@ -1,7 +1,6 @@
 //! A call with all that is known about it before anything is decided.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
@@ -36,9 +35,6 @@ impl<'a> Call<'a> {
         }
         let cwd = fsx::current_dir().map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
         let invocation = Invocation::parse(chain.rustc_args(), &cwd)?;
-        if !invocation.speaks_json() && std::io::stderr().is_terminal() {
-            return Err(Refusal::new(BypassReason::Terminal, ""));
-        }
         if invocation.incremental.is_some() && !super::incremental::can_drop(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }

@@ -36,7 +36,7 @@ pub(super) fn attempt(call: &Call<'_>) -> Result<Restored, Missed> {
     let key = find(call)?;
     let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
     let entry = settle(call, key, entry)?;
-    let plan = plan::plan(&entry, &call.invocation, &call.roots, &call.store)
+    let plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
     let bytes = restore::apply(&plan, call.store.stamps())
         .map_err(|error| Missed::new(MissReason::RestoreFailed, error.to_string()))?;

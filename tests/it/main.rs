@@ -1,4 +1,4 @@
-//! Integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
+//! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
 
 mod artifacts;
 mod clippy;
@@ -12,8 +12,10 @@ mod keys_inputs;
 mod keys_lints;
 mod keys_native;
 mod keys_paths;
+mod layers;
 mod layouts;
 mod notices;
+mod oracle;
 mod over_keying;
 mod paths;
 mod support;

@@ -1,0 +1,114 @@
+//! The house rules that no compiler checks: dependencies between modules point down, `unsafe` and system doors stay where
+//! they belong, and files and functions stay small.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module may use. Design: `cli, wrapper -> restore, keys -> rustc, store -> config, fsx -> model`.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("fsx", &["model"]),
+    ("config", &["fsx", "model"]),
+    ("events", &["fsx", "model"]),
+    ("rustc", &["config", "fsx", "model"]),
+    ("store", &["fsx", "model"]),
+    ("keys", &["config", "fsx", "model", "rustc", "store"]),
+    ("restore", &["fsx", "model", "rustc", "store"]),
+    ("wrapper", &["config", "events", "fsx", "keys", "model", "restore", "rustc", "store"]),
+    ("cli", &["config", "events", "fsx", "model", "rustc", "store"]),
+];
+
+/// Lines of code (tests left out) that a file may have.
+const FILE_LINES: usize = 450;
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut open = vec![root.clone()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                found.push((name, path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 30, "the sources are there");
+    found
+}
+
+/// The code of a file without comments and without its unit tests.
+fn code(text: &str) -> String {
+    let own = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    own.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The top modules that code names behind `crate::`.
+fn used_modules(code: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let names = match rest.strip_prefix('{') {
+            Some(group) => group.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+            used.insert(name[..end].to_owned());
+        }
+    }
+    used
+}
+
+/// Edges that the table does not allow.
+fn upward_edges(sources: &[(String, PathBuf, String)]) -> Vec<String> {
+    let mut edges = Vec::new();
+    for (name, _, text) in sources {
+        let Some((module, _)) = name.split_once('/') else { continue };
+        let (_, allowed) = ALLOWED.iter().find(|(known, _)| *known == module).unwrap_or_else(|| panic!("{module}: new module"));
+        for used in used_modules(&code(text)) {
+            let is_module = ALLOWED.iter().any(|(known, _)| *known == used);
+            if is_module && used != module && !allowed.contains(&used.as_str()) {
+                edges.push(format!("{name} -> {used}"));
+            }
+        }
+    }
+    edges
+}
+
+#[test]
+fn dependencies_point_down() {
+    assert_eq!(upward_edges(&sources()), Vec::<String>::new());
+    let upward = [("store/x.rs".to_owned(), PathBuf::new(), "use crate::{fsx, keys::Roots};\n".to_owned())];
+    assert_eq!(upward_edges(&upward), ["store/x.rs -> keys"], "the check sees an upward edge");
+}
+
+#[test]
+fn unsafe_and_system_doors_stay_in_their_places() {
+    for (name, _, text) in sources() {
+        let code = code(&text);
+        if !name.starts_with("fsx/sys_") {
+            assert!(!code.contains("unsafe {") && !code.contains("unsafe fn"), "{name}: unsafe");
+        }
+        if !name.starts_with("fsx/") {
+            // The type is no door.
+            let code = code.replace("use std::fs::File;", "");
+            assert!(!code.contains("std::fs::") && !code.contains("use std::fs;"), "{name}: file system outside fsx");
+        }
+        if !name.starts_with("config/") {
+            assert!(!code.contains("env::var"), "{name}: environment outside config");
+        }
+    }
+}
+
+#[test]
+fn files_stay_small_and_say_what_they_are() {
+    for (name, _, text) in sources() {
+        assert!(text.starts_with("//! "), "{name}: no header");
+        let lines = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(&text).lines().count();
+        assert!(lines <= FILE_LINES, "{name}: {lines} lines");
+    }
+}
