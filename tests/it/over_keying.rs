@@ -116,6 +116,18 @@ fn o06_a_checkout_below_the_temporary_directory_or_home_hits() {
 }
 
 #[test]
+fn o06_a_checkout_that_is_the_home_directory_hits() {
+    let mut one = Project::app_over(DEP);
+    let mut two = one.clone_to("elsewhere/deeper/two");
+    one.set("HOME", one.path("."));
+    two.set("HOME", two.path("."));
+    one.warm(&["dep"]);
+    two.build().hits(&["dep"]);
+    two.assert_noop();
+    one.assert_noop();
+}
+
+#[test]
 fn o06_a_checkout_that_is_the_temporary_directory_hits() {
     let mut project = Project::app_over(DEP);
     project.set("TMPDIR", project.path("."));

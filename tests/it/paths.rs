@@ -66,6 +66,38 @@ fn another_directory_at_another_depth_with_another_target_is_all_hits() {
 }
 
 #[test]
+fn a_checkout_inside_another_is_all_hits() {
+    // Where tools put work trees.
+    let one = workspace();
+    one.build().misses(&LIBS);
+    let two = one.clone_to("work/one/.worktrees/two");
+    two.build().hits(&LIBS);
+    assert_eq!(two.app_says(), "included 1 generated");
+    two.assert_noop();
+    one.assert_noop();
+    two.file(
+        "crates/base/src/lib.rs",
+        "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n",
+    );
+    two.build().misses(&["base", "dep"]);
+    assert_eq!(two.app_says(), "included 2 generated");
+    one.assert_noop();
+    one.rebuild_hits(&LIBS);
+    assert_eq!(one.app_says(), "included 1 generated");
+}
+
+#[test]
+fn a_checkout_inside_anothers_target_directory_is_all_hits() {
+    // `cargo package` verifies there.
+    let one = workspace();
+    one.build().misses(&LIBS);
+    let two = one.clone_to("work/one/target/package/two");
+    two.build().hits(&LIBS);
+    two.assert_noop();
+    one.assert_noop();
+}
+
+#[test]
 fn checking_in_another_checkout_is_all_hits() {
     let one = workspace();
     one.cargo(&["check", "--workspace"]).misses(&LIBS);

@@ -208,7 +208,7 @@ impl Project {
     pub(crate) fn clone_to(&self, relative: &str) -> Self {
         let dir = self.sandbox_dir().join(relative);
         files::copy_tree(&self.dir, &dir, &|path| {
-            path != self.target_dir() && path != self.path("target")
+            path != self.target_dir() && path != self.path("target") && !dir.starts_with(path)
         });
         let mut clone = Self {
             sandbox: Arc::clone(&self.sandbox),
