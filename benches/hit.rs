@@ -4,6 +4,7 @@
 //! the kernel accounts to children, over many runs. `HIT_BENCH_COMMAND=1 cargo bench --bench hit` keeps the fixture and
 //! prints the command for callgrind instead.
 
+use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,7 +39,7 @@ impl Fixture {
         let mut root = String::new();
         for module in 0..SOURCES - 1 {
             write(&dir.path().join(format!("m{module}.rs")), &format!("pub fn g() -> u64 {{ dep{}::f{}(1) }}\n", module % EXTERNS, module % EXTERNS));
-            root.push_str(&format!("pub mod m{module};\n"));
+            let _ = writeln!(root, "pub mod m{module};");
         }
         let source = dir.path().join("lib.rs");
         write(&source, &root);

@@ -1,8 +1,170 @@
-//! The command line.
+//! The command line: what `kache` does when cargo is not the one who calls it.
+//!
+//! Owns clap's definitions, the exit codes and the dispatch; one file per verb. Data goes to stdout, talk to stderr, both
+//! through [`printer`]. Nothing here decides what is cached, and nothing below may depend on it.
+
+mod cargo_config;
+mod completions;
+mod doctor;
+mod gc;
+mod init;
+mod list;
+mod printer;
+mod purge;
+mod stats;
+mod units;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-/// Runs the command line.
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use printer::Printer;
+
+use crate::config::{Config, Env};
+use crate::store::Store;
+
+/// How a command ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// It did what it was asked to.
+    Ok = 0,
+    /// It failed; stderr says why.
+    Failed = 1,
+    /// The command line was not understood.
+    Usage = 2,
+    /// A check (`init --check`, `doctor`) found something wrong.
+    Found = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed; the reason is on stderr
+  2  the command line was not understood
+  3  a check found something wrong (init --check, doctor)";
+
+const EXAMPLES: &str = "\
+Examples:
+  kache init             let cargo use kache, for every build of this user
+  cargo build            the first build fills the cache
+  kache stats            what was restored, what was compiled, and why
+  kache doctor           what to do when something looks wrong
+
+Settings are read from $XDG_CONFIG_HOME/kache/config.toml (or the file that
+KACHE_CONFIG names) and from KACHE_* variables; `kache doctor` lists them all.
+";
+
+/// A build cache for Rust: what cargo has compiled once, no checkout on this
+/// machine compiles again.
+///
+/// Cargo calls kache in place of rustc. kache records what each compile really
+/// read and wrote, and puts the result in place again when all of that still
+/// holds, in any checkout and any directory. Whatever it does not understand it
+/// leaves to rustc.
+#[derive(Parser)]
+#[command(name = "kache", version, arg_required_else_help = true, max_term_width = 80)]
+#[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Init(init::Args),
+    Stats(stats::Args),
+    Doctor(doctor::Args),
+    List(list::Args),
+    Purge(purge::Args),
+    Gc(gc::Args),
+    Completions(completions::Args),
+}
+
+/// What every verb works with.
+struct Session {
+    env: Env,
+    out: Printer,
+}
+
+impl Session {
+    /// The settings. A key that means nothing is refused: it is most likely misspelled.
+    fn config(&self) -> anyhow::Result<Config> {
+        let config = Config::load(&self.env).context("cannot read the settings")?;
+        anyhow::ensure!(
+            config.unknown_keys.is_empty(),
+            "{} has keys that this kache does not know: {}",
+            config.file.display(),
+            config.unknown_keys.join(", ")
+        );
+        Ok(config)
+    }
+
+    /// The settings, and the store that they name.
+    fn store(&self) -> anyhow::Result<(Config, Store)> {
+        let config = self.config()?;
+        let store = Store::open(&config.cache_dir.value);
+        Ok((config, store))
+    }
+}
+
+/// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
+        }
+    };
+    let session = Session { env: Env::process(), out: Printer::new() };
+    match dispatch(&session, &cli.verb) {
+        Ok(exit) => exit.into(),
+        // Whoever read our output has seen enough.
+        Err(error) if printer::is_broken_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            session.out.talk(format_args!("error: {error:#}"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
+    match verb {
+        Verb::Init(args) => init::run(session, args),
+        Verb::Stats(args) => stats::run(session, args),
+        Verb::Doctor(args) => doctor::run(session, args),
+        Verb::List(args) => list::run(session, args),
+        Verb::Purge(args) => purge::run(session, args),
+        Verb::Gc(args) => gc::run(session, args),
+        Verb::Completions(args) => completions::run(session, args, &mut Cli::command()),
+    }
+}
+
+/// Reads a span of time such as `90s`, `1h` or `7d`.
+fn span(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 90s, 15m, 1h or 7d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans_are_read_with_their_unit() {
+        assert_eq!(span("1h").unwrap(), Duration::from_hours(1));
+        assert!(span("soon").is_err());
+    }
 }

@@ -19,7 +19,7 @@ use crate::fsx;
 /// The default of `max_size`.
 pub const DEFAULT_MAX_SIZE: ByteSize = ByteSize::gib(20);
 /// The default of `claim_wait`.
-pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_secs(300);
+pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_mins(5);
 
 /// Where a value came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

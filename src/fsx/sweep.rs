@@ -8,7 +8,7 @@ use super::publish::TEMP_PREFIX;
 use super::{Result, Stamp};
 
 /// The age from which a temp file has no owner any more.
-pub const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+pub const ORPHAN_AGE: Duration = Duration::from_hours(1);
 
 /// Whether a temp that was last changed at `changed` is an orphan. Judged by ctime: a clone may bear any mtime.
 pub fn is_orphan(name: &str, changed: Time, now: Time) -> bool {

@@ -35,15 +35,13 @@ impl KeyHasher {
 
     /// Adds a field that may be absent, which differs from empty.
     pub fn optional(&mut self, tag: &str, value: Option<&str>) {
-        match value {
-            Some(value) => self.field(tag, value),
-            None => {
-                self.bytes(tag, b"");
-                self.hasher.update(b"absent");
-                if let Some(trace) = &mut self.trace {
-                    let _ = writeln!(trace, "{tag}: absent");
-                }
-            }
+        if let Some(value) = value {
+            return self.field(tag, value);
+        }
+        self.bytes(tag, b"");
+        self.hasher.update(b"absent");
+        if let Some(trace) = &mut self.trace {
+            let _ = writeln!(trace, "{tag}: absent");
         }
     }
 

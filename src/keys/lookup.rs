@@ -71,12 +71,12 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
         let value = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
         key.optional(&format!("env {name}"), value.as_deref());
     }
-    let mut files = Files { context, key, files: Vec::new() };
+    let mut files = Files { context, key, read: Vec::new() };
     let static_libraries = files.add_arguments()?;
     if setting.driver == Driver::Clippy {
         files.add_clippy()?;
     }
-    let Files { key, files, .. } = files;
+    let Files { key, read: files, .. } = files;
     let (key, trace) = key.finish();
     Ok(Lookup { key, files, static_libraries, trace })
 }
@@ -99,7 +99,7 @@ fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
 struct Files<'a> {
     context: Context<'a>,
     key: KeyHasher,
-    files: Vec<(PathBuf, Content)>,
+    read: Vec<(PathBuf, Content)>,
 }
 
 impl Files<'_> {
@@ -112,7 +112,7 @@ impl Files<'_> {
         for library in &libraries {
             self.add("static library", "", library, BypassReason::NativeLibrary)?;
         }
-        if let Some(target) = invocation.last("--target").filter(|target| target.ends_with(".json")) {
+        if let Some(target) = invocation.last("--target").map(Path::new).filter(|target| names_json(target)) {
             self.add("target", "", &invocation.cwd.join(target), BypassReason::UnknownFlag)?;
         }
         for flag in invocation.flags.iter().filter(|flag| flag.name == "-C profile-use") {
@@ -129,7 +129,7 @@ impl Files<'_> {
     fn add(&mut self, tag: &str, name: &str, path: &Path, refusal: BypassReason) -> Result<(), Refusal> {
         let content = self.context.stamps.content(path).map_err(|error| Refusal::new(refusal, error.to_string()))?;
         self.key.digest(tag, name, content.digest);
-        self.files.push((path.to_owned(), content));
+        self.read.push((path.to_owned(), content));
         Ok(())
     }
 
@@ -137,10 +137,15 @@ impl Files<'_> {
         let refuse = |error: fsx::Error| Refusal::new(BypassReason::UnknownDriver, error.to_string());
         for file in clippy::add(&mut self.key, self.context).map_err(refuse)? {
             let content = self.context.stamps.content(&file).map_err(refuse)?;
-            self.files.push((file, content));
+            self.read.push((file, content));
         }
         Ok(())
     }
+}
+
+/// A target specification is named by its file, which rustc knows by this ending alone.
+fn names_json(target: &Path) -> bool {
+    target.extension().is_some_and(|extension| extension == "json")
 }
 
 fn is_native(invocation: &Invocation) -> bool {

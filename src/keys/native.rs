@@ -18,7 +18,7 @@ pub fn static_libraries(invocation: &Invocation) -> Result<Vec<PathBuf>, Refusal
         return Ok(Vec::new());
     }
     let named = invocation.flags.iter().filter(|flag| flag.name == "-l").filter_map(|flag| flag.value.as_deref());
-    named.filter_map(|value| static_name(value)).map(|name| find(invocation, &name)).collect()
+    named.filter_map(static_name).map(|name| find(invocation, &name)).collect()
 }
 
 /// The file names to look for, if `value` of `-l` names a static library.
@@ -76,9 +76,10 @@ pub fn explain(
     keyed: &[PathBuf],
     upstream: &[PathBuf],
 ) -> fsx::Result<Explained> {
+    // rustc names its objects `<stem>.<codegen unit>.rcgu.o`.
     let own = format!("{}.", invocation.stem());
     let Some(mut members) = archive::members(produced)? else { return Ok(Explained::Not("no archive".into())) };
-    members.retain(|member| !member.name.starts_with("lib.rmeta") && !(member.name.starts_with(&own) && is_object(&member.name)));
+    members.retain(|member| !member.name.starts_with("lib.rmeta") && !member.name.starts_with(&own));
     let mut open: HashSet<Member> = members.into_iter().collect();
     for archive in keyed {
         take_members(archive, &mut open)?;
@@ -113,11 +114,6 @@ fn take_members(archive: &Path, open: &mut HashSet<Member>) -> fsx::Result<()> {
     Ok(())
 }
 
-/// Objects as rustc names them: `<stem>.<codegen unit>.rcgu.o`.
-fn is_object(name: &str) -> bool {
-    name.ends_with(".rcgu.o") || name.ends_with(".o")
-}
-
 /// The rlibs that a staticlib may have copied from: those in `-L dependency` and crate directories, those named by
 /// `--extern`, and the sysroot's.
 pub fn upstream_archives(invocation: &Invocation, sysroot: &Path) -> fsx::Result<Vec<PathBuf>> {
@@ -135,10 +131,8 @@ pub fn upstream_archives(invocation: &Invocation, sysroot: &Path) -> fsx::Result
     for dir in dirs {
         archives.extend(fsx::list(&dir)?.into_iter().map(|name| dir.join(name)));
     }
-    archives.retain(|path| path.extension().is_some_and(|extension| extension == "rlib" || extension == "a"));
-    // What this very unit writes is no origin of itself.
-    let own = format!("lib{}.", invocation.stem());
-    archives.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own)));
+    // rustc takes crates from rlibs only. A `.a` beside them is some staticlib's output, this very unit's among them.
+    archives.retain(|path| path.extension().is_some_and(|extension| extension == "rlib"));
     archives.sort();
     archives.dedup();
     Ok(archives)

@@ -49,14 +49,15 @@ pub fn plan(
     let may_share = shares_inodes(entry);
     let mut steps = Vec::with_capacity(entry.outputs.len());
     for output in &entry.outputs {
-        let source = store.check_blob(output.blob, output.size).map_err(miss)?;
-        let sharing = if may_share && output.kind.may_share_inode() {
+        let blob = store.check_blob(output.blob, output.size).map_err(miss)?;
+        // A mode that was changed through some link (`chmod -R a-w` in a checkout) is not handed on.
+        let sharing = if may_share && output.kind.may_share_inode() && blob.mode == output.mode {
             Sharing::Shared
         } else {
             Sharing::Private(output.mode, Mtime::Now)
         };
         let target = out_dir.join(&output.name);
-        steps.push(Step { source, blob: output.blob, size: output.size, target, sharing });
+        steps.push(Step { source: blob.path, blob: output.blob, size: output.size, target, sharing });
     }
     let dep_info = entry.dep_info.try_map(expand).ok_or(MissReason::RestoreFailed)?;
     let text = dep_info::render(&dep_info);

@@ -26,7 +26,7 @@ fn is_executable(path: &Path) -> bool {
 pub fn sysroot_around(program: &Path) -> Option<PathBuf> {
     let real = fsx::canonicalize(program).ok()?;
     let sysroot = real.parent()?.parent()?;
-    let holds_driver = fsx::list(&sysroot.join("lib")).ok()?.iter().any(|name| is_driver_library(name));
+    let holds_driver = fsx::list(&sysroot.join("lib")).ok()?.iter().any(is_driver_library);
     holds_driver.then(|| sysroot.to_owned())
 }
 

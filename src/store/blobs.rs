@@ -11,6 +11,15 @@ use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, Mtime, Stamp, clock};
 use crate::model::BlobId;
 
+/// A blob that holds what its name says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blob {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its permission bits: those of every file that shares its inode.
+    pub mode: u32,
+}
+
 /// Why a blob cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BlobProblem {
@@ -41,15 +50,14 @@ impl Store {
         Ok(size)
     }
 
-    /// The blob's path, once it is known to hold what its name says.
-    pub fn check_blob(&self, id: BlobId, size: u64) -> Result<PathBuf, BlobProblem> {
+    /// The blob's file, once it is known to hold what its name says.
+    pub fn check_blob(&self, id: BlobId, size: u64) -> Result<Blob, BlobProblem> {
         let path = self.layout.blob(id);
         let stamp = Stamp::of(&path).map_err(|_| BlobProblem::Gone)?;
-        if stamp.size == size && stamp.is_canonical() {
-            return Ok(path);
+        if stamp.size != size || !stamp.is_canonical() {
+            self.recheck_blob(&path, id)?;
         }
-        self.recheck_blob(&path, id)?;
-        Ok(path)
+        Ok(Blob { path, mode: stamp.mode & 0o777 })
     }
 
     /// Reads the blob and compares it with its name; what does not match goes to quarantine.
@@ -106,7 +114,7 @@ mod tests {
     #[test]
     fn an_adopted_blob_is_canonical() {
         let f = fixture();
-        let path = f.store.check_blob(f.id, 5).unwrap();
+        let path = f.store.check_blob(f.id, 5).unwrap().path;
         assert!(Stamp::of(&path).unwrap().is_canonical());
         assert_ne!(Stamp::of(&path).unwrap().mode & 0o200, 0);
     }

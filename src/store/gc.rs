@@ -16,9 +16,9 @@ use crate::fsx::{self, Publish, Stamp, sweep};
 use crate::model::{BlobId, EntryKey};
 
 /// How often builds start a collection.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_mins(10);
 /// How long an unreferenced blob is left alone.
-const GRACE: Duration = Duration::from_secs(3600);
+const GRACE: Duration = Duration::from_hours(1);
 /// A collection that is needed trims to this share of the limit, so that the next one is not needed at once.
 const TARGET_PERCENT: u64 = 90;
 
@@ -95,6 +95,7 @@ fn least_used(survey: &Survey, max_size: u64) -> HashSet<EntryKey> {
 }
 
 /// Removes entries, then the manifests' records of them, then the blobs that no other entry holds.
+#[expect(clippy::implicit_hasher, reason = "every caller has the standard one")]
 pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: Time) -> fsx::Result<Report> {
     let mut report = Report { before: survey.total_bytes(), entries: victims.len(), ..Report::default() };
     for key in victims {
@@ -144,7 +145,7 @@ fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx:
         let Some(lookup) = survey::named(&path).map(crate::model::LookupKey) else { continue };
         let records: Vec<Record> = store.manifest(lookup)?.records().collect();
         let kept: Vec<Record> = records.iter().filter(|record| living.contains(&record.key)).cloned().collect();
-        if kept.len() == records.len() && !kept.is_empty() || elapsed(stamp.mtime, now) < Duration::from_secs(60) {
+        if kept.len() == records.len() && !kept.is_empty() || elapsed(stamp.mtime, now) < Duration::from_mins(1) {
             bytes += stamp.size;
         } else if kept.is_empty() {
             fsx::remove_file(&path)?;

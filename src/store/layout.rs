@@ -65,7 +65,12 @@ impl Layout {
 
     /// What was learned of a compiler; `name` is the digest of how it was called.
     pub fn compiler(&self, name: Digest) -> PathBuf {
-        self.root.join("compilers").join(name.hex() + ".json")
+        self.compilers().join(name.hex() + ".json")
+    }
+
+    /// What was learned of all compilers.
+    pub fn compilers(&self) -> PathBuf {
+        self.root.join("compilers")
     }
 
     /// Damaged blobs.

@@ -11,9 +11,9 @@ use crate::rustc::{Chain, Invocation, spawn};
 const MAX_DEPTH: u32 = 4;
 
 /// Notes why, then becomes the compiler.
-pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: Refusal) -> ! {
+pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: &Refusal) -> ! {
     if refusal.reason != BypassReason::Probe && !is_build_script_probe(chain, vars) {
-        report.write(report.refused(&refusal, chain.rustc_args(), vars));
+        report.write(Report::refused(refusal, chain.rustc_args(), vars));
     }
     let unidentified = matches!(refusal.reason, BypassReason::UnknownDriver | BypassReason::CompilerUnknown);
     become_compiler(chain, vars, unidentified)

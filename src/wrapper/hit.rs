@@ -83,7 +83,7 @@ pub(super) fn finish(call: &Call<'_>, restored: &Restored, report: &Report) -> !
     let _ = stdout.write_all(&messages::replay(&restored.entry.stdout, out_dir)).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&messages::replay(&restored.entry.stderr, out_dir));
     call.store.touch_entry(restored.key);
-    let mut event = report.event(Outcome::Hit(HitSource::Local), call);
+    let mut event = Report::event(Outcome::Hit(HitSource::Local), call);
     event.saved_ms = restored.entry.cost_ms;
     event.key = restored.key.0.hex();
     event.reflink_bytes = restored.bytes.reflink;

@@ -71,7 +71,7 @@ fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_
         Fate::Shared => publish::publish(call, compiled),
     };
     let mut details = vec![missed.detail.clone()];
-    let mut event = report.event(Outcome::Miss(missed.reason, Stored::Yes), call);
+    let mut event = Report::event(Outcome::Miss(missed.reason, Stored::Yes), call);
     event.stored = match stored {
         Ok(published) => {
             event.key = published.key.0.hex();

@@ -41,7 +41,7 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     let report = report::Report::new(&config, started);
     let served = catch_unwind(AssertUnwindSafe(|| serve(&chain, &config, &env, &report)));
     let refusal = served.unwrap_or_else(|_| Refusal::new(BypassReason::Internal, "panic"));
-    bypass::refuse(&chain, &env, &report, refusal);
+    bypass::refuse(&chain, &env, &report, &refusal);
 }
 
 /// The chain, our own name at its front taken off: `RUSTC` may lead back to us.

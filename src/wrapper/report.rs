@@ -22,30 +22,30 @@ impl Report {
     }
 
     /// An event of a call that was understood.
-    pub(super) fn event(&self, outcome: Outcome, call: &Call<'_>) -> Event {
+    pub(super) fn event(outcome: Outcome, call: &Call<'_>) -> Event {
         Event {
             crate_name: call.invocation.crate_name.clone(),
             kind: call.invocation.kind(),
             emit: emit(&call.invocation).to_owned(),
             lookup: call.lookup.key.0.hex(),
             target: call.roots.place(RootKind::Target).unwrap_or_default().to_owned(),
-            ..self.bare(outcome, call.env)
+            ..Self::bare(outcome, call.env)
         }
     }
 
     /// An event of a call that was refused.
-    pub(super) fn refused(&self, refusal: &Refusal, args: &[std::ffi::OsString], vars: &Env) -> Event {
+    pub(super) fn refused(refusal: &Refusal, args: &[std::ffi::OsString], vars: &Env) -> Event {
         let name = args.iter().skip_while(|arg| *arg != "--crate-name").nth(1);
         let kind = args.iter().skip_while(|arg| *arg != "--crate-type").nth(1);
         let text = |arg: Option<&std::ffi::OsString>| arg.map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut event = self.bare(Outcome::Bypass(refusal.reason), vars);
+        let mut event = Self::bare(Outcome::Bypass(refusal.reason), vars);
         event.crate_name = text(name);
         event.kind = if args.iter().any(|arg| arg == "--test") { "test".to_owned() } else { text(kind) };
         event.detail.clone_from(&refusal.detail);
         event
     }
 
-    fn bare(&self, outcome: Outcome, vars: &Env) -> Event {
+    fn bare(outcome: Outcome, vars: &Env) -> Event {
         Event {
             v: event::VERSION,
             at: clock::now().as_millis(),

@@ -30,9 +30,7 @@ fn u21_a_file_outside_the_workspace_counts_and_is_shared() {
     let one = Project::new();
     let outside = one.sandbox_dir().join("outside.txt");
     fs::write(&outside, "one").expect("outside");
-    let project = Project::app_over(&format!(
-        "pub fn value() -> &'static str {{ include_str!({outside:?}) }}\n"
-    ));
+    let project = Project::app_over(&format!("pub fn value() -> &'static str {{ include_str!({outside:?}) }}\n"));
     project.warm(&["dep"]);
     let two = project.clone_to("elsewhere/deeper/two");
     two.build().hits(&["dep"]);
@@ -45,8 +43,7 @@ fn u21_a_file_outside_the_workspace_counts_and_is_shared() {
 
 #[test]
 fn u21_a_module_above_the_workspace_is_each_checkouts_own() {
-    let one =
-        Project::app_over("#[path = \"../../../shared.rs\"] mod shared;\npub use shared::value;\n");
+    let one = Project::app_over("#[path = \"../../../shared.rs\"] mod shared;\npub use shared::value;\n");
     let says = |n: u32| format!("pub fn value() -> u32 {{ {n} }}\n");
     let above = |project: &Project| project.dir().parent().expect("a parent").join("shared.rs");
     fs::write(above(&one), says(1)).expect("shared");
@@ -57,6 +54,22 @@ fn u21_a_module_above_the_workspace_is_each_checkouts_own() {
     fs::write(above(&two), says(1)).expect("shared");
     assert_eq!(two.wipe().build_and_say().1, "1");
     assert_eq!(one.build_and_say().1, "1");
+}
+
+#[test]
+fn u21_an_absolute_path_into_another_checkout_is_followed_there() {
+    let one = Project::app_over("");
+    let data = one.path("dep/data.txt");
+    let source = format!("pub fn value() -> &'static str {{ include_str!({data:?}) }}\n");
+    one.file("dep/src/lib.rs", source).file("dep/data.txt", "first");
+    one.warm(&["dep"]);
+    let two = one.clone_to("elsewhere/deeper/two");
+    assert_eq!(two.build_and_say().1, "first");
+    one.file("dep/data.txt", "other");
+    assert_eq!(two.wipe().build_and_say().1, "other", "the text in this checkout names the file in the other one");
+    two.file("dep/data.txt", "nobody reads this");
+    assert_eq!(two.wipe().build_and_say().1, "other");
+    assert_eq!(one.build_and_say().1, "other");
 }
 
 #[test]
@@ -76,9 +89,7 @@ fn u21_an_input_that_became_a_directory_or_unreadable_is_rustcs_error() {
     let project = Project::app_over(DATA);
     project.file("dep/data.txt", "text");
     project.warm(&["dep"]);
-    project
-        .remove("dep/data.txt")
-        .file("dep/data.txt/file", "text");
+    project.remove("dep/data.txt").file("dep/data.txt/file", "text");
     project.wipe().try_cargo(&["build"]).must_fail();
     fs::remove_dir_all(project.path("dep/data.txt")).expect("remove");
     symlink("data.txt", project.path("dep/data.txt")).expect("a link to itself");
@@ -95,11 +106,8 @@ fn u12_features_and_profiles_have_their_own_entries() {
         "Cargo.toml",
         manifest("app", "[features]\nloud = [\"dep/loud\"]\n[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n"),
     );
-    let variants: [&[&str]; 3] = [
-        &["build"],
-        &["build", "--features", "loud"],
-        &["build", "--config", "profile.dev.package.dep.opt-level=2"],
-    ];
+    let variants: [&[&str]; 3] =
+        [&["build"], &["build", "--features", "loud"], &["build", "--config", "profile.dev.package.dep.opt-level=2"]];
     let said = ["quiet", "loud", "quiet"];
     for (args, said) in variants.iter().zip(said) {
         project.wipe().cargo(args).misses(&["dep"]);
@@ -116,15 +124,9 @@ fn two_versions_of_one_crate_are_two_units() {
     let project = Project::app_over("pub fn value() -> u32 { 1 }\n");
     let rest = "[dependencies]\ndep = { path = \"dep\" }\nother = { path = \"other\", package = \"dep\" }\n[workspace]\nexclude = [\"other\"]\n";
     project.file("Cargo.toml", manifest("app", rest));
-    project.file(
-        "other/Cargo.toml",
-        manifest("dep", "").replace("0.1.0", "0.2.0"),
-    );
+    project.file("other/Cargo.toml", manifest("dep", "").replace("0.1.0", "0.2.0"));
     project.file("other/src/lib.rs", "pub fn value() -> u32 { 1 }\n");
-    project.file(
-        "src/main.rs",
-        "fn main() { println!(\"{}{}\", dep::value(), other::value()); }\n",
-    );
+    project.file("src/main.rs", "fn main() { println!(\"{}{}\", dep::value(), other::value()); }\n");
     assert_eq!(project.build().compiles_of("dep").len(), 2);
     project.rebuild_hits(&["dep"]);
     project.assert_noop();

@@ -1,0 +1,84 @@
+//! `kache doctor`: what is set, and what works.
+//!
+//! Each file below makes [`Finding`]s and prints nothing; this one prints them as they come and draws the conclusion.
+
+mod places;
+mod settings;
+mod trial;
+
+use super::{Exit, Session};
+use crate::config::Config;
+
+/// Show what is set, and try what works
+///
+/// Lists every setting and where it comes from, checks that cargo calls this
+/// program, that the cache directory can be written and how files get from it
+/// to a target directory, then compiles a tiny crate twice, in two directories
+/// and with a cache of its own: the first time must be a miss, the second a
+/// hit. Run it in the directory where you build.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Each line begins with ok, warn (works, but you may want to know) or fail.
+Exit code 3 if there is any fail.")]
+pub(super) struct Args {}
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line.
+#[derive(Debug)]
+struct Finding {
+    status: Status,
+    what: &'static str,
+    text: String,
+}
+
+impl Finding {
+    fn ok(what: &'static str, text: impl Into<String>) -> Self {
+        Self { status: Status::Ok, what, text: text.into() }
+    }
+
+    fn warn(what: &'static str, text: impl Into<String>) -> Self {
+        Self { status: Status::Warn, what, text: text.into() }
+    }
+
+    fn fail(what: &'static str, text: impl Into<String>) -> Self {
+        Self { status: Status::Fail, what, text: text.into() }
+    }
+}
+
+pub(super) fn run(session: &Session, _: &Args) -> anyhow::Result<Exit> {
+    let mut exit = Exit::Ok;
+    let mut section = |title: &str, findings: Vec<Finding>| {
+        session.out.data(title)?;
+        for finding in &findings {
+            let status = match finding.status {
+                Status::Ok => "ok",
+                Status::Warn => "warn",
+                Status::Fail => "fail",
+            };
+            session.out.data(format_args!("  {status:<4}  {:<15}  {}", finding.what, finding.text))?;
+            if finding.status == Status::Fail {
+                exit = Exit::Found;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let config = match Config::load(&session.env) {
+        Ok(config) => config,
+        Err(error) => {
+            section("Settings", vec![Finding::fail("settings", format!("{error}; builds run without a cache"))])?;
+            return Ok(exit);
+        }
+    };
+    section("Settings", settings::findings(&config))?;
+    section("Cargo", settings::wiring(&session.env))?;
+    section("Places", places::findings(&config, &session.env))?;
+    section("Trial: a tiny crate, compiled in two directories", trial::findings(&session.env))?;
+    Ok(exit)
+}

@@ -1,0 +1,62 @@
+//! The cache directory, and how files get from it to a target directory.
+
+use std::path::{Path, PathBuf};
+
+use super::Finding;
+use crate::config::{Config, Env, env};
+use crate::fsx::ladder::Sharing;
+use crate::fsx::{self, Ladder, LinkMode, Mtime, stamp};
+
+pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
+    let cache = &config.cache_dir.value;
+    let probe = cache.join(format!("doctor-probe-{}", std::process::id()));
+    let mut findings = Vec::new();
+    if let Err(error) = fsx::Publish::default().bytes(&probe, b"kache doctor") {
+        findings.push(Finding::fail("cache directory", format!("cannot be written: {error}")));
+        return findings;
+    }
+    findings.push(Finding::ok("cache directory", format!("{} can be written", cache.display())));
+    findings.push(match stamp::is_on_network(cache) {
+        false => Finding::ok("file system", "local"),
+        true => Finding::warn("file system", "a network file system: every hit reads its inputs again"),
+    });
+    findings.push(links(&probe, &target_dir(vars)));
+    let _ = fsx::remove_file(&probe);
+    findings
+}
+
+fn links(probe: &Path, target: &Path) -> Finding {
+    let mode =
+        |sharing| Ladder::default().clone_beside(probe, &target.join("doctor-probe"), sharing).map(|clone| clone.mode);
+    let shared = mode(Sharing::Shared);
+    let private = mode(Sharing::Private(0o644, Mtime::Now));
+    let place = target.display();
+    match (shared, private) {
+        (Ok(shared), Ok(private)) => {
+            let text = format!("into {place}: rlibs by {}, other files by {}", name(shared), name(private));
+            match shared {
+                LinkMode::Copy => Finding::warn("links", format!("{text} (another file system?)")),
+                _ => Finding::ok("links", text),
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => Finding::fail("links", format!("into {place}: {error}")),
+    }
+}
+
+const fn name(mode: LinkMode) -> &'static str {
+    match mode {
+        LinkMode::Reflink => "reflink",
+        LinkMode::HardLink => "hard link",
+        LinkMode::Copy => "copy",
+    }
+}
+
+/// The target directory of a build started here, or the first directory above it that exists.
+fn target_dir(vars: &Env) -> PathBuf {
+    let here = fsx::current_dir().unwrap_or_default();
+    let named = vars.path(env::CARGO_TARGET_DIR).map(|dir| here.join(dir));
+    let package = here.ancestors().find(|dir| fsx::exists(&dir.join("Cargo.lock"))).unwrap_or(&here);
+    let target = named.unwrap_or_else(|| package.join("target"));
+    let there = target.ancestors().find(|dir| fsx::exists(dir));
+    there.map_or_else(|| here.clone(), Path::to_owned)
+}

@@ -1,0 +1,68 @@
+//! What is set, and from where; and whether cargo calls this program.
+
+use std::path::Path;
+
+use super::Finding;
+use crate::cli::cargo_config::{self, Wrapper};
+use crate::config::{Config, Env, Setting, Source};
+use crate::fsx;
+
+pub(super) fn findings(config: &Config) -> Vec<Finding> {
+    let is_there = if fsx::exists(&config.file) { "" } else { " (absent)" };
+    let mut findings = vec![
+        Finding::ok("config file", format!("{}{is_there}", config.file.display())),
+        shown("cache.dir", &config.cache_dir, config.cache_dir.value.display()),
+        shown("cache.max_size", &config.max_size, config.max_size.value.display().iec()),
+        shown("build.paths", &config.paths, config.paths.value.name()),
+        shown("build.claim_wait", &config.claim_wait, humantime::format_duration(config.claim_wait.value)),
+        shown("log.level", &config.log, config.log.value.0),
+    ];
+    findings.push(match config.disabled.value {
+        false => shown("build.disabled", &config.disabled, "false"),
+        true => Finding::warn("build.disabled", format!("true ({}): nothing is cached", config.disabled.source)),
+    });
+    if !config.unknown_keys.is_empty() {
+        let keys = config.unknown_keys.join(", ");
+        findings.push(Finding::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
+    }
+    findings
+}
+
+fn shown<T>(name: &'static str, setting: &Setting<T>, value: impl std::fmt::Display) -> Finding {
+    Finding::ok(
+        name,
+        match setting.source {
+            Source::Default => value.to_string(),
+            source => format!("{value} (from {source})"),
+        },
+    )
+}
+
+/// Which wrapper cargo uses in the current directory.
+pub(super) fn wiring(env: &Env) -> Vec<Finding> {
+    let found = fsx::current_dir().map_err(Into::into).and_then(|dir| cargo_config::in_force(env, &dir));
+    vec![match found {
+        Err(error) => Finding::fail("rustc-wrapper", format!("{error:#}")),
+        Ok(None) => Finding::fail("rustc-wrapper", "not set: cargo does not call kache; run `kache init`"),
+        Ok(Some(wrapper)) => judge(&wrapper),
+    }]
+}
+
+fn judge(wrapper: &Wrapper) -> Finding {
+    let Wrapper { program, place } = wrapper;
+    let path = Path::new(program);
+    if program.is_empty() {
+        return Finding::fail("rustc-wrapper", format!("switched off by {place}"));
+    }
+    if !cargo_config::is_kache(program) {
+        return Finding::fail("rustc-wrapper", format!("{program} (from {place}), not kache"));
+    }
+    if path.is_absolute() && !fsx::exists(path) {
+        return Finding::fail("rustc-wrapper", format!("{program} (from {place}) does not exist"));
+    }
+    let is_this = fsx::current_exe().ok().zip(fsx::canonicalize(path).ok()).is_none_or(|(this, named)| this == named);
+    match is_this {
+        true => Finding::ok("rustc-wrapper", format!("{program} (from {place})")),
+        false => Finding::warn("rustc-wrapper", format!("{program} (from {place}), another file than this program")),
+    }
+}

@@ -1,0 +1,100 @@
+//! The trial: real cargo, real rustc, this very program, a cache of its own.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+use super::Finding;
+use crate::cli::units;
+use crate::config::{Env, env};
+use crate::events::{Event, EventLog};
+use crate::fsx::{self, Publish};
+use crate::model::outcome::{self, Stored};
+
+const CRATE: &str = "kache_doctor";
+
+const MANIFEST: &str = "\
+[package]
+name = \"kache_doctor\"
+version = \"0.0.0\"
+edition = \"2021\"
+
+[workspace]
+";
+
+const SOURCE: &str = "\
+//! Compiled by `kache doctor`.
+
+/// Something with a path in its debug info.
+pub fn place() -> &'static str {
+    file!()
+}
+";
+
+pub(super) fn findings(vars: &Env) -> Vec<Finding> {
+    match try_it(vars) {
+        Ok(findings) => findings,
+        Err(error) => vec![Finding::fail("build", format!("{error:#}"))],
+    }
+}
+
+fn try_it(vars: &Env) -> anyhow::Result<Vec<Finding>> {
+    let dir = tempfile::Builder::new().prefix("kache-doctor-").tempdir().context("cannot make a directory")?;
+    let first = build(vars, &dir, "first")?;
+    let mut findings = vec![judge("first build", &first, is_stored, "miss, stored")];
+    if is_stored(&first) {
+        let second = build(vars, &dir, "some/where/else")?;
+        findings.push(judge("second build", &second, |event| event.outcome.starts_with("hit."), "hit"));
+    }
+    Ok(findings)
+}
+
+fn is_stored(event: &Event) -> bool {
+    event.outcome.starts_with("miss.") && event.stored == Stored::Yes.id()
+}
+
+/// Builds the crate in a new directory and returns what kache noted.
+fn build(vars: &Env, dir: &TempDir, name: &str) -> anyhow::Result<Event> {
+    let (project, cache) = (dir.path().join(name), dir.path().join("cache"));
+    Publish::default().bytes(&project.join("Cargo.toml"), MANIFEST.as_bytes())?;
+    Publish::default().bytes(&project.join("src/lib.rs"), SOURCE.as_bytes())?;
+    let cargo = vars.path(env::CARGO).unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(&cargo);
+    command.args(["build", "--offline", "--quiet", "--target-dir"]).arg(project.join("target")).current_dir(&project);
+    for name in env::RUST_LOGS.into_iter().chain([env::CARGO_TARGET_DIR, env::CARGO_BUILD_RUSTC_WRAPPER]) {
+        command.env_remove(name);
+    }
+    command
+        .env(env::RUSTC_WRAPPER, fsx::current_exe()?)
+        .env(env::KACHE_CACHE_DIR, &cache)
+        .env(env::KACHE_DISABLED, "0");
+    let output = command.output().with_context(|| format!("cannot run {}", cargo.display()))?;
+    ensure!(output.status.success(), "cargo failed: {}", last_line(&output.stderr));
+    last_event(&cache)?.context("cargo built the crate without calling kache")
+}
+
+fn last_event(cache: &Path) -> anyhow::Result<Option<Event>> {
+    let events = EventLog::of(cache).read(i64::MIN)?;
+    Ok(events.into_iter().rfind(|event| event.crate_name == CRATE))
+}
+
+fn last_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+}
+
+fn judge(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expected: &str) -> Finding {
+    let took = units::millis(event.ms);
+    if is_right(event) {
+        return Finding::ok(what, format!("{expected}; {took}"));
+    }
+    let mut said = vec![event.outcome.as_str()];
+    said.extend(outcome::sentence_of(&event.outcome));
+    if !event.stored.is_empty() {
+        said.extend(outcome::sentence_of(&event.stored));
+    }
+    said.extend(Some(event.detail.as_str()).filter(|detail| !detail.is_empty()));
+    Finding::fail(what, format!("expected {expected}, but: {}", said.join("; ")))
+}

@@ -1,0 +1,48 @@
+//! `kache gc`: trims the store to its size.
+
+use anyhow::Context;
+
+use super::{Exit, Session, units};
+use crate::config::Config;
+use crate::fsx::clock;
+use crate::store::{Store, gc};
+
+/// Trim the store to the size that is set (cache.max_size, KACHE_MAX_SIZE)
+///
+/// Removes the entries that were not used for the longest time until the store
+/// is smaller than its limit, then what nothing refers to any more. Builds do
+/// this by themselves in the background now and then; running builds are not
+/// disturbed.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Print nothing, and ignore unknown settings (builds call it like this)
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    // A newer kache's settings must not stop an older one's builds, nor their collections.
+    let config = if args.quiet { Config::load(&session.env)? } else { session.config()? };
+    let store = Store::open(&config.cache_dir.value);
+    let max_size = config.max_size.value.as_u64();
+    let report = gc::collect(&store, max_size, clock::now()).context("cannot collect garbage")?;
+    if args.quiet {
+        return Ok(Exit::Ok);
+    }
+    let Some(report) = report else {
+        session.out.talk("another collection is running");
+        return Ok(Exit::Ok);
+    };
+    let (before, after) = (units::bytes(report.before), units::bytes(report.after));
+    session.out.data(format_args!(
+        "removed {} and {}",
+        units::count(report.entries, "entry", "entries"),
+        units::count(report.blobs, "blob", "blobs")
+    ))?;
+    session.out.data(format_args!("store: {before} before, {after} now, limit {}", units::bytes(max_size)))?;
+    if report.still_linked > 0 {
+        let linked = units::bytes(report.still_linked);
+        session.out.data(format_args!("target directories still hold {linked} of what was removed"))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,152 @@
+//! `kache init`: tells cargo to use kache, or not to.
+
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+
+use super::cargo_config::{self, CargoConfig};
+use super::{Exit, Session};
+use crate::fsx;
+
+/// Let cargo use kache for every build of this user
+///
+/// Sets build.rustc-wrapper in $CARGO_HOME/config.toml (usually ~/.cargo) to
+/// this program and changes nothing else in that file. Running it again is
+/// harmless. Without a terminal to ask at, pass --yes.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  kache init               asks, then sets it
+  kache init --yes         sets it without asking (scripts, CI)
+  kache init --check       exit code 0 if it is set, 3 if not
+  kache init --undo        takes it out again
+
+To use kache for one build only: RUSTC_WRAPPER=kache cargo build")]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag")]
+pub(super) struct Args {
+    /// Only say what is set; exit code 3 if kache is not used
+    #[arg(long, conflicts_with_all = ["undo", "yes", "replace"])]
+    check: bool,
+    /// Take the setting out again; another wrapper's is left alone
+    #[arg(long, conflicts_with = "replace")]
+    undo: bool,
+    /// Do not ask before writing
+    #[arg(long, short)]
+    yes: bool,
+    /// Take the place of another wrapper, such as sccache
+    #[arg(long)]
+    replace: bool,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let config = CargoConfig::of_user(&session.env).context("cannot read cargo's configuration")?;
+    let exit = match (args.check, args.undo) {
+        (true, _) => return check(session, &config),
+        (_, true) => undo(session, args, config)?,
+        _ => set(session, args, config)?,
+    };
+    warn_of_variables(session);
+    Ok(exit)
+}
+
+fn set(session: &Session, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
+    let program = fsx::current_exe()?;
+    ensure!(fsx::exists(&program), "this program's file is gone: {}", program.display());
+    let text = program.to_str().with_context(|| format!("{} is not valid UTF-8", program.display()))?;
+    let place = config.path.display().to_string();
+    let before = config.wrapper().map(str::to_owned);
+    if let Some(other) = before.as_deref().filter(|other| !cargo_config::is_kache(other) && !args.replace) {
+        bail!("{place} sets build.rustc-wrapper to {other:?}; pass --replace to use kache instead");
+    }
+    config.set_wrapper(text)?;
+    if !config.is_changed() {
+        session.out.data(format_args!("already set up: {place} names {text}"))?;
+        return Ok(Exit::Ok);
+    }
+    warn_of_target_dir(session, &program);
+    let instead = before.map_or_else(String::new, |before| format!(" (now {before})"));
+    if !is_agreed(session, args, &format!("Set build.rustc-wrapper in {place} to {text}{instead}?"))? {
+        return Ok(Exit::Failed);
+    }
+    config.save().with_context(|| format!("cannot write {place}"))?;
+    session.out.data(format_args!("set build.rustc-wrapper in {place} to {text}"))?;
+    Ok(Exit::Ok)
+}
+
+fn undo(session: &Session, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
+    let place = config.path.display().to_string();
+    let Some(wrapper) = config.wrapper().map(str::to_owned) else {
+        session.out.data(format_args!("nothing to undo: {place} sets no build.rustc-wrapper"))?;
+        return Ok(Exit::Ok);
+    };
+    if !cargo_config::is_kache(&wrapper) {
+        session.out.data(format_args!("nothing to undo: {place} sets build.rustc-wrapper to {wrapper:?}"))?;
+        return Ok(Exit::Ok);
+    }
+    if !is_agreed(session, args, &format!("Remove build.rustc-wrapper = {wrapper:?} from {place}?"))? {
+        return Ok(Exit::Failed);
+    }
+    config.remove_wrapper();
+    config.save().with_context(|| format!("cannot write {place}"))?;
+    session.out.data(format_args!("removed build.rustc-wrapper from {place}"))?;
+    Ok(Exit::Ok)
+}
+
+fn is_agreed(session: &Session, args: &Args, question: &str) -> anyhow::Result<bool> {
+    if args.yes {
+        return Ok(true);
+    }
+    let answer = session.out.ask(question)?;
+    let agreed = answer.context("stdin is not a terminal, so nobody can be asked: pass --yes to agree")?;
+    if !agreed {
+        session.out.talk("nothing was changed");
+    }
+    Ok(agreed)
+}
+
+fn check(session: &Session, config: &CargoConfig) -> anyhow::Result<Exit> {
+    let place = config.path.display();
+    let mut exit = Exit::Ok;
+    let said = match config.wrapper() {
+        Some(program) if !cargo_config::is_kache(program) => {
+            exit = Exit::Found;
+            format!("not set up: {place} sets build.rustc-wrapper to {program:?}")
+        }
+        Some(program) if Path::new(program).is_absolute() && !fsx::exists(Path::new(program)) => {
+            exit = Exit::Found;
+            format!("broken: {place} names {program}, which does not exist; run `kache init`")
+        }
+        Some(program) => format!("set up: {place} names {program}"),
+        None => {
+            exit = Exit::Found;
+            format!("not set up: {place} sets no build.rustc-wrapper; run `kache init`")
+        }
+    };
+    session.out.data(said)?;
+    if warn_of_variables(session) {
+        exit = Exit::Found;
+    }
+    Ok(exit)
+}
+
+/// Says which variable overrides the file, and whether one does.
+fn warn_of_variables(session: &Session) -> bool {
+    let wrapper =
+        cargo_config::from_variables(&session.env).filter(|wrapper| !cargo_config::is_kache(&wrapper.program));
+    if let Some(wrapper) = &wrapper {
+        let (place, program) = (&wrapper.place, &wrapper.program);
+        session.out.talk(format_args!("warning: {place}={program:?} in this environment overrides the file"));
+    }
+    wrapper.is_some()
+}
+
+/// `cargo clean` would take the wrapper away, and every build with it.
+fn warn_of_target_dir(session: &Session, program: &Path) {
+    if program.ancestors().any(|dir| fsx::exists(&dir.join(".rustc_info.json"))) {
+        let program = program.display();
+        session.out.talk(format_args!(
+            "warning: {program} is in a target directory: once it is cleaned, no build works.\n\
+             Better install kache first: cargo install --locked --path ."
+        ));
+    }
+}

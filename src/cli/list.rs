@@ -1,0 +1,130 @@
+//! `kache list`: the entries of the store.
+
+use std::cmp::Reverse;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::printer::Table;
+use super::{Exit, Session, units};
+use crate::fsx::clock;
+use crate::store::Entry;
+use crate::store::survey::{self, EntryInfo};
+
+/// List what is in the store, the last used first
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  kache list                 everything
+  kache list serde           the entries of one crate or package
+  kache list --json | jq -r '.[].crate' | sort | uniq -c
+
+JSON: an array of objects with the fields key, crate, package, kind, emit,
+outputs (name, bytes), bytes, cost_ms, created and used (milliseconds since
+1970; used is exact to six hours).")]
+pub(super) struct Args {
+    /// Only the entries of this crate or package
+    #[arg(value_name = "CRATE")]
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// An entry in JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    key: String,
+    #[serde(rename = "crate")]
+    crate_name: &'a str,
+    package: &'a str,
+    kind: &'a str,
+    emit: &'a str,
+    outputs: Vec<Output<'a>>,
+    bytes: u64,
+    cost_ms: f64,
+    created: i64,
+    used: i64,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    name: &'a str,
+    bytes: u64,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let (config, store) = session.store()?;
+    let survey = survey::survey(&store).context("cannot look at the store")?;
+    let is_wanted = |info: &&EntryInfo| args.name.as_ref().is_none_or(|name| is_called(&info.entry, name));
+    let mut entries: Vec<&EntryInfo> = survey.entries.iter().filter(is_wanted).collect();
+    entries.sort_by_key(|info| (Reverse(info.used), &info.entry.crate_name, info.key));
+    if args.json {
+        session.out.json(&entries.iter().copied().map(line).collect::<Vec<_>>())?;
+        return Ok(Exit::Ok);
+    }
+    if entries.is_empty() {
+        let what = args.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
+        session.out.talk(format_args!("no entries{what} in {}", config.cache_dir.value.display()));
+        return Ok(Exit::Ok);
+    }
+    session.out.table(&table(&entries))?;
+    Ok(Exit::Ok)
+}
+
+/// Whether an entry belongs to the crate or package `name`.
+pub(super) fn is_called(entry: &Entry, name: &str) -> bool {
+    entry.crate_name == name.replace('-', "_") || package_name(entry) == name
+}
+
+fn package_name(entry: &Entry) -> &str {
+    entry.package.split(' ').next().unwrap_or_default()
+}
+
+fn bytes_of(entry: &Entry) -> u64 {
+    entry.outputs.iter().map(|output| output.size).sum()
+}
+
+fn line(info: &EntryInfo) -> Line<'_> {
+    let entry = &info.entry;
+    Line {
+        key: info.key.0.hex(),
+        crate_name: &entry.crate_name,
+        package: &entry.package,
+        kind: &entry.kind,
+        emit: &entry.emit,
+        outputs: entry.outputs.iter().map(|output| Output { name: &output.name, bytes: output.size }).collect(),
+        bytes: bytes_of(entry),
+        cost_ms: entry.cost_ms,
+        created: entry.created,
+        used: info.used.as_millis(),
+    }
+}
+
+fn table(entries: &[&EntryInfo]) -> Table {
+    let mut table = Table::new(&[4, 5, 6]);
+    table.row(["CRATE", "PACKAGE", "KIND", "EMIT", "SIZE", "COST", "USED", "KEY"].map(String::from));
+    let now = clock::now();
+    for info in entries {
+        let entry = &info.entry;
+        table.row([
+            entry.crate_name.clone(),
+            package(entry),
+            entry.kind.clone(),
+            entry.emit.clone(),
+            units::bytes(bytes_of(entry)),
+            units::millis(entry.cost_ms),
+            units::age(info.used, now),
+            info.key.0.short(),
+        ]);
+    }
+    table
+}
+
+/// The version alone where the package is called like the crate.
+fn package(entry: &Entry) -> String {
+    match entry.package.split_once(' ') {
+        Some((name, version)) if name.replace('-', "_") == entry.crate_name => version.to_owned(),
+        _ => entry.package.clone(),
+    }
+}

@@ -1,0 +1,141 @@
+//! The one place that writes to stdout and stderr: stdout is data, stderr is talk.
+
+use std::fmt::Display;
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use comfy_table::{CellAlignment, ContentArrangement, presets};
+use serde::Serialize;
+
+/// The printer of one command.
+#[derive(Debug)]
+pub(super) struct Printer {
+    stdout: io::Stdout,
+    stderr: io::Stderr,
+    stdin: io::Stdin,
+    /// Columns of the terminal that stdout is; `None`: no terminal, so nothing is wrapped.
+    width: Option<u16>,
+}
+
+impl Printer {
+    pub(super) fn new() -> Self {
+        let (stdout, stderr, stdin) = (io::stdout(), io::stderr(), io::stdin());
+        let size = terminal_size::terminal_size_of(&stdout);
+        Self { stdout, stderr, stdin, width: size.map(|(terminal_size::Width(width), _)| width) }
+    }
+
+    /// A line of data.
+    pub(super) fn data(&self, line: impl Display) -> io::Result<()> {
+        writeln!(self.stdout.lock(), "{line}")
+    }
+
+    /// Data as it is.
+    pub(super) fn raw(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut stdout = self.stdout.lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()
+    }
+
+    /// A JSON document.
+    pub(super) fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
+        Ok(self.data(serde_json::to_string_pretty(value)?)?)
+    }
+
+    /// A table, wrapped in its last column where the terminal is narrow.
+    pub(super) fn table(&self, table: &Table) -> io::Result<()> {
+        table.lines(self.width).iter().try_for_each(|line| self.data(line))
+    }
+
+    /// A line of talk. When nobody can hear it, that is no reason to stop.
+    pub(super) fn talk(&self, line: impl Display) {
+        let _ = writeln!(self.stderr.lock(), "{line}");
+    }
+
+    /// Asks a question that yes or no answers. `None`: there is nobody to ask.
+    pub(super) fn ask(&self, question: impl Display) -> io::Result<Option<bool>> {
+        if !self.stdin.is_terminal() {
+            return Ok(None);
+        }
+        let mut stderr = self.stderr.lock();
+        write!(stderr, "{question} [y/N] ")?;
+        stderr.flush()?;
+        let mut answer = String::new();
+        self.stdin.lock().read_line(&mut answer)?;
+        Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
+    }
+}
+
+/// Whether the reader of stdout went away.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let is_it = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_it))
+}
+
+/// Rows of aligned columns.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+    right: &'static [usize],
+    indent: u16,
+}
+
+impl Table {
+    /// A table whose columns `right` are numbers.
+    pub(super) fn new(right: &'static [usize]) -> Self {
+        Self { rows: Vec::new(), right, indent: 0 }
+    }
+
+    /// The same, set off from the margin.
+    pub(super) fn indented(self) -> Self {
+        Self { indent: 2, ..self }
+    }
+
+    /// Adds a row. All rows have as many cells.
+    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.into());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn lines(&self, width: Option<u16>) -> Vec<String> {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::NOTHING);
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((if at == 0 { self.indent } else { 2 }, 0));
+            if self.right.contains(&at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        match width {
+            Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        table.lines().map(|line| line.trim_end().to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new(&[0]).indented();
+        table.row(["9".into(), "one two three".into()]);
+        table.row(["10".into(), "four".into()]);
+        table
+    }
+
+    #[test]
+    fn numbers_stand_right_and_lines_have_no_tail() {
+        assert_eq!(table().lines(None), ["   9  one two three", "  10  four"]);
+    }
+
+    #[test]
+    fn a_narrow_terminal_wraps_the_last_column() {
+        assert_eq!(table().lines(Some(14)), ["   9  one two", "      three", "  10  four"]);
+    }
+}

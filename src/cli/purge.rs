@@ -1,0 +1,60 @@
+//! `kache purge`: empties the store.
+
+use std::collections::HashSet;
+
+use anyhow::Context;
+
+use super::{Exit, Session, list, units};
+use crate::fsx::clock;
+use crate::model::EntryKey;
+use crate::store::{Store, gc, purge, survey};
+
+/// Remove everything from the store, or all of one crate
+///
+/// Safe while builds run: whoever finds less than a whole entry compiles. What
+/// target directories hold stays usable. The event log, and with it `kache
+/// stats`, is kept.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  kache purge
+  kache purge --crate serde_json")]
+pub(super) struct Args {
+    /// Only the entries of this crate or package
+    #[arg(long = "crate", value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let (_, store) = session.store()?;
+    let purged = match &args.name {
+        Some(name) => one(&store, name).with_context(|| format!("cannot purge {name}"))?,
+        None => purge::everything(&store).context("cannot purge the store")?,
+    };
+    if purged.entries == 0
+        && let Some(name) = &args.name
+    {
+        session.out.talk(format_args!("no entries of {name}"));
+        return Ok(Exit::Ok);
+    }
+    let entries = units::count(purged.entries, "entry", "entries");
+    let blobs = units::count(purged.blobs, "blob", "blobs");
+    session.out.data(format_args!("removed {entries} and {blobs}, {}", units::bytes(purged.bytes)))?;
+    if purged.still_linked > 0 {
+        let linked = units::bytes(purged.still_linked);
+        session.out.data(format_args!("target directories still hold {linked} of it"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn one(store: &Store, name: &str) -> anyhow::Result<purge::Purged> {
+    let survey = survey::survey(store)?;
+    let wanted = survey.entries.iter().filter(|info| list::is_called(&info.entry, name));
+    let keys: HashSet<EntryKey> = wanted.map(|info| info.key).collect();
+    if keys.is_empty() {
+        return Ok(purge::Purged::default());
+    }
+    let report = gc::remove(store, &survey, &keys, clock::now())?;
+    let bytes = report.before.saturating_sub(report.after);
+    Ok(purge::Purged { entries: report.entries, blobs: report.blobs, bytes, still_linked: report.still_linked })
+}

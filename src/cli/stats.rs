@@ -1,0 +1,185 @@
+//! `kache stats`: what became of the calls of cargo's, and what the store holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::printer::Table;
+use super::{Exit, Session, span, units};
+use crate::events::{EventLog, Summary};
+use crate::fsx::clock;
+use crate::model::outcome::{self, Stored};
+use crate::store::survey;
+
+/// Show what was restored, what was compiled, and why
+///
+/// Every call of cargo's ends in one of three ways. A hit was restored from the
+/// cache. A miss was compiled, and its result stored if it is fit to be shared.
+/// A bypass was left to rustc without consulting the cache. Time saved is what
+/// the original compiles took, less what the hits took.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  kache stats                  all events that are kept
+  kache stats --since 10m      the build that has just ended
+  kache stats --json | jq .events.hits
+
+JSON (fields are added, never renamed; times are milliseconds):
+  v           1
+  cache_dir   the cache directory
+  since       start of the period in milliseconds since 1970, null for all
+  hit_rate    percent of hits among hits and misses, null if there were none
+  events      hits, misses, bypasses, outcomes {id: number},
+              stored {id: number} (what became of misses), saved_ms, hit_ms,
+              reflink_bytes, hardlink_bytes, copy_bytes, stored_bytes
+  store       entries, blobs, bytes, max_bytes")]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Count only the last 15m, 1h, 7d, ...
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    since: Option<Duration>,
+}
+
+/// All that is shown; this is the JSON.
+#[derive(Serialize)]
+struct Stats {
+    v: u32,
+    cache_dir: String,
+    since: Option<i64>,
+    hit_rate: Option<f64>,
+    events: Summary,
+    store: Size,
+}
+
+#[derive(Serialize)]
+struct Size {
+    entries: usize,
+    blobs: usize,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let stats = gather(session, args.since)?;
+    if args.json {
+        session.out.json(&stats)?;
+    } else {
+        show(session, &stats, args.since)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
+    let (config, store) = session.store()?;
+    let since = since.map(|span| clock::now().as_millis() - i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    let log = EventLog::of(&config.cache_dir.value);
+    let events = Summary::of(&log.read(since.unwrap_or(i64::MIN)).context("cannot read the events")?);
+    let survey = survey::survey(&store).context("cannot look at the store")?;
+    let store = Size {
+        entries: survey.entries.len(),
+        blobs: survey.blobs.len(),
+        bytes: survey.total_bytes(),
+        max_bytes: config.max_size.value.as_u64(),
+    };
+    let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();
+    Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store })
+}
+
+fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
+    let (out, events) = (&session.out, &stats.events);
+    out.table(&overview(stats, since))?;
+    let misses = reasons(&events.outcomes, "miss.");
+    // "stored" is the rule; worth a word is what was not.
+    let fates = reasons(&events.stored, "");
+    let all_stored = events.stored.keys().all(|id| id == Stored::Yes.id());
+    for (title, table) in [
+        ("Misses", misses),
+        ("What became of misses", if all_stored { Table::new(&[]) } else { fates }),
+        ("Bypasses", reasons(&events.outcomes, "bypass.")),
+        ("Bytes restored", restored(events)),
+    ] {
+        if !table.is_empty() {
+            out.data(format_args!("\n{title}"))?;
+            out.table(&table)?;
+        }
+    }
+    out.data("\nStore")?;
+    out.table(&store(stats))?;
+    Ok(())
+}
+
+fn overview(stats: &Stats, since: Option<Duration>) -> Table {
+    let events = &stats.events;
+    let mut table = Table::new(&[1]);
+    let rate = stats.hit_rate.map_or_else(String::new, |rate| {
+        let asked = events.hits + events.misses;
+        format!("{:.1} % of {asked} that the cache was asked for", floor_to_tenth(rate))
+    });
+    let period = since.map_or_else(String::new, |since| format!("in the last {}", humantime::format_duration(since)));
+    let mean = if events.hits > 0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
+    table.row(["Hits".into(), events.hits.to_string(), rate]);
+    table.row(["Misses".into(), events.misses.to_string(), String::new()]);
+    table.row(["Bypasses".into(), events.bypasses.to_string(), String::new()]);
+    table.row(["Time saved".into(), units::millis(events.saved_ms), mean]);
+    if !period.is_empty() {
+        table.row(["Period".into(), String::new(), period]);
+    }
+    table
+}
+
+/// 99.96 is not yet 100.
+fn floor_to_tenth(percent: f64) -> f64 {
+    (percent * 10.0).floor() / 10.0
+}
+
+/// How often, which id, and what it means; the most frequent first.
+fn reasons(counts: &BTreeMap<String, u64>, prefix: &str) -> Table {
+    let mut counts: Vec<(&str, u64)> =
+        counts.iter().filter_map(|(id, count)| id.strip_prefix(prefix).map(|_| (id.as_str(), *count))).collect();
+    counts.retain(|(id, _)| !id.is_empty());
+    counts.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
+    let mut table = Table::new(&[0]).indented();
+    for (id, count) in counts {
+        let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
+        let short = id.strip_prefix(prefix).unwrap_or(id);
+        let sentence = if sentence == short { String::new() } else { sentence.to_owned() };
+        table.row([count.to_string(), short.to_owned(), sentence]);
+    }
+    table
+}
+
+fn restored(events: &Summary) -> Table {
+    let mut table = Table::new(&[1]).indented();
+    for (name, bytes) in
+        [("reflink", events.reflink_bytes), ("hard link", events.hardlink_bytes), ("copy", events.copy_bytes)]
+    {
+        table.row([name.into(), units::bytes(bytes)]);
+    }
+    if events.hits == 0 { Table::new(&[]) } else { table }
+}
+
+fn store(stats: &Stats) -> Table {
+    let size = &stats.store;
+    let mut table = Table::new(&[]).indented();
+    table.row(["directory".into(), stats.cache_dir.clone()]);
+    table.row(["size".into(), format!("{} of {}", units::bytes(size.bytes), units::bytes(size.max_bytes))]);
+    table.row(["entries".into(), size.entries.to_string()]);
+    table.row(["blobs".into(), size.blobs.to_string()]);
+    table.row(["added".into(), units::bytes(stats.events.stored_bytes)]);
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearly_all_is_not_all() {
+        assert_eq!(format!("{:.1}", floor_to_tenth(99.96)), "99.9");
+        assert_eq!(format!("{:.1}", floor_to_tenth(100.0)), "100.0");
+    }
+}

@@ -1,0 +1,81 @@
+//! Emptying the store while builds run.
+//!
+//! Manifests go first, so that nothing leads to the rest any more. Locks of running processes and temp files that may still
+//! have a writer stay.
+
+use std::path::Path;
+
+use super::Store;
+use crate::fsx::clock::{self, Time};
+use crate::fsx::publish::TEMP_PREFIX;
+use crate::fsx::{self, Stamp, sweep};
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Entries.
+    pub entries: usize,
+    /// Blobs.
+    pub blobs: usize,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes among them that target directories still hold.
+    pub still_linked: u64,
+}
+
+/// Removes all results, damaged blobs and memos.
+pub fn everything(store: &Store) -> fsx::Result<Purged> {
+    let (layout, now) = (store.layout(), clock::now());
+    let mut purged = Purged::default();
+    empty_all(&mut purged, &layout.shards("manifests"), now)?;
+    purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
+    purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
+    empty_all(&mut purged, &[layout.quarantine(), layout.compilers()], now)?;
+    fsx::remove_file(&layout.stamps())?;
+    Ok(purged)
+}
+
+/// Removes the files directly in `dirs` and says how many.
+fn empty_all(purged: &mut Purged, dirs: &[impl AsRef<Path>], now: Time) -> fsx::Result<usize> {
+    let mut removed = 0;
+    for dir in dirs.iter().map(AsRef::as_ref) {
+        for name in fsx::list(dir)? {
+            let path = dir.join(&name);
+            let Some(stamp) = fsx::optional(Stamp::of(&path))?.filter(|stamp| stamp.is_file) else { continue };
+            let name = name.to_string_lossy();
+            let is_temp = name.starts_with(TEMP_PREFIX);
+            if is_temp && !sweep::is_orphan(&name, stamp.ctime, now) {
+                continue;
+            }
+            fsx::remove_file(&path)?;
+            removed += usize::from(!is_temp);
+            purged.bytes += stamp.size;
+            purged.still_linked += if stamp.nlink > 1 { stamp.size } else { 0 };
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::{Ladder, Publish};
+    use crate::model::{BlobId, Digest};
+
+    #[test]
+    fn all_goes_but_what_a_writer_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache"));
+        let source = dir.path().join("source");
+        Publish::default().bytes(&source, b"bytes").unwrap();
+        let id = BlobId(Digest::of(b"bytes"));
+        store.adopt_blob(&mut Ladder::default(), &source, id, false).unwrap();
+        let blob = store.layout().blob(id);
+        let writer = Publish::default().begin(&blob).unwrap();
+        let purged = everything(&store).unwrap();
+        assert_eq!((purged.entries, purged.blobs, purged.bytes), (0, 1, 5));
+        assert!(!fsx::exists(&blob));
+        writer.commit().unwrap();
+        assert!(fsx::exists(&blob));
+    }
+}
