@@ -17,10 +17,7 @@ fn f05_a_library_cargo_also_links_elsewhere_is_fresh() {
         project.assert_noop();
         let uplifted = project.target_dir().join("debug/libdep.rlib");
         let inner = find_one(&project.target_dir().join("debug/deps"), "libdep-", ".rlib");
-        assert_eq!(
-            fs::read(&uplifted).expect("uplifted"),
-            fs::read(inner).expect("inner")
-        );
+        assert_eq!(fs::read(&uplifted).expect("uplifted"), fs::read(inner).expect("inner"));
     }
     two.rebuild_hits(&["dep"]);
     two.assert_noop();
@@ -37,10 +34,7 @@ fn f03_a_library_without_metadata_beside_it_is_private() {
         let unit = project.unit("dep", "src/lib.rs").emit("dep-info,link");
         unit.hits();
         let rlib = stat(&unit.rlib());
-        assert_eq!(
-            rlib.nlink, 1,
-            "cargo would judge the unit by a clock shared with others"
-        );
+        assert_eq!(rlib.nlink, 1, "cargo would judge the unit by a clock shared with others");
         assert_ne!(rlib.mtime_ns, CANONICAL_MTIME_NS);
     }
 }
@@ -48,22 +42,13 @@ fn f03_a_library_without_metadata_beside_it_is_private() {
 #[test]
 fn x06_a_static_library_is_restored_as_a_private_file() {
     let one = Project::lib(DEP);
-    one.file(
-        "Cargo.toml",
-        manifest(
-            "dep",
-            "[lib]\ncrate-type = [\"staticlib\", \"rlib\"]\n[workspace]\n",
-        ),
-    );
+    one.file("Cargo.toml", manifest("dep", "[lib]\ncrate-type = [\"staticlib\", \"rlib\"]\n[workspace]\n"));
     one.build().misses(&["dep"]);
     let archive = |project: &Project| project.target_dir().join("debug/libdep.a");
     let bytes = fs::read(archive(&one)).expect("the static library");
     let mut two = one.clone_to("elsewhere/deeper/two");
     two.build().hits(&["dep"]);
-    assert!(
-        bytes == fs::read(archive(&two)).expect("restored"),
-        "another static library came back"
-    );
+    assert!(bytes == fs::read(archive(&two)).expect("restored"), "another static library came back");
     let inner = find_one(&two.target_dir().join("debug/deps"), "libdep-", ".a");
     assert_eq!(stat(&inner).id, stat(&archive(&two)).id, "cargo's own link");
     assert_eq!(stat(&inner).nlink, 2, "shared with the store");

@@ -28,13 +28,7 @@ fn u29_clippy_hits_and_says_the_same_again() {
     project.wipe();
     let second = clippy(&project, &[]).expect("still there");
     second.must_succeed_ref().hits(&["dep"]);
-    let warnings = |run: &Run| {
-        run.stderr
-            .lines()
-            .filter(|l| !l.contains("Finished"))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
+    let warnings = |run: &Run| run.stderr.lines().filter(|l| !l.contains("Finished")).collect::<Vec<_>>().join("\n");
     assert_eq!(warnings(&first), warnings(&second));
 }
 
@@ -66,19 +60,10 @@ fn u29_clippy_arguments_count() {
     let denied = clippy(&project, &["--", "-Dclippy::needless_return"]).expect("still there");
     assert!(denied.must_fail().stderr.contains("needless_return"));
     project.wipe();
-    let allowed = clippy(&project, &["--", "-Aclippy::needless_return"])
-        .expect("still there")
-        .must_succeed();
-    assert!(
-        !allowed.stderr.contains("needless_return"),
-        "{}",
-        allowed.stderr
-    );
+    let allowed = clippy(&project, &["--", "-Aclippy::needless_return"]).expect("still there").must_succeed();
+    assert!(!allowed.stderr.contains("needless_return"), "{}", allowed.stderr);
     project.wipe();
-    clippy(&project, &[])
-        .expect("still there")
-        .must_succeed()
-        .hits(&["dep"]);
+    clippy(&project, &[]).expect("still there").must_succeed().hits(&["dep"]);
 }
 
 #[test]
@@ -88,33 +73,15 @@ fn u29_clippy_configuration_counts() {
         return;
     };
     assert!(!run.must_succeed().stderr.contains("too_many_arguments"));
-    project
-        .file("clippy.toml", "too-many-arguments-threshold = 2\n")
-        .wipe();
+    project.file("clippy.toml", "too-many-arguments-threshold = 2\n").wipe();
     let strict = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(
-        strict.stderr.contains("too_many_arguments"),
-        "{}",
-        strict.stderr
-    );
-    project
-        .file("clippy.toml", "too-many-arguments-threshold = 9\n")
-        .wipe();
+    assert!(strict.stderr.contains("too_many_arguments"), "{}", strict.stderr);
+    project.file("clippy.toml", "too-many-arguments-threshold = 9\n").wipe();
     let loose = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(
-        !loose.stderr.contains("too_many_arguments"),
-        "{}",
-        loose.stderr
-    );
-    project
-        .file("clippy.toml", "too-many-arguments-threshold = 2\n")
-        .wipe();
+    assert!(!loose.stderr.contains("too_many_arguments"), "{}", loose.stderr);
+    project.file("clippy.toml", "too-many-arguments-threshold = 2\n").wipe();
     let again = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(
-        again.stderr.contains("too_many_arguments"),
-        "{}",
-        again.stderr
-    );
+    assert!(again.stderr.contains("too_many_arguments"), "{}", again.stderr);
 }
 
 #[test]
@@ -124,27 +91,15 @@ fn u29_a_configuration_above_the_workspace_counts() {
         return;
     };
     assert!(!run.must_succeed().stderr.contains("too_many_arguments"));
-    let above = project
-        .dir()
-        .parent()
-        .expect("a parent")
-        .join(".clippy.toml");
+    let above = project.dir().parent().expect("a parent").join(".clippy.toml");
     std::fs::write(&above, "too-many-arguments-threshold = 2\n").expect("configuration");
     project.wipe();
     let strict = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(
-        strict.stderr.contains("too_many_arguments"),
-        "{}",
-        strict.stderr
-    );
+    assert!(strict.stderr.contains("too_many_arguments"), "{}", strict.stderr);
     std::fs::remove_file(above).expect("remove");
     project.wipe();
     let loose = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(
-        !loose.stderr.contains("too_many_arguments"),
-        "{}",
-        loose.stderr
-    );
+    assert!(!loose.stderr.contains("too_many_arguments"), "{}", loose.stderr);
 }
 
 #[test]
@@ -161,12 +116,7 @@ fn u29_the_minimum_rust_version_counts() {
         let Some(run) = clippy(&project, &[]) else {
             return;
         };
-        assert_eq!(
-            run.must_succeed_ref().stderr.contains("manual_div_ceil"),
-            warned,
-            "{version}: {}",
-            run.stderr
-        );
+        assert_eq!(run.must_succeed_ref().stderr.contains("manual_div_ceil"), warned, "{version}: {}", run.stderr);
     }
 }
 
@@ -181,14 +131,9 @@ fn u29_clippy_hits_in_another_checkout() {
     let second = clippy(&two, &[]).expect("still there").must_succeed();
     second.hits(&["dep"]);
     assert!(second.stderr.contains("needless_return"));
-    two.file("clippy.toml", "too-many-arguments-threshold = 2\n")
-        .wipe();
+    two.file("clippy.toml", "too-many-arguments-threshold = 2\n").wipe();
     let strict = clippy(&two, &[]).expect("still there").must_succeed();
-    assert!(
-        strict.stderr.contains("too_many_arguments"),
-        "{}",
-        strict.stderr
-    );
+    assert!(strict.stderr.contains("too_many_arguments"), "{}", strict.stderr);
 }
 
 #[test]
@@ -202,18 +147,9 @@ fn u29_a_configuration_directory_in_the_environment_counts() {
     let strict_dir = project.path("strict");
     project.set("CLIPPY_CONF_DIR", strict_dir).wipe();
     let strict = clippy(&project, &[]).expect("still there").must_succeed();
-    assert!(
-        strict.stderr.contains("too_many_arguments"),
-        "{}",
-        strict.stderr
-    );
+    assert!(strict.stderr.contains("too_many_arguments"), "{}", strict.stderr);
     project.unset("CLIPPY_CONF_DIR").wipe();
-    assert!(
-        !clippy(&project, &[])
-            .expect("still there")
-            .stderr
-            .contains("too_many_arguments")
-    );
+    assert!(!clippy(&project, &[]).expect("still there").stderr.contains("too_many_arguments"));
 }
 
 #[test]
@@ -238,10 +174,6 @@ fn write_program(path: &std::path::Path, script: &str) {
     let staged = path.with_extension("staged");
     std::fs::write(&staged, script).expect("stage");
     let run = "cp \"$1\" \"$2\" && chmod 755 \"$2\"";
-    let status = std::process::Command::new("/bin/sh")
-        .args(["-c", run, "sh"])
-        .arg(&staged)
-        .arg(path)
-        .status();
+    let status = std::process::Command::new("/bin/sh").args(["-c", run, "sh"]).arg(&staged).arg(path).status();
     assert!(status.expect("sh").success());
 }

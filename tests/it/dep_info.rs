@@ -46,10 +46,8 @@ fn f06_a_restored_dep_info_says_what_rustc_would_say() {
     one.build();
     let mut two = one.clone_to("elsewhere/deeper/two");
     two.build().hits(&["dep"]);
-    let read = |p: &Project| {
-        fs::read_to_string(find_one(&p.target_dir().join("debug/deps"), "dep-", ".d"))
-            .expect("a .d")
-    };
+    let read =
+        |p: &Project| fs::read_to_string(find_one(&p.target_dir().join("debug/deps"), "dep-", ".d")).expect("a .d");
     let restored = read(&two);
     two.set("KACHE_DISABLED", "1").wipe().build();
     assert_eq!(restored, read(&two));
@@ -96,8 +94,7 @@ fn f07_sources_with_awkward_names() {
     let one = Project::app_over(
         "#[path = \"sp ace $x #y.rs\"] mod a;\npub fn value() -> String { format!(\"{}{}\", a::N, include_str!(\"../ü \\\\.txt\")) }\n",
     );
-    one.file("dep/src/sp ace $x #y.rs", "pub const N: u32 = 1;\n")
-        .file("dep/ü \\.txt", "text");
+    one.file("dep/src/sp ace $x #y.rs", "pub const N: u32 = 1;\n").file("dep/ü \\.txt", "text");
     one.warm(&["dep"]);
     one.assert_noop();
     let two = one.clone_to("work/a b/two");
@@ -111,23 +108,15 @@ fn f07_sources_with_awkward_names() {
 #[test]
 fn f07_values_with_backslashes_and_newlines() {
     let mut project = Project::app_over("pub fn value() -> &'static str { env!(\"TRICKY\") }\n");
-    let values = [
-        "a\\b", "a\\\\b", "a\nb", "a\\nb", "a\rb", "tail\\", "= #x", "ümlaut", " padded ",
-    ];
+    let values = ["a\\b", "a\\\\b", "a\nb", "a\\nb", "a\rb", "tail\\", "= #x", "ümlaut", " padded "];
     for value in values {
         project.set("TRICKY", value);
         project.wipe().build().misses(&["dep"]);
         project.assert_noop();
         project.rebuild_hits(&["dep"]);
         project.assert_noop();
-        let output = project
-            .command(project.target_dir().join("debug/app"))
-            .output()
-            .expect("app");
-        assert_eq!(
-            String::from_utf8_lossy(&output.stdout),
-            format!("{value}\n")
-        );
+        let output = project.command(project.target_dir().join("debug/app")).output().expect("app");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{value}\n"));
     }
 }
 
@@ -137,11 +126,7 @@ fn f07_a_variable_kept_in_dep_info_still_dirties_the_unit() {
     project.set("MOOD", "glad\\er");
     project.warm(&["dep"]);
     let file = find_one(&project.target_dir().join("debug/deps"), "dep-", ".d");
-    assert!(
-        contains(&file, "# env-dep:MOOD=glad\\\\er"),
-        "{}",
-        fs::read_to_string(&file).expect("a .d")
-    );
+    assert!(contains(&file, "# env-dep:MOOD=glad\\\\er"), "{}", fs::read_to_string(&file).expect("a .d"));
     project.set("MOOD", "sad");
     project.build().misses(&["dep"]);
     assert_eq!(project.app_says(), "sad");

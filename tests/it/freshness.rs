@@ -7,20 +7,11 @@ use crate::support::{CANONICAL_MTIME_NS, Project, Stat, find_one, manifest, stat
 /// Three libraries in a row below `app`, the lowest with a build script: the shape in which stale clocks show.
 fn tower() -> Project {
     let project = Project::app_over("pub fn value() -> u32 { mid::value() }\n");
-    project.file(
-        "dep/Cargo.toml",
-        manifest("dep", "[dependencies]\nmid = { path = \"../mid\" }\n"),
-    );
-    project.file(
-        "mid/Cargo.toml",
-        manifest("mid", "[dependencies]\nlow = { path = \"../low\" }\n"),
-    );
+    project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmid = { path = \"../mid\" }\n"));
+    project.file("mid/Cargo.toml", manifest("mid", "[dependencies]\nlow = { path = \"../low\" }\n"));
     project.file("mid/src/lib.rs", "pub fn value() -> u32 { low::value() }\n");
     project.file("low/Cargo.toml", manifest("low", ""));
-    project.file(
-        "low/build.rs",
-        "fn main() { println!(\"cargo:rerun-if-changed=build.rs\"); }\n",
-    );
+    project.file("low/build.rs", "fn main() { println!(\"cargo:rerun-if-changed=build.rs\"); }\n");
     project.file("low/src/lib.rs", "pub fn value() -> u32 { 7 }\n");
     project
 }
@@ -28,11 +19,7 @@ fn tower() -> Project {
 const TOWER: [&str; 3] = ["dep", "mid", "low"];
 
 fn artifact(project: &Project, krate: &str, suffix: &str) -> Stat {
-    stat(&find_one(
-        &project.target_dir().join("debug/deps"),
-        &format!("lib{krate}-"),
-        suffix,
-    ))
+    stat(&find_one(&project.target_dir().join("debug/deps"), &format!("lib{krate}-"), suffix))
 }
 
 #[test]
@@ -55,10 +42,7 @@ fn f01_control_cargo_does_notice_an_old_output() {
         let file = find_one(&project.target_dir().join("debug/deps"), "libmid-", suffix);
         filetime::set_file_mtime(file, old).expect("old");
     }
-    assert!(
-        !project.build().dirty().is_empty(),
-        "outputs older than a dependency's must be dirty"
-    );
+    assert!(!project.build().dirty().is_empty(), "outputs older than a dependency's must be dirty");
 }
 
 #[test]
@@ -67,10 +51,7 @@ fn f02_restores_are_fresh_every_time() {
     project.warm(&TOWER);
     for round in 0..4 {
         project.rebuild_hits(&TOWER);
-        assert!(
-            project.build().dirty().is_empty(),
-            "round {round}: an output was stamped from another clock"
-        );
+        assert!(project.build().dirty().is_empty(), "round {round}: an output was stamped from another clock");
     }
 }
 
@@ -79,10 +60,7 @@ fn f03_second_checkout_leaves_first_fresh() {
     let one = tower();
     one.build().misses(&TOWER);
     let two = one.clone_to("elsewhere/deeper/two");
-    let before: Vec<Stat> = TOWER
-        .iter()
-        .map(|krate| artifact(&one, krate, ".rlib"))
-        .collect();
+    let before: Vec<Stat> = TOWER.iter().map(|krate| artifact(&one, krate, ".rlib")).collect();
     two.build().hits(&TOWER);
     two.assert_noop();
     one.assert_noop();
@@ -158,10 +136,7 @@ fn f04_touching_a_source_is_a_hit_and_settles() {
         crate::support::touch_later(&project.path(file));
         std::thread::sleep(std::time::Duration::from_millis(30));
         let run = project.build();
-        assert!(
-            !run.dirty().is_empty(),
-            "control: cargo sees the touch of {file}"
-        );
+        assert!(!run.dirty().is_empty(), "control: cargo sees the touch of {file}");
         run.hits(&TOWER);
         project.assert_noop();
     }
@@ -181,11 +156,7 @@ fn f08_a_generated_file_that_is_not_made_here_is_missed() {
     let two = one.clone_to("elsewhere/deeper/two");
     two.file("dep/build.rs", script("other.rs"));
     let run = two.try_cargo(&["build"]).must_fail();
-    assert!(
-        run.stderr.contains("gen.rs"),
-        "rustc should miss the generated file:\n{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("gen.rs"), "rustc should miss the generated file:\n{}", run.stderr);
     two.file("dep/build.rs", script("gen.rs"));
     two.build().hits(&["dep"]);
     two.assert_noop();
@@ -198,16 +169,8 @@ fn f12_empty_metadata_of_binaries_and_tests_is_cached() {
     assert!(project.cargo(all).compiles().contains(&"app"));
     project.wipe();
     let run = project.cargo(all);
-    let compiled: Vec<&str> = run
-        .compiles()
-        .into_iter()
-        .filter(|name| *name != "build_script_build")
-        .collect();
-    assert_eq!(
-        compiled,
-        Vec::<&str>::new(),
-        "checking a binary or a test only makes metadata"
-    );
+    let compiled: Vec<&str> = run.compiles().into_iter().filter(|name| *name != "build_script_build").collect();
+    assert_eq!(compiled, Vec::<&str>::new(), "checking a binary or a test only makes metadata");
     project.cargo(all).is_noop();
     project.set("KACHE_DISABLED", "1").wipe();
     assert!(project.cargo(all).compiles().len() > 4, "control");

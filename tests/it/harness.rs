@@ -18,23 +18,13 @@ fn the_counting_rustc_sees_every_compile_of_a_plain_build() {
 fn hooks_run_before_instead_and_after() {
     let mut project = Project::app_over(DEP);
     project.unset("RUSTC_WRAPPER");
-    project.hook(
-        "before",
-        "dep",
-        "echo 'pub fn value() -> u32 { 8 }' > dep/src/lib.rs\n",
-    );
+    project.hook("before", "dep", "echo 'pub fn value() -> u32 { 8 }' > dep/src/lib.rs\n");
     let (run, said) = project.build_and_say();
     assert_eq!((run.compiles(), said.as_str()), (vec!["app", "dep"], "8"));
-    project
-        .unhook("before", "dep")
-        .hook("instead", "dep", "kill -9 $$\n")
-        .wipe();
+    project.unhook("before", "dep").hook("instead", "dep", "kill -9 $$\n").wipe();
     let failed = project.try_cargo(&["build"]).must_fail();
     assert!(failed.stderr.contains("SIGKILL"), "{}", failed.stderr);
-    project
-        .unhook("instead", "dep")
-        .hook("after", "dep", "touch ran-after\n")
-        .wipe();
+    project.unhook("instead", "dep").hook("after", "dep", "touch ran-after\n").wipe();
     let run = project.build();
     assert!(project.path("ran-after").exists());
     assert!(run.calls.iter().any(|c| c.event == "end"));
@@ -54,24 +44,10 @@ fn the_second_build_of_a_library_asks_rustc_for_nothing() {
     let mut project = Project::app_over(DEP);
     project.warm(&["dep"]);
     assert_eq!(project.app_says(), "7");
-    let outcomes: Vec<String> = project
-        .outcomes("dep")
-        .into_iter()
-        .map(|(outcome, _)| outcome)
-        .collect();
+    let outcomes: Vec<String> = project.outcomes("dep").into_iter().map(|(outcome, _)| outcome).collect();
     assert_eq!(outcomes, ["miss.no-manifest", "hit.local"]);
-    assert!(
-        !project.blobs().is_empty()
-            && !project.entries().is_empty()
-            && !project.manifests().is_empty()
-    );
-    assert!(
-        project
-            .kache(&["stats"])
-            .must_succeed()
-            .compiles()
-            .is_empty()
-    );
+    assert!(!project.blobs().is_empty() && !project.entries().is_empty() && !project.manifests().is_empty());
+    assert!(project.kache(&["stats"]).must_succeed().compiles().is_empty());
     project.assert_noop();
     project.without_cache_compiles(&["dep"]);
 }

@@ -8,28 +8,20 @@ fn hidden(expression: &str) -> String {
 }
 
 /// An include of the same variable beside it, which alone would be shared.
-const INCLUDE: &str =
-    "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n";
+const INCLUDE: &str = "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n";
 
 /// Does a second checkout, at another depth, compile `source` itself?
 #[track_caller]
 fn pinned(source: &str) -> bool {
     let one = Project::lib(source);
-    one.file("text.txt", "text")
-        .file("code.rs", "pub fn code() {}\n");
+    one.file("text.txt", "text").file("code.rs", "pub fn code() {}\n");
     let two = one.clone_to("elsewhere/deeper/two");
     let build = |project: &Project| {
-        let unit = project
-            .unit("dep", "src/lib.rs")
-            .args(["-O"])
-            .env("WHERE", project.path("text.txt"));
+        let unit = project.unit("dep", "src/lib.rs").args(["-O"]).env("WHERE", project.path("text.txt"));
         let compiles = unit.run().must_succeed().compiles().len();
         for output in [unit.rlib(), unit.rlib().with_extension("rmeta")] {
             let seen = contains(&output, &project.dir().to_string_lossy());
-            assert!(
-                !seen,
-                "a scan of the output finds the path, which makes the test too easy: {source}"
-            );
+            assert!(!seen, "a scan of the output finds the path, which makes the test too easy: {source}");
         }
         compiles
     };
@@ -41,16 +33,9 @@ fn pinned(source: &str) -> bool {
 /// Asserts that each source is compiled by every checkout itself; names all that are not.
 #[track_caller]
 fn all_pinned<S: AsRef<str>>(sources: impl IntoIterator<Item = S>) {
-    let served: Vec<S> = sources
-        .into_iter()
-        .filter(|source| !pinned(source.as_ref()))
-        .collect();
+    let served: Vec<S> = sources.into_iter().filter(|source| !pinned(source.as_ref())).collect();
     let list: Vec<&str> = served.iter().map(AsRef::as_ref).collect();
-    assert!(
-        list.is_empty(),
-        "served from another checkout:\n{}",
-        list.join("\n")
-    );
+    assert!(list.is_empty(), "served from another checkout:\n{}", list.join("\n"));
 }
 
 #[test]
@@ -95,34 +80,17 @@ fn u09_a_value_in_any_spelling_is_this_checkouts() {
 
 #[test]
 fn u09_a_value_beside_an_include_is_this_checkouts() {
-    all_pinned(
-        SPELLINGS.map(|spelling| format!("{INCLUDE}{}", hidden(&format!("{spelling}.len()")))),
-    );
+    all_pinned(SPELLINGS.map(|spelling| format!("{INCLUDE}{}", hidden(&format!("{spelling}.len()")))));
 }
 
 /// Ways to reach `env!` by another name: a macro, and a call of it.
 const DISGUISES: [[&str; 2]; 6] = [
     ["use std::env as e;", "e!(\"CARGO_MANIFEST_DIR\").len()"],
-    [
-        "pub use std::option_env as e;",
-        "e!(\"CARGO_MANIFEST_DIR\").unwrap().len()",
-    ],
-    [
-        "macro_rules! m { ($i:ident, $e:tt) => { $i!($e).len() } }",
-        "m!(env, \"CARGO_MANIFEST_DIR\")",
-    ],
-    [
-        "macro_rules! m { ($($t:tt)*) => { env!($($t)*).len() } }",
-        "m!(\"CARGO_MANIFEST_DIR\")",
-    ],
-    [
-        "macro_rules! m { ($($t:tt)*) => { $($t)*.len() } }",
-        "m!(env!(\"CARGO_MANIFEST_DIR\"))",
-    ],
-    [
-        "macro_rules! m { ($p:ident) => { std::$p!(\"CARGO_MANIFEST_DIR\").len() } }",
-        "m!(env)",
-    ],
+    ["pub use std::option_env as e;", "e!(\"CARGO_MANIFEST_DIR\").unwrap().len()"],
+    ["macro_rules! m { ($i:ident, $e:tt) => { $i!($e).len() } }", "m!(env, \"CARGO_MANIFEST_DIR\")"],
+    ["macro_rules! m { ($($t:tt)*) => { env!($($t)*).len() } }", "m!(\"CARGO_MANIFEST_DIR\")"],
+    ["macro_rules! m { ($($t:tt)*) => { $($t)*.len() } }", "m!(env!(\"CARGO_MANIFEST_DIR\"))"],
+    ["macro_rules! m { ($p:ident) => { std::$p!(\"CARGO_MANIFEST_DIR\").len() } }", "m!(env)"],
 ];
 
 #[test]
@@ -172,10 +140,7 @@ fn u09_a_macro_that_only_calls_itself_concat_is_not_one() {
 fn u09_a_macro_that_looks_into_an_include_is_seen() {
     let look = "macro_rules! look { (include_str!(concat!($e:expr, $f:expr))) => { $e.len() } }";
     let call = "look!(include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\")))";
-    all_pinned([
-        format!("{look}\n{}", hidden(call)),
-        format!("{look}\n{INCLUDE}{}", hidden(call)),
-    ]);
+    all_pinned([format!("{look}\n{}", hidden(call)), format!("{look}\n{INCLUDE}{}", hidden(call))]);
 }
 
 #[test]
@@ -188,10 +153,7 @@ fn u09_a_value_read_by_a_macro_of_another_crate_is_this_checkouts() {
         let two = one.clone_to("elsewhere/deeper/two");
         for project in [&one, &two] {
             project.unit("mac", "src/mac.rs").run().must_succeed();
-            let unit = project
-                .unit("dep", "src/lib.rs")
-                .uses("mac", "mac")
-                .args(["-O"]);
+            let unit = project.unit("dep", "src/lib.rs").uses("mac", "mac").args(["-O"]);
             unit.misses();
             unit.hits();
         }

@@ -25,10 +25,7 @@ fn u12_every_flag_that_shapes_the_output_has_its_own_entry() {
         &["-Csymbol-mangling-version=legacy", "-Zunstable-options"],
     ];
     for flags in variants {
-        let unit = project
-            .unit("dep", "src/lib.rs")
-            .args(*flags)
-            .env("RUSTC_BOOTSTRAP", "1");
+        let unit = project.unit("dep", "src/lib.rs").args(*flags).env("RUSTC_BOOTSTRAP", "1");
         unit.misses();
         unit.hits();
     }
@@ -37,15 +34,10 @@ fn u12_every_flag_that_shapes_the_output_has_its_own_entry() {
 
 #[test]
 fn u12_the_last_of_two_contradicting_flags_wins() {
-    let project = Project::lib(
-        "pub static VALUE: &str = if cfg!(debug_assertions) { \"checked\" } else { \"free\" };\n",
-    );
-    let fast_last = project
-        .unit("dep", "src/lib.rs")
-        .args(["-C", "opt-level=0", "-O"]);
-    let slow_last = project
-        .unit("dep", "src/lib.rs")
-        .args(["-O", "-C", "opt-level=0"]);
+    let project =
+        Project::lib("pub static VALUE: &str = if cfg!(debug_assertions) { \"checked\" } else { \"free\" };\n");
+    let fast_last = project.unit("dep", "src/lib.rs").args(["-C", "opt-level=0", "-O"]);
+    let slow_last = project.unit("dep", "src/lib.rs").args(["-O", "-C", "opt-level=0"]);
     fast_last.warm();
     assert!(contains(&fast_last.rlib(), "free"));
     slow_last.misses();
@@ -57,10 +49,7 @@ fn u12_the_last_of_two_contradicting_flags_wins() {
 #[test]
 fn u12_metadata_does_not_answer_for_a_link() {
     let project = Project::lib(VALUE);
-    project
-        .unit("dep", "src/lib.rs")
-        .emit("dep-info,metadata")
-        .warm();
+    project.unit("dep", "src/lib.rs").emit("dep-info,metadata").warm();
     let linked = project.unit("dep", "src/lib.rs");
     linked.misses();
     assert!(linked.rlib().exists());
@@ -70,23 +59,15 @@ fn u12_metadata_does_not_answer_for_a_link() {
 fn u12_another_crate_type_is_another_entry() {
     let project = Project::lib(VALUE);
     project.unit("dep", "src/lib.rs").warm();
-    let both = project
-        .unit("dep", "src/lib.rs")
-        .args(["--crate-type", "staticlib"]);
+    let both = project.unit("dep", "src/lib.rs").args(["--crate-type", "staticlib"]);
     both.run().must_succeed().misses(&["dep"]);
-    assert!(
-        both.rlib().with_extension("a").exists(),
-        "the staticlib is missing"
-    );
+    assert!(both.rlib().with_extension("a").exists(), "the staticlib is missing");
 }
 
 #[test]
 fn u12_a_target_specification_counts_by_content() {
     let project = Project::new();
-    project.file(
-        "src/lib.rs",
-        "#![no_core]\n#![feature(no_core)]\n#[cfg(target_os = \"none\")] pub struct None_;\n",
-    );
+    project.file("src/lib.rs", "#![no_core]\n#![feature(no_core)]\n#[cfg(target_os = \"none\")] pub struct None_;\n");
     let spec = |os: &str| {
         format!(
             "{{\"llvm-target\":\"x86_64-unknown-none-elf\",\"arch\":\"x86_64\",\"os\":\"{os}\",\"target-pointer-width\":64,\
@@ -100,10 +81,7 @@ fn u12_a_target_specification_counts_by_content() {
         .env("RUSTC_BOOTSTRAP", "1");
     let first = unit.run();
     if first.code != 0 {
-        skip(&format!(
-            "this rustc refuses the target specification:\n{}",
-            first.stderr
-        ));
+        skip(&format!("this rustc refuses the target specification:\n{}", first.stderr));
         return;
     }
     unit.run().must_succeed().hits(&["dep"]);
@@ -118,11 +96,7 @@ fn u12_an_unknown_flag_reaches_rustc_unchanged() {
     let project = Project::lib(VALUE);
     let unit = project.unit("dep", "src/lib.rs").args(["--frobnicate"]);
     let run = unit.run().must_fail();
-    assert!(
-        run.stderr.contains("frobnicate"),
-        "rustc's own words: {}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("frobnicate"), "rustc's own words: {}", run.stderr);
     assert_eq!(project.entries().len(), 0);
 }
 
@@ -130,9 +104,7 @@ fn u12_an_unknown_flag_reaches_rustc_unchanged() {
 fn u17_native_is_not_generic() {
     let project = Project::lib(VALUE);
     project.unit("dep", "src/lib.rs").warm();
-    let native = project
-        .unit("dep", "src/lib.rs")
-        .args(["-C", "target-cpu=native"]);
+    let native = project.unit("dep", "src/lib.rs").args(["-C", "target-cpu=native"]);
     native.misses();
     native.hits();
     project.unit("dep", "src/lib.rs").hits();
@@ -165,14 +137,8 @@ fn u26_swapped_extern_names_are_another_unit() {
     project.file("src/two.rs", "pub const NAME: &str = \"crate-two\";\n");
     project.unit("one", "src/one.rs").misses();
     project.unit("two", "src/two.rs").misses();
-    let straight = project
-        .unit("dep", "src/lib.rs")
-        .uses("a", "one")
-        .uses("b", "two");
-    let swapped = project
-        .unit("dep", "src/lib.rs")
-        .uses("a", "two")
-        .uses("b", "one");
+    let straight = project.unit("dep", "src/lib.rs").uses("a", "one").uses("b", "two");
+    let swapped = project.unit("dep", "src/lib.rs").uses("a", "two").uses("b", "one");
     straight.warm();
     assert!(contains(&straight.rlib(), "crate-one"));
     swapped.misses();
@@ -182,13 +148,10 @@ fn u26_swapped_extern_names_are_another_unit() {
 
 #[test]
 fn u26_a_cfg_split_in_two_is_not_the_same_cfg() {
-    let project = Project::lib(
-        "pub static VALUE: &str = if cfg!(a = \"b\") { \"value-b\" } else { \"value-none\" };\n",
-    );
+    let project =
+        Project::lib("pub static VALUE: &str = if cfg!(a = \"b\") { \"value-b\" } else { \"value-none\" };\n");
     let one = project.unit("dep", "src/lib.rs").args(["--cfg", "a=\"b\""]);
-    let two = project
-        .unit("dep", "src/lib.rs")
-        .args(["--cfg", "a", "--cfg", "b"]);
+    let two = project.unit("dep", "src/lib.rs").args(["--cfg", "a", "--cfg", "b"]);
     one.warm();
     two.misses();
     assert!(contains(&two.rlib(), "value-none"));
@@ -196,9 +159,7 @@ fn u26_a_cfg_split_in_two_is_not_the_same_cfg() {
 
 #[test]
 fn u27_flags_inside_an_argument_file_count() {
-    let project = Project::lib(
-        "pub static VALUE: &str = if cfg!(loud) { \"value-loud\" } else { \"value-quiet\" };\n",
-    );
+    let project = Project::lib("pub static VALUE: &str = if cfg!(loud) { \"value-loud\" } else { \"value-quiet\" };\n");
     project.file("args", "--cfg\nloud\n");
     let unit = project.unit("dep", "src/lib.rs").args(["@args"]);
     unit.misses();
@@ -214,11 +175,7 @@ fn u27_flags_inside_an_argument_file_count() {
 #[test]
 fn u27_an_unreadable_argument_file_is_rustcs_problem() {
     let project = Project::lib(VALUE);
-    let run = project
-        .unit("dep", "src/lib.rs")
-        .args(["@no-such-file"])
-        .run()
-        .must_fail();
+    let run = project.unit("dep", "src/lib.rs").args(["@no-such-file"]).run().must_fail();
     assert!(run.stderr.contains("no-such-file"), "{}", run.stderr);
     assert_eq!(project.entries().len(), 0);
 }
@@ -242,8 +199,5 @@ fn u30_a_profile_counts_by_content() {
     // Control: the flag itself does not keep the unit out of the cache for ever, unless kache says so.
     let again = unit.run().must_succeed();
     let (outcome, _) = project.last_outcome("dep");
-    assert!(
-        again.compiles().is_empty() || outcome.starts_with("bypass."),
-        "{outcome}"
-    );
+    assert!(again.compiles().is_empty() || outcome.starts_with("bypass."), "{outcome}");
 }

@@ -27,10 +27,7 @@ fn reverting_an_edit_is_a_hit() {
 #[test]
 fn a_changed_dependency_reaches_its_dependents() {
     let project = Project::app_over("pub fn value() -> u32 { base::N }\n");
-    project.file(
-        "dep/Cargo.toml",
-        crate::support::manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"),
-    );
+    project.file("dep/Cargo.toml", crate::support::manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"));
     project.file("base/Cargo.toml", crate::support::manifest("base", ""));
     project.file("base/src/lib.rs", "pub const N: u32 = 1;\n");
     project.warm(&["base", "dep"]);
@@ -49,10 +46,7 @@ fn u21_files_named_by_path_and_include_count() {
          pub fn value() -> String { format!(\"{} {} {:?}\", inner::NAME, include_str!(\"../data.txt\"), include_bytes!(\"raw\")) }\n",
     );
     let inner = |n: u32| format!("pub const NAME: &str = \"inner-{n}\";\n");
-    project
-        .file("dep/src/odd place/elsewhere.rs", inner(1))
-        .file("dep/data.txt", "data-1")
-        .file("dep/src/raw", [1]);
+    project.file("dep/src/odd place/elsewhere.rs", inner(1)).file("dep/data.txt", "data-1").file("dep/src/raw", [1]);
     project.warm(&["dep"]);
     project.file("dep/src/odd place/elsewhere.rs", inner(2));
     project.rebuild_misses(&["dep"]);
@@ -68,15 +62,11 @@ fn u22_a_module_moved_to_its_own_directory_is_read_there() {
     let project = Project::app_over("mod m;\npub use m::value;\n");
     project.file("dep/src/m.rs", says("from m.rs"));
     project.warm(&["dep"]);
-    project
-        .remove("dep/src/m.rs")
-        .file("dep/src/m/mod.rs", says("from m/mod.rs"));
+    project.remove("dep/src/m.rs").file("dep/src/m/mod.rs", says("from m/mod.rs"));
     project.rebuild_misses(&["dep"]);
     assert_eq!(project.app_says(), "from m/mod.rs");
     project.rebuild_hits(&["dep"]);
-    project
-        .remove("dep/src/m/mod.rs")
-        .file("dep/src/m.rs", says("from m.rs"));
+    project.remove("dep/src/m/mod.rs").file("dep/src/m.rs", says("from m.rs"));
     project.wipe().build();
     assert_eq!(project.app_says(), "from m.rs");
 }
@@ -88,11 +78,7 @@ fn u22_a_new_file_that_makes_a_module_ambiguous_is_no_hit() {
     project.warm(&["dep"]);
     project.file("dep/src/m/mod.rs", says("from m/mod.rs"));
     let run = project.wipe().try_cargo(&["build"]).must_fail();
-    assert!(
-        run.stderr.contains("E0761"),
-        "rustc should refuse the ambiguity:\n{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("E0761"), "rustc should refuse the ambiguity:\n{}", run.stderr);
     project.remove("dep/src/m/mod.rs");
     project.rebuild_hits(&["dep"]);
 }
@@ -100,20 +86,10 @@ fn u22_a_new_file_that_makes_a_module_ambiguous_is_no_hit() {
 #[test]
 fn u23_an_edit_before_rustc_reads_is_not_stored_under_the_old_text() {
     let project = Project::app_over(&says("one"));
-    project.hook(
-        "before",
-        "dep",
-        "printf 'pub fn value() -> &'\"'\"'static str { \"mid\" }\\n' > dep/src/lib.rs\n",
-    );
+    project.hook("before", "dep", "printf 'pub fn value() -> &'\"'\"'static str { \"mid\" }\\n' > dep/src/lib.rs\n");
     project.build();
-    assert_eq!(
-        project.app_says(),
-        "mid",
-        "the hook is what makes this test one"
-    );
-    project
-        .unhook("before", "dep")
-        .file("dep/src/lib.rs", says("one"));
+    assert_eq!(project.app_says(), "mid", "the hook is what makes this test one");
+    project.unhook("before", "dep").file("dep/src/lib.rs", says("one"));
     project.rebuild_misses(&["dep"]);
     assert_eq!(project.app_says(), "one");
     project.rebuild_hits(&["dep"]);
@@ -139,16 +115,8 @@ fn u23_an_edit_after_rustc_read_is_not_stored_under_the_new_text() {
 fn u23_an_edit_undone_before_rustc_ended_is_still_noticed() {
     let project = Project::app_over(&says("one"));
     project.file("dep/src/keep.rs", says("one"));
-    project.hook(
-        "before",
-        "dep",
-        "cp -p dep/src/lib.rs saved; sed -i s/one/mid/ dep/src/lib.rs\n",
-    );
-    project.hook(
-        "after",
-        "dep",
-        "cat saved > dep/src/lib.rs; touch -r saved dep/src/lib.rs\n",
-    );
+    project.hook("before", "dep", "cp -p dep/src/lib.rs saved; sed -i s/one/mid/ dep/src/lib.rs\n");
+    project.hook("after", "dep", "cat saved > dep/src/lib.rs; touch -r saved dep/src/lib.rs\n");
     project.build();
     assert_eq!(project.app_says(), "mid");
     project.unhook("before", "dep").unhook("after", "dep");
@@ -158,11 +126,8 @@ fn u23_an_edit_undone_before_rustc_ended_is_still_noticed() {
 
 #[test]
 fn u23_an_included_file_edited_while_rustc_runs_is_not_stored() {
-    let project =
-        Project::app_over("pub fn value() -> &'static str { include_str!(\"../data.txt\") }\n");
-    project
-        .file("dep/data.txt", "one")
-        .hook("after", "dep", "echo two > dep/data.txt\n");
+    let project = Project::app_over("pub fn value() -> &'static str { include_str!(\"../data.txt\") }\n");
+    project.file("dep/data.txt", "one").hook("after", "dep", "echo two > dep/data.txt\n");
     project.build();
     assert_eq!(project.app_says(), "one");
     project.unhook("after", "dep");
@@ -194,8 +159,7 @@ fn u24_a_file_replaced_by_rename_with_the_same_size_and_time_is_seen() {
     let source = project.path("dep/src/lib.rs");
     let staged = project.path("dep/src/.staged");
     fs::write(&staged, says("bbb")).expect("stage");
-    let mtime =
-        filetime::FileTime::from_last_modification_time(&fs::metadata(&source).expect("stat"));
+    let mtime = filetime::FileTime::from_last_modification_time(&fs::metadata(&source).expect("stat"));
     filetime::set_file_mtime(&staged, mtime).expect("same mtime");
     fs::rename(staged, source).expect("rename");
     project.rebuild_misses(&["dep"]);
@@ -204,27 +168,19 @@ fn u24_a_file_replaced_by_rename_with_the_same_size_and_time_is_seen() {
 
 #[test]
 fn u25_swapping_two_module_bodies_is_another_input() {
-    let project = Project::app_over(
-        "mod a;\nmod b;\npub fn value() -> String { format!(\"{} {}\", a::N, b::N) }\n",
-    );
+    let project = Project::app_over("mod a;\nmod b;\npub fn value() -> String { format!(\"{} {}\", a::N, b::N) }\n");
     let body = |n: u32| format!("pub const N: u32 = {n};\n");
-    project
-        .file("dep/src/a.rs", body(1))
-        .file("dep/src/b.rs", body(2));
+    project.file("dep/src/a.rs", body(1)).file("dep/src/b.rs", body(2));
     project.warm(&["dep"]);
     assert_eq!(project.app_says(), "1 2");
-    project
-        .file("dep/src/a.rs", body(2))
-        .file("dep/src/b.rs", body(1));
+    project.file("dep/src/a.rs", body(2)).file("dep/src/b.rs", body(1));
     project.rebuild_misses(&["dep"]);
     assert_eq!(project.app_says(), "2 1");
 }
 
 #[test]
 fn u28_the_environment_of_this_very_call_counts() {
-    let mut project = Project::app_over(
-        "pub fn value() -> String { format!(\"{:?}\", option_env!(\"MOOD\")) }\n",
-    );
+    let mut project = Project::app_over("pub fn value() -> String { format!(\"{:?}\", option_env!(\"MOOD\")) }\n");
     project.warm(&["dep"]);
     assert_eq!(project.app_says(), "None");
     for (mood, seen) in [("glad", 0), ("sad", 0), ("", 0), ("glad", 1), ("sad", 1)] {

@@ -7,17 +7,11 @@ use crate::support::{Project, Unit, contains, skip};
 
 /// Compiles `marker` into an object and puts it into `native/libfoo.a`; `flags` are ar's.
 fn archive(project: &Project, marker: &str, flags: &str) {
-    let source = format!(
-        "const char foo_marker[] = \"{marker}\"; int foo(void) {{ return foo_marker[0]; }}\n"
-    );
+    let source = format!("const char foo_marker[] = \"{marker}\"; int foo(void) {{ return foo_marker[0]; }}\n");
     project.file("native/foo.c", source);
     let dir = project.path("native");
     let run = |program: &str, args: &[&str]| {
-        let status = Command::new(program)
-            .args(args)
-            .current_dir(&dir)
-            .status()
-            .expect(program);
+        let status = Command::new(program).args(args).current_dir(&dir).status().expect(program);
         assert!(status.success(), "{program} {args:?}");
     };
     run("cc", &["-c", "foo.c", "-o", "foo.o"]);
@@ -25,14 +19,11 @@ fn archive(project: &Project, marker: &str, flags: &str) {
     run("ar", &[flags, "libfoo.a", "foo.o"]);
 }
 
-const EXTERN: &str =
-    "unsafe extern \"C\" { fn foo() -> i32; }\npub fn value() -> i32 { unsafe { foo() } }\n";
+const EXTERN: &str = "unsafe extern \"C\" { fn foo() -> i32; }\npub fn value() -> i32 { unsafe { foo() } }\n";
 
 fn with_flag(project: &Project) -> Unit<'_> {
     let search = format!("native={}", project.path("native").display());
-    project
-        .unit("dep", "src/lib.rs")
-        .args(["-L", &search, "-l", "static=foo"])
+    project.unit("dep", "src/lib.rs").args(["-L", &search, "-l", "static=foo"])
 }
 
 fn with_attribute(project: &Project) -> Unit<'_> {
@@ -73,10 +64,7 @@ fn u05_an_archive_in_an_earlier_search_directory_wins() {
     std::fs::rename(late.join("libfoo.a"), early.join("libfoo.a")).expect("move");
     std::fs::write(late.join("libfoo.a"), kept).expect("put back");
     unit.run().must_succeed();
-    assert!(
-        contains(&unit.rlib(), "marker-early"),
-        "the archive that rustc finds first was not the one linked"
-    );
+    assert!(contains(&unit.rlib(), "marker-early"), "the archive that rustc finds first was not the one linked");
 }
 
 #[test]
@@ -99,19 +87,14 @@ fn rlib(project: &Project) -> PathBuf {
 #[test]
 fn u06_an_archive_named_in_the_source_is_never_stale() {
     let project = Project::lib("");
-    project.file(
-        "src/lib.rs",
-        format!("#[link(name = \"foo\", kind = \"static\")]\n{EXTERN}"),
-    );
+    project.file("src/lib.rs", format!("#[link(name = \"foo\", kind = \"static\")]\n{EXTERN}"));
     archive(&project, "marker-one", "crD");
     let unit = with_attribute(&project);
     unit.misses();
     let again = unit.run().must_succeed();
     let (outcome, stored) = project.last_outcome("dep");
     assert!(
-        again.compiles().is_empty()
-            || stored == "unkeyed-archive"
-            || outcome == "bypass.native-library",
+        again.compiles().is_empty() || stored == "unkeyed-archive" || outcome == "bypass.native-library",
         "neither a hit nor refused for its archive: {outcome} {stored}"
     );
     archive(&project, "marker-two", "crD");
@@ -135,10 +118,7 @@ fn u08_a_thin_archive_is_refused_or_seen_through() {
     // The archive itself stays the same byte for byte, the object it points at does not.
     let before = std::fs::read(project.path("native/libfoo.a")).expect("thin archive");
     archive(&project, "marker-two", "crDT");
-    assert_eq!(
-        before,
-        std::fs::read(project.path("native/libfoo.a")).expect("thin archive")
-    );
+    assert_eq!(before, std::fs::read(project.path("native/libfoo.a")).expect("thin archive"));
     unit.misses();
     assert!(contains(&unit.rlib(), "marker-two"));
     // Control: an ordinary archive is cacheable.
@@ -159,11 +139,7 @@ fn u08_members_that_change_names_change_the_key() {
     let dir = project.path("native");
     std::fs::rename(dir.join("foo.o"), dir.join("bar.o")).expect("rename");
     std::fs::remove_file(dir.join("libfoo.a")).expect("remove");
-    let status = Command::new("ar")
-        .args(["crD", "libfoo.a", "bar.o"])
-        .current_dir(&dir)
-        .status()
-        .expect("ar");
+    let status = Command::new("ar").args(["crD", "libfoo.a", "bar.o"]).current_dir(&dir).status().expect("ar");
     assert!(status.success());
     unit.misses();
     assert!(contains(&unit.rlib(), "bar.o"));

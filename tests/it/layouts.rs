@@ -30,22 +30,10 @@ fn shared(one: &Project, two: &Project, args: &[&str]) {
 #[test]
 fn o07_with_an_explicit_target() {
     let one = project();
-    let version = one
-        .command(one.env_value("RUSTC").expect("set"))
-        .arg("-vV")
-        .output()
-        .expect("rustc -vV");
+    let version = one.command(one.env_value("RUSTC").expect("set")).arg("-vV").output().expect("rustc -vV");
     let text = String::from_utf8(version.stdout).expect("utf-8");
-    let host = text
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .expect("host")
-        .to_owned();
-    shared(
-        &one,
-        &one.clone_to("elsewhere/deeper/two"),
-        &["build", "--target", &host],
-    );
+    let host = text.lines().find_map(|line| line.strip_prefix("host: ")).expect("host").to_owned();
+    shared(&one, &one.clone_to("elsewhere/deeper/two"), &["build", "--target", &host]);
 }
 
 #[test]
@@ -53,10 +41,7 @@ fn o07_with_a_target_directory_elsewhere() {
     let mut one = project();
     let mut two = one.clone_to("elsewhere/deeper/two");
     one.set("CARGO_TARGET_DIR", one.sandbox_dir().join("targets/one"));
-    two.set(
-        "CARGO_TARGET_DIR",
-        two.sandbox_dir().join("some/other/place/for/targets"),
-    );
+    two.set("CARGO_TARGET_DIR", two.sandbox_dir().join("some/other/place/for/targets"));
     shared(&one, &two, &["build"]);
 }
 
@@ -72,14 +57,8 @@ fn o07_one_checkout_with_the_target_inside_the_other_outside() {
 fn o07_with_a_build_directory_apart_from_the_target_directory() {
     let mut one = project();
     let mut two = one.clone_to("elsewhere/deeper/two");
-    one.set(
-        "CARGO_BUILD_BUILD_DIR",
-        one.sandbox_dir().join("builds/one"),
-    );
-    two.set(
-        "CARGO_BUILD_BUILD_DIR",
-        two.sandbox_dir().join("deeper/builds/two"),
-    );
+    one.set("CARGO_BUILD_BUILD_DIR", one.sandbox_dir().join("builds/one"));
+    two.set("CARGO_BUILD_BUILD_DIR", two.sandbox_dir().join("deeper/builds/two"));
     one.build().misses(&["dep"]);
     two.build().hits(&["dep"]);
     two.assert_noop();
@@ -91,11 +70,7 @@ fn o07_with_a_build_directory_apart_from_the_target_directory() {
 fn o07_with_release_and_a_custom_profile() {
     let one = project();
     one.file("Cargo.toml", manifest("app", "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n[profile.mine]\ninherits = \"release\"\ndebug = true\n"));
-    shared(
-        &one,
-        &one.clone_to("elsewhere/deeper/two"),
-        &["build", "--profile", "mine"],
-    );
+    shared(&one, &one.clone_to("elsewhere/deeper/two"), &["build", "--profile", "mine"]);
 }
 
 #[test]
@@ -117,21 +92,11 @@ fn o07_run_from_a_member_directory() {
 #[test]
 fn o07_a_virtual_workspace_with_nested_members() {
     let one = Project::new();
-    one.file(
-        "Cargo.toml",
-        "[workspace]\nmembers = [\"crates/*\"]\nresolver = \"3\"\n",
-    );
-    one.file(
-        "crates/app/Cargo.toml",
-        manifest("app", "[dependencies]\ndep = { path = \"../dep\" }\n"),
-    );
-    one.file(
-        "crates/app/src/main.rs",
-        "fn main() { println!(\"{}\", dep::value()); }\n",
-    );
+    one.file("Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\nresolver = \"3\"\n");
+    one.file("crates/app/Cargo.toml", manifest("app", "[dependencies]\ndep = { path = \"../dep\" }\n"));
+    one.file("crates/app/src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
     one.file("crates/dep/Cargo.toml", manifest("dep", ""));
-    one.file("crates/dep/src/lib.rs", SOURCE)
-        .file("crates/dep/build.rs", SCRIPT);
+    one.file("crates/dep/src/lib.rs", SOURCE).file("crates/dep/build.rs", SCRIPT);
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
     assert_eq!(two.app_says(), "7");
@@ -150,11 +115,7 @@ fn o07_a_path_dependency_outside_the_workspace() {
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
     assert_eq!(two.app_says(), "7");
-    std::fs::write(
-        outside.join("src/lib.rs"),
-        SOURCE.replace("NUMBER)", "NUMBER + 1)"),
-    )
-    .expect("edit");
+    std::fs::write(outside.join("src/lib.rs"), SOURCE.replace("NUMBER)", "NUMBER + 1)")).expect("edit");
     one.rebuild_misses(&["dep"]);
     assert_eq!(one.app_says(), "8");
 }
@@ -162,25 +123,15 @@ fn o07_a_path_dependency_outside_the_workspace() {
 #[test]
 fn o07_a_vendored_dependency() {
     let one = Project::new();
-    one.file(
-        "Cargo.toml",
-        manifest("app", "[dependencies]\ndep = \"0.1\"\n[workspace]\n"),
-    );
-    one.file(
-        "src/main.rs",
-        "fn main() { println!(\"{}\", dep::value()); }\n",
-    );
+    one.file("Cargo.toml", manifest("app", "[dependencies]\ndep = \"0.1\"\n[workspace]\n"));
+    one.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
     one.file(
         ".cargo/config.toml",
         "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n",
     );
     one.file("vendor/dep/Cargo.toml", manifest("dep", ""));
-    one.file(
-        "vendor/dep/.cargo-checksum.json",
-        "{\"files\":{},\"package\":null}",
-    );
-    one.file("vendor/dep/src/lib.rs", SOURCE)
-        .file("vendor/dep/build.rs", SCRIPT);
+    one.file("vendor/dep/.cargo-checksum.json", "{\"files\":{},\"package\":null}");
+    one.file("vendor/dep/src/lib.rs", SOURCE).file("vendor/dep/build.rs", SCRIPT);
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
     assert_eq!(two.app_says(), "7");
@@ -190,11 +141,11 @@ fn o07_a_vendored_dependency() {
 fn o07_a_crate_of_the_registry() {
     let mut one = Project::new();
     one.with_registry();
+    one.file("Cargo.toml", manifest("app", "[dependencies]\ncfg-if = \"1\"\n[workspace]\n"));
     one.file(
-        "Cargo.toml",
-        manifest("app", "[dependencies]\ncfg-if = \"1\"\n[workspace]\n"),
+        "src/main.rs",
+        "cfg_if::cfg_if! { if #[cfg(unix)] { fn main() { println!(\"unix\"); } } else { fn main() {} } }\n",
     );
-    one.file("src/main.rs", "cfg_if::cfg_if! { if #[cfg(unix)] { fn main() { println!(\"unix\"); } } else { fn main() {} } }\n");
     if one.try_cargo(&["generate-lockfile"]).code != 0 {
         skip("cfg-if is not in this machine's registry");
         return;

@@ -14,20 +14,14 @@ struct Checkout {
 }
 
 /// The inputs of the workspace: files, and a variable last.
-const INPUTS: [&str; 5] = [
-    "dep/src/lib.rs",
-    "dep/src/inner.rs",
-    "base/src/lib.rs",
-    "base/data.txt",
-    "MOOD",
-];
+const INPUTS: [&str; 5] = ["dep/src/lib.rs", "dep/src/inner.rs", "base/src/lib.rs", "base/data.txt", "MOOD"];
 
 /// The text of an input that says `n`. All values have the same length, so sizes tell nothing.
 fn text(input: usize, n: u32) -> String {
     match input {
-        0 => format!(
-            "mod inner;\npub fn value() -> String {{ format!(\"{n} {{}} {{}}\", inner::N, base::value()) }}\n"
-        ),
+        0 => {
+            format!("mod inner;\npub fn value() -> String {{ format!(\"{n} {{}} {{}}\", inner::N, base::value()) }}\n")
+        }
         1 => format!("pub const N: u32 = {n};\n"),
         2 => format!(
             "pub fn value() -> String {{ format!(\"{n} {{}} {{}}\", include_str!(\"../data.txt\"), env!(\"MOOD\")) }}\n"
@@ -48,43 +42,20 @@ impl Checkout {
 
     #[track_caller]
     fn build_and_compare(&self, trail: &[String]) {
-        let args: &[&str] = if self.release {
-            &["build", "--release"]
-        } else {
-            &["build"]
-        };
+        let args: &[&str] = if self.release { &["build", "--release"] } else { &["build"] };
         self.project.cargo(args);
-        let program = self.project.target_dir().join(if self.release {
-            "release/app"
-        } else {
-            "debug/app"
-        });
-        let said = self
-            .project
-            .finish(self.project.command(program))
-            .must_succeed()
-            .stdout;
+        let program = self.project.target_dir().join(if self.release { "release/app" } else { "debug/app" });
+        let said = self.project.finish(self.project.command(program)).must_succeed().stdout;
         let [dep, inner, base, data, mood] = self.values;
-        assert_eq!(
-            said.trim_end(),
-            format!("{dep} {inner} {base} {data} {mood}"),
-            "after {trail:#?}"
-        );
+        assert_eq!(said.trim_end(), format!("{dep} {inner} {base} {data} {mood}"), "after {trail:#?}");
         let again = self.project.cargo(args);
-        assert!(
-            again.dirty().is_empty(),
-            "not fresh after {trail:#?}:\n{}",
-            again.stderr
-        );
+        assert!(again.dirty().is_empty(), "not fresh after {trail:#?}:\n{}", again.stderr);
     }
 }
 
 fn workspace() -> Project {
     let project = Project::app_over("");
-    project.file(
-        "dep/Cargo.toml",
-        manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"),
-    );
+    project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"));
     project.file("base/Cargo.toml", manifest("base", ""));
     project
 }
@@ -94,10 +65,7 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: u32) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         u32::try_from(self.0 >> 33).expect("31 bits") % sides
     }
 }
@@ -106,11 +74,7 @@ fn walk(seed: u64, steps: u32, incremental: &str) {
     let mut first = workspace();
     first.set("CARGO_INCREMENTAL", incremental);
     let second = first.clone_to("elsewhere/deeper/two");
-    let mut checkouts = [first, second].map(|project| Checkout {
-        project,
-        values: [0; INPUTS.len()],
-        release: false,
-    });
+    let mut checkouts = [first, second].map(|project| Checkout { project, values: [0; INPUTS.len()], release: false });
     for checkout in &mut checkouts {
         (0..INPUTS.len()).for_each(|input| checkout.set(input, 1));
     }
@@ -139,15 +103,8 @@ fn walk(seed: u64, steps: u32, incremental: &str) {
         checkout.build_and_compare(&trail);
     }
     let outcomes = ["dep", "base"].map(|krate| checkouts[0].project.outcomes(krate));
-    let hits = outcomes
-        .iter()
-        .flatten()
-        .filter(|(outcome, _)| outcome == "hit.local")
-        .count();
-    assert!(
-        hits > 0,
-        "control: only {hits} hits, the cache does nothing"
-    );
+    let hits = outcomes.iter().flatten().filter(|(outcome, _)| outcome == "hit.local").count();
+    assert!(hits > 0, "control: only {hits} hits, the cache does nothing");
 }
 
 #[test]

@@ -11,12 +11,8 @@ const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 fn o01_cargos_own_variables_do_not_matter() {
     let mut project = Project::app_over(DEP);
     project.warm(&["dep"]);
-    project
-        .set("CARGO_BUILD_JOBS", "1")
-        .set("CARGO_REGISTRIES_PRIVATE_TOKEN", "secret");
-    project
-        .set("CARGO_PROFILE_RELEASE_LTO", "true")
-        .set("CARGO_TERM_VERBOSE", "false");
+    project.set("CARGO_BUILD_JOBS", "1").set("CARGO_REGISTRIES_PRIVATE_TOKEN", "secret");
+    project.set("CARGO_PROFILE_RELEASE_LTO", "true").set("CARGO_TERM_VERBOSE", "false");
     project.rebuild_hits(&["dep"]);
     let home = project.sandbox_dir().join("other-cargo-home");
     fs::create_dir(&home).expect("cargo home");
@@ -32,23 +28,15 @@ fn o01_cargos_own_variables_do_not_matter() {
 fn o01_variables_rustc_does_not_read_do_not_matter() {
     let mut project = Project::app_over(DEP);
     project.warm(&["dep"]);
-    project
-        .set("HOME", project.sandbox_dir().join("other-home"))
-        .set("TERM", "xterm")
-        .set("LANG", "de_DE.UTF-8");
-    project
-        .set("RUST_BACKTRACE", "full")
-        .set("MAKEFLAGS", "-w")
-        .set("SOME_TOKEN", "x");
+    project.set("HOME", project.sandbox_dir().join("other-home")).set("TERM", "xterm").set("LANG", "de_DE.UTF-8");
+    project.set("RUST_BACKTRACE", "full").set("MAKEFLAGS", "-w").set("SOME_TOKEN", "x");
     project.rebuild_hits(&["dep"]);
 }
 
 #[test]
 fn o05_spelling_of_rustflags_does_not_matter() {
     let mut project = Project::lib(DEP);
-    project
-        .set("RUSTFLAGS", "-Copt-level=1 --cfg extra")
-        .warm(&["dep"]);
+    project.set("RUSTFLAGS", "-Copt-level=1 --cfg extra").warm(&["dep"]);
     project.set("RUSTFLAGS", "  -Copt-level=1   --cfg  extra ");
     project.rebuild_hits(&["dep"]);
     project.set("RUSTFLAGS", "-Copt-level=1 --cfg other");
@@ -62,16 +50,8 @@ fn o05_the_order_of_externs_does_not_matter() {
     project.file("src/two.rs", "pub const N: u32 = 2;\n");
     project.unit("one", "src/one.rs").misses();
     project.unit("two", "src/two.rs").misses();
-    project
-        .unit("dep", "src/lib.rs")
-        .uses("a", "one")
-        .uses("b", "two")
-        .warm();
-    project
-        .unit("dep", "src/lib.rs")
-        .uses("b", "two")
-        .uses("a", "one")
-        .hits();
+    project.unit("dep", "src/lib.rs").uses("a", "one").uses("b", "two").warm();
+    project.unit("dep", "src/lib.rs").uses("b", "two").uses("a", "one").hits();
 }
 
 #[test]
@@ -81,11 +61,7 @@ fn o06_a_checkout_reached_through_a_symlink_hits() {
     let link = project.sandbox_dir().join("link");
     symlink(project.dir(), &link).expect("symlink");
     let manifest = link.join("Cargo.toml");
-    let run = project.wipe().cargo(&[
-        "build",
-        "--manifest-path",
-        manifest.to_str().expect("utf-8"),
-    ]);
+    let run = project.wipe().cargo(&["build", "--manifest-path", manifest.to_str().expect("utf-8")]);
     run.hits(&["dep"]);
     project.set("CARGO_TARGET_DIR", link.join("target"));
     project.rebuild_hits(&["dep"]);
@@ -104,9 +80,8 @@ fn o06_dots_in_the_target_directory_hit() {
 #[test]
 fn o06_a_checkout_below_the_temporary_directory_or_home_hits() {
     for variable in ["TMPDIR", "HOME"] {
-        let mut one = Project::app_over(
-            "#[inline(never)] pub fn value() -> u32 { [7][std::env::args().count() - 1] }\n",
-        );
+        let mut one =
+            Project::app_over("#[inline(never)] pub fn value() -> u32 { [7][std::env::args().count() - 1] }\n");
         one.set(variable, one.sandbox_dir());
         one.warm(&["dep"]);
         let two = one.clone_to("elsewhere/deeper/two");
@@ -143,10 +118,7 @@ fn o10_check_build_and_release_each_hit_their_own() {
     project.cargo(&["build", "--release"]).misses(&["dep"]);
     project.wipe();
     project.check().hits(&["dep"]);
-    assert!(
-        find(&project.target_dir(), "libdep-", ".rlib").is_empty(),
-        "check made an rlib"
-    );
+    assert!(find(&project.target_dir(), "libdep-", ".rlib").is_empty(), "check made an rlib");
     project.build().hits(&["dep"]);
     assert_eq!(project.app_says(), "7");
     project.cargo(&["build", "--release"]).hits(&["dep"]);

@@ -8,34 +8,20 @@ fn workspace() -> Project {
     let project = Project::new();
     let rest = "[dependencies]\ndep = { path = \"crates/dep\" }\n[workspace]\nmembers = [\"crates/*\"]\n[profile.dev]\ndebug = 2\n";
     project.file("Cargo.toml", manifest("app", rest));
-    project.file(
-        "src/main.rs",
-        "fn main() { println!(\"{}\", dep::value()); }\n",
-    );
-    let dep = "[dependencies]\nbase = { path = \"../base\" }\ngen = { path = \"../generated\", package = \"generated\" }\n";
-    project.file(
-        "crates/dep/Cargo.toml",
-        manifest("dep", &dep.replace("gen =", "made =")),
-    );
+    project.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
+    let dep =
+        "[dependencies]\nbase = { path = \"../base\" }\ngen = { path = \"../generated\", package = \"generated\" }\n";
+    project.file("crates/dep/Cargo.toml", manifest("dep", &dep.replace("gen =", "made =")));
     project.file(
         "crates/dep/src/lib.rs",
         "mod inner;\npub fn value() -> String { format!(\"{} {} {}\", inner::text(), base::check(Some(1)), made::NAME) }\n",
     );
-    project.file(
-        "crates/dep/src/inner.rs",
-        "pub fn text() -> &'static str { include_str!(\"../text.txt\") }\n",
-    );
+    project.file("crates/dep/src/inner.rs", "pub fn text() -> &'static str { include_str!(\"../text.txt\") }\n");
     project.file("crates/dep/text.txt", "included");
     project.file("crates/base/Cargo.toml", manifest("base", ""));
-    project.file(
-        "crates/base/src/lib.rs",
-        "#[inline(never)] pub fn check(x: Option<u32>) -> u32 { x.unwrap() }\n",
-    );
+    project.file("crates/base/src/lib.rs", "#[inline(never)] pub fn check(x: Option<u32>) -> u32 { x.unwrap() }\n");
     project.file("crates/generated/Cargo.toml", manifest("generated", ""));
-    project.file(
-        "crates/generated/src/lib.rs",
-        "include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\n",
-    );
+    project.file("crates/generated/src/lib.rs", "include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\n");
     project.file(
         "crates/generated/build.rs",
         "fn main() {\n    println!(\"cargo:rerun-if-changed=build.rs\");\n    let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
@@ -50,8 +36,7 @@ const LIBS: [&str; 3] = ["base", "dep", "generated"];
 fn another_directory_at_another_depth_with_another_target_is_all_hits() {
     let mut one = workspace();
     one.build().misses(&LIBS);
-    let checkouts =
-        ["work/two", "three", "elsewhere/much/deeper/four"].map(|place| one.clone_to(place));
+    let checkouts = ["work/two", "three", "elsewhere/much/deeper/four"].map(|place| one.clone_to(place));
     for two in &checkouts {
         two.build().hits(&LIBS);
         assert_eq!(two.app_says(), "included 1 generated");
@@ -75,10 +60,7 @@ fn a_checkout_inside_another_is_all_hits() {
     assert_eq!(two.app_says(), "included 1 generated");
     two.assert_noop();
     one.assert_noop();
-    two.file(
-        "crates/base/src/lib.rs",
-        "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n",
-    );
+    two.file("crates/base/src/lib.rs", "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n");
     two.build().misses(&["base", "dep"]);
     assert_eq!(two.app_says(), "included 2 generated");
     one.assert_noop();
@@ -105,14 +87,8 @@ fn checking_in_another_checkout_is_all_hits() {
     two.cargo(&["check", "--workspace"]).hits(&LIBS);
     two.cargo(&["check", "--workspace"]).is_noop();
     // Control: an edit in the second checkout is seen there and only there.
-    two.file(
-        "crates/base/src/lib.rs",
-        "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n",
-    );
-    two.wipe()
-        .cargo(&["check", "--workspace"])
-        .misses(&["base", "dep"])
-        .hits(&["generated"]);
+    two.file("crates/base/src/lib.rs", "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n");
+    two.wipe().cargo(&["check", "--workspace"]).misses(&["base", "dep"]).hits(&["generated"]);
     one.wipe().cargo(&["check", "--workspace"]).hits(&LIBS);
 }
 
@@ -136,14 +112,8 @@ fn exact_paths_are_each_checkouts_own() {
     two.build().misses(&["base", "dep"]);
     two.rebuild_hits(&LIBS);
     let base = find_one(&two.target_dir().join("debug/deps"), "libbase-", ".rlib");
-    assert!(
-        contains(&base, &two.dir().to_string_lossy()),
-        "exact debug info names its checkout"
-    );
-    assert!(
-        !contains(&base, &one.dir().to_string_lossy()),
-        "it names another checkout"
-    );
+    assert!(contains(&base, &two.dir().to_string_lossy()), "exact debug info names its checkout");
+    assert!(!contains(&base, &one.dir().to_string_lossy()), "it names another checkout");
     one.rebuild_hits(&LIBS);
 }
 
@@ -155,18 +125,9 @@ fn restored_artifacts_name_no_checkout() {
     two.build().hits(&LIBS);
     for krate in LIBS {
         for suffix in [".rlib", ".rmeta"] {
-            let file = find_one(
-                &two.target_dir().join("debug/deps"),
-                &format!("lib{krate}-"),
-                suffix,
-            );
+            let file = find_one(&two.target_dir().join("debug/deps"), &format!("lib{krate}-"), suffix);
             for place in [one.dir(), two.dir()] {
-                assert!(
-                    !contains(&file, &place.to_string_lossy()),
-                    "{} names {}",
-                    file.display(),
-                    place.display()
-                );
+                assert!(!contains(&file, &place.to_string_lossy()), "{} names {}", file.display(), place.display());
             }
         }
     }
@@ -179,77 +140,45 @@ fn restored_artifacts_name_no_checkout() {
 #[test]
 fn backtraces_of_restored_crates_name_files_that_exist_from_the_workspace_root() {
     let one = workspace();
-    one.file(
-        "src/main.rs",
-        "fn main() { dep::value(); base_panics(); }\nfn base_panics() { dep::panics(); }\n",
-    );
+    one.file("src/main.rs", "fn main() { dep::value(); base_panics(); }\nfn base_panics() { dep::panics(); }\n");
     let dep = std::fs::read_to_string(one.path("crates/dep/src/lib.rs")).expect("dep");
-    one.file(
-        "crates/dep/src/lib.rs",
-        dep + "#[inline(never)] pub fn panics() -> u32 { base::check(None) }\n",
-    );
+    one.file("crates/dep/src/lib.rs", dep + "#[inline(never)] pub fn panics() -> u32 { base::check(None) }\n");
     one.build();
     let two = one.clone_to("elsewhere/much/deeper/two");
     two.build().hits(&LIBS);
     let mut command = two.command(two.target_dir().join("debug/app"));
     command.env("RUST_BACKTRACE", "1");
     let run = two.finish(command).must_fail();
-    assert!(
-        run.stderr.contains("panicked at crates/base/src/lib.rs:1:"),
-        "{}",
-        run.stderr
-    );
-    let frames = run
-        .stderr
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("at "));
+    assert!(run.stderr.contains("panicked at crates/base/src/lib.rs:1:"), "{}", run.stderr);
+    let frames = run.stderr.lines().filter_map(|line| line.trim().strip_prefix("at "));
     let ours: Vec<&str> = frames.filter(|place| place.contains("crates/")).collect();
     assert!(!ours.is_empty(), "no frame of ours:\n{}", run.stderr);
     for place in ours {
         let file = place.split(':').next().expect("a path");
-        assert!(
-            two.path(file).exists(),
-            "`{file}` is not found from the workspace root:\n{}",
-            run.stderr
-        );
-        assert!(
-            !place.contains(&*one.dir().to_string_lossy()),
-            "a frame names the other checkout: {place}"
-        );
+        assert!(two.path(file).exists(), "`{file}` is not found from the workspace root:\n{}", run.stderr);
+        assert!(!place.contains(&*one.dir().to_string_lossy()), "a frame names the other checkout: {place}");
     }
 }
 
 #[test]
 fn diagnostics_of_another_checkout_name_the_files_here() {
     let one = Project::app_over("mod inner;\npub use inner::value;\n");
-    one.file(
-        "dep/src/inner.rs",
-        "fn never_called() {}\npub fn value() -> u32 { 7 }\n",
-    );
+    one.file("dep/src/inner.rs", "fn never_called() {}\npub fn value() -> u32 { 7 }\n");
     let first = one.build();
     let two = one.clone_to("elsewhere/much/deeper/two");
     let second = two.build();
     second.hits(&["dep"]);
     let warning = |text: &str| -> Vec<String> {
-        text.lines()
-            .skip_while(|l| !l.contains("never_called"))
-            .take(8)
-            .map(str::to_owned)
-            .collect()
+        text.lines().skip_while(|l| !l.contains("never_called")).take(8).map(str::to_owned).collect()
     };
-    assert!(
-        first.stderr.contains("dep/src/inner.rs:1:4"),
-        "{}",
-        first.stderr
-    );
+    assert!(first.stderr.contains("dep/src/inner.rs:1:4"), "{}", first.stderr);
     assert_eq!(warning(&first.stderr), warning(&second.stderr));
     assert!(!second.stderr.contains(&*one.dir().to_string_lossy()));
 }
 
 #[test]
 fn a_file_with_the_checkouts_path_in_its_text_keeps_it() {
-    let one =
-        Project::app_over("pub fn value() -> &'static str { include_str!(\"../text.txt\") }\n");
+    let one = Project::app_over("pub fn value() -> &'static str { include_str!(\"../text.txt\") }\n");
     let text = format!("{} {}", one.dir().display(), one.target_dir().display());
     one.file("dep/text.txt", &text);
     one.warm(&["dep"]);
@@ -267,18 +196,8 @@ fn the_dep_info_of_another_checkout_names_the_files_here() {
     let files = find(&two.target_dir(), "", ".d");
     assert!(!files.is_empty());
     for file in files {
-        assert!(
-            !contains(&file, &one.dir().to_string_lossy()),
-            "{} names the other checkout",
-            file.display()
-        );
+        assert!(!contains(&file, &one.dir().to_string_lossy()), "{} names the other checkout", file.display());
     }
     let made = find_one(&two.target_dir().join("debug/deps"), "generated-", ".d");
-    assert!(
-        contains(
-            &made,
-            &format!("{}/debug/build/", two.target_dir().display())
-        ),
-        "the generated file is in it"
-    );
+    assert!(contains(&made, &format!("{}/debug/build/", two.target_dir().display())), "the generated file is in it");
 }

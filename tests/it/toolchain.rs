@@ -55,19 +55,14 @@ fn u15_the_same_toolchain_elsewhere_is_the_same_compiler() {
 #[test]
 fn u15_rustups_proxy_follows_the_toolchain_of_the_directory() {
     let installed = |name: &str| {
-        let rustup = real_sysroot()
-            .parent()
-            .map(PathBuf::from)
-            .unwrap_or_default();
+        let rustup = real_sysroot().parent().map(PathBuf::from).unwrap_or_default();
         std::fs::read_dir(rustup).ok()?.find_map(|entry| {
             let entry = entry.ok()?.file_name().into_string().ok()?;
             entry.starts_with(name).then_some(entry)
         })
     };
     let proxy = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo/bin/rustc"));
-    let (Some(stable), Some(nightly), Some(proxy)) =
-        (installed("stable-"), installed("nightly-"), proxy)
-    else {
+    let (Some(stable), Some(nightly), Some(proxy)) = (installed("stable-"), installed("nightly-"), proxy) else {
         skip("needs rustup with a stable and a nightly toolchain");
         return;
     };
@@ -78,24 +73,15 @@ fn u15_rustups_proxy_follows_the_toolchain_of_the_directory() {
     let mut project = Project::lib("pub fn value() -> u32 { 7 }\n");
     project.set("RUSTC", proxy);
     let rmeta = |project: &Project, toolchain: &str| {
-        project.file(
-            "rust-toolchain.toml",
-            format!("[toolchain]\nchannel = \"{toolchain}\"\n"),
-        );
+        project.file("rust-toolchain.toml", format!("[toolchain]\nchannel = \"{toolchain}\"\n"));
         let unit = project.unit("dep", "src/lib.rs");
         unit.run().must_succeed();
         std::fs::read(unit.rlib().with_extension("rmeta")).expect("metadata")
     };
     let by_stable = rmeta(&project, &stable);
     let by_nightly = rmeta(&project, &nightly);
-    assert!(
-        by_stable != by_nightly,
-        "the proxy's other compiler was not used"
-    );
-    assert!(
-        by_stable == rmeta(&project, &stable),
-        "the first compiler's output was not used again"
-    );
+    assert!(by_stable != by_nightly, "the proxy's other compiler was not used");
+    assert!(by_stable == rmeta(&project, &stable), "the first compiler's output was not used again");
     assert!(by_nightly == rmeta(&project, &nightly));
 }
 
@@ -128,13 +114,8 @@ fn u16_a_codegen_backend_is_part_of_the_compiler() {
             symlink(entry.path(), target).expect("link");
         }
     }
-    let host = std::fs::read_dir(&rustlib)
-        .expect("rustlib")
-        .filter_map(Result::ok);
-    let host = host
-        .map(|e| e.path())
-        .find(|p| p.join("lib").is_dir())
-        .expect("a target");
+    let host = std::fs::read_dir(&rustlib).expect("rustlib").filter_map(Result::ok);
+    let host = host.map(|e| e.path()).find(|p| p.join("lib").is_dir()).expect("a target");
     let backends = host.join("codegen-backends");
     std::fs::create_dir(&backends).expect("backends");
     let backend = |text: &str| {
@@ -157,9 +138,5 @@ fn a_hit_asks_the_compiler_nothing() {
     let unit = project.unit("dep", "src/lib.rs");
     unit.warm();
     let run = unit.hits();
-    assert!(
-        run.calls.is_empty(),
-        "a hit ran the compiler: {:?}",
-        run.calls
-    );
+    assert!(run.calls.is_empty(), "a hit ran the compiler: {:?}", run.calls);
 }

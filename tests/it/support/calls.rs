@@ -37,18 +37,12 @@ pub(crate) fn read(log: &Path, skip: usize) -> Vec<Call> {
 }
 
 fn parse(line: &str) -> Call {
-    let value: Value =
-        serde_json::from_str(line).unwrap_or_else(|e| panic!("counting rustc wrote {line}: {e}"));
+    let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("counting rustc wrote {line}: {e}"));
     let text = |v: &Value| v.as_str().map(str::to_owned);
     Call {
         event: text(&value["event"]).expect("event"),
         at: value["at"].as_u64().expect("at"),
         krate: text(&value["crate"]),
-        args: value["args"]
-            .as_array()
-            .expect("args")
-            .iter()
-            .filter_map(text)
-            .collect(),
+        args: value["args"].as_array().expect("args").iter().filter_map(text).collect(),
     }
 }

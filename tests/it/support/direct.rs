@@ -38,8 +38,7 @@ impl Project {
 impl Unit<'_> {
     /// Appends arguments.
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.flags
-            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self.flags.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
 
@@ -57,16 +56,13 @@ impl Unit<'_> {
 
     /// An extern crate of the same out-dir.
     pub(crate) fn uses(self, name: &str, krate: &str) -> Self {
-        let path = self
-            .out_dir
-            .join(format!("lib{krate}-0000000000000000.rlib"));
+        let path = self.out_dir.join(format!("lib{krate}-0000000000000000.rlib"));
         self.args(["--extern".into(), format!("{name}={}", path.display())])
     }
 
     /// Where the rlib comes out.
     pub(crate) fn rlib(&self) -> PathBuf {
-        self.out_dir
-            .join(format!("lib{}-0000000000000000.rlib", self.krate))
+        self.out_dir.join(format!("lib{}-0000000000000000.rlib", self.krate))
     }
 
     /// Does not create the out-dir: whoever writes there has to.
@@ -81,48 +77,21 @@ impl Unit<'_> {
             fs::create_dir_all(&self.out_dir).expect("out-dir");
         }
         for file in super::find(&self.out_dir, "", "") {
-            let name = file
-                .file_name()
-                .expect("name")
-                .to_string_lossy()
-                .into_owned();
+            let name = file.file_name().expect("name").to_string_lossy().into_owned();
             if name.contains(&format!("{}-0000000000000000.", self.krate)) {
                 fs::remove_file(file).expect("remove an old output");
             }
         }
         let mut command = self.project.command(KACHE);
         command.arg(self.project.env_value("RUSTC").expect("always set"));
-        command
-            .args(["--crate-name", &self.krate, "--edition=2024"])
-            .arg(&self.source);
-        command.args([
-            "--error-format=json",
-            "--json=diagnostic-rendered-ansi,artifacts,future-incompat",
-        ]);
-        command.args([
-            "--crate-type",
-            "lib",
-            &format!("--emit={}", self.emit),
-            "-C",
-            "embed-bitcode=no",
-        ]);
-        command.args([
-            "-C",
-            "metadata=0000000000000000",
-            "-C",
-            "extra-filename=-0000000000000000",
-            "--out-dir",
-        ]);
-        command
-            .arg(&self.out_dir)
-            .arg("-L")
-            .arg(format!("dependency={}", self.out_dir.display()));
+        command.args(["--crate-name", &self.krate, "--edition=2024"]).arg(&self.source);
+        command.args(["--error-format=json", "--json=diagnostic-rendered-ansi,artifacts,future-incompat"]);
+        command.args(["--crate-type", "lib", &format!("--emit={}", self.emit), "-C", "embed-bitcode=no"]);
+        command.args(["-C", "metadata=0000000000000000", "-C", "extra-filename=-0000000000000000", "--out-dir"]);
+        command.arg(&self.out_dir).arg("-L").arg(format!("dependency={}", self.out_dir.display()));
         command.args(&self.flags);
         command.env("CARGO_MANIFEST_DIR", self.project.dir());
-        command.envs([
-            ("CARGO_PKG_NAME", &self.krate),
-            ("CARGO_CRATE_NAME", &self.krate),
-        ]);
+        command.envs([("CARGO_PKG_NAME", &self.krate), ("CARGO_CRATE_NAME", &self.krate)]);
         command.env("CARGO_PKG_VERSION", "0.1.0");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
@@ -146,11 +115,7 @@ impl Unit<'_> {
     pub(crate) fn hits(&self) -> Run {
         let run = self.run().must_succeed();
         run.hits(&[&self.krate]);
-        assert!(
-            !self.emit.contains("link") || self.rlib().exists(),
-            "a hit without {}",
-            self.rlib().display()
-        );
+        assert!(!self.emit.contains("link") || self.rlib().exists(), "a hit without {}", self.rlib().display());
         run
     }
 

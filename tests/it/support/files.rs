@@ -52,12 +52,7 @@ pub(crate) fn files_under(dir: &Path) -> Vec<PathBuf> {
 /// The one file under `dir` whose name starts with `prefix` and ends with `suffix`.
 pub(crate) fn find_one(dir: &Path, prefix: &str, suffix: &str) -> PathBuf {
     let found = find(dir, prefix, suffix);
-    assert_eq!(
-        found.len(),
-        1,
-        "{prefix}*{suffix} under {}: {found:?}",
-        dir.display()
-    );
+    assert_eq!(found.len(), 1, "{prefix}*{suffix} under {}: {found:?}", dir.display());
     found.into_iter().next().expect("one")
 }
 
@@ -92,8 +87,7 @@ pub(crate) const CANONICAL_MTIME_NS: i128 = 946_684_800_000_000_042;
 
 /// `lstat`.
 pub(crate) fn stat(path: &Path) -> Stat {
-    let meta =
-        fs::symlink_metadata(path).unwrap_or_else(|e| panic!("stat {}: {e}", path.display()));
+    let meta = fs::symlink_metadata(path).unwrap_or_else(|e| panic!("stat {}: {e}", path.display()));
     Stat {
         id: (meta.dev(), meta.ino()),
         size: meta.size(),
@@ -106,8 +100,7 @@ pub(crate) fn stat(path: &Path) -> Stat {
 
 /// Replaces the content in place (same inode) and puts the old mtime back: what a careless tool does.
 pub(crate) fn rewrite_keeping_mtime(path: &Path, content: impl AsRef<[u8]>) {
-    let before =
-        filetime::FileTime::from_last_modification_time(&fs::metadata(path).expect("stat"));
+    let before = filetime::FileTime::from_last_modification_time(&fs::metadata(path).expect("stat"));
     fs::write(path, content).expect("rewrite");
     filetime::set_file_mtime(path, before).expect("old mtime");
 }
@@ -124,7 +117,5 @@ pub(crate) fn touch_later(path: &Path) {
 /// Does the file contain these bytes?
 pub(crate) fn contains(path: &Path, needle: &str) -> bool {
     let bytes = fs::read(path).unwrap_or_else(|e| panic!("read {}: {e}", path.display()));
-    bytes
-        .windows(needle.len())
-        .any(|window| window == needle.as_bytes())
+    bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
 }

@@ -11,8 +11,7 @@ mod toolchain;
 
 pub(crate) use direct::Unit;
 pub(crate) use files::{
-    CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat,
-    touch_later,
+    CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat, touch_later,
 };
 pub(crate) use project::{KACHE, Project, manifest};
 pub(crate) use run::Run;
@@ -21,10 +20,7 @@ pub(crate) use toolchain::{
 };
 
 /// Says why a test stops here: something it needs is not on this machine.
-#[expect(
-    clippy::print_stderr,
-    reason = "the test harness shows it to whoever asks for the output"
-)]
+#[expect(clippy::print_stderr, reason = "the test harness shows it to whoever asks for the output")]
 pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
 }

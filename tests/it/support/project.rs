@@ -38,24 +38,12 @@ impl Project {
             .disable_cleanup(std::env::var_os("KACHE_IT_KEEP").is_some())
             .tempdir()
             .expect("temporary directory");
-        let sandbox = Arc::new(Sandbox {
-            dir,
-            checkouts: AtomicUsize::new(0),
-        });
-        let root = sandbox
-            .dir
-            .path()
-            .canonicalize()
-            .expect("canonical sandbox");
+        let sandbox = Arc::new(Sandbox { dir, checkouts: AtomicUsize::new(0) });
+        let root = sandbox.dir.path().canonicalize().expect("canonical sandbox");
         for name in ["home", "cargo-home", "tmp", "work/one"] {
             fs::create_dir_all(root.join(name)).expect("sandbox directory");
         }
-        let mut project = Self {
-            sandbox,
-            dir: root.join("work/one"),
-            log: PathBuf::new(),
-            env: BTreeMap::new(),
-        };
+        let mut project = Self { sandbox, dir: root.join("work/one"), log: PathBuf::new(), env: BTreeMap::new() };
         project.base_env(&root);
         project.own_log();
         project
@@ -67,17 +55,8 @@ impl Project {
     /// or not as the version of kache decides.
     pub(crate) fn app_over(dep_source: &str) -> Self {
         let project = Self::new();
-        project.file(
-            "Cargo.toml",
-            manifest(
-                "app",
-                "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n",
-            ),
-        );
-        project.file(
-            "src/main.rs",
-            "fn main() { println!(\"{}\", dep::value()); }\n",
-        );
+        project.file("Cargo.toml", manifest("app", "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n"));
+        project.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
         project.file("dep/Cargo.toml", manifest("dep", ""));
         project.file("dep/src/lib.rs", dep_source);
         project
@@ -99,10 +78,7 @@ impl Project {
         }
         if !self.env.contains_key(OsStr::new("RUSTUP_HOME")) {
             let home = std::env::var_os("HOME").unwrap_or_default();
-            self.env.insert(
-                "RUSTUP_HOME".into(),
-                Path::new(&home).join(".rustup").into(),
-            );
+            self.env.insert("RUSTUP_HOME".into(), Path::new(&home).join(".rustup").into());
         }
         self.set("HOME", root.join("home"));
         self.set("CARGO_HOME", root.join("cargo-home"));
@@ -123,11 +99,7 @@ impl Project {
 
     /// The temporary directory around all checkouts, canonical.
     pub(crate) fn sandbox_dir(&self) -> PathBuf {
-        self.sandbox
-            .dir
-            .path()
-            .canonicalize()
-            .expect("canonical sandbox")
+        self.sandbox.dir.path().canonicalize().expect("canonical sandbox")
     }
 
     /// The checkout's directory.
@@ -147,8 +119,7 @@ impl Project {
 
     /// Where cargo builds (honours `CARGO_TARGET_DIR`, not config files).
     pub(crate) fn target_dir(&self) -> PathBuf {
-        self.env_value("CARGO_TARGET_DIR")
-            .map_or_else(|| self.path("target"), |t| self.dir.join(t))
+        self.env_value("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |t| self.dir.join(t))
     }
 
     /// The value a child would see.
@@ -175,10 +146,8 @@ impl Project {
 
     /// Lets cargo see the crates this machine has already downloaded.
     pub(crate) fn with_registry(&mut self) -> &mut Self {
-        let home = std::env::var_os("CARGO_HOME").map_or_else(
-            || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
-            PathBuf::from,
-        );
+        let home = std::env::var_os("CARGO_HOME")
+            .map_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cargo"), PathBuf::from);
         let own = PathBuf::from(self.env_value("CARGO_HOME").expect("always set")).join("registry");
         if !own.exists() {
             symlink(home.join("registry"), own).expect("link the registry");
@@ -210,12 +179,7 @@ impl Project {
         files::copy_tree(&self.dir, &dir, &|path| {
             path != self.target_dir() && path != self.path("target") && !dir.starts_with(path)
         });
-        let mut clone = Self {
-            sandbox: Arc::clone(&self.sandbox),
-            dir,
-            log: PathBuf::new(),
-            env: self.env.clone(),
-        };
+        let mut clone = Self { sandbox: Arc::clone(&self.sandbox), dir, log: PathBuf::new(), env: self.env.clone() };
         clone.own_log();
         clone
     }
@@ -277,19 +241,9 @@ impl Project {
 
     /// What `target/debug/app` prints.
     pub(crate) fn app_says(&self) -> String {
-        let output = self
-            .command(self.target_dir().join("debug/app"))
-            .output()
-            .expect("app was built");
-        assert!(
-            output.status.success(),
-            "app failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout)
-            .expect("utf-8")
-            .trim_end()
-            .to_owned()
+        let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
+        assert!(output.status.success(), "app failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("utf-8").trim_end().to_owned()
     }
 
     /// `cargo build`, then what `app` prints.

@@ -22,9 +22,7 @@ impl Run {
     pub(super) fn new(output: &Output, calls: Vec<Call>) -> Self {
         let status = output.status;
         Self {
-            code: status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             calls,
@@ -34,33 +32,21 @@ impl Run {
     /// Asserts exit code 0.
     #[track_caller]
     pub(crate) fn must_succeed(self) -> Self {
-        assert_eq!(
-            self.code, 0,
-            "the command failed:\n{}\n{}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, 0, "the command failed:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
     /// [`Self::must_succeed`] for a run that is looked at later.
     #[track_caller]
     pub(crate) fn must_succeed_ref(&self) -> &Self {
-        assert_eq!(
-            self.code, 0,
-            "the command failed:\n{}\n{}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, 0, "the command failed:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
     /// Asserts a failure.
     #[track_caller]
     pub(crate) fn must_fail(self) -> Self {
-        assert_ne!(
-            self.code, 0,
-            "the command should fail:\n{}\n{}",
-            self.stdout, self.stderr
-        );
+        assert_ne!(self.code, 0, "the command should fail:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
@@ -112,26 +98,16 @@ impl Run {
 
     /// Packages cargo said it had to build ("Compiling", "Checking" lines).
     pub(crate) fn dirty(&self) -> Vec<&str> {
-        let built = |line: &&str| {
-            line.trim_start().starts_with("Compiling ")
-                || line.trim_start().starts_with("Checking ")
-        };
+        let built =
+            |line: &&str| line.trim_start().starts_with("Compiling ") || line.trim_start().starts_with("Checking ");
         self.stderr.lines().filter(built).collect()
     }
 
     /// Asserts that cargo found everything fresh and started nothing.
     #[track_caller]
     pub(crate) fn is_noop(&self) -> &Self {
-        assert!(
-            self.dirty().is_empty(),
-            "cargo should find all fresh:\n{}",
-            self.stderr
-        );
-        assert!(
-            self.compiles().is_empty(),
-            "rustc ran in a no-op build: {:?}",
-            self.compiles()
-        );
+        assert!(self.dirty().is_empty(), "cargo should find all fresh:\n{}", self.stderr);
+        assert!(self.compiles().is_empty(), "rustc ran in a no-op build: {:?}", self.compiles());
         self
     }
 }

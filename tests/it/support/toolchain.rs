@@ -16,16 +16,9 @@ use std::sync::OnceLock;
 pub(crate) fn real_sysroot() -> &'static Path {
     static REAL: OnceLock<PathBuf> = OnceLock::new();
     REAL.get_or_init(|| {
-        let out = Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .output()
-            .expect("rustc on PATH");
+        let out = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc on PATH");
         assert!(out.status.success(), "rustc --print sysroot failed");
-        PathBuf::from(
-            String::from_utf8(out.stdout)
-                .expect("utf-8 sysroot")
-                .trim_end(),
-        )
+        PathBuf::from(String::from_utf8(out.stdout).expect("utf-8 sysroot").trim_end())
     })
 }
 
@@ -65,10 +58,7 @@ pub(crate) fn make_toolchain(dir: &Path) {
     let clippy = real_sysroot().join("bin/cargo-clippy");
     if clippy.exists() && real_sysroot().join("bin/clippy-driver").exists() {
         fs::hard_link(program, dir.join("bin/clippy-driver")).expect("clippy-driver");
-        shell(
-            "cp \"$1\" \"$2\"",
-            &[&clippy, &dir.join("bin/cargo-clippy")],
-        );
+        shell("cp \"$1\" \"$2\"", &[&clippy, &dir.join("bin/cargo-clippy")]);
     }
 }
 
@@ -82,10 +72,7 @@ pub(crate) fn write_driver(dir: &Path, marker: &str) {
 
 /// Makes `dir`'s rustc say this commit hash in `-vV`, and gives its binary a new inode and new bytes.
 pub(crate) fn update_toolchain(dir: &Path, commit: &str) {
-    let out = Command::new(real_sysroot().join("bin/rustc"))
-        .arg("-vV")
-        .output()
-        .expect("rustc -vV");
+    let out = Command::new(real_sysroot().join("bin/rustc")).arg("-vV").output().expect("rustc -vV");
     let text = String::from_utf8(out.stdout).expect("utf-8");
     let lines: Vec<String> = text
         .lines()
@@ -107,11 +94,7 @@ pub(crate) fn update_toolchain(dir: &Path, commit: &str) {
 /// Writes programs from a child process: a descriptor open for writing here could be inherited by a process that
 /// another test thread starts, and make the new program "text file busy".
 fn shell(script: &str, args: &[&Path]) {
-    let status = Command::new("/bin/sh")
-        .args(["-c", script, "sh"])
-        .args(args)
-        .status()
-        .expect("sh");
+    let status = Command::new("/bin/sh").args(["-c", script, "sh"]).args(args).status().expect("sh");
     assert!(status.success(), "`{script}` failed");
 }
 
@@ -123,16 +106,9 @@ fn counting_program() -> &'static Path {
         if !path.exists() {
             let staging = tempfile::tempdir_in(store_dir()).expect("staging");
             let staged = staging.path().join("counting-rustc");
-            let source =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/counting_rustc.rs");
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/counting_rustc.rs");
             let status = Command::new(real_sysroot().join("bin/rustc"))
-                .args([
-                    "--edition=2024",
-                    "-Copt-level=1",
-                    "-Cpanic=abort",
-                    "--crate-name=counting_rustc",
-                    "-o",
-                ])
+                .args(["--edition=2024", "-Copt-level=1", "-Cpanic=abort", "--crate-name=counting_rustc", "-o"])
                 .arg(&staged)
                 .arg(source)
                 .env("COUNTING_REAL_BIN", real_sysroot().join("bin"))
