@@ -47,6 +47,18 @@ pub fn now() -> Time {
     Time { secs: time.tv_sec(), nanos: u32::try_from(time.tv_nsec()).unwrap_or(0) }
 }
 
+/// The first tick after `time`, waited for: at most some milliseconds. What was written before `time` has an older stamp than
+/// this, so that a file a build script has only just written is not taken for one that changes while rustc runs.
+pub fn tick_after(time: Time) -> Time {
+    loop {
+        let tick = now();
+        if tick > time {
+            return tick;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    }
+}
+
 /// Sets the file's mtime to the kernel's now; atime stays.
 pub fn stamp_now(file: &File, path: &Path) -> Result<()> {
     set_mtime(file, path, TimeSpec::UTIME_NOW)

@@ -30,10 +30,13 @@ fn is_macro_call(tokens: &[Token], at: usize, names: &[&str]) -> bool {
         if names.contains(&word.as_str()))
 }
 
-/// Whether the tokens end in `include ! ( concat ! (`.
+/// Whether the tokens end in `include ! (` or `include ! ( concat ! (`.
 fn is_inside_include(before: &[Token]) -> bool {
-    let Some(at) = before.len().checked_sub(6) else { return false };
-    is_macro_call(before, at, &["include", "include_str", "include_bytes"]) && is_macro_call(before, at + 3, &["concat"])
+    let ends_in = |from_end: usize, names: &[&str]| {
+        before.len().checked_sub(from_end).is_some_and(|at| is_macro_call(before, at, names))
+    };
+    let includes = ["include", "include_str", "include_bytes"];
+    ends_in(3, &includes) || (ends_in(3, &["concat"]) && ends_in(6, &includes))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -163,6 +166,7 @@ mod tests {
         assert!(only("const X: &str = include_str!( concat! ( env!(\"OUT_DIR\") , \"/x\" ) );"));
         assert!(only(r##"include_bytes!{concat![env!(r#"OUT_DIR"#), "/x"]}"##));
         assert!(only("/* env!(\"OUT_DIR\") */ // env!(\"OUT_DIR\")\ninclude!(concat!(env!(\"OUT_DIR\"), \"/x\"));"));
+        assert!(only(r#"include!(env!("OUT_DIR"));"#));
         assert!(only(r#"const V: &str = env!("V"); include!(concat!(env!("OUT_DIR"), "/x.rs"));"#));
     }
 

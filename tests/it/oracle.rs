@@ -1,0 +1,118 @@
+//! A long walk of edits, reverts, wipes and switches in two checkouts, each build compared with what it must print.
+//!
+//! The steps are drawn by a small generator from a fixed seed, so a failure repeats. What a build must print is known
+//! without any compiler: it is the values the walk wrote.
+
+use crate::support::{Project, manifest};
+
+/// The walk's state of one checkout.
+struct Checkout {
+    project: Project,
+    /// What each of the inputs says now.
+    values: [u32; INPUTS.len()],
+    release: bool,
+}
+
+/// The inputs of the workspace: files, and a variable last.
+const INPUTS: [&str; 5] = ["dep/src/lib.rs", "dep/src/inner.rs", "base/src/lib.rs", "base/data.txt", "MOOD"];
+
+/// The text of an input that says `n`. All values have the same length, so sizes tell nothing.
+fn text(input: usize, n: u32) -> String {
+    match input {
+        0 => {
+            format!("mod inner;\npub fn value() -> String {{ format!(\"{n} {{}} {{}}\", inner::N, base::value()) }}\n")
+        }
+        1 => format!("pub const N: u32 = {n};\n"),
+        2 => format!(
+            "pub fn value() -> String {{ format!(\"{n} {{}} {{}}\", include_str!(\"../data.txt\"), env!(\"MOOD\")) }}\n"
+        ),
+        _ => n.to_string(),
+    }
+}
+
+impl Checkout {
+    fn set(&mut self, input: usize, n: u32) {
+        self.values[input] = n;
+        if input == INPUTS.len() - 1 {
+            self.project.set("MOOD", text(input, n));
+        } else {
+            self.project.file(INPUTS[input], text(input, n));
+        }
+    }
+
+    #[track_caller]
+    fn build_and_compare(&self, trail: &[String]) {
+        let args: &[&str] = if self.release { &["build", "--release"] } else { &["build"] };
+        self.project.cargo(args);
+        let program = self.project.target_dir().join(if self.release { "release/app" } else { "debug/app" });
+        let said = self.project.finish(self.project.command(program)).must_succeed().stdout;
+        let [dep, inner, base, data, mood] = self.values;
+        assert_eq!(said.trim_end(), format!("{dep} {inner} {base} {data} {mood}"), "after {trail:#?}");
+        let again = self.project.cargo(args);
+        assert!(again.dirty().is_empty(), "not fresh after {trail:#?}:\n{}", again.stderr);
+    }
+}
+
+fn workspace() -> Project {
+    let project = Project::app_over("");
+    project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"));
+    project.file("base/Cargo.toml", manifest("base", ""));
+    project
+}
+
+/// Numbers from a seed (a linear congruential generator; the high bits are the good ones).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(self.0 >> 33).expect("31 bits") % sides
+    }
+}
+
+fn walk(seed: u64, steps: u32, incremental: &str) {
+    let mut first = workspace();
+    first.set("CARGO_INCREMENTAL", incremental);
+    let second = first.clone_to("elsewhere/deeper/two");
+    let mut checkouts = [first, second].map(|project| Checkout { project, values: [0; INPUTS.len()], release: false });
+    for checkout in &mut checkouts {
+        (0..INPUTS.len()).for_each(|input| checkout.set(input, 1));
+    }
+    let mut dice = Dice(seed);
+    let mut trail = Vec::new();
+    for _ in 0..steps {
+        let at = dice.roll(2) as usize;
+        let checkout = &mut checkouts[at];
+        match dice.roll(8) {
+            0 => {
+                checkout.project.wipe();
+                trail.push(format!("{at}: wipe"));
+            }
+            1 => {
+                checkout.release = !checkout.release;
+                trail.push(format!("{at}: release {}", checkout.release));
+            }
+            _ => {
+                let (input, n) = (dice.roll(5) as usize, 1 + dice.roll(2));
+                checkout.set(input, n);
+                trail.push(format!("{at}: {} says {n}", INPUTS[input]));
+            }
+        }
+        // Cargo itself does not see an edit in the clock tick of its last build.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        checkout.build_and_compare(&trail);
+    }
+    let outcomes = ["dep", "base"].map(|krate| checkouts[0].project.outcomes(krate));
+    let hits = outcomes.iter().flatten().filter(|(outcome, _)| outcome == "hit.local").count();
+    assert!(hits > 0, "control: only {hits} hits, the cache does nothing");
+}
+
+#[test]
+fn a_walk_of_edits_in_two_checkouts_builds_what_is_there() {
+    walk(1, 30, "0");
+}
+
+#[test]
+fn an_incremental_walk_of_edits_in_two_checkouts_builds_what_is_there() {
+    walk(2, 30, "1");
+}

@@ -1,0 +1,26 @@
+//! The harness: a sandboxed project, a counting rustc, and readers for what kache left behind.
+
+mod cache;
+mod calls;
+mod control;
+mod direct;
+mod files;
+mod project;
+mod run;
+mod toolchain;
+
+pub(crate) use direct::Unit;
+pub(crate) use files::{
+    CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat, touch_later,
+};
+pub(crate) use project::{KACHE, Project, manifest};
+pub(crate) use run::Run;
+pub(crate) use toolchain::{
+    make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver,
+};
+
+/// Says why a test stops here: something it needs is not on this machine.
+#[expect(clippy::print_stderr, reason = "the test harness shows it to whoever asks for the output")]
+pub(crate) fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+}

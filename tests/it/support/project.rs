@@ -1,0 +1,259 @@
+//! A project: files in a temporary directory, real cargo, the kache under test, nothing of the machine's own setup.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::run::Run;
+use super::toolchain::{real_cargo, shared_toolchain};
+use super::{calls, files};
+
+/// The kache under test.
+pub(crate) const KACHE: &str = env!("CARGO_BIN_EXE_kache");
+
+/// What all checkouts of one test share: the temporary directory with home, cargo home and cache.
+struct Sandbox {
+    dir: tempfile::TempDir,
+    checkouts: AtomicUsize,
+}
+
+/// One checkout, with the environment its cargo runs in.
+pub(crate) struct Project {
+    sandbox: Arc<Sandbox>,
+    dir: PathBuf,
+    log: PathBuf,
+    env: BTreeMap<OsString, OsString>,
+}
+
+impl Project {
+    /// An empty checkout in a fresh sandbox, which stays on disk if `KACHE_IT_KEEP` is set.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("kache-it-")
+            .disable_cleanup(std::env::var_os("KACHE_IT_KEEP").is_some())
+            .tempdir()
+            .expect("temporary directory");
+        let sandbox = Arc::new(Sandbox { dir, checkouts: AtomicUsize::new(0) });
+        let root = sandbox.dir.path().canonicalize().expect("canonical sandbox");
+        for name in ["home", "cargo-home", "tmp", "work/one"] {
+            fs::create_dir_all(root.join(name)).expect("sandbox directory");
+        }
+        let mut project = Self { sandbox, dir: root.join("work/one"), log: PathBuf::new(), env: BTreeMap::new() };
+        project.base_env(&root);
+        project.own_log();
+        project
+    }
+
+    /// A package `app` (a binary that prints what `dep::value()` returns) over a path package `dep`.
+    ///
+    /// `dep` is what the tests look at: a library of a workspace member, cached by kache. `app` links and is compiled
+    /// or not as the version of kache decides.
+    pub(crate) fn app_over(dep_source: &str) -> Self {
+        let project = Self::new();
+        project.file("Cargo.toml", manifest("app", "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n"));
+        project.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
+        project.file("dep/Cargo.toml", manifest("dep", ""));
+        project.file("dep/src/lib.rs", dep_source);
+        project
+    }
+
+    /// One library package `dep` and nothing else.
+    pub(crate) fn lib(source: &str) -> Self {
+        let project = Self::new();
+        project.file("Cargo.toml", manifest("dep", "[workspace]\n"));
+        project.file("src/lib.rs", source);
+        project
+    }
+
+    fn base_env(&mut self, root: &Path) {
+        for name in ["PATH", "RUSTUP_HOME", "LD_LIBRARY_PATH"] {
+            if let Some(value) = std::env::var_os(name) {
+                self.env.insert(name.into(), value);
+            }
+        }
+        if !self.env.contains_key(OsStr::new("RUSTUP_HOME")) {
+            let home = std::env::var_os("HOME").unwrap_or_default();
+            self.env.insert("RUSTUP_HOME".into(), Path::new(&home).join(".rustup").into());
+        }
+        self.set("HOME", root.join("home"));
+        self.set("CARGO_HOME", root.join("cargo-home"));
+        self.set("TMPDIR", root.join("tmp"));
+        self.set("KACHE_CACHE_DIR", root.join("cache"));
+        self.set("KACHE_CONFIG", root.join("no-such-config.toml"));
+        self.set("RUSTC_WRAPPER", KACHE);
+        self.set("RUSTC", shared_toolchain().join("bin/rustc"));
+        self.set("CARGO_INCREMENTAL", "0");
+        self.set("CARGO_NET_OFFLINE", "true");
+    }
+
+    fn own_log(&mut self) {
+        let number = self.sandbox.checkouts.fetch_add(1, Ordering::Relaxed);
+        self.log = self.sandbox_dir().join(format!("rustc-{number}.log"));
+        self.set("COUNTING_RUSTC_LOG", self.log.clone());
+    }
+
+    /// The temporary directory around all checkouts, canonical.
+    pub(crate) fn sandbox_dir(&self) -> PathBuf {
+        self.sandbox.dir.path().canonicalize().expect("canonical sandbox")
+    }
+
+    /// The checkout's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A path inside the checkout.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    /// The cache directory this checkout uses.
+    pub(crate) fn cache_dir(&self) -> PathBuf {
+        PathBuf::from(self.env_value("KACHE_CACHE_DIR").expect("always set"))
+    }
+
+    /// Where cargo builds (honours `CARGO_TARGET_DIR`, not config files).
+    pub(crate) fn target_dir(&self) -> PathBuf {
+        self.env_value("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |t| self.dir.join(t))
+    }
+
+    /// The value a child would see.
+    pub(crate) fn env_value(&self, name: &str) -> Option<&OsStr> {
+        self.env.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// Sets a variable for every later command.
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
+        self.env.insert(name.into(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Removes a variable for every later command.
+    pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
+        self.env.remove(OsStr::new(name));
+        self
+    }
+
+    /// Uses the toolchain in `dir` (see `toolchain.rs`) from now on.
+    pub(crate) fn use_toolchain(&mut self, dir: &Path) -> &mut Self {
+        self.set("RUSTC", dir.join("bin/rustc"))
+    }
+
+    /// Lets cargo see the crates this machine has already downloaded.
+    pub(crate) fn with_registry(&mut self) -> &mut Self {
+        let home = std::env::var_os("CARGO_HOME")
+            .map_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cargo"), PathBuf::from);
+        let own = PathBuf::from(self.env_value("CARGO_HOME").expect("always set")).join("registry");
+        if !own.exists() {
+            symlink(home.join("registry"), own).expect("link the registry");
+        }
+        self
+    }
+
+    /// Writes a file of the checkout, parents included.
+    pub(crate) fn file(&self, relative: &str, content: impl AsRef<[u8]>) -> &Self {
+        files::write(&self.path(relative), content.as_ref());
+        self
+    }
+
+    /// Removes a file of the checkout.
+    pub(crate) fn remove(&self, relative: &str) -> &Self {
+        fs::remove_file(self.path(relative)).expect("remove a file of the checkout");
+        self
+    }
+
+    /// Deletes the target directory.
+    pub(crate) fn wipe(&self) -> &Self {
+        fs::remove_dir_all(self.target_dir()).ok();
+        self
+    }
+
+    /// A second checkout of the same files (no target directory) at `relative` to the sandbox, same cache, same env.
+    pub(crate) fn clone_to(&self, relative: &str) -> Self {
+        let dir = self.sandbox_dir().join(relative);
+        files::copy_tree(&self.dir, &dir, &|path| {
+            path != self.target_dir() && path != self.path("target") && !dir.starts_with(path)
+        });
+        let mut clone = Self { sandbox: Arc::clone(&self.sandbox), dir, log: PathBuf::new(), env: self.env.clone() };
+        clone.own_log();
+        clone
+    }
+
+    /// A shell script the counting rustc runs `when` ("before", "instead", "after") it compiles `krate`.
+    pub(crate) fn hook(&self, when: &str, krate: &str, script: &str) -> &Self {
+        fs::write(format!("{}.{when}.{krate}", self.log.display()), script).expect("write a hook");
+        self
+    }
+
+    /// Removes what [`Self::hook`] put there.
+    pub(crate) fn unhook(&self, when: &str, krate: &str) -> &Self {
+        fs::remove_file(format!("{}.{when}.{krate}", self.log.display())).expect("remove a hook");
+        self
+    }
+
+    /// A command in the checkout, with the project's environment and nothing else.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.dir).env_clear().envs(&self.env);
+        command
+    }
+
+    /// Runs a command and reports what it made the counting rustc do.
+    pub(crate) fn finish(&self, mut command: Command) -> Run {
+        let before = calls::lines(&self.log);
+        let output = command.output().expect("the command starts");
+        Run::new(&output, calls::read(&self.log, before))
+    }
+
+    /// `cargo <args>`, whatever comes of it.
+    pub(crate) fn try_cargo(&self, args: &[&str]) -> Run {
+        let mut command = self.command(real_cargo());
+        command.args(args);
+        self.finish(command)
+    }
+
+    /// `cargo <args>`, which must succeed.
+    pub(crate) fn cargo(&self, args: &[&str]) -> Run {
+        self.try_cargo(args).must_succeed()
+    }
+
+    /// `cargo build`.
+    pub(crate) fn build(&self) -> Run {
+        self.cargo(&["build"])
+    }
+
+    /// `cargo check`.
+    pub(crate) fn check(&self) -> Run {
+        self.cargo(&["check"])
+    }
+
+    /// `kache <args>`.
+    pub(crate) fn kache(&self, args: &[&str]) -> Run {
+        let mut command = self.command(KACHE);
+        command.args(args);
+        self.finish(command)
+    }
+
+    /// What `target/debug/app` prints.
+    pub(crate) fn app_says(&self) -> String {
+        let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
+        assert!(output.status.success(), "app failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("utf-8").trim_end().to_owned()
+    }
+
+    /// `cargo build`, then what `app` prints.
+    pub(crate) fn build_and_say(&self) -> (Run, String) {
+        let run = self.build();
+        (run, self.app_says())
+    }
+}
+
+/// A `Cargo.toml` of edition 2024 for package `name`, plus `rest`.
+pub(crate) fn manifest(name: &str, rest: &str) -> String {
+    format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}")
+}
