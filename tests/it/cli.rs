@@ -280,6 +280,24 @@ fn purge_empties_the_store_and_keeps_targets_and_events() {
 }
 
 #[test]
+fn purge_disturbs_no_build() {
+    let home = Home::new();
+    home.build("one");
+    let built = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !built.load(std::sync::atomic::Ordering::Relaxed) {
+                home.kache(&["purge"]).ends(0);
+            }
+        });
+        for _ in 0..8 {
+            home.rebuild("one");
+        }
+        built.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn gc_trims_to_the_limit() {
     let home = Home::new();
     home.build("one");
