@@ -15,14 +15,22 @@ const INCLUDES: [&str; 3] = ["include", "include_str", "include_bytes"];
 pub fn is_include_only<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>) -> bool {
     let mut includes = 0;
     for source in sources {
-        let tokens = tokens(source);
-        let judge = Judge { tokens: &tokens, name, open: Vec::new(), in_use: false };
-        match judge.count_includes() {
+        match includes_in(source, name) {
             Some(count) => includes += count,
             None => return false,
         }
     }
     includes > 0
+}
+
+/// Whether `sources` may read the variable for more than an include, be it in a macro that others call.
+pub fn may_read_value<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>) -> bool {
+    sources.into_iter().any(|source| includes_in(source, name).is_none())
+}
+
+fn includes_in(source: &str, name: &str) -> Option<usize> {
+    let tokens = tokens(source);
+    Judge { tokens: &tokens, name, open: Vec::new(), in_use: false }.count_includes()
 }
 
 /// What an open delimiter belongs to.
@@ -190,6 +198,14 @@ mod tests {
         assert!(!is_include_only("OUT_DIR", [include, r#"fn d() -> &'static str { env!("OUT_DIR") }"#]));
         assert!(!only(&format!("{include} macro_rules! v {{ ($n:literal) => {{ env!($n) }} }}")));
         assert!(!only(&format!("{include} const D: &str = env!(\"OUT\\x5fDIR\");")));
+    }
+
+    #[test]
+    fn u09_what_a_macro_reads_for_others_is_seen() {
+        let reads = |source: &str| may_read_value("OUT_DIR", [source]);
+        assert!(reads("macro_rules! dir_len { () => { env!(\"OUT_DIR\").len() } }"));
+        assert!(!reads("macro_rules! inc { ($f:expr) => { include!(concat!(env!(\"OUT_DIR\"), $f)) } }"));
+        assert!(!reads("fn f() { std::env::var(\"OUT_DIR\"); }"));
     }
 
     #[test]

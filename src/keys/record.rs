@@ -7,6 +7,7 @@ use super::scan::Scan;
 use super::{Context, Lookup, env_use};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
+use crate::rustc::dep_info;
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored, TokenString};
 
 /// Why a result is not stored, and what exactly said so.
@@ -78,7 +79,7 @@ pub fn pin_hidden_paths(info: &DepInfo<String>, context: Context<'_>, scan: &mut
     let sources = read_sources(info, &context.invocation.cwd);
     for (name, value) in variables {
         let is_include = env_use::is_include_only(name, sources.iter().map(String::as_str));
-        if !is_include || dependencies_name(name, context) {
+        if !is_include || dependency_may_read(name, context) {
             value.roots().iter().for_each(|kind| scan.pin(*kind));
         }
     }
@@ -95,12 +96,26 @@ fn path_variables<'a>(info: &'a DepInfo<String>, context: Context<'_>) -> Vec<(&
     tokens.filter(|(_, value)| !value.roots().is_empty()).collect()
 }
 
-/// Whether a dependency holds the variable's name: a macro of its own may read the variable on this crate's behalf, and its
-/// source is not among the recorded ones.
-fn dependencies_name(name: &str, context: Context<'_>) -> bool {
+/// Whether a macro of a dependency may read the variable on this crate's behalf. Then the dependency holds the variable's
+/// name; and a library's sources, which its own `.d` lists, show in which way.
+fn dependency_may_read(name: &str, context: Context<'_>) -> bool {
     let finder = memchr::memmem::Finder::new(name);
-    let names = |path: &PathBuf| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
-    context.invocation.externs.iter().any(|dep| names(&dep.path))
+    let holds_name = |path: &Path| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
+    let reads = |path: &Path| match library_sources(path, &context.invocation.cwd) {
+        Some(sources) => env_use::may_read_value(name, sources.iter().map(String::as_str)),
+        None => true,
+    };
+    context.invocation.externs.iter().any(|dep| holds_name(&dep.path) && reads(&dep.path))
+}
+
+/// The sources of a library in an output directory. `None`: a proc macro, or they cannot be found.
+fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<String>> {
+    let is_library = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
+    let stem = path.file_stem()?.to_str()?.strip_prefix("lib").filter(|_| is_library)?;
+    let text = fsx::read_to_string(&path.with_file_name(format!("{stem}.d"))).ok()?;
+    let info = dep_info::parse(&text).filter(|info| !info.files.is_empty())?;
+    let all_there = info.files.iter().all(|file| fsx::exists(&cwd.join(file)));
+    all_there.then(|| read_sources(&info, cwd))
 }
 
 /// All recorded files that are text. Others are no Rust source.
