@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     match argv.first() {
-        Some(first) if names_a_compiler(first) => kache::wrapper::run(argv, started),
+        Some(first) if names_a_compiler(first) || kache::cli::is_foreign(&argv) => kache::wrapper::run(argv, started),
         _ => kache::cli::run(),
     }
 }

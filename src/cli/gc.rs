@@ -7,9 +7,9 @@ use crate::config::Config;
 use crate::fsx::clock;
 use crate::store::{Store, gc};
 
-/// Trim the store to the size that is set (cache.max_size, KACHE_MAX_SIZE)
+/// Trim the store to its maximum size
 ///
-/// Removes the entries that were not used for the longest time until the store
+/// The limit is cache.max_size in the settings, or KACHE_MAX_SIZE. Removes the entries that were not used for the longest time until the store
 /// is smaller than its limit, then what nothing refers to any more. Builds do
 /// this by themselves in the background now and then; running builds are not
 /// disturbed.

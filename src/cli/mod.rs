@@ -14,6 +14,8 @@ mod purge;
 mod stats;
 mod units;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use printer::Printer;
 
 use crate::config::{Config, Env};
+use crate::rustc::toolchain;
 use crate::store::Store;
 
 /// How a command ends.
@@ -115,6 +118,18 @@ impl Session {
     }
 }
 
+/// Our own words.
+const VERBS: [&str; 8] = ["init", "stats", "doctor", "list", "purge", "gc", "completions", "help"];
+
+/// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
+/// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
+pub fn is_foreign(argv: &[OsString]) -> bool {
+    let [first, _, ..] = argv else { return false };
+    let is_ours = first.to_str().is_some_and(|word| word.starts_with('-') || VERBS.contains(&word));
+    let on_path = || toolchain::find_program(first, Path::new("."), &Env::process()).is_some();
+    !is_ours && on_path()
+}
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -160,6 +175,24 @@ mod tests {
     #[test]
     fn the_definitions_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_known_as_ours() {
+        let mut command = Cli::command();
+        command.build();
+        let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(verbs, VERBS);
+    }
+
+    #[test]
+    fn a_program_with_arguments_is_not_ours() {
+        let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(is_foreign(&args("sh -c x.c")));
+        assert!(!is_foreign(&args("sh")));
+        assert!(!is_foreign(&args("list sh")));
+        assert!(!is_foreign(&args("--version sh")));
+        assert!(!is_foreign(&args("no-such-program-anywhere x")));
     }
 
     #[test]

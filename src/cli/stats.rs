@@ -91,6 +91,10 @@ fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
 
 fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
     let (out, events) = (&session.out, &stats.events);
+    if events.outcomes.is_empty() {
+        let when = since.map_or("yet", |_| "in this period");
+        out.talk(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
+    }
     out.table(&overview(stats, since))?;
     let misses = reasons(&events.outcomes, "miss.");
     // "stored" is the rule; worth a word is what was not.
@@ -125,6 +129,7 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     table.row(["Misses".into(), events.misses.to_string(), String::new()]);
     table.row(["Bypasses".into(), events.bypasses.to_string(), String::new()]);
     table.row(["Time saved".into(), units::millis(events.saved_ms), mean]);
+    table.row(["Added".into(), units::bytes(events.stored_bytes), "to the store".into()]);
     if !period.is_empty() {
         table.row(["Period".into(), String::new(), period]);
     }
@@ -169,7 +174,6 @@ fn store(stats: &Stats) -> Table {
     table.row(["size".into(), format!("{} of {}", units::bytes(size.bytes), units::bytes(size.max_bytes))]);
     table.row(["entries".into(), size.entries.to_string()]);
     table.row(["blobs".into(), size.blobs.to_string()]);
-    table.row(["added".into(), units::bytes(stats.events.stored_bytes)]);
     table
 }
 

@@ -14,6 +14,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 /// `1.9 ms`, `340 ms`, `2.3 s`, `4m 12s`.
 pub(super) fn millis(ms: f64) -> String {
     match ms {
+        ms if ms <= 0.0 => "0 ms".to_owned(),
         ms if ms < 9.95 => format!("{ms:.1} ms"),
         ms if ms < 999.5 => format!("{ms:.0} ms"),
         ms if ms < 59_950.0 => format!("{:.1} s", ms / 1000.0),
@@ -47,6 +48,7 @@ mod tests {
     fn numbers_are_short() {
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(12 * 1024 * 1024 + 300 * 1024), "12.3 MiB");
+        assert_eq!(millis(0.0), "0 ms");
         assert_eq!(millis(1.94), "1.9 ms");
         assert_eq!(millis(340.4), "340 ms");
         assert_eq!(millis(2340.0), "2.3 s");

@@ -1,6 +1,7 @@
 //! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
 
 mod artifacts;
+mod cli;
 mod clippy;
 mod dep_info;
 mod freshness;

@@ -62,7 +62,7 @@ pub(super) fn run(session: &Session, _: &Args) -> anyhow::Result<Exit> {
                 Status::Warn => "warn",
                 Status::Fail => "fail",
             };
-            session.out.data(format_args!("  {status:<4}  {:<15}  {}", finding.what, finding.text))?;
+            session.out.data(format_args!("  {status:<4}  {:<16}  {}", finding.what, finding.text))?;
             if finding.status == Status::Fail {
                 exit = Exit::Found;
             }

@@ -1,0 +1,375 @@
+//! The command line, by the real binary: what it prints, what it changes, how it ends.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const KACHE: &str = env!("CARGO_BIN_EXE_kache");
+
+/// A home of its own: cargo's, kache's cache and kache's settings below one directory.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(home.path("cargo")).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A command that sees this home only.
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null()).current_dir(self.0.path());
+        for name in
+            ["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER", "CARGO_TARGET_DIR", "KACHE_DISABLED", "KACHE_MAX_SIZE"]
+        {
+            command.env_remove(name);
+        }
+        command.env("CARGO_HOME", self.path("cargo")).env("XDG_CONFIG_HOME", self.path("config"));
+        command.env("KACHE_CACHE_DIR", self.path("cache")).env("KACHE_CONFIG", self.path("kache.toml"));
+        command
+    }
+
+    fn kache(&self, args: &[&str]) -> Ran {
+        Ran(self.command(KACHE, args).output().unwrap())
+    }
+
+    /// Builds a library crate called `name` through kache.
+    fn build(&self, name: &str) {
+        let dir = self.path(name);
+        if !dir.exists() {
+            let manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2021\"\n");
+            write(&dir.join("Cargo.toml"), &manifest);
+            write(&dir.join("src/lib.rs"), &format!("pub fn {}() {{}}\n", name.replace('-', "_")));
+        }
+        let mut cargo = self.command("cargo", &["build", "--offline", "--quiet"]);
+        let status = cargo.current_dir(&dir).env("RUSTC_WRAPPER", KACHE).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn rebuild(&self, name: &str) {
+        fs::remove_dir_all(self.path(name).join("target")).unwrap();
+        self.build(name);
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.kache(args).ends(0)).unwrap()
+    }
+
+    fn config(&self) -> PathBuf {
+        self.path("cargo/config.toml")
+    }
+}
+
+/// How a command ended.
+struct Ran(Output);
+
+impl Ran {
+    /// It ended with this code; gives its stdout.
+    #[track_caller]
+    fn ends(&self, code: i32) -> String {
+        assert_eq!(self.0.status.code(), Some(code), "{}\n{}", self.out(), self.err());
+        self.out()
+    }
+
+    fn out(&self) -> String {
+        String::from_utf8(self.0.stdout.clone()).unwrap()
+    }
+
+    fn err(&self) -> String {
+        String::from_utf8(self.0.stderr.clone()).unwrap()
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn init_is_idempotent_and_undone_to_the_byte() {
+    let home = Home::new();
+    let before = "# mine\n[net]\nretry = 3 # thrice\n\n[build]\n# two cores\njobs = 2\n";
+    write(&home.config(), before);
+    fs::set_permissions(home.config(), fs::Permissions::from_mode(0o600)).unwrap();
+    home.kache(&["init", "--check"]).ends(3);
+    home.kache(&["init", "--yes"]).ends(0);
+    let after = read(&home.config());
+    assert_eq!(after, format!("{before}rustc-wrapper = \"{KACHE}\"\n"));
+    assert_eq!(fs::metadata(home.config()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(home.kache(&["init", "--yes"]).ends(0).contains("already set up"));
+    assert_eq!(read(&home.config()), after);
+    home.kache(&["init", "--check"]).ends(0);
+    home.kache(&["init", "--undo", "--yes"]).ends(0);
+    assert_eq!(read(&home.config()), before);
+    assert!(home.kache(&["init", "--undo", "--yes"]).ends(0).contains("nothing to undo"));
+}
+
+#[test]
+fn init_makes_and_removes_a_file_that_was_not_there() {
+    let home = Home::new();
+    home.kache(&["init", "--yes"]).ends(0);
+    assert_eq!(read(&home.config()), format!("[build]\nrustc-wrapper = \"{KACHE}\"\n"));
+    home.kache(&["init", "--undo", "--yes"]).ends(0);
+    assert!(!home.config().exists());
+    assert_eq!(fs::read_dir(home.path("cargo")).unwrap().count(), 0);
+}
+
+#[test]
+fn init_asks_nobody_without_a_terminal() {
+    let home = Home::new();
+    let ran = home.kache(&["init"]);
+    ran.ends(1);
+    assert!(ran.err().contains("--yes"), "{}", ran.err());
+    assert!(!home.config().exists());
+}
+
+#[test]
+fn init_leaves_another_wrapper_alone_unless_told() {
+    let home = Home::new();
+    let before = "[build]\nrustc-wrapper = \"sccache\" # fast\n";
+    write(&home.config(), before);
+    let ran = home.kache(&["init", "--yes"]);
+    ran.ends(1);
+    assert!(ran.err().contains("sccache") && ran.err().contains("--replace"), "{}", ran.err());
+    home.kache(&["init", "--undo", "--yes"]).ends(0);
+    home.kache(&["init", "--check"]).ends(3);
+    assert_eq!(read(&home.config()), before);
+    home.kache(&["init", "--yes", "--replace"]).ends(0);
+    assert_eq!(read(&home.config()), format!("[build]\nrustc-wrapper = \"{KACHE}\" # fast\n"));
+}
+
+#[test]
+fn init_writes_what_a_link_leads_to() {
+    let home = Home::new();
+    let dotfile = home.path("dotfiles/cargo.toml");
+    write(&dotfile, "[net]\nretry = 3\n");
+    symlink(&dotfile, home.config()).unwrap();
+    home.kache(&["init", "--yes"]).ends(0);
+    assert!(fs::symlink_metadata(home.config()).unwrap().is_symlink());
+    assert!(read(&dotfile).contains("rustc-wrapper"));
+}
+
+#[test]
+fn init_writes_the_file_that_cargo_prefers() {
+    let home = Home::new();
+    write(&home.path("cargo/config"), "[net]\nretry = 3\n");
+    home.kache(&["init", "--yes"]).ends(0);
+    assert!(read(&home.path("cargo/config")).contains("rustc-wrapper"));
+    assert!(!home.config().exists());
+}
+
+#[test]
+fn init_leaves_a_file_alone_that_it_cannot_read() {
+    let home = Home::new();
+    write(&home.config(), "[build\n");
+    home.kache(&["init", "--yes"]).ends(1);
+    assert_eq!(read(&home.config()), "[build\n");
+}
+
+#[test]
+fn check_says_what_overrides_the_file() {
+    let home = Home::new();
+    home.kache(&["init", "--yes"]).ends(0);
+    let ran = Ran(home.command(KACHE, &["init", "--check"]).env("RUSTC_WRAPPER", "").output().unwrap());
+    ran.ends(3);
+    assert!(ran.err().contains("RUSTC_WRAPPER"), "{}", ran.err());
+}
+
+#[test]
+fn cargo_uses_what_init_has_set() {
+    let home = Home::new();
+    home.kache(&["init", "--yes"]).ends(0);
+    let dir = home.path("one");
+    write(&dir.join("Cargo.toml"), "[package]\nname = \"one\"\nversion = \"1.2.3\"\nedition = \"2021\"\n");
+    write(&dir.join("src/lib.rs"), "");
+    let status = home.command("cargo", &["build", "--offline", "--quiet"]).current_dir(&dir).status().unwrap();
+    assert!(status.success());
+    assert_eq!(home.json(&["stats", "--json"])["events"]["misses"], 1);
+}
+
+#[test]
+fn stats_count_a_real_build() {
+    let home = Home::new();
+    home.build("one");
+    home.rebuild("one");
+    let stats = home.json(&["stats", "--json"]);
+    assert_eq!(stats["v"], 1);
+    assert_eq!(stats["since"], Value::Null);
+    assert_eq!(stats["hit_rate"], 50.0);
+    assert_eq!((&stats["events"]["hits"], &stats["events"]["misses"]), (&1.into(), &1.into()));
+    assert_eq!(stats["events"]["outcomes"]["hit.local"], 1);
+    assert_eq!(stats["events"]["stored"]["stored"], 1);
+    assert_eq!(stats["store"]["entries"], 1);
+    assert_eq!(stats["store"]["blobs"], 2);
+    let restored = |name: &str| stats["events"][name].as_u64().unwrap();
+    assert!(restored("reflink_bytes") + restored("hardlink_bytes") + restored("copy_bytes") > 0);
+    let text = home.kache(&["stats"]).ends(0);
+    assert!(text.contains("50.0 % of 2") && text.contains("no-manifest"), "{text}");
+    assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+}
+
+#[test]
+fn stats_of_a_period_leave_out_what_was_before() {
+    let home = Home::new();
+    home.build("one");
+    assert_eq!(home.json(&["stats", "--json", "--since", "1h"])["events"]["misses"], 1);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert_eq!(home.json(&["stats", "--json", "--since", "1ms"])["events"]["misses"], 0);
+    home.kache(&["stats", "--since", "soon"]).ends(2);
+}
+
+#[test]
+fn list_names_entries_by_crate_and_package() {
+    let home = Home::new();
+    home.build("one");
+    home.build("an-other");
+    let all = home.kache(&["list"]).ends(0);
+    assert_eq!(all.lines().count(), 3, "{all}");
+    for name in ["an-other", "an_other"] {
+        let listed = home.json(&["list", name, "--json"]);
+        assert_eq!(listed.as_array().unwrap().len(), 1);
+        let entry = &listed[0];
+        assert_eq!((&entry["crate"], &entry["package"]), (&"an_other".into(), &"an-other 1.2.3".into()));
+        assert_eq!((&entry["kind"], &entry["emit"]), (&"lib".into(), &"link".into()));
+        assert_eq!(entry["outputs"].as_array().unwrap().len(), 2);
+    }
+    let none = home.kache(&["list", "absent"]);
+    assert_eq!(none.ends(0), "");
+    assert!(none.err().contains("no entries of absent"));
+}
+
+#[test]
+fn purge_of_one_crate_leaves_the_others() {
+    let home = Home::new();
+    home.build("one");
+    home.build("two");
+    let said = home.kache(&["purge", "--crate", "one"]).ends(0);
+    assert!(said.starts_with("removed 1 entry and 2 blobs"), "{said}");
+    home.rebuild("one");
+    home.rebuild("two");
+    let stats = home.json(&["stats", "--json"]);
+    assert_eq!((&stats["events"]["hits"], &stats["events"]["misses"]), (&1.into(), &3.into()));
+}
+
+#[test]
+fn purge_empties_the_store_and_keeps_targets_and_events() {
+    let home = Home::new();
+    home.build("one");
+    home.kache(&["purge"]).ends(0);
+    let stats = home.json(&["stats", "--json"]);
+    assert_eq!((&stats["store"]["entries"], &stats["store"]["blobs"]), (&0.into(), &0.into()));
+    assert_eq!(stats["store"]["bytes"], 0);
+    assert_eq!(stats["events"]["misses"], 1);
+    home.build("one");
+    assert_eq!(home.json(&["stats", "--json"])["events"]["misses"], 1, "the target directory is still fresh");
+    home.rebuild("one");
+    assert_eq!(home.json(&["stats", "--json"])["store"]["entries"], 1);
+}
+
+#[test]
+fn gc_trims_to_the_limit() {
+    let home = Home::new();
+    home.build("one");
+    let text = home.kache(&["gc"]).ends(0);
+    assert!(text.starts_with("removed 0 entries"), "{text}");
+    let ran = Ran(home.command(KACHE, &["gc", "--quiet"]).env("KACHE_MAX_SIZE", "1B").output().unwrap());
+    assert_eq!(ran.ends(0), "");
+    assert_eq!(home.json(&["list", "--json"]), Value::Array(vec![]));
+}
+
+#[test]
+fn doctor_shows_a_miss_and_a_hit() {
+    let home = Home::new();
+    let ran = home.kache(&["doctor"]);
+    assert!(ran.ends(3).contains("fail  rustc-wrapper"), "not set up");
+    home.kache(&["init", "--yes"]).ends(0);
+    let text = home.kache(&["doctor"]).ends(0);
+    for line in ["KACHE_CACHE_DIR", "miss, stored", "ok    second build", "can be written", "rlibs by"] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("fail"), "{text}");
+    let left = fs::read_dir(home.path("cache")).unwrap().count();
+    assert_eq!(left, 0, "no probe is left behind");
+}
+
+#[test]
+fn doctor_tells_what_is_wrong_with_the_settings() {
+    let home = Home::new();
+    home.kache(&["init", "--yes"]).ends(0);
+    write(&home.path("kache.toml"), "[cache]\nmax_sise = \"1GiB\"\n");
+    assert!(home.kache(&["doctor"]).ends(3).contains("cache.max_sise"));
+    write(&home.path("kache.toml"), "[cache\n");
+    assert!(home.kache(&["doctor"]).ends(3).contains("kache.toml"));
+}
+
+#[test]
+fn commands_refuse_unknown_keys_and_builds_do_not() {
+    let home = Home::new();
+    write(&home.path("kache.toml"), "[cache]\nmax_sise = \"1GiB\"\n");
+    for verb in ["stats", "list", "purge", "gc"] {
+        let ran = home.kache(&[verb]);
+        ran.ends(1);
+        assert!(ran.err().contains("cache.max_sise"), "{verb}: {}", ran.err());
+    }
+    home.kache(&["gc", "--quiet"]).ends(0);
+    home.build("one");
+    fs::remove_file(home.path("kache.toml")).unwrap();
+    assert_eq!(home.json(&["stats", "--json"])["store"]["entries"], 1);
+}
+
+#[test]
+fn help_names_every_verb_and_fits_the_page() {
+    let home = Home::new();
+    let text = home.kache(&["--help"]).ends(0);
+    for verb in ["init", "stats", "doctor", "list", "purge", "gc", "completions"] {
+        assert!(text.contains(&format!("\n  {verb}")), "{verb}\n{text}");
+        let help = home.kache(&[verb, "--help"]).ends(0);
+        assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    }
+    assert!(text.contains("Exit codes:"), "{text}");
+    assert!(home.kache(&[]).err().contains("Usage: kache"));
+    home.kache(&[]).ends(2);
+    home.kache(&["bogus"]).ends(2);
+    assert_eq!(home.kache(&["--version"]).ends(0), format!("kache {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(home.kache(&["completions", shell]).ends(0).contains("purge"), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let home = Home::new();
+    let mut child =
+        home.command(KACHE, &["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = Ran(child.wait_with_output().unwrap());
+    ran.ends(0);
+    assert_eq!(ran.err(), "");
+}
+
+/// The `cc` crate takes a `RUSTC_WRAPPER` called kache for a wrapper of C compilers.
+#[test]
+fn a_c_compiler_behind_kache_just_runs() {
+    let home = Home::new();
+    let ran = home.kache(&["sh", "-c", "echo out; exit 7"]);
+    assert_eq!(ran.ends(7), "out\n");
+    assert!(!home.path("cache").exists(), "nothing is noted");
+}
