@@ -19,5 +19,7 @@ mod notices;
 mod oracle;
 mod over_keying;
 mod paths;
+mod store_damage;
+mod store_links;
 mod support;
 mod toolchain;
