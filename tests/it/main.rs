@@ -21,5 +21,7 @@ mod over_keying;
 mod paths;
 mod store_damage;
 mod store_links;
+mod store_places;
+mod store_races;
 mod support;
 mod toolchain;

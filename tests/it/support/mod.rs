@@ -16,7 +16,7 @@ pub(crate) use files::{
 };
 pub(crate) use project::{KACHE, Project, manifest};
 pub(crate) use rig::{
-    Said, TEMP_PREFIX, Tmpfs, has_program, signal, snapshot, wait_until, write_program,
+    Said, TEMP_PREFIX, Tmpfs, has_program, settle, signal, snapshot, wait_until, write_program,
 };
 pub(crate) use run::Run;
 pub(crate) use toolchain::{

@@ -72,6 +72,11 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Lets the clock tick: what was edited in the very tick in which rustc starts is rightly not stored.
+pub(crate) fn settle() {
+    std::thread::sleep(Duration::from_millis(25));
+}
+
 /// Sends a signal to one process, or with a leading `-` to a group.
 pub(crate) fn signal(name: &str, pid: &str) {
     let mut command = Command::new("/bin/sh");
