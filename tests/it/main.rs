@@ -27,3 +27,4 @@ mod store_places;
 mod store_races;
 mod support;
 mod toolchain;
+mod transparency;
