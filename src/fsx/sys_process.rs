@@ -43,11 +43,25 @@ pub fn end_like(status: ExitStatus) -> ! {
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
         if let Some(named) = Signal::from_named_raw(signal) {
+            restore_default(signal);
             let _ = rustix::process::kill_process(rustix::process::getpid(), named);
         }
         end(128 + signal)
     }
     end(status.code().unwrap_or(1))
+}
+
+/// Lets `number` do what it does to a process that never heard of it. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and
+/// SIGBUS to tell stack overflows.
+fn restore_default(number: i32) {
+    const SIG_DFL: usize = 0;
+    unsafe extern "C" {
+        fn signal(number: i32, handler: usize) -> usize;
+    }
+    // SAFETY: signal(2) from the C library that std links, with the one handler that is no code.
+    unsafe {
+        signal(number, SIG_DFL);
+    }
 }
 
 /// Ends this process with `code`.
