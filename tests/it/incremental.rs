@@ -74,7 +74,9 @@ fn n01_incremental_and_not_are_one_entry() {
     // And the other way round, in every spelling.
     project.file("src/lib.rs", "pub fn value() -> u32 { 8 }\n").wipe();
     project.unit("dep", "src/lib.rs").misses();
-    for spelled in [vec!["-C".to_owned(), session.clone()], vec![format!("-C{session}")], vec![format!("--codegen={session}")]] {
+    for spelled in
+        [vec!["-C".to_owned(), session.clone()], vec![format!("-C{session}")], vec![format!("--codegen={session}")]]
+    {
         project.wipe().unit("dep", "src/lib.rs").args(&spelled).hits();
     }
     assert_eq!(project.entries().len(), 2);
@@ -288,7 +290,10 @@ fn n05_a_failed_private_compile_leaves_no_trace() {
 #[test]
 fn n03_what_does_not_stand_on_private_outputs_is_shared() {
     let one = project();
-    one.file("Cargo.toml", manifest("app", "[dependencies]\nmid = { path = \"mid\" }\nfree = { path = \"free\" }\n[workspace]\n"));
+    one.file(
+        "Cargo.toml",
+        manifest("app", "[dependencies]\nmid = { path = \"mid\" }\nfree = { path = \"free\" }\n[workspace]\n"),
+    );
     one.file("free/Cargo.toml", manifest("free", "")).file("free/src/lib.rs", "pub fn free() {}\n");
     one.build();
     edit(&one, 8);

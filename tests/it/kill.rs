@@ -10,6 +10,7 @@ use crate::support::{Project, manifest, real_cargo, signal};
 
 const ROUNDS: u64 = 30;
 const CRATES: u64 = 8;
+const NAMES: [&str; 8] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"];
 
 /// A small generator (xorshift): the moments need no quality, only a seed.
 struct Random(u64);
@@ -41,7 +42,8 @@ fn workspace() -> Project {
     let sum: Vec<String> = (0..CRATES).map(|n| format!("k{n}::value()")).collect();
     project.file("src/main.rs", format!("fn main() {{ println!(\"{{}}\", {}); }}\n", sum.join(" + ")));
     for n in 0..CRATES {
-        let below = if n % 2 == 1 { format!("[dependencies]\nk{} = {{ path = \"../k{0}\" }}\n", n - 1) } else { String::new() };
+        let below =
+            if n % 2 == 1 { format!("[dependencies]\nk{} = {{ path = \"../k{0}\" }}\n", n - 1) } else { String::new() };
         project.file(&format!("k{n}/Cargo.toml"), manifest(&format!("k{n}"), &below));
         write_crate(&project, n, 0);
     }
@@ -73,7 +75,7 @@ fn build_and_kill(project: &Project, after: Duration) {
 
 /// Something is always left to compile, and something to hit.
 fn edit(project: &Project, random: &mut Random, values: &mut [u64]) {
-    for _ in 0..1 + random.below(3) {
+    for _ in 0..=random.below(3) {
         let n = random.below(CRATES);
         let at = usize::try_from(n).expect("small");
         values[at] = random.below(5);
@@ -84,7 +86,7 @@ fn edit(project: &Project, random: &mut Random, values: &mut [u64]) {
 fn killed_builds(mut project: Project, incremental: &str) {
     let mut random = Random::new();
     project.set("CARGO_INCREMENTAL", incremental);
-    let mut values = [0; CRATES as usize];
+    let mut values = [0; NAMES.len()];
     let began = Instant::now();
     project.build();
     let whole = u64::try_from(began.elapsed().as_millis()).expect("short").clamp(200, 4000);
@@ -106,7 +108,7 @@ fn killed_builds(mut project: Project, incremental: &str) {
     // Another checkout gets what was stored between the kills, and nothing torn.
     let other = project.clone_to("elsewhere/other");
     assert_eq!(other.build_and_say().1, sum(&values));
-    other.wipe().build().hits(&["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"]);
+    other.wipe().build().hits(&NAMES);
     assert_eq!(other.app_says(), sum(&values));
     project.assert_store_whole();
     let unnamed = crate::support::files_under(&project.cache_dir().join("v1/blobs"));

@@ -124,8 +124,7 @@ fn i06_blobs_written_before_a_reboot_are_read_back() {
     let stored = Stored::new();
     let entry = stored.project.entries().remove(0);
     let another_boot = || {
-        let mut value: serde_json::Value =
-            serde_json::from_slice(&fs::read(&entry).expect("entry")).expect("json");
+        let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&entry).expect("entry")).expect("json");
         let now = value["boot"].as_str().expect("boot").to_owned();
         value["boot"] = "another".into();
         replace(&entry, value.to_string().as_bytes());

@@ -132,6 +132,20 @@ fn i08_collections_beside_builds_cost_compiles_only() {
     project.rebuild_misses(&["dep"]);
 }
 
+/// What a kill leaves behind is recognised by its name, and left alone while it may have an owner.
+#[test]
+fn i10_young_temps_are_left_to_their_owners() {
+    let project = Project::lib(DEP);
+    project.unit("dep", "src/lib.rs").misses();
+    let shard = project.blobs()[0].parent().expect("a shard").to_owned();
+    let temp = shard.join(format!("{}somebody", crate::support::TEMP_PREFIX));
+    fs::write(&temp, "half a blob").expect("write");
+    project.kache(&["gc"]).must_succeed();
+    assert!(temp.exists());
+    project.assert_store_whole();
+    project.unit("dep", "src/lib.rs").hits();
+}
+
 /// A workspace of four libraries in a row and one on its own.
 fn workspace() -> Project {
     let project = Project::new();
@@ -175,7 +189,11 @@ fn i11_eight_builds_at_once_compile_every_unit_once() {
     }
     checkouts[0].assert_store_whole();
     assert_eq!(files_under(&checkouts[0].cache_dir().join("v1/claims")), Vec::<PathBuf>::new());
-    checkouts.iter().for_each(|project| project.assert_noop());
+    for project in &checkouts {
+        project.assert_noop();
+    }
+    // Every event of the 40 is whole: eight processes append to one log.
+    assert_eq!(checkouts[0].events().len(), 8 * MEMBERS.len());
     // Control: without the cache each compiles its own.
     for project in &mut checkouts[..2] {
         project.set("KACHE_DISABLED", "1").wipe();

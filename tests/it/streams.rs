@@ -12,6 +12,11 @@ use crate::support::{Project, Run, Said, has_program, real_cargo, settle, signal
 
 const WARNS: &str = "fn never_called() {}\npub fn value() -> u32 { let mut x = 7; x }\n";
 
+/// So many functions that rustc warns about.
+fn many(count: usize, body: &str) -> String {
+    (0..count).fold(String::new(), |text, n| text + &format!("fn never_called_{n}() {body}\n"))
+}
+
 fn said(mut command: Command) -> Said {
     command.output().expect("it starts").into()
 }
@@ -28,7 +33,7 @@ fn both(project: &mut Project, flags: &[&str]) -> [Said; 3] {
 
 #[test]
 fn t08_warnings_are_replayed_byte_for_byte() {
-    let many: String = (0..400).map(|n| format!("fn never_called_{n}() {{ let y{n} = \"äöü\\u{{1F980}}\"; }}\n")).collect();
+    let many: String = many(400, "{ let unused = \"äöü\\u{1F980}\"; }");
     for text in [WARNS, &many, "pub fn a() { /* \r */ }\n#[deprecated] pub fn b() {}\npub fn c() { b() }\n"] {
         let mut project = Project::lib(text);
         settle();
@@ -38,7 +43,12 @@ fn t08_warnings_are_replayed_byte_for_byte() {
             assert_eq!(miss, plain, "{flags:?}");
             assert_eq!(hit, plain, "{flags:?}");
         }
-        assert_eq!(project.compiled("dep") - compiled, 8, "a miss and a plain run for each of four: {:?}", project.outcomes("dep"));
+        assert_eq!(
+            project.compiled("dep") - compiled,
+            8,
+            "a miss and a plain run for each of four: {:?}",
+            project.outcomes("dep")
+        );
     }
 }
 
@@ -84,7 +94,16 @@ fn t09_exit_codes_and_signals_are_rustcs() {
     let project = Project::lib(WARNS);
     settle();
     let ends = [("exit 42", 42), ("exit 101", 101), ("exit 255", 255)];
-    let signals = [("KILL", -9), ("SEGV", -11), ("ABRT", -6), ("TERM", -15), ("INT", -2), ("HUP", -1), ("BUS", -7), ("PIPE", -13)];
+    let signals = [
+        ("KILL", -9),
+        ("SEGV", -11),
+        ("ABRT", -6),
+        ("TERM", -15),
+        ("INT", -2),
+        ("HUP", -1),
+        ("BUS", -7),
+        ("PIPE", -13),
+    ];
     let killed = signals.map(|(name, code)| (format!("ulimit -c 0; kill -{name} $$"), code));
     let all = ends.map(|(script, code)| (script.to_owned(), code)).into_iter().chain(killed);
     for (script, code) in all {
@@ -94,6 +113,27 @@ fn t09_exit_codes_and_signals_are_rustcs() {
         assert_eq!(project.last_outcome("dep").1, "rustc-failed");
     }
     assert_eq!((project.entries(), project.manifests()), (vec![], vec![]));
+    project.unhook("instead", "dep").unit("dep", "src/lib.rs").warm();
+}
+
+#[test]
+fn t09_a_killed_kache_takes_its_compiler_along() {
+    let project = Project::lib(WARNS);
+    for name in ["TERM", "KILL", "INT"] {
+        project.hook("instead", "dep", "echo $$ > pid.staged; mv pid.staged pid; exec sleep 60\n");
+        let mut command = project.unit("dep", "src/lib.rs").command();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
+        wait_until("the compiler", || project.path("pid").exists());
+        let pid = fs::read_to_string(project.path("pid")).expect("pid");
+        signal(name, &child.id().to_string());
+        assert!(!child.wait().expect("wait").success());
+        let is_running = || {
+            let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+            state.contains("(sleep)") && !state.contains(") Z")
+        };
+        wait_until("the compiler's end", || !is_running());
+        project.remove("pid");
+    }
     project.unhook("instead", "dep").unit("dep", "src/lib.rs").warm();
 }
 
@@ -150,7 +190,7 @@ fn t11_a_child_that_keeps_the_streams_does_not_hang_the_call() {
 
 #[test]
 fn t11_a_reader_that_goes_away_does_not_stop_the_compiler() {
-    let many: String = (0..2000).map(|n| format!("fn never_called_{n}() {{}}\n")).collect();
+    let many: String = many(2000, "{}");
     let project = Project::lib(&many);
     settle();
     let mut command = project.unit("dep", "src/lib.rs").command();
@@ -171,7 +211,11 @@ fn t12_the_environment_reaches_rustc_byte_for_byte() {
     project.hook("before", "dep", "cat /proc/$$/environ > environ\n");
     let environ = |project: &Project| {
         let mut command = project.unit("dep", "src/lib.rs").command();
-        command.env("DEP_X:Y", "1").env("EMPTY", "").env("LINES", "a\nb=c\n").env("MAKEFLAGS", " -j --jobserver-auth=3,4");
+        command
+            .env("DEP_X:Y", "1")
+            .env("EMPTY", "")
+            .env("LINES", "a\nb=c\n")
+            .env("MAKEFLAGS", " -j --jobserver-auth=3,4");
         command.env("ODD", OsString::from_vec(b"\xff\xfe".to_vec())).env(OsString::from_vec(b"N\xff".to_vec()), "odd");
         assert!(said(command).code == 0);
         let bytes = fs::read(project.path("environ")).expect("environ");
@@ -193,7 +237,9 @@ fn t10_the_jobserver_reaches_rustc() {
                 sed 's/.*--jobserver-auth=\\([0-9]*\\),\\([0-9]*\\).*/\\1 \\2/'); do test -p /proc/$$/fd/$fd && echo pipe >> pipes; done\n";
     project.hook("before", "dep", look);
     project.build().misses(&["dep"]);
-    let seen = fs::read_to_string(project.path("dep/seen")).or_else(|_| fs::read_to_string(project.path("seen"))).expect("seen");
+    let seen = fs::read_to_string(project.path("dep/seen"))
+        .or_else(|_| fs::read_to_string(project.path("seen")))
+        .expect("seen");
     assert!(seen.contains("--jobserver"), "{seen}");
     let pipes = fs::read_to_string(project.path("dep/pipes")).or_else(|_| fs::read_to_string(project.path("pipes")));
     assert_eq!(pipes.expect("neither descriptor is open").lines().count(), 2);
@@ -233,10 +279,14 @@ fn t13_an_argument_file_reaches_rustc_as_one() {
     settle();
     let out = project.path("out");
     fs::create_dir_all(&out).expect("mkdir");
-    let flags = format!("src/lib.rs\n--crate-type=lib\n--emit=dep-info,metadata,link\n--cfg\nfeature=\"a b\"\n--out-dir\n{}\n", out.display());
+    let flags = format!(
+        "src/lib.rs\n--crate-type=lib\n--emit=dep-info,metadata,link\n--cfg\nfeature=\"a b\"\n--out-dir\n{}\n",
+        out.display()
+    );
     project.file("args", flags);
     let call = |more: &[&str]| {
-        let mut command = project.rustc(true, ["--crate-name", "dep", "--error-format=json", "--json=artifacts", "@args"]);
+        let mut command =
+            project.rustc(true, ["--crate-name", "dep", "--error-format=json", "--json=artifacts", "@args"]);
         command.args(more);
         project.finish(command).must_succeed()
     };
@@ -278,13 +328,17 @@ fn t11_a_collection_in_the_background_holds_no_stream() {
     project.unit("dep", "src/lib.rs").misses();
     // Long ago: the next compile that stores something starts a collection.
     let stamp = project.cache_dir().join("v1/gc.stamp");
-    filetime::set_file_mtime(&stamp, filetime::FileTime::from_unix_time(1_000_000_000, 0)).expect("the time of the last one");
+    filetime::set_file_mtime(&stamp, filetime::FileTime::from_unix_time(1_000_000_000, 0))
+        .expect("the time of the last one");
     for n in 0..3 {
         let began = Instant::now();
         project.unit("dep", "src/lib.rs").args(["--cfg", &format!("n{n}")]).misses();
         assert!(began.elapsed() < Duration::from_secs(10));
     }
-    assert!(fs::metadata(&stamp).expect("stamp").modified().expect("mtime").elapsed().expect("past") < Duration::from_secs(60));
+    assert!(
+        fs::metadata(&stamp).expect("stamp").modified().expect("mtime").elapsed().expect("past")
+            < Duration::from_mins(1)
+    );
     project.unit("dep", "src/lib.rs").args(["--cfg", "n0"]).hits();
     project.assert_store_whole();
 }

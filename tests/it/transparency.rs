@@ -65,7 +65,8 @@ fn as_rustc(project: &Project, args: &[OsString], env: &[(&str, &str)], reason: 
     ours.envs(env.iter().copied());
     let (plain, ours) = (run(project, plain), run(project, ours));
     assert_eq!(ours.0, plain.0, "{reason}: {args:?}");
-    let differs: Vec<_> = plain.1.iter().filter(|(name, bytes)| ours.1.get(*name) != Some(bytes)).map(|(name, _)| name).collect();
+    let differs: Vec<_> =
+        plain.1.iter().filter(|(name, bytes)| ours.1.get(*name) != Some(bytes)).map(|(name, _)| name).collect();
     assert!(differs.is_empty() && ours.1.len() == plain.1.len(), "{reason}: {args:?}: {differs:?}");
     let event = project.events().pop();
     let outcome = event.as_ref().map(|event| event["outcome"].as_str().unwrap_or_default());
@@ -82,7 +83,17 @@ fn t02_probes_are_rustcs_own_and_leave_no_event() {
         &["--version", "--verbose"],
         &["--print=sysroot"],
         &["--print", "cfg", "--crate-name", "___"],
-        &["-", "--crate-name", "___", "--print=file-names", "--crate-type", "bin", "--crate-type", "rlib", "--print=cfg"],
+        &[
+            "-",
+            "--crate-name",
+            "___",
+            "--print=file-names",
+            "--crate-type",
+            "bin",
+            "--crate-type",
+            "rlib",
+            "--print=cfg",
+        ],
         &["--help"],
         &["--explain", "E0308"],
     ];
@@ -288,7 +299,11 @@ fn t06_a_directory_that_is_gone() {
 #[test]
 fn t07_not_one_byte_of_ours() {
     let project = Project::lib(SOURCE);
-    for format in ["--error-format=json --json=artifacts", "--error-format=json --json=artifacts,diagnostic-short", "--color=always"] {
+    for format in [
+        "--error-format=json --json=artifacts",
+        "--error-format=json --json=artifacts,diagnostic-short",
+        "--color=always",
+    ] {
         let args = changed(&project, "--error-format=json --json=diagnostic-rendered-ansi,artifacts", format);
         for (text, code) in [(SOURCE, 0), ("pub fn value() {}\n", 0), ("pub fn value() -> u32 { oops }\n", 1)] {
             project.file("src/lib.rs", text);
