@@ -55,6 +55,8 @@ fn t05_a_rustc_that_starts_kache_as_a_child() {
     let (path, log) = shim(&project, "rustc", &format!("'{KACHE}' \"$0\" \"$@\""));
     project.set("RUSTC", &path);
     ends(&project, &log);
+    project.set("KACHE_DISABLED", "1");
+    ends(&project, &log);
 }
 
 #[test]

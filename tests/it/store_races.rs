@@ -202,6 +202,20 @@ fn i11_eight_builds_at_once_compile_every_unit_once() {
     assert_eq!(compiles(&checkouts, "ca"), 3);
 }
 
+#[test]
+fn i11_without_waiting_nothing_breaks() {
+    let mut first = workspace();
+    first.set("KACHE_CLAIM_WAIT", "0");
+    let mut checkouts: Vec<Project> = (1..4).map(|n| first.clone_to(&format!("checkout-{n}"))).collect();
+    checkouts.push(first);
+    build_at_once(&checkouts);
+    checkouts[0].assert_store_whole();
+    for project in &checkouts {
+        project.assert_noop();
+        project.rebuild_hits(&MEMBERS);
+    }
+}
+
 /// Two checkouts; in the first a call of `dep` holds the claim, its rustc asleep until `go` exists or the time is up.
 struct Held {
     one: Project,

@@ -204,6 +204,27 @@ fn t11_a_reader_that_goes_away_does_not_stop_the_compiler() {
     assert!(hit.stderr.contains("never_called_1999"));
 }
 
+/// `cargo build 2>&1 | less`: cargo stops reading, and what the compiler says piles up in pipes after it has ended.
+#[test]
+fn t08_a_reader_that_takes_its_time_gets_every_byte() {
+    // Between what one pipe holds and what two pipes and a buffer hold: the compiler ends, its words are still on the way.
+    for count in [120, 180, 240] {
+        let mut project = Project::lib(&many(count, "{}"));
+        settle();
+        let mut command = project.unit("dep", "src/lib.rs").command();
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        std::thread::sleep(Duration::from_secs(2));
+        let miss: Said = child.wait_with_output().expect("it ends").into();
+        let hit = said(project.unit("dep", "src/lib.rs").command());
+        assert_eq!(project.last_outcome("dep").0, "hit.local");
+        project.set("KACHE_DISABLED", "1");
+        let plain = said(project.unit("dep", "src/lib.rs").command());
+        assert!((70_000..250_000).contains(&plain.stderr.len()), "control: {} bytes", plain.stderr.len());
+        assert!(miss == plain, "{} of {} bytes on the miss", miss.stderr.len(), plain.stderr.len());
+        assert!(hit == plain, "{} of {} bytes on the hit", hit.stderr.len(), plain.stderr.len());
+    }
+}
+
 #[test]
 fn t12_the_environment_reaches_rustc_byte_for_byte() {
     let mut project = Project::lib(WARNS);
