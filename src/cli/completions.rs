@@ -6,6 +6,7 @@ use super::{Exit, Session};
 
 /// Print a completion script for a shell
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
   kache completions bash > ~/.local/share/bash-completion/completions/kache

@@ -4,16 +4,18 @@ use anyhow::Context;
 
 use super::{Exit, Session, units};
 use crate::config::Config;
+use crate::events::EventLog;
 use crate::fsx::clock;
 use crate::store::{Store, gc};
 
 /// Trim the store to its maximum size
 ///
-/// The limit is cache.max_size in the settings, or KACHE_MAX_SIZE. Removes the entries that were not used for the longest time until the store
-/// is smaller than its limit, then what nothing refers to any more. Builds do
-/// this by themselves in the background now and then; running builds are not
-/// disturbed.
+/// The limit is cache.max_size in the settings, or KACHE_MAX_SIZE. Removes the
+/// entries that were not used for the longest time until the store is smaller
+/// than its limit, then what nothing refers to any more. Builds do this by
+/// themselves in the background now and then; running builds are not disturbed.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// Print nothing, and ignore unknown settings (builds call it like this)
     #[arg(long, short)]
@@ -26,6 +28,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let store = Store::open(&config.cache_dir.value);
     let max_size = config.max_size.value.as_u64();
     let report = gc::collect(&store, max_size, clock::now()).context("cannot collect garbage")?;
+    EventLog::of(&config.cache_dir.value).rotate().context("cannot put the event log aside")?;
     if args.quiet {
         return Ok(Exit::Ok);
     }

@@ -14,6 +14,7 @@ use crate::fsx;
 /// this program and changes nothing else in that file. Running it again is
 /// harmless. Without a terminal to ask at, pass --yes.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
   kache init               asks, then sets it

@@ -13,6 +13,7 @@ use crate::store::survey::{self, EntryInfo};
 
 /// List what is in the store, the last used first
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
   kache list                 everything

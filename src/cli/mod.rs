@@ -73,7 +73,7 @@ KACHE_CONFIG names) and from KACHE_* variables; `kache doctor` lists them all.
 /// holds, in any checkout and any directory. Whatever it does not understand it
 /// leaves to rustc.
 #[derive(Parser)]
-#[command(name = "kache", version, arg_required_else_help = true, max_term_width = 80)]
+#[command(name = "kache", version, arg_required_else_help = true, verbatim_doc_comment)]
 #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
 struct Cli {
     #[command(subcommand)]

@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use comfy_table::{CellAlignment, ContentArrangement, presets};
 use serde::Serialize;
+
+use crate::fsx::sys_terminal;
 
 /// The printer of one command.
 #[derive(Debug)]
@@ -19,8 +22,8 @@ pub(super) struct Printer {
 impl Printer {
     pub(super) fn new() -> Self {
         let (stdout, stderr, stdin) = (io::stdout(), io::stderr(), io::stdin());
-        let size = terminal_size::terminal_size_of(&stdout);
-        Self { stdout, stderr, stdin, width: size.map(|(terminal_size::Width(width), _)| width) }
+        let width = sys_terminal::columns(stdout.as_fd());
+        Self { stdout, stderr, stdin, width }
     }
 
     /// A line of data.

@@ -15,6 +15,7 @@ use crate::store::{Store, gc, purge, survey};
 /// target directories hold stays usable. The event log, and with it `kache
 /// stats`, is kept.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
   kache purge

@@ -20,6 +20,7 @@ use crate::store::survey;
 /// A bypass was left to rustc without consulting the cache. Time saved is what
 /// the original compiles took, less what the hits took.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
   kache stats                  all events that are kept

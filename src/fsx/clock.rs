@@ -6,8 +6,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
-use rustix::time::ClockId;
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 
 use super::{At, Result};
 
@@ -39,11 +40,11 @@ impl Time {
 /// The time as the kernel would stamp a write now.
 pub fn now() -> Time {
     #[cfg(target_os = "linux")]
-    let clock = ClockId::RealtimeCoarse;
+    let clock = ClockId::CLOCK_REALTIME_COARSE;
     #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::Realtime;
-    let time = rustix::time::clock_gettime(clock);
-    Time { secs: time.tv_sec, nanos: u32::try_from(time.tv_nsec).unwrap_or(0) }
+    let clock = ClockId::CLOCK_REALTIME;
+    let time = clock_gettime(clock).unwrap_or(TimeSpec::new(0, 0));
+    Time { secs: time.tv_sec(), nanos: u32::try_from(time.tv_nsec()).unwrap_or(0) }
 }
 
 /// The first tick after `time`, waited for: at most some milliseconds. What was written before `time` has an older stamp than
@@ -60,15 +61,14 @@ pub fn tick_after(time: Time) -> Time {
 
 /// Sets the file's mtime to the kernel's now; atime stays.
 pub fn stamp_now(file: &File, path: &Path) -> Result<()> {
-    set_mtime(file, path, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW as _ })
+    set_mtime(file, path, TimeSpec::UTIME_NOW)
 }
 
 /// Sets the file's mtime; atime stays.
 pub fn stamp(file: &File, path: &Path, time: Time) -> Result<()> {
-    set_mtime(file, path, Timespec { tv_sec: time.secs, tv_nsec: time.nanos.into() })
+    set_mtime(file, path, TimeSpec::new(time.secs, time.nanos.into()))
 }
 
-fn set_mtime(file: &File, path: &Path, mtime: Timespec) -> Result<()> {
-    let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT as _ }, last_modification: mtime };
-    rustix::fs::futimens(file, &times).at("set the time of", path)
+fn set_mtime(file: &File, path: &Path, mtime: TimeSpec) -> Result<()> {
+    futimens(file, &TimeSpec::UTIME_OMIT, &mtime).at("set the time of", path)
 }

@@ -8,11 +8,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use tempfile::TempPath;
-
-use super::clock;
-use super::publish::{self, Mtime};
-use super::{At, Result};
+use super::publish::Mtime;
+use super::temp::{Temp, new_file_beside};
+use super::{At, Result, clock, sys_clone};
 
 /// How bytes came to be at a second place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -44,7 +42,7 @@ pub struct Ladder {
 /// A clone beside its target, not yet visible under the target's name. Dropping it removes it.
 #[derive(Debug)]
 pub struct Clone {
-    temp: TempPath,
+    temp: Temp,
     /// The rung that worked.
     pub mode: LinkMode,
 }
@@ -52,17 +50,17 @@ pub struct Clone {
 impl Clone {
     /// Makes the clone visible as `target`, replacing what is there.
     pub fn commit(self, target: &Path) -> Result<()> {
-        publish::persist(self.temp, target, false)
+        self.temp.persist(target)
     }
 
     /// Makes the clone visible as `target` unless something is there.
     pub fn commit_new(self, target: &Path) -> Result<()> {
-        publish::persist(self.temp, target, true)
+        self.temp.persist_new(target)
     }
 
     /// Where the clone stands until it is committed.
     pub fn path(&self) -> &Path {
-        &self.temp
+        self.temp.path()
     }
 }
 
@@ -74,9 +72,8 @@ impl Ladder {
     pub fn clone_beside(&mut self, source: &Path, target: &Path, sharing: Sharing) -> Result<Clone> {
         let from = super::open(source)?;
         let metadata = from.metadata().at("stat", source)?;
-        if let Some(temp) = self.try_reflink(&from, target) {
-            let (file, temp) = temp.into_parts();
-            finish(&file, &temp, &from, sharing)?;
+        if let Some((file, temp)) = self.try_reflink(&from, target) {
+            finish(&file, temp.path(), &from, sharing)?;
             return Ok(Clone { temp, mode: LinkMode::Reflink });
         }
         if sharing == Sharing::Shared
@@ -85,42 +82,27 @@ impl Ladder {
         {
             return Ok(Clone { temp, mode: LinkMode::HardLink });
         }
-        let (file, temp) = copy_beside(&from, target)?.into_parts();
-        finish(&file, &temp, &from, sharing)?;
+        let (file, temp) = copy_beside(&from, target)?;
+        finish(&file, temp.path(), &from, sharing)?;
         Ok(Clone { temp, mode: LinkMode::Copy })
     }
 
-    #[cfg(target_os = "linux")]
-    fn try_reflink(&mut self, from: &File, target: &Path) -> Option<tempfile::NamedTempFile<File>> {
+    fn try_reflink(&mut self, from: &File, target: &Path) -> Option<(File, Temp)> {
         if self.no_reflink {
             return None;
         }
-        let made = publish::make_temp(target, |path| {
-            let file = File::options().read(true).write(true).create_new(true).open(path)?;
-            match rustix::fs::ioctl_ficlone(&file, from) {
-                Ok(()) => Ok(file),
-                Err(error) => {
-                    let _ = std::fs::remove_file(path);
-                    Err(error.into())
-                }
-            }
-        });
-        self.no_reflink = made.is_err();
-        made.ok()
+        let made = new_file_beside(target).ok().filter(|(file, _)| sys_clone::reflink(from, file).is_ok());
+        self.no_reflink = made.is_none();
+        made
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn try_reflink(&mut self, _from: &File, _target: &Path) -> Option<tempfile::NamedTempFile<File>> {
-        None
-    }
-
-    fn try_hard_link(&mut self, source: &Path, target: &Path) -> Option<TempPath> {
+    fn try_hard_link(&mut self, source: &Path, target: &Path) -> Option<Temp> {
         if self.no_hard_link {
             return None;
         }
-        let made = publish::make_temp(target, |path| std::fs::hard_link(source, path));
+        let made = Temp::beside(target, |path| std::fs::hard_link(source, path));
         match made {
-            Ok(made) => Some(made.into_temp_path()),
+            Ok(((), temp)) => Some(temp),
             Err(error) => {
                 // One inode at its limit says nothing of the next one.
                 self.no_hard_link = error.kind() != io::ErrorKind::TooManyLinks;
@@ -130,13 +112,12 @@ impl Ladder {
     }
 }
 
-fn copy_beside(mut from: &File, target: &Path) -> Result<tempfile::NamedTempFile<File>> {
-    let made = publish::make_temp(target, |path| File::options().read(true).write(true).create_new(true).open(path))?;
-    let mut to = made.as_file();
+fn copy_beside(mut from: &File, target: &Path) -> Result<(File, Temp)> {
+    let (to, temp) = new_file_beside(target)?;
     let expected = from.metadata().at("stat", target)?.len();
-    let copied = io::copy(&mut from, &mut to).at("copy to", target)?;
+    let copied = io::copy(&mut from, &mut &to).at("copy to", target)?;
     if copied == expected {
-        return Ok(made);
+        return Ok((to, temp));
     }
     let error = io::Error::new(io::ErrorKind::UnexpectedEof, format!("{copied} of {expected} bytes"));
     Err(super::Error::new("copy to", target, error))

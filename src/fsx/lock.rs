@@ -5,15 +5,15 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{At, Result, Stamp};
 
 /// An exclusive lock, freed (and its file removed) on drop.
 #[derive(Debug)]
 pub struct FileLock {
-    file: File,
+    file: Flock<File>,
     path: PathBuf,
 }
 
@@ -21,13 +21,12 @@ impl FileLock {
     /// Takes the lock at `path` if nobody holds it. The parent directory is created when it is absent.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         loop {
-            let file = open(path)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error).at("lock", path),
-            }
+            let file = match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, Errno::EINTR)) => continue,
+                Err((_, error)) => return Err(error).at("lock", path),
+            };
             if still_named(&file, path)? {
                 return Ok(Some(Self { file, path: path.to_owned() }));
             }
@@ -37,9 +36,11 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // First the name, then the lock: whoever waits on this file sees that it lost its name.
-        let _ = super::remove_file(&self.path);
-        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        // First the name, then (with the file) the lock: whoever waits on this file sees that it lost its name. A name that
+        // somebody else has taken meanwhile is not ours to remove.
+        if still_named(&self.file, &self.path).unwrap_or(false) {
+            let _ = super::remove_file(&self.path);
+        }
     }
 }
 

@@ -9,7 +9,10 @@ pub mod lock;
 pub mod publish;
 pub mod stamp;
 pub mod sweep;
+mod sys_clone;
 pub mod sys_process;
+pub mod sys_terminal;
+pub mod temp;
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -19,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use ladder::{Ladder, LinkMode};
 pub use publish::{Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
+pub use temp::Temp;
 
 /// A failed file-system call: what was tried, where, and the operating system's answer.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +63,7 @@ impl<T> At<T> for io::Result<T> {
     }
 }
 
-impl<T> At<T> for rustix::io::Result<T> {
+impl<T> At<T> for nix::Result<T> {
     fn at(self, op: &'static str, path: &Path) -> Result<T> {
         self.map_err(|source| Error::new(op, path, source.into()))
     }

@@ -3,22 +3,17 @@
 //! Bytes go to a temp file beside the target, are hashed on the way, and become visible by one rename after an explicit
 //! [`Staged::commit`]. Whatever ends before that (an error, a drop, a cancelled source) removes the temp and leaves the old
 //! target. The source may be sync or async: a [`Staged`] is pushed bytes, it pulls nothing.
-//! Temps of killed processes are recognised by [`TEMP_PREFIX`] and swept by age (`fsx::sweep`).
+//! Temps of killed processes are recognised by their names ([`super::temp::PREFIX`]) and swept by age (`fsx::sweep`).
 
-use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::{Builder, TempPath};
-
 use super::clock::{self, Time};
+use super::temp::{self, Temp};
 use super::{At, Error, Result};
 use crate::model::Digest;
-
-/// How the names of temp files begin.
-pub const TEMP_PREFIX: &str = ".kache-tmp-";
 
 /// The mtime of a published file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,7 +61,7 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Staged {
     file: File,
-    temp: TempPath,
+    temp: Temp,
     target: PathBuf,
     options: Publish,
     hasher: blake3::Hasher,
@@ -77,7 +72,7 @@ impl Publish {
     /// Begins to write `target`: checks its shape, then creates its parent and a temp beside it.
     pub fn begin(&self, target: &Path) -> Result<Staged> {
         check_shape(target)?;
-        let (file, temp) = create_temp(target)?;
+        let (file, temp) = temp::new_file_beside(target)?;
         let (options, target) = (self.clone(), target.to_owned());
         Ok(Staged { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
     }
@@ -107,7 +102,7 @@ impl Publish {
 impl Staged {
     /// Takes more bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).at("write", &self.temp)?;
+        self.file.write_all(bytes).at("write", self.temp.path())?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         Ok(())
@@ -118,11 +113,13 @@ impl Staged {
         let published =
             Published { digest: Digest::from_bytes(*self.hasher.finalize().as_bytes()), size: self.size };
         if self.options.expect.is_some_and(|expected| expected != published.digest) {
-            let error = io::Error::new(io::ErrorKind::InvalidData, "the bytes are not the expected ones");
-            return Err(Error::new("publish", &self.target, error));
+            return Err(temp::refuse(&self.target, io::ErrorKind::InvalidData, "the bytes are not the expected ones"));
         }
-        finish_inode(&self.file, &self.temp, &self.options)?;
-        persist(self.temp, &self.target, self.options.keep_existing)?;
+        finish_inode(&self.file, self.temp.path(), &self.options)?;
+        match self.options.keep_existing {
+            true => self.temp.persist_new(&self.target)?,
+            false => self.temp.persist(&self.target)?,
+        }
         if self.options.sync {
             sync_parent(&self.target)?;
         }
@@ -158,7 +155,7 @@ fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
 
 /// Refuses a target that could not become a file, before anything is created.
 fn check_shape(target: &Path) -> Result<()> {
-    let refuse = |kind, why| Err(Error::new("publish", target, io::Error::new(kind, why)));
+    let refuse = |kind, why| Err(temp::refuse(target, kind, why));
     let ends_in_name = target.file_name().is_some_and(|name| target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()));
     if !ends_in_name {
         return refuse(io::ErrorKind::InvalidInput, "the target has no file name");
@@ -169,54 +166,8 @@ fn check_shape(target: &Path) -> Result<()> {
     }
 }
 
-fn parent_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn create_temp(target: &Path) -> Result<(File, TempPath)> {
-    let made = make_temp(target, |path| File::options().read(true).write(true).create_new(true).open(path))?;
-    Ok(made.into_parts())
-}
-
-/// Makes a temp beside `target` by `make`, which must fail if its path exists. The parent is created when it is absent.
-pub(super) fn make_temp<R>(target: &Path, mut make: impl FnMut(&Path) -> io::Result<R>) -> Result<tempfile::NamedTempFile<R>> {
-    let parent = parent_of(target);
-    let mut attempt = || Builder::new().prefix(OsStr::new(TEMP_PREFIX)).make_in(parent, &mut make);
-    match attempt() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !super::exists(parent) => {
-            super::create_dir_all(parent)?;
-            attempt().at("create a file beside", target)
-        }
-        made => made.at("create a file beside", target),
-    }
-}
-
-/// Renames a temp to its target.
-///
-/// A rename onto another name of the same inode does nothing and leaves the temp behind (POSIX); then the target already is
-/// what it shall be, and dropping the temp removes the second name.
-pub(super) fn persist(temp: TempPath, target: &Path, keep_existing: bool) -> Result<()> {
-    if keep_existing {
-        return match temp.persist_noclobber(target) {
-            Err(refused) if refused.error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(Error::new("publish", target, refused.error))
-            }
-            _ => Ok(()),
-        };
-    }
-    let name = temp.to_path_buf();
-    temp.persist(target).map_err(|refused| Error::new("publish", target, refused.error))?;
-    if super::exists(&name) {
-        super::remove_file(&name)?;
-    }
-    Ok(())
-}
-
 fn sync_parent(target: &Path) -> Result<()> {
-    let parent = parent_of(target);
+    let parent = temp::parent_of(target);
     super::open(parent)?.sync_all().at("sync", parent)
 }
 

@@ -7,7 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 #[cfg(target_os = "linux")]
-use rustix::fs::{AtFlags, FileType};
+use nix::fcntl::AtFlags;
+#[cfg(target_os = "linux")]
+use nix::sys::stat::SFlag;
 
 #[cfg(target_os = "linux")]
 use super::At;
@@ -103,9 +105,9 @@ pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
 }
 
 #[cfg(target_os = "linux")]
-fn at(dir: &File, name: &str) -> rustix::io::Result<Stamp> {
-    let stat = rustix::fs::statat(dir, name, AtFlags::empty())?;
-    let time = |secs, nanos: u64| Time { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
+fn at(dir: &File, name: &str) -> nix::Result<Stamp> {
+    let stat = nix::sys::stat::fstatat(dir, name, AtFlags::empty())?;
+    let time = |secs, nanos: i64| Time { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
     Ok(Stamp {
         dev: stat.st_dev,
         ino: stat.st_ino,
@@ -114,7 +116,7 @@ fn at(dir: &File, name: &str) -> rustix::io::Result<Stamp> {
         ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         nlink: stat.st_nlink,
         mode: stat.st_mode,
-        is_file: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        is_file: SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG,
     })
 }
 
@@ -136,8 +138,8 @@ pub fn is_on_network(path: &Path) -> bool {
     const CEPH: u64 = 0x00c3_6400;
     const LUSTRE: u64 = 0x0bd0_0bd0;
     const VBOXSF: u64 = 0x786f_4256;
-    let Ok(stat) = rustix::fs::statfs(path) else { return true };
-    let kind = u64::try_from(stat.f_type).unwrap_or(0) & 0xffff_ffff;
+    let Ok(stat) = nix::sys::statfs::statfs(path) else { return true };
+    let kind = u64::try_from(stat.filesystem_type().0).unwrap_or(0) & 0xffff_ffff;
     matches!(kind, NFS | SMB | CIFS | SMB2 | FUSE | P9 | CEPH | LUSTRE | VBOXSF)
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::clock::Time;
-use super::publish::TEMP_PREFIX;
+use super::temp::PREFIX as TEMP_PREFIX;
 use super::{Result, Stamp};
 
 /// The age from which a temp file has no owner any more.

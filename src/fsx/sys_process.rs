@@ -4,7 +4,10 @@
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 
-use rustix::process::Signal;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, setsid};
 
 /// Lets the child die when this process is killed, as the compiler would have been the one that was killed.
 ///
@@ -13,7 +16,7 @@ pub fn die_with_parent(command: &mut Command) {
     #[cfg(target_os = "linux")]
     // SAFETY: prctl(2) is a bare system call: it neither allocates nor locks, so it may run between fork and exec.
     unsafe {
-        command.pre_exec(|| rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).map_err(Into::into));
+        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(Into::into));
     }
     #[cfg(not(target_os = "linux"))]
     let _ = command;
@@ -25,11 +28,11 @@ pub fn detach(command: &mut Command) {
     // SAFETY: setsid(2) and fcntl(2) are bare system calls: they neither allocate nor lock.
     unsafe {
         command.pre_exec(|| {
-            let _ = rustix::process::setsid();
+            let _ = setsid();
             for fd in 3..256 {
                 // SAFETY: the descriptor is only asked to close itself at exec; an unused number answers EBADF.
                 let fd = std::os::fd::BorrowedFd::borrow_raw(fd);
-                let _ = rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC);
+                let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
             }
             Ok(())
         });
@@ -40,28 +43,21 @@ pub fn detach(command: &mut Command) {
 pub fn end_like(status: ExitStatus) -> ! {
     if let Some(signal) = status.signal() {
         // The child may have left a core file; a second one of ours would hide it.
-        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-        let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-        if let Some(named) = Signal::from_named_raw(signal) {
-            restore_default(signal);
-            let _ = rustix::process::kill_process(rustix::process::getpid(), named);
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        if let Ok(named) = Signal::try_from(signal) {
+            restore_default(named);
+            let _ = kill(Pid::this(), named);
         }
         end(128 + signal)
     }
     end(status.code().unwrap_or(1))
 }
 
-/// Lets `number` do what it does to a process that never heard of it. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and
+/// Lets `signal` do what it does to a process that never heard of it. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and
 /// SIGBUS to tell stack overflows.
-fn restore_default(number: i32) {
-    const SIG_DFL: usize = 0;
-    unsafe extern "C" {
-        fn signal(number: i32, handler: usize) -> usize;
-    }
-    // SAFETY: signal(2) from the C library that std links, with the one handler that is no code.
-    unsafe {
-        signal(number, SIG_DFL);
-    }
+fn restore_default(signal: Signal) {
+    // SAFETY: the default action is no code of this process.
+    let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
 }
 
 /// Ends this process with `code`.

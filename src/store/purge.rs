@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::Store;
 use crate::fsx::clock::{self, Time};
-use crate::fsx::publish::TEMP_PREFIX;
+use crate::fsx::temp::PREFIX as TEMP_PREFIX;
 use crate::fsx::{self, Stamp, sweep};
 
 /// What was removed.

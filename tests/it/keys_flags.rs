@@ -67,7 +67,11 @@ fn u12_another_crate_type_is_another_entry() {
 #[test]
 fn u12_a_target_specification_counts_by_content() {
     let project = Project::new();
-    project.file("src/lib.rs", "#![no_core]\n#![feature(no_core)]\n#[cfg(target_os = \"none\")] pub struct None_;\n");
+    let lang = |item: &str, name: &str| format!("#[lang = \"{item}\"] pub trait {name} {{}}\n");
+    let items = [("pointee_sized", "A"), ("meta_sized", "B: A"), ("sized", "Sized: B"), ("copy", "Copy")];
+    let items = items.map(|(item, name)| lang(item, name)).concat();
+    let own = "#[cfg(target_os = \"none\")] pub struct OnNone;\n";
+    project.file("src/lib.rs", format!("#![no_core]\n#![feature(no_core, lang_items)]\n{items}{own}"));
     let spec = |os: &str| {
         format!(
             "{{\"llvm-target\":\"x86_64-unknown-none-elf\",\"arch\":\"x86_64\",\"os\":\"{os}\",\"target-pointer-width\":64,\

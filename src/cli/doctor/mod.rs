@@ -17,6 +17,7 @@ use crate::config::Config;
 /// and with a cache of its own: the first time must be a miss, the second a
 /// hit. Run it in the directory where you build.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Each line begins with ok, warn (works, but you may want to know) or fail.
 Exit code 3 if there is any fail.")]

@@ -4,13 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use tempfile::TempDir;
 
 use super::Finding;
 use crate::cli::units;
 use crate::config::{Env, env};
 use crate::events::{Event, EventLog};
-use crate::fsx::{self, Publish};
+use crate::fsx::{self, Publish, Temp};
 use crate::model::outcome::{self, Stored};
 
 const CRATE: &str = "kache_doctor";
@@ -41,7 +40,7 @@ pub(super) fn findings(vars: &Env) -> Vec<Finding> {
 }
 
 fn try_it(vars: &Env) -> anyhow::Result<Vec<Finding>> {
-    let dir = tempfile::Builder::new().prefix("kache-doctor-").tempdir().context("cannot make a directory")?;
+    let dir = Temp::dir().context("cannot make a directory")?;
     let first = build(vars, &dir, "first")?;
     let mut findings = vec![judge("first build", &first, is_stored, "miss, stored")];
     if is_stored(&first) {
@@ -56,7 +55,7 @@ fn is_stored(event: &Event) -> bool {
 }
 
 /// Builds the crate in a new directory and returns what kache noted.
-fn build(vars: &Env, dir: &TempDir, name: &str) -> anyhow::Result<Event> {
+fn build(vars: &Env, dir: &Temp, name: &str) -> anyhow::Result<Event> {
     let (project, cache) = (dir.path().join(name), dir.path().join("cache"));
     Publish::default().bytes(&project.join("Cargo.toml"), MANIFEST.as_bytes())?;
     Publish::default().bytes(&project.join("src/lib.rs"), SOURCE.as_bytes())?;

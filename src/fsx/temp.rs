@@ -1,0 +1,117 @@
+//! Temp files: recognisable names beside their target, removed unless they are published.
+
+use std::collections::hash_map::RandomState;
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{At, Error, Result};
+
+/// How the names of temp files begin.
+pub const PREFIX: &str = ".kache-tmp-";
+
+/// How many names are tried before something must be wrong.
+const ATTEMPTS: u32 = 100;
+
+/// A file or directory that is removed on drop.
+#[derive(Debug)]
+pub struct Temp {
+    path: PathBuf,
+}
+
+impl Temp {
+    /// Makes a temp beside `target` by `make`, which must fail if its path exists. The parent is created when it is absent.
+    pub fn beside<R>(target: &Path, mut make: impl FnMut(&Path) -> io::Result<R>) -> Result<(R, Self)> {
+        let parent = parent_of(target);
+        match create(parent, &mut make) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !super::exists(parent) => {
+                super::create_dir_all(parent)?;
+                create(parent, &mut make).at("create a file beside", target)
+            }
+            made => made.at("create a file beside", target),
+        }
+    }
+
+    /// Makes a directory in the system's directory for temporary files.
+    pub fn dir() -> Result<Self> {
+        let parent = std::env::temp_dir();
+        create(&parent, &mut |path| std::fs::create_dir(path)).at("create a directory in", &parent).map(|((), temp)| temp)
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames the file to its target, replacing what is there.
+    ///
+    /// A rename onto another name of the same inode does nothing and leaves the temp behind (POSIX); then the target already
+    /// is what it shall be, and the drop removes the second name.
+    pub fn persist(self, target: &Path) -> Result<()> {
+        super::rename(&self.path, target)
+    }
+
+    /// Renames the file to its target unless something is there, which then stays.
+    pub fn persist_new(self, target: &Path) -> Result<()> {
+        match rename_new(&self.path, target) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // Not every file system can tell; then the last one wins.
+            Err(_) if super::exists(target) => Ok(()),
+            Err(_) => super::rename(&self.path, target),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        // After a rename there is mostly nothing left to remove.
+        if super::remove_file(&self.path).is_err() {
+            let _ = super::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// An empty file beside `target`, open for reading and writing.
+pub(super) fn new_file_beside(target: &Path) -> Result<(File, Temp)> {
+    Temp::beside(target, |path| File::options().read(true).write(true).create_new(true).open(path))
+}
+
+/// The directory of a target.
+pub(super) fn parent_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn create<R>(parent: &Path, make: &mut impl FnMut(&Path) -> io::Result<R>) -> io::Result<(R, Temp)> {
+    let mut attempt = || {
+        let path = parent.join(format!("{PREFIX}{:016x}", RandomState::new().build_hasher().finish()));
+        make(&path).map(|made| (made, Temp { path }))
+    };
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+    }
+    attempt()
+}
+
+#[cfg(target_os = "linux")]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(Into::into)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)
+}
+
+/// The error of a target that could not become a file.
+pub(super) fn refuse(target: &Path, kind: io::ErrorKind, why: &'static str) -> Error {
+    Error::new("publish", target, io::Error::new(kind, why))
+}
