@@ -33,6 +33,7 @@ pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>)
     if let Some((name, value)) = extra {
         command.env(name, value);
     }
+    sys_process::keep_signals(&mut command);
     command.exec()
 }
 
@@ -44,6 +45,7 @@ pub fn run(program: &OsStr, args: &[OsString], cwd: &Path) -> std::io::Result<Ra
     let mut command = Command::new(program);
     command.args(args).current_dir(cwd).stdout(Stdio::piped()).stderr(Stdio::piped());
     sys_process::die_with_parent(&mut command);
+    sys_process::keep_signals(&mut command);
     let mut child = command.spawn()?;
     let (sender, receiver) = mpsc::channel();
     let in_hand = Arc::new(AtomicUsize::new(0));
@@ -74,6 +76,7 @@ pub fn ask(program: &Path, args: &[&str], cwd: &Path, extra: Option<(&str, OsStr
     if let Some((name, value)) = extra {
         command.env(name, value);
     }
+    sys_process::keep_signals(&mut command);
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8(output.stdout).ok())?
 }
