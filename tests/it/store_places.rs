@@ -219,6 +219,30 @@ fn i16_a_full_target_directory_is_rustcs_problem() {
     project.unhook("instead", "dep").unit("dep", "src/lib.rs").hits();
 }
 
+/// The store's tables are larger than anything that rustc writes here.
+#[test]
+fn i16_a_limit_on_file_sizes_fails_no_build() {
+    let mut project = Project::lib(DEP);
+    project.hook("before", "dep", "grep SigIgn /proc/$$/status > ignored\n");
+    let limited = |project: &Project| -> (Said, String) {
+        let unlimited = project.unit("dep", "src/lib.rs").command();
+        let mut command = project.command("/bin/sh");
+        command
+            .args(["-c", "ulimit -f 400 && exec \"$@\"", "sh"])
+            .arg(unlimited.get_program())
+            .args(unlimited.get_args());
+        let said = command.output().expect("sh starts").into();
+        (said, fs::read_to_string(project.path("ignored")).expect("rustc ran"))
+    };
+    let (ours, again) = (limited(&project), limited(&project));
+    project.set("KACHE_DISABLED", "1");
+    let plain = limited(&project);
+    assert_eq!((plain.0.code, &ours, &again), (0, &plain, &plain));
+    project.unset("KACHE_DISABLED").unit("dep", "src/lib.rs").run().must_succeed();
+    project.unit("dep", "src/lib.rs").hits();
+    project.assert_store_whole();
+}
+
 #[test]
 fn i16_a_full_cache_under_cargo() {
     let mut project =
@@ -338,7 +362,9 @@ fn t01_a_cache_that_is_no_directory_is_no_cache() {
     let mut project = Project::lib(DEP);
     let file = project.path("file");
     fs::write(&file, "precious").expect("write");
-    for place in [file.clone(), file.join("below"), "/dev/null".into(), "/proc/no-cache-here".into(), "".into()] {
+    for place in
+        [file.clone(), file.join("below"), file.join(".."), "/dev/null".into(), "/proc/no-cache-here".into(), "".into()]
+    {
         project.set("KACHE_CACHE_DIR", &place);
         as_rustc(&project, &format!("cache at {}", place.display()));
     }
