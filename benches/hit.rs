@@ -3,6 +3,7 @@
 //! Criterion gives wall time, beside that of the smallest program there is (`true`); CPU time of our process is the sum that
 //! the kernel accounts to children, over many runs. `HIT_BENCH_COMMAND=1 cargo bench --bench hit` keeps the fixture and
 //! prints the command for callgrind instead.
+#![expect(clippy::disallowed_methods, reason = "a bench looks at files with other eyes than the program")]
 
 use std::fmt::Write as _;
 use std::hint::black_box;

@@ -59,7 +59,7 @@ Examples:
   kache init             let cargo use kache, for every build of this user
   cargo build            the first build fills the cache
   kache stats            what was restored, what was compiled, and why
-  kache doctor           what to do when something looks wrong
+  kache doctor           what is set, and does it work?
 
 Settings are read from $XDG_CONFIG_HOME/kache/config.toml (or the file that
 KACHE_CONFIG names) and from KACHE_* variables; `kache doctor` lists them all.

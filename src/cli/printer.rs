@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsFd;
 
-use comfy_table::{CellAlignment, ContentArrangement, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use serde::Serialize;
 
 use crate::fsx::sys_terminal;
@@ -43,7 +43,7 @@ impl Printer {
         Ok(self.data(serde_json::to_string_pretty(value)?)?)
     }
 
-    /// A table, wrapped in its last column where the terminal is narrow.
+    /// A table.
     pub(super) fn table(&self, table: &Table) -> io::Result<()> {
         table.lines(self.width).iter().try_for_each(|line| self.data(line))
     }
@@ -79,17 +79,23 @@ pub(super) struct Table {
     rows: Vec<Vec<String>>,
     right: &'static [usize],
     indent: u16,
+    wraps: bool,
 }
 
 impl Table {
     /// A table whose columns `right` are numbers.
     pub(super) fn new(right: &'static [usize]) -> Self {
-        Self { rows: Vec::new(), right, indent: 0 }
+        Self { rows: Vec::new(), right, indent: 0, wraps: false }
     }
 
     /// The same, set off from the margin.
     pub(super) fn indented(self) -> Self {
         Self { indent: 2, ..self }
+    }
+
+    /// The same, with sentences in its last column: they are wrapped where the terminal is narrow.
+    pub(super) fn wrapping(self) -> Self {
+        Self { wraps: true, ..self }
     }
 
     /// Adds a row. All rows have as many cells.
@@ -107,13 +113,17 @@ impl Table {
         for row in &self.rows {
             table.add_row(row);
         }
+        let last = self.rows.first().map_or(0, Vec::len).saturating_sub(1);
         for (at, column) in table.column_iter_mut().enumerate() {
             column.set_padding((if at == 0 { self.indent } else { 2 }, 0));
+            if at < last {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
             if self.right.contains(&at) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        match width {
+        match width.filter(|_| self.wraps) {
             Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
@@ -126,7 +136,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&[0]).indented();
+        let mut table = Table::new(&[0]).indented().wrapping();
         table.row(["9".into(), "one two three".into()]);
         table.row(["10".into(), "four".into()]);
         table

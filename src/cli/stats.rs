@@ -119,7 +119,7 @@ fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Re
 
 fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     let events = &stats.events;
-    let mut table = Table::new(&[1]);
+    let mut table = Table::new(&[1]).wrapping();
     let rate = stats.hit_rate.map_or_else(String::new, |rate| {
         let asked = events.hits + events.misses;
         format!("{:.1} % of {asked} that the cache was asked for", floor_to_tenth(rate))
@@ -148,7 +148,7 @@ fn reasons(counts: &BTreeMap<String, u64>, prefix: &str) -> Table {
         counts.iter().filter_map(|(id, count)| id.strip_prefix(prefix).map(|_| (id.as_str(), *count))).collect();
     counts.retain(|(id, _)| !id.is_empty());
     counts.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
-    let mut table = Table::new(&[0]).indented();
+    let mut table = Table::new(&[0]).indented().wrapping();
     for (id, count) in counts {
         let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
         let short = id.strip_prefix(prefix).unwrap_or(id);

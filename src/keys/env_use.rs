@@ -4,152 +4,156 @@
 //! differ between checkouts. Any other `env!` of a path may end up in the output in a shape that no scan can find (its
 //! length, its hash), so it pins. The judge is lexical and strict: what it does not recognise is not an include.
 
+use super::tokens::{Token, tokens};
+
+const READS: [&str; 2] = ["env", "option_env"];
+const INCLUDES: [&str; 3] = ["include", "include_str", "include_bytes"];
+
 /// Whether every `env!("name")` and `option_env!("name")` in `sources` stands directly inside an include, at least one is
-/// there, and no `env!` has an argument that cannot be read.
+/// there, and nothing hides another: an argument that cannot be read, a macro under another name, or a macro that gets the
+/// include's tokens instead of its text.
 pub fn is_include_only<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>) -> bool {
     let mut includes = 0;
     for source in sources {
         let tokens = tokens(source);
-        for at in 0..tokens.len() {
-            if !is_macro_call(&tokens, at, &["env", "option_env"]) {
-                continue;
-            }
-            match &tokens[at + 3..] {
-                [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != name => {}
-                [Token::Text(_), Token::Mark(b')' | b']' | b'}'), ..] if is_inside_include(&tokens[..at]) => includes += 1,
-                _ => return false,
-            }
+        let judge = Judge { tokens: &tokens, name, open: Vec::new(), in_use: false };
+        match judge.count_includes() {
+            Some(count) => includes += count,
+            None => return false,
         }
     }
     includes > 0
 }
 
-/// `name ! (`
-fn is_macro_call(tokens: &[Token], at: usize, names: &[&str]) -> bool {
-    matches!(&tokens[at..], [Token::Word(word), Token::Mark(b'!'), Token::Mark(b'(' | b'[' | b'{'), ..]
-        if names.contains(&word.as_str()))
+/// What an open delimiter belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Frame {
+    /// `include!(` and its kind.
+    Include,
+    /// `concat!(`
+    Concat,
+    /// `macro_rules! name {`: its text comes to life where the macro is called.
+    Rules,
+    /// The arguments of any other macro, which may do with them what it likes.
+    Foreign,
+    /// A block, a group, an attribute.
+    Plain,
 }
 
-/// Whether the tokens end in `include ! (` or `include ! ( concat ! (`.
-fn is_inside_include(before: &[Token]) -> bool {
-    let ends_in = |from_end: usize, names: &[&str]| {
-        before.len().checked_sub(from_end).is_some_and(|at| is_macro_call(before, at, names))
-    };
-    let includes = ["include", "include_str", "include_bytes"];
-    ends_in(3, &includes) || (ends_in(3, &["concat"]) && ends_in(6, &includes))
+/// A walk over one source.
+struct Judge<'a> {
+    tokens: &'a [Token],
+    name: &'a str,
+    open: Vec<Frame>,
+    in_use: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    /// The content of a plain string literal; a raw one counts the same.
-    Text(String),
-    Mark(u8),
-}
-
-/// Rust's tokens as far as this module needs them: comments and white space gone, strings kept apart.
-fn tokens(source: &str) -> Vec<Token> {
-    let bytes = source.as_bytes();
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        match rest {
-            [b'/', b'/', ..] => at += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()),
-            [b'/', b'*', ..] => at += block_comment(rest),
-            [b'"', ..] => at += string(source, at, &mut tokens),
-            [b'r' | b'b' | b'c', ..] if prefixed_string(rest).is_some() => {
-                let (skip, hashes) = prefixed_string(rest).unwrap_or((1, None));
-                at += match hashes {
-                    Some(hashes) => skip + raw_string(source, at + skip, hashes, &mut tokens),
-                    None => skip + string(source, at + skip, &mut tokens),
-                };
-            }
-            [b'\'', ..] => at += quote(rest),
-            [byte, ..] if is_word(*byte) => {
-                let end = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
-                tokens.push(Token::Word(String::from_utf8_lossy(&rest[..end]).into_owned()));
-                at += end;
-            }
-            [byte, ..] => {
-                if !byte.is_ascii_whitespace() {
-                    tokens.push(Token::Mark(*byte));
+impl Judge<'_> {
+    /// The number of includes of the variable; `None` if it is used, or may be, in any other way.
+    fn count_includes(mut self) -> Option<usize> {
+        let mut includes = 0;
+        for at in 0..self.tokens.len() {
+            match &self.tokens[at] {
+                Token::Word(word) if word == "use" => self.in_use = true,
+                Token::Word(word) if READS.contains(&word.as_str()) => includes += usize::from(self.read(at)?),
+                Token::Word(word) if is_builtin(word) && self.is_renamed(at) => return None,
+                Token::Mark(b';') => self.in_use = false,
+                Token::Mark(b'(' | b'[' | b'{') => self.open.push(self.frame(at)),
+                Token::Mark(b')' | b']' | b'}') => {
+                    self.open.pop();
                 }
-                at += 1;
+                _ => {}
             }
-            [] => break,
+        }
+        Some(includes)
+    }
+
+    /// Judges an `env` or `option_env`: `Some(true)` is an include of the variable, `Some(false)` has nothing to do with it.
+    fn read(&self, at: usize) -> Option<bool> {
+        if self.is_renamed(at) {
+            return None;
+        }
+        if !self.is_call(at) {
+            // A bare name may be a macro's argument, which the macro may call.
+            let may_be_called = self.open.iter().any(|frame| matches!(frame, Frame::Rules | Frame::Foreign));
+            return (!may_be_called || self.is_module(at)).then_some(false);
+        }
+        match &self.tokens[at + 3..] {
+            [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != self.name => Some(false),
+            [Token::Text(_), Token::Mark(b')' | b']' | b'}'), ..] if self.is_included(at) => Some(true),
+            _ => None,
         }
     }
-    tokens
-}
 
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
+    /// `include ! (` or `include ! ( concat ! (` right before, and no macro around that could look into it.
+    fn is_included(&self, at: usize) -> bool {
+        let ends = |frames: &[Frame]| self.open.ends_with(frames);
+        let opened_before = |distance: usize| at >= distance && self.is_call(at - distance);
+        let around = match () {
+            () if ends(&[Frame::Include]) && opened_before(3) => self.open.len() - 1,
+            () if ends(&[Frame::Include, Frame::Concat]) && opened_before(3) && opened_before(6) => self.open.len() - 2,
+            () => return false,
+        };
+        !self.open[..around].contains(&Frame::Foreign)
+    }
 
-/// The length of a block comment; they nest.
-fn block_comment(bytes: &[u8]) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while at < bytes.len() {
-        match &bytes[at..] {
-            [b'/', b'*', ..] => (depth, at) = (depth + 1, at + 2),
-            [b'*', b'/', ..] => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
+    /// `name ! (`
+    fn is_call(&self, at: usize) -> bool {
+        let opens = |mark: &Token| matches!(mark, Token::Mark(b'(' | b'[' | b'{'));
+        self.word(at).is_some() && self.is_mark(at + 1, b'!') && self.tokens.get(at + 2).is_some_and(opens)
+    }
+
+    /// `env::`
+    fn is_module(&self, at: usize) -> bool {
+        self.is_mark(at + 1, b':') && self.is_mark(at + 2, b':')
+    }
+
+    /// Whether a builtin's name is given to another macro here, or another name to the builtin.
+    fn is_renamed(&self, at: usize) -> bool {
+        let before = |distance: usize, word: &str| at >= distance && self.word(at - distance) == Some(word);
+        let is_defined = before(1, "macro") || (before(2, "macro_rules") && self.is_mark(at - 1, b'!'));
+        let is_alias = before(1, "as") || self.word(at + 1) == Some("as");
+        // `use std::env;` names a module, but nobody needs to import the others.
+        let is_imported = self.in_use && self.word(at).is_some_and(|word| !READS[..1].contains(&word));
+        is_defined || is_alias || is_imported
+    }
+
+    /// What the delimiter at `at` opens.
+    fn frame(&self, at: usize) -> Frame {
+        if at >= 3 && self.word(at - 3) == Some("macro_rules") && self.is_mark(at - 2, b'!') {
+            return Frame::Rules;
         }
-        if depth == 0 {
-            break;
+        if at < 2 || !self.is_mark(at - 1, b'!') {
+            return Frame::Plain;
+        }
+        match self.word(at - 2) {
+            None => Frame::Plain,
+            Some(word) if INCLUDES.contains(&word) && self.is_std(at - 2) => Frame::Include,
+            Some("concat") if self.is_std(at - 2) => Frame::Concat,
+            _ => Frame::Foreign,
         }
     }
-    at
-}
 
-/// How many bytes stand before the quote of `r"`, `b"`, `c"`, `br#"` and the like, and the number of hashes if it is raw.
-fn prefixed_string(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
-    let letters = bytes.iter().take(2).take_while(|byte| matches!(byte, b'r' | b'b' | b'c')).count();
-    let is_raw = bytes[..letters].contains(&b'r');
-    let hashes = bytes[letters..].iter().take_while(|byte| **byte == b'#').count();
-    let quoted = bytes.get(letters + hashes) == Some(&b'"');
-    match (quoted, is_raw) {
-        (true, true) => Some((letters + hashes, Some(hashes))),
-        (true, false) if hashes == 0 => Some((letters, None)),
-        _ => None,
+    /// Whether the macro named at `at` is called without a path, or by `std::` or `core::`.
+    fn is_std(&self, at: usize) -> bool {
+        let has_path = at >= 2 && self.is_mark(at - 1, b':') && self.is_mark(at - 2, b':');
+        !has_path || (at >= 3 && matches!(self.word(at - 3), Some("std" | "core")))
     }
-}
 
-/// Reads a string from its opening quote. A string with escapes is nobody's variable name, and is kept as it is spelled.
-fn string(source: &str, at: usize, tokens: &mut Vec<Token>) -> usize {
-    let bytes = &source.as_bytes()[at..];
-    let mut end = 1;
-    while end < bytes.len() && bytes[end] != b'"' {
-        end += if bytes[end] == b'\\' { 2 } else { 1 };
-    }
-    let end = end.min(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[1..end]).into_owned();
-    // With an escape in it the value is not the spelling: give it a name that no variable has.
-    tokens.push(if text.contains('\\') { Token::Mark(b'\\') } else { Token::Text(text) });
-    end + 1
-}
-
-/// Reads a raw string from its opening quote.
-fn raw_string(source: &str, at: usize, hashes: usize, tokens: &mut Vec<Token>) -> usize {
-    let closing = format!("\"{}", "#".repeat(hashes));
-    let body = &source[at + 1..];
-    let end = body.find(&closing).unwrap_or(body.len());
-    tokens.push(Token::Text(body[..end].to_owned()));
-    1 + end + closing.len()
-}
-
-/// The length of a character literal, or of the quote of a lifetime.
-fn quote(bytes: &[u8]) -> usize {
-    match bytes {
-        [_, b'\\', _, rest @ ..] => 3 + rest.iter().position(|byte| *byte == b'\'').map_or(0, |end| end + 1),
-        [_, first, rest @ ..] => {
-            // One character, of one to four bytes, then a quote; else it is a lifetime.
-            let width = match first { 0xf0.. => 4, 0xe0.. => 3, 0xc0.. => 2, _ => 1 };
-            if rest.get(width - 1) == Some(&b'\'') { width + 2 } else { 1 }
+    fn word(&self, at: usize) -> Option<&str> {
+        match self.tokens.get(at) {
+            Some(Token::Word(word)) => Some(word),
+            _ => None,
         }
-        _ => 1,
     }
+
+    fn is_mark(&self, at: usize, mark: u8) -> bool {
+        self.tokens.get(at) == Some(&Token::Mark(mark))
+    }
+}
+
+fn is_builtin(word: &str) -> bool {
+    word == "concat" || INCLUDES.contains(&word)
 }
 
 #[cfg(test)]
@@ -189,10 +193,30 @@ mod tests {
     }
 
     #[test]
-    fn quotes_and_lifetimes_do_not_confuse() {
-        let source = r#"fn a<'a>(x: &'a str) -> char { '"' } const B: u8 = b'\''; const C: char = 'é'; const D: &str = env!("OUT_DIR");"#;
-        assert!(!only(source));
-        assert!(only(&source.replace(r#"env!("OUT_DIR")"#, r#"include_str!(concat!(env!("OUT_DIR"), "/'"))"#)));
-        assert!(!only(r##"include!(concat!(env!("OUT_DIR"), "/x.rs")); const S: &str = r#"""#; const D: &str = env!("OUT_DIR");"##));
+    fn u09_disguises_are_seen() {
+        let include = r#"include!(concat!(env!("OUT_DIR"), "/x.rs"));"#;
+        for disguise in [
+            "use std::env as e;",
+            "use std::option_env;",
+            "m!(env, \"OUT_DIR\");",
+            "macro_rules! m { ($p:ident) => { env } }",
+            "macro_rules! include_str { () => {} }",
+            "use lens as include;",
+            "use m::include_bytes;",
+            "m::include_str!(concat!(env!(\"OUT_DIR\"), \"x\"));",
+            "look!(include_str!(concat!(env!(\"OUT_DIR\"), \"x\")));",
+            "macro_rules! m { () => { look!(include_str!(env!(\"OUT_DIR\"))) } }",
+        ] {
+            assert!(!only(&format!("{include} {disguise}")), "{disguise}");
+        }
+        for innocent in [
+            "use std::{env, fs}; fn f() { env::var(\"X\"); }",
+            "fn f(env: &str) { g(env) }",
+            "macro_rules! m { ($f:expr) => { include!(concat!(env!(\"OUT_DIR\"), $f)) } }",
+            "#![doc = include_str!(concat!(env!(\"OUT_DIR\"), \"/doc.md\"))]",
+            "mod m { include!(concat!(env!(\"OUT_DIR\"), \"/m.rs\")); }",
+        ] {
+            assert!(only(&format!("{include} {innocent}")), "{innocent}");
+        }
     }
 }

@@ -105,7 +105,10 @@ struct Files<'a> {
 impl Files<'_> {
     fn add_arguments(&mut self) -> Result<Vec<PathBuf>, Refusal> {
         let invocation = self.context.invocation;
-        for dep in &invocation.externs {
+        // rustc keeps them by name, so that only the order of equal names counts (`rustc_session::config::Externs`).
+        let mut externs: Vec<_> = invocation.externs.iter().collect();
+        externs.sort_by_key(|dep| &dep.name);
+        for dep in externs {
             self.add("extern", &dep.name, &dep.path, BypassReason::ExternUnresolved)?;
         }
         let libraries = native::static_libraries(invocation)?;

@@ -12,6 +12,7 @@ pub mod native;
 pub mod record;
 pub mod roots;
 pub mod scan;
+mod tokens;
 pub mod validate;
 
 pub use compiler::Compiler;

@@ -67,19 +67,40 @@ fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
     absent.then_some(Input::Absent(token))
 }
 
-/// Pins the roots of path variables that are used for more than includes.
-pub fn pin_path_variables(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
-    let mut sources: Option<Vec<String>> = None;
-    for (name, value) in &info.env {
-        let token = value.as_ref().map_or_else(TokenString::default, |value| context.roots.tokenise(value));
-        if token.roots().is_empty() {
-            continue;
-        }
-        let sources = sources.get_or_insert_with(|| read_sources(info, &context.invocation.cwd));
-        if !env_use::is_include_only(name, sources.iter().map(String::as_str)) {
-            token.roots().iter().for_each(|kind| scan.pin(*kind));
+/// Pins the roots that the outputs may depend on although no scan of them can tell: those of path variables that are used
+/// for more than includes, and those that a source names in full.
+pub fn pin_hidden_paths(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
+    let variables = path_variables(info, context);
+    let names_roots = |file: &String| context.roots.tokenise(file).roots().iter().any(|kind| *kind != RootKind::CargoHome);
+    if variables.is_empty() && !info.files.iter().any(names_roots) {
+        return;
+    }
+    let sources = read_sources(info, &context.invocation.cwd);
+    for (name, value) in variables {
+        let is_include = env_use::is_include_only(name, sources.iter().map(String::as_str));
+        if !is_include || dependencies_name(name, context) {
+            value.roots().iter().for_each(|kind| scan.pin(*kind));
         }
     }
+    // `include_str!("/one/checkout/x")` names that checkout wherever it is compiled.
+    for source in &sources {
+        scan.bytes(source.as_bytes());
+    }
+}
+
+/// The variables whose values hold a root.
+fn path_variables<'a>(info: &'a DepInfo<String>, context: Context<'_>) -> Vec<(&'a str, TokenString)> {
+    let values = info.env.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)));
+    let tokens = values.map(|(name, value)| (name, context.roots.tokenise(value)));
+    tokens.filter(|(_, value)| !value.roots().is_empty()).collect()
+}
+
+/// Whether a dependency holds the variable's name: a macro of its own may read the variable on this crate's behalf, and its
+/// source is not among the recorded ones.
+fn dependencies_name(name: &str, context: Context<'_>) -> bool {
+    let finder = memchr::memmem::Finder::new(name);
+    let names = |path: &PathBuf| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
+    context.invocation.externs.iter().any(|dep| names(&dep.path))
 }
 
 /// All recorded files that are text. Others are no Rust source.

@@ -23,7 +23,6 @@ enum Fate {
 
 /// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
 pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
-    let asked = clock::now();
     let (fate, missed) = fate(call, missed);
     let claim = match fate {
         Fate::Shared => call.store.claim(call.lookup.key, call.config.claim_wait.value),
@@ -40,7 +39,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         Fate::Shared => incremental::mark_shared(&call.invocation),
         Fate::Private(_) => incremental::mark_private(&call.invocation),
     }
-    let (start, began) = (clock::tick_after(asked), Instant::now());
+    let (start, began) = (clock::tick_after(report.asked), Instant::now());
     let args = call.compile_args(fate == Fate::Shared);
     let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd)
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;

@@ -53,7 +53,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
         set.inputs.extend(record::archive_inputs((path, output.kind), &call.lookup, &call.compiler.sysroot, context)?);
     }
     scan_messages(&[&stdout, &stderr], &mut scan);
-    record::pin_path_variables(&info, context, &mut scan);
+    record::pin_hidden_paths(&info, context, &mut scan);
     if call::has_own_mapping(&call.invocation) || call::wants_coverage(&call.invocation) {
         scan.pin_all();
     }

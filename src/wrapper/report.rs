@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::call::Call;
 use crate::config::{Config, Env, env};
 use crate::events::{Event, EventLog, event};
+use crate::fsx::clock::Time;
 use crate::fsx::{self, clock, sys_process};
 use crate::model::{EmitKind, Outcome, Refusal, RootKind};
 use crate::rustc::Invocation;
@@ -14,11 +15,13 @@ use crate::rustc::Invocation;
 pub(super) struct Report {
     log: EventLog,
     started: Instant,
+    /// The kernel's time at the start.
+    pub(super) asked: Time,
 }
 
 impl Report {
     pub(super) fn new(config: &Config, started: Instant) -> Self {
-        Self { log: EventLog::of(&config.cache_dir.value), started }
+        Self { log: EventLog::of(&config.cache_dir.value), started, asked: clock::now() }
     }
 
     /// An event of a call that was understood.

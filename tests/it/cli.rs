@@ -10,6 +10,20 @@ use tempfile::TempDir;
 
 const KACHE: &str = env!("CARGO_BIN_EXE_kache");
 
+/// What the surroundings of a test run may have set.
+const AMBIENT: [&str; 10] = [
+    "RUSTC_WRAPPER",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
+    "RUST_LOG",
+    "RUSTC_LOG",
+    "KACHE_DISABLED",
+    "KACHE_MAX_SIZE",
+    "KACHE_PATHS",
+    "KACHE_LOG",
+];
+
 /// A home of its own: cargo's, kache's cache and kache's settings below one directory.
 struct Home(TempDir);
 
@@ -28,9 +42,7 @@ impl Home {
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).current_dir(self.0.path());
-        for name in
-            ["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER", "CARGO_TARGET_DIR", "KACHE_DISABLED", "KACHE_MAX_SIZE"]
-        {
+        for name in AMBIENT {
             command.env_remove(name);
         }
         command.env("CARGO_HOME", self.path("cargo")).env("XDG_CONFIG_HOME", self.path("config"));
@@ -277,6 +289,24 @@ fn purge_empties_the_store_and_keeps_targets_and_events() {
     assert_eq!(home.json(&["stats", "--json"])["events"]["misses"], 1, "the target directory is still fresh");
     home.rebuild("one");
     assert_eq!(home.json(&["stats", "--json"])["store"]["entries"], 1);
+}
+
+#[test]
+fn purge_disturbs_no_build() {
+    let home = Home::new();
+    home.build("one");
+    let built = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !built.load(std::sync::atomic::Ordering::Relaxed) {
+                home.kache(&["purge"]).ends(0);
+            }
+        });
+        for _ in 0..8 {
+            home.rebuild("one");
+        }
+        built.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }
 
 #[test]

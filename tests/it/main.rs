@@ -1,4 +1,5 @@
 //! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
+#![expect(clippy::disallowed_methods, reason = "tests look at files with other eyes than the program")]
 
 mod artifacts;
 mod cli;

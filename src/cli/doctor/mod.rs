@@ -6,6 +6,7 @@ mod places;
 mod settings;
 mod trial;
 
+use super::printer::Table;
 use super::{Exit, Session};
 use crate::config::Config;
 
@@ -56,18 +57,20 @@ impl Finding {
 pub(super) fn run(session: &Session, _: &Args) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
     let mut section = |title: &str, findings: Vec<Finding>| {
-        session.out.data(title)?;
-        for finding in &findings {
+        let mut table = Table::new(&[]).indented().wrapping();
+        for finding in findings {
             let status = match finding.status {
-                Status::Ok => "ok",
+                Status::Ok => "ok  ",
                 Status::Warn => "warn",
                 Status::Fail => "fail",
             };
-            session.out.data(format_args!("  {status:<4}  {:<16}  {}", finding.what, finding.text))?;
+            table.row([status.to_owned(), format!("{:<16}", finding.what), finding.text]);
             if finding.status == Status::Fail {
                 exit = Exit::Found;
             }
         }
+        session.out.data(title)?;
+        session.out.table(&table)?;
         Ok::<(), std::io::Error>(())
     };
     let config = match Config::load(&session.env) {

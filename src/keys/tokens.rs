@@ -1,0 +1,139 @@
+//! Rust's tokens, as far as it takes to see how `env!` is used (`keys::env_use`): comments and white space gone, strings kept
+//! apart. No full lexer: numbers are words, and every punctuation mark stands alone.
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// An identifier, keyword or number.
+    Word(String),
+    /// The content of a plain string literal; a raw one counts the same.
+    Text(String),
+    /// Anything else, byte by byte; a backslash stands for a string with an escape in it.
+    Mark(u8),
+}
+
+/// Rust's tokens as far as this module needs them: comments and white space gone, strings kept apart.
+pub(super) fn tokens(source: &str) -> Vec<Token> {
+    let bytes = source.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        match rest {
+            [b'/', b'/', ..] => at += rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()),
+            [b'/', b'*', ..] => at += block_comment(rest),
+            [b'"', ..] => at += string(source, at, &mut tokens),
+            [b'r' | b'b' | b'c', ..] if prefixed_string(rest).is_some() => {
+                let (skip, hashes) = prefixed_string(rest).unwrap_or((1, None));
+                at += match hashes {
+                    Some(hashes) => skip + raw_string(source, at + skip, hashes, &mut tokens),
+                    None => skip + string(source, at + skip, &mut tokens),
+                };
+            }
+            [b'\'', ..] => at += quote(rest),
+            [byte, ..] if is_word(*byte) => {
+                let end = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
+                tokens.push(Token::Word(String::from_utf8_lossy(&rest[..end]).into_owned()));
+                at += end;
+            }
+            [byte, ..] => {
+                if !byte.is_ascii_whitespace() {
+                    tokens.push(Token::Mark(*byte));
+                }
+                at += 1;
+            }
+            [] => break,
+        }
+    }
+    tokens
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+/// The length of a block comment; they nest.
+fn block_comment(bytes: &[u8]) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while at < bytes.len() {
+        match &bytes[at..] {
+            [b'/', b'*', ..] => (depth, at) = (depth + 1, at + 2),
+            [b'*', b'/', ..] => (depth, at) = (depth - 1, at + 2),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// How many bytes stand before the quote of `r"`, `b"`, `c"`, `br#"` and the like, and the number of hashes if it is raw.
+fn prefixed_string(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
+    let letters = bytes.iter().take(2).take_while(|byte| matches!(byte, b'r' | b'b' | b'c')).count();
+    let is_raw = bytes[..letters].contains(&b'r');
+    let hashes = bytes[letters..].iter().take_while(|byte| **byte == b'#').count();
+    let quoted = bytes.get(letters + hashes) == Some(&b'"');
+    match (quoted, is_raw) {
+        (true, true) => Some((letters + hashes, Some(hashes))),
+        (true, false) if hashes == 0 => Some((letters, None)),
+        _ => None,
+    }
+}
+
+/// Reads a string from its opening quote. A string with escapes is nobody's variable name, and is kept as it is spelled.
+fn string(source: &str, at: usize, tokens: &mut Vec<Token>) -> usize {
+    let bytes = &source.as_bytes()[at..];
+    let mut end = 1;
+    while end < bytes.len() && bytes[end] != b'"' {
+        end += if bytes[end] == b'\\' { 2 } else { 1 };
+    }
+    let end = end.min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[1..end]).into_owned();
+    // With an escape in it the value is not the spelling: give it a name that no variable has.
+    tokens.push(if text.contains('\\') { Token::Mark(b'\\') } else { Token::Text(text) });
+    end + 1
+}
+
+/// Reads a raw string from its opening quote.
+fn raw_string(source: &str, at: usize, hashes: usize, tokens: &mut Vec<Token>) -> usize {
+    let closing = format!("\"{}", "#".repeat(hashes));
+    let body = &source[at + 1..];
+    let end = body.find(&closing).unwrap_or(body.len());
+    tokens.push(Token::Text(body[..end].to_owned()));
+    1 + end + closing.len()
+}
+
+/// The length of a character literal, or of the quote of a lifetime.
+fn quote(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, b'\\', _, rest @ ..] => 3 + rest.iter().position(|byte| *byte == b'\'').map_or(0, |end| end + 1),
+        [_, first, rest @ ..] => {
+            // One character, of one to four bytes, then a quote; else it is a lifetime.
+            let width = match first { 0xf0.. => 4, 0xe0.. => 3, 0xc0.. => 2, _ => 1 };
+            if rest.get(width - 1) == Some(&b'\'') { width + 2 } else { 1 }
+        }
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(source: &str) -> Vec<String> {
+        let tokens = tokens(source).into_iter();
+        tokens.filter_map(|token| if let Token::Text(text) = token { Some(text) } else { None }).collect()
+    }
+
+    #[test]
+    fn strings_of_every_kind_are_kept_apart() {
+        assert_eq!(texts(r###"a("x", r"y\", r#"z"q"#, b"w", br##"v"# "##, c"u")"###), ["x", "y\\", "z\"q", "w", "v\"# ", "u"]);
+        assert_eq!(texts(r#""with \" escape" "then""#), ["then"]);
+    }
+
+    #[test]
+    fn quotes_lifetimes_and_comments_do_not_confuse() {
+        let source = "fn a<'a>(x: &'a str) -> char { '\"' } const B: u8 = b'\\''; const C: char = 'é'; /* \" /* \" */ */ // \"\n\"end\"";
+        assert_eq!(texts(source), ["end"]);
+    }
+}
