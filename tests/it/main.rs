@@ -23,6 +23,7 @@ mod oracle;
 mod over_keying;
 mod paths;
 mod recursion;
+mod setup;
 mod store_damage;
 mod store_links;
 mod store_places;

@@ -1,4 +1,4 @@
-//! Where the cache lies: another file system, a read-only or full one, somebody else's, nowhere (hazards I14 to I16, T01).
+//! Where the cache lies: another file system, a read-only or full one, somebody else's (hazards I14 to I16).
 
 use std::ffi::OsString;
 use std::fs;
@@ -32,7 +32,7 @@ fn call(project: &Project, through_kache: bool) -> Said {
 
 /// kache, set up in this odd way, is as good as rustc: same code, same words, same files.
 #[track_caller]
-fn as_rustc(project: &Project, what: &str) {
+pub(crate) fn as_rustc(project: &Project, what: &str) {
     let plain = call(project, false);
     let names = |files: std::collections::BTreeMap<PathBuf, Vec<u8>>| files.into_keys().collect::<Vec<_>>();
     let files = names(snapshot(&project.path("out")));
@@ -335,74 +335,4 @@ fn a_cache_that_belongs_to_somebody_else_fails_nothing() {
     assert!(project.compiled("dep") > compiled);
     assert!(sh("chmod -R u=rwX,go=rX \"$1\"", &project.cache_dir()));
     project.assert_store_whole();
-}
-
-#[test]
-fn t01_without_a_home_kache_is_rustc() {
-    let mut project = Project::lib(DEP);
-    for name in ["HOME", "KACHE_CACHE_DIR", "KACHE_CONFIG", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"] {
-        project.unset(name);
-    }
-    as_rustc(&project, "no home");
-    project.set("HOME", "");
-    as_rustc(&project, "an empty home");
-    project.set("HOME", "/nowhere/at/all");
-    as_rustc(&project, "a home that does not exist");
-    let _ = fs::remove_dir_all("/nowhere");
-    for name in ["HOME", "XDG_CACHE_HOME", "KACHE_CACHE_DIR", "KACHE_CONFIG"] {
-        project.set(name, "relative");
-        as_rustc(&project, &format!("a relative {name}"));
-        assert!(!project.path("relative").exists(), "{name}: a cache wherever rustc is started");
-        project.unset(name);
-    }
-}
-
-#[test]
-fn t01_a_cache_that_is_no_directory_is_no_cache() {
-    let mut project = Project::lib(DEP);
-    let file = project.path("file");
-    fs::write(&file, "precious").expect("write");
-    for place in
-        [file.clone(), file.join("below"), file.join(".."), "/dev/null".into(), "/proc/no-cache-here".into(), "".into()]
-    {
-        project.set("KACHE_CACHE_DIR", &place);
-        as_rustc(&project, &format!("cache at {}", place.display()));
-    }
-    assert_eq!(fs::read_to_string(file).expect("read"), "precious");
-}
-
-#[test]
-fn t01_a_bad_configuration_is_no_build_error() {
-    let mut project = Project::lib(DEP);
-    let file = project.path("config.toml");
-    project.set("KACHE_CONFIG", &file);
-    for text in
-        ["[cache\n", "[cache]\ndir = 3\n", "[cache]\nmax_size = \"lots\"\n", "\u{0}", "[build]\npaths = \"maybe\"\n"]
-    {
-        fs::write(&file, text).expect("write");
-        as_rustc(&project, text);
-    }
-    fs::write(&file, b"\xff\xfe").expect("write");
-    as_rustc(&project, "no text");
-    let dir = project.dir().to_owned();
-    project.set("KACHE_CONFIG", &dir);
-    as_rustc(&project, "a directory");
-    project.set("KACHE_CONFIG", "");
-    for (name, value) in
-        [("MAX_SIZE", "lots"), ("CLAIM_WAIT", "soon"), ("LOG", "loud"), ("PATHS", "some"), ("DISABLED", "maybe")]
-    {
-        project.set(&format!("KACHE_{name}"), value);
-        as_rustc(&project, &format!("KACHE_{name}={value}"));
-        project.unset(&format!("KACHE_{name}"));
-    }
-}
-
-#[test]
-fn t01_keys_of_a_newer_kache_are_ignored() {
-    let mut project = Project::lib(DEP);
-    let file = project.path("config.toml");
-    fs::write(&file, "[cache]\nfuture = true\n[remote]\nbucket = \"b\"\n").expect("write");
-    project.set("KACHE_CONFIG", &file);
-    as_rustc(&project, "unknown keys");
-    project.unit("dep", "src/lib.rs").warm();
 }
