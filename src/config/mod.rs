@@ -215,9 +215,14 @@ fn cache_dir(env: &Env, in_file: Option<PathBuf>) -> Result<Setting<PathBuf>, Co
     if let Some(value) = in_file {
         return Ok(Setting { value: absolute("cache.dir", value)?, source: Source::File });
     }
-    let base = env.path(env::XDG_CACHE_HOME).or_else(|| env.home().map(|home| home.join(".cache")));
-    let base = base.ok_or(ConfigError::NoHome)?;
-    Ok(Setting { value: base.join("kache"), source: Source::Default })
+    Ok(Setting { value: base(env, env::XDG_CACHE_HOME, ".cache")?.join("kache"), source: Source::Default })
+}
+
+/// The directory that `xdg` names, else the one of this name in the home directory. Relative ones are ignored, as the XDG
+/// specification has it.
+fn base(env: &Env, xdg: &str, in_home: &str) -> Result<PathBuf, ConfigError> {
+    let home = || env.home().map(|home| home.join(in_home)).filter(|path| path.is_absolute());
+    env.path(xdg).filter(|path| path.is_absolute()).or_else(home).ok_or(ConfigError::NoHome)
 }
 
 /// Cargo starts rustc in many directories: a relative path would mean another place in each.
@@ -233,8 +238,7 @@ fn config_path(env: &Env) -> Result<PathBuf, ConfigError> {
     if let Some(path) = env.path(env::KACHE_CONFIG) {
         return absolute(env::KACHE_CONFIG, path);
     }
-    let base = env.path(env::XDG_CONFIG_HOME).or_else(|| env.home().map(|home| home.join(".config")));
-    Ok(base.ok_or(ConfigError::NoHome)?.join("kache").join("config.toml"))
+    Ok(base(env, env::XDG_CONFIG_HOME, ".config")?.join("kache").join("config.toml"))
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, setsid};
 
 /// Lets the child die when this process is killed, as the compiler would have been the one that was killed.
@@ -39,17 +40,46 @@ pub fn detach(command: &mut Command) {
     }
 }
 
+/// Whether SIGXFSZ was as the system sets it when this process began.
+static SIZE_SIGNAL_WAS_DEFAULT: AtomicBool = AtomicBool::new(false);
+
+/// Lets writes beyond a limit on file sizes (`ulimit -f`) fail instead of killing this process: the store's files may be
+/// larger than any that the compiler writes.
+pub fn survive_size_limit() {
+    // SAFETY: ignoring is no code of this process.
+    let before = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    SIZE_SIGNAL_WAS_DEFAULT.store(matches!(before, Ok(SigHandler::SigDfl)), Ordering::Relaxed);
+}
+
+/// Starts the child with the signals that this process began with.
+pub fn keep_signals(command: &mut Command) {
+    if SIZE_SIGNAL_WAS_DEFAULT.load(Ordering::Relaxed) {
+        // SAFETY: sigaction(2) is a bare system call, and the default action is no code of this process.
+        unsafe {
+            command.pre_exec(|| signal(Signal::SIGXFSZ, SigHandler::SigDfl).map(|_| ()).map_err(Into::into));
+        }
+    }
+}
+
 /// Ends this process as `status` says: the same code, or killed by the same signal.
 pub fn end_like(status: ExitStatus) -> ! {
-    if let Some(signal) = status.signal() {
+    if let Some(number) = status.signal() {
         // The child may have left a core file; a second one of ours would hide it.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        if let Ok(named) = Signal::try_from(signal) {
+        if let Ok(named) = Signal::try_from(number) {
+            restore_default(named);
             let _ = kill(Pid::this(), named);
         }
-        end(128 + signal)
+        end(128 + number)
     }
     end(status.code().unwrap_or(1))
+}
+
+/// Lets `caught` do what it does to a process that never heard of it. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and
+/// SIGBUS to tell stack overflows.
+fn restore_default(caught: Signal) {
+    // SAFETY: the default action is no code of this process.
+    let _ = unsafe { signal(caught, SigHandler::SigDfl) };
 }
 
 /// Ends this process with `code`.

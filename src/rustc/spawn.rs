@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,7 @@ pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>)
     if let Some((name, value)) = extra {
         command.env(name, value);
     }
+    sys_process::keep_signals(&mut command);
     command.exec()
 }
 
@@ -42,21 +45,25 @@ pub fn run(program: &OsStr, args: &[OsString], cwd: &Path) -> std::io::Result<Ra
     let mut command = Command::new(program);
     command.args(args).current_dir(cwd).stdout(Stdio::piped()).stderr(Stdio::piped());
     sys_process::die_with_parent(&mut command);
+    sys_process::keep_signals(&mut command);
     let mut child = command.spawn()?;
     let (sender, receiver) = mpsc::channel();
+    let in_hand = Arc::new(AtomicUsize::new(0));
     if let Some(out) = child.stdout.take() {
-        forward(out, std::io::stdout(), Stream::Out, sender.clone());
+        forward(out, std::io::stdout(), Stream::Out, sender.clone(), Arc::clone(&in_hand));
     }
     if let Some(err) = child.stderr.take() {
-        forward(err, std::io::stderr(), Stream::Err, sender);
+        forward(err, std::io::stderr(), Stream::Err, sender, Arc::clone(&in_hand));
     }
     let status = child.wait()?;
     let mut ran = Ran { status, stdout: Vec::new(), stderr: Vec::new() };
-    let deadline = Instant::now() + LINGER;
+    let mut deadline = Instant::now() + LINGER;
     loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((Stream::Out, bytes)) => ran.stdout.extend(bytes),
             Ok((Stream::Err, bytes)) => ran.stderr.extend(bytes),
+            // Our own reader takes its time (`cargo build | less`): what the compiler said is still on its way.
+            Err(RecvTimeoutError::Timeout) if in_hand.load(Ordering::Acquire) > 0 => deadline = Instant::now() + LINGER,
             Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(ran),
         }
     }
@@ -69,6 +76,7 @@ pub fn ask(program: &Path, args: &[&str], cwd: &Path, extra: Option<(&str, OsStr
     if let Some((name, value)) = extra {
         command.env(name, value);
     }
+    sys_process::keep_signals(&mut command);
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8(output.stdout).ok())?
 }
@@ -79,11 +87,13 @@ enum Stream {
     Err,
 }
 
+/// Passes on what comes; `in_hand` counts the streams that have read something and not yet passed it on.
 fn forward(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
     stream: Stream,
     sender: Sender<(Stream, Vec<u8>)>,
+    in_hand: Arc<AtomicUsize>,
 ) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
@@ -95,10 +105,13 @@ fn forward(
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
+            in_hand.fetch_add(1, Ordering::AcqRel);
             if reader_is_there {
                 reader_is_there = to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_ok();
             }
-            if sender.send((stream, buffer[..n].to_vec())).is_err() {
+            let sent = sender.send((stream, buffer[..n].to_vec()));
+            in_hand.fetch_sub(1, Ordering::AcqRel);
+            if sent.is_err() {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use crate::config::{Env, env};
 use crate::fsx::{self, Stamp, sys_process};
 use crate::keys::compiler;
 use crate::model::{BypassReason, Refusal};
-use crate::rustc::{Chain, Invocation, spawn};
+use crate::rustc::{Chain, Invocation, spawn, toolchain};
 
 /// How often kache may meet itself behind compilers that it cannot identify before it says so and stops.
 const MAX_DEPTH: u32 = 4;
@@ -29,8 +29,9 @@ fn become_compiler(chain: &Chain, vars: &Env, unidentified: bool) -> ! {
     if depth >= MAX_DEPTH {
         fail(chain, "it leads back to kache");
     }
-    // Only a compiler that could not be identified may lead back here.
-    let extra = (unidentified || depth > 0).then(|| (env::KACHE_DEPTH, compiler::next_depth(vars)));
+    // Only what could not be identified, or only starts a compiler (a script, rustup's proxy), may lead back here.
+    let starts_another = || toolchain::sysroot_around(std::path::Path::new(&chain.program)).is_none();
+    let extra = (unidentified || depth > 0 || starts_another()).then(|| (env::KACHE_DEPTH, compiler::next_depth(vars)));
     let error = spawn::exec(&chain.program, &chain.args, extra);
     fail(chain, &error.to_string())
 }

@@ -28,6 +28,7 @@ use crate::rustc::{Chain, chain};
 pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     // A panic is an outcome, not a message.
     std::panic::set_hook(Box::new(|_| {}));
+    sys_process::survive_size_limit();
     let env = Env::process();
     let Some(chain) = own_name_removed(argv) else { sys_process::end(2) };
     if chain::is_probe(chain.rustc_args()) {
