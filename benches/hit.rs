@@ -39,7 +39,10 @@ impl Fixture {
         }
         let mut root = String::new();
         for module in 0..SOURCES - 1 {
-            write(&dir.path().join(format!("m{module}.rs")), &format!("pub fn g() -> u64 {{ dep{}::f{}(1) }}\n", module % EXTERNS, module % EXTERNS));
+            write(
+                &dir.path().join(format!("m{module}.rs")),
+                &format!("pub fn g() -> u64 {{ dep{}::f{}(1) }}\n", module % EXTERNS, module % EXTERNS),
+            );
             let _ = writeln!(root, "pub mod m{module};");
         }
         let source = dir.path().join("lib.rs");
@@ -134,5 +137,9 @@ fn main() {
     group.bench_function("hit", |bencher| bencher.iter(|| black_box(fixture.command().status())));
     group.finish();
     criterion.final_summary();
-    println!("CPU per run (user + system, {CPU_RUNS} runs): true {:.2} ms, hit {:.2} ms", cpu_per_run(|| Command::new("/bin/true")), cpu_per_run(|| fixture.command()));
+    println!(
+        "CPU per run (user + system, {CPU_RUNS} runs): true {:.2} ms, hit {:.2} ms",
+        cpu_per_run(|| Command::new("/bin/true")),
+        cpu_per_run(|| fixture.command())
+    );
 }

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn outcomes_are_counted_by_class() {
-        let events = [event("hit.local", 2.0, 100.0), event("miss.no-manifest", 90.0, 0.0), event("bypass.links", 1.0, 0.0)];
+        let events =
+            [event("hit.local", 2.0, 100.0), event("miss.no-manifest", 90.0, 0.0), event("bypass.links", 1.0, 0.0)];
         let summary = Summary::of(&events);
         assert_eq!((summary.hits, summary.misses, summary.bypasses), (1, 1, 1));
         assert!((summary.saved_ms - 98.0).abs() < 1e-9);

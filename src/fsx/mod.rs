@@ -20,6 +20,8 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{Mode, umask};
+
 pub use ladder::{Ladder, LinkMode};
 pub use publish::{Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
@@ -165,6 +167,15 @@ pub fn current_dir() -> Result<PathBuf> {
 /// This program's own file.
 pub fn current_exe() -> Result<PathBuf> {
     std::env::current_exe().at("find this program", Path::new("/proc/self/exe"))
+}
+
+/// The permission bits that this process's umask leaves of a new file.
+#[allow(clippy::useless_conversion, reason = "permission bits are 16 wide on macOS")]
+pub fn new_file_mode(executable: bool) -> u32 {
+    // The mask can only be read by setting it.
+    let mask = umask(Mode::empty());
+    umask(mask);
+    (if executable { 0o777 } else { 0o666 }) & !u32::from(mask.bits())
 }
 
 /// A name for the time since the machine was started: bytes written in another boot may not have reached the disk.

@@ -110,8 +110,7 @@ impl Staged {
 
     /// The source has ended well: makes the file visible under its target's name.
     pub fn commit(self) -> Result<Published> {
-        let published =
-            Published { digest: Digest::from_bytes(*self.hasher.finalize().as_bytes()), size: self.size };
+        let published = Published { digest: Digest::from_bytes(*self.hasher.finalize().as_bytes()), size: self.size };
         if self.options.expect.is_some_and(|expected| expected != published.digest) {
             return Err(temp::refuse(&self.target, io::ErrorKind::InvalidData, "the bytes are not the expected ones"));
         }
@@ -156,7 +155,8 @@ fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
 /// Refuses a target that could not become a file, before anything is created.
 fn check_shape(target: &Path) -> Result<()> {
     let refuse = |kind, why| Err(temp::refuse(target, kind, why));
-    let ends_in_name = target.file_name().is_some_and(|name| target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()));
+    let ends_in_name =
+        target.file_name().is_some_and(|name| target.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()));
     if !ends_in_name {
         return refuse(io::ErrorKind::InvalidInput, "the target has no file name");
     }

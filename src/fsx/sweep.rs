@@ -12,7 +12,8 @@ pub const ORPHAN_AGE: Duration = Duration::from_hours(1);
 
 /// Whether a temp that was last changed at `changed` is an orphan. Judged by ctime: a clone may bear any mtime.
 pub fn is_orphan(name: &str, changed: Time, now: Time) -> bool {
-    name.starts_with(TEMP_PREFIX) && now.as_nanos() - changed.as_nanos() > i128::from(ORPHAN_AGE.as_secs()) * 1_000_000_000
+    name.starts_with(TEMP_PREFIX)
+        && now.as_nanos() - changed.as_nanos() > i128::from(ORPHAN_AGE.as_secs()) * 1_000_000_000
 }
 
 /// Removes the orphans directly in `dir` and says how many bytes they held.

@@ -36,7 +36,9 @@ impl Temp {
     /// Makes a directory in the system's directory for temporary files.
     pub fn dir() -> Result<Self> {
         let parent = std::env::temp_dir();
-        create(&parent, &mut |path| std::fs::create_dir(path)).at("create a directory in", &parent).map(|((), temp)| temp)
+        create(&parent, &mut |path| std::fs::create_dir(path))
+            .at("create a directory in", &parent)
+            .map(|((), temp)| temp)
     }
 
     /// Where it stands.

@@ -18,8 +18,18 @@ use crate::store::stamps::Content;
 ///   (`rustc_session::options`).
 /// * `--extern`, `-l`: added by content.
 const LEFT_OUT: &[&str] = &[
-    "-C incremental", "--diagnostic-width", "-C linker", "-C linker-flavor", "-C linker-features", "-C link-arg",
-    "-C link-args", "-C link-self-contained", "-C rpath", "-C default-linker-libraries", "-C dlltool", "--extern",
+    "-C incremental",
+    "--diagnostic-width",
+    "-C linker",
+    "-C linker-flavor",
+    "-C linker-features",
+    "-C link-arg",
+    "-C link-args",
+    "-C link-self-contained",
+    "-C rpath",
+    "-C default-linker-libraries",
+    "-C dlltool",
+    "--extern",
 ];
 
 /// Flags whose value is or holds a path.

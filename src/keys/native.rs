@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::fsx;
 use crate::model::{BypassReason, EmitKind, Refusal};
-use crate::rustc::archive::{self, Member};
 use crate::rustc::Invocation;
+use crate::rustc::archive::{self, Member};
 
 /// The static libraries that the flags name, in order.
 pub fn static_libraries(invocation: &Invocation) -> Result<Vec<PathBuf>, Refusal> {

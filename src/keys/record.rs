@@ -7,8 +7,8 @@ use super::scan::Scan;
 use super::{Context, Lookup, env_use};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
-use crate::rustc::dep_info;
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored, TokenString};
+use crate::rustc::dep_info;
 
 /// Why a result is not stored, and what exactly said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,8 @@ fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
 /// for more than includes, and those that a source names in full.
 pub fn pin_hidden_paths(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
     let variables = path_variables(info, context);
-    let names_roots = |file: &String| context.roots.tokenise(file).roots().iter().any(|kind| *kind != RootKind::CargoHome);
+    let names_roots =
+        |file: &String| context.roots.tokenise(file).roots().iter().any(|kind| *kind != RootKind::CargoHome);
     if variables.is_empty() && !info.files.iter().any(names_roots) {
         return;
     }

@@ -109,7 +109,8 @@ fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
         _ => out_dir.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "build")).and_then(Path::parent),
     };
     let Some(above) = profile.and_then(Path::parent) else { return out_dir.to_owned() };
-    let triple = triple.map(|triple| Path::new(triple).file_stem().filter(|_| has_json(triple)).unwrap_or(triple.as_ref()));
+    let triple =
+        triple.map(|triple| Path::new(triple).file_stem().filter(|_| has_json(triple)).unwrap_or(triple.as_ref()));
     match above.parent() {
         Some(target) if triple.is_some() && above.file_name() == triple => target.to_owned(),
         _ => above.to_owned(),

@@ -110,7 +110,10 @@ mod tests {
     use super::*;
 
     fn roots() -> Roots {
-        Roots::new([(RootKind::Workspace, Some("/very/own/workspace".into())), (RootKind::Home, Some("/home/x".into()))])
+        Roots::new([
+            (RootKind::Workspace, Some("/very/own/workspace".into())),
+            (RootKind::Home, Some("/home/x".into())),
+        ])
     }
 
     fn scan_file(bytes: &[u8]) -> (Vec<RootKind>, Digest) {

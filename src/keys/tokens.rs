@@ -109,7 +109,12 @@ fn quote(bytes: &[u8]) -> usize {
         [_, b'\\', _, rest @ ..] => 3 + rest.iter().position(|byte| *byte == b'\'').map_or(0, |end| end + 1),
         [_, first, rest @ ..] => {
             // One character, of one to four bytes, then a quote; else it is a lifetime.
-            let width = match first { 0xf0.. => 4, 0xe0.. => 3, 0xc0.. => 2, _ => 1 };
+            let width = match first {
+                0xf0.. => 4,
+                0xe0.. => 3,
+                0xc0.. => 2,
+                _ => 1,
+            };
             if rest.get(width - 1) == Some(&b'\'') { width + 2 } else { 1 }
         }
         _ => 1,
@@ -127,7 +132,10 @@ mod tests {
 
     #[test]
     fn strings_of_every_kind_are_kept_apart() {
-        assert_eq!(texts(r###"a("x", r"y\", r#"z"q"#, b"w", br##"v"# "##, c"u")"###), ["x", "y\\", "z\"q", "w", "v\"# ", "u"]);
+        assert_eq!(
+            texts(r###"a("x", r"y\", r#"z"q"#, b"w", br##"v"# "##, c"u")"###),
+            ["x", "y\\", "z\"q", "w", "v\"# ", "u"]
+        );
         assert_eq!(texts(r#""with \" escape" "then""#), ["then"]);
     }
 

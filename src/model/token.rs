@@ -26,8 +26,7 @@ pub enum RootKind {
 
 impl RootKind {
     /// All kinds, in the order in which ties between equal paths are decided.
-    pub const ALL: [Self; 6] =
-        [Self::Target, Self::Workspace, Self::CargoHome, Self::Sysroot, Self::Home, Self::Tmp];
+    pub const ALL: [Self; 6] = [Self::Target, Self::Workspace, Self::CargoHome, Self::Sysroot, Self::Home, Self::Tmp];
 
     /// The name between the braces.
     pub const fn name(self) -> &'static str {

@@ -38,7 +38,8 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
         staged.push(clone);
     }
     let (path, text) = &plan.dep_info;
-    let mut dep_info = Publish { mtime: Mtime::Now, ..Publish::default() }.begin(path)?;
+    let mut dep_info =
+        Publish { mode: fsx::new_file_mode(false), mtime: Mtime::Now, ..Publish::default() }.begin(path)?;
     dep_info.push(text.as_bytes())?;
     dep_info.commit()?;
     for (done, (step, clone)) in plan.steps.iter().zip(staged).enumerate() {

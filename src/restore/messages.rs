@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn f10_a_notice_about_a_file_elsewhere_is_refused() {
-        let line = |path: &str| format!("{{\"$message_type\":\"artifact\",\"artifact\":\"{path}\",\"emit\":\"link\"}}\n");
+        let line =
+            |path: &str| format!("{{\"$message_type\":\"artifact\",\"artifact\":\"{path}\",\"emit\":\"link\"}}\n");
         assert!(record(line("/a/t/x").as_bytes(), Path::new("/a/t")).is_some());
         for path in ["/b/x", "/a/t/../x", "/a/t/d/x", "/a/tx", "x"] {
             assert!(record(line(path).as_bytes(), Path::new("/a/t")).is_none(), "{path}");

@@ -7,8 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::fsx::Mtime;
 use crate::fsx::ladder::Sharing;
+use crate::fsx::{self, Mtime};
 use crate::model::{ArtifactKind, BlobId, MissReason, TokenString};
 use crate::rustc::dep_info;
 use crate::store::{BlobProblem, Entry, Store};
@@ -50,11 +50,13 @@ pub fn plan(
     let mut steps = Vec::with_capacity(entry.outputs.len());
     for output in &entry.outputs {
         let blob = store.check_blob(output.blob, output.size).map_err(miss)?;
-        // A mode that was changed through some link (`chmod -R a-w` in a checkout) is not handed on.
-        let sharing = if may_share && output.kind.may_share_inode() && blob.mode == output.mode {
+        // A mode that was changed through some link (`chmod -R a-w` in a checkout), or that another umask gave, is not
+        // handed on.
+        let mode = fsx::new_file_mode(output.executable);
+        let sharing = if may_share && output.kind.may_share_inode() && blob.mode == mode {
             Sharing::Shared
         } else {
-            Sharing::Private(output.mode, Mtime::Now)
+            Sharing::Private(mode, Mtime::Now)
         };
         let target = out_dir.join(&output.name);
         steps.push(Step { source: blob.path, blob: output.blob, size: output.size, target, sharing });

@@ -16,9 +16,30 @@ pub struct Arg {
 
 /// Long options with a value.
 const LONG_WITH_VALUE: &[&str] = &[
-    "--cfg", "--check-cfg", "--crate-type", "--crate-name", "--edition", "--emit", "--print", "--out-dir", "--explain",
-    "--target", "--allow", "--warn", "--force-warn", "--deny", "--forbid", "--cap-lints", "--codegen", "--extern",
-    "--sysroot", "--error-format", "--json", "--color", "--diagnostic-width", "--remap-path-prefix",
+    "--cfg",
+    "--check-cfg",
+    "--crate-type",
+    "--crate-name",
+    "--edition",
+    "--emit",
+    "--print",
+    "--out-dir",
+    "--explain",
+    "--target",
+    "--allow",
+    "--warn",
+    "--force-warn",
+    "--deny",
+    "--forbid",
+    "--cap-lints",
+    "--codegen",
+    "--extern",
+    "--sysroot",
+    "--error-format",
+    "--json",
+    "--color",
+    "--diagnostic-width",
+    "--remap-path-prefix",
     "--remap-path-scope",
 ];
 
@@ -27,8 +48,15 @@ const LONG_WITHOUT_VALUE: &[&str] = &["--test", "--verbose", "--version", "--hel
 
 /// Short options with a value, and their canonical names.
 const SHORT_WITH_VALUE: &[(char, &str)] = &[
-    ('L', "-L"), ('l', "-l"), ('o', "-o"), ('A', "--allow"), ('W', "--warn"), ('D', "--deny"), ('F', "--forbid"),
-    ('C', "--codegen"), ('Z', "-Z"),
+    ('L', "-L"),
+    ('l', "-l"),
+    ('o', "-o"),
+    ('A', "--allow"),
+    ('W', "--warn"),
+    ('D', "--deny"),
+    ('F', "--forbid"),
+    ('C', "--codegen"),
+    ('Z', "-Z"),
 ];
 
 /// Short options without one.
@@ -38,14 +66,57 @@ const SHORT_WITHOUT_VALUE: &[(char, &str)] =
 /// Codegen options whose effect on a unit that is not linked is known: all that rustc 1.95 has, but for those that
 /// [`CODEGEN_SIDE_OUTPUTS`] names.
 const CODEGEN: &[&str] = &[
-    "ar", "code-model", "codegen-units", "collapse-macro-debuginfo", "control-flow-guard", "debug-assertions", "debuginfo",
-    "default-linker-libraries", "dlltool", "dwarf-version", "embed-bitcode", "extra-filename", "force-frame-pointers",
-    "force-unwind-tables", "incremental", "inline-threshold", "instrument-coverage", "jump-tables", "link-arg", "link-args",
-    "link-dead-code", "link-self-contained", "linker", "linker-features", "linker-flavor", "linker-plugin-lto", "llvm-args",
-    "lto", "metadata", "no-prepopulate-passes", "no-redzone", "no-stack-check", "no-vectorize-loops", "no-vectorize-slp",
-    "opt-level", "overflow-checks", "panic", "passes", "prefer-dynamic", "profile-generate", "profile-use",
-    "relocation-model", "relro-level", "rpath", "soft-float", "split-debuginfo", "strip", "symbol-mangling-version",
-    "target-cpu", "target-feature", "unsafe-allow-abi-mismatch",
+    "ar",
+    "code-model",
+    "codegen-units",
+    "collapse-macro-debuginfo",
+    "control-flow-guard",
+    "debug-assertions",
+    "debuginfo",
+    "default-linker-libraries",
+    "dlltool",
+    "dwarf-version",
+    "embed-bitcode",
+    "extra-filename",
+    "force-frame-pointers",
+    "force-unwind-tables",
+    "incremental",
+    "inline-threshold",
+    "instrument-coverage",
+    "jump-tables",
+    "link-arg",
+    "link-args",
+    "link-dead-code",
+    "link-self-contained",
+    "linker",
+    "linker-features",
+    "linker-flavor",
+    "linker-plugin-lto",
+    "llvm-args",
+    "lto",
+    "metadata",
+    "no-prepopulate-passes",
+    "no-redzone",
+    "no-stack-check",
+    "no-vectorize-loops",
+    "no-vectorize-slp",
+    "opt-level",
+    "overflow-checks",
+    "panic",
+    "passes",
+    "prefer-dynamic",
+    "profile-generate",
+    "profile-use",
+    "relocation-model",
+    "relro-level",
+    "rpath",
+    "soft-float",
+    "split-debuginfo",
+    "strip",
+    "symbol-mangling-version",
+    "target-cpu",
+    "target-feature",
+    "unsafe-allow-abi-mismatch",
 ];
 
 /// Codegen options that make rustc write or print beyond its announced outputs.
@@ -53,9 +124,27 @@ const CODEGEN_SIDE_OUTPUTS: &[&str] = &["save-temps", "remark"];
 
 /// Unstable options that change the result only through what the key holds of them. Many others dump or write files.
 const UNSTABLE: &[&str] = &[
-    "allow-features", "build-sdylib-interface", "cache-proc-macros", "crate-attr", "embed-metadata", "force-unstable-if-unmarked", "fmt-debug",
-    "function-sections", "mir-opt-level", "next-solver", "no-codegen", "panic-abort-tests", "polonius", "randomize-layout", "sanitizer",
-    "share-generics", "threads", "tune-cpu", "ub-checks", "unstable-options", "virtual-function-elimination",
+    "allow-features",
+    "build-sdylib-interface",
+    "cache-proc-macros",
+    "crate-attr",
+    "embed-metadata",
+    "force-unstable-if-unmarked",
+    "fmt-debug",
+    "function-sections",
+    "mir-opt-level",
+    "next-solver",
+    "no-codegen",
+    "panic-abort-tests",
+    "polonius",
+    "randomize-layout",
+    "sanitizer",
+    "share-generics",
+    "threads",
+    "tune-cpu",
+    "ub-checks",
+    "unstable-options",
+    "virtual-function-elimination",
 ];
 
 /// Reads a command line without `@path`s. Gives the flags and the free arguments (the source).
@@ -99,7 +188,11 @@ fn parse_long<'a>(arg: &str, rest: &mut impl Iterator<Item = &'a String>) -> Res
 }
 
 /// A cluster such as `-O`, `-gO`, `-Copt-level=3`, `-L dir`.
-fn parse_short<'a>(arg: &str, rest: &mut impl Iterator<Item = &'a String>, flags: &mut Vec<Arg>) -> Result<(), Refusal> {
+fn parse_short<'a>(
+    arg: &str,
+    rest: &mut impl Iterator<Item = &'a String>,
+    flags: &mut Vec<Arg>,
+) -> Result<(), Refusal> {
     let letters = &arg[1..];
     for (at, letter) in letters.char_indices() {
         if let Some((_, name)) = SHORT_WITHOUT_VALUE.iter().find(|(known, _)| *known == letter) {

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::args::{self, Arg};
 use super::argfile;
+use super::args::{self, Arg};
 use crate::model::{BypassReason, EmitKind, Refusal};
 
 /// Crate types whose output the linker writes.
@@ -144,14 +144,16 @@ impl Invocation {
     /// Files that this unit may write into the output directory.
     pub fn possible_outputs(&self) -> Vec<PathBuf> {
         let stem = self.stem();
-        let names = [format!("lib{stem}.rlib"), format!("lib{stem}.rmeta"), format!("lib{stem}.a"), format!("{stem}.d")];
+        let names =
+            [format!("lib{stem}.rlib"), format!("lib{stem}.rmeta"), format!("lib{stem}.a"), format!("{stem}.d")];
         names.iter().map(|name| self.out_dir.join(name)).collect()
     }
 
     /// `--json` goes with `--error-format=json` only, so nothing that is cached is laid out for a terminal.
     fn announces_artifacts(&self) -> bool {
         self.flags.iter().any(|flag| {
-            flag.name == "--json" && flag.value.as_deref().is_some_and(|value| value.split(',').any(|part| part == "artifacts"))
+            flag.name == "--json"
+                && flag.value.as_deref().is_some_and(|value| value.split(',').any(|part| part == "artifacts"))
         })
     }
 
@@ -188,8 +190,11 @@ fn emit_kinds(flags: &[Arg]) -> Result<Vec<EmitKind>, Refusal> {
 }
 
 fn crate_types(flags: &[Arg]) -> Result<Vec<String>, Refusal> {
-    let mut types: Vec<String> = values(flags, "--crate-type").flat_map(|value| value.split(',')).map(str::to_owned).collect();
-    if let Some(unknown) = types.iter().find(|kind| !LINKED.contains(&kind.as_str()) && !ARCHIVED.contains(&kind.as_str())) {
+    let mut types: Vec<String> =
+        values(flags, "--crate-type").flat_map(|value| value.split(',')).map(str::to_owned).collect();
+    if let Some(unknown) =
+        types.iter().find(|kind| !LINKED.contains(&kind.as_str()) && !ARCHIVED.contains(&kind.as_str()))
+    {
         return Err(Refusal::new(BypassReason::UnknownFlag, format!("--crate-type {unknown}")));
     }
     if types.is_empty() {

@@ -56,11 +56,8 @@ pub fn host_of(version: &str) -> Option<&str> {
 /// backends, and the standard library for `target`. Relative to the sysroot, sorted.
 pub fn identity_files(sysroot: &Path, host: &str, target: &str) -> fsx::Result<Vec<PathBuf>> {
     let rustlib = Path::new("lib").join("rustlib");
-    let mut dirs = vec![
-        PathBuf::from("lib"),
-        rustlib.join(host).join("codegen-backends"),
-        rustlib.join(target).join("lib"),
-    ];
+    let mut dirs =
+        vec![PathBuf::from("lib"), rustlib.join(host).join("codegen-backends"), rustlib.join(target).join("lib")];
     dirs.dedup();
     let mut files = Vec::new();
     for dir in dirs {

@@ -24,8 +24,8 @@ pub struct Output {
     pub blob: BlobId,
     /// Their number.
     pub size: u64,
-    /// Permission bits.
-    pub mode: u32,
+    /// Whether it may be executed. The other permission bits are whatever the umask of the one who restores it leaves.
+    pub executable: bool,
 }
 
 /// A piece of what rustc said.
@@ -124,7 +124,7 @@ mod tests {
                 kind: ArtifactKind::Rlib,
                 blob: BlobId(Digest::of(b"x")),
                 size: 1,
-                mode: 0o644,
+                executable: false,
             }],
             dep_info_name: "a.d".into(),
             dep_info: DepInfo { targets: vec![], files: vec![], env: vec![] },

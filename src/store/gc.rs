@@ -208,7 +208,7 @@ mod tests {
                 kind: ArtifactKind::Rmeta,
                 blob: id,
                 size: bytes.len() as u64,
-                mode: 0o644,
+                executable: false,
             });
         }
         let entry = Entry {

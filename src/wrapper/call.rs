@@ -45,8 +45,13 @@ impl<'a> Call<'a> {
         let injected = injected(&invocation, &roots, config.paths.value);
         let context = Context { invocation: &invocation, roots: &roots, env: vars, stamps: store.stamps() };
         let traced = super::log::wants_trace(config);
-        let setting =
-            Setting { compiler: &compiler, driver: chain.driver, paths: config.paths.value, injected: &injected, traced };
+        let setting = Setting {
+            compiler: &compiler,
+            driver: chain.driver,
+            paths: config.paths.value,
+            injected: &injected,
+            traced,
+        };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
         Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, injected, lookup })

@@ -37,7 +37,9 @@ pub(super) fn mark_shared(invocation: &Invocation) {
 /// The first dependency that is private.
 pub(super) fn private_dependency(invocation: &Invocation) -> Option<&Path> {
     let is_private = |path: &Path| {
-        let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else { return false };
+        let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
+            return false;
+        };
         fsx::exists(&marker(dir, stem.strip_prefix("lib").unwrap_or(stem)))
     };
     invocation.externs.iter().map(|dep| dep.path.as_path()).find(|path| is_private(path))
@@ -74,7 +76,9 @@ mod tests {
     #[test]
     fn n01_every_spelling_is_dropped() {
         let args = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        for spelling in ["-C incremental=/x", "-Cincremental=/x", "--codegen incremental=/x", "--codegen=incremental=/x"] {
+        for spelling in
+            ["-C incremental=/x", "-Cincremental=/x", "--codegen incremental=/x", "--codegen=incremental=/x"]
+        {
             assert_eq!(dropped(&args(&format!("-C a=1 {spelling} b"))), args("-C a=1 b"), "{spelling}");
         }
         assert!(!can_drop(&args("-C a=1 incremental=/x")));

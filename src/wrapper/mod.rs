@@ -47,7 +47,10 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
 
 /// The chain, our own name at its front taken off: `RUSTC` may lead back to us.
 fn own_name_removed(mut argv: Vec<OsString>) -> Option<Chain> {
-    while argv.first().is_some_and(|program| std::path::Path::new(program).file_stem().is_some_and(|stem| stem == "kache")) {
+    while argv
+        .first()
+        .is_some_and(|program| std::path::Path::new(program).file_stem().is_some_and(|stem| stem == "kache"))
+    {
         argv.remove(0);
     }
     Chain::parse(argv)

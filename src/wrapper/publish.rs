@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::call::{self, Call};
 use crate::fsx::clock::{self, Time};
-use crate::fsx::{self, Ladder};
+use crate::fsx::{self, Ladder, sweep};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
@@ -72,7 +72,8 @@ fn announced_outputs(call: &Call<'_>, stderr: &[u8]) -> Result<Vec<(PathBuf, Art
     let text = String::from_utf8_lossy(stderr);
     let (mut seen, mut outputs) = (Vec::new(), Vec::new());
     for notice in text.lines().filter_map(notices::parse) {
-        let name = messages::output_name(&notice, &call.invocation.out_dir).ok_or_else(|| unknown(notice.path.clone()))?;
+        let name =
+            messages::output_name(&notice, &call.invocation.out_dir).ok_or_else(|| unknown(notice.path.clone()))?;
         let emit = notice.emit.ok_or_else(|| unknown(notice.path.clone()))?;
         seen.push(emit);
         if emit != EmitKind::DepInfo {
@@ -110,8 +111,8 @@ fn scan_outputs(announced: &[(PathBuf, ArtifactKind)], scan: &mut Scan<'_>) -> R
             return Err(NotStored(Stored::OutputsUnknown, format!("{} is empty", path.display())));
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let mode = fsx::Stamp::of(path)?.mode & 0o777;
-        outputs.push(Output { name, kind: *kind, blob: BlobId(digest), size, mode });
+        let executable = fsx::Stamp::of(path)?.mode & 0o111 != 0;
+        outputs.push(Output { name, kind: *kind, blob: BlobId(digest), size, executable });
     }
     Ok(outputs)
 }
@@ -126,7 +127,9 @@ fn scan_messages(streams: &[&Vec<Message>], scan: &mut Scan<'_>) {
 
 /// Whether anything but notices was said. A notice leaves the text around its path: JSON and a line break.
 fn has_diagnostics(stderr: &[Message]) -> bool {
-    let is_frame = |line: &str| line.is_empty() || line.starts_with("{\"$message_type\":\"artifact\"") || line.starts_with("\",\"emit\":");
+    let is_frame = |line: &str| {
+        line.is_empty() || line.starts_with("{\"$message_type\":\"artifact\"") || line.starts_with("\",\"emit\":")
+    };
     stderr.iter().any(|message| match message {
         Message::Raw(text) => !text.lines().all(is_frame),
         Message::Artifact(_) => false,
@@ -145,7 +148,11 @@ fn entry(
     let tokens = DepInfo {
         targets: info.targets.iter().map(|text| call.roots.tokenise(text)).collect(),
         files: info.files.iter().map(|text| call.roots.tokenise(text)).collect(),
-        env: info.env.iter().map(|(name, value)| (name.clone(), value.as_ref().map(|text| call.roots.tokenise(text)))).collect(),
+        env: info
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_ref().map(|text| call.roots.tokenise(text))))
+            .collect(),
     };
     Entry {
         crate_name: invocation.crate_name.clone(),
@@ -177,8 +184,11 @@ fn store(call: &Call<'_>, set: &InputSet, entry: &Entry, paths: &[PathBuf]) -> f
     }
     store.put_entry(key, entry)?;
     store.put_set(call.lookup.key, set)?;
-    if gc::is_due(store, clock::now()) {
+    let now = clock::now();
+    if gc::is_due(store, now) {
         super::report::collect_in_background();
+        // A collection does not know the target directories, where a killed restore leaves its temps.
+        sweep::sweep(&call.invocation.out_dir, now)?;
     }
     Ok(Published { key, bytes })
 }

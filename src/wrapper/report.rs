@@ -40,7 +40,8 @@ impl Report {
     pub(super) fn refused(refusal: &Refusal, args: &[std::ffi::OsString], vars: &Env) -> Event {
         let name = args.iter().skip_while(|arg| *arg != "--crate-name").nth(1);
         let kind = args.iter().skip_while(|arg| *arg != "--crate-type").nth(1);
-        let text = |arg: Option<&std::ffi::OsString>| arg.map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
+        let text =
+            |arg: Option<&std::ffi::OsString>| arg.map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
         let mut event = Self::bare(Outcome::Bypass(refusal.reason), vars);
         event.crate_name = text(name);
         event.kind = if args.iter().any(|arg| arg == "--test") { "test".to_owned() } else { text(kind) };

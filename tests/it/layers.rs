@@ -68,7 +68,8 @@ fn upward_edges(sources: &[(String, PathBuf, String)]) -> Vec<String> {
     let mut edges = Vec::new();
     for (name, _, text) in sources {
         let Some((module, _)) = name.split_once('/') else { continue };
-        let (_, allowed) = ALLOWED.iter().find(|(known, _)| *known == module).unwrap_or_else(|| panic!("{module}: new module"));
+        let (_, allowed) =
+            ALLOWED.iter().find(|(known, _)| *known == module).unwrap_or_else(|| panic!("{module}: new module"));
         for used in used_modules(&code(text)) {
             let is_module = ALLOWED.iter().any(|(known, _)| *known == used);
             if is_module && used != module && !allowed.contains(&used.as_str()) {

@@ -156,6 +156,23 @@ fn i03_a_mode_changed_in_one_checkout_is_not_handed_on() {
 }
 
 #[test]
+fn i03_every_checkout_gets_the_modes_of_its_own_umask() {
+    let private = Project::app_over(DEP);
+    let public = private.clone_to("public");
+    let build = |project: &Project, mask: &str| {
+        let mut command = project.command("sh");
+        command.args(["-c", &format!("umask {mask}; exec cargo build --offline")]);
+        project.finish(command).must_succeed();
+        let outputs = files_under(&deps(project)).into_iter();
+        let of_dep = outputs.filter(|file| file.to_string_lossy().contains("libdep-"));
+        of_dep.map(|file| stat(&file).mode & 0o777).collect::<Vec<_>>()
+    };
+    assert_eq!(build(&private, "077"), [0o600, 0o600]);
+    assert_eq!(build(&public, "022"), [0o644, 0o644], "restored from what the other umask made");
+    assert_eq!(build(private.wipe(), "077"), [0o600, 0o600]);
+}
+
+#[test]
 fn i03_a_time_changed_in_one_checkout_is_not_handed_on() {
     let (one, two) = restored();
     filetime::set_file_mtime(rlib(&two), filetime::FileTime::now()).expect("touch");
