@@ -133,7 +133,7 @@ impl TokenString {
 }
 
 fn brace(text: &str) -> Option<usize> {
-    memchr::memchr(b'{', text.as_bytes())
+    text.bytes().position(|byte| byte == b'{')
 }
 
 impl Serialize for TokenString {
