@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
@@ -47,15 +48,20 @@ pub fn now() -> Time {
     Time { secs: time.tv_sec(), nanos: u32::try_from(time.tv_nsec()).unwrap_or(0) }
 }
 
+/// How long a tick is waited for: longer than any (10 ms at 100 Hz).
+const LONGEST_TICK: Duration = Duration::from_millis(50);
+
 /// The first tick after `time`, waited for: at most some milliseconds. What was written before `time` has an older stamp than
-/// this, so that a file a build script has only just written is not taken for one that changes while rustc runs.
+/// this, so that a file a build script has only just written is not taken for one that changes while rustc runs. If the
+/// clock was set back there is no such tick for long; the time then is as good, since newer stamps count as changes.
 pub fn tick_after(time: Time) -> Time {
+    let began = Instant::now();
     loop {
         let tick = now();
-        if tick > time {
+        if tick > time || began.elapsed() > LONGEST_TICK {
             return tick;
         }
-        std::thread::sleep(std::time::Duration::from_micros(200));
+        std::thread::sleep(Duration::from_micros(200));
     }
 }
 

@@ -73,6 +73,13 @@ impl Stamp {
         now.as_nanos() - newest.as_nanos() > grain
     }
 
+    /// Whether this is the same file with the same bytes, as far as size and mtime tell. The canonical mtime may have been
+    /// given to it since.
+    pub fn same_file(&self, other: &Self) -> bool {
+        let same_time = self.mtime == other.mtime || self.is_canonical();
+        (self.dev, self.ino, self.size) == (other.dev, other.ino, other.size) && same_time
+    }
+
     /// Whether this is the same file in the same state. Links may have come and gone (they move ctime) as long as the file
     /// bears the canonical mtime, which any write would have moved.
     pub fn same_content(&self, other: &Self) -> bool {

@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, setsid};
 
@@ -30,7 +30,8 @@ pub fn detach(command: &mut Command) {
     unsafe {
         command.pre_exec(|| {
             let _ = setsid();
-            for fd in 3..256 {
+            let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft.min(65_536));
+            for fd in 3..i32::try_from(most).unwrap_or(1024) {
                 // SAFETY: the descriptor is only asked to close itself at exec; an unused number answers EBADF.
                 let fd = std::os::fd::BorrowedFd::borrow_raw(fd);
                 let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,16 +56,33 @@ pub fn identify(chain: &Chain, target: Option<&str>, cwd: &Path, vars: &Env, sto
         Driver::Unknown => return None,
     };
     let search = Search { chain, target, cwd, env: vars, rustc, driver };
-    let path = store.layout().compiler(search.name());
+    let name = search.name();
+    let path = store.layout().compiler(name);
     if let Some(memo) = read_memo(&path) {
         return Some(memo.compiler);
     }
-    let (compiler, files) = search.ask(store)?;
-    let is_proxy = toolchain::sysroot_around(&search.rustc).is_none();
-    if !is_proxy || vars.get(env::RUSTUP_TOOLCHAIN).is_some() {
-        write_memo(&path, &compiler, &files);
+    // One process reads the compiler's files; the others wait for what it finds.
+    let _claim = store.claim_compiler(name, READ_WAIT);
+    if let Some(memo) = read_memo(&path) {
+        return Some(memo.compiler);
     }
-    Some(compiler)
+    let found = search.ask(store)?;
+    if found.is_lasting {
+        write_memo(&path, &found.compiler, &found.files);
+    }
+    Some(found.compiler)
+}
+
+/// How long to wait for another process that reads the compiler's files (half a gigabyte).
+const READ_WAIT: Duration = Duration::from_secs(5);
+
+/// What a compiler said of itself.
+struct Found {
+    compiler: Compiler,
+    /// The files that the answer rests on.
+    files: Vec<PathBuf>,
+    /// Whether the answer holds as long as these files do.
+    is_lasting: bool,
 }
 
 impl Search<'_> {
@@ -84,12 +102,16 @@ impl Search<'_> {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
-    /// Asks the compiler and reads its files. Gives the files that the answer rests on.
-    fn ask(&self, store: &Store) -> Option<(Compiler, Vec<PathBuf>)> {
+    /// Asks the compiler and reads its files. What neither stands in a sysroot nor is rustup's proxy is no compiler that can
+    /// be known by its files: a script may add flags as it likes.
+    fn ask(&self, store: &Store) -> Option<Found> {
+        let around = toolchain::sysroot_around(&self.rustc);
+        if around.is_none() && !toolchain::is_rustup(&self.rustc) {
+            return None;
+        }
         let depth = next_depth(self.env);
         let version = toolchain::ask_version(&self.rustc, self.cwd, depth.clone())?;
         let host = toolchain::host_of(&version)?;
-        let around = toolchain::sysroot_around(&self.rustc);
         let sysroot = match &around {
             Some(sysroot) => sysroot.clone(),
             None => toolchain::ask_sysroot(&self.rustc, self.cwd, depth)?,
@@ -102,13 +124,21 @@ impl Search<'_> {
         }
         let identity = identity(&version, self.chain.driver, &named, store)?;
         let mut files: Vec<PathBuf> = named.into_iter().map(|(_, path)| path).collect();
+        let toolchain = self.env.text(env::RUSTUP_TOOLCHAIN);
+        let is_lasting = around.is_some() || toolchain.is_some();
         if around.is_none() {
-            // The proxy reads the default host from here when a toolchain's name lacks it.
-            files.extend(self.env.path(env::RUSTUP_HOME).map(|home| home.join("settings.toml")));
+            files.extend(self.proxy_files(toolchain.as_deref()));
         }
-        // A library that is added or taken away moves its directory.
-        files.push(sysroot.join("lib"));
-        Some((Compiler { identity, sysroot }, files))
+        Some(Found { compiler: Compiler { identity, sysroot }, files, is_lasting })
+    }
+
+    /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's
+    /// directory, which may be a link (`rustup toolchain link`).
+    fn proxy_files(&self, toolchain: Option<&str>) -> Vec<PathBuf> {
+        let default = || self.env.home().map(|home| home.join(".rustup"));
+        let Some(home) = self.env.path(env::RUSTUP_HOME).or_else(default) else { return Vec::new() };
+        let rustc = toolchain.map(|name| home.join("toolchains").join(name).join("bin").join("rustc"));
+        rustc.into_iter().chain([home.join("settings.toml")]).filter(|path| fsx::exists(path)).collect()
     }
 }
 

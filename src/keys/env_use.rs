@@ -65,6 +65,8 @@ impl Judge<'_> {
                 Token::Word(word) if word == "use" => self.in_use = true,
                 Token::Word(word) if READS.contains(&word.as_str()) => includes += usize::from(self.read(at)?),
                 Token::Word(word) if is_builtin(word) && self.is_renamed(at) => return None,
+                // The name as an argument of a macro, which may read the variable of this name.
+                Token::Text(text) if text == self.name && self.may_be_called() && !self.is_read(at) => return None,
                 Token::Mark(b';') => self.in_use = false,
                 Token::Mark(b'(' | b'[' | b'{') => self.open.push(self.frame(at)),
                 Token::Mark(b')' | b']' | b'}') => {
@@ -83,14 +85,23 @@ impl Judge<'_> {
         }
         if !self.is_call(at) {
             // A bare name may be a macro's argument, which the macro may call.
-            let may_be_called = self.open.iter().any(|frame| matches!(frame, Frame::Rules | Frame::Foreign));
-            return (!may_be_called || self.is_module(at)).then_some(false);
+            return (!self.may_be_called() || self.is_module(at)).then_some(false);
         }
         match &self.tokens[at + 3..] {
             [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != self.name => Some(false),
             [Token::Text(_), Token::Mark(b')' | b']' | b'}'), ..] if self.is_included(at) => Some(true),
             _ => None,
         }
+    }
+
+    /// Whether what stands here is handed to a macro, or brought to life by one.
+    fn may_be_called(&self) -> bool {
+        self.open.iter().any(|frame| matches!(frame, Frame::Rules | Frame::Foreign))
+    }
+
+    /// `env ! (` right before.
+    fn is_read(&self, at: usize) -> bool {
+        at >= 3 && self.is_call(at - 3) && self.word(at - 3).is_some_and(|word| READS.contains(&word))
     }
 
     /// `include ! (` or `include ! ( concat ! (` right before, and no macro around that could look into it.
@@ -138,6 +149,7 @@ impl Judge<'_> {
             None => Frame::Plain,
             Some(word) if INCLUDES.contains(&word) && self.is_std(at - 2) => Frame::Include,
             Some("concat") if self.is_std(at - 2) => Frame::Concat,
+            Some(word) if READS.contains(&word) => Frame::Plain,
             _ => Frame::Foreign,
         }
     }
@@ -215,6 +227,7 @@ mod tests {
             "use std::env as e;",
             "use std::option_env;",
             "m!(env, \"OUT_DIR\");",
+            "m!(\"OUT_DIR\");",
             "macro_rules! m { ($p:ident) => { env } }",
             "macro_rules! include_str { () => {} }",
             "use lens as include;",

@@ -96,7 +96,9 @@ fn add_text(key: &mut KeyHasher, context: Context<'_>, tag: &str, text: &str) {
 }
 
 fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
-    if LEFT_OUT.contains(&flag.name.as_str()) {
+    // An `--extern` without a path names a crate of the sysroot; those with one are added by content.
+    let is_pathless = flag.name == "--extern" && !flag.value.as_deref().is_some_and(|value| value.contains('='));
+    if LEFT_OUT.contains(&flag.name.as_str()) && !is_pathless {
         return;
     }
     match flag.value.as_deref() {

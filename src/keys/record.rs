@@ -1,14 +1,13 @@
 //! From what a compile left behind to its input set.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::native::{self, Explained};
-use super::scan::Scan;
-use super::{Context, Lookup, env_use};
+use super::{Context, Lookup};
 use crate::fsx::clock::Time;
-use crate::fsx::{self, Stamp};
-use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored, TokenString};
-use crate::rustc::dep_info;
+use crate::fsx::{self, Stamp, stamp};
+use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
 
 /// Why a result is not stored, and what exactly said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +29,7 @@ impl From<fsx::Error> for NotStored {
 /// what changed since then may not be what rustc read.
 pub fn inputs(info: &DepInfo<String>, context: Context<'_>, start: Time) -> Result<Vec<Input>, NotStored> {
     let mut inputs = Vec::with_capacity(info.files.len() * 2 + info.env.len());
+    check_directories(&info.files, &context.invocation.cwd, start)?;
     for file in &info.files {
         inputs.push(file_input(file, context, start)?);
     }
@@ -46,11 +46,41 @@ pub fn inputs(info: &DepInfo<String>, context: Context<'_>, start: Time) -> Resu
 fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
     let path = context.invocation.cwd.join(file);
     let content = context.stamps.content(&path).map_err(|_| NotStored::changed(&path))?;
-    // ctime, not mtime: the kernel alone sets it, and sources with an mtime in the future are common.
-    if content.stamp.ctime >= start {
+    if may_be_newer(content.stamp.ctime, start, || stamp::is_on_network(&path)) {
         return Err(NotStored::changed(&path));
     }
     Ok(Input::File(context.roots.tokenise(file), content.digest))
+}
+
+/// How far a server's clock may stand behind ours.
+const NETWORK_MARGIN_SECS: i64 = 60;
+
+/// Whether what was changed at `ctime` may have been changed since `start`.
+///
+/// ctime, not mtime: the kernel alone sets it, and sources with an mtime in the future are common. Whole seconds say less,
+/// and on a network file system it is another machine's clock that sets it.
+fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
+    let coarse = ctime.nanos == 0 && ctime.secs >= start.secs;
+    let near = ctime.secs + NETWORK_MARGIN_SECS >= start.secs;
+    ctime >= start || coarse || (near && is_on_network())
+}
+
+/// Checks that no directory between the working directory and a source was swapped for another since `start`: that moves no
+/// file's ctime, but the directory's.
+fn check_directories(files: &[String], cwd: &Path, start: Time) -> Result<(), NotStored> {
+    let relative = |file: &String| Path::new(file).strip_prefix(cwd).map_or(PathBuf::from(file), Path::to_owned);
+    let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
+    for file in files.iter().map(relative).filter(|file| file.is_relative()) {
+        dirs.extend(file.ancestors().skip(1).filter(|dir| *dir != Path::new("")).map(Path::to_owned));
+    }
+    for dir in dirs {
+        let path = cwd.join(dir);
+        let changed = fsx::symlink_metadata(&path).map_or(true, |metadata| Stamp::from(&metadata).ctime >= start);
+        if changed {
+            return Err(NotStored::changed(&path));
+        }
+    }
+    Ok(())
 }
 
 /// `m.rs` and `m/mod.rs` are the same module: where one was read the other must be absent, or rustc refuses to choose.
@@ -66,62 +96,6 @@ fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
     let is_fixed = token.roots().contains(&RootKind::CargoHome);
     let absent = is_module && !is_fixed && !fsx::exists(&context.invocation.cwd.join(&shadow));
     absent.then_some(Input::Absent(token))
-}
-
-/// Pins the roots that the outputs may depend on although no scan of them can tell: those of path variables that are used
-/// for more than includes, and those that a source names in full.
-pub fn pin_hidden_paths(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
-    let variables = path_variables(info, context);
-    let names_roots =
-        |file: &String| context.roots.tokenise(file).roots().iter().any(|kind| *kind != RootKind::CargoHome);
-    if variables.is_empty() && !info.files.iter().any(names_roots) {
-        return;
-    }
-    let sources = read_sources(info, &context.invocation.cwd);
-    for (name, value) in variables {
-        let is_include = env_use::is_include_only(name, sources.iter().map(String::as_str));
-        if !is_include || dependency_may_read(name, context) {
-            value.roots().iter().for_each(|kind| scan.pin(*kind));
-        }
-    }
-    // `include_str!("/one/checkout/x")` names that checkout wherever it is compiled.
-    for source in &sources {
-        scan.bytes(source.as_bytes());
-    }
-}
-
-/// The variables whose values hold a root.
-fn path_variables<'a>(info: &'a DepInfo<String>, context: Context<'_>) -> Vec<(&'a str, TokenString)> {
-    let values = info.env.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)));
-    let tokens = values.map(|(name, value)| (name, context.roots.tokenise(value)));
-    tokens.filter(|(_, value)| !value.roots().is_empty()).collect()
-}
-
-/// Whether a macro of a dependency may read the variable on this crate's behalf. Then the dependency holds the variable's
-/// name; and a library's sources, which its own `.d` lists, show in which way.
-fn dependency_may_read(name: &str, context: Context<'_>) -> bool {
-    let finder = memchr::memmem::Finder::new(name);
-    let holds_name = |path: &Path| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
-    let reads = |path: &Path| match library_sources(path, &context.invocation.cwd) {
-        Some(sources) => env_use::may_read_value(name, sources.iter().map(String::as_str)),
-        None => true,
-    };
-    context.invocation.externs.iter().any(|dep| holds_name(&dep.path) && reads(&dep.path))
-}
-
-/// The sources of a library in an output directory. `None`: a proc macro, or they cannot be found.
-fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<String>> {
-    let is_library = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
-    let stem = path.file_stem()?.to_str()?.strip_prefix("lib").filter(|_| is_library)?;
-    let text = fsx::read_to_string(&path.with_file_name(format!("{stem}.d"))).ok()?;
-    let info = dep_info::parse(&text).filter(|info| !info.files.is_empty())?;
-    let all_there = info.files.iter().all(|file| fsx::exists(&cwd.join(file)));
-    all_there.then(|| read_sources(&info, cwd))
-}
-
-/// All recorded files that are text. Others are no Rust source.
-fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<String> {
-    info.files.iter().filter_map(|file| fsx::read_to_string(&cwd.join(file)).ok()).collect()
 }
 
 /// Checks that the files behind the lookup key are still what they were: by stamp, else by content. (A dependency's `.rmeta`
@@ -164,4 +138,20 @@ pub fn archive_inputs(
             Ok(Input::File(context.roots.tokenise(&path.to_string_lossy()), content.digest))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u23_what_may_have_changed_since_the_start_is_newer() {
+        let at = |secs, nanos| Time { secs, nanos };
+        let newer = |ctime, network| may_be_newer(ctime, at(100, 500), || network);
+        assert!(newer(at(100, 500), false) && newer(at(200, 1), false));
+        assert!(!newer(at(100, 499), false) && !newer(at(50, 1), false));
+        assert!(newer(at(100, 0), false), "a file system that records whole seconds");
+        assert!(!newer(at(99, 0), false));
+        assert!(newer(at(50, 1), true) && !newer(at(30, 1), true), "another machine's clock");
+    }
 }

@@ -19,7 +19,7 @@ impl Roots {
     pub fn of(invocation: &Invocation, sysroot: &Path, vars: &Env) -> Self {
         let target = target_dir(&invocation.out_dir, invocation.last("--target"));
         let cargo_home = vars.cargo_home();
-        let workspace = workspace_dir(invocation, &target, cargo_home.as_deref());
+        let workspace = workspace_dir(invocation, cargo_home.as_deref());
         Self::new([
             (RootKind::Target, Some(target)),
             (RootKind::Workspace, workspace),
@@ -122,18 +122,19 @@ fn has_json(triple: &str) -> bool {
 }
 
 /// The workspace: cargo starts rustc there for members and names their sources relative to it
-/// (`cargo/src/cargo/core/compiler/mod.rs`, `path_args`). A vendored package is started in its own directory; then the
-/// workspace is what holds the target directory, if a lock file says so. A path package elsewhere has none: cargo mixes its
-/// absolute path into its symbols, so it is nobody else's.
-fn workspace_dir(invocation: &Invocation, target: &Path, cargo_home: Option<&Path>) -> Option<PathBuf> {
+/// (`cargo/src/cargo/core/compiler/mod.rs`, `path_args`). Other packages are started in their own directories. A vendored
+/// one (its lints are capped, as it is not a path package) belongs to the outermost directory with a lock file above it. A
+/// path package elsewhere has no workspace: cargo mixes its absolute path into its symbols, so it is nobody else's.
+fn workspace_dir(invocation: &Invocation, cargo_home: Option<&Path>) -> Option<PathBuf> {
+    let cwd = &invocation.cwd;
     if Path::new(&invocation.source).is_relative() {
-        return Some(invocation.cwd.clone());
+        return Some(cwd.clone());
     }
-    if cargo_home.is_some_and(|home| invocation.cwd.starts_with(home)) {
+    if invocation.last("--cap-lints").is_none() || cargo_home.is_some_and(|home| cwd.starts_with(home)) {
         return None;
     }
-    let holder = target.parent()?;
-    (invocation.cwd.starts_with(holder) && fsx::exists(&holder.join("Cargo.lock"))).then(|| holder.to_owned())
+    let is_root = |dir: &&Path| fsx::exists(&dir.join("Cargo.lock")) && fsx::exists(&dir.join("Cargo.toml"));
+    cwd.ancestors().skip(1).filter(is_root).last().map(Path::to_owned)
 }
 
 #[cfg(test)]

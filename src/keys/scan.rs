@@ -10,9 +10,10 @@ use std::path::Path;
 use memchr::memmem::Finder;
 
 use super::Roots;
-use crate::fsx;
+use crate::fsx::{self, Stamp};
 use crate::model::{Digest, RootKind};
 use crate::rustc::notices::json_escaped;
+use crate::store::stamps::Content;
 
 const CHUNK: usize = 1 << 20;
 
@@ -55,17 +56,18 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Scans and hashes a file in one pass.
-    pub fn file(&mut self, path: &Path) -> fsx::Result<(Digest, u64)> {
+    /// Scans and hashes a file in one pass. The stamp is the one that the bytes were read under.
+    pub fn file(&mut self, path: &Path) -> fsx::Result<Content> {
         let file = fsx::open(path)?;
         self.read(&file).map_err(|error| fsx::Error::new("read", path, error))
     }
 
-    fn read(&mut self, mut file: &File) -> std::io::Result<(Digest, u64)> {
-        let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    fn read(&mut self, mut file: &File) -> std::io::Result<Content> {
+        let stamp = Stamp::from(&file.metadata()?);
+        let size = usize::try_from(stamp.size).unwrap_or(usize::MAX);
         let mut buffer = vec![0; size.saturating_add(1).min(CHUNK) + self.longest];
         let mut hasher = blake3::Hasher::new();
-        let (mut kept, mut total) = (0, 0);
+        let mut kept = 0;
         loop {
             let n = match file.read(&mut buffer[kept..]) {
                 Ok(n) => n,
@@ -73,10 +75,9 @@ impl<'a> Scan<'a> {
                 Err(error) => return Err(error),
             };
             if n == 0 {
-                return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), total));
+                return Ok(Content { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), stamp });
             }
             hasher.update(&buffer[kept..kept + n]);
-            total += n as u64;
             self.bytes(&buffer[..kept + n]);
             // What a root may begin in is looked at again with what follows.
             let filled = kept + n;
@@ -122,8 +123,8 @@ mod tests {
         fsx::Publish::default().bytes(&path, bytes).unwrap();
         let roots = roots();
         let mut scan = Scan::new(&roots);
-        let (digest, size) = scan.file(&path).unwrap();
-        assert_eq!(size, bytes.len() as u64);
+        let Content { digest, stamp } = scan.file(&path).unwrap();
+        assert_eq!(stamp.size, bytes.len() as u64);
         (scan.pinned().into_iter().map(|(kind, _)| kind).collect(), digest)
     }
 

@@ -13,6 +13,9 @@ pub(super) enum Token {
 
 /// Rust's tokens as far as this module needs them: comments and white space gone, strings kept apart.
 pub(super) fn tokens(source: &str) -> Vec<Token> {
+    // White space to rustc (`rustc_lexer::is_whitespace`), but not ASCII.
+    let spaced = source.replace(['\u{85}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'], " ");
+    let source = spaced.as_str();
     let bytes = source.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;

@@ -66,7 +66,6 @@ reasons! {
 reasons! {
     /// Why the cache was not consulted.
     BypassReason {
-        Disabled = "bypass.disabled", "kache is switched off";
         Probe = "bypass.probe", "cargo or a build script asks rustc a question";
         UnknownFlag = "bypass.unknown-flag", "a flag that this kache does not know";
         Argfile = "bypass.argfile", "an @argfile that cannot be read as rustc would";

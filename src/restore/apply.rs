@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use crate::fsx::ladder::{Clone, Sharing};
-use crate::fsx::{self, Ladder, LinkMode, Mtime, Publish};
+use crate::fsx::{self, Ladder, LinkMode, Mtime, Publish, Stamp};
 use crate::store::Stamps;
 
 /// Bytes restored, by the rung of the ladder.
@@ -47,9 +47,9 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
             remove_placed(plan, done);
             return Err(error);
         }
-        if step.sharing != Sharing::Shared {
-            stamps.remember_own(&step.target, step.blob.0);
-        }
+        // Shared ones too: their slot may hold what an inode of this number was before, and only the mtime tells.
+        let is_it = |now: &Stamp| now.size == step.size && (now.is_canonical() || step.sharing != Sharing::Shared);
+        stamps.remember_own(&step.target, step.blob.0, is_it);
     }
     Ok(bytes)
 }

@@ -27,7 +27,10 @@ fn read(path: &str, cwd: &Path) -> Result<Vec<String>, Refusal> {
     if path.starts_with("shell:") {
         return Err(refuse());
     }
-    let text = fsx::read_to_string(&cwd.join(path)).map_err(|_| refuse())?;
+    // A pipe can be read only once, and rustc has to.
+    let path = cwd.join(path);
+    fsx::metadata(&path).ok().filter(std::fs::Metadata::is_file).ok_or_else(refuse)?;
+    let text = fsx::read_to_string(&path).map_err(|_| refuse())?;
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     if lines.iter().any(|line| line.starts_with('@')) {
         return Err(refuse());

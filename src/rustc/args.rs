@@ -228,6 +228,9 @@ fn canonical(arg: Arg) -> Result<Arg, Refusal> {
     if letter == "-C" && CODEGEN_SIDE_OUTPUTS.contains(&name.as_str()) {
         return Err(Refusal::new(BypassReason::SideOutputs, spelled));
     }
+    if spelled == "-C llvm-args" && value.as_deref().is_some_and(names_file_or_prints) {
+        return Err(Refusal::new(BypassReason::SideOutputs, spelled));
+    }
     if letter == "-Z" && (name.starts_with("dump") || name.starts_with("print") || name == "unpretty") {
         return Err(Refusal::new(BypassReason::DumpMode, spelled));
     }
@@ -235,6 +238,11 @@ fn canonical(arg: Arg) -> Result<Arg, Refusal> {
         return Err(unknown(&spelled));
     }
     Ok(Arg { name: spelled, value })
+}
+
+/// LLVM's own options are many; those that read or write files, or print, say so in their names or values.
+fn names_file_or_prints(value: &str) -> bool {
+    ["/", "file", "path", "dir", "output", "dump", "print", "stats", "debug"].iter().any(|word| value.contains(word))
 }
 
 #[cfg(test)]
@@ -278,6 +286,8 @@ mod tests {
         assert_eq!(reason("--print cfg"), BypassReason::DumpMode);
         assert_eq!(reason("-oF"), BypassReason::ExplicitOutput);
         assert_eq!(reason("-C save-temps"), BypassReason::SideOutputs);
+        assert_eq!(reason("-C llvm-args=-forceattrs-csv-path=f"), BypassReason::SideOutputs);
+        args("-C llvm-args=-unroll-threshold=9").unwrap();
         assert_eq!(reason("--cfg"), BypassReason::UnknownFlag);
         assert_eq!(reason("--"), BypassReason::UnknownFlag);
     }

@@ -42,19 +42,20 @@ pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>)
 /// stdin, environment and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams
 /// has gone, the compiler is still listened to until it ends.
 pub fn run(program: &OsStr, args: &[OsString], cwd: &Path) -> std::io::Result<Ran> {
+    let (sender, receiver) = mpsc::channel();
+    let in_hand = Arc::new(AtomicUsize::new(0));
+    // The threads come first: without them the compiler must not start.
+    let (out, stdout) = std::io::pipe()?;
+    let (err, stderr) = std::io::pipe()?;
+    forward(out, std::io::stdout(), Stream::Out, sender.clone(), Arc::clone(&in_hand))?;
+    forward(err, std::io::stderr(), Stream::Err, sender, Arc::clone(&in_hand))?;
     let mut command = Command::new(program);
-    command.args(args).current_dir(cwd).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).current_dir(cwd).stdout(stdout).stderr(stderr);
     sys_process::die_with_parent(&mut command);
     sys_process::keep_signals(&mut command);
     let mut child = command.spawn()?;
-    let (sender, receiver) = mpsc::channel();
-    let in_hand = Arc::new(AtomicUsize::new(0));
-    if let Some(out) = child.stdout.take() {
-        forward(out, std::io::stdout(), Stream::Out, sender.clone(), Arc::clone(&in_hand));
-    }
-    if let Some(err) = child.stderr.take() {
-        forward(err, std::io::stderr(), Stream::Err, sender, Arc::clone(&in_hand));
-    }
+    // Our ends for writing go with it: the streams end when the compiler's do.
+    drop(command);
     let status = child.wait()?;
     let mut ran = Ran { status, stdout: Vec::new(), stderr: Vec::new() };
     let mut deadline = Instant::now() + LINGER;
@@ -94,8 +95,8 @@ fn forward(
     stream: Stream,
     sender: Sender<(Stream, Vec<u8>)>,
     in_hand: Arc<AtomicUsize>,
-) {
-    std::thread::spawn(move || {
+) -> std::io::Result<()> {
+    let pass_on = move || {
         let mut buffer = vec![0; 64 * 1024];
         let mut reader_is_there = true;
         loop {
@@ -115,5 +116,6 @@ fn forward(
                 return;
             }
         }
-    });
+    };
+    std::thread::Builder::new().spawn(pass_on).map(drop)
 }

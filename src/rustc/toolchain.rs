@@ -30,8 +30,23 @@ pub fn sysroot_around(program: &Path) -> Option<PathBuf> {
     holds_driver.then(|| sysroot.to_owned())
 }
 
+fn is_compiler_library(name: &OsString) -> bool {
+    const STEMS: [&str; 4] = ["librustc_driver", "libLLVM", "libstd-", "libtest-"];
+    name.to_str().is_some_and(|name| STEMS.iter().any(|stem| name.starts_with(stem)))
+}
+
 fn is_driver_library(name: &OsString) -> bool {
     name.to_str().is_some_and(|name| name.starts_with("librustc_driver"))
+}
+
+/// Whether `program` is rustup's proxy: a link to `rustup`, or (from older installers) another name of the same file.
+pub fn is_rustup(program: &Path) -> bool {
+    let Ok(real) = fsx::canonicalize(program) else { return false };
+    let same = |other: &Path| match (fsx::Stamp::of(other), fsx::Stamp::of(&real)) {
+        (Ok(one), Ok(two)) => (one.dev, one.ino) == (two.dev, two.ino),
+        _ => false,
+    };
+    real.file_stem().is_some_and(|stem| stem == "rustup") || same(&real.with_file_name("rustup"))
 }
 
 /// Asks a compiler, or a proxy of one, for its sysroot.
@@ -62,6 +77,10 @@ pub fn identity_files(sysroot: &Path, host: &str, target: &str) -> fsx::Result<V
     let mut files = Vec::new();
     for dir in dirs {
         for name in fsx::list(&sysroot.join(&dir))? {
+            // In `/usr/lib` there is much that is no compiler's.
+            if dir == Path::new("lib") && !is_compiler_library(&name) {
+                continue;
+            }
             let file = dir.join(name);
             if fsx::metadata(&sysroot.join(&file)).is_ok_and(|metadata| metadata.is_file()) {
                 files.push(file);

@@ -34,20 +34,27 @@ pub enum BlobProblem {
 impl Store {
     /// Takes the file at `source` into the store and returns the bytes that this added.
     ///
+    /// `read` is the stamp under which the source's bytes were found to be `id`: a source that was written since is refused.
     /// `share`: the source's own inode may become the blob; then the source bears the canonical mtime afterwards.
-    pub fn adopt_blob(&self, ladder: &mut Ladder, source: &Path, id: BlobId, share: bool) -> fsx::Result<u64> {
+    pub fn adopt_blob(&self, ladder: &mut Ladder, source: (&Path, Stamp), id: BlobId, share: bool) -> fsx::Result<u64> {
+        let (source, read) = source;
         let target = self.layout.blob(id);
-        let size = fsx::metadata(source)?.len();
-        if self.check_blob(id, size).is_ok() {
+        // A new entry vouches for its blobs: one that is there already, perhaps since before a crash, is read back.
+        if fsx::exists(&target) && self.verify_blob(id).is_ok() {
             return Ok(0);
         }
         let private = Sharing::Private(0o644, Mtime::At(clock::CANONICAL));
         let clone = ladder.clone_beside(source, &target, if share { Sharing::Shared } else { private })?;
+        let now = Stamp::of(source)?;
+        // The new link has moved ctime; a write would have moved one of these.
+        if !now.same_file(&read) {
+            return Err(fsx::Error::new("store", source, std::io::Error::other("it was written meanwhile")));
+        }
         if share {
             clock::stamp(&fsx::open(clone.path())?, clone.path(), clock::CANONICAL)?;
         }
         clone.commit_new(&target)?;
-        Ok(size)
+        Ok(read.size)
     }
 
     /// The blob's file, once it is known to hold what its name says.
@@ -106,8 +113,8 @@ mod tests {
         let source = dir.path().join("source");
         Publish::default().bytes(&source, b"bytes").unwrap();
         let id = BlobId(Digest::of(b"bytes"));
-        assert_eq!(store.adopt_blob(&mut Ladder::default(), &source, id, true).unwrap(), 5);
-        assert_eq!(store.adopt_blob(&mut Ladder::default(), &source, id, true).unwrap(), 0);
+        let adopt = || store.adopt_blob(&mut Ladder::default(), (&source, Stamp::of(&source).unwrap()), id, true).unwrap();
+        assert_eq!((adopt(), adopt()), (5, 0));
         Fixture { dir, store, id }
     }
 
@@ -127,6 +134,32 @@ mod tests {
         assert_eq!(f.store.check_blob(f.id, 5), Err(BlobProblem::Corrupt));
         assert_eq!(f.store.check_blob(f.id, 5), Err(BlobProblem::Gone));
         assert_eq!(fsx::list(&f.store.layout().quarantine()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn i06_a_blob_that_is_there_already_is_read_back() {
+        let f = fixture();
+        let path = f.store.layout().blob(f.id);
+        fsx::remove_file(&path).unwrap();
+        let torn = Publish { mtime: Mtime::At(clock::CANONICAL), ..Publish::default() };
+        torn.bytes(&path, &[0; 5]).unwrap();
+        let source = f.dir.path().join("again");
+        Publish::default().bytes(&source, b"bytes").unwrap();
+        let read = Stamp::of(&source).unwrap();
+        assert_eq!(f.store.adopt_blob(&mut Ladder::default(), (&source, read), f.id, true).unwrap(), 5);
+        f.store.verify_blob(f.id).unwrap();
+    }
+
+    #[test]
+    fn a_source_that_was_written_since_it_was_read_is_refused() {
+        let f = fixture();
+        let source = f.dir.path().join("other");
+        Publish::default().bytes(&source, b"other").unwrap();
+        let read = Stamp::of(&source).unwrap();
+        fsx::open_rw(&source).unwrap().write_all(b"OTHER!").unwrap();
+        let id = BlobId(Digest::of(b"other"));
+        assert!(f.store.adopt_blob(&mut Ladder::default(), (&source, read), id, false).is_err());
+        assert_eq!(f.store.check_blob(id, 5), Err(BlobProblem::Gone));
     }
 
     #[test]

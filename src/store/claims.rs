@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Store;
 use crate::fsx::lock::FileLock;
-use crate::model::LookupKey;
+use crate::model::{Digest, LookupKey};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
@@ -23,7 +23,16 @@ pub enum Claim {
 impl Store {
     /// Asks for the claim on `lookup` and waits for at most `wait`.
     pub fn claim(&self, lookup: LookupKey, wait: Duration) -> Claim {
-        let path = self.layout.claim(lookup);
+        self.claim_name(lookup.0, wait)
+    }
+
+    /// Asks for the claim on reading the files of the compiler that is called `name`.
+    pub fn claim_compiler(&self, name: Digest, wait: Duration) -> Claim {
+        self.claim_name(name, wait)
+    }
+
+    fn claim_name(&self, name: Digest, wait: Duration) -> Claim {
+        let path = self.layout.claim(name);
         let deadline = Instant::now() + wait;
         let mut pause = FIRST_PAUSE;
         let mut waited = false;
@@ -45,7 +54,6 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Digest;
 
     #[test]
     fn i11_the_second_waits_and_inherits() {

@@ -64,13 +64,18 @@ pub struct Entry {
     /// When it was made, milliseconds since 1970.
     pub created: i64,
     /// The boot (`fsx::boot_id`) in which its blobs were written or last read back. After another boot they may be torn,
-    /// since nothing was synced: they are read back once.
+    /// since nothing was synced: they are read back once. (Where the system names no boots, they are taken as they are.)
     pub boot: String,
 }
 
 impl Entry {
+    /// Reads an entry's file. `None`: damaged, or it names files that lead elsewhere.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(Self::names_are_safe)
+    }
+
     /// Whether every name is a single normal path component, so that none leads out of the output directory.
-    pub fn names_are_safe(&self) -> bool {
+    fn names_are_safe(&self) -> bool {
         self.outputs.iter().map(|output| output.name.as_str()).chain([self.dep_info_name.as_str()]).all(is_file_name)
     }
 }
@@ -85,9 +90,7 @@ pub fn is_file_name(name: &str) -> bool {
 impl Store {
     /// The entry, if it exists and can be read; one that cannot is as good as gone.
     pub fn entry(&self, key: EntryKey) -> Option<Entry> {
-        let bytes = fsx::read(&self.layout.entry(key)).ok()?;
-        let entry: Entry = serde_json::from_slice(&bytes).ok()?;
-        entry.names_are_safe().then_some(entry)
+        Entry::parse(&fsx::read(&self.layout.entry(key)).ok()?)
     }
 
     /// Publishes an entry. Its blobs must be in the store.

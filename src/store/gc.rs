@@ -101,7 +101,11 @@ pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: 
     for key in victims {
         fsx::remove_file(&store.layout().entry(*key))?;
     }
-    survey.unreadable.iter().try_for_each(|path| fsx::remove_file(path))?;
+    let damaged = survey.undecodable.iter().filter(|(_, changed)| elapsed(*changed, now) > GRACE);
+    for (path, _) in damaged {
+        fsx::remove_file(path)?;
+        report.entries += 1;
+    }
     let living: HashSet<EntryKey> =
         survey.entries.iter().map(|entry| entry.key).filter(|key| !victims.contains(key)).collect();
     let manifest_bytes = prune_manifests(store, &living, now)?;

@@ -48,9 +48,9 @@ impl Layout {
         self.sharded("manifests", lookup.0, ".jsonl")
     }
 
-    /// The claim on a lookup key.
-    pub fn claim(&self, lookup: LookupKey) -> PathBuf {
-        self.claims().join(lookup.0.hex())
+    /// The claim on what this digest names: a lookup key, or a compiler.
+    pub fn claim(&self, name: Digest) -> PathBuf {
+        self.claims().join(name.hex())
     }
 
     /// All claims.

@@ -69,7 +69,7 @@ mod tests {
         let source = dir.path().join("source");
         Publish::default().bytes(&source, b"bytes").unwrap();
         let id = BlobId(Digest::of(b"bytes"));
-        store.adopt_blob(&mut Ladder::default(), &source, id, false).unwrap();
+        store.adopt_blob(&mut Ladder::default(), (&source, fsx::Stamp::of(&source).unwrap()), id, false).unwrap();
         let blob = store.layout().blob(id);
         let writer = Publish::default().begin(&blob).unwrap();
         let purged = everything(&store).unwrap();

@@ -3,8 +3,8 @@
 //! A table of fixed size in one file, read and written by `pread` and `pwrite` of single slots, without locks: a slot that
 //! was torn or is not ours fails its checksum and counts as empty. It may lose data at any time; it never lies:
 //!
-//! * A stamp younger than the clock's grain proves nothing and is not written, with one exception: a file that this process
-//!   has just published itself under a private inode ([`Stamps::remember_own`]).
+//! * A stamp younger than the clock's grain proves nothing and is not written, with one exception: outputs that this process,
+//!   or the rustc that it waited for, has just published by rename ([`Stamps::remember_own`]).
 //! * Files on network file systems are never remembered.
 //!
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
@@ -69,8 +69,10 @@ impl Stamps {
     ///
     /// Sound although a write in the same clock tick would not move the stamp: the inode was nobody else's until the rename,
     /// rustc and cargo replace such files by rename, and one slot holds path and inode together.
-    pub fn remember_own(&self, path: &Path, digest: Digest) {
-        if let Ok(stamp) = Stamp::of(path) {
+    ///
+    /// `is_it` judges the file's stamp now: nothing is remembered of a file that was written meanwhile.
+    pub fn remember_own(&self, path: &Path, digest: Digest, is_it: impl FnOnce(&Stamp) -> bool) {
+        if let Some(stamp) = Stamp::of(path).ok().filter(is_it) {
             self.write(path, &stamp, digest);
         }
     }
@@ -212,7 +214,7 @@ mod tests {
         let stamps = Stamps::open(&dir.path().join("stamps"));
         let content = stamps.content(&path).unwrap();
         assert_eq!(stamps.lookup(&path, &content.stamp), None);
-        stamps.remember_own(&path, content.digest);
+        stamps.remember_own(&path, content.digest, |stamp| stamp.same_file(&content.stamp));
         assert_eq!(stamps.lookup(&path, &content.stamp), Some(content.digest));
     }
 

@@ -12,8 +12,8 @@ use crate::model::{BlobId, Digest, EntryKey};
 pub struct Survey {
     /// The entries that can be read, in no order.
     pub entries: Vec<EntryInfo>,
-    /// The files of entries that cannot be read: damaged, or of another version.
-    pub unreadable: Vec<PathBuf>,
+    /// The files of entries that were read but make no sense, and when they were last changed.
+    pub undecodable: Vec<(PathBuf, Time)>,
     /// The blobs, in no order.
     pub blobs: Vec<BlobInfo>,
     /// Bytes of all manifests.
@@ -61,9 +61,11 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
     let layout = store.layout();
     each_file(&layout.shards("entries"), |path, stamp| {
         let Some(key) = named(path).map(EntryKey) else { return };
-        match store.entry(key) {
+        // What cannot be read just now (too many open files, another owner) is not damaged.
+        let Ok(bytes) = fsx::read(path) else { return };
+        match Entry::parse(&bytes) {
             Some(entry) => survey.entries.push(EntryInfo { key, used: stamp.mtime, bytes: stamp.size, entry }),
-            None => survey.unreadable.push(path.to_owned()),
+            None => survey.undecodable.push((path.to_owned(), stamp.ctime)),
         }
     })?;
     each_file(&layout.shards("blobs"), |path, stamp| {

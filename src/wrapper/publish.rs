@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::call::{self, Call};
 use crate::fsx::clock::{self, Time};
-use crate::fsx::{self, Ladder, sweep};
+use crate::fsx::{self, Ladder, Stamp, sweep};
+use crate::keys::hidden;
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
 use crate::restore::{messages, plan};
 use crate::rustc::spawn::Ran;
 use crate::rustc::{dep_info, notices};
+use crate::store::stamps::Content;
 use crate::store::{Entry, Message, Output, gc};
 
 /// A compile that has ended well.
@@ -48,12 +50,13 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
 
     let mut scan = Scan::new(&call.roots);
-    let outputs = scan_outputs(&announced, &mut scan)?;
-    for (path, output) in announced.iter().map(|(path, _)| path).zip(&outputs) {
-        set.inputs.extend(record::archive_inputs((path, output.kind), &call.lookup, &call.compiler.sysroot, context)?);
+    let produced = scan_outputs(announced, &mut scan)?;
+    for file in &produced {
+        let archive = (file.path.as_path(), file.output.kind);
+        set.inputs.extend(record::archive_inputs(archive, &call.lookup, &call.compiler.sysroot, context)?);
     }
     scan_messages(&[&stdout, &stderr], &mut scan);
-    record::pin_hidden_paths(&info, context, &mut scan);
+    hidden::pin(&info, context, &mut scan);
     if call::has_own_mapping(&call.invocation) || call::wants_coverage(&call.invocation) {
         scan.pin_all();
     }
@@ -61,9 +64,9 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     if has_diagnostics(&stderr) {
         set.inputs.push(Input::DiagnosticWidth(call.invocation.diagnostic_width.clone()));
     }
-    let paths: Vec<PathBuf> = announced.into_iter().map(|(path, _)| path).collect();
+    let outputs = produced.iter().map(|file| file.output.clone()).collect();
     let entry = entry(call, compiled, outputs, &info, (stdout, stderr));
-    Ok(store(call, &set, &entry, &paths)?)
+    Ok(store(call, &set, &entry, &produced)?)
 }
 
 /// The files that rustc announced, which must be what was asked for.
@@ -102,19 +105,27 @@ fn read_dep_info(call: &Call<'_>) -> Result<DepInfo<String>, NotStored> {
     Ok(info)
 }
 
-fn scan_outputs(announced: &[(PathBuf, ArtifactKind)], scan: &mut Scan<'_>) -> Result<Vec<Output>, NotStored> {
-    let mut outputs = Vec::with_capacity(announced.len());
+/// An output as it was read.
+struct Produced {
+    path: PathBuf,
+    stamp: Stamp,
+    output: Output,
+}
+
+fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) -> Result<Vec<Produced>, NotStored> {
+    let mut produced = Vec::with_capacity(announced.len());
     for (path, kind) in announced {
-        let (digest, size) = scan.file(path)?;
+        let Content { digest, stamp } = scan.file(&path)?;
         // Only the metadata of what has none (a checked binary) is empty; anything else was cut short.
-        if size == 0 && *kind != ArtifactKind::Rmeta {
+        if stamp.size == 0 && kind != ArtifactKind::Rmeta {
             return Err(NotStored(Stored::OutputsUnknown, format!("{} is empty", path.display())));
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let executable = fsx::Stamp::of(path)?.mode & 0o111 != 0;
-        outputs.push(Output { name, kind: *kind, blob: BlobId(digest), size, executable });
+        let executable = stamp.mode & 0o111 != 0;
+        let output = Output { name, kind, blob: BlobId(digest), size: stamp.size, executable };
+        produced.push(Produced { path, stamp, output });
     }
-    Ok(outputs)
+    Ok(produced)
 }
 
 fn scan_messages(streams: &[&Vec<Message>], scan: &mut Scan<'_>) {
@@ -170,17 +181,17 @@ fn entry(
     }
 }
 
-fn store(call: &Call<'_>, set: &InputSet, entry: &Entry, paths: &[PathBuf]) -> fsx::Result<Published> {
+fn store(call: &Call<'_>, set: &InputSet, entry: &Entry, produced: &[Produced]) -> fsx::Result<Published> {
     let store = &call.store;
     let key = set.entry_key(call.lookup.key);
     let may_share = plan::shares_inodes(entry);
     let mut ladder = Ladder::default();
     let mut bytes = 0;
     store.mark()?;
-    for (output, path) in entry.outputs.iter().zip(paths) {
+    for Produced { path, stamp, output } in produced {
         let share = may_share && output.kind.may_share_inode();
-        bytes += store.adopt_blob(&mut ladder, path, output.blob, share)?;
-        store.stamps().remember_own(path, output.blob.0);
+        bytes += store.adopt_blob(&mut ladder, (path, *stamp), output.blob, share)?;
+        store.stamps().remember_own(path, output.blob.0, |now| now.same_file(stamp));
     }
     store.put_entry(key, entry)?;
     store.put_set(call.lookup.key, set)?;
@@ -188,7 +199,7 @@ fn store(call: &Call<'_>, set: &InputSet, entry: &Entry, paths: &[PathBuf]) -> f
     if gc::is_due(store, now) {
         super::report::collect_in_background();
         // A collection does not know the target directories, where a killed restore leaves its temps.
-        sweep::sweep(&call.invocation.out_dir, now)?;
+        let _ = sweep::sweep(&call.invocation.out_dir, now);
     }
     Ok(Published { key, bytes })
 }
