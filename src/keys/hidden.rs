@@ -69,4 +69,3 @@ fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<String>> {
 fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<String> {
     info.files.iter().filter_map(|file| fsx::read_to_string(&cwd.join(file)).ok()).collect()
 }
-

@@ -113,7 +113,8 @@ mod tests {
         let source = dir.path().join("source");
         Publish::default().bytes(&source, b"bytes").unwrap();
         let id = BlobId(Digest::of(b"bytes"));
-        let adopt = || store.adopt_blob(&mut Ladder::default(), (&source, Stamp::of(&source).unwrap()), id, true).unwrap();
+        let adopt =
+            || store.adopt_blob(&mut Ladder::default(), (&source, Stamp::of(&source).unwrap()), id, true).unwrap();
         assert_eq!((adopt(), adopt()), (5, 0));
         Fixture { dir, store, id }
     }

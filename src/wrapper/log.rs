@@ -21,8 +21,11 @@ pub(super) fn init(config: &Config) {
         return;
     }
     let Ok(file) = open(&path(&config.cache_dir.value)) else { return };
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).log_internal_errors(false).with_writer(std::sync::Mutex::new(file));
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .with_writer(std::sync::Mutex::new(file));
     let _ = tracing::subscriber::set_global_default(subscriber.finish());
 }
 

@@ -143,13 +143,22 @@ fn u09_a_macro_that_looks_into_an_include_is_seen() {
     all_pinned([format!("{look}\n{}", hidden(call)), format!("{look}\n{INCLUDE}{}", hidden(call))]);
 }
 
+/// Macros of another crate that read the variable, and how they are called.
+const FOREIGN: [[&str; 2]; 3] = [
+    ["macro_rules! read { () => { env!(\"CARGO_MANIFEST_DIR\").len() } }", "mac::read!()"],
+    ["macro_rules! read { ($name:literal) => { env!($name).len() } }", "mac::read!(\"CARGO_MANIFEST_DIR\")"],
+    [
+        "macro_rules! read { ($($part:literal)*) => { env!(concat!($($part),*)).len() } }",
+        "mac::read!(\"CARGO_MANIFEST_\" \"DIR\")",
+    ],
+];
+
 #[test]
 fn u09_a_value_read_by_a_macro_of_another_crate_is_this_checkouts() {
-    for include in ["", INCLUDE] {
-        let one = Project::lib(&format!("{include}{}", hidden("mac::dir_len!()")));
+    for (include, [read, call]) in ["", INCLUDE].into_iter().flat_map(|include| FOREIGN.map(|pair| (include, pair))) {
+        let one = Project::lib(&format!("{include}{}", hidden(call)));
         one.file("text.txt", "text");
-        let read = "#[macro_export] macro_rules! dir_len { () => { env!(\"CARGO_MANIFEST_DIR\").len() } }\n";
-        one.file("src/mac.rs", read);
+        one.file("src/mac.rs", format!("#[macro_export] {read}\n"));
         let two = one.clone_to("elsewhere/deeper/two");
         for project in [&one, &two] {
             project.unit("mac", "src/mac.rs").run().must_succeed();

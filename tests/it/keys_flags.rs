@@ -96,6 +96,13 @@ fn u12_a_target_specification_counts_by_content() {
 }
 
 #[test]
+fn u12_a_crate_of_the_sysroot_that_is_asked_for_by_name_counts() {
+    let project = Project::lib("pub fn value() -> alloc::string::String { alloc::string::String::new() }\n");
+    project.unit("dep", "src/lib.rs").args(["--extern", "alloc"]).warm();
+    project.unit("dep", "src/lib.rs").run().must_fail();
+}
+
+#[test]
 fn u12_an_unknown_flag_reaches_rustc_unchanged() {
     let project = Project::lib(VALUE);
     let unit = project.unit("dep", "src/lib.rs").args(["--frobnicate"]);

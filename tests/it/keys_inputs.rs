@@ -137,6 +137,20 @@ fn u23_an_included_file_edited_while_rustc_runs_is_not_stored() {
 }
 
 #[test]
+fn u23_a_directory_swapped_while_rustc_runs_is_not_stored() {
+    let project = Project::app_over(&says("one"));
+    project.file("dep/other/lib.rs", says("two"));
+    // The files of both directories are old; let their stamps settle.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    project.hook("after", "dep", "mv dep/src dep/old; mv dep/other dep/src\n");
+    project.build();
+    assert_eq!(project.app_says(), "one");
+    assert_eq!(project.last_outcome("dep").1, "input-changed");
+    project.unhook("after", "dep").rebuild_misses(&["dep"]);
+    assert_eq!(project.app_says(), "two");
+}
+
+#[test]
 fn u24_edits_of_the_same_size_and_time_are_seen() {
     let project = Project::app_over(&says("aaa"));
     project.warm(&["dep"]);

@@ -120,8 +120,7 @@ fn o07_a_path_dependency_outside_the_workspace() {
     assert_eq!(one.app_says(), "8");
 }
 
-#[test]
-fn o07_a_vendored_dependency() {
+fn vendored() -> Project {
     let one = Project::new();
     one.file("Cargo.toml", manifest("app", "[dependencies]\ndep = \"0.1\"\n[workspace]\n"));
     one.file("src/main.rs", "fn main() { println!(\"{}\", dep::value()); }\n");
@@ -132,9 +131,28 @@ fn o07_a_vendored_dependency() {
     one.file("vendor/dep/Cargo.toml", manifest("dep", ""));
     one.file("vendor/dep/.cargo-checksum.json", "{\"files\":{},\"package\":null}");
     one.file("vendor/dep/src/lib.rs", SOURCE).file("vendor/dep/build.rs", SCRIPT);
+    one
+}
+
+#[test]
+fn o07_a_vendored_dependency() {
+    let one = vendored();
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
     assert_eq!(two.app_says(), "7");
+}
+
+#[test]
+fn o07_a_vendored_dependency_with_a_target_directory_elsewhere() {
+    let mut one = vendored();
+    one.cargo(&["generate-lockfile", "--offline"]);
+    let mut two = one.clone_to("elsewhere/deeper/two");
+    for (project, name) in [(&mut one, "out-one"), (&mut two, "further/out-two")] {
+        let target = project.sandbox_dir().join(name);
+        project.set("CARGO_TARGET_DIR", target);
+    }
+    one.build().misses(&["dep"]);
+    two.build().hits(&["dep"]);
 }
 
 #[test]
