@@ -103,7 +103,7 @@ impl CargoConfig {
         if text.trim().is_empty() {
             return Ok(fsx::remove_file(&self.path)?);
         }
-        let mode = fsx::Stamp::of(&self.path).map_or(0o644, |stamp| stamp.mode & 0o7777);
+        let mode = fsx::Stamp::of(&self.path).map(|stamp| stamp.mode & 0o7777).ok();
         fsx::Publish { mode, sync: true, ..fsx::Publish::default() }.bytes(&self.path, text.as_bytes())?;
         Ok(())
     }

@@ -5,8 +5,8 @@
 
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use super::publish::Mtime;
 use super::temp::{Temp, new_file_beside};
@@ -26,116 +26,137 @@ pub enum LinkMode {
 /// Whether the new name may share the inode of the old one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sharing {
-    /// It may.
+    /// It may. It keeps the old one's mode and mtime, however it comes about.
     Shared,
-    /// It must have its own inode, with this mode and mtime.
-    Private(u32, Mtime),
+    /// It must have its own inode.
+    Private {
+        /// Whether it may be executed; the umask decides the other permissions.
+        executable: bool,
+        /// Its mtime.
+        mtime: Mtime,
+    },
 }
 
 /// The ladder between one pair of places, with what was learned on it.
 #[derive(Debug, Default)]
 pub struct Ladder {
     no_reflink: bool,
-    no_hard_link: bool,
 }
 
-/// A clone beside its target, not yet visible under the target's name. Dropping it removes it.
+/// A clone that is not yet visible under the target's name. Dropping it leaves nothing.
 #[derive(Debug)]
-pub struct Clone {
-    temp: Temp,
-    /// The rung that worked.
-    pub mode: LinkMode,
+pub struct Clone(Pending);
+
+#[derive(Debug)]
+enum Pending {
+    /// The bytes stand beside the target.
+    Staged(Temp, LinkMode),
+    /// A hard link of this file, made when it is committed: there is nothing to stage.
+    Link(PathBuf),
 }
 
 impl Clone {
-    /// Makes the clone visible as `target`, replacing what is there.
-    pub fn commit(self, target: &Path) -> Result<()> {
-        self.temp.persist(target)
+    /// Makes the clone visible as `target`, replacing what is there, and says which rung it came by.
+    pub fn commit(self, target: &Path) -> Result<LinkMode> {
+        match self.0 {
+            Pending::Staged(temp, mode) => temp.persist(target).map(|()| mode),
+            Pending::Link(source) => commit_link(&source, target),
+        }
     }
 
-    /// Makes the clone visible as `target` unless something is there.
+    /// Makes the clone visible as `target` unless something is there, which then stays.
     pub fn commit_new(self, target: &Path) -> Result<()> {
-        self.temp.persist_new(target)
+        match self.0 {
+            Pending::Staged(temp, _) => temp.persist_new(target),
+            Pending::Link(_) if super::exists(target) => Ok(()),
+            Pending::Link(source) => commit_link(&source, target).map(|_| ()),
+        }
     }
 
-    /// Where the clone stands until it is committed.
-    pub fn path(&self) -> &Path {
-        self.temp.path()
+    /// Whether committing it is a link, not a rename.
+    pub const fn is_link(&self) -> bool {
+        matches!(self.0, Pending::Link(_))
     }
 }
 
 impl Ladder {
-    /// Clones `source` to a temp beside `target`.
+    /// Prepares a clone of `source` for `target`.
     ///
-    /// A shared clone keeps the source's mode and mtime, on every rung. Empty files are never linked: identical empty files
-    /// are what meets the file system's limit of names per inode first.
+    /// Empty files are never linked: identical empty files are what meets the file system's limit of names per inode first.
     pub fn clone_beside(&mut self, source: &Path, target: &Path, sharing: Sharing) -> Result<Clone> {
         let from = super::open(source)?;
-        let metadata = from.metadata().at("stat", source)?;
-        if let Some((file, temp)) = self.try_reflink(&from, target) {
-            finish(&file, temp.path(), &from, sharing)?;
-            return Ok(Clone { temp, mode: LinkMode::Reflink });
+        let may_link = sharing == Sharing::Shared && from.metadata().at("stat", source)?.len() > 0;
+        if may_link && self.no_reflink {
+            return Ok(Clone(Pending::Link(source.to_owned())));
         }
-        if sharing == Sharing::Shared
-            && metadata.len() > 0
-            && let Some(temp) = self.try_hard_link(source, target)
-        {
-            return Ok(Clone { temp, mode: LinkMode::HardLink });
-        }
-        let (file, temp) = copy_beside(&from, target)?;
-        finish(&file, temp.path(), &from, sharing)?;
-        Ok(Clone { temp, mode: LinkMode::Copy })
-    }
-
-    fn try_reflink(&mut self, from: &File, target: &Path) -> Option<(File, Temp)> {
-        if self.no_reflink {
-            return None;
-        }
-        let made = new_file_beside(target).ok().filter(|(file, _)| sys_clone::reflink(from, file).is_ok());
-        self.no_reflink = made.is_none();
-        made
-    }
-
-    fn try_hard_link(&mut self, source: &Path, target: &Path) -> Option<Temp> {
-        if self.no_hard_link {
-            return None;
-        }
-        let made = Temp::beside(target, |path| std::fs::hard_link(source, path));
-        match made {
-            Ok(((), temp)) => Some(temp),
-            Err(error) => {
-                // One inode at its limit says nothing of the next one.
-                self.no_hard_link = error.kind() != io::ErrorKind::TooManyLinks;
-                None
+        let executable = matches!(sharing, Sharing::Private { executable: true, .. });
+        let (file, temp) = new_file_beside(target, executable)?;
+        let mode = if !self.no_reflink && sys_clone::reflink(&from, &file).is_ok() {
+            LinkMode::Reflink
+        } else {
+            self.no_reflink = true;
+            if may_link {
+                return Ok(Clone(Pending::Link(source.to_owned())));
             }
-        }
+            copy(&from, &file, temp.path())?;
+            LinkMode::Copy
+        };
+        finish(&file, temp.path(), &from, (sharing, mode))?;
+        Ok(Clone(Pending::Staged(temp, mode)))
     }
 }
 
-fn copy_beside(mut from: &File, target: &Path) -> Result<(File, Temp)> {
-    let (to, temp) = new_file_beside(target)?;
-    let expected = from.metadata().at("stat", target)?.len();
-    let copied = io::copy(&mut from, &mut &to).at("copy to", target)?;
+/// Links where nothing is, else by way of a temp. What cannot be linked (another file system, too many names) is copied.
+fn commit_link(source: &Path, target: &Path) -> Result<LinkMode> {
+    let parent_is_there = match std::fs::hard_link(source, target) {
+        Ok(()) => return Ok(LinkMode::HardLink),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if same_inode(source, target) {
+                return Ok(LinkMode::HardLink);
+            }
+            true
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if parent_is_there && let Ok(((), temp)) = Temp::beside(target, |path| std::fs::hard_link(source, path)) {
+        return temp.persist(target).map(|()| LinkMode::HardLink);
+    }
+    let from = super::open(source)?;
+    let (file, temp) = new_file_beside(target, false)?;
+    copy(&from, &file, temp.path())?;
+    finish(&file, temp.path(), &from, (Sharing::Shared, LinkMode::Copy))?;
+    temp.persist(target).map(|()| LinkMode::Copy)
+}
+
+fn same_inode(one: &Path, other: &Path) -> bool {
+    match (super::symlink_metadata(one), super::symlink_metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+fn copy(mut from: &File, mut to: &File, temp: &Path) -> Result<()> {
+    let expected = from.metadata().at("stat", temp)?.len();
+    let copied = io::copy(&mut from, &mut to).at("copy to", temp)?;
     if copied == expected {
-        return Ok((to, temp));
+        return Ok(());
     }
     let error = io::Error::new(io::ErrorKind::UnexpectedEof, format!("{copied} of {expected} bytes"));
-    Err(super::Error::new("copy to", target, error))
+    Err(super::Error::new("copy to", temp, error))
 }
 
-fn finish(file: &File, temp: &Path, from: &File, sharing: Sharing) -> Result<()> {
-    let (mode, mtime) = match sharing {
-        Sharing::Private(mode, mtime) => (mode, mtime),
+fn finish(file: &File, temp: &Path, from: &File, (sharing, mode): (Sharing, LinkMode)) -> Result<()> {
+    match sharing {
+        // The copy was written just now.
+        Sharing::Private { mtime: Mtime::Now, .. } if mode == LinkMode::Copy => Ok(()),
+        Sharing::Private { mtime: Mtime::Now, .. } => clock::stamp_now(file, temp),
+        Sharing::Private { mtime: Mtime::At(time), .. } => clock::stamp(file, temp, time),
+        Sharing::Private { mtime: Mtime::Written, .. } => Ok(()),
         Sharing::Shared => {
             let stamp = super::Stamp::from(&from.metadata().at("stat", temp)?);
-            (stamp.mode & 0o7777, Mtime::At(stamp.mtime))
+            file.set_permissions(Permissions::from_mode(stamp.mode & 0o7777)).at("set the mode of", temp)?;
+            clock::stamp(file, temp, stamp.mtime)
         }
-    };
-    file.set_permissions(Permissions::from_mode(mode)).at("set the mode of", temp)?;
-    match mtime {
-        Mtime::Written => Ok(()),
-        Mtime::Now => clock::stamp_now(file, temp),
-        Mtime::At(time) => clock::stamp(file, temp, time),
     }
 }
 
@@ -150,8 +171,7 @@ mod tests {
         let publish = Publish { mtime: Mtime::At(clock::CANONICAL), ..Publish::default() };
         publish.bytes(&from, bytes).unwrap();
         let clone = Ladder::default().clone_beside(&from, &to, sharing).unwrap();
-        let mode = clone.mode;
-        clone.commit(&to).unwrap();
+        let mode = clone.commit(&to).unwrap();
         assert_eq!(crate::fsx::read(&to).unwrap(), bytes);
         assert_eq!(crate::fsx::list(dir.path()).unwrap().len(), 2);
         (Stamp::of(&from).unwrap(), Stamp::of(&to).unwrap(), mode)
@@ -166,11 +186,11 @@ mod tests {
 
     #[test]
     fn a_private_clone_has_its_own_inode_mode_and_time() {
-        let (from, to, mode) = place(Sharing::Private(0o755, Mtime::Now), b"bytes");
+        let (from, to, mode) = place(Sharing::Private { executable: true, mtime: Mtime::Now }, b"bytes");
         assert_ne!(from.ino, to.ino);
         assert_ne!(mode, LinkMode::HardLink);
         assert!(from.is_canonical() && !to.is_canonical());
-        assert_eq!(to.mode & 0o777, 0o755);
+        assert_eq!(to.mode & 0o100, 0o100);
     }
 
     #[test]

@@ -27,11 +27,11 @@ pub enum Mtime {
     At(Time),
 }
 
-/// What a publish is to look like; the default overwrites with mode 0644 and does not sync.
+/// What a publish is to look like; the default overwrites and does not sync.
 #[derive(Clone, Debug)]
 pub struct Publish {
-    /// Permission bits of the file.
-    pub mode: u32,
+    /// Permission bits of the file; `None`: what the umask leaves.
+    pub mode: Option<u32>,
     /// Its mtime.
     pub mtime: Mtime,
     /// Whether file and directory reach the disk before `commit` returns.
@@ -44,7 +44,7 @@ pub struct Publish {
 
 impl Default for Publish {
     fn default() -> Self {
-        Self { mode: 0o644, mtime: Mtime::Written, sync: false, keep_existing: false, expect: None }
+        Self { mode: None, mtime: Mtime::Written, sync: false, keep_existing: false, expect: None }
     }
 }
 
@@ -72,7 +72,7 @@ impl Publish {
     /// Begins to write `target`: checks its shape, then creates its parent and a temp beside it.
     pub fn begin(&self, target: &Path) -> Result<Staged> {
         check_shape(target)?;
-        let (file, temp) = temp::new_file_beside(target)?;
+        let (file, temp) = temp::new_file_beside(target, false)?;
         let (options, target) = (self.clone(), target.to_owned());
         Ok(Staged { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
     }
@@ -140,7 +140,9 @@ impl Write for Staged {
 }
 
 fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
-    file.set_permissions(Permissions::from_mode(options.mode)).at("set the mode of", temp)?;
+    if let Some(mode) = options.mode {
+        file.set_permissions(Permissions::from_mode(mode)).at("set the mode of", temp)?;
+    }
     match options.mtime {
         Mtime::Written => {}
         Mtime::Now => clock::stamp_now(file, temp)?,
@@ -199,7 +201,8 @@ mod tests {
     fn bytes_arrive_whole_with_mode_and_mtime() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a/b/file");
-        let publish = Publish { mode: 0o755, mtime: Mtime::At(clock::CANONICAL), sync: true, ..Publish::default() };
+        let publish =
+            Publish { mode: Some(0o755), mtime: Mtime::At(clock::CANONICAL), sync: true, ..Publish::default() };
         let published = publish.bytes(&target, b"hello").unwrap();
         assert_eq!(published, Published { digest: Digest::of(b"hello"), size: 5 });
         let stamp = super::super::Stamp::of(&target).unwrap();

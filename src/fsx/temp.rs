@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{At, Error, Result};
@@ -75,9 +76,10 @@ impl Drop for Temp {
     }
 }
 
-/// An empty file beside `target`, open for reading and writing.
-pub(super) fn new_file_beside(target: &Path) -> Result<(File, Temp)> {
-    Temp::beside(target, |path| File::options().read(true).write(true).create_new(true).open(path))
+/// An empty file beside `target`, open for reading and writing, with the permissions that the umask leaves.
+pub(super) fn new_file_beside(target: &Path, executable: bool) -> Result<(File, Temp)> {
+    let mode = if executable { 0o777 } else { 0o666 };
+    Temp::beside(target, |path| File::options().read(true).write(true).create_new(true).mode(mode).open(path))
 }
 
 /// The directory of a target.

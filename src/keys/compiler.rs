@@ -119,11 +119,15 @@ impl Search<'_> {
         let target = self.target.unwrap_or(host);
         let mut named: Vec<(String, PathBuf)> = vec![("rustc".into(), self.rustc.clone())];
         named.extend(self.driver.iter().map(|driver| ("driver".into(), driver.clone())));
+        let mut files: Vec<PathBuf> = named.iter().map(|(_, path)| path.clone()).collect();
         for file in toolchain::identity_files(&sysroot, host, target).ok()? {
+            if toolchain::tells_by_stamp(&file) {
+                files.push(sysroot.join(&file));
+            }
             named.push((file.to_str()?.to_owned(), sysroot.join(&file)));
         }
+        files.push(toolchain::target_libraries(&sysroot, target));
         let identity = identity(&version, self.chain.driver, &named, store)?;
-        let mut files: Vec<PathBuf> = named.into_iter().map(|(_, path)| path).collect();
         let toolchain = self.env.text(env::RUSTUP_TOOLCHAIN);
         let is_lasting = around.is_some() || toolchain.is_some();
         if around.is_none() {

@@ -1,8 +1,8 @@
 //! Executing a plan.
 
-use super::plan::Plan;
+use super::plan::{Plan, Step};
 use crate::fsx::ladder::{Clone, Sharing};
-use crate::fsx::{self, Ladder, LinkMode, Mtime, Publish, Stamp};
+use crate::fsx::{self, Ladder, LinkMode, Publish, Stamp};
 use crate::store::Stamps;
 
 /// Bytes restored, by the rung of the ladder.
@@ -30,23 +30,27 @@ impl Bytes {
 /// writes the whole unit anew.
 pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     let mut ladder = Ladder::default();
-    let mut bytes = Bytes::default();
-    let mut staged: Vec<Clone> = Vec::with_capacity(plan.steps.len());
+    let mut staged: Vec<(&Step, Clone)> = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
-        let clone = ladder.clone_beside(&step.source, &step.target, step.sharing)?;
-        bytes.add(clone.mode, step.size);
-        staged.push(clone);
+        staged.push((step, ladder.clone_beside(&step.source, &step.target, step.sharing)?));
     }
     let (path, text) = &plan.dep_info;
-    let mut dep_info =
-        Publish { mode: fsx::new_file_mode(false), mtime: Mtime::Now, ..Publish::default() }.begin(path)?;
+    let mut dep_info = Publish::default().begin(path)?;
     dep_info.push(text.as_bytes())?;
     dep_info.commit()?;
-    for (done, (step, clone)) in plan.steps.iter().zip(staged).enumerate() {
-        if let Err(error) = clone.commit(&step.target) {
-            remove_placed(plan, done);
-            return Err(error);
+    // A link that turns out to be impossible becomes a copy, which may fail for want of room: before anything is renamed.
+    staged.sort_by_key(|(_, clone)| !clone.is_link());
+    let mut bytes = Bytes::default();
+    let mut placed: Vec<&Step> = Vec::with_capacity(staged.len());
+    for (step, clone) in staged {
+        match clone.commit(&step.target) {
+            Ok(mode) => bytes.add(mode, step.size),
+            Err(error) => {
+                remove_placed(plan, &placed);
+                return Err(error);
+            }
         }
+        placed.push(step);
         // Shared ones too: their slot may hold what an inode of this number was before, and only the mtime tells.
         let is_it = |now: &Stamp| now.size == step.size && (now.is_canonical() || step.sharing != Sharing::Shared);
         stamps.remember_own(&step.target, step.blob.0, is_it);
@@ -54,9 +58,9 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     Ok(bytes)
 }
 
-fn remove_placed(plan: &Plan, done: usize) {
+fn remove_placed(plan: &Plan, placed: &[&Step]) {
     let _ = fsx::remove_file(&plan.dep_info.0);
-    for step in &plan.steps[..done] {
+    for step in placed {
         let _ = fsx::remove_file(&step.target);
     }
 }

@@ -56,7 +56,7 @@ pub fn plan(
         let sharing = if may_share && output.kind.may_share_inode() && blob.mode == mode {
             Sharing::Shared
         } else {
-            Sharing::Private(mode, Mtime::Now)
+            Sharing::Private { executable: output.executable, mtime: Mtime::Now }
         };
         let target = out_dir.join(&output.name);
         steps.push(Step { source: blob.path, blob: output.blob, size: output.size, target, sharing });

@@ -71,8 +71,11 @@ pub fn host_of(version: &str) -> Option<&str> {
 /// backends, and the standard library for `target`. Relative to the sysroot, sorted.
 pub fn identity_files(sysroot: &Path, host: &str, target: &str) -> fsx::Result<Vec<PathBuf>> {
     let rustlib = Path::new("lib").join("rustlib");
-    let mut dirs =
-        vec![PathBuf::from("lib"), rustlib.join(host).join("codegen-backends"), rustlib.join(target).join("lib")];
+    let mut dirs = vec![
+        PathBuf::from("lib"),
+        rustlib.join(host).join("codegen-backends"),
+        target_libraries(Path::new(""), target),
+    ];
     dirs.dedup();
     let mut files = Vec::new();
     for dir in dirs {
@@ -89,4 +92,18 @@ pub fn identity_files(sysroot: &Path, host: &str, target: &str) -> fsx::Result<V
     }
     files.sort();
     Ok(files)
+}
+
+/// The directory of the standard library for `target`.
+pub fn target_libraries(sysroot: &Path, target: &str) -> PathBuf {
+    sysroot.join("lib").join("rustlib").join(target).join("lib")
+}
+
+/// Which of the [`identity_files`] tell by their stamps that something changed: all but the many libraries of a target,
+/// where the core ones and the directory itself stand for the rest (toolchains are replaced file by file, not written into).
+pub fn tells_by_stamp(file: &Path) -> bool {
+    const CORE: [&str; 3] = ["libstd-", "libcore-", "liballoc-"];
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_of_target = file.parent().is_some_and(|dir| dir.ends_with("lib") && dir != Path::new("lib"));
+    !is_of_target || CORE.iter().any(|stem| name.starts_with(stem))
 }

@@ -43,16 +43,18 @@ impl Store {
         if fsx::exists(&target) && self.verify_blob(id).is_ok() {
             return Ok(0);
         }
-        let private = Sharing::Private(0o644, Mtime::At(clock::CANONICAL));
-        let clone = ladder.clone_beside(source, &target, if share { Sharing::Shared } else { private })?;
-        let now = Stamp::of(source)?;
-        // The new link has moved ctime; a write would have moved one of these.
-        if !now.same_file(&read) {
-            return Err(fsx::Error::new("store", source, std::io::Error::other("it was written meanwhile")));
-        }
+        let check = || match Stamp::of(source)?.same_file(&read) {
+            true => Ok(()),
+            false => Err(fsx::Error::new("store", source, std::io::Error::other("it was written meanwhile"))),
+        };
         if share {
-            clock::stamp(&fsx::open(clone.path())?, clone.path(), clock::CANONICAL)?;
+            check()?;
+            clock::stamp(&fsx::open(source)?, source, clock::CANONICAL)?;
+            return ladder.clone_beside(source, &target, Sharing::Shared)?.commit_new(&target).map(|()| read.size);
         }
+        let private = Sharing::Private { executable: false, mtime: Mtime::At(clock::CANONICAL) };
+        let clone = ladder.clone_beside(source, &target, private)?;
+        check()?;
         clone.commit_new(&target)?;
         Ok(read.size)
     }

@@ -26,10 +26,14 @@ pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
 }
 
 fn links(probe: &Path, target: &Path) -> Finding {
-    let mode =
-        |sharing| Ladder::default().clone_beside(probe, &target.join("doctor-probe"), sharing).map(|clone| clone.mode);
+    let clone = target.join(".kache-doctor-probe");
+    let mode = |sharing| {
+        let mode = Ladder::default().clone_beside(probe, &clone, sharing).and_then(|made| made.commit(&clone));
+        let _ = fsx::remove_file(&clone);
+        mode
+    };
     let shared = mode(Sharing::Shared);
-    let private = mode(Sharing::Private(0o644, Mtime::Now));
+    let private = mode(Sharing::Private { executable: false, mtime: Mtime::Now });
     let place = target.display();
     match (shared, private) {
         (Ok(shared), Ok(private)) => {
