@@ -74,8 +74,10 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Makes debug info and panic locations neutral, and openable by a debugger that was started in the workspace root. Paths
-/// below cargo's home stay as they are: they are the same for every checkout of a machine, and can be opened from anywhere.
+/// Makes debug info and panic locations neutral, and openable by a debugger that was started in the workspace root. (For
+/// generated sources that holds where the target directory is in its usual place: a name of its own for every other place
+/// would be a key of its own.) Paths below cargo's home stay as they are: they are the same for every checkout of a machine,
+/// and can be opened from anywhere.
 ///
 /// Nothing is injected where the user has mappings of his own (the last one wins in rustc), for coverage (its reports need
 /// real paths) and under `--cfg trybuild` (which compares diagnostics).
