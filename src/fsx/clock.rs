@@ -38,12 +38,22 @@ impl Time {
     }
 }
 
-/// The time as the kernel would stamp a write now.
+/// The time as the kernel would stamp a write now, at the earliest: since Linux 6.13 a file whose times were looked at gets
+/// the precise time of its next change.
 pub fn now() -> Time {
     #[cfg(target_os = "linux")]
     let clock = ClockId::CLOCK_REALTIME_COARSE;
     #[cfg(not(target_os = "linux"))]
     let clock = ClockId::CLOCK_REALTIME;
+    read(clock)
+}
+
+/// The precise time: no file has a later stamp than this. For [`tick_after`] only, never for a file.
+pub fn precise() -> Time {
+    read(ClockId::CLOCK_REALTIME)
+}
+
+fn read(clock: ClockId) -> Time {
     let time = clock_gettime(clock).unwrap_or(TimeSpec::new(0, 0));
     Time { secs: time.tv_sec(), nanos: u32::try_from(time.tv_nsec()).unwrap_or(0) }
 }
@@ -51,7 +61,7 @@ pub fn now() -> Time {
 /// How long a tick is waited for: longer than any (10 ms at 100 Hz).
 const LONGEST_TICK: Duration = Duration::from_millis(50);
 
-/// The first tick after `time`, waited for: at most some milliseconds. What was written before `time` has an older stamp than
+/// The first tick after the [`precise`] `time`, waited for: at most some milliseconds. What was written before `time` has an older stamp than
 /// this, so that a file a build script has only just written is not taken for one that changes while rustc runs. If the
 /// clock was set back there is no such tick for long; the time then is as good, since newer stamps count as changes.
 pub fn tick_after(time: Time) -> Time {

@@ -1,12 +1,12 @@
 //! Entries: the result of one compile.
 //!
-//! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens in place.
+//! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens in place; JSON under a seal.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Store, sealed};
 use crate::fsx::{self, Publish, Stamp, clock};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EntryKey, TokenString};
 
@@ -69,9 +69,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Reads an entry's file. `None`: damaged, or it names files that lead elsewhere.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok().filter(Self::names_are_safe)
+    /// Reads the file of the entry `key`. `None`: damaged, misplaced, or it names files that lead elsewhere.
+    pub fn parse(key: EntryKey, bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(sealed::open(key.0, bytes)?).ok().filter(Self::names_are_safe)
     }
 
     /// Whether every name is a single normal path component, so that none leads out of the output directory.
@@ -90,13 +90,13 @@ pub fn is_file_name(name: &str) -> bool {
 impl Store {
     /// The entry, if it exists and can be read; one that cannot is as good as gone.
     pub fn entry(&self, key: EntryKey) -> Option<Entry> {
-        Entry::parse(&fsx::read(&self.layout.entry(key)).ok()?)
+        Entry::parse(key, &fsx::read(&self.layout.entry(key)).ok()?)
     }
 
     /// Publishes an entry. Its blobs must be in the store.
     pub fn put_entry(&self, key: EntryKey, entry: &Entry) -> fsx::Result<()> {
-        let bytes = serde_json::to_vec(entry).unwrap_or_default();
-        Publish::default().bytes(&self.layout.entry(key), &bytes).map(|_| ())
+        let record = serde_json::to_vec(entry).unwrap_or_default();
+        Publish::default().bytes(&self.layout.entry(key), &sealed::seal(key.0, &record)).map(|_| ())
     }
 
     /// Notes that the entry was used. At most one write in six hours; a store that cannot be written forgets.

@@ -154,7 +154,7 @@ fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx:
         } else if kept.is_empty() {
             fsx::remove_file(&path)?;
         } else {
-            bytes += Publish::default().bytes(&path, &manifests::encode(kept))?.size;
+            bytes += Publish::default().bytes(&path, &manifests::encode(lookup, kept))?.size;
         }
     }
     Ok(bytes)

@@ -1,11 +1,11 @@
 //! Manifests: the input sets seen under one lookup key, newest first.
 //!
-//! Version 1: one JSON object per line, so that a reader stops at the first set that holds and one damaged line costs one
-//! set. Publishing a manifest is the commit of its newest entry.
+//! Version 1: one sealed JSON object per line, so that a reader stops at the first set that holds and one damaged line costs
+//! one set. Publishing a manifest is the commit of its newest entry.
 
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Store, sealed};
 use crate::fsx::{self, Publish};
 use crate::model::{EntryKey, Input, InputSet, LookupKey};
 
@@ -22,15 +22,16 @@ pub struct Record {
 }
 
 /// A manifest as read, not yet parsed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Manifest {
+    lookup: LookupKey,
     bytes: Vec<u8>,
 }
 
 impl Manifest {
     /// The records, newest first, each parsed when it is asked for. Damaged lines are left out.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        self.lines().filter_map(|line| serde_json::from_slice(line).ok())
+        self.lines().filter_map(|line| serde_json::from_slice(sealed::open(self.lookup.0, line)?).ok())
     }
 
     /// Whether nothing is recorded.
@@ -42,18 +43,18 @@ impl Manifest {
         self.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
     }
 
-    fn with(&self, lookup: LookupKey, set: &InputSet) -> Vec<u8> {
-        let record = Record { key: set.entry_key(lookup), inputs: set.inputs.clone() };
+    fn with(&self, set: &InputSet) -> Vec<u8> {
+        let record = Record { key: set.entry_key(self.lookup), inputs: set.inputs.clone() };
         let others = self.records().filter(|other| other.key != record.key);
-        encode(std::iter::once(record.clone()).chain(others).take(MAX_SETS))
+        encode(self.lookup, std::iter::once(record.clone()).chain(others).take(MAX_SETS))
     }
 }
 
-/// The bytes of a manifest with these records.
-pub fn encode(records: impl IntoIterator<Item = Record>) -> Vec<u8> {
+/// The bytes of the manifest under `lookup` with these records.
+pub fn encode(lookup: LookupKey, records: impl IntoIterator<Item = Record>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for record in records {
-        bytes.extend(serde_json::to_vec(&record).unwrap_or_default());
+        bytes.extend(sealed::seal(lookup.0, &serde_json::to_vec(&record).unwrap_or_default()));
         bytes.push(b'\n');
     }
     bytes
@@ -63,12 +64,12 @@ impl Store {
     /// The manifest under `lookup`; an absent one is empty.
     pub fn manifest(&self, lookup: LookupKey) -> fsx::Result<Manifest> {
         let bytes = fsx::read_if_exists(&self.layout.manifest(lookup))?;
-        Ok(Manifest { bytes: bytes.unwrap_or_default() })
+        Ok(Manifest { lookup, bytes: bytes.unwrap_or_default() })
     }
 
     /// Puts `set` in front of the manifest. Its entry must be published.
     pub fn put_set(&self, lookup: LookupKey, set: &InputSet) -> fsx::Result<()> {
-        let bytes = self.manifest(lookup)?.with(lookup, set);
+        let bytes = self.manifest(lookup)?.with(set);
         Publish::default().bytes(&self.layout.manifest(lookup), &bytes).map(|_| ())
     }
 }
@@ -102,7 +103,7 @@ mod tests {
     fn a_damaged_line_costs_one_set() {
         let mut bytes = b"{torn\n".to_vec();
         let lookup = LookupKey(Digest::of(b"l"));
-        bytes.extend(Manifest::default().with(lookup, &set(1)));
-        assert_eq!(Manifest { bytes }.records().count(), 1);
+        bytes.extend(Manifest { lookup, bytes: Vec::new() }.with(&set(1)));
+        assert_eq!(Manifest { lookup, bytes }.records().count(), 1);
     }
 }

@@ -11,6 +11,7 @@ pub mod gc;
 pub mod layout;
 pub mod manifests;
 pub mod purge;
+pub mod sealed;
 pub mod stamps;
 pub mod survey;
 

@@ -63,7 +63,7 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
         let Some(key) = named(path).map(EntryKey) else { return };
         // What cannot be read just now (too many open files, another owner) is not damaged.
         let Ok(bytes) = fsx::read(path) else { return };
-        match Entry::parse(&bytes) {
+        match Entry::parse(key, &bytes) {
             Some(entry) => survey.entries.push(EntryInfo { key, used: stamp.mtime, bytes: stamp.size, entry }),
             None => survey.undecodable.push((path.to_owned(), stamp.ctime)),
         }

@@ -15,13 +15,13 @@ use crate::rustc::Invocation;
 pub(super) struct Report {
     log: EventLog,
     started: Instant,
-    /// The kernel's time at the start.
+    /// The precise time at the start.
     pub(super) asked: Time,
 }
 
 impl Report {
     pub(super) fn new(config: &Config, started: Instant) -> Self {
-        Self { log: EventLog::of(&config.cache_dir.value), started, asked: clock::now() }
+        Self { log: EventLog::of(&config.cache_dir.value), started, asked: clock::precise() }
     }
 
     /// An event of a call that was understood.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{CANONICAL_MTIME_NS, Project, Unit, find, stat};
+use crate::support::{CANONICAL_MTIME_NS, Project, Unit, find, name_of, stat, unsealed};
 
 const SOURCE: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\n";
 
@@ -124,10 +124,11 @@ fn i06_blobs_written_before_a_reboot_are_read_back() {
     let stored = Stored::new();
     let entry = stored.project.entries().remove(0);
     let another_boot = || {
-        let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&entry).expect("entry")).expect("json");
+        let record = unsealed(&entry, &fs::read_to_string(&entry).expect("entry")).expect("sealed");
+        let mut value: serde_json::Value = serde_json::from_slice(&record).expect("json");
         let now = value["boot"].as_str().expect("boot").to_owned();
         value["boot"] = "another".into();
-        replace(&entry, value.to_string().as_bytes());
+        replace(&entry, &kache::store::sealed::seal(name_of(&entry), value.to_string().as_bytes()));
         now
     };
     let boot = another_boot();
@@ -240,5 +241,24 @@ fn i06_directories_of_the_cache_may_be_lost_or_be_files() {
         stored.unit().misses();
         let run = stored.unit().hits();
         stored.assert_right(name, &run.stderr);
+    }
+}
+
+/// One byte of a record that stays well-formed: another output's name, another digest, another variable's value.
+#[test]
+fn i07_a_record_damaged_by_one_letter_is_a_miss() {
+    let stored = Stored::new();
+    for files in [stored.project.entries(), stored.project.manifests()] {
+        for path in files {
+            let bytes = fs::read(&path).expect("a record");
+            for at in (66..bytes.len()).step_by(bytes.len() / 7).filter(|at| bytes[*at].is_ascii_lowercase()) {
+                let mut damaged = bytes.clone();
+                damaged[at] = if bytes[at] == b'x' { b'y' } else { b'x' };
+                replace(&path, &damaged);
+                let run = stored.unit().run().must_succeed();
+                stored.assert_right(&format!("{} damaged at {at}", path.display()), &run.stderr);
+                replace(&path, &bytes);
+            }
+        }
     }
 }

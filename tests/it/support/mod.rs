@@ -15,7 +15,9 @@ pub(crate) use files::{
     CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat, touch_later,
 };
 pub(crate) use project::{KACHE, Project, manifest};
-pub(crate) use rig::{Said, TEMP_PREFIX, Tmpfs, has_program, settle, signal, snapshot, wait_until, write_program};
+pub(crate) use rig::{
+    Said, TEMP_PREFIX, Tmpfs, has_program, name_of, settle, signal, snapshot, unsealed, wait_until, write_program,
+};
 pub(crate) use run::Run;
 pub(crate) use toolchain::{
     make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver,

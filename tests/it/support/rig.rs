@@ -150,8 +150,8 @@ impl Project {
             assert_eq!(digest.to_hex().as_str(), name, "a damaged blob");
         }
         let json = |path: &Path, text: &str| {
-            let value = serde_json::from_str::<serde_json::Value>(text);
-            assert!(value.is_ok(), "{} holds {text}", path.display());
+            let value = unsealed(path, text).map(|record| serde_json::from_slice::<serde_json::Value>(&record));
+            assert!(matches!(value, Some(Ok(_))), "{} holds {text}", path.display());
         };
         for (_, path) in whole(self.entries()) {
             json(&path, &fs::read_to_string(&path).expect("an entry"));
@@ -167,4 +167,15 @@ impl Project {
         temps.extend(super::find(&self.target_dir(), TEMP_PREFIX, ""));
         temps
     }
+}
+
+/// The digest that names an entry's or a manifest's file.
+pub(crate) fn name_of(path: &Path) -> kache::model::Digest {
+    let stem = path.file_stem().expect("a name").to_str().expect("text");
+    stem.parse().expect("a digest")
+}
+
+/// The record in a sealed text, if the seal holds.
+pub(crate) fn unsealed(path: &Path, text: &str) -> Option<Vec<u8>> {
+    kache::store::sealed::open(name_of(path), text.as_bytes()).map(<[u8]>::to_vec)
 }
