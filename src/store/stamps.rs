@@ -8,7 +8,7 @@
 //! * Files on network file systems are never remembered.
 //!
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
-//! Measured against alternatives: see `benches/README.md`.
+//! What it costs stands in `benches/README.md`; it was not measured against a key-value store.
 
 use std::cell::OnceCell;
 use std::fs::File;

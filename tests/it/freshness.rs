@@ -23,6 +23,18 @@ fn artifact(project: &Project, krate: &str, suffix: &str) -> Stat {
 }
 
 #[test]
+fn f11_a_dependency_that_gets_another_link_meanwhile_is_no_change() {
+    let project = Project::lib("pub fn value() -> u32 { one::N }\n");
+    project.file("src/one.rs", "pub const N: u32 = 1;\n");
+    project.unit("one", "src/one.rs").misses();
+    project.hook("after", "dep", "for f in target/debug/deps/libone-*.rmeta; do ln $f $f.link; done\n");
+    let unit = project.unit("dep", "src/lib.rs").uses("one", "one");
+    unit.misses();
+    assert!(!crate::support::find(&project.target_dir(), "libone", ".link").is_empty(), "the hook ran");
+    unit.hits();
+}
+
+#[test]
 fn f01_a_restored_build_is_fresh() {
     let mut project = tower();
     project.warm(&TOWER);

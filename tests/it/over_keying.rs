@@ -44,6 +44,27 @@ fn o05_spelling_of_rustflags_does_not_matter() {
 }
 
 #[test]
+fn o04_the_linker_is_no_part_of_a_library() {
+    let project = Project::lib("pub fn value() -> u32 { 7 }\n");
+    project.unit("dep", "src/lib.rs").warm();
+    project.unit("dep", "src/lib.rs").args(["-Clinker=/one/cc", "-Clink-arg=-s"]).hits();
+    // Control: a flag that shapes the library is a part of it.
+    project.unit("dep", "src/lib.rs").args(["-Copt-level=1"]).misses();
+}
+
+#[test]
+fn o11_a_build_scripts_probe_leaves_no_trace() {
+    let project = Project::lib("pub fn value() -> u32 { 7 }\n");
+    let out_dir = project.target_dir().join("debug/deps");
+    // Control: the same call from elsewhere is an event.
+    for (name, value, events) in [("OUT_DIR", out_dir, 0), ("ELSEWHERE", project.target_dir(), 1)] {
+        project.unit("probe", "src/lib.rs").emit("metadata").env(name, value).run().must_succeed();
+        assert_eq!(project.events().len(), events, "{name}");
+    }
+    assert!(project.entries().is_empty());
+}
+
+#[test]
 fn o05_the_order_of_externs_does_not_matter() {
     let project = Project::lib("pub fn value() -> u32 { a::N + b::N }\n");
     project.file("src/one.rs", "pub const N: u32 = 1;\n");
