@@ -17,7 +17,8 @@ pub mod sys_terminal;
 pub mod temp;
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+pub use std::fs::Metadata;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -277,7 +277,8 @@ impl<'a> Collector<'a> {
         is_on_path
     }
 
-    /// Instead of a path that is not there: the first part of it that is not there.
+    /// Outside of the roots, instead of a path that is not there the first part of it that is not there: linkers try many
+    /// names in directories that do not exist.
     fn absent(&mut self, path: &str, plugin: bool) {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
