@@ -6,6 +6,7 @@
 pub mod clippy;
 pub mod compiler;
 pub mod env_use;
+pub mod explain;
 pub mod hasher;
 pub mod hidden;
 pub mod lookup;

@@ -15,7 +15,7 @@ pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
     inputs.iter().try_for_each(|input| check(input, context))
 }
 
-fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
+pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
     let (same, what) = match input {
         Input::File(path, digest) => (file_is(path, *digest, context), path.as_str()),
         Input::Absent(path) => (is_absent(path, context), path.as_str()),
