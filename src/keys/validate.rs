@@ -15,7 +15,7 @@ pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
     inputs.iter().try_for_each(|input| check(input, context))
 }
 
-fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
+pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
     let same = match input {
         Input::File(path, digest) => file_is(path, *digest, context),
         Input::Absent(path) => is_absent(path, context),
@@ -34,7 +34,7 @@ fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
 }
 
 /// What `look` finds at `path` here.
-fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
+pub(super) fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
     let path = context.roots.expand(path)?;
     look(&context.invocation.cwd.join(path))
 }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{BlobId, Digest, EntryKey, LookupKey};
+use crate::model::{BlobId, Digest, EntryKey, LookupKey, UnitKey};
 
 /// The directory name that carries the version of the store's formats.
 pub const VERSION: &str = "v1";
@@ -46,6 +46,11 @@ impl Layout {
     /// A manifest.
     pub fn manifest(&self, lookup: LookupKey) -> PathBuf {
         self.sharded("manifests", lookup.0, ".jsonl")
+    }
+
+    /// The traces of a unit's lookup keys.
+    pub fn unit(&self, unit: UnitKey) -> PathBuf {
+        self.sharded("units", unit.0, ".jsonl")
     }
 
     /// The claim on what this digest names: a lookup key, or a compiler.
@@ -93,7 +98,7 @@ impl Layout {
         self.root.join("gc.stamp")
     }
 
-    /// The 256 directories of a kind (`blobs`, `entries`, `manifests`), whether they exist or not.
+    /// The 256 directories of a kind (`blobs`, `entries`, `manifests`, `units`), whether they exist or not.
     pub fn shards(&self, kind: &str) -> Vec<PathBuf> {
         (0..=255_u8).map(|shard| self.root.join(kind).join(format!("{shard:02x}"))).collect()
     }
