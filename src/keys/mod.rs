@@ -10,6 +10,7 @@ pub mod hasher;
 pub mod hidden;
 pub mod lookup;
 pub mod native;
+pub mod question;
 pub mod record;
 pub mod roots;
 pub mod scan;
