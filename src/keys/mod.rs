@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod macros;
 pub mod native;
 pub mod observed;
+pub mod question;
 pub mod record;
 pub mod roots;
 pub mod scan;

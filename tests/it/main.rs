@@ -22,6 +22,7 @@ mod notices;
 mod oracle;
 mod over_keying;
 mod paths;
+mod probes;
 mod recursion;
 mod setup;
 mod store_damage;
