@@ -32,3 +32,4 @@ mod streams;
 mod support;
 mod toolchain;
 mod transparency;
+mod verify;
