@@ -12,6 +12,6 @@ pub mod token;
 pub use artifact::{ArtifactKind, EmitKind};
 pub use dep_info::DepInfo;
 pub use digest::{BlobId, Digest, EntryKey, LookupKey};
-pub use input_set::{Input, InputSet};
+pub use input_set::{Input, InputSet, Thing};
 pub use outcome::{BypassReason, HitSource, MissReason, Outcome, Refusal, Stored};
 pub use token::{RootKind, TokenString};

@@ -73,6 +73,11 @@ impl Layout {
         self.root.join("compilers")
     }
 
+    /// The observer's library, by its digest.
+    pub fn observer(&self) -> PathBuf {
+        self.root.join("observer")
+    }
+
     /// Damaged blobs.
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
