@@ -32,7 +32,9 @@ pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
 pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     bypass::unlink_shared(&call.invocation);
     incremental::mark_shared(&call.invocation);
-    let Ok(ran) = spawn::run(&call.chain.program, &call.compile_args(true), &call.invocation.cwd) else { return };
+    // Unobserved: what the observer changes would be a difference.
+    let (args, invocation) = (call.compile_args(true), &call.invocation);
+    let Ok(ran) = spawn::run(&call.chain.program, &args, &invocation.cwd, &[]) else { return };
     // From here on rustc has run: nothing that fails may change how this ends.
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
