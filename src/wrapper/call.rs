@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
         if invocation.incremental.is_some() && !super::incremental::can_drop(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
-        let observed = library::is_there();
+        let observed = config.observe.value && library::is_there();
         if !observed && (invocation.needs_observer() || macros::may_run(&invocation)) {
             return Err(Refusal::new(BypassReason::Unobserved, invocation.kind()));
         }
@@ -66,7 +66,14 @@ impl<'a> Call<'a> {
     /// What the lookup key was made of. `None` if it would be another one by now.
     pub(super) fn trace(&self) -> Option<Trace> {
         let (driver, paths) = (self.chain.driver, self.config.paths.value);
-        let setting = Setting { compiler: &self.compiler, driver, paths, injected: &self.injected, observed: self.observed, traced: true };
+        let setting = Setting {
+            compiler: &self.compiler,
+            driver,
+            paths,
+            injected: &self.injected,
+            observed: self.observed,
+            traced: true,
+        };
         let lookup = lookup::lookup(self.context(), setting).ok()?;
         lookup.trace.filter(|_| lookup.key == self.lookup.key)
     }
