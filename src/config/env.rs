@@ -35,6 +35,9 @@ pub const KACHE_TRACE: &str = "KACHE_TRACE";
 /// Libraries that the dynamic linker puts before all others; the observer among them.
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
+/// Where the dynamic linker looks for libraries first. Cargo adds directories below the target directory.
+pub const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
 /// The user's home directory.
 pub const HOME: &str = "HOME";
 /// Base of the default cache directory.

@@ -25,9 +25,23 @@ pub fn path_of_descriptor(descriptor: RawFd) -> PathBuf {
     PathBuf::from(format!("/proc/{}/fd/{descriptor}", std::process::id()))
 }
 
-/// Whether no program may be run, and no library be loaded, from where `dir` is or would be created.
+/// Whether no program may be run, and no library be loaded, from where `dir` is.
+#[cfg(target_os = "linux")]
 pub fn forbids_programs(dir: &Path) -> bool {
     use nix::sys::statvfs::{FsFlags, statvfs};
-    let there = dir.ancestors().find(|dir| dir.exists()).unwrap_or(dir);
-    statvfs(there).map_or(true, |stat| stat.flags().contains(FsFlags::ST_NOEXEC))
+    statvfs(dir).map_or(true, |stat| stat.flags().contains(FsFlags::ST_NOEXEC))
+}
+
+/// Not known here.
+#[cfg(not(target_os = "linux"))]
+pub fn forbids_programs(_dir: &Path) -> bool {
+    true
+}
+
+/// A new file without a name: in memory, or in `dir` where the system allows no such files.
+pub fn unnamed_file(dir: &Path) -> Result<File> {
+    memory_file("kache-trace").or_else(|_| {
+        let (file, _temp) = super::temp::new_file_beside(&dir.join("trace"), false)?;
+        Ok(file)
+    })
 }

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use ladder::{Ladder, LinkMode};
-pub use memory::{forbids_programs, memory_file, path_of_descriptor};
+pub use memory::{forbids_programs, memory_file, path_of_descriptor, unnamed_file};
 pub use publish::{Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
 pub use temp::Temp;

@@ -25,8 +25,8 @@ const READ_BY_STD: &[&str] = &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN
 /// * `TMPDIR`, `TMP`, `TEMP`: where temporary files go. Their names do not reach outputs, or the root scan pins them.
 /// * `CARGO_MAKEFLAGS`, `MAKEFLAGS`, `MFLAGS`, `NUM_JOBS`: the jobserver; how many threads work, not what they make.
 /// * `PATH`: programs that are looked up are inputs of their own, by name.
-/// * `LD_LIBRARY_PATH`: cargo's search path for plugins; libraries that are loaded are inputs of their own. (The linker
-///   searches it for libraries that libraries need: what it tries and finds is recorded.)
+/// * `LD_LIBRARY_PATH`: the linker searches it for libraries that libraries need; what it tries and finds is recorded. (For
+///   what the dynamic linker loads it counts all the same: see `observed`.)
 /// * `LLVM_DISABLE_CRASH_REPORT`, `LLVM_SYMBOLIZER_PATH`, `FORCE_LLD_DIAGNOSTICS_CRASH`, `LLD_IN_TEST`: crash reports of
 ///   LLVM, and lld's own tests.
 /// * `GCC_EXTRA_DIAGNOSTIC_OUTPUT`, `EXPERIMENTAL_SARIF_SOCKET`: a second form of gcc's messages.

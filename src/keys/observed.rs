@@ -122,7 +122,10 @@ impl<'a> Collector<'a> {
                 }
                 self.file(path, false)?;
             }
-            What::Library(path) => self.file(path, plugin)?,
+            What::Library(path) => {
+                self.search_path();
+                self.file(path, plugin)?;
+            }
             What::Read(path) => self.read(path, plugin)?,
             What::List(path) => self.list(path, plugin)?,
             What::Stat(path, found) | What::LinkStat(path, found) => {
@@ -148,6 +151,13 @@ impl<'a> Collector<'a> {
             let value = value.map(|value| context.roots.tokenise(value));
             self.insert("env", name, Input::Env(name.to_owned(), value));
         }
+    }
+
+    /// Which library a child loads is found by the dynamic linker, which nobody observes: what it goes by counts.
+    fn search_path(&mut self) {
+        let context = self.known.context;
+        let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
+        self.insert("env", env::LD_LIBRARY_PATH, Input::Env(env::LD_LIBRARY_PATH.to_owned(), value));
     }
 
     fn whole_environment(&mut self) {

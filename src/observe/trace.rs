@@ -28,7 +28,7 @@ impl Trace {
             return None;
         }
         let library = Library::unpack(dir).ok()?;
-        let file = fsx::memory_file("kache-trace").ok()?;
+        let file = fsx::unnamed_file(dir).ok()?;
         file.set_len(wire::LOG_AT + CAPACITY).ok()?;
         file.write_all_at(&wire::header(CAPACITY), 0).ok()?;
         Some(Self { file, library })
