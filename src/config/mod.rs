@@ -5,6 +5,7 @@
 
 pub mod env;
 mod file;
+pub mod project;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use bytesize::ByteSize;
 
 pub use env::Env;
 use file::File;
+pub use project::Project;
 
 use crate::fsx;
 

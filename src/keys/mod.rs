@@ -5,7 +5,9 @@
 
 pub mod clippy;
 pub mod compiler;
+pub mod declared;
 pub mod env_use;
+mod globs;
 pub mod hasher;
 pub mod hidden;
 pub mod lookup;
@@ -18,6 +20,7 @@ mod tokens;
 pub mod validate;
 
 pub use compiler::Compiler;
+pub use declared::Declared;
 pub use hasher::KeyHasher;
 pub use lookup::Lookup;
 pub use roots::Roots;

@@ -14,7 +14,7 @@ use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
 pub struct NotStored(pub Stored, pub String);
 
 impl NotStored {
-    fn changed(path: &Path) -> Self {
+    pub(super) fn changed(path: &Path) -> Self {
         Self(Stored::InputChanged, path.display().to_string())
     }
 }
@@ -59,7 +59,7 @@ const NETWORK_MARGIN_SECS: i64 = 60;
 ///
 /// ctime, not mtime: the kernel alone sets it, and sources with an mtime in the future are common. Whole seconds say less,
 /// and on a network file system it is another machine's clock that sets it.
-fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
+pub(super) fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
     let coarse = ctime.nanos == 0 && ctime.secs >= start.secs;
     let near = ctime.secs + NETWORK_MARGIN_SECS >= start.secs;
     ctime >= start || coarse || (near && is_on_network())

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
 use crate::keys::lookup::{self, Setting};
-use crate::keys::{Compiler, Context, Lookup, Roots, compiler};
+use crate::keys::{Compiler, Context, Declared, Lookup, Roots, compiler};
 use crate::model::{BypassReason, Refusal, RootKind};
 use crate::rustc::{Chain, Driver, Invocation};
 use crate::store::Store;
@@ -22,6 +22,8 @@ pub(super) struct Call<'a> {
     /// Flags that kache adds to every compile of its own.
     pub(super) injected: Vec<String>,
     pub(super) lookup: Lookup,
+    /// Inputs that a `.kache.toml` names for this unit.
+    pub(super) declared: Option<Declared>,
 }
 
 impl<'a> Call<'a> {
@@ -44,17 +46,19 @@ impl<'a> Call<'a> {
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
         let injected = injected(&invocation, &roots, config.paths.value);
         let context = Context { invocation: &invocation, roots: &roots, env: vars, stamps: store.stamps() };
+        let declared = Declared::read(context)?;
         let traced = super::log::wants_trace(config);
         let setting = Setting {
             compiler: &compiler,
             driver: chain.driver,
             paths: config.paths.value,
             injected: &injected,
+            declared: declared.as_ref(),
             traced,
         };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
-        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, injected, lookup })
+        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, injected, lookup, declared })
     }
 
     /// The same as the `keys` module takes it.

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use super::call::Call;
-use super::incremental;
 use super::report::Report;
+use super::{declared, incremental};
 use crate::fsx::{self, sys_process};
 use crate::keys::validate;
 use crate::model::{EntryKey, HitSource, MissReason, Outcome};
@@ -36,8 +36,10 @@ pub(super) fn attempt(call: &Call<'_>) -> Result<Restored, Missed> {
     let key = find(call)?;
     let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
     let entry = settle(call, key, entry)?;
-    let plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
+    let mut plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
+    declared::extend(call, &mut plan.dep_info.1)
+        .map_err(|()| Missed::new(MissReason::RestoreFailed, plan.dep_info.0.to_string_lossy()))?;
     let bytes = restore::apply(&plan, call.store.stamps())
         .map_err(|error| Missed::new(MissReason::RestoreFailed, error.to_string()))?;
     Ok(Restored { key, entry, bytes })

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::hit::{self, Missed};
 use super::publish::{self, Compiled};
 use super::report::Report;
-use super::{bypass, incremental};
+use super::{bypass, declared, incremental};
 use crate::fsx::clock;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, MissReason, Outcome, Refusal, Stored};
@@ -45,6 +45,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     let compiled = Compiled { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     conclude(call, &missed, fate, &compiled, report);
+    declared::tell_cargo(call);
     drop(claim);
     Ok(ran.status)
 }
