@@ -24,6 +24,11 @@ pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
 /// Set by kache for a compiler that it could not identify, and counted: ends a loop in which that leads back to kache.
 pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
 
+/// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
+pub const KACHE_TRACE: &str = "KACHE_TRACE";
+/// Libraries that the dynamic linker puts before all others; the observer among them.
+pub const LD_PRELOAD: &str = "LD_PRELOAD";
+
 /// The user's home directory.
 pub const HOME: &str = "HOME";
 /// Base of the default cache directory.
@@ -34,6 +39,8 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 pub const PATH: &str = "PATH";
 /// The directory for temporary files.
 pub const TMPDIR: &str = "TMPDIR";
+/// All names of it: Rust's std goes by the first, gcc by any.
+pub const TEMPORARY: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
 
 /// Cargo's home: registry sources and its configuration.
 pub const CARGO_HOME: &str = "CARGO_HOME";
@@ -146,6 +153,11 @@ impl Env {
             None => std::env::var_os(name),
             Some(vars) => vars.get(std::ffi::OsStr::new(name)).cloned(),
         }
+    }
+
+    /// All variables, sorted by name.
+    pub fn all(&self) -> BTreeMap<OsString, OsString> {
+        self.0.clone().unwrap_or_else(|| std::env::vars_os().collect())
     }
 
     /// The variable as text; `None` if unset or not UTF-8.

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod ladder;
 pub mod lock;
+mod memory;
 pub mod publish;
 pub mod stamp;
 pub mod sweep;
@@ -16,13 +17,15 @@ pub mod sys_terminal;
 pub mod temp;
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+pub use std::fs::Metadata;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use ladder::{Ladder, LinkMode};
+pub use memory::{forbids_programs, memory_file, path_of_descriptor};
 pub use publish::{Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
 pub use temp::Temp;
@@ -131,6 +134,11 @@ pub fn canonicalize(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).at("resolve", path)
 }
 
+/// The target of the link at `path`, as text. `None`: no link, or not UTF-8.
+pub fn read_link_text(path: &Path) -> Option<String> {
+    fs::read_link(path).ok()?.into_os_string().into_string().ok()
+}
+
 /// Creates a directory and its parents.
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).at("create directory", path)
@@ -157,6 +165,33 @@ pub fn list(path: &Path) -> Result<Vec<OsString>> {
         return Ok(Vec::new());
     };
     entries.map(|entry| entry.map(|entry| entry.file_name()).at("list", path)).collect()
+}
+
+/// The names in a directory and the kind of each (links not followed), sorted, as bytes to digest.
+pub fn listing(path: &Path) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(path).at("list", path)? {
+        let entry = entry.at("list", path)?;
+        let kind = entry.file_type().at("list", path)?;
+        let letter = if kind.is_dir() {
+            b'd'
+        } else if kind.is_file() {
+            b'f'
+        } else if kind.is_symlink() {
+            b'l'
+        } else {
+            b's'
+        };
+        let mut line = entry.file_name().into_encoded_bytes();
+        // Our own temps and marks come and go.
+        if line.starts_with(b".kache-") {
+            continue;
+        }
+        line.extend([0, letter, 0]);
+        lines.push(line);
+    }
+    lines.sort();
+    Ok(lines.concat())
 }
 
 /// The directory this process stands in.

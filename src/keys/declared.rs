@@ -75,7 +75,7 @@ impl Declared {
         }
         for (name, value) in &self.env {
             let value = value.as_ref().map(|value| context.roots.tokenise(value));
-            key.optional(&format!("declared env {name}"), value.as_ref().map(TokenString::as_str));
+            key.optional(&format!("env {name}"), value.as_ref().map(TokenString::as_str));
         }
     }
 

@@ -5,21 +5,21 @@ use std::path::{Path, PathBuf};
 use super::{Compiler, Context, Declared, KeyHasher, clippy, native};
 use crate::config::{Paths, env};
 use crate::fsx;
-use crate::model::{BypassReason, Digest, LookupKey, Refusal};
+use crate::model::{BypassReason, Digest, LookupKey, Refusal, Trace};
 use crate::rustc::args::Arg;
 use crate::rustc::{Driver, Invocation};
 use crate::store::stamps::Content;
 
-/// Flags that the key leaves out, each proven irrelevant to a unit that is not linked:
+/// Flags that the key leaves out:
 ///
 /// * `-C incremental`: dropped from the shared compile.
 /// * `--diagnostic-width`: counts only if there are diagnostics to replay, so it is an input.
-/// * the linker and its arguments: rustc starts no linker for an rlib, and marks these options as untracked
-///   (`rustc_session::options`).
-/// * `--extern`, `-l`: added by content.
-const LEFT_OUT: &[&str] = &[
-    "-C incremental",
-    "--diagnostic-width",
+/// * `--extern`: added by content.
+const LEFT_OUT: &[&str] = &["-C incremental", "--diagnostic-width", "--extern"];
+
+/// Flags that the key leaves out for a unit that is not linked: rustc starts no linker for it, and marks these options as
+/// untracked (`rustc_session::options`).
+const LEFT_OUT_UNLINKED: &[&str] = &[
     "-C linker",
     "-C linker-flavor",
     "-C linker-features",
@@ -29,11 +29,19 @@ const LEFT_OUT: &[&str] = &[
     "-C rpath",
     "-C default-linker-libraries",
     "-C dlltool",
-    "--extern",
 ];
 
 /// Flags whose value is or holds a path.
-const WITH_PATHS: &[&str] = &["--out-dir", "-L", "--remap-path-prefix", "-C profile-generate", "-C linker-plugin-lto"];
+const WITH_PATHS: &[&str] = &[
+    "--out-dir",
+    "-L",
+    "--remap-path-prefix",
+    "-C profile-generate",
+    "-C linker-plugin-lto",
+    "-C linker",
+    "-C link-arg",
+    "-C link-args",
+];
 
 /// The lookup key of an invocation, and the files whose content it holds.
 #[derive(Debug)]
@@ -44,8 +52,8 @@ pub struct Lookup {
     pub files: Vec<(PathBuf, Content)>,
     /// Static libraries among them.
     pub static_libraries: Vec<PathBuf>,
-    /// One line per field, if asked for.
-    pub trace: Option<String>,
+    /// Every field, if asked for.
+    pub trace: Option<Trace>,
 }
 
 /// What a key is made of besides the invocation.
@@ -61,6 +69,8 @@ pub struct Setting<'a> {
     pub injected: &'a [String],
     /// What the user declares.
     pub declared: Option<&'a Declared>,
+    /// Whether the compile is observed. Sets that were recorded without never serve a call that is.
+    pub observed: bool,
     /// Whether to keep a trace.
     pub traced: bool,
 }
@@ -70,7 +80,9 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     let invocation = context.invocation;
     let mut key = KeyHasher::new(setting.traced);
     key.digest("compiler", "", setting.compiler.identity);
+    key.note(|| setting.compiler.version.clone());
     key.field("paths", setting.paths.name());
+    key.field("observed", if setting.observed { "yes" } else { "no" });
     add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());
     add_text(&mut key, context, "source", &invocation.source);
     for flag in &invocation.flags {
@@ -103,7 +115,10 @@ fn add_text(key: &mut KeyHasher, context: Context<'_>, tag: &str, text: &str) {
 fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
     // An `--extern` without a path names a crate of the sysroot; those with one are added by content.
     let is_pathless = flag.name == "--extern" && !flag.value.as_deref().is_some_and(|value| value.contains('='));
-    if LEFT_OUT.contains(&flag.name.as_str()) && !is_pathless {
+    let name = flag.name.as_str();
+    let is_left_out =
+        LEFT_OUT.contains(&name) || LEFT_OUT_UNLINKED.contains(&name) && !context.invocation.needs_observer();
+    if is_left_out && !is_pathless {
         return;
     }
     match flag.value.as_deref() {
@@ -127,6 +142,7 @@ impl Files<'_> {
         externs.sort_by_key(|dep| &dep.name);
         for dep in externs {
             self.add("extern", &dep.name, &dep.path, BypassReason::ExternUnresolved)?;
+            self.key.note(|| dep.crate_name().to_owned());
         }
         let libraries = native::static_libraries(invocation)?;
         for library in &libraries {

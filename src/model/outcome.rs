@@ -58,8 +58,20 @@ reasons! {
         OutputsUnknown = "outputs-unknown", "the outputs were not the ones that were asked for";
         DepInfoUnreadable = "dep-info-unreadable", "the dep-info file could not be read back exactly";
         UnkeyedArchive = "unkeyed-archive", "the output bundles a native archive that no flag names";
+        Unobserved = "unobserved", "something was read that could not be observed";
+        SideEffects = "side-effects", "files were written that are no outputs";
         MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
         StoreFailed = "store-failed", "the store could not be written";
+    }
+}
+
+reasons! {
+    /// What a miss was compared with, to tell what differs.
+    Compared {
+        FirstSeen = "first-seen", "nothing is known of this unit: it was never stored here, or the store was purged";
+        Removed = "removed", "the same call was stored before, but its result has been removed from the store";
+        Call = "call", "the nearest call that was stored differs";
+        InputSet = "input-set", "the nearest input set differs";
     }
 }
 
@@ -74,7 +86,7 @@ reasons! {
         EmitKind = "bypass.emit-kind", "an --emit kind that is not cached";
         DumpMode = "bypass.dump-mode", "rustc prints instead of compiling";
         SideOutputs = "bypass.side-outputs", "a flag makes rustc write files beyond its outputs";
-        Links = "bypass.links", "the output is linked (bin, test, dylib, proc macro), which is not cached yet";
+        Unobserved = "bypass.unobserved", "the unit is linked or runs macros, and what that reads cannot be observed here";
         Inputs = "bypass.inputs", "not exactly one source file";
         NoDepInfo = "bypass.no-dep-info", "no dep-info is written, so the sources stay unknown";
         NoArtifactNotices = "bypass.no-artifact-notices", "rustc is not asked to announce its outputs";
@@ -132,7 +144,13 @@ pub fn sentence_of(id: &str) -> Option<&'static str> {
     let misses = MissReason::ALL.iter().map(|value| (value.id(), value.sentence()));
     let stored = Stored::ALL.iter().map(|value| (value.id(), value.sentence()));
     let bypasses = BypassReason::ALL.iter().map(|value| (value.id(), value.sentence()));
-    hits.chain(misses).chain(stored).chain(bypasses).find(|(known, _)| *known == id).map(|(_, sentence)| sentence)
+    let compared = Compared::ALL.iter().map(|value| (value.id(), value.sentence()));
+    hits.chain(misses)
+        .chain(stored)
+        .chain(bypasses)
+        .chain(compared)
+        .find(|(known, _)| *known == id)
+        .map(|(_, sentence)| sentence)
 }
 
 #[cfg(test)]
@@ -145,6 +163,7 @@ mod tests {
         ids.extend(MissReason::ALL.iter().map(|value| value.id()));
         ids.extend(Stored::ALL.iter().map(|value| value.id()));
         ids.extend(BypassReason::ALL.iter().map(|value| value.id()));
+        ids.extend(Compared::ALL.iter().map(|value| value.id()));
         let total = ids.len();
         ids.sort_unstable();
         ids.dedup();

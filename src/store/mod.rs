@@ -15,6 +15,7 @@ pub mod purge;
 pub mod sealed;
 pub mod stamps;
 pub mod survey;
+pub mod units;
 
 use std::path::{Path, PathBuf};
 

@@ -28,6 +28,7 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     let (layout, now) = (store.layout(), clock::now());
     let mut purged = Purged::default();
     empty_all(&mut purged, &layout.shards("manifests"), now)?;
+    empty_all(&mut purged, &layout.shards("units"), now)?;
     purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
     purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
     empty_all(&mut purged, &[layout.quarantine(), layout.compilers(), layout.probes()], now)?;

@@ -10,6 +10,7 @@ use crate::keys::validate;
 use crate::model::{EntryKey, HitSource, MissReason, Outcome};
 use crate::restore::{self, Bytes, messages, plan};
 use crate::store::Entry;
+use crate::store::manifests::Record;
 
 /// An entry whose outputs are in place.
 pub(super) struct Restored {
@@ -23,11 +24,13 @@ pub(super) struct Restored {
 pub(super) struct Missed {
     pub(super) reason: MissReason,
     pub(super) detail: String,
+    /// The records that were tried, newest first.
+    pub(super) tried: Vec<Record>,
 }
 
 impl Missed {
-    fn new(reason: MissReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+    pub(super) fn new(reason: MissReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), tried: Vec::new() }
     }
 }
 
@@ -49,15 +52,16 @@ pub(super) fn attempt(call: &Call<'_>) -> Result<Restored, Missed> {
 fn find(call: &Call<'_>) -> Result<EntryKey, Missed> {
     let manifest = call.store.manifest(call.lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
-    let mut nearest = None;
+    let (mut newest, mut tried) = (None, Vec::new());
     for record in manifest.records() {
         match validate::holds(&record.inputs, call.context()) {
             Ok(()) => return Ok(record.key),
-            Err(differs) => nearest = nearest.or(Some(differs)),
+            Err(differs) => newest = newest.or(Some(differs)),
         }
+        tried.push(record);
     }
-    Err(match nearest {
-        Some(differs) => Missed::new(MissReason::InputChanged, differs.0),
+    Err(match newest {
+        Some(differs) => Missed { tried, ..Missed::new(MissReason::InputChanged, differs.0) },
         None => Missed::new(MissReason::NoManifest, ""),
     })
 }

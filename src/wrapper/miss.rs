@@ -1,16 +1,20 @@
 //! The miss.
 
+use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::call::Call;
+use super::explain::{self, Explained};
 use super::hit::{self, Missed};
 use super::publish::{self, Compiled};
 use super::report::Report;
 use super::{bypass, declared, incremental};
+use crate::config::env;
 use crate::fsx::clock;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, MissReason, Outcome, Refusal, Stored};
+use crate::observe::Trace;
 use crate::rustc::spawn;
 use crate::store::claims::Claim;
 
@@ -34,6 +38,8 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         drop(claim);
         hit::finish(call, &restored, report);
     }
+    // Before the tick is waited for, which takes longer as a rule.
+    let explained = explain::explain(call, &missed);
     bypass::unlink_shared(&call.invocation);
     match fate {
         Fate::Shared => incremental::mark_shared(&call.invocation),
@@ -41,20 +47,30 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     }
     let (start, began) = (clock::tick_after(report.asked), Instant::now());
     let args = call.compile_args(fate == Fate::Shared);
-    let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd)
+    let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
+    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call, trace));
+    let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd, &extra)
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
-    let compiled = Compiled { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
-    conclude(call, &missed, fate, &compiled, report);
+    let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
+    conclude(call, (&missed, explained), fate, &compiled, report);
     declared::tell_cargo(call);
     drop(claim);
     Ok(ran.status)
+}
+
+fn begin_trace(call: &Call<'_>) -> Option<Trace> {
+    call.observed.then(|| Trace::begin(&call.store.layout().observer())).flatten()
+}
+
+fn observed_env(call: &Call<'_>, trace: &Trace) -> Vec<(&'static str, OsString)> {
+    vec![(env::LD_PRELOAD, trace.preload(call.env.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place())]
 }
 
 /// An edit of a unit that was here before goes the incremental way; so does what rests on such a unit.
 fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
     let invocation = &call.invocation;
     if let Some(path) = incremental::private_dependency(invocation) {
-        let missed = Missed { reason: MissReason::PrivateInput, detail: path.display().to_string() };
+        let missed = Missed::new(MissReason::PrivateInput, path.display().to_string());
         return (Fate::Private(Stored::PrivateInput), missed);
     }
     if invocation.incremental.is_some() && incremental::was_here(invocation) {
@@ -64,7 +80,13 @@ fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
 }
 
 /// Stores and reports. From here on rustc has run: nothing that fails may change how this ends.
-fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_>, report: &Report) {
+fn conclude(
+    call: &Call<'_>,
+    (missed, explained): (&Missed, Explained),
+    fate: Fate,
+    compiled: &Compiled<'_>,
+    report: &Report,
+) {
     let stored = match fate {
         _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
         Fate::Private(why) => Err(NotStored(why, String::new())),
@@ -76,6 +98,7 @@ fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_
         Ok(published) => {
             event.key = published.key.0.hex();
             event.stored_bytes = published.bytes;
+            explained.remember(call);
             Stored::Yes.id().to_owned()
         }
         Err(NotStored(why, detail)) => {
@@ -85,5 +108,6 @@ fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_
     };
     details.retain(|detail| !detail.is_empty());
     event.detail = details.join("; ");
+    explained.tell(&mut event);
     report.write(event);
 }

@@ -34,3 +34,4 @@ mod streams;
 mod support;
 mod toolchain;
 mod transparency;
+mod why;
