@@ -21,6 +21,12 @@ pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
 pub const KACHE_PATHS: &str = "KACHE_PATHS";
 /// Seconds to wait for another process that compiles the same unit.
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
+/// `off`: do not look at what rustc reads; go by its dep-info alone.
+pub const KACHE_OBSERVE: &str = "KACHE_OBSERVE";
+/// `hits`: compile on a hit too, and compare.
+pub const KACHE_VERIFY: &str = "KACHE_VERIFY";
+/// How many of the hits, such as `1/50`.
+pub const KACHE_VERIFY_RATE: &str = "KACHE_VERIFY_RATE";
 /// Set by kache for a compiler that it could not identify, and counted: ends a loop in which that leads back to kache.
 pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
 

@@ -12,6 +12,7 @@ use super::globs::{self, Found};
 use super::record::{NotStored, may_be_newer};
 use super::scan::Scan;
 use super::{Context, KeyHasher};
+use crate::config::project::FILE_NAME;
 use crate::config::{Project, env};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp, stamp};
@@ -79,17 +80,22 @@ impl Declared {
         }
     }
 
-    /// Checks that nothing declared was touched since `start`, nor differs from what the key was made of.
-    pub fn recheck(&self, context: Context<'_>, start: Time) -> Result<(), NotStored> {
-        let now = Self::read(context).map_err(|refusal| NotStored(Stored::InputChanged, refusal.detail))?;
-        let Some(now) = now else { return Err(NotStored(Stored::InputChanged, "declarations".into())) };
+    /// Checks that what is declared is as it was when the key was made.
+    pub fn still_holds(&self, context: Context<'_>) -> Result<(), NotStored> {
+        let changed = |detail: String| NotStored(Stored::InputChanged, detail);
+        let now = Self::read(context).map_err(|refusal| changed(refusal.detail))?;
+        let now = now.ok_or_else(|| changed(FILE_NAME.into()))?;
         let differs = now.files.iter().find(|(spelled, file)| self.files.get(*spelled) != Some(*file));
-        if let Some((_, (path, _))) = differs {
-            return Err(NotStored::changed(path));
+        match differs {
+            Some((_, (path, _))) => Err(NotStored::changed(path)),
+            None if now != *self => Err(changed(FILE_NAME.into())),
+            None => Ok(()),
         }
-        if now != *self {
-            return Err(NotStored(Stored::InputChanged, "declarations".into()));
-        }
+    }
+
+    /// The same, and that none of it was touched since `start`: there and back again is a change too.
+    pub fn recheck(&self, context: Context<'_>, start: Time) -> Result<(), NotStored> {
+        self.still_holds(context)?;
         let present = self.files.values().filter(|(_, digest)| digest.is_some()).map(|(path, _)| path);
         for path in present.chain(&self.dirs) {
             let ctime = Stamp::of(path).map_err(|_| NotStored::changed(path))?.ctime;

@@ -143,7 +143,7 @@ impl<'a> Collector<'a> {
     fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
         let context = self.known.context;
         let inherited = context.env.get(name);
-        let is_inherited = inherited.as_deref().map(|value| value.as_encoded_bytes()) == value.map(str::as_bytes);
+        let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
         if is_inherited && environment::counts(name, plugin) && !self.known_variables.contains(name) {
             let value = value.map(|value| context.roots.tokenise(value));
             self.insert("env", name, Input::Env(name.to_owned(), value));

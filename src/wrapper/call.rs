@@ -43,7 +43,7 @@ impl<'a> Call<'a> {
         if invocation.incremental.is_some() && !super::incremental::can_drop(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
-        let observed = library::is_there();
+        let observed = config.observe.value && library::is_there();
         if !observed && (invocation.needs_observer() || macros::may_run(&invocation)) {
             return Err(Refusal::new(BypassReason::Unobserved, invocation.kind()));
         }

@@ -28,15 +28,12 @@ enum Fate {
 /// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
 pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
     let (fate, missed) = fate(call, missed);
-    let claim = match fate {
+    let mut claim = match fate {
         Fate::Shared => call.store.claim(call.lookup.key, call.config.claim_wait.value),
         Fate::Private(_) => Claim::None,
     };
-    if matches!(claim, Claim::Inherited(_))
-        && let Ok(restored) = hit::attempt(call)
-    {
-        drop(claim);
-        hit::finish(call, &restored, report);
+    if matches!(claim, Claim::Inherited(_)) {
+        let _ = hit::serve(call, &mut claim, report);
     }
     // Before the tick is waited for, which takes longer as a rule.
     let explained = explain::explain(call, &missed);

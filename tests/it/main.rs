@@ -34,4 +34,5 @@ mod streams;
 mod support;
 mod toolchain;
 mod transparency;
+mod verify;
 mod why;

@@ -358,3 +358,46 @@ fn u04_globs_do_not_watch_what_builds_write() {
         project.assert_noop();
     }
 }
+
+#[test]
+fn u04_why_names_what_is_declared() {
+    let mut project = with_files();
+    project.file(".kache.toml", format!("{FILES}env = [\"BUILD_FLAVOUR\"]\n"));
+    project.warm(&["named"]);
+    project.file("db/schema.sql", "two");
+    settle();
+    project.rebuild_misses(&["named"]);
+    let why = || project.kache(&["why", "named"]).must_succeed().stdout;
+    assert!(why().contains("db/schema.sql") && !why().contains("BUILD_FLAVOUR"), "{}", why());
+    project.remove("db/schema.sql");
+    project.rebuild_misses(&["named"]);
+    let said = why();
+    assert!(said.contains("file  db/schema.sql"), "{said}");
+    project.set("BUILD_FLAVOUR", "sweet");
+    project.rebuild_misses(&["named"]);
+    let said = project.kache(&["why", "named"]).must_succeed().stdout;
+    assert!(said.contains("variable  BUILD_FLAVOUR") && !said.contains("schema"), "{said}");
+}
+
+#[test]
+fn u04_what_is_linked_is_told_too_and_verified_hits_do_not_differ() {
+    let mut project = Project::app_over(LIB);
+    project
+        .file(".kache.toml", "[inputs.app]\nfiles = [\"db/schema.sql\", \"db/more/*\"]\nenv = [\"BUILD_FLAVOUR\"]\n");
+    project.file("db/schema.sql", "one");
+    settle();
+    project.warm(&["app", "dep"]);
+    project.assert_noop();
+    project.set("KACHE_VERIFY", "hits");
+    project.wipe().build().misses(&["app", "dep"]);
+    assert_eq!(project.last_outcome("app").0, "hit.verified");
+    project.assert_noop();
+    project.unset("KACHE_VERIFY");
+    for (file, text) in [("db/schema.sql", "two"), ("db/more/new", "")] {
+        project.file(file, text);
+        settle();
+        project.build().misses(&["app"]).hits(&["dep"]);
+        project.assert_noop();
+    }
+    project.rebuild_hits(&["app", "dep"]);
+}

@@ -13,7 +13,6 @@ use crate::support::{KACHE, Project, Said, has_program, snapshot, write_program}
 const SOURCE: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\npub fn main() {}\n";
 
 const ALL: &str = "--emit=dep-info,metadata,link";
-const LIB: &str = "--crate-type=lib";
 const JSON: &str = "--json=diagnostic-rendered-ansi,artifacts";
 
 /// A call and what it left in `out`.
