@@ -27,6 +27,7 @@ const READ_BY_STD: &[&str] = &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN
 /// * `PATH`: programs that are looked up are inputs of their own, by name.
 /// * `LD_LIBRARY_PATH`: the linker searches it for libraries that libraries need; what it tries and finds is recorded. (For
 ///   what the dynamic linker loads it counts all the same: see `observed`.)
+/// * `MALLOC_CONF`: jemalloc's settings.
 /// * `LLVM_DISABLE_CRASH_REPORT`, `LLVM_SYMBOLIZER_PATH`, `FORCE_LLD_DIAGNOSTICS_CRASH`, `LLD_IN_TEST`: crash reports of
 ///   LLVM, and lld's own tests.
 /// * `GCC_EXTRA_DIAGNOSTIC_OUTPUT`, `EXPERIMENTAL_SARIF_SOCKET`: a second form of gcc's messages.
@@ -54,6 +55,7 @@ const READ_BY_TOOLS: &[&str] = &[
     "NUM_JOBS",
     "PATH",
     "LD_LIBRARY_PATH",
+    "MALLOC_CONF",
     "LLVM_DISABLE_CRASH_REPORT",
     "LLVM_SYMBOLIZER_PATH",
     "FORCE_LLD_DIAGNOSTICS_CRASH",

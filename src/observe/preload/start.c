@@ -93,10 +93,6 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
     return 0;
 }
 
-int observer_is_plugin(const void *caller) {
-    return mode == MODE_ROOT ? !is_known(caller) : mode == MODE_PLUGIN;
-}
-
 /* Takes our entries out of `env` and keeps them. An LD_PRELOAD that was there before us stays. */
 static void step_out(char **env) {
     char **kept = env;
@@ -131,11 +127,10 @@ static void report_program(void) {
 
 extern char **environ __attribute__((weak));
 
-__attribute__((constructor(102))) static void start(int argc, char **argv, char **env) {
-    (void)argc, (void)argv;
-    /* Only glibc hands the environment to constructors, and may do so before it has set `environ`. */
-    if (!dlsym(RTLD_DEFAULT, "gnu_get_libc_version"))
-        env = &environ ? environ : NULL;
+static int began;
+
+static void begin(char **env) {
+    began = 1;
     if (!env)
         return;
     step_out(env);
@@ -149,6 +144,22 @@ __attribute__((constructor(102))) static void start(int argc, char **argv, char 
     trace_open(own_trace + 1);
     report_program();
     dl_iterate_phdr(report_object, NULL);
+}
+
+/* Constructors of other libraries run first, and may look around already (LLVM's read variables): then that began it.
+ * Only glibc hands the environment to constructors, and may do so before it has set `environ`. */
+__attribute__((constructor(102))) static void start(int argc, char **argv, char **env) {
+    (void)argc, (void)argv;
+    if (!dlsym(RTLD_DEFAULT, "gnu_get_libc_version"))
+        env = &environ ? environ : NULL;
+    if (!began)
+        begin(env);
+}
+
+int observer_is_plugin(const void *caller) {
+    if (!began)
+        begin(&environ ? environ : NULL);
+    return mode == MODE_ROOT ? !is_known(caller) : mode == MODE_PLUGIN;
 }
 
 /* What was loaded on the way. */
