@@ -23,6 +23,7 @@ pub mod events;
 pub mod fsx;
 pub mod keys;
 pub mod model;
+pub mod observe;
 pub mod restore;
 pub mod rustc;
 pub mod store;

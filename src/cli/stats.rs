@@ -33,8 +33,10 @@ JSON (fields are added, never renamed; times are milliseconds):
   since       start of the period in milliseconds since 1970, null for all
   hit_rate    percent of hits among hits and misses, null if there were none
   events      hits, misses, bypasses, outcomes {id: number},
-              stored {id: number} (what became of misses), saved_ms, hit_ms,
-              reflink_bytes, hardlink_bytes, copy_bytes, stored_bytes
+              stored {id: number} (what became of misses), verified,
+              differing {crate: {hits, detail}} (of hits that were verified),
+              saved_ms, hit_ms, reflink_bytes, hardlink_bytes, copy_bytes,
+              stored_bytes
   store       entries, blobs, bytes, max_bytes")]
 pub(super) struct Args {
     /// Print JSON
@@ -102,6 +104,7 @@ fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Re
     let fates = reasons(&events.stored, "");
     let all_stored = events.stored.keys().all(|id| id == Stored::Yes.id());
     for (title, table) in [
+        ("Hits that a fresh compile did not confirm", differing(events)),
         ("Misses", misses),
         ("What became of misses", if all_stored { Table::new(&[]) } else { fates }),
         ("Bypasses", reasons(&events.outcomes, "bypass.")),
@@ -125,8 +128,13 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
         format!("{:.1} % of {asked} that the cache was asked for", floor_to_tenth(rate))
     });
     let period = since.map_or_else(String::new, |since| format!("in the last {}", humantime::format_duration(since)));
-    let mean = if events.hits > 0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
+    let mean = if events.hit_ms > 0.0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
     table.row(["Hits".into(), events.hits.to_string(), rate]);
+    let differing: u64 = events.differing.values().map(|difference| difference.hits).sum();
+    if events.verified + differing > 0 {
+        let verdict = format!("of them compiled all the same; {differing} came out differently");
+        table.row(["Verified".into(), (events.verified + differing).to_string(), verdict]);
+    }
     table.row(["Misses".into(), events.misses.to_string(), String::new()]);
     table.row(["Bypasses".into(), events.bypasses.to_string(), String::new()]);
     table.row(["Time saved".into(), units::millis(events.saved_ms), mean]);
@@ -158,6 +166,15 @@ fn reasons(counts: &BTreeMap<String, u64>, prefix: &str) -> Table {
     table
 }
 
+/// Which crates, and in what.
+fn differing(events: &Summary) -> Table {
+    let mut table = Table::new(&[0]).indented().wrapping();
+    for (name, difference) in &events.differing {
+        table.row([difference.hits.to_string(), name.clone(), difference.detail.clone()]);
+    }
+    table
+}
+
 fn restored(events: &Summary) -> Table {
     let mut table = Table::new(&[1]).indented();
     for (name, bytes) in
@@ -165,7 +182,8 @@ fn restored(events: &Summary) -> Table {
     {
         table.row([name.into(), units::bytes(bytes)]);
     }
-    if events.hits == 0 { Table::new(&[]) } else { table }
+    let bytes = events.reflink_bytes + events.hardlink_bytes + events.copy_bytes;
+    if bytes == 0 { Table::new(&[]) } else { table }
 }
 
 fn store(stats: &Stats) -> Table {

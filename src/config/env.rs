@@ -21,8 +21,22 @@ pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
 pub const KACHE_PATHS: &str = "KACHE_PATHS";
 /// Seconds to wait for another process that compiles the same unit.
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
+/// `off`: do not look at what rustc reads; go by its dep-info alone.
+pub const KACHE_OBSERVE: &str = "KACHE_OBSERVE";
+/// `hits`: compile on a hit too, and compare.
+pub const KACHE_VERIFY: &str = "KACHE_VERIFY";
+/// How many of the hits, such as `1/50`.
+pub const KACHE_VERIFY_RATE: &str = "KACHE_VERIFY_RATE";
 /// Set by kache for a compiler that it could not identify, and counted: ends a loop in which that leads back to kache.
 pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
+
+/// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
+pub const KACHE_TRACE: &str = "KACHE_TRACE";
+/// Libraries that the dynamic linker puts before all others; the observer among them.
+pub const LD_PRELOAD: &str = "LD_PRELOAD";
+
+/// Where the dynamic linker looks for libraries first. Cargo adds directories below the target directory.
+pub const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// The user's home directory.
 pub const HOME: &str = "HOME";
@@ -34,6 +48,8 @@ pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 pub const PATH: &str = "PATH";
 /// The directory for temporary files.
 pub const TMPDIR: &str = "TMPDIR";
+/// All names of it: Rust's std goes by the first, gcc by any.
+pub const TEMPORARY: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
 
 /// Cargo's home: registry sources and its configuration.
 pub const CARGO_HOME: &str = "CARGO_HOME";
@@ -64,6 +80,38 @@ pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
 /// Makes rustc or clippy write a log: never cached.
 pub const RUST_LOGS: [&str; 2] = ["RUST_LOG", "RUSTC_LOG"];
 
+/// How rustc's log looks and where it goes. rustc reads them with or without [`RUST_LOGS`]: a bad value is an error, and one
+/// names a file to create (`rustc_log::init_logger`).
+pub const RUSTC_LOG_DETAILS: [&str; 8] = [
+    "RUSTC_LOG_BACKTRACE",
+    "RUSTC_LOG_COLOR",
+    "RUSTC_LOG_ENTRY_EXIT",
+    "RUSTC_LOG_FORMAT_JSON",
+    "RUSTC_LOG_LINES",
+    "RUSTC_LOG_OUTPUT_TARGET",
+    "RUSTC_LOG_THREAD_IDS",
+    "RUSTC_LOG_WRAPTREE",
+];
+
+/// Where rustc looks for target specifications that it does not hold itself.
+pub const RUST_TARGET_PATH: &str = "RUST_TARGET_PATH";
+
+/// Variables besides [`RUSTC_INPUTS`] that may change what rustc answers to a question: a bad `RUST_MIN_STACK` is an error,
+/// `CI` is read (seen by watching `getenv`), and the rest name libraries to load.
+///
+/// rustc has one language and asks for no locale, so `LANG` and `LC_*` do not count; nothing of the rest that it reads
+/// (`MAKEFLAGS`, `RUST_BACKTRACE`, `MALLOC_CONF`, `RUSTC_CTFE_BACKTRACE`, `LLVM_OVERRIDE_PRODUCER`, ...) is part of an answer.
+pub const ANSWER_INPUTS: [&str; 8] = [
+    "RUST_MIN_STACK",
+    "CI",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "DYLD_INSERT_LIBRARIES",
+];
+
 /// Variables that rustc itself reads and that can change its result, none of which appears in dep-info.
 ///
 /// * `RUSTC_BOOTSTRAP`: nightly features on stable (`rustc_feature::UnstableFeatures::from_environment`).
@@ -74,7 +122,7 @@ pub const RUSTC_INPUTS: [&str; 10] = [
     "RUSTC_BOOTSTRAP",
     "RUSTC_OVERRIDE_VERSION_STRING",
     "RUSTC_FORCE_RUSTC_VERSION",
-    "RUST_TARGET_PATH",
+    RUST_TARGET_PATH,
     "MACOSX_DEPLOYMENT_TARGET",
     "IPHONEOS_DEPLOYMENT_TARGET",
     "TVOS_DEPLOYMENT_TARGET",
@@ -114,6 +162,11 @@ impl Env {
             None => std::env::var_os(name),
             Some(vars) => vars.get(std::ffi::OsStr::new(name)).cloned(),
         }
+    }
+
+    /// All variables, sorted by name.
+    pub fn all(&self) -> BTreeMap<OsString, OsString> {
+        self.0.clone().unwrap_or_else(|| std::env::vars_os().collect())
     }
 
     /// The variable as text; `None` if unset or not UTF-8.

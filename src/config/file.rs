@@ -31,6 +31,9 @@ pub(super) struct Build {
     pub(super) paths: Option<String>,
     pub(super) disabled: Option<bool>,
     pub(super) claim_wait: Option<String>,
+    pub(super) observe: Option<bool>,
+    pub(super) verify: Option<String>,
+    pub(super) verify_rate: Option<String>,
 }
 
 /// `[log]`

@@ -5,6 +5,7 @@
 
 pub mod env;
 mod file;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use bytesize::ByteSize;
 
 pub use env::Env;
 use file::File;
+pub use verify::{Rate, Verify};
 
 use crate::fsx;
 
@@ -96,6 +98,12 @@ pub struct Config {
     pub paths: Setting<Paths>,
     /// How long to wait for another process that compiles the same unit.
     pub claim_wait: Setting<Duration>,
+    /// Whether it is observed what a compile reads; else its dep-info is all that is known.
+    pub observe: Setting<bool>,
+    /// Which hits are checked against a fresh compile.
+    pub verify: Setting<Verify>,
+    /// How many of them.
+    pub verify_rate: Setting<Rate>,
     /// The log level.
     pub log: Setting<LogLevel>,
     /// The file that was looked for.
@@ -141,7 +149,7 @@ impl Config {
         Ok(Self {
             cache_dir: cache_dir(env, file.cache.dir)?,
             max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, DEFAULT_MAX_SIZE)?,
-            disabled: disabled(env, file.build.disabled)?,
+            disabled: pick_switch(env, env::KACHE_DISABLED, file.build.disabled, false)?,
             paths: pick(env, env::KACHE_PATHS, "build.paths", file.build.paths, PATHS, Paths::Remap)?,
             claim_wait: pick(
                 env,
@@ -150,6 +158,16 @@ impl Config {
                 file.build.claim_wait,
                 WAIT,
                 DEFAULT_CLAIM_WAIT,
+            )?,
+            observe: pick_switch(env, env::KACHE_OBSERVE, file.build.observe, true)?,
+            verify: pick(env, env::KACHE_VERIFY, "build.verify", file.build.verify, VERIFY, Verify::Off)?,
+            verify_rate: pick(
+                env,
+                env::KACHE_VERIFY_RATE,
+                "build.verify_rate",
+                file.build.verify_rate,
+                RATE,
+                Rate::ALL,
             )?,
             log: pick(
                 env,
@@ -171,6 +189,8 @@ type Reader<T> = (fn(&str) -> Option<T>, &'static str);
 const SIZE: Reader<ByteSize> = (|text| text.parse().ok(), "a size such as \"20GiB\"");
 const PATHS: Reader<Paths> = (Paths::parse, "\"remap\" or \"exact\"");
 const WAIT: Reader<Duration> = (duration, "a time such as \"300\" or \"5m\"");
+const VERIFY: Reader<Verify> = (Verify::parse, "\"off\" or \"hits\"");
+const RATE: Reader<Rate> = (Rate::parse, "a share such as \"1/50\"");
 const LEVEL: Reader<LogLevel> = (|text| text.parse().ok().map(LogLevel), "off, error, warn, info, debug or trace");
 const SWITCH: Reader<bool> = (switch, "1, true, yes, on, or 0, false, no, off");
 
@@ -213,11 +233,16 @@ fn pick<T>(
     }
 }
 
-fn disabled(env: &Env, in_file: Option<bool>) -> Result<Setting<bool>, ConfigError> {
-    let from_env = from_env(env, env::KACHE_DISABLED, SWITCH)?;
+fn pick_switch(
+    env: &Env,
+    name: &'static str,
+    in_file: Option<bool>,
+    default: bool,
+) -> Result<Setting<bool>, ConfigError> {
+    let from_env = from_env(env, name, SWITCH)?;
     Ok(from_env.unwrap_or(match in_file {
         Some(value) => Setting { value, source: Source::File },
-        None => Setting { value: false, source: Source::Default },
+        None => Setting { value: default, source: Source::Default },
     }))
 }
 
@@ -279,6 +304,30 @@ mod tests {
         assert_eq!(config.cache_dir.value, PathBuf::from("/f"));
         assert_eq!(config.paths.source, Source::File);
         assert_eq!(config.claim_wait.value, DEFAULT_CLAIM_WAIT);
+    }
+
+    #[test]
+    fn switches_read_words_and_the_file_reads_booleans() {
+        for (value, observe) in
+            [("off", false), ("0", false), ("NO", false), ("false", false), ("on", true), ("1", true)]
+        {
+            let config = load(&[(env::KACHE_OBSERVE, value)], "[build]\nobserve = true\n").unwrap();
+            assert_eq!((config.observe.value, config.observe.source), (observe, Source::Env(env::KACHE_OBSERVE)));
+        }
+        assert!(!load(&[], "[build]\nobserve = false\n").unwrap().observe.value);
+        assert!(load(&[], "").unwrap().observe.value, "on by default");
+        assert!(load(&[(env::KACHE_OBSERVE, "perhaps")], "").is_err());
+    }
+
+    #[test]
+    fn hits_are_verified_only_on_demand() {
+        let config = load(&[], "").unwrap();
+        assert_eq!((config.verify.value, config.verify_rate.value), (Verify::Off, Rate::ALL));
+        let config = load(&[(env::KACHE_VERIFY, "hits")], "[build]\nverify_rate = \"1/50\"\n").unwrap();
+        assert_eq!(config.verify.value, Verify::Hits);
+        assert_eq!((config.verify_rate.value.to_string().as_str(), config.verify_rate.source), ("1/50", Source::File));
+        assert!(load(&[(env::KACHE_VERIFY, "all")], "").is_err());
+        assert!(load(&[(env::KACHE_VERIFY_RATE, "2/1")], "").is_err());
     }
 
     #[test]

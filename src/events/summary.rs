@@ -5,6 +5,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Event;
+use crate::model::HitSource;
+
+/// Hits of one crate that a fresh compile did not confirm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// How many.
+    pub hits: u64,
+    /// In what the newest differs.
+    pub detail: String,
+}
 
 /// What a number of invocations came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -19,9 +29,13 @@ pub struct Summary {
     pub outcomes: BTreeMap<String, u64>,
     /// How often each fate of a miss's result occurred, by id.
     pub stored: BTreeMap<String, u64>,
+    /// Hits that were compiled all the same and came out the same.
+    pub verified: u64,
+    /// Those that came out differently, by crate.
+    pub differing: BTreeMap<String, Difference>,
     /// Milliseconds that hits spared, their own cost taken off.
     pub saved_ms: f64,
-    /// Mean milliseconds of a hit.
+    /// Mean milliseconds of a hit that was restored.
     pub hit_ms: f64,
     /// Bytes restored by reflink.
     pub reflink_bytes: u64,
@@ -37,14 +51,17 @@ impl Summary {
     /// Counts `events`.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut summary = Self::default();
-        let mut hit_ms = 0.0;
+        let (mut restored, mut hit_ms) = (0_u32, 0.0);
         for event in events {
             *summary.outcomes.entry(event.outcome.clone()).or_default() += 1;
             match event.outcome.split('.').next() {
                 Some("hit") => {
                     summary.hits += 1;
-                    hit_ms += event.ms;
-                    summary.saved_ms += (event.saved_ms - event.ms).max(0.0);
+                    if !summary.add_verified(event) {
+                        restored += 1;
+                        hit_ms += event.ms;
+                        summary.saved_ms += (event.saved_ms - event.ms).max(0.0);
+                    }
                 }
                 Some("miss") => {
                     summary.misses += 1;
@@ -57,12 +74,23 @@ impl Summary {
             summary.copy_bytes += event.copy_bytes;
             summary.stored_bytes += event.stored_bytes;
         }
-        if summary.hits > 0 {
-            #[expect(clippy::cast_precision_loss, reason = "a mean for people")]
-            let hits = summary.hits as f64;
-            summary.hit_ms = hit_ms / hits;
+        if restored > 0 {
+            summary.hit_ms = hit_ms / f64::from(restored);
         }
         summary
+    }
+
+    /// Counts a hit that was compiled all the same; `false` if this one was not.
+    fn add_verified(&mut self, event: &Event) -> bool {
+        if event.outcome == HitSource::Differs.id() {
+            let difference = self.differing.entry(event.crate_name.clone()).or_default();
+            difference.hits += 1;
+            difference.detail.clone_from(&event.detail);
+            return true;
+        }
+        let is_verified = event.outcome == HitSource::Verified.id();
+        self.verified += u64::from(is_verified);
+        is_verified
     }
 
     /// Hits among what the cache was asked for, in percent; `None` if it was never asked.
@@ -91,5 +119,26 @@ mod tests {
         assert_eq!(summary.hit_rate(), Some(50.0));
         assert_eq!(summary.copy_bytes, 30);
         assert_eq!(Summary::of(&[]).hit_rate(), None);
+    }
+
+    #[test]
+    fn verified_hits_save_nothing_and_differing_ones_are_named() {
+        let named = |outcome, name: &str, detail: &str| Event {
+            crate_name: name.into(),
+            detail: detail.into(),
+            ..event(outcome, 500.0, 0.0)
+        };
+        let events = [
+            event("hit.local", 2.0, 100.0),
+            named("hit.verified", "a", ""),
+            named("hit.differs", "b", "old"),
+            named("hit.differs", "b", "new"),
+        ];
+        let summary = Summary::of(&events);
+        assert_eq!((summary.hits, summary.verified), (4, 1));
+        assert!((summary.saved_ms - 98.0).abs() < 1e-9 && (summary.hit_ms - 2.0).abs() < 1e-9);
+        let expected = Difference { hits: 2, detail: "new".into() };
+        assert_eq!(summary.differing, BTreeMap::from([("b".to_owned(), expected)]));
+        assert!(Summary::of(&events[..2]).differing.is_empty());
     }
 }

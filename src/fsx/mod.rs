@@ -5,8 +5,10 @@
 #![expect(clippy::disallowed_methods, reason = "the door itself")]
 
 pub mod clock;
+pub mod compare;
 pub mod ladder;
 pub mod lock;
+mod memory;
 pub mod publish;
 pub mod stamp;
 pub mod sweep;
@@ -16,13 +18,15 @@ pub mod sys_terminal;
 pub mod temp;
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+pub use std::fs::Metadata;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use ladder::{Ladder, LinkMode};
+pub use memory::{forbids_programs, memory_file, path_of_descriptor, unnamed_file};
 pub use publish::{Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
 pub use temp::Temp;
@@ -131,6 +135,11 @@ pub fn canonicalize(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).at("resolve", path)
 }
 
+/// The target of the link at `path`, as text. `None`: no link, or not UTF-8.
+pub fn read_link_text(path: &Path) -> Option<String> {
+    fs::read_link(path).ok()?.into_os_string().into_string().ok()
+}
+
 /// Creates a directory and its parents.
 pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).at("create directory", path)
@@ -159,9 +168,45 @@ pub fn list(path: &Path) -> Result<Vec<OsString>> {
     entries.map(|entry| entry.map(|entry| entry.file_name()).at("list", path)).collect()
 }
 
+/// The names in a directory and the kind of each (links not followed), sorted, as bytes to digest.
+pub fn listing(path: &Path) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(path).at("list", path)? {
+        let entry = entry.at("list", path)?;
+        let kind = entry.file_type().at("list", path)?;
+        let letter = if kind.is_dir() {
+            b'd'
+        } else if kind.is_file() {
+            b'f'
+        } else if kind.is_symlink() {
+            b'l'
+        } else {
+            b's'
+        };
+        let mut line = entry.file_name().into_encoded_bytes();
+        // Our own temps and marks come and go.
+        if line.starts_with(b".kache-") {
+            continue;
+        }
+        line.extend([0, letter, 0]);
+        lines.push(line);
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
 /// The directory this process stands in.
 pub fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().at("find the current directory", Path::new("."))
+}
+
+/// Whether standard input is the null device, so that whoever reads it reads nothing.
+pub fn stdin_is_null() -> bool {
+    let is_device = |stat: &FileStat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
+    match (fstat(io::stdin()), stat("/dev/null")) {
+        (Ok(stdin), Ok(null)) => is_device(&stdin) && is_device(&null) && stdin.st_rdev == null.st_rdev,
+        _ => false,
+    }
 }
 
 /// This program's own file.

@@ -8,6 +8,27 @@ use super::tokens::{Token, tokens};
 
 const READS: [&str; 2] = ["env", "option_env"];
 const INCLUDES: [&str; 3] = ["include", "include_str", "include_bytes"];
+/// Macros of the standard library that do nothing with a name but evaluate it, unless the source has its own of that name.
+const HARMLESS: [&str; 18] = [
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "dbg",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "eprintln",
+    "format",
+    "format_args",
+    "matches",
+    "panic",
+    "print",
+    "println",
+    "unreachable",
+    "vec",
+    "write",
+    "writeln",
+];
 
 /// Whether every `env!("name")` and `option_env!("name")` in `sources` stands directly inside an include, at least one is
 /// there, and nothing hides another: an argument that cannot be read, a macro under another name, or a macro that gets the
@@ -30,7 +51,9 @@ pub fn may_read_value<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>
 
 fn includes_in(source: &str, name: &str) -> Option<usize> {
     let tokens = tokens(source);
-    Judge { tokens: &tokens, name, open: Vec::new(), in_use: false }.count_includes()
+    let mut judge = Judge { tokens: &tokens, name, open: Vec::new(), in_use: false, own: Vec::new() };
+    judge.own = judge.own_macros();
+    judge.count_includes()
 }
 
 /// What an open delimiter belongs to.
@@ -54,9 +77,29 @@ struct Judge<'a> {
     name: &'a str,
     open: Vec<Frame>,
     in_use: bool,
+    /// Harmless names that mean something else in this source.
+    own: Vec<&'a str>,
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
+    /// The harmless macros whose names are imported, defined or given away in this source.
+    fn own_macros(&mut self) -> Vec<&'a str> {
+        let mut own = Vec::new();
+        let tokens: &'a [Token] = self.tokens;
+        for (at, token) in tokens.iter().enumerate() {
+            match token {
+                Token::Word(word) if word == "use" => self.in_use = true,
+                Token::Word(word) if HARMLESS.contains(&word.as_str()) && self.is_renamed(at) => {
+                    own.push(word.as_str())
+                }
+                Token::Mark(b';') => self.in_use = false,
+                _ => {}
+            }
+        }
+        self.in_use = false;
+        own
+    }
+
     /// The number of includes of the variable; `None` if it is used, or may be, in any other way.
     fn count_includes(mut self) -> Option<usize> {
         let mut includes = 0;
@@ -150,6 +193,7 @@ impl Judge<'_> {
             Some(word) if INCLUDES.contains(&word) && self.is_std(at - 2) => Frame::Include,
             Some("concat") if self.is_std(at - 2) => Frame::Concat,
             Some(word) if READS.contains(&word) => Frame::Plain,
+            Some(word) if HARMLESS.contains(&word) && !self.own.contains(&word) && self.is_std(at - 2) => Frame::Plain,
             _ => Frame::Foreign,
         }
     }
@@ -235,12 +279,16 @@ mod tests {
             "m::include_str!(concat!(env!(\"OUT_DIR\"), \"x\"));",
             "look!(include_str!(concat!(env!(\"OUT_DIR\"), \"x\")));",
             "macro_rules! m { () => { look!(include_str!(env!(\"OUT_DIR\"))) } }",
+            "use loud::vec; fn f() { vec![env, \"OUT_DIR\"] }",
+            "macro_rules! format { ($e:ident) => {} } fn f() { format!(env) }",
+            "fn f() { println!(\"{}\", env!(\"OUT_DIR\")) }",
         ] {
             assert!(!only(&format!("{include} {disguise}")), "{disguise}");
         }
         for innocent in [
             "use std::{env, fs}; fn f() { env::var(\"X\"); }",
             "fn f(env: &str) { g(env) }",
+            "fn f() { vec![call.env.get(\"OUT_DIR\")]; assert!(env(\"OUT_DIR\")); }",
             "macro_rules! m { ($f:expr) => { include!(concat!(env!(\"OUT_DIR\"), $f)) } }",
             "#![doc = include_str!(concat!(env!(\"OUT_DIR\"), \"/doc.md\"))]",
             "mod m { include!(concat!(env!(\"OUT_DIR\"), \"/m.rs\")); }",

@@ -7,7 +7,8 @@ use crate::model::{Digest, LookupKey, Trace};
 /// version would not have made are never found again.
 ///
 /// 1: first.
-pub const SCHEMA: u32 = 1;
+/// 2: what was observed is part of input sets; linked outputs.
+pub const SCHEMA: u32 = 2;
 
 /// Hashes fields as (tag, length, bytes), so that no two sequences of fields run together.
 #[derive(Debug)]

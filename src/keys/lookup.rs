@@ -10,16 +10,16 @@ use crate::rustc::args::Arg;
 use crate::rustc::{Driver, Invocation};
 use crate::store::stamps::Content;
 
-/// Flags that the key leaves out, each proven irrelevant to a unit that is not linked:
+/// Flags that the key leaves out:
 ///
 /// * `-C incremental`: dropped from the shared compile.
 /// * `--diagnostic-width`: counts only if there are diagnostics to replay, so it is an input.
-/// * the linker and its arguments: rustc starts no linker for an rlib, and marks these options as untracked
-///   (`rustc_session::options`).
-/// * `--extern`, `-l`: added by content.
-const LEFT_OUT: &[&str] = &[
-    "-C incremental",
-    "--diagnostic-width",
+/// * `--extern`: added by content.
+const LEFT_OUT: &[&str] = &["-C incremental", "--diagnostic-width", "--extern"];
+
+/// Flags that the key leaves out for a unit that is not linked: rustc starts no linker for it, and marks these options as
+/// untracked (`rustc_session::options`).
+const LEFT_OUT_UNLINKED: &[&str] = &[
     "-C linker",
     "-C linker-flavor",
     "-C linker-features",
@@ -29,11 +29,19 @@ const LEFT_OUT: &[&str] = &[
     "-C rpath",
     "-C default-linker-libraries",
     "-C dlltool",
-    "--extern",
 ];
 
 /// Flags whose value is or holds a path.
-const WITH_PATHS: &[&str] = &["--out-dir", "-L", "--remap-path-prefix", "-C profile-generate", "-C linker-plugin-lto"];
+const WITH_PATHS: &[&str] = &[
+    "--out-dir",
+    "-L",
+    "--remap-path-prefix",
+    "-C profile-generate",
+    "-C linker-plugin-lto",
+    "-C linker",
+    "-C link-arg",
+    "-C link-args",
+];
 
 /// The lookup key of an invocation, and the files whose content it holds.
 #[derive(Debug)]
@@ -59,6 +67,8 @@ pub struct Setting<'a> {
     pub paths: Paths,
     /// The flags that kache will add.
     pub injected: &'a [String],
+    /// Whether the compile is observed. Sets that were recorded without never serve a call that is.
+    pub observed: bool,
     /// Whether to keep a trace.
     pub traced: bool,
 }
@@ -70,6 +80,7 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     key.digest("compiler", "", setting.compiler.identity);
     key.note(|| setting.compiler.version.clone());
     key.field("paths", setting.paths.name());
+    key.field("observed", if setting.observed { "yes" } else { "no" });
     add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());
     add_text(&mut key, context, "source", &invocation.source);
     for flag in &invocation.flags {
@@ -99,7 +110,10 @@ fn add_text(key: &mut KeyHasher, context: Context<'_>, tag: &str, text: &str) {
 fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
     // An `--extern` without a path names a crate of the sysroot; those with one are added by content.
     let is_pathless = flag.name == "--extern" && !flag.value.as_deref().is_some_and(|value| value.contains('='));
-    if LEFT_OUT.contains(&flag.name.as_str()) && !is_pathless {
+    let name = flag.name.as_str();
+    let is_left_out =
+        LEFT_OUT.contains(&name) || LEFT_OUT_UNLINKED.contains(&name) && !context.invocation.needs_observer();
+    if is_left_out && !is_pathless {
         return;
     }
     match flag.value.as_deref() {

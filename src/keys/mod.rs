@@ -6,14 +6,19 @@
 pub mod clippy;
 pub mod compiler;
 pub mod env_use;
+pub mod environment;
 pub mod explain;
 pub mod hasher;
 pub mod hidden;
 pub mod lookup;
+pub mod macros;
 pub mod native;
+pub mod observed;
+pub mod question;
 pub mod record;
 pub mod roots;
 pub mod scan;
+pub mod things;
 mod tokens;
 pub mod validate;
 

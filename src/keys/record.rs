@@ -43,10 +43,12 @@ pub fn inputs(info: &DepInfo<String>, context: Context<'_>, start: Time) -> Resu
     Ok(inputs)
 }
 
-fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
+pub(super) fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
     let path = context.invocation.cwd.join(file);
     let content = context.stamps.content(&path).map_err(|_| NotStored::changed(&path))?;
-    if may_be_newer(content.stamp.ctime, start, || stamp::is_on_network(&path)) {
+    // A shared rlib: a restore in another checkout moves its ctime, any write would have moved its mtime.
+    let is_blob = content.stamp.is_canonical();
+    if !is_blob && may_be_newer(content.stamp.ctime, start, || stamp::is_on_network(&path)) {
         return Err(NotStored::changed(&path));
     }
     Ok(Input::File(context.roots.tokenise(file), content.digest))
@@ -59,7 +61,7 @@ const NETWORK_MARGIN_SECS: i64 = 60;
 ///
 /// ctime, not mtime: the kernel alone sets it, and sources with an mtime in the future are common. Whole seconds say less,
 /// and on a network file system it is another machine's clock that sets it.
-fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
+pub(super) fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
     let coarse = ctime.nanos == 0 && ctime.secs >= start.secs;
     let near = ctime.secs + NETWORK_MARGIN_SECS >= start.secs;
     ctime >= start || coarse || (near && is_on_network())
@@ -123,7 +125,7 @@ pub fn archive_inputs(
     let upstream = match kind {
         ArtifactKind::Staticlib => native::upstream_archives(invocation, sysroot)?,
         ArtifactKind::Rlib => Vec::new(),
-        ArtifactKind::Rmeta => return Ok(Vec::new()),
+        ArtifactKind::Rmeta | ArtifactKind::Linked | ArtifactKind::DebugInfo => return Ok(Vec::new()),
     };
     let used = match native::explain(produced, invocation, &lookup.static_libraries, &upstream)? {
         Explained::ByKey => return Ok(Vec::new()),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Context;
+use super::{Context, environment, things};
 use crate::fsx;
 use crate::model::{Digest, Input, TokenString};
 
@@ -16,23 +16,59 @@ pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
 }
 
 pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
-    let (same, what) = match input {
-        Input::File(path, digest) => (file_is(path, *digest, context), path.as_str()),
-        Input::Absent(path) => (is_absent(path, context), path.as_str()),
-        Input::Env(name, value) => (env_is(name, value.as_ref(), context), name.as_str()),
-        Input::Pinned(kind, place) => (context.roots.place(*kind) == Some(place), kind.name()),
-        Input::DiagnosticWidth(width) => (*width == context.invocation.diagnostic_width, "--diagnostic-width"),
+    let same = match input {
+        Input::File(path, digest) => file_is(path, *digest, context),
+        Input::Absent(path) => is_absent(path, context),
+        Input::Env(name, value) => env_is(name, value.as_ref(), context),
+        Input::Pinned(kind, place) => context.roots.place(*kind) == Some(place),
+        Input::Present(path, thing) => at(path, context, things::present) == Some(*thing),
+        Input::Itself(path, thing) => at(path, context, things::itself) == Some(*thing),
+        Input::Listing(path, digest) => at(path, context, |dir| context.stamps.listing(dir).ok()) == Some(*digest),
+        Input::Link(path, target) => at(path, context, fsx::read_link_text) == context.roots.expand(target),
+        Input::Resolved(path, real) => at(path, context, things::resolved) == context.roots.expand(real),
+        Input::Program(name, path) => things::program(name, context) == *path,
+        Input::Environment(digest) => environment::digest(context) == *digest,
+        Input::DiagnosticWidth(width) => *width == context.invocation.diagnostic_width,
     };
-    if same { Ok(()) } else { Err(Differs(format!("{} {what}", kind_of(input)))) }
+    if same { Ok(()) } else { Err(Differs(format!("{} {}", kind_of(input), name_of(input)))) }
 }
 
-fn kind_of(input: &Input) -> &'static str {
+/// What `look` finds at `path` here.
+pub(super) fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
+    let path = context.roots.expand(path)?;
+    look(&context.invocation.cwd.join(path))
+}
+
+/// The kind of an input, for people.
+pub fn kind_of(input: &Input) -> &'static str {
     match input {
         Input::File(..) => "file",
         Input::Absent(..) => "absent file",
         Input::Env(..) => "variable",
         Input::Pinned(..) => "root",
+        Input::Present(..) | Input::Itself(..) => "presence of",
+        Input::Listing(..) => "listing",
+        Input::Link(..) | Input::Resolved(..) => "link",
+        Input::Program(..) => "program",
+        Input::Environment(..) => "environment",
         Input::DiagnosticWidth(..) => "flag",
+    }
+}
+
+/// What an input is called, for people.
+pub fn name_of(input: &Input) -> &str {
+    match input {
+        Input::File(path, _)
+        | Input::Absent(path)
+        | Input::Present(path, _)
+        | Input::Itself(path, _)
+        | Input::Listing(path, _)
+        | Input::Link(path, _)
+        | Input::Resolved(path, _) => path.as_str(),
+        Input::Env(name, _) | Input::Program(name, _) => name,
+        Input::Pinned(kind, _) => kind.name(),
+        Input::Environment(_) => "",
+        Input::DiagnosticWidth(_) => "--diagnostic-width",
     }
 }
 

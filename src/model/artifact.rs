@@ -12,6 +12,10 @@ pub enum ArtifactKind {
     Rmeta,
     /// `.a` of a `staticlib`: handed to users, who strip and re-archive it, so private.
     Staticlib,
+    /// What a linker wrote: a program, a test, a proc macro, a shared library. Users strip and sign it, so private.
+    Linked,
+    /// Debug info beside it (`.dwp`, `.dwo`), which rustc does not announce.
+    DebugInfo,
 }
 
 impl ArtifactKind {
@@ -23,8 +27,15 @@ impl ArtifactKind {
             (EmitKind::Metadata, "rmeta") => Some(Self::Rmeta),
             (EmitKind::Link, "rlib") => Some(Self::Rlib),
             (EmitKind::Link, "a" | "lib") => Some(Self::Staticlib),
+            (EmitKind::Link, _) => Some(Self::Linked),
             _ => None,
         }
+    }
+
+    /// The kind of a file that was found beside the announced ones. `None`: none that belongs to them.
+    pub fn beside(file_name: &str) -> Option<Self> {
+        let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        matches!(extension, "dwp" | "dwo").then_some(Self::DebugInfo)
     }
 
     /// Whether a restored file may be a hard link to the blob.

@@ -19,8 +19,51 @@ pub enum Input {
     Env(String, Option<TokenString>),
     /// The value of a root that the outputs hold in bytes, or that something was computed from: serves only there.
     Pinned(RootKind, String),
+    /// This stands at the path, links followed. Its times are no input.
+    Present(TokenString, Thing),
+    /// This stands at the path itself.
+    Itself(TokenString, Thing),
+    /// The directory holds these names: digest of the sorted list.
+    Listing(TokenString, Digest),
+    /// The link at the path holds this target.
+    Link(TokenString, TokenString),
+    /// The path without links, `.` and `..` is that.
+    Resolved(TokenString, TokenString),
+    /// The program of this name is found there on `PATH`, or nowhere. What stands there is a file of its own.
+    Program(String, Option<TokenString>),
+    /// All variables: digest of their names and values. For programs that do not tell which ones they read.
+    Environment(Digest),
     /// The value of `--diagnostic-width`, counted because the entry replays diagnostics that were laid out for it.
     DiagnosticWidth(Option<String>),
+}
+
+/// What stands at a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Thing {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A pipe, socket or device.
+    Special,
+    /// Something that may not be looked at or opened.
+    Denied,
+}
+
+impl Thing {
+    /// The name, as in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Link => "link",
+            Self::Special => "special",
+            Self::Denied => "denied",
+        }
+    }
 }
 
 /// The inputs of one compile, in a stable order.
@@ -43,37 +86,29 @@ impl InputSet {
     }
 }
 
+/// Every input is three fields: what it is, its name, what was found. Unset has a name of its own, as it differs from empty.
 fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+    let text = |text: &'_ TokenString| -> Vec<u8> { text.as_str().as_bytes().to_vec() };
+    let (tag, name, found): (&str, Vec<u8>, Vec<u8>) = match input {
+        Input::File(path, digest) => ("file", text(path), digest.as_bytes().to_vec()),
+        Input::Absent(path) => ("absent", text(path), Vec::new()),
+        Input::Env(name, Some(value)) => ("env", name.clone().into(), text(value)),
+        Input::Env(name, None) => ("env unset", name.clone().into(), Vec::new()),
+        Input::Pinned(kind, value) => ("pinned", kind.name().into(), value.clone().into()),
+        Input::Present(path, thing) => ("present", text(path), thing.name().into()),
+        Input::Itself(path, thing) => ("itself", text(path), thing.name().into()),
+        Input::Listing(path, digest) => ("listing", text(path), digest.as_bytes().to_vec()),
+        Input::Link(path, target) => ("link", text(path), text(target)),
+        Input::Resolved(path, real) => ("resolved", text(path), text(real)),
+        Input::Program(name, Some(path)) => ("program", name.clone().into(), text(path)),
+        Input::Program(name, None) => ("program nowhere", name.clone().into(), Vec::new()),
+        Input::Environment(digest) => ("environment", Vec::new(), digest.as_bytes().to_vec()),
+        Input::DiagnosticWidth(Some(width)) => ("diagnostic width", Vec::new(), width.clone().into()),
+        Input::DiagnosticWidth(None) => ("no diagnostic width", Vec::new(), Vec::new()),
     };
-    match input {
-        Input::File(path, digest) => {
-            field(b"file");
-            field(path.as_str().as_bytes());
-            field(digest.as_bytes());
-        }
-        Input::Absent(path) => {
-            field(b"absent");
-            field(path.as_str().as_bytes());
-        }
-        Input::Env(name, value) => {
-            field(b"env");
-            field(name.as_bytes());
-            field(&[u8::from(value.is_some())]);
-            field(value.as_ref().map_or("", |value| value.as_str()).as_bytes());
-        }
-        Input::Pinned(kind, value) => {
-            field(b"pinned");
-            field(kind.name().as_bytes());
-            field(value.as_bytes());
-        }
-        Input::DiagnosticWidth(width) => {
-            field(b"diagnostic-width");
-            field(&[u8::from(width.is_some())]);
-            field(width.as_deref().unwrap_or("").as_bytes());
-        }
+    for field in [tag.as_bytes(), &name, &found] {
+        hasher.update(&(field.len() as u64).to_le_bytes());
+        hasher.update(field);
     }
 }
 
@@ -107,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_of_input_is_refused() {
-        let newer = r#"{"inputs":[{"listing":["src","00"]}]}"#;
+        let newer = r#"{"inputs":[{"moon-phase":["src","00"]}]}"#;
         assert!(serde_json::from_str::<InputSet>(newer).is_err());
     }
 }

@@ -31,6 +31,8 @@ reasons! {
     /// Where a hit came from.
     HitSource {
         Local = "hit.local", "restored from the local store";
+        Verified = "hit.verified", "compiled all the same, with the result that the store holds";
+        Differs = "hit.differs", "compiled all the same, with another result than the store holds";
     }
 }
 
@@ -58,6 +60,8 @@ reasons! {
         OutputsUnknown = "outputs-unknown", "the outputs were not the ones that were asked for";
         DepInfoUnreadable = "dep-info-unreadable", "the dep-info file could not be read back exactly";
         UnkeyedArchive = "unkeyed-archive", "the output bundles a native archive that no flag names";
+        Unobserved = "unobserved", "something was read that could not be observed";
+        SideEffects = "side-effects", "files were written that are no outputs";
         MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
         StoreFailed = "store-failed", "the store could not be written";
     }
@@ -84,7 +88,7 @@ reasons! {
         EmitKind = "bypass.emit-kind", "an --emit kind that is not cached";
         DumpMode = "bypass.dump-mode", "rustc prints instead of compiling";
         SideOutputs = "bypass.side-outputs", "a flag makes rustc write files beyond its outputs";
-        Links = "bypass.links", "the output is linked (bin, test, dylib, proc macro), which is not cached yet";
+        Unobserved = "bypass.unobserved", "the unit is linked or runs macros, and what that reads cannot be observed here";
         Inputs = "bypass.inputs", "not exactly one source file";
         NoDepInfo = "bypass.no-dep-info", "no dep-info is written, so the sources stay unknown";
         NoArtifactNotices = "bypass.no-artifact-notices", "rustc is not asked to announce its outputs";

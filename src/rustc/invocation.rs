@@ -112,22 +112,36 @@ impl Invocation {
         if self.last("--sysroot").is_some() {
             return refuse(BypassReason::UnknownFlag, "--sysroot");
         }
-        if !self.emits(EmitKind::Link) {
-            return Ok(());
-        }
-        if let Some(linked) = self.crate_types.iter().find(|kind| LINKED.contains(&kind.as_str())) {
-            return refuse(BypassReason::Links, linked);
-        }
-        if self.test {
-            return refuse(BypassReason::Links, "test");
-        }
-        if self.crate_types.iter().any(|kind| kind == "staticlib") && self.links_with_lto() {
-            return refuse(BypassReason::Links, "staticlib with lto");
-        }
-        if self.last("-C split-debuginfo").is_some_and(|value| value != "off") {
-            return refuse(BypassReason::SideOutputs, "-C split-debuginfo");
-        }
         Ok(())
+    }
+
+    /// Whether more is read for this unit than its sources and direct dependencies: a linker runs, or whole libraries are put
+    /// into it.
+    pub fn is_linked(&self) -> bool {
+        let takes_all = |kind: &String| LINKED.contains(&kind.as_str()) || kind == "staticlib";
+        self.emits(EmitKind::Link) && (self.test || self.crate_types.iter().any(takes_all))
+    }
+
+    /// Whether a linker or bitcode of other crates decides about the output, which only observation tells.
+    pub fn needs_observer(&self) -> bool {
+        let is_linked = |kind: &String| LINKED.contains(&kind.as_str());
+        let is_split = self.last("-C split-debuginfo").is_some_and(|value| value != "off");
+        self.emits(EmitKind::Link)
+            && (self.test || is_split || self.crate_types.iter().any(is_linked) || self.is_lto_staticlib())
+    }
+
+    fn is_lto_staticlib(&self) -> bool {
+        self.crate_types.iter().any(|kind| kind == "staticlib") && self.links_with_lto()
+    }
+
+    /// The directories of all `-L`.
+    pub fn search_dirs(&self) -> impl Iterator<Item = PathBuf> {
+        let values = self.flags.iter().filter(|flag| flag.name == "-L").filter_map(|flag| flag.value.as_deref());
+        let dir = |value: &str| match value.split_once('=') {
+            Some(("dependency" | "crate" | "native" | "framework" | "all", dir)) => self.cwd.join(dir),
+            _ => self.cwd.join(value),
+        };
+        values.map(dir)
     }
 
     /// The last value of a flag: rustc lets the last one win.
@@ -158,8 +172,14 @@ impl Invocation {
     /// Files that this unit may write into the output directory.
     pub fn possible_outputs(&self) -> Vec<PathBuf> {
         let stem = self.stem();
-        let names =
-            [format!("lib{stem}.rlib"), format!("lib{stem}.rmeta"), format!("lib{stem}.a"), format!("{stem}.d")];
+        let names = [
+            format!("lib{stem}.rlib"),
+            format!("lib{stem}.rmeta"),
+            format!("lib{stem}.a"),
+            format!("lib{stem}.so"),
+            format!("{stem}.d"),
+            stem,
+        ];
         names.iter().map(|name| self.out_dir.join(name)).collect()
     }
 
@@ -264,20 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn what_links_is_refused_unless_only_metadata_is_written() {
-        assert_eq!(reason(&LIB.replace("type lib", "type bin")), BypassReason::Links);
-        assert_eq!(reason(&LIB.replace("--crate-type lib", "")), BypassReason::Links);
-        assert_eq!(reason(&format!("{LIB} --test")), BypassReason::Links);
-        assert_eq!(reason(&format!("{LIB} --crate-type proc-macro")), BypassReason::Links);
-        parse(&LIB.replace("type lib", "type bin").replace(",link", "")).unwrap();
-    }
-
-    #[test]
-    fn a_staticlib_is_refused_only_with_lto() {
+    fn what_links_needs_the_observer_unless_only_metadata_is_written() {
+        let needs = |text: &str| parse(text).unwrap().needs_observer();
+        assert!(!needs(LIB));
+        assert!(needs(&LIB.replace("type lib", "type bin")));
+        assert!(needs(&LIB.replace("--crate-type lib", "")), "a crate is a program if nobody says what it is");
+        assert!(needs(&format!("{LIB} --test")));
+        assert!(needs(&format!("{LIB} --crate-type proc-macro")));
+        assert!(needs(&format!("{LIB} -C split-debuginfo=packed")));
+        assert!(!needs(&LIB.replace("type lib", "type bin").replace(",link", "")));
         let staticlib = LIB.replace("type lib", "type staticlib");
-        parse(&staticlib).unwrap();
-        assert_eq!(reason(&format!("{staticlib} -C lto")), BypassReason::Links);
-        parse(&format!("{staticlib} -C lto=off")).unwrap();
+        assert!(needs(&format!("{staticlib} -C lto")));
+        assert!(!needs(&staticlib) && !needs(&format!("{staticlib} -C lto=off")));
     }
 
     #[test]
@@ -289,6 +307,5 @@ mod tests {
         assert_eq!(reason(&LIB.replace("--out-dir target/deps", "")), BypassReason::ExplicitOutput);
         assert_eq!(reason(&format!("{LIB} b.rs")), BypassReason::Inputs);
         assert_eq!(reason(&format!("{LIB} --extern b")), BypassReason::ExternUnresolved);
-        assert_eq!(reason(&format!("{LIB} -C split-debuginfo=packed")), BypassReason::SideOutputs);
     }
 }

@@ -18,6 +18,8 @@ const LINGER: Duration = Duration::from_millis(500);
 /// What a compiler did.
 #[derive(Debug)]
 pub struct Ran {
+    /// The number of its process.
+    pub process: u32,
     /// How it ended.
     pub status: ExitStatus,
     /// All of its standard output.
@@ -39,9 +41,9 @@ pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>)
 
 /// Runs `program`, passes its streams on as they come, and records them.
 ///
-/// stdin, environment and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams
+/// stdin, environment (with `extra` in it) and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams
 /// has gone, the compiler is still listened to until it ends.
-pub fn run(program: &OsStr, args: &[OsString], cwd: &Path) -> std::io::Result<Ran> {
+pub fn run(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, OsString)]) -> std::io::Result<Ran> {
     let (sender, receiver) = mpsc::channel();
     let in_hand = Arc::new(AtomicUsize::new(0));
     // The threads come first: without them the compiler must not start.
@@ -51,13 +53,14 @@ pub fn run(program: &OsStr, args: &[OsString], cwd: &Path) -> std::io::Result<Ra
     forward(err, std::io::stderr(), Stream::Err, sender, Arc::clone(&in_hand))?;
     let mut command = Command::new(program);
     command.args(args).current_dir(cwd).stdout(stdout).stderr(stderr);
+    command.envs(extra.iter().map(|(name, value)| (name, value)));
     sys_process::die_with_parent(&mut command);
     sys_process::keep_signals(&mut command);
     let mut child = command.spawn()?;
     // Our ends for writing go with it: the streams end when the compiler's do.
     drop(command);
     let status = child.wait()?;
-    let mut ran = Ran { status, stdout: Vec::new(), stderr: Vec::new() };
+    let mut ran = Ran { process: child.id(), status, stdout: Vec::new(), stderr: Vec::new() };
     let mut deadline = Instant::now() + LINGER;
     loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

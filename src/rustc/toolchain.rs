@@ -94,6 +94,18 @@ pub fn identity_files(sysroot: &Path, host: &str, target: &str) -> fsx::Result<V
     Ok(files)
 }
 
+/// Whether the compiler's identity stands for a file: `path` is relative to the sysroot. See [`identity_files`].
+pub fn is_covered_by_identity(path: &Path) -> bool {
+    let Some(name) = path.file_name() else { return false };
+    let parts: Vec<_> = path.parent().unwrap_or(path).iter().filter_map(OsStr::to_str).collect();
+    match parts.as_slice() {
+        ["bin"] => name == "rustc" || name == "clippy-driver",
+        ["lib"] => is_compiler_library(&name.to_owned()),
+        ["lib", "rustlib", _, "lib" | "codegen-backends"] => true,
+        _ => false,
+    }
+}
+
 /// The directory of the standard library for `target`.
 pub fn target_libraries(sysroot: &Path, target: &str) -> PathBuf {
     sysroot.join("lib").join("rustlib").join(target).join("lib")

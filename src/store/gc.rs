@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::manifests::{self, Record};
 use super::survey::{self, BlobInfo, EntryInfo, Survey};
-use super::{Store, layout, units};
+use super::{Store, layout, probes, units};
 use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
@@ -164,7 +164,7 @@ fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx:
 /// Removes what killed processes left behind, and what was put into quarantine long ago.
 fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     let layout = store.layout();
-    let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.root().join("compilers")];
+    let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.probes()];
     for kind in ["blobs", "entries", "manifests", "units"] {
         dirs.extend(layout.shards(kind));
     }
@@ -178,6 +178,7 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
         }
     })?;
     old.iter().try_for_each(|path| fsx::remove_file(path))?;
+    probes::expire(layout, now)?;
     sweep_claims(layout, now)
 }
 

@@ -78,6 +78,21 @@ impl Layout {
         self.root.join("compilers")
     }
 
+    /// The observer's library, by its digest.
+    pub fn observer(&self) -> PathBuf {
+        self.root.join("observer")
+    }
+
+    /// What a compiler answered to the question that `name` is the digest of.
+    pub fn probe(&self, name: Digest) -> PathBuf {
+        self.probes().join(name.hex())
+    }
+
+    /// All answers.
+    pub fn probes(&self) -> PathBuf {
+        self.root.join("probes")
+    }
+
     /// Damaged blobs.
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")

@@ -10,6 +10,7 @@ pub mod entries;
 pub mod gc;
 pub mod layout;
 pub mod manifests;
+pub mod probes;
 pub mod purge;
 pub mod sealed;
 pub mod stamps;

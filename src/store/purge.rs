@@ -31,7 +31,7 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     empty_all(&mut purged, &layout.shards("units"), now)?;
     purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
     purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
-    empty_all(&mut purged, &[layout.quarantine(), layout.compilers()], now)?;
+    empty_all(&mut purged, &[layout.quarantine(), layout.compilers(), layout.probes()], now)?;
     fsx::remove_file(&layout.stamps())?;
     Ok(purged)
 }

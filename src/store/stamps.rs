@@ -57,6 +57,20 @@ impl Stamps {
         }
     }
 
+    /// The digest of the names in the directory at `path`, and of what kind each is. A change of either changes the directory's
+    /// times, so that its stamp stands for the list as a file's stands for its bytes.
+    pub fn listing(&self, path: &Path) -> fsx::Result<Digest> {
+        let stamp = Stamp::of(path)?;
+        if let Some(digest) = self.lookup(path, &stamp) {
+            return Ok(digest);
+        }
+        let digest = Digest::of(&fsx::listing(path)?);
+        if Stamp::of(path)? == stamp && stamp.is_settled(clock::now()) && !stamp::is_on_network(path) {
+            self.write(path, &stamp, digest);
+        }
+        Ok(digest)
+    }
+
     /// The remembered digest.
     pub fn lookup(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
         let tag = tag(path, stamp);

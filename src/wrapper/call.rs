@@ -5,8 +5,9 @@ use std::ffi::OsString;
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
 use crate::keys::lookup::{self, Setting};
-use crate::keys::{Compiler, Context, Lookup, Roots, compiler};
+use crate::keys::{Compiler, Context, Lookup, Roots, compiler, macros};
 use crate::model::{BypassReason, Refusal, RootKind, Trace};
+use crate::observe::library;
 use crate::rustc::{Chain, Driver, Invocation};
 use crate::store::Store;
 
@@ -19,6 +20,8 @@ pub(super) struct Call<'a> {
     pub(super) compiler: Compiler,
     pub(super) roots: Roots,
     pub(super) store: Store,
+    /// Whether compiles are observed.
+    pub(super) observed: bool,
     /// Flags that kache adds to every compile of its own.
     pub(super) injected: Vec<String>,
     pub(super) lookup: Lookup,
@@ -38,6 +41,10 @@ impl<'a> Call<'a> {
         if invocation.incremental.is_some() && !super::incremental::can_drop(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
+        let observed = config.observe.value && library::is_there();
+        if !observed && (invocation.needs_observer() || macros::may_run(&invocation)) {
+            return Err(Refusal::new(BypassReason::Unobserved, invocation.kind()));
+        }
         let store = Store::open(&config.cache_dir.value);
         let compiler = compiler::identify(chain, invocation.last("--target"), &cwd, vars, &store)
             .ok_or_else(|| Refusal::new(BypassReason::CompilerUnknown, chain.program.to_string_lossy()))?;
@@ -45,10 +52,10 @@ impl<'a> Call<'a> {
         let injected = injected(&invocation, &roots, config.paths.value);
         let context = Context { invocation: &invocation, roots: &roots, env: vars, stamps: store.stamps() };
         let (driver, paths, traced) = (chain.driver, config.paths.value, super::log::wants_trace(config));
-        let setting = Setting { compiler: &compiler, driver, paths, injected: &injected, traced };
+        let setting = Setting { compiler: &compiler, driver, paths, injected: &injected, observed, traced };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
-        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, injected, lookup })
+        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, observed, injected, lookup })
     }
 
     /// The same as the `keys` module takes it.
@@ -59,7 +66,14 @@ impl<'a> Call<'a> {
     /// What the lookup key was made of. `None` if it would be another one by now.
     pub(super) fn trace(&self) -> Option<Trace> {
         let (driver, paths) = (self.chain.driver, self.config.paths.value);
-        let setting = Setting { compiler: &self.compiler, driver, paths, injected: &self.injected, traced: true };
+        let setting = Setting {
+            compiler: &self.compiler,
+            driver,
+            paths,
+            injected: &self.injected,
+            observed: self.observed,
+            traced: true,
+        };
         let lookup = lookup::lookup(self.context(), setting).ok()?;
         lookup.trace.filter(|_| lookup.key == self.lookup.key)
     }
@@ -100,6 +114,11 @@ pub(super) fn has_own_mapping(invocation: &Invocation) -> bool {
         "--cfg" => is_trybuild(flag.value.as_deref()),
         _ => false,
     })
+}
+
+/// Whether the output holds the way from itself to libraries elsewhere, in which no root is seen.
+pub(super) fn wants_rpath(invocation: &Invocation) -> bool {
+    invocation.is_linked() && invocation.flags.iter().any(|flag| flag.name == "-C rpath")
 }
 
 /// Whether coverage maps are written: they hold paths in compressed form.

@@ -3,20 +3,23 @@
 use std::io::Write;
 
 use super::call::Call;
-use super::incremental;
 use super::report::Report;
+use super::{incremental, verify};
 use crate::fsx::{self, sys_process};
 use crate::keys::validate;
-use crate::model::{EntryKey, HitSource, MissReason, Outcome};
-use crate::restore::{self, Bytes, messages, plan};
+use crate::model::{EntryKey, HitSource, Input, MissReason, Outcome};
+use crate::restore::{self, Bytes, Plan, messages, plan};
 use crate::store::Entry;
+use crate::store::claims::Claim;
 use crate::store::manifests::Record;
 
-/// An entry whose outputs are in place.
-pub(super) struct Restored {
-    key: EntryKey,
-    entry: Entry,
-    bytes: Bytes,
+/// An entry that holds here and could be put in place.
+pub(super) struct Found {
+    pub(super) key: EntryKey,
+    pub(super) entry: Entry,
+    /// What the entry holds for.
+    pub(super) inputs: Vec<Input>,
+    pub(super) plan: Plan,
 }
 
 /// Why there was no hit, and what exactly said so.
@@ -34,26 +37,43 @@ impl Missed {
     }
 }
 
-/// Looks for an entry that holds here and puts its outputs in place.
-pub(super) fn attempt(call: &Call<'_>) -> Result<Restored, Missed> {
-    let key = find(call)?;
+/// Serves a hit and ends this process; `claim` is given up before that. Coming back means that there is none.
+pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &Report) -> Missed {
+    let found = match find(call) {
+        Ok(found) => found,
+        Err(missed) => return missed,
+    };
+    if verify::is_drawn(call.config, report.asked) {
+        *claim = Claim::None;
+        verify::verify(call, &found, report);
+    }
+    match restore::apply(&found.plan, call.store.stamps()) {
+        Ok(bytes) => {
+            *claim = Claim::None;
+            finish(call, &found, bytes, report)
+        }
+        Err(error) => Missed::new(MissReason::RestoreFailed, error.to_string()),
+    }
+}
+
+/// Looks for an entry that holds here.
+fn find(call: &Call<'_>) -> Result<Found, Missed> {
+    let Record { key, inputs } = record(call)?;
     let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
     let entry = settle(call, key, entry)?;
     let plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
-    let bytes = restore::apply(&plan, call.store.stamps())
-        .map_err(|error| Missed::new(MissReason::RestoreFailed, error.to_string()))?;
-    Ok(Restored { key, entry, bytes })
+    Ok(Found { key, entry, inputs, plan })
 }
 
-/// The newest recorded input set that holds here names the entry.
-fn find(call: &Call<'_>) -> Result<EntryKey, Missed> {
+/// The newest recorded input set that holds here.
+fn record(call: &Call<'_>) -> Result<Record, Missed> {
     let manifest = call.store.manifest(call.lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
     let (mut newest, mut tried) = (None, Vec::new());
     for record in manifest.records() {
         match validate::holds(&record.inputs, call.context()) {
-            Ok(()) => return Ok(record.key),
+            Ok(()) => return Ok(record),
             Err(differs) => newest = newest.or(Some(differs)),
         }
         tried.push(record);
@@ -80,19 +100,19 @@ fn settle(call: &Call<'_>, key: EntryKey, entry: Entry) -> Result<Entry, Missed>
 }
 
 /// Says what rustc said, notes the hit and ends.
-pub(super) fn finish(call: &Call<'_>, restored: &Restored, report: &Report) -> ! {
+fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     incremental::mark_shared(&call.invocation);
     let out_dir = &call.invocation.out_dir;
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(&messages::replay(&restored.entry.stdout, out_dir)).and_then(|()| stdout.flush());
-    let _ = std::io::stderr().lock().write_all(&messages::replay(&restored.entry.stderr, out_dir));
-    call.store.touch_entry(restored.key);
+    let _ = stdout.write_all(&messages::replay(&found.entry.stdout, out_dir)).and_then(|()| stdout.flush());
+    let _ = std::io::stderr().lock().write_all(&messages::replay(&found.entry.stderr, out_dir));
+    call.store.touch_entry(found.key);
     let mut event = Report::event(Outcome::Hit(HitSource::Local), call);
-    event.saved_ms = restored.entry.cost_ms;
-    event.key = restored.key.0.hex();
-    event.reflink_bytes = restored.bytes.reflink;
-    event.hardlink_bytes = restored.bytes.hard_link;
-    event.copy_bytes = restored.bytes.copy;
+    event.saved_ms = found.entry.cost_ms;
+    event.key = found.key.0.hex();
+    event.reflink_bytes = bytes.reflink;
+    event.hardlink_bytes = bytes.hard_link;
+    event.copy_bytes = bytes.copy;
     report.write(event);
     sys_process::end(0)
 }

@@ -34,14 +34,16 @@ pub(super) fn mark_shared(invocation: &Invocation) {
     let _ = fsx::remove_file(&marker(&invocation.out_dir, &invocation.stem()));
 }
 
+/// Whether the file is the private output of some unit.
+pub(super) fn is_private(path: &Path) -> bool {
+    let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
+        return false;
+    };
+    fsx::exists(&marker(dir, stem.strip_prefix("lib").unwrap_or(stem)))
+}
+
 /// The first dependency that is private.
 pub(super) fn private_dependency(invocation: &Invocation) -> Option<&Path> {
-    let is_private = |path: &Path| {
-        let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
-            return false;
-        };
-        fsx::exists(&marker(dir, stem.strip_prefix("lib").unwrap_or(stem)))
-    };
     invocation.externs.iter().map(|dep| dep.path.as_path()).find(|path| is_private(path))
 }
 

@@ -1,5 +1,6 @@
 //! The miss.
 
+use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::Instant;
 
@@ -9,9 +10,11 @@ use super::hit::{self, Missed};
 use super::publish::{self, Compiled};
 use super::report::Report;
 use super::{bypass, incremental};
+use crate::config::env;
 use crate::fsx::clock;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, MissReason, Outcome, Refusal, Stored};
+use crate::observe::Trace;
 use crate::rustc::spawn;
 use crate::store::claims::Claim;
 
@@ -25,15 +28,12 @@ enum Fate {
 /// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
 pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
     let (fate, missed) = fate(call, missed);
-    let claim = match fate {
+    let mut claim = match fate {
         Fate::Shared => call.store.claim(call.lookup.key, call.config.claim_wait.value),
         Fate::Private(_) => Claim::None,
     };
-    if matches!(claim, Claim::Inherited(_))
-        && let Ok(restored) = hit::attempt(call)
-    {
-        drop(claim);
-        hit::finish(call, &restored, report);
+    if matches!(claim, Claim::Inherited(_)) {
+        let _ = hit::serve(call, &mut claim, report);
     }
     // Before the tick is waited for, which takes longer as a rule.
     let explained = explain::explain(call, &missed);
@@ -44,12 +44,22 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     }
     let (start, began) = (clock::tick_after(report.asked), Instant::now());
     let args = call.compile_args(fate == Fate::Shared);
-    let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd)
+    let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
+    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call, trace));
+    let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd, &extra)
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
-    let compiled = Compiled { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
+    let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     conclude(call, (&missed, explained), fate, &compiled, report);
     drop(claim);
     Ok(ran.status)
+}
+
+fn begin_trace(call: &Call<'_>) -> Option<Trace> {
+    call.observed.then(|| Trace::begin(&call.store.layout().observer())).flatten()
+}
+
+fn observed_env(call: &Call<'_>, trace: &Trace) -> Vec<(&'static str, OsString)> {
+    vec![(env::LD_PRELOAD, trace.preload(call.env.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place())]
 }
 
 /// An edit of a unit that was here before goes the incremental way; so does what rests on such a unit.

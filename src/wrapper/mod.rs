@@ -11,8 +11,10 @@ mod hit;
 mod incremental;
 mod log;
 mod miss;
+mod probe;
 mod publish;
 mod report;
+mod verify;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +26,7 @@ use crate::config::{Config, Env};
 use crate::fsx::sys_process;
 use crate::model::{BypassReason, Refusal};
 use crate::rustc::{Chain, chain};
+use crate::store::claims::Claim;
 
 /// Serves one call of cargo's: `argv` without our own name. Never returns.
 pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
@@ -33,7 +36,7 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     let env = Env::process();
     let Some(chain) = own_name_removed(argv) else { sys_process::end(2) };
     if chain::is_probe(chain.rustc_args()) {
-        bypass::exec(&chain, &env);
+        probe::serve(&chain, &env);
     }
     let config = match Config::load(&env) {
         Ok(config) if !config.disabled.value => config,
@@ -63,10 +66,7 @@ fn serve(chain: &Chain, config: &Config, env: &Env, report: &report::Report) -> 
         Ok(call) => call,
         Err(refusal) => return refusal,
     };
-    let missed = match hit::attempt(&call) {
-        Ok(restored) => hit::finish(&call, &restored, report),
-        Err(missed) => missed,
-    };
+    let missed = hit::serve(&call, &mut Claim::None, report);
     match miss::compile(&call, missed, report) {
         Ok(status) => sys_process::end_like(status),
         Err(refusal) => refusal,

@@ -4,12 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::call::{self, Call};
+use super::incremental;
 use crate::fsx::clock::{self, Time};
 use crate::fsx::{self, Ladder, Stamp, sweep};
 use crate::keys::hidden;
+use crate::keys::observed::{self, Known};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
+use crate::observe::{Fact, Seen, Trace, What};
 use crate::restore::{messages, plan};
 use crate::rustc::spawn::Ran;
 use crate::rustc::{dep_info, notices};
@@ -19,6 +22,8 @@ use crate::store::{Entry, Message, Output, gc};
 /// A compile that has ended well.
 pub(super) struct Compiled<'a> {
     pub(super) ran: &'a Ran,
+    /// What was observed of it.
+    pub(super) trace: Option<Trace>,
     /// The kernel's time before rustc began.
     pub(super) start: Time,
     /// How long it took.
@@ -41,23 +46,28 @@ pub(super) fn publish(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publis
 fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
     let context = call.context();
     record::recheck(&call.lookup, context)?;
-    let announced = announced_outputs(call, &compiled.ran.stderr)?;
+    let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
     let info = read_dep_info(call)?;
     let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start)? };
+    if let Some(seen) = seen(call, compiled)? {
+        outputs.extend(outputs_beside(&outputs, &seen, call)?);
+        set.inputs.extend(observed_inputs(&seen, &outputs, &info, (call, compiled.start))?);
+    }
     let unplaceable = || NotStored(Stored::MessagesUnplaceable, String::new());
     let out_dir = &call.invocation.out_dir;
     let stdout = messages::record(&compiled.ran.stdout, out_dir).ok_or_else(unplaceable)?;
     let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
 
     let mut scan = Scan::new(&call.roots);
-    let produced = scan_outputs(announced, &mut scan)?;
+    let produced = scan_outputs(outputs, &mut scan)?;
     for file in &produced {
         let archive = (file.path.as_path(), file.output.kind);
         set.inputs.extend(record::archive_inputs(archive, &call.lookup, &call.compiler.sysroot, context)?);
     }
     scan_messages(&[&stdout, &stderr], &mut scan);
     hidden::pin(&info, context, &mut scan);
-    if call::has_own_mapping(&call.invocation) || call::wants_coverage(&call.invocation) {
+    let invocation = &call.invocation;
+    if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
         scan.pin_all();
     }
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
@@ -67,6 +77,52 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     let outputs = produced.iter().map(|file| file.output.clone()).collect();
     let entry = entry(call, compiled, outputs, &info, (stdout, stderr));
     Ok(store(call, &set, &entry, &produced)?)
+}
+
+/// What was observed; `None` if nothing is to be.
+fn seen(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Option<Seen>, NotStored> {
+    let unobserved = |why: &str| NotStored(Stored::Unobserved, why.to_owned());
+    match &compiled.trace {
+        None if call.observed => Err(unobserved("no trace could be begun")),
+        None => Ok(None),
+        Some(trace) => trace.read(compiled.ran.process).map(Some).map_err(|torn| unobserved(&torn.to_string())),
+    }
+}
+
+fn observed_inputs(
+    seen: &Seen,
+    outputs: &[(PathBuf, ArtifactKind)],
+    info: &DepInfo<String>,
+    (call, start): (&Call<'_>, Time),
+) -> Result<Vec<Input>, NotStored> {
+    let known = Known { context: call.context(), lookup: &call.lookup, info, sysroot: &call.compiler.sysroot, start };
+    let is_private = |fact: &&Fact| matches!(&fact.what, What::Read(path) if incremental::is_private(Path::new(path)));
+    if call.invocation.is_linked() && seen.facts.iter().any(|fact| is_private(&fact)) {
+        return Err(NotStored(Stored::PrivateInput, String::new()));
+    }
+    let paths: Vec<PathBuf> = outputs.iter().map(|(path, _)| path.clone()).collect();
+    observed::side_effects(seen, &paths, known)?;
+    observed::inputs(seen, known)
+}
+
+/// What the compile left behind under this unit's name without announcing it: its debug info.
+fn outputs_beside(
+    announced: &[(PathBuf, ArtifactKind)],
+    seen: &Seen,
+    call: &Call<'_>,
+) -> Result<Vec<(PathBuf, ArtifactKind)>, NotStored> {
+    let dep_info = call.invocation.dep_info_path();
+    let mut beside = Vec::new();
+    for path in seen.written.keys().map(PathBuf::from) {
+        let is_known = path == dep_info || announced.iter().any(|(known, _)| *known == path);
+        if is_known || path.parent() != Some(&call.invocation.out_dir) || !fsx::exists(&path) {
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let unknown = || NotStored(Stored::OutputsUnknown, path.display().to_string());
+        beside.push((path.clone(), ArtifactKind::beside(name).ok_or_else(unknown)?));
+    }
+    Ok(beside)
 }
 
 /// The files that rustc announced, which must be what was asked for.
@@ -117,7 +173,7 @@ fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) ->
     for (path, kind) in announced {
         let Content { digest, stamp } = scan.file(&path)?;
         // Only the metadata of what has none (a checked binary) is empty; anything else was cut short.
-        if stamp.size == 0 && kind != ArtifactKind::Rmeta {
+        if stamp.size == 0 && !matches!(kind, ArtifactKind::Rmeta | ArtifactKind::DebugInfo) {
             return Err(NotStored(Stored::OutputsUnknown, format!("{} is empty", path.display())));
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();

@@ -13,9 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("events", &["fsx", "model"]),
     ("rustc", &["config", "fsx", "model"]),
     ("store", &["fsx", "model"]),
-    ("keys", &["config", "fsx", "model", "rustc", "store"]),
+    ("observe", &["fsx", "model"]),
+    ("keys", &["config", "fsx", "model", "observe", "rustc", "store"]),
     ("restore", &["fsx", "model", "rustc", "store"]),
-    ("wrapper", &["config", "events", "fsx", "keys", "model", "restore", "rustc", "store"]),
+    ("wrapper", &["config", "events", "fsx", "keys", "model", "observe", "restore", "rustc", "store"]),
     ("cli", &["config", "events", "fsx", "model", "rustc", "store"]),
 ];
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Finding;
 use crate::cli::cargo_config::{self, Wrapper};
-use crate::config::{Config, Env, Setting, Source};
+use crate::config::{Config, Env, Setting, Source, Verify};
 use crate::fsx;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
@@ -15,6 +15,9 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         shown("cache.max_size", &config.max_size, config.max_size.value.display().iec()),
         shown("build.paths", &config.paths, config.paths.value.name()),
         shown("build.claim_wait", &config.claim_wait, humantime::format_duration(config.claim_wait.value)),
+        observe(config),
+        verify(config),
+        shown("build.verify_rate", &config.verify_rate, config.verify_rate.value),
         shown("log.level", &config.log, config.log.value.0),
     ];
     findings.push(match config.disabled.value {
@@ -26,6 +29,26 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         findings.push(Finding::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
     }
     findings
+}
+
+fn observe(config: &Config) -> Finding {
+    match config.observe.value {
+        true => shown("build.observe", &config.observe, "true"),
+        false => Finding::warn(
+            "build.observe",
+            format!("false ({}): what rustc's dep-info does not tell stays unknown", config.observe.source),
+        ),
+    }
+}
+
+fn verify(config: &Config) -> Finding {
+    match config.verify.value {
+        Verify::Off => shown("build.verify", &config.verify, "off"),
+        Verify::Hits => {
+            let (source, rate) = (config.verify.source, config.verify_rate.value);
+            Finding::warn("build.verify", format!("hits ({source}): {rate} of them run rustc all the same"))
+        }
+    }
 }
 
 fn shown<T>(name: &'static str, setting: &Setting<T>, value: impl std::fmt::Display) -> Finding {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use super::{Differences, valued};
 use crate::fsx;
-use crate::keys::{Context, validate};
-use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, TokenString};
+use crate::keys::{Context, environment, things, validate};
+use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
 
 /// The differences from the record with the fewest; of equally near ones the first, which is the newest.
 pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Context<'_>) -> Differences {
@@ -51,11 +51,43 @@ fn describe(input: &Input, context: Context<'_>) -> Difference {
             let new = context.roots.place(*root).map(str::to_owned);
             Difference::new(Kind::Root, root.name(), Some(place.clone()), new)
         }
+        Input::Present(path, thing) => {
+            let now = validate::at(path, context, things::present);
+            Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
+        }
+        Input::Itself(path, thing) => {
+            let now = validate::at(path, context, things::itself);
+            Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
+        }
+        Input::Listing(path, digest) => {
+            let now = validate::at(path, context, |dir| context.stamps.listing(dir).ok());
+            Difference::new(Kind::Listing, &name(path, context), Some(digest.short()), now.map(|now| now.short()))
+        }
+        Input::Link(path, target) => {
+            let now = validate::at(path, context, fsx::read_link_text);
+            Difference::new(Kind::Link, &name(path, context), Some(here(target, context)), now)
+        }
+        Input::Resolved(path, real) => {
+            let now = validate::at(path, context, things::resolved);
+            Difference::new(Kind::Link, &name(path, context), Some(here(real, context)), now)
+        }
+        Input::Program(program, path) => {
+            let now = things::program(program, context).map(|path| here(&path, context));
+            Difference::new(Kind::Program, program, path.as_ref().map(|path| here(path, context)), now)
+        }
+        Input::Environment(digest) => {
+            let now = environment::digest(context).short();
+            Difference::new(Kind::Variable, "all of the environment", Some(digest.short()), Some(now))
+        }
         Input::DiagnosticWidth(width) => {
             let new = context.invocation.diagnostic_width.as_deref();
             valued(Kind::Flag, "--diagnostic-width", width.as_deref(), new)
         }
     }
+}
+
+fn word(thing: Thing) -> String {
+    thing.name().to_owned()
 }
 
 /// A text as it reads here; its tokens where it cannot be read here.

@@ -5,10 +5,14 @@
 //! test left beside that log (`<log>.before.<crate>`, `.instead.`, `.after.`: shell scripts that get rustc's
 //! arguments), and runs the real program with the same arguments plus a `--sysroot` that points back at the stand-in,
 //! so that the stand-in and the real compiler never disagree about where the sysroot is.
+//!
+//! It must leave no trace of its own. kache's observer is preloaded into this process like into the compiler's, and
+//! records what goes through libc: a variable read here, a log written here would become an input or a side effect of
+//! the unit under test. So everything that is only the stand-in's goes past libc (`quiet`). The observer takes itself
+//! out of `environ` and puts itself back in libc's `exec` and `posix_spawn` only: a hook that is started by a raw
+//! `execve` is not observed, the real compiler, which libc starts, is.
 
-use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
@@ -18,16 +22,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const REAL_BIN: &str = env!("COUNTING_REAL_BIN");
 
 fn main() {
+    // A `readlink` of /proc/self/exe: what lies in /proc is no input.
     let exe = std::env::current_exe().expect("own path");
     let name = exe.file_name().expect("own name").to_owned();
     let sysroot = exe.parent().and_then(Path::parent).expect("bin is in a sysroot").to_owned();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let log = std::env::var_os("COUNTING_RUSTC_LOG").map(PathBuf::from);
+    let log = quiet::var("COUNTING_RUSTC_LOG").map(PathBuf::from);
     let krate = crate_name(&args);
     record(log.as_deref(), "start", &args);
     if is_version_probe(&args) {
-        if let Ok(text) = fs::read(sysroot.join("version-text")) {
-            std::io::stdout().write_all(&text).expect("stdout");
+        if let Some(text) = quiet::read(&sysroot.join("version-text")) {
+            quiet::print(&text);
             return;
         }
     }
@@ -39,29 +44,23 @@ fn main() {
     let (Some(log), Some(krate)) = (log, krate) else { fail(real.exec()) };
     let hook = |when: &str| -> Option<PathBuf> {
         let path = PathBuf::from(format!("{}.{when}.{krate}", log.display()));
-        path.exists().then_some(path)
+        quiet::exists(&path).then_some(path)
     };
     if let Some(script) = hook("before") {
-        shell(&script, &args).status().expect("before hook");
+        quiet::run_script(&script, &args);
     }
     if let Some(script) = hook("instead") {
-        fail(shell(&script, &args).exec());
+        fail(quiet::become_script(&script, &args));
     }
     let Some(script) = hook("after") else { fail(real.exec()) };
     let status = real.status().expect("the real rustc starts");
-    shell(&script, &args).status().expect("after hook");
+    quiet::run_script(&script, &args);
     record(Some(&log), "end", &args);
     exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)));
 }
 
 fn fail(error: std::io::Error) -> ! {
     panic!("counting rustc: {error}")
-}
-
-fn shell(script: &Path, args: &[OsString]) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.arg(script).args(args);
-    command
 }
 
 fn is_version_probe(args: &[OsString]) -> bool {
@@ -82,8 +81,7 @@ fn record(log: Option<&Path>, event: &str, args: &[OsString]) {
     let list: Vec<String> = args.iter().map(|a| quote(&a.to_string_lossy())).collect();
     let krate = crate_name(args).map_or("null".to_owned(), |name| quote(&name));
     let line = format!("{{\"event\":\"{event}\",\"at\":{at},\"crate\":{krate},\"args\":[{}]}}\n", list.join(","));
-    let mut file = OpenOptions::new().append(true).create(true).open(log).expect("open the log");
-    file.write_all(line.as_bytes()).expect("append to the log");
+    quiet::append(log, line.as_bytes());
 }
 
 fn quote(text: &str) -> String {
@@ -98,4 +96,158 @@ fn quote(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// Files, variables and programs by raw system calls (Linux), so that no function that can be interposed has a part.
+mod quiet {
+    use super::{OsStr, OsString, Path};
+    use std::ffi::{CString, c_char, c_int, c_long};
+    use std::io::Error;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::ptr;
+
+    unsafe extern "C" {
+        fn syscall(number: c_long, ...) -> c_long;
+        fn signal(number: c_int, handler: usize) -> usize;
+        static environ: *const *const c_char;
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    mod nr {
+        pub const READ: i64 = 0;
+        pub const WRITE: i64 = 1;
+        pub const CLOSE: i64 = 3;
+        pub const CLONE: i64 = 56;
+        pub const EXECVE: i64 = 59;
+        pub const WAIT4: i64 = 61;
+        pub const EXIT_GROUP: i64 = 231;
+        pub const OPENAT: i64 = 257;
+        pub const FACCESSAT: i64 = 269;
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    mod nr {
+        pub const FACCESSAT: i64 = 48;
+        pub const OPENAT: i64 = 56;
+        pub const CLOSE: i64 = 57;
+        pub const READ: i64 = 63;
+        pub const WRITE: i64 = 64;
+        pub const EXIT_GROUP: i64 = 94;
+        pub const CLONE: i64 = 220;
+        pub const EXECVE: i64 = 221;
+        pub const WAIT4: i64 = 260;
+    }
+
+    // The same for both architectures.
+    const AT_FDCWD: c_long = -100;
+    const O_RDONLY: c_long = 0;
+    const O_WRONLY: c_long = 0o1;
+    const O_CREAT: c_long = 0o100;
+    const O_APPEND: c_long = 0o2000;
+    const O_CLOEXEC: c_long = 0o2_000_000;
+    const EINTR: i32 = 4;
+    const SIGPIPE: c_int = 13;
+    const SIGCHLD: c_long = 17;
+
+    /// A variable, found by walking `environ`: `getenv` would be seen.
+    pub fn var(name: &str) -> Option<OsString> {
+        std::env::vars_os().find_map(|(key, value)| (key == OsStr::new(name)).then_some(value))
+    }
+
+    pub fn exists(path: &Path) -> bool {
+        let path = text(path.as_os_str());
+        unsafe { syscall(nr::FACCESSAT, AT_FDCWD, path.as_ptr(), 0 as c_long) == 0 }
+    }
+
+    /// The whole file, or `None` where there is none.
+    pub fn read(path: &Path) -> Option<Vec<u8>> {
+        let file = open(path, O_RDONLY).ok()?;
+        let (mut bytes, mut buffer) = (Vec::new(), [0_u8; 4096]);
+        loop {
+            let count = unsafe { syscall(nr::READ, file, buffer.as_mut_ptr(), buffer.len()) };
+            match usize::try_from(count) {
+                Ok(0) => break,
+                Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+                Err(_) => retry_or_fail("read"),
+            }
+        }
+        close(file);
+        Some(bytes)
+    }
+
+    /// Appends a line in one write: many compilers share the log.
+    pub fn append(path: &Path, line: &[u8]) {
+        let file = open(path, O_WRONLY | O_CREAT | O_APPEND).expect("open the log");
+        write_all(file, line);
+        close(file);
+    }
+
+    pub fn print(bytes: &[u8]) {
+        write_all(1, bytes);
+    }
+
+    /// Runs a shell script to its end, whatever that is.
+    pub fn run_script(script: &Path, args: &[OsString]) {
+        let argv = script_argv(script, args);
+        let none = 0 as c_long;
+        let pid = unsafe { syscall(nr::CLONE, SIGCHLD, none, none, none, none) };
+        assert!(pid >= 0, "fork: {}", Error::last_os_error());
+        if pid == 0 {
+            let _ = execute(&argv);
+            unsafe { syscall(nr::EXIT_GROUP, 127 as c_long) };
+        }
+        while unsafe { syscall(nr::WAIT4, pid, none, none, none) } < 0 {
+            retry_or_fail("wait");
+        }
+    }
+
+    /// Becomes a shell script; comes back only if that fails.
+    pub fn become_script(script: &Path, args: &[OsString]) -> Error {
+        execute(&script_argv(script, args))
+    }
+
+    fn execute(argv: &[CString]) -> Error {
+        let mut pointers: Vec<*const c_char> = argv.iter().map(|arg| arg.as_ptr()).collect();
+        pointers.push(ptr::null());
+        unsafe {
+            // Rust programs ignore it; a shell should start with the default (0), as `std::process` sees to.
+            signal(SIGPIPE, 0);
+            syscall(nr::EXECVE, pointers[0], pointers.as_ptr(), environ);
+        }
+        Error::last_os_error()
+    }
+
+    fn script_argv(script: &Path, args: &[OsString]) -> Vec<CString> {
+        let args = args.iter().map(OsString::as_os_str);
+        [OsStr::new("/bin/sh"), script.as_os_str()].into_iter().chain(args).map(text).collect()
+    }
+
+    fn open(path: &Path, flags: c_long) -> Result<c_long, Error> {
+        let path = text(path.as_os_str());
+        let file = unsafe { syscall(nr::OPENAT, AT_FDCWD, path.as_ptr(), flags | O_CLOEXEC, 0o666 as c_long) };
+        if file < 0 { Err(Error::last_os_error()) } else { Ok(file) }
+    }
+
+    fn close(file: c_long) {
+        unsafe { syscall(nr::CLOSE, file) };
+    }
+
+    fn write_all(file: c_long, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let count = unsafe { syscall(nr::WRITE, file, bytes.as_ptr(), bytes.len()) };
+            match usize::try_from(count) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(_) => retry_or_fail("write"),
+            }
+        }
+    }
+
+    fn retry_or_fail(what: &str) {
+        let error = Error::last_os_error();
+        assert!(error.raw_os_error() == Some(EINTR), "{what}: {error}");
+    }
+
+    fn text(text: &OsStr) -> CString {
+        CString::new(text.as_bytes()).expect("no zero byte")
+    }
 }

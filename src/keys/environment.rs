@@ -1,0 +1,128 @@
+//! Which variables count as inputs, and all of them as one.
+//!
+//! A variable counts if it was read, unless its reader is known and its value cannot reach an output. The lists below are
+//! complete: what does not stand there counts.
+
+use super::Context;
+use crate::model::Digest;
+
+/// Variables that Rust's own std reads wherever it is linked in, proc macros included.
+///
+/// * `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`: whether a panic prints a backtrace. A panic ends in an error, which is never
+///   stored.
+/// * `RUST_MIN_STACK`: the size of new threads' stacks. Too small a one ends in a crash, which is never stored.
+const READ_BY_STD: &[&str] = &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN_STACK"];
+
+/// Variables that rustc, gcc, clang, the linkers and binutils read on their own account. A macro that reads one makes it
+/// count.
+///
+/// * `RUSTC_LOG_*`: rustc's log, which needs `RUSTC_LOG`; that is a bypass.
+/// * `RUSTC_CTFE_BACKTRACE`, `RUSTC_ICE`: backtraces of failing const evaluation; where rustc puts its report of a crash.
+/// * `RUSTC_GRAPHVIZ_FONT`: the font of dumped graphs; dumps are a bypass.
+/// * `CI`, `TERM_PROGRAM`: whether rustc's own diagnostics are links, for a terminal; cargo asks for JSON.
+/// * `TERM`, `COLORTERM`, `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `GCC_COLORS`, `COLUMNS`, `GCC_URLS`, `TERM_URLS`: colours
+///   and widths of messages on a terminal; rustc and the linker write to pipes here. What they say is part of the entry.
+/// * `TMPDIR`, `TMP`, `TEMP`: where temporary files go. Their names do not reach outputs, or the root scan pins them.
+/// * `CARGO_MAKEFLAGS`, `MAKEFLAGS`, `MFLAGS`, `NUM_JOBS`: the jobserver; how many threads work, not what they make.
+/// * `PATH`: programs that are looked up are inputs of their own, by name.
+/// * `LD_LIBRARY_PATH`: the linker searches it for libraries that libraries need; what it tries and finds is recorded. (For
+///   what the dynamic linker loads it counts all the same: see `observed`.)
+/// * `LLVM_DISABLE_CRASH_REPORT`, `LLVM_SYMBOLIZER_PATH`, `FORCE_LLD_DIAGNOSTICS_CRASH`, `LLD_IN_TEST`: crash reports of
+///   LLVM, and lld's own tests.
+/// * `GCC_EXTRA_DIAGNOSTIC_OUTPUT`, `EXPERIMENTAL_SARIF_SOCKET`: a second form of gcc's messages.
+const READ_BY_TOOLS: &[&str] = &[
+    "RUSTC_CTFE_BACKTRACE",
+    "RUSTC_ICE",
+    "RUSTC_GRAPHVIZ_FONT",
+    "CI",
+    "TERM_PROGRAM",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "GCC_COLORS",
+    "GCC_URLS",
+    "TERM_URLS",
+    "COLUMNS",
+    "TMPDIR",
+    "TMP",
+    "TEMP",
+    "CARGO_MAKEFLAGS",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "NUM_JOBS",
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "LLVM_DISABLE_CRASH_REPORT",
+    "LLVM_SYMBOLIZER_PATH",
+    "FORCE_LLD_DIAGNOSTICS_CRASH",
+    "LLD_IN_TEST",
+    "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
+    "EXPERIMENTAL_SARIF_SOCKET",
+];
+
+/// What a shell or cargo sets anew for every run, left out of the whole: the last command, the depth of shells, directories
+/// (the working directory is part of every key), the jobserver, and kache's own settings.
+const NOT_OF_THE_WHOLE: &[&str] =
+    &["_", "SHLVL", "PWD", "OLDPWD", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "NUM_JOBS", "LD_LIBRARY_PATH"];
+
+/// Whether a variable that was read is an input. `plugin`: a proc macro, or a program that one started, read it.
+pub fn counts(name: &str, plugin: bool) -> bool {
+    let of_tools = READ_BY_TOOLS.contains(&name) || name.starts_with("RUSTC_LOG");
+    !(READ_BY_STD.contains(&name) || (of_tools && !plugin))
+}
+
+/// Digest of all variables.
+pub fn digest(context: Context<'_>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in context.env.all() {
+        let name = name.to_string_lossy();
+        if NOT_OF_THE_WHOLE.contains(&&*name) || name.starts_with("KACHE_") {
+            continue;
+        }
+        let value = context.roots.tokenise(&value.to_string_lossy());
+        for field in [name.as_bytes(), value.as_str().as_bytes()] {
+            hasher.update(&(field.len() as u64).to_le_bytes()).update(field);
+        }
+    }
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// Programs of a toolchain: compilers, linkers and what they start. They read variables by name, through getenv.
+const TOOLS: &[&str] = &[
+    "cc", "gcc", "g++", "c++", "clang", "clang++", "collect2", "ld", "lld", "mold", "wild", "gold", "bfd", "as", "ar",
+    "nm", "strip", "objcopy", "dsymutil", "dwp", "lto1", "cc1", "rustc", "rustup", "clippy", "sold",
+];
+
+/// Whether a program tells which variables it reads. Shells, interpreters and everything unknown may take them all.
+pub fn tells_what_it_reads(program: &str) -> bool {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    // `x86_64-linux-gnu-gcc-12`, `ld.lld`, `rust-objcopy`.
+    name.split(['-', '.']).any(|part| TOOLS.contains(&part)) || name == "lto-wrapper"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_macro_makes_every_variable_count_but_those_of_std() {
+        assert!(!counts("TERM", false) && counts("TERM", true));
+        assert!(!counts("RUSTC_LOG_COLOR", false));
+        assert!(!counts("RUST_BACKTRACE", true));
+        assert!(counts("LIBRARY_PATH", false) && counts("SECRET", true));
+    }
+
+    #[test]
+    fn interpreters_may_read_anything() {
+        for tool in
+            ["/usr/bin/x86_64-linux-gnu-gcc-12", "/x/ld.lld", "/x/collect2", "/x/rust-objcopy", "/usr/bin/ld.mold"]
+        {
+            assert!(tells_what_it_reads(tool), "{tool}");
+        }
+        for other in ["/usr/bin/dash", "/usr/bin/python3.11", "/usr/bin/env", "/x/my-linker"] {
+            assert!(!tells_what_it_reads(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! From what was seen of a compile to its inputs.
+//!
+//! Left out is what something else stands for: the compiler's identity, the lookup key, dep-info, this unit's own outputs,
+//! and, for a unit that is not linked, the metadata of crates that its dependencies depend on (their digests chain to it).
+//! Of what only the toolchain asked for, more is left out than of what a plugin did: a proc macro may put anything that it
+//! sees into the result.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::record::{self, NotStored};
+use super::{Context, Lookup, environment, things};
+use crate::config::env;
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Stamp};
+use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
+use crate::observe::{Fact, Found, Seen, What};
+use crate::rustc::toolchain;
+
+/// What is known of the compile besides what was seen.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// The call.
+    pub context: Context<'a>,
+    /// What the lookup key stands for.
+    pub lookup: &'a Lookup,
+    /// What rustc says that it read.
+    pub info: &'a DepInfo<String>,
+    /// The compiler's sysroot.
+    pub sysroot: &'a Path,
+    /// The kernel's time before rustc began.
+    pub start: Time,
+}
+
+/// The inputs that dep-info does not tell. What changed since the start is not what was read: then nothing is stored.
+pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Vec<Input>, NotStored> {
+    if let Some(what) = &seen.unobserved {
+        return Err(NotStored(Stored::Unobserved, what.clone()));
+    }
+    let mut collector = Collector::new(known);
+    for fact in &seen.facts {
+        collector.add(fact)?;
+    }
+    Ok(collector.finish())
+}
+
+/// Files that the compile left behind where nobody looks for its outputs: a macro's, or a linker's map. They would be missing
+/// after a hit.
+pub fn side_effects(seen: &Seen, outputs: &[PathBuf], known: Known<'_>) -> Result<(), NotStored> {
+    let is_output = |path: &Path| outputs.iter().any(|output| output == path) || is_own(path, known.context);
+    for (path, plugin) in &seen.written {
+        let path = Path::new(path);
+        let lasts = fsx::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() || metadata.is_symlink());
+        // A linker's temporary files may outlive it in a place that is meant for them; a macro's are its work.
+        let is_scratch = !plugin && is_temporary(path, known.context);
+        if lasts && !is_scratch && !is_output(path) {
+            return Err(NotStored(Stored::SideEffects, path.display().to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path lies directly in a directory for temporary files.
+fn is_temporary(path: &Path, context: Context<'_>) -> bool {
+    let mut named = env::TEMPORARY.into_iter().filter_map(|name| context.env.path(name));
+    path.parent().is_some_and(|parent| parent == Path::new("/tmp") || named.any(|dir| dir == parent))
+}
+
+/// Whether a path is one of this unit's own outputs, or of their temporary forms.
+fn is_own(path: &Path, context: Context<'_>) -> bool {
+    let invocation = context.invocation;
+    let stem = invocation.stem();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_called_so = name.starts_with(&stem) || name.strip_prefix("lib").is_some_and(|name| name.starts_with(&stem));
+    is_called_so && path.parent() == Some(&invocation.out_dir)
+}
+
+struct Collector<'a> {
+    known: Known<'a>,
+    /// Files that dep-info or the lookup key stand for.
+    known_files: HashSet<PathBuf>,
+    known_variables: HashSet<&'a str>,
+    /// Directories in which rustc looks for crates and the linker for libraries.
+    search_dirs: HashSet<PathBuf>,
+    /// Directories of `PATH`.
+    path_dirs: Vec<PathBuf>,
+    is_linked: bool,
+    /// By what they are called, so that each is there once and in a stable order.
+    inputs: BTreeMap<(&'static str, String), Input>,
+    /// Directories that were there, for the toolchain: anything found below stands for them.
+    directories: BTreeSet<String>,
+}
+
+impl<'a> Collector<'a> {
+    fn new(known: Known<'a>) -> Self {
+        let Known { context, lookup, info, .. } = known;
+        let cwd = &context.invocation.cwd;
+        let mut known_files: HashSet<PathBuf> = info.files.iter().map(|file| cwd.join(file)).collect();
+        known_files.extend(lookup.files.iter().map(|(path, _)| path.clone()));
+        let path = context.env.get(env::PATH).unwrap_or_default();
+        Self {
+            known,
+            known_files,
+            known_variables: info.env.iter().map(|(name, _)| name.as_str()).collect(),
+            search_dirs: context.invocation.search_dirs().chain([context.invocation.out_dir.clone()]).collect(),
+            path_dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
+            is_linked: context.invocation.is_linked(),
+            inputs: BTreeMap::new(),
+            directories: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, fact: &Fact) -> Result<(), NotStored> {
+        let plugin = fact.plugin;
+        match &fact.what {
+            What::Env(name, value) => self.variable(name, value.as_deref(), plugin),
+            What::Lookup(name, _) => self.program(name),
+            What::Environ(library) => self.environ(library)?,
+            What::Program(path) => {
+                if !environment::tells_what_it_reads(path) {
+                    self.whole_environment();
+                }
+                self.file(path, false)?;
+            }
+            What::Library(path) => {
+                self.search_path();
+                self.file(path, plugin)?;
+            }
+            What::Read(path) => self.read(path, plugin)?,
+            What::List(path) => self.list(path, plugin)?,
+            What::Stat(path, found) | What::LinkStat(path, found) => {
+                let itself = matches!(fact.what, What::LinkStat(..)) && plugin;
+                self.stat(path, *found, itself, plugin)?;
+            }
+            What::Link(path, target) => self.link(path, target, plugin),
+            What::Resolve(path, real) => self.resolve(path, real, plugin),
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, kind: &'static str, name: &str, input: Input) {
+        self.inputs.insert((kind, name.to_owned()), input);
+    }
+
+    /// Only what came from cargo counts: what a process of the tree set for its children follows from its own inputs.
+    fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
+        let context = self.known.context;
+        let inherited = context.env.get(name);
+        let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
+        if is_inherited && environment::counts(name, plugin) && !self.known_variables.contains(name) {
+            let value = value.map(|value| context.roots.tokenise(value));
+            self.insert("env", name, Input::Env(name.to_owned(), value));
+        }
+    }
+
+    /// Which library a child loads is found by the dynamic linker, which nobody observes: what it goes by counts.
+    fn search_path(&mut self) {
+        let context = self.known.context;
+        let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
+        self.insert("env", env::LD_LIBRARY_PATH, Input::Env(env::LD_LIBRARY_PATH.to_owned(), value));
+    }
+
+    fn whole_environment(&mut self) {
+        let digest = environment::digest(self.known.context);
+        self.insert("environment", "", Input::Environment(digest));
+    }
+
+    /// A plugin that names `environ` reads all variables, or starts programs. Unless its symbols were stripped they tell.
+    fn environ(&mut self, library: &str) -> Result<(), NotStored> {
+        let bytes = fsx::read(Path::new(library))?;
+        let holds = |name: &str| memchr::memmem::find(&bytes, name.as_bytes()).is_some();
+        let has_symbols = holds("3std3sys");
+        if !has_symbols || holds("3std3env4vars") || holds("3std3env7vars_os") {
+            self.whole_environment();
+        }
+        Ok(())
+    }
+
+    /// What `PATH` leads to is asked again, so that a program that appears in front of it is seen.
+    fn program(&mut self, name: &str) {
+        let path = things::program(name, self.known.context);
+        self.insert("program", name, Input::Program(name.to_owned(), path));
+    }
+
+    /// Whether a file needs no input of its own. `path` is not canonical: what it leads to may be.
+    fn is_covered(&self, path: &Path, plugin: bool) -> bool {
+        self.known_files.contains(path)
+            || is_own(path, self.known.context)
+            || self.is_of_compiler(path)
+            || (!plugin && !self.is_linked && self.is_foreign_metadata(path))
+    }
+
+    fn is_of_compiler(&self, path: &Path) -> bool {
+        path.strip_prefix(self.known.sysroot).is_ok_and(toolchain::is_covered_by_identity)
+    }
+
+    /// Whether only the compiler's own files are here: what they are decides what is there and what is not.
+    fn is_in_sysroot(&self, path: &Path) -> bool {
+        path.strip_prefix(self.known.sysroot).is_ok_and(|path| path.starts_with("lib/rustlib") || path == "lib64")
+    }
+
+    fn is_foreign_metadata(&self, path: &Path) -> bool {
+        let is_metadata = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
+        is_metadata && path.parent().is_some_and(|dir| self.search_dirs.contains(dir))
+    }
+
+    fn read(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        match things::present(Path::new(path)) {
+            Some(Thing::File) => self.file(path, plugin),
+            Some(Thing::Directory) => self.stat(path, Found::Directory, false, plugin),
+            // Opened and removed since, by whoever made it.
+            None => Err(NotStored(Stored::InputChanged, path.to_owned())),
+            Some(_) if plugin => Err(NotStored(Stored::Unobserved, path.to_owned())),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn file(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        if self.is_covered(Path::new(path), plugin) || self.inputs.contains_key(&("file", path.to_owned())) {
+            return Ok(());
+        }
+        let input = record::file_input(path, self.known.context, self.known.start)?;
+        self.insert("file", path, input);
+        Ok(())
+    }
+
+    fn list(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        let dir = Path::new(path);
+        if !plugin && (self.search_dirs.contains(dir) || self.is_in_sysroot(dir)) {
+            return Ok(());
+        }
+        let Known { context, start, .. } = self.known;
+        let changed = || NotStored(Stored::InputChanged, path.to_owned());
+        let stamp = Stamp::of(dir).map_err(|_| changed())?;
+        let digest = context.stamps.listing(dir).map_err(|_| changed())?;
+        // Outputs of this unit beside each other are no change.
+        if record::may_be_newer(stamp.ctime, start, || fsx::stamp::is_on_network(dir)) {
+            return Err(changed());
+        }
+        self.insert("listing", path, Input::Listing(context.roots.tokenise(path), digest));
+        Ok(())
+    }
+
+    fn stat(&mut self, path: &str, found: Found, itself: bool, plugin: bool) -> Result<(), NotStored> {
+        let place = Path::new(path);
+        // Without `itself` a link counts for what it leads to.
+        let found = if found == Found::Link && !itself { Found::Something } else { found };
+        if found == Found::Nothing {
+            self.absent(path, plugin);
+            return Ok(());
+        }
+        if !plugin && (self.is_looked_up(place) || self.search_dirs.contains(place)) {
+            return Ok(());
+        }
+        if self.is_covered(place, plugin) || (!plugin && self.is_in_sysroot(place)) {
+            return Ok(());
+        }
+        let now = if itself { things::itself(place) } else { things::present(place) };
+        let Some(now) = now.filter(|now| agrees(found, *now)) else {
+            return Err(NotStored(Stored::InputChanged, path.to_owned()));
+        };
+        if now == Thing::Directory && !plugin {
+            self.directories.insert(path.to_owned());
+            return Ok(());
+        }
+        let token = self.known.context.roots.tokenise(path);
+        match itself {
+            true => self.insert("itself", path, Input::Itself(token, now)),
+            false => self.insert("present", path, Input::Present(token, now)),
+        }
+        // Metadata holds the size.
+        if now == Thing::File && plugin {
+            self.file(path, plugin)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the toolchain came here on its way along `PATH`: then what counts is where that leads.
+    fn is_looked_up(&mut self, path: &Path) -> bool {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+            return false;
+        };
+        let is_on_path = self.path_dirs.iter().any(|known| known == dir);
+        if is_on_path {
+            self.program(name);
+        }
+        is_on_path
+    }
+
+    /// Outside of the roots, instead of a path that is not there the first part of it that is not there: linkers try many
+    /// names in directories that do not exist.
+    fn absent(&mut self, path: &str, plugin: bool) {
+        let place = Path::new(path);
+        let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
+        if is_own(place, self.known.context) || (!plugin && (is_dull || self.is_looked_up(place))) {
+            return;
+        }
+        let missing =
+            place.ancestors().collect::<Vec<_>>().into_iter().rev().find(|part| things::present(part).is_none());
+        // It is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
+        let Some(missing) = missing.and_then(Path::to_str) else { return };
+        let token = self.known.context.roots.tokenise(missing);
+        // Sources of the registry do not change.
+        if plugin || !token.roots().contains(&RootKind::CargoHome) {
+            self.insert("absent", missing, Input::Absent(token));
+        }
+    }
+
+    fn link(&mut self, path: &str, target: &str, plugin: bool) {
+        if !plugin && self.is_in_sysroot(Path::new(path)) {
+            return;
+        }
+        let roots = self.known.context.roots;
+        self.insert("link", path, Input::Link(roots.tokenise(path), roots.tokenise(target)));
+    }
+
+    fn resolve(&mut self, path: &str, real: &str, plugin: bool) {
+        let is_dull = path == real || self.is_in_sysroot(Path::new(path));
+        if !plugin && (is_dull || self.is_covered(Path::new(path), plugin)) {
+            return;
+        }
+        let roots = self.known.context.roots;
+        self.insert("resolved", path, Input::Resolved(roots.tokenise(path), roots.tokenise(real)));
+    }
+
+    fn finish(mut self) -> Vec<Input> {
+        let found: BTreeSet<String> =
+            self.inputs.keys().filter(|(kind, _)| *kind != "absent").map(|(_, name)| name.clone()).collect();
+        for dir in std::mem::take(&mut self.directories) {
+            let below = format!("{dir}/");
+            let is_implied = found.range(below.clone()..).next().is_some_and(|path| path.starts_with(&below));
+            if !is_implied {
+                let token = self.known.context.roots.tokenise(&dir);
+                self.insert("present", &dir, Input::Present(token, Thing::Directory));
+            }
+        }
+        // The content of a file says that it is there.
+        let files: Vec<String> =
+            self.inputs.keys().filter(|(kind, _)| *kind == "file").map(|(_, name)| name.clone()).collect();
+        for file in files {
+            self.inputs.remove(&("present", file));
+        }
+        self.inputs.into_values().collect()
+    }
+}
+
+/// Whether what was found then can be what stands there now.
+fn agrees(found: Found, now: Thing) -> bool {
+    match found {
+        Found::Something => now != Thing::Denied,
+        Found::File => now == Thing::File,
+        Found::Directory => now == Thing::Directory,
+        Found::Link => now == Thing::Link,
+        Found::Special => now == Thing::Special,
+        Found::Denied => now == Thing::Denied,
+        Found::Nothing => false,
+    }
+}

@@ -1,0 +1,42 @@
+//! What stands at a path and where a program is, asked in the same way when an input is recorded and when it is validated.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::Context;
+use crate::fsx::{self, Metadata};
+use crate::model::{Thing, TokenString};
+use crate::rustc::toolchain;
+
+/// What stands at `path`, links followed. `None`: nothing, or nothing that can be told.
+pub fn present(path: &Path) -> Option<Thing> {
+    thing(fsx::metadata(path))
+}
+
+/// What stands at `path` itself.
+pub fn itself(path: &Path) -> Option<Thing> {
+    thing(fsx::symlink_metadata(path))
+}
+
+/// What keeps a file from being looked at or opened is told by opening it.
+fn thing(found: fsx::Result<Metadata>) -> Option<Thing> {
+    match found {
+        Ok(metadata) if metadata.is_file() => Some(Thing::File),
+        Ok(metadata) if metadata.is_dir() => Some(Thing::Directory),
+        Ok(metadata) if metadata.is_symlink() => Some(Thing::Link),
+        Ok(_) => Some(Thing::Special),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Some(Thing::Denied),
+        Err(_) => None,
+    }
+}
+
+/// The path without links, as text.
+pub fn resolved(path: &Path) -> Option<String> {
+    fsx::canonicalize(path).ok()?.into_os_string().into_string().ok()
+}
+
+/// Where `PATH` leads for a program's name.
+pub fn program(name: &str, context: Context<'_>) -> Option<TokenString> {
+    let path = toolchain::find_program(OsStr::new(name), &context.invocation.cwd, context.env)?;
+    Some(context.roots.tokenise(path.to_str()?))
+}

@@ -1,0 +1,82 @@
+//! The observer's library: embedded in the program, unpacked where the dynamic linker can load it.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use crate::fsx::{self, Publish};
+use crate::model::Digest;
+
+/// The library. Empty where there is none for this system.
+#[cfg(kache_observer)]
+const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/observer.so"));
+#[cfg(not(kache_observer))]
+const BYTES: &[u8] = &[];
+
+/// Whether programs can be observed on this system.
+pub const fn is_there() -> bool {
+    !BYTES.is_empty()
+}
+
+/// The library, open, so that it can be loaded whatever becomes of its file.
+#[derive(Debug)]
+pub struct Library(File);
+
+impl Library {
+    /// Unpacks the library into `dir` under its own digest, unless it is there already, byte for byte. From where no program
+    /// may be loaded the dynamic linker would complain, and rustc's output hold the complaint: then it is a file in memory.
+    pub fn unpack(dir: &Path) -> fsx::Result<Self> {
+        match unpack_file(dir).and_then(|path| fsx::open(&path)) {
+            Ok(file) if !fsx::forbids_programs(dir) => Ok(Self(file)),
+            _ => in_memory().map(Self),
+        }
+    }
+
+    /// What `LD_PRELOAD` names: this process's descriptor. No name of a directory, which the dynamic linker would split at
+    /// colons and spaces.
+    pub fn path(&self) -> PathBuf {
+        fsx::path_of_descriptor(self.0.as_raw_fd())
+    }
+}
+
+fn in_memory() -> fsx::Result<File> {
+    let mut file = fsx::memory_file("kache-observer")?;
+    file.write_all(BYTES).map_err(|error| fsx::Error::new("write", Path::new("a file in memory"), error))?;
+    Ok(file)
+}
+
+fn unpack_file(dir: &Path) -> fsx::Result<PathBuf> {
+    let path = dir.join(format!("{}.so", Digest::of(BYTES).short()));
+    let is_whole = fsx::read_if_exists(&path)?.is_some_and(|bytes| bytes == BYTES);
+    if !is_whole {
+        Publish::default().bytes(&path, BYTES)?;
+    }
+    Ok(path)
+}
+
+#[cfg(all(test, kache_observer))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_unpacked_once_and_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = unpack_file(dir.path()).unwrap();
+        let before = fsx::Stamp::of(&path).unwrap();
+        unpack_file(dir.path()).unwrap();
+        assert_eq!(fsx::Stamp::of(&path).unwrap(), before);
+        fsx::Publish::default().bytes(&path, b"damaged").unwrap();
+        unpack_file(dir.path()).unwrap();
+        assert_eq!(fsx::read(&path).unwrap(), BYTES);
+    }
+
+    #[test]
+    fn the_library_outlives_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::unpack(&dir.path().join("a b:c")).unwrap();
+        fsx::remove_dir_all(dir.path()).unwrap();
+        assert_eq!(fsx::read(&library.path()).unwrap(), BYTES);
+        assert_eq!(fsx::read(&Library(in_memory().unwrap()).path()).unwrap(), BYTES);
+    }
+}

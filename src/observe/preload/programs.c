@@ -1,0 +1,187 @@
+/* Programs that are started: each is looked up, reported, and given the observer.
+ *
+ * `execve` comes back only when it fails; that it succeeded shows in the START of the new program. A program that never
+ * says START could not be observed. */
+#define _GNU_SOURCE
+#include "observer.h"
+
+#include <alloca.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+NEXT(execve)
+NEXT(execvpe)
+NEXT(fexecve)
+NEXT(posix_spawn)
+NEXT(posix_spawnp)
+NEXT(system)
+NEXT(popen)
+extern char **environ;
+
+/* More than the system takes for an argument list makes the call fail; this much is taken from the stack. */
+#define MOST_ROOM (1u << 20)
+
+/* The environment for the next program, on the caller's stack. */
+#define WITH_OBSERVER(env, plugin, same_process)                                                                       \
+    ({                                                                                                                 \
+        size_t size = observer_environment_room(env);                                                                  \
+        size > MOST_ROOM ? (char **)(env) : observer_environment(env, plugin, same_process, alloca(size));             \
+    })
+
+/* Reports a program that is called by its path. Not only failures are of interest: another program may stand there. */
+static void report_exec(enum kind kind, uint32_t process, const char *path, int plugin) {
+    char room[PATH_ROOM];
+    if (!trace_is_open())
+        return;
+    struct trace_text text = observer_path(AT_FDCWD, path, room);
+    trace_always(kind, RESULT_OK, plugin, process, text.bytes ? text : trace_string(path));
+}
+
+/* Finds `name` on PATH as execvp and posix_spawnp do, and reports the lookup. Gives the file in `room`, or nothing. */
+static const char *look_up(const char *name, int plugin, char room[PATH_ROOM]) {
+    if (strchr(name, '/'))
+        return name;
+    const char *path = "/bin:/usr/bin";
+    for (char **env = environ; env && *env; env++)
+        if (strncmp(*env, "PATH=", 5) == 0)
+            path = *env + 5;
+    size_t length = strlen(name);
+    for (;;) {
+        const char *end = strchrnul(path, ':');
+        size_t size = (size_t)(end - path);
+        if (size + length + 2 < PATH_ROOM) {
+            memcpy(room, path, size);
+            if (size > 0)
+                room[size++] = '/';
+            memcpy(room + size, name, length + 1);
+            if (syscall(SYS_faccessat, AT_FDCWD, room, X_OK) == 0) {
+                trace_once(KIND_LOOKUP, RESULT_OK, plugin, trace_string(name), trace_string(room));
+                return room;
+            }
+        }
+        if (!*end)
+            break;
+        path = end + 1;
+    }
+    trace_once(KIND_LOOKUP, RESULT_ABSENT, plugin, trace_string(name), trace_string(NULL));
+    return NULL;
+}
+
+static void failed_to_start(const char *path, int plugin) {
+    if (strchr(path, '/'))
+        observer_report(KIND_STAT, AT_FDCWD, path, errno, plugin);
+}
+
+static int run(const char *file, int on_path, char *const argv[], char *const env[], int plugin) {
+    char room[PATH_ROOM];
+    const char *found = on_path ? look_up(file, plugin, room) : file;
+    char **with = WITH_OBSERVER(env, plugin, 1);
+    if (found)
+        report_exec(KIND_EXEC, trace_process(), found, plugin);
+    int result = on_path ? CALL(execvpe)(file, argv, with) : CALL(execve)(file, argv, with);
+    int error = errno;
+    if (found) {
+        report_exec(KIND_EXEC_FAILED, trace_process(), found, plugin);
+        failed_to_start(found, plugin);
+    }
+    errno = error;
+    return result;
+}
+
+VISIBLE int execve(const char *path, char *const argv[], char *const env[]) {
+    return run(path, 0, argv, env, FROM_PLUGIN);
+}
+VISIBLE int execv(const char *path, char *const argv[]) { return run(path, 0, argv, environ, FROM_PLUGIN); }
+VISIBLE int execvp(const char *file, char *const argv[]) { return run(file, 1, argv, environ, FROM_PLUGIN); }
+VISIBLE int execvpe(const char *file, char *const argv[], char *const env[]) {
+    return run(file, 1, argv, env, FROM_PLUGIN);
+}
+
+/* The arguments of the execl family as an array, on the caller's stack. */
+#define ARGUMENTS(first, argv, rest)                                                                                   \
+    va_list rest, counted;                                                                                             \
+    va_start(rest, first);                                                                                             \
+    va_copy(counted, rest);                                                                                            \
+    size_t count = 1;                                                                                                  \
+    while (va_arg(counted, char *))                                                                                    \
+        count++;                                                                                                       \
+    va_end(counted);                                                                                                   \
+    char **argv = alloca((count + 1) * sizeof(char *));                                                                \
+    argv[0] = (char *)first;                                                                                           \
+    for (size_t i = 1; i <= count; i++)                                                                                \
+        argv[i] = va_arg(rest, char *);
+
+VISIBLE int execl(const char *path, const char *first, ...) {
+    ARGUMENTS(first, argv, rest)
+    va_end(rest);
+    return run(path, 0, argv, environ, FROM_PLUGIN);
+}
+VISIBLE int execlp(const char *file, const char *first, ...) {
+    ARGUMENTS(first, argv, rest)
+    va_end(rest);
+    return run(file, 1, argv, environ, FROM_PLUGIN);
+}
+VISIBLE int execle(const char *path, const char *first, ...) {
+    ARGUMENTS(first, argv, rest)
+    char *const *env = va_arg(rest, char *const *);
+    va_end(rest);
+    return run(path, 0, argv, env, FROM_PLUGIN);
+}
+
+VISIBLE int fexecve(int fd, char *const argv[], char *const env[]) {
+    int plugin = FROM_PLUGIN;
+    trace_always(KIND_EXEC, RESULT_OK, plugin, trace_process(), trace_string("an open file"));
+    int result = CALL(fexecve)(fd, argv, WITH_OBSERVER(env, plugin, 1));
+    trace_always(KIND_EXEC_FAILED, RESULT_OK, plugin, trace_process(), trace_string("an open file"));
+    return result;
+}
+
+VISIBLE int posix_spawn(pid_t *process, const char *path, const posix_spawn_file_actions_t *actions,
+                        const posix_spawnattr_t *attributes, char *const argv[], char *const env[]) {
+    int plugin = FROM_PLUGIN;
+    pid_t child = 0;
+    char **with = WITH_OBSERVER(env, plugin, 0);
+    int error = CALL(posix_spawn)(&child, path, actions, attributes, argv, with);
+    if (error == 0)
+        report_exec(KIND_SPAWN, (uint32_t)child, path, plugin);
+    else
+        observer_report(KIND_STAT, AT_FDCWD, path, error, plugin);
+    if (error == 0 && process)
+        *process = child;
+    return error;
+}
+
+VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_file_actions_t *actions,
+                         const posix_spawnattr_t *attributes, char *const argv[], char *const env[]) {
+    int plugin = FROM_PLUGIN;
+    char room[PATH_ROOM];
+    pid_t child = 0;
+    const char *found = look_up(file, plugin, room);
+    char **with = WITH_OBSERVER(env, plugin, 0);
+    int error = CALL(posix_spawnp)(&child, file, actions, attributes, argv, with);
+    if (error == 0)
+        report_exec(KIND_SPAWN, (uint32_t)child, found ? found : file, plugin);
+    else if (found)
+        observer_report(KIND_STAT, AT_FDCWD, found, error, plugin);
+    if (error == 0 && process)
+        *process = child;
+    return error;
+}
+
+/* These start a shell with an environment that the observer has left. Nobody does so in a compile; whoever does is not
+ * observed. */
+VISIBLE int system(const char *command) {
+    if (command)
+        trace_always(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_process(), trace_string("system()"));
+    return CALL(system)(command);
+}
+VISIBLE FILE *popen(const char *command, const char *how) {
+    trace_always(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_process(), trace_string("popen()"));
+    return CALL(popen)(command, how);
+}

@@ -1,0 +1,303 @@
+//! What a trace comes to: facts in the order in which they were first found, without what the compile made itself.
+//!
+//! Pure: a function of the records. Paths are absolute and otherwise as the programs spelled them.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::wire::{Answer, Kind, Record};
+
+/// What stands at a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Found {
+    /// Something; nobody asked what.
+    Something,
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link (only where links were not followed).
+    Link,
+    /// A pipe, socket or device.
+    Special,
+    /// Nothing.
+    Nothing,
+    /// Something that may not be looked at.
+    Denied,
+}
+
+/// One thing that was found out.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub enum What {
+    /// The file or directory was opened for reading.
+    Read(String),
+    /// This stands at the path, links followed.
+    Stat(String, Found),
+    /// This stands at the path itself.
+    LinkStat(String, Found),
+    /// The directory was listed.
+    List(String),
+    /// The link at the path leads there.
+    Link(String, String),
+    /// The path without links is that.
+    Resolve(String, String),
+    /// The variable has this value.
+    Env(String, Option<String>),
+    /// The program of this name was looked for on `PATH`, and found there.
+    Lookup(String, Option<String>),
+    /// The program in this file was run.
+    Program(String),
+    /// The library in this file was loaded.
+    Library(String),
+    /// The library in this file, a plugin, may have read all variables at once.
+    Environ(String),
+}
+
+/// A fact, and whether a plugin asked: a proc macro, or a program that one started.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub struct Fact {
+    /// What.
+    pub what: What,
+    /// Whether a plugin asked.
+    pub plugin: bool,
+}
+
+/// All that a trace tells.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Seen {
+    /// What was found out, in order.
+    pub facts: Vec<Fact>,
+    /// Files that were written, and whether a plugin wrote them.
+    pub written: BTreeMap<String, bool>,
+    /// What happened unseen, or cannot be made to happen again.
+    pub unobserved: Option<String>,
+}
+
+/// Tells what the records say about the compile whose first process is `root`.
+pub fn tell(records: &[Record<'_>], root: u32) -> Seen {
+    let mut teller = Teller { root, ..Teller::default() };
+    for record in records {
+        teller.hear(record);
+    }
+    teller.seen.unobserved = teller.trouble.take().or_else(|| teller.unheard());
+    teller.seen
+}
+
+#[derive(Default)]
+struct Teller {
+    root: u32,
+    seen: Seen,
+    told: HashSet<Fact>,
+    /// Paths that were found to exist before anybody wrote them.
+    found: HashSet<String>,
+    /// Paths that the compile made, directories included.
+    made: BTreeSet<String>,
+    /// Programs by process: starts that were expected, less those that happened.
+    starting: BTreeMap<u32, (i64, String)>,
+    root_ended: bool,
+    trouble: Option<String>,
+}
+
+impl Teller {
+    fn hear(&mut self, record: &Record<'_>) {
+        let (Ok(one), Ok(two)) = (std::str::from_utf8(record.one), std::str::from_utf8(record.two)) else {
+            return self.trouble(format!("{} is not UTF-8", String::from_utf8_lossy(record.one)));
+        };
+        match record.kind {
+            Kind::Start => self.started(record, one),
+            Kind::Exec | Kind::Spawn => self.starts(record, one, 1),
+            Kind::ExecFailed => self.starts(record, one, -1),
+            Kind::Environ => self.tell(What::Environ(path(one)), record.plugin),
+            Kind::End => self.root_ended |= record.process == self.root,
+            Kind::Lost => self.trouble(one.to_owned()),
+            Kind::Connect => self.trouble("a socket".to_owned()),
+            Kind::Write => self.wrote(path(one), record.plugin),
+            Kind::Env => {
+                let value = (record.answer == Answer::Ok).then(|| two.to_owned());
+                self.tell(What::Env(one.to_owned(), value), record.plugin);
+            }
+            Kind::Lookup => {
+                let found = (record.answer == Answer::Ok).then(|| path(two));
+                self.tell(What::Lookup(one.to_owned(), found), record.plugin);
+            }
+            Kind::Load => {
+                // What rustc itself is made of is its identity's business.
+                if record.process != self.root || record.plugin {
+                    self.tell(What::Library(path(one)), record.plugin);
+                }
+            }
+            Kind::Read | Kind::Stat | Kind::LinkStat | Kind::List | Kind::Link | Kind::Resolve => {
+                self.looked(record, path(one), two);
+            }
+        }
+    }
+
+    fn trouble(&mut self, what: String) {
+        self.trouble.get_or_insert(what);
+    }
+
+    fn tell(&mut self, what: What, plugin: bool) {
+        let fact = Fact { what, plugin };
+        if self.told.insert(fact.clone()) {
+            self.seen.facts.push(fact);
+        }
+    }
+
+    fn starts(&mut self, record: &Record<'_>, program: &str, change: i64) {
+        let entry = self.starting.entry(record.process).or_default();
+        entry.0 += change;
+        program.clone_into(&mut entry.1);
+        if change > 0 && program.starts_with('/') {
+            self.tell(What::Program(path(program)), record.plugin);
+        }
+    }
+
+    fn started(&mut self, record: &Record<'_>, program: &str) {
+        self.starting.entry(record.process).or_default().0 -= 1;
+        self.tell(What::Program(path(program)), record.plugin);
+    }
+
+    /// A program that was started and never said so: one without the dynamic linker, or with another C library.
+    fn unheard(&self) -> Option<String> {
+        // Nobody announced the first one.
+        let due = |process: u32, starting: i64| starting + i64::from(process == self.root) > 0;
+        let unheard = self.starting.iter().find(|(process, (starting, _))| due(**process, *starting));
+        match unheard {
+            Some((_, (_, program))) => Some(program.clone()),
+            // What it loaded is told at its end.
+            None if !self.root_ended || !self.starting.contains_key(&self.root) => Some("rustc".to_owned()),
+            None => None,
+        }
+    }
+
+    fn wrote(&mut self, path: String, plugin: bool) {
+        if !self.found.contains(&path) {
+            self.made.insert(path.clone());
+        }
+        *self.seen.written.entry(path).or_default() |= plugin;
+    }
+
+    fn looked(&mut self, record: &Record<'_>, path: String, two: &str) {
+        if self.is_made(&path) {
+            return;
+        }
+        let found = match record.answer {
+            Answer::Ok => Found::Something,
+            Answer::Absent => Found::Nothing,
+            Answer::Denied => Found::Denied,
+            Answer::File => Found::File,
+            Answer::Directory => Found::Directory,
+            Answer::Link => Found::Link,
+            Answer::Special => Found::Special,
+            Answer::Other => return self.trouble(format!("{path} could not be looked at")),
+        };
+        if !matches!(found, Found::Nothing | Found::Denied) {
+            self.found.insert(path.clone());
+        }
+        let what = match record.kind {
+            _ if matches!(found, Found::Nothing | Found::Denied) => What::Stat(path, found),
+            Kind::Read => What::Read(path),
+            Kind::List => What::List(path),
+            Kind::Link => What::Link(path, two.to_owned()),
+            Kind::Resolve => What::Resolve(path, two.to_owned()),
+            Kind::LinkStat => What::LinkStat(path, found),
+            _ => What::Stat(path, found),
+        };
+        self.tell(what, record.plugin);
+    }
+
+    fn is_made(&self, path: &str) -> bool {
+        let mut end = path.len();
+        loop {
+            if self.made.contains(&path[..end]) {
+                return true;
+            }
+            match path[..end].rfind('/') {
+                Some(0) | None => return false,
+                Some(slash) => end = slash,
+            }
+        }
+    }
+}
+
+/// A path without what means nothing in it: `//`, `/./`, and a `/` or `/.` at its end.
+fn path(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        out.push('/');
+        out.push_str(part);
+    }
+    if out.is_empty() { "/".to_owned() } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: u32 = 10;
+
+    fn record(kind: Kind, answer: Answer, one: &'static str) -> Record<'static> {
+        Record { kind, answer, plugin: false, process: ROOT, one: one.as_bytes(), two: b"" }
+    }
+
+    fn start(process: u32) -> Record<'static> {
+        Record { process, ..record(Kind::Start, Answer::Ok, "/t/rustc") }
+    }
+
+    fn facts(records: &[Record<'_>]) -> Vec<What> {
+        tell(records, ROOT).facts.into_iter().map(|fact| fact.what).collect()
+    }
+
+    #[test]
+    fn what_the_compile_made_is_no_input() {
+        let seen = facts(&[
+            record(Kind::Stat, Answer::Absent, "/out/a.o"),
+            record(Kind::Write, Answer::Ok, "/out/a.o"),
+            record(Kind::Read, Answer::Ok, "/out/a.o"),
+            record(Kind::Write, Answer::Ok, "/tmp/dir"),
+            record(Kind::Read, Answer::Ok, "/tmp/dir/./sub//f"),
+            record(Kind::Read, Answer::Ok, "/tmp/dirt"),
+        ]);
+        assert_eq!(seen, [What::Stat("/out/a.o".into(), Found::Nothing), What::Read("/tmp/dirt".into())]);
+    }
+
+    #[test]
+    fn what_was_there_before_it_was_written_is_an_input() {
+        let seen = facts(&[
+            record(Kind::Read, Answer::Ok, "/w/f"),
+            record(Kind::Write, Answer::Ok, "/w/f"),
+            record(Kind::List, Answer::Ok, "/w/f"),
+        ]);
+        assert_eq!(seen, [What::Read("/w/f".into()), What::List("/w/f".into())]);
+    }
+
+    #[test]
+    fn a_child_that_never_speaks_is_unobserved() {
+        let spawn = |process, kind| Record { process, ..record(kind, Answer::Ok, "/bin/cc") };
+        let end = record(Kind::End, Answer::Ok, "");
+        let unobserved = |records: &[Record<'_>]| tell(&[records, &[end]].concat(), ROOT).unobserved;
+        assert_eq!(unobserved(&[start(ROOT)]), None);
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), start(11)]), None);
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn)]), Some("/bin/cc".into()));
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), start(11)]), None);
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), spawn(11, Kind::ExecFailed)]), None);
+        assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec), start(ROOT)]), None, "rustup's proxy");
+        assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec)]), Some("/bin/cc".into()));
+        assert_eq!(unobserved(&[]), Some("rustc".into()));
+        assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("rustc".into()), "it never ended");
+    }
+
+    #[test]
+    fn what_rustc_is_made_of_is_not_told_but_what_it_loads_is() {
+        let load = |plugin, process| Record { plugin, process, ..record(Kind::Load, Answer::Ok, "/lib/x.so") };
+        assert!(facts(&[load(false, ROOT)]).is_empty());
+        assert_eq!(facts(&[load(true, ROOT)]), [What::Library("/lib/x.so".into())]);
+        assert_eq!(facts(&[load(false, 11)]), [What::Library("/lib/x.so".into())]);
+    }
+
+    #[test]
+    fn paths_lose_what_means_nothing() {
+        assert_eq!(path("/a//b/./c/."), "/a/b/c");
+        assert_eq!(path("/a/../b/"), "/a/../b");
+        assert_eq!(path("/"), "/");
+    }
+}

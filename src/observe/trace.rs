@@ -1,0 +1,62 @@
+//! One trace: shared memory that an observed rustc and its children append to.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::library::{self, Library};
+use super::wire::{self, Torn};
+use super::{Seen, seen};
+use crate::fsx;
+
+/// How much is kept. Memory is taken as it is filled: a large link writes a few hundred kilobytes.
+const CAPACITY: u64 = 64 << 20;
+
+/// A trace that is being written.
+#[derive(Debug)]
+pub struct Trace {
+    file: File,
+    library: Library,
+}
+
+impl Trace {
+    /// An empty trace, and the library unpacked in `dir`. `None` where programs cannot be observed.
+    pub fn begin(dir: &Path) -> Option<Self> {
+        if !library::is_there() {
+            return None;
+        }
+        let library = Library::unpack(dir).ok()?;
+        let file = fsx::unnamed_file(dir).ok()?;
+        file.set_len(wire::LOG_AT + CAPACITY).ok()?;
+        file.write_all_at(&wire::header(CAPACITY), 0).ok()?;
+        Some(Self { file, library })
+    }
+
+    /// The value of `LD_PRELOAD` for rustc. `preload`: what it is already.
+    pub fn preload(&self, preload: Option<OsString>) -> OsString {
+        let mut libraries = self.library.path().into_os_string();
+        if let Some(preload) = preload.filter(|preload| !preload.is_empty()) {
+            libraries.push(":");
+            libraries.push(preload);
+        }
+        libraries
+    }
+
+    /// The value of `KACHE_TRACE` for rustc. `r`: in this first program plugins are told from the rest.
+    pub fn place(&self) -> OsString {
+        let mut place = OsString::from("r");
+        place.push(fsx::path_of_descriptor(self.file.as_raw_fd()));
+        place
+    }
+
+    /// What was seen of the process `root` and its children, all of which have ended.
+    pub fn read(&self, root: u32) -> Result<Seen, Torn> {
+        let mut header = [0; wire::HEADER];
+        self.file.read_exact_at(&mut header, 0).map_err(|_| Torn)?;
+        let mut log = vec![0; wire::used(&header)?];
+        self.file.read_exact_at(&mut log, wire::LOG_AT).map_err(|_| Torn)?;
+        Ok(seen::tell(&wire::records(&log)?, root))
+    }
+}

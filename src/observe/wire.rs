@@ -1,0 +1,214 @@
+//! The trace's format, version 1: see `preload/trace.h`, which writes it.
+//!
+//! A trace that was cut, overfilled, or holds a record that was begun and not finished is [`Torn`]: what is missing could be
+//! the one input that matters.
+
+/// The mark of this version.
+pub const MAGIC: &[u8; 8] = b"KACHETR1";
+/// Where records begin: behind a page for the header and the filter of 65536 hashes.
+pub const LOG_AT: u64 = 4096 + (1 << 16) * 8;
+/// The header: mark, bytes for records, bytes used, whether something was lost.
+pub const HEADER: usize = 32;
+
+const RECORD: usize = 24;
+
+/// What a record tells. Numbers as in `enum kind`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each is explained in trace.h")]
+pub enum Kind {
+    Start = 1,
+    Read = 2,
+    Write = 3,
+    Stat = 4,
+    LinkStat = 5,
+    List = 6,
+    Link = 7,
+    Resolve = 8,
+    Env = 9,
+    Lookup = 10,
+    Exec = 11,
+    ExecFailed = 12,
+    Spawn = 13,
+    Load = 14,
+    Connect = 15,
+    Lost = 16,
+    Environ = 17,
+    End = 18,
+}
+
+impl Kind {
+    const ALL: [Self; 18] = [
+        Self::Start,
+        Self::Read,
+        Self::Write,
+        Self::Stat,
+        Self::LinkStat,
+        Self::List,
+        Self::Link,
+        Self::Resolve,
+        Self::Env,
+        Self::Lookup,
+        Self::Exec,
+        Self::ExecFailed,
+        Self::Spawn,
+        Self::Load,
+        Self::Connect,
+        Self::Lost,
+        Self::Environ,
+        Self::End,
+    ];
+}
+
+/// How the call ended. Numbers as in `enum result`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "each is explained in trace.h")]
+pub enum Answer {
+    Ok = 0,
+    Absent = 1,
+    Denied = 2,
+    Other = 3,
+    File = 10,
+    Directory = 11,
+    Link = 12,
+    Special = 13,
+}
+
+impl Answer {
+    const ALL: [Self; 8] =
+        [Self::Ok, Self::Absent, Self::Denied, Self::Other, Self::File, Self::Directory, Self::Link, Self::Special];
+}
+
+/// One thing that happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    /// What.
+    pub kind: Kind,
+    /// How it ended.
+    pub answer: Answer,
+    /// Whether a plugin did it: a proc macro, or a program that one started.
+    pub plugin: bool,
+    /// The process.
+    pub process: u32,
+    /// A path or name.
+    pub one: &'a [u8],
+    /// What belongs to it.
+    pub two: &'a [u8],
+}
+
+/// The trace is not whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the trace is not whole")]
+pub struct Torn;
+
+/// The number of bytes that records take, from the first [`HEADER`] bytes.
+pub fn used(header: &[u8]) -> Result<usize, Torn> {
+    let number = |at: usize| header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let (capacity, used, lost) = (number(8).ok_or(Torn)?, number(16).ok_or(Torn)?, number(24).ok_or(Torn)?);
+    if header.get(..8) != Some(MAGIC) || lost != 0 || used > capacity {
+        return Err(Torn);
+    }
+    usize::try_from(used).map_err(|_| Torn)
+}
+
+/// The header of an empty trace.
+pub fn header(capacity: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..16].copy_from_slice(&capacity.to_le_bytes());
+    header
+}
+
+/// Reads all records.
+pub fn records(mut log: &[u8]) -> Result<Vec<Record<'_>>, Torn> {
+    let mut records = Vec::with_capacity(log.len() / 64);
+    while !log.is_empty() {
+        let (record, length) = record(log).ok_or(Torn)?;
+        records.push(record);
+        log = &log[length..];
+    }
+    Ok(records)
+}
+
+fn record(log: &[u8]) -> Option<(Record<'_>, usize)> {
+    let number = |at: usize| {
+        let bytes = log.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let (length, one, two) = (number(0)?, number(12)?, number(16)?);
+    let texts = RECORD.checked_add(one)?.checked_add(two)?;
+    if length != texts.checked_next_multiple_of(8)? || length > log.len() {
+        return None;
+    }
+    let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == log[4])?;
+    let answer = Answer::ALL.into_iter().find(|answer| *answer as u8 == log[5])?;
+    let process = u32::try_from(number(8)?).ok()?;
+    let (one, two) = log.get(RECORD..texts)?.split_at(one);
+    Some((Record { kind, answer, plugin: log[6] != 0, process, one, two }, length))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The bytes of a record.
+    pub(crate) fn encode(record: &Record<'_>) -> Vec<u8> {
+        let texts = RECORD + record.one.len() + record.two.len();
+        let mut bytes = Vec::new();
+        let mut number = |value: usize| bytes.extend(u32::try_from(value).unwrap().to_le_bytes());
+        number(texts.next_multiple_of(8));
+        number(0);
+        number(record.process as usize);
+        number(record.one.len());
+        number(record.two.len());
+        number(0);
+        bytes[4..7].copy_from_slice(&[record.kind as u8, record.answer as u8, record.plugin.into()]);
+        bytes.extend(record.one);
+        bytes.extend(record.two);
+        bytes.resize(texts.next_multiple_of(8), 0);
+        bytes
+    }
+
+    #[test]
+    fn records_round_trip() {
+        let read = Record { kind: Kind::Read, answer: Answer::Ok, plugin: true, process: 7, one: b"/a/path", two: b"" };
+        let env = Record { kind: Kind::Env, answer: Answer::Absent, one: b"NAME", two: b"value", ..read };
+        let log: Vec<u8> = [read, env].iter().flat_map(encode).collect();
+        assert_eq!(records(&log).unwrap(), [read, env]);
+    }
+
+    #[test]
+    fn what_is_not_whole_is_torn() {
+        let record = Record { kind: Kind::Read, answer: Answer::Ok, plugin: false, process: 7, one: b"/a", two: b"b" };
+        let log = encode(&record);
+        for end in 1..log.len() {
+            assert_eq!(records(&log[..end]), Err(Torn), "cut at {end}");
+        }
+        for (at, value) in [(0, 0), (0, 64), (4, 99), (5, 77), (12, 200), (16, 255)] {
+            let mut log = log.clone();
+            log[at] = value;
+            assert_eq!(records(&log), Err(Torn), "byte {at}");
+        }
+        // Begun and never finished: the length is still 0.
+        let mut unfinished = log.clone();
+        unfinished.extend([0; 32]);
+        assert_eq!(records(&unfinished), Err(Torn));
+    }
+
+    #[test]
+    fn a_header_says_what_was_lost() {
+        let empty = header(100);
+        assert_eq!(used(&empty), Ok(0));
+        let with = |at: usize, value: u64| {
+            let mut header = empty;
+            header[at..at + 8].copy_from_slice(&value.to_le_bytes());
+            header
+        };
+        assert_eq!(used(&with(16, 100)), Ok(100));
+        assert_eq!(used(&with(16, 101)), Err(Torn));
+        assert_eq!(used(&with(24, 1)), Err(Torn));
+        assert_eq!(used(&with(0, 1)), Err(Torn));
+        assert_eq!(used(&empty[..31]), Err(Torn));
+    }
+}

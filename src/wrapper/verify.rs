@@ -1,0 +1,116 @@
+//! Checking a hit: rustc runs all the same, and what it makes is compared with what would have been restored.
+//!
+//! For whoever asks for it with `KACHE_VERIFY=hits`. Cargo gets the fresh result, exit status included, and the store stays
+//! as it is. A difference means that an input is missing from the input set, that the store is damaged, or that the build of
+//! this crate is not reproducible; which of them, people must tell.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use super::call::Call;
+use super::hit::Found;
+use super::report::Report;
+use super::{bypass, incremental};
+use crate::config::{Config, Verify};
+use crate::events::Event;
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Stamp, compare, sys_process};
+use crate::keys::{record, validate};
+use crate::model::{Digest, HitSource, MissReason, Outcome, Stored};
+use crate::restore::messages;
+use crate::restore::plan::Step;
+use crate::rustc::spawn::{self, Ran};
+use crate::store::{Message, Output, Stamps};
+
+/// Whether this hit is one of those to check. `asked`, in nanoseconds, is random enough to draw by.
+pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
+    let seed = u64::from(asked.nanos) ^ asked.secs.cast_unsigned().rotate_left(32) ^ u64::from(std::process::id());
+    config.verify.value == Verify::Hits && config.verify_rate.value.takes(seed)
+}
+
+/// Compiles as a miss would, compares and ends as rustc did. Comes back if rustc cannot be started.
+pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
+    bypass::unlink_shared(&call.invocation);
+    incremental::mark_shared(&call.invocation);
+    // Unobserved: what the observer changes would be a difference.
+    let (args, invocation) = (call.compile_args(true), &call.invocation);
+    let Ok(ran) = spawn::run(&call.chain.program, &args, &invocation.cwd, &[]) else { return };
+    // From here on rustc has run: nothing that fails may change how this ends.
+    let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
+    report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
+    call.store.touch_entry(found.key);
+    sys_process::end_like(ran.status)
+}
+
+fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
+    let differences = differences(call, found, ran);
+    // What was edited meanwhile proves nothing: that is a compile of something else.
+    let context = call.context();
+    let still_holds =
+        || validate::holds(&found.inputs, context).is_ok() && record::recheck(&call.lookup, context).is_ok();
+    let mut event = if differences.is_empty() {
+        Report::event(Outcome::Hit(HitSource::Verified), call)
+    } else if still_holds() {
+        differs(call, differences.join("; "))
+    } else {
+        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged, Stored::InputChanged), call);
+        Stored::InputChanged.id().clone_into(&mut event.stored);
+        "while the hit was verified".clone_into(&mut event.detail);
+        event
+    };
+    event.key = found.key.0.hex();
+    event
+}
+
+fn differs(call: &Call<'_>, detail: String) -> Event {
+    Event { detail, ..Report::event(Outcome::Hit(HitSource::Differs), call) }
+}
+
+/// Everything in which the compile and the entry are not the same, in words.
+fn differences(call: &Call<'_>, found: &Found, ran: &Ran) -> Vec<String> {
+    if !ran.status.success() {
+        return vec![format!("rustc failed ({})", ran.status)];
+    }
+    let (entry, out_dir) = (&found.entry, &call.invocation.out_dir);
+    let outputs = found.plan.steps.iter().zip(&entry.outputs).filter_map(|(step, output)| of_output(step, output));
+    let (path, text) = &found.plan.dep_info;
+    let dep_info = match fsx::read(path) {
+        Ok(fresh) => of_bytes(&entry.dep_info_name, text.as_bytes(), &fresh),
+        Err(error) => Some(error.to_string()),
+    };
+    let said = |name, stored: &[Message], fresh: &[u8]| of_bytes(name, &messages::replay(stored, out_dir), fresh);
+    let streams = [said("stdout", &entry.stdout, &ran.stdout), said("stderr", &entry.stderr, &ran.stderr)];
+    outputs.chain(dep_info).chain(streams.into_iter().flatten()).collect()
+}
+
+/// How the output that rustc has written now differs from the blob.
+fn of_output(step: &Step, output: &Output) -> Option<String> {
+    let name = &output.name;
+    let fresh = match Stamp::of(&step.target) {
+        Ok(stamp) => stamp,
+        Err(error) => return Some(error.to_string()),
+    };
+    if (fresh.mode & 0o111 != 0) != output.executable {
+        return Some(format!("{name}: mode {:o} now", fresh.mode & 0o777));
+    }
+    match compare::first_difference(&step.source, &step.target) {
+        Ok(None) => None,
+        Ok(Some(at)) => Some(sizes(name, output.size, fresh.size, at)),
+        // A collection may have taken the blob meanwhile; its digest is known all the same.
+        Err(_) if unmemoised(&step.target) == Some(output.blob.0) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn unmemoised(path: &Path) -> Option<Digest> {
+    Stamps::open(Path::new("/dev/null")).content(path).ok().map(|content| content.digest)
+}
+
+fn of_bytes(name: &str, stored: &[u8], fresh: &[u8]) -> Option<String> {
+    let at = compare::first_difference_of(stored, fresh)?;
+    Some(sizes(name, stored.len() as u64, fresh.len() as u64, at))
+}
+
+fn sizes(name: &str, stored: u64, fresh: u64, at: u64) -> String {
+    format!("{name}: {stored} bytes in the store, {fresh} now, first difference at byte {at}")
+}
