@@ -105,11 +105,12 @@ fn describe((tag, name): Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> 
     match tag {
         "compiler" => compiler(old, new),
         "paths" => plain(Kind::Setting, "KACHE_PATHS"),
+        "observed" => plain(Kind::Setting, "KACHE_OBSERVE"),
         "cwd" => plain(Kind::Directory, "working directory"),
         "source" => plain(Kind::File, "crate root"),
         "injected" => plain(Kind::Flag, "added by kache"),
         "extern" => plain(Kind::Dependency, note.unwrap_or(name)),
-        "static library" => plain(Kind::Library, "static library"),
+        "static library" => plain(Kind::Library, note.unwrap_or("static library")),
         "target" => plain(Kind::File, "target specification"),
         "profile" => plain(Kind::File, "profile data"),
         "clippy file" => plain(Kind::File, name),
