@@ -5,6 +5,7 @@
 
 pub mod env;
 mod file;
+pub mod project;
 mod verify;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use bytesize::ByteSize;
 
 pub use env::Env;
 use file::File;
+pub use project::Project;
 pub use verify::{Rate, Verify};
 
 use crate::fsx;

@@ -36,7 +36,7 @@ const HARMLESS: [&str; 18] = [
 pub fn is_include_only<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>) -> bool {
     let mut includes = 0;
     for source in sources {
-        match includes_in(source, name) {
+        match includes_in(source, name, true) {
             Some(count) => includes += count,
             None => return false,
         }
@@ -44,14 +44,17 @@ pub fn is_include_only<'a>(name: &str, sources: impl IntoIterator<Item = &'a str
     includes > 0
 }
 
-/// Whether `sources` may read the variable for more than an include, be it in a macro that others call.
-pub fn may_read_value<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>) -> bool {
-    sources.into_iter().any(|source| includes_in(source, name).is_none())
+/// Whether `sources`, those of a whole library, may read the variable for more than an include, be it in a macro that others
+/// call. Where none of them names the variable, no macro that is handed the bare word `env` can make a read of it: its caller
+/// would have to name it, and is judged for that.
+pub fn may_read_value<'a>(name: &str, sources: impl IntoIterator<Item = &'a str> + Clone) -> bool {
+    let is_named = sources.clone().into_iter().any(|source| source.contains(name));
+    sources.into_iter().any(|source| includes_in(source, name, is_named).is_none())
 }
 
-fn includes_in(source: &str, name: &str) -> Option<usize> {
+fn includes_in(source: &str, name: &str, is_named: bool) -> Option<usize> {
     let tokens = tokens(source);
-    let mut judge = Judge { tokens: &tokens, name, open: Vec::new(), in_use: false, own: Vec::new() };
+    let mut judge = Judge { tokens: &tokens, name, is_named, open: Vec::new(), in_use: false, own: Vec::new() };
     judge.own = judge.own_macros();
     judge.count_includes()
 }
@@ -75,7 +78,10 @@ enum Frame {
 struct Judge<'a> {
     tokens: &'a [Token],
     name: &'a str,
+    /// Whether the variable is named anywhere.
+    is_named: bool,
     open: Vec<Frame>,
+    /// In a `use` of something else than the standard library.
     in_use: bool,
     /// Harmless names that mean something else in this source.
     own: Vec<&'a str>,
@@ -88,7 +94,7 @@ impl<'a> Judge<'a> {
         let tokens: &'a [Token] = self.tokens;
         for (at, token) in tokens.iter().enumerate() {
             match token {
-                Token::Word(word) if word == "use" => self.in_use = true,
+                Token::Word(word) if word == "use" => self.in_use = !self.is_std_path(at + 1),
                 Token::Word(word) if HARMLESS.contains(&word.as_str()) && self.is_renamed(at) => {
                     own.push(word.as_str());
                 }
@@ -105,7 +111,7 @@ impl<'a> Judge<'a> {
         let mut includes = 0;
         for at in 0..self.tokens.len() {
             match &self.tokens[at] {
-                Token::Word(word) if word == "use" => self.in_use = true,
+                Token::Word(word) if word == "use" => self.in_use = !self.is_std_path(at + 1),
                 Token::Word(word) if READS.contains(&word.as_str()) => includes += usize::from(self.read(at)?),
                 Token::Word(word) if is_builtin(word) && self.is_renamed(at) => return None,
                 // The name as an argument of a macro, which may read the variable of this name.
@@ -128,7 +134,7 @@ impl<'a> Judge<'a> {
         }
         if !self.is_call(at) {
             // A bare name may be a macro's argument, which the macro may call.
-            return (!self.may_be_called() || self.is_module(at)).then_some(false);
+            return (!self.may_be_called() || self.is_module(at) || !self.is_named).then_some(false);
         }
         match &self.tokens[at + 3..] {
             [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != self.name => Some(false),
@@ -163,6 +169,14 @@ impl<'a> Judge<'a> {
     fn is_call(&self, at: usize) -> bool {
         let opens = |mark: &Token| matches!(mark, Token::Mark(b'(' | b'[' | b'{'));
         self.word(at).is_some() && self.is_mark(at + 1, b'!') && self.tokens.get(at + 2).is_some_and(opens)
+    }
+
+    /// `core::`, also with `::` in front: what is imported from there is what it is called.
+    fn is_std_path(&self, mut at: usize) -> bool {
+        while self.is_mark(at, b':') {
+            at += 1;
+        }
+        self.is_module(at) && matches!(self.word(at), Some("core" | "std" | "alloc"))
     }
 
     /// `env::`
@@ -262,6 +276,9 @@ mod tests {
         assert!(reads("macro_rules! dir_len { () => { env!(\"OUT_DIR\").len() } }"));
         assert!(!reads("macro_rules! inc { ($f:expr) => { include!(concat!(env!(\"OUT_DIR\"), $f)) } }"));
         assert!(!reads("fn f() { std::env::var(\"OUT_DIR\"); }"));
+        assert!(reads("macro_rules! len { ($n:expr) => { env!($n).len() } }"));
+        assert!(!reads("feature! { pub mod env; fn f(env: &str) {} }"));
+        assert!(reads("feature! { pub mod env; fn f(env: &str) {} } const N: &str = \"OUT_DIR\";"));
     }
 
     #[test]
@@ -269,7 +286,8 @@ mod tests {
         let include = r#"include!(concat!(env!("OUT_DIR"), "/x.rs"));"#;
         for disguise in [
             "use std::env as e;",
-            "use std::option_env;",
+            "use std::option_env as o;",
+            "use core::{env as e};",
             "m!(env, \"OUT_DIR\");",
             "m!(\"OUT_DIR\");",
             "macro_rules! m { ($p:ident) => { env } }",
@@ -288,6 +306,7 @@ mod tests {
         for innocent in [
             "use std::{env, fs}; fn f() { env::var(\"X\"); }",
             "fn f(env: &str) { g(env) }",
+            "pub use ::core::{concat, option_env}; pub use alloc::format;",
             "fn f() { vec![call.env.get(\"OUT_DIR\")]; assert!(env(\"OUT_DIR\")); }",
             "macro_rules! m { ($f:expr) => { include!(concat!(env!(\"OUT_DIR\"), $f)) } }",
             "#![doc = include_str!(concat!(env!(\"OUT_DIR\"), \"/doc.md\"))]",

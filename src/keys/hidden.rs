@@ -20,14 +20,14 @@ pub fn pin(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
     }
     let sources = read_sources(info, &context.invocation.cwd);
     for (name, value) in variables {
-        let is_include = env_use::is_include_only(name, sources.iter().map(String::as_str));
+        let is_include = env_use::is_include_only(name, sources.iter().map(|source| source.text.as_str()));
         if !is_include || dependency_may_read(name, context) {
             value.roots().iter().for_each(|kind| scan.pin(*kind));
         }
     }
     // `include_str!("/one/checkout/x")` names that checkout wherever it is compiled.
     for source in &sources {
-        scan.bytes(source.as_bytes());
+        scan.bytes(source.text.as_bytes());
     }
 }
 
@@ -48,15 +48,17 @@ fn dependency_may_read(name: &str, context: Context<'_>) -> bool {
     let holds_name = |path: &Path| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
     context.invocation.externs.iter().any(|dep| match library_sources(&dep.path, &context.invocation.cwd) {
         Some(sources) => {
-            let names_it = sources.iter().any(|source| source.contains(name));
-            env_use::may_read_value(name, sources.iter().map(String::as_str)) || (!names_it && holds_name(&dep.path))
+            // Data that is listed too (`include_str!`, declared inputs) explains no name in the metadata.
+            let names_it = sources.iter().any(|source| source.is_rust && source.text.contains(name));
+            let texts = sources.iter().map(|source| source.text.as_str());
+            env_use::may_read_value(name, texts) || (!names_it && holds_name(&dep.path))
         }
         None => holds_name(&dep.path),
     })
 }
 
 /// The sources of a library in an output directory. `None`: a proc macro, or they cannot be found.
-fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<String>> {
+fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<Source>> {
     let is_library = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
     let stem = path.file_stem()?.to_str()?.strip_prefix("lib").filter(|_| is_library)?;
     let text = fsx::read_to_string(&path.with_file_name(format!("{stem}.d"))).ok()?;
@@ -65,7 +67,19 @@ fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<String>> {
     all_there.then(|| read_sources(&info, cwd))
 }
 
+/// A recorded file.
+struct Source {
+    text: String,
+    /// Whether it is called as Rust sources are; an included one may be called otherwise.
+    is_rust: bool,
+}
+
 /// All recorded files that are text. Others are no Rust source.
-fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<String> {
-    info.files.iter().filter_map(|file| fsx::read_to_string(&cwd.join(file)).ok()).collect()
+fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<Source> {
+    let is_rust = |file: &str| Path::new(file).extension().is_some_and(|extension| extension == "rs");
+    let read = |file: &String| {
+        let text = fsx::read_to_string(&cwd.join(file)).ok()?;
+        Some(Source { text, is_rust: is_rust(file) })
+    };
+    info.files.iter().filter_map(read).collect()
 }

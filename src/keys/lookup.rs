@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Compiler, Context, KeyHasher, clippy, native};
+use super::{Compiler, Context, Declared, KeyHasher, clippy, native};
 use crate::config::{Paths, env};
 use crate::fsx;
 use crate::model::{BypassReason, Digest, LookupKey, Refusal, Trace};
@@ -67,6 +67,8 @@ pub struct Setting<'a> {
     pub paths: Paths,
     /// The flags that kache will add.
     pub injected: &'a [String],
+    /// What the user declares.
+    pub declared: Option<&'a Declared>,
     /// Whether the compile is observed. Sets that were recorded without never serve a call that is.
     pub observed: bool,
     /// Whether to keep a trace.
@@ -92,6 +94,9 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     for name in env::RUSTC_INPUTS {
         let value = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
         key.optional(&format!("env {name}"), value.as_deref());
+    }
+    if let Some(declared) = setting.declared {
+        declared.add_to(&mut key, context);
     }
     let mut files = Files { context, key, read: Vec::new() };
     let static_libraries = files.add_arguments()?;

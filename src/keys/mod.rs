@@ -5,9 +5,11 @@
 
 pub mod clippy;
 pub mod compiler;
+pub mod declared;
 pub mod env_use;
 pub mod environment;
 pub mod explain;
+mod globs;
 pub mod hasher;
 pub mod hidden;
 pub mod lookup;
@@ -23,6 +25,7 @@ mod tokens;
 pub mod validate;
 
 pub use compiler::Compiler;
+pub use declared::Declared;
 pub use hasher::KeyHasher;
 pub use lookup::Lookup;
 pub use roots::Roots;

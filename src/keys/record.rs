@@ -14,7 +14,7 @@ use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
 pub struct NotStored(pub Stored, pub String);
 
 impl NotStored {
-    fn changed(path: &Path) -> Self {
+    pub(super) fn changed(path: &Path) -> Self {
         Self(Stored::InputChanged, path.display().to_string())
     }
 }

@@ -97,6 +97,7 @@ reasons! {
         RustcLog = "bypass.rustc-log", "RUST_LOG or RUSTC_LOG is set";
         ExternUnresolved = "bypass.extern-unresolved", "an --extern without a readable path";
         NativeLibrary = "bypass.native-library", "a native library that cannot be resolved as rustc would";
+        ProjectFile = "bypass.project-file", "the .kache.toml above the package, or what it declares, cannot be used";
         Internal = "bypass.internal", "kache failed inside; rustc ran instead";
     }
 }

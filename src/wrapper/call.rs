@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
 use crate::keys::lookup::{self, Setting};
-use crate::keys::{Compiler, Context, Lookup, Roots, compiler, macros};
+use crate::keys::{Compiler, Context, Declared, Lookup, Roots, compiler, macros};
 use crate::model::{BypassReason, Refusal, RootKind, Trace};
 use crate::observe::library;
 use crate::rustc::{Chain, Driver, Invocation};
@@ -25,6 +25,8 @@ pub(super) struct Call<'a> {
     /// Flags that kache adds to every compile of its own.
     pub(super) injected: Vec<String>,
     pub(super) lookup: Lookup,
+    /// Inputs that a `.kache.toml` names for this unit.
+    pub(super) declared: Option<Declared>,
 }
 
 impl<'a> Call<'a> {
@@ -51,11 +53,14 @@ impl<'a> Call<'a> {
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
         let injected = injected(&invocation, &roots, config.paths.value);
         let context = Context { invocation: &invocation, roots: &roots, env: vars, stamps: store.stamps() };
+        let declared = Declared::read(context)?;
         let (driver, paths, traced) = (chain.driver, config.paths.value, super::log::wants_trace(config));
-        let setting = Setting { compiler: &compiler, driver, paths, injected: &injected, observed, traced };
+        let known = declared.as_ref();
+        let setting =
+            Setting { compiler: &compiler, driver, paths, injected: &injected, declared: known, observed, traced };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
-        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, observed, injected, lookup })
+        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, observed, injected, lookup, declared })
     }
 
     /// The same as the `keys` module takes it.
@@ -71,6 +76,7 @@ impl<'a> Call<'a> {
             driver,
             paths,
             injected: &self.injected,
+            declared: self.declared.as_ref(),
             observed: self.observed,
             traced: true,
         };

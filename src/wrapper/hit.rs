@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::call::Call;
 use super::report::Report;
-use super::{incremental, verify};
+use super::{declared, incremental, verify};
 use crate::fsx::{self, sys_process};
 use crate::keys::validate;
 use crate::model::{EntryKey, HitSource, Input, MissReason, Outcome};
@@ -61,8 +61,10 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
     let Record { key, inputs } = record(call)?;
     let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
     let entry = settle(call, key, entry)?;
-    let plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
+    let mut plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
+    declared::extend(call, &mut plan.dep_info.1)
+        .map_err(|()| Missed::new(MissReason::RestoreFailed, plan.dep_info.0.to_string_lossy()))?;
     Ok(Found { key, entry, inputs, plan })
 }
 

@@ -9,7 +9,7 @@ use super::explain::{self, Explained};
 use super::hit::{self, Missed};
 use super::publish::{self, Compiled};
 use super::report::Report;
-use super::{bypass, incremental};
+use super::{bypass, declared, incremental};
 use crate::config::env;
 use crate::fsx::clock;
 use crate::keys::record::NotStored;
@@ -50,6 +50,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     conclude(call, (&missed, explained), fate, &compiled, report);
+    declared::tell_cargo(call);
     drop(claim);
     Ok(ran.status)
 }

@@ -6,6 +6,7 @@
 
 mod bypass;
 mod call;
+mod declared;
 mod explain;
 mod hit;
 mod incremental;

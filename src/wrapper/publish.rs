@@ -46,6 +46,9 @@ pub(super) fn publish(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publis
 fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
     let context = call.context();
     record::recheck(&call.lookup, context)?;
+    if let Some(declared) = &call.declared {
+        declared.recheck(context, compiled.start)?;
+    }
     let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
     let info = read_dep_info(call)?;
     let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start)? };
@@ -66,6 +69,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     }
     scan_messages(&[&stdout, &stderr], &mut scan);
     hidden::pin(&info, context, &mut scan);
+    call.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let invocation = &call.invocation;
     if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
         scan.pin_all();

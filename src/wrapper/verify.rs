@@ -10,7 +10,7 @@ use std::path::Path;
 use super::call::Call;
 use super::hit::Found;
 use super::report::Report;
-use super::{bypass, incremental};
+use super::{bypass, declared, incremental};
 use crate::config::{Config, Verify};
 use crate::events::Event;
 use crate::fsx::clock::Time;
@@ -36,6 +36,7 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     let (args, invocation) = (call.compile_args(true), &call.invocation);
     let Ok(ran) = spawn::run(&call.chain.program, &args, &invocation.cwd, &[]) else { return };
     // From here on rustc has run: nothing that fails may change how this ends.
+    declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
     call.store.touch_entry(found.key);
@@ -46,8 +47,10 @@ fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
     let differences = differences(call, found, ran);
     // What was edited meanwhile proves nothing: that is a compile of something else.
     let context = call.context();
-    let still_holds =
-        || validate::holds(&found.inputs, context).is_ok() && record::recheck(&call.lookup, context).is_ok();
+    let still_holds = || {
+        let declared = call.declared.as_ref().is_none_or(|declared| declared.still_holds(context).is_ok());
+        declared && validate::holds(&found.inputs, context).is_ok() && record::recheck(&call.lookup, context).is_ok()
+    };
     let mut event = if differences.is_empty() {
         Report::event(Outcome::Hit(HitSource::Verified), call)
     } else if still_holds() {

@@ -23,6 +23,7 @@ mod oracle;
 mod over_keying;
 mod paths;
 mod probes;
+mod project_file;
 mod recursion;
 mod setup;
 mod store_damage;

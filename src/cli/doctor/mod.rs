@@ -80,7 +80,9 @@ pub(super) fn run(session: &Session, _: &Args) -> anyhow::Result<Exit> {
             return Ok(exit);
         }
     };
-    section("Settings", settings::findings(&config))?;
+    let mut findings = settings::findings(&config);
+    findings.push(settings::project());
+    section("Settings", findings)?;
     section("Cargo", settings::wiring(&session.env))?;
     section("Places", places::findings(&config, &session.env))?;
     section("Trial: a tiny crate, compiled in two directories", trial::findings(&session.env))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Finding;
 use crate::cli::cargo_config::{self, Wrapper};
-use crate::config::{Config, Env, Setting, Source, Verify};
+use crate::config::{Config, Env, Project, Setting, Source, Verify};
 use crate::fsx;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
@@ -29,6 +29,19 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         findings.push(Finding::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
     }
     findings
+}
+
+/// The project file that counts in the current directory.
+pub(super) fn project() -> Finding {
+    const WHAT: &str = ".kache.toml";
+    match fsx::current_dir().map_err(Into::into).and_then(|dir| Project::find(&dir)) {
+        Ok(None) => Finding::ok(WHAT, "none in this directory or above it"),
+        Ok(Some(project)) => {
+            let sections: Vec<&str> = project.inputs.keys().map(String::as_str).collect();
+            Finding::ok(WHAT, format!("{}, inputs for: {}", project.path.display(), sections.join(", ")))
+        }
+        Err(error) => Finding::fail(WHAT, format!("{error}; nothing below it is cached")),
+    }
 }
 
 fn observe(config: &Config) -> Finding {

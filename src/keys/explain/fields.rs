@@ -64,6 +64,7 @@ fn without_common<'a>(mut old: &'a [Field], mut new: &'a [Field]) -> (Vec<&'a Fi
 fn slot(field: &Field) -> Slot<'_> {
     match (field.tag.as_str(), &field.value) {
         ("clippy file is absent", Value::Text(name)) => ("clippy file", name),
+        ("declared file is absent", Value::Text(name)) => ("declared file", name),
         (tag, _) => (tag, &field.name),
     }
 }
@@ -113,7 +114,7 @@ fn describe((tag, name): Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> 
         "static library" => plain(Kind::Library, note.unwrap_or("static library")),
         "target" => plain(Kind::File, "target specification"),
         "profile" => plain(Kind::File, "profile data"),
-        "clippy file" => plain(Kind::File, name),
+        "clippy file" | "declared file" => plain(Kind::File, name),
         _ if DERIVED.contains(&tag) => plain(Kind::Derived, tag),
         _ if tag.starts_with('-') => flag(tag, old_text.as_deref(), new_text.as_deref()),
         _ => match tag.strip_prefix("env ") {
@@ -145,8 +146,8 @@ fn flag(tag: &str, old: Option<&str>, new: Option<&str>) -> Difference {
 /// The value for people.
 fn text(field: &Field) -> Option<String> {
     match &field.value {
-        // The name of a clippy file that is not there.
-        Value::Text(_) if field.tag == "clippy file is absent" => None,
+        // The name of a file that is not there.
+        Value::Text(_) if field.tag.ends_with("file is absent") => None,
         Value::Absent if field.tag.starts_with('-') => Some("given".to_owned()),
         Value::Absent => None,
         Value::Text(text) => Some(text.clone()),

@@ -1,0 +1,193 @@
+//! `.kache.toml`: what a project says of its own crates.
+//!
+//! ```toml
+//! [inputs.my-crate]            # a crate or package; "*" is every one
+//! files = ["schema.sql", "assets/**/*.json"]
+//! env = ["BUILD_FLAVOUR"]
+//! ```
+//! The nearest file upward from a package counts, and no other. Unlike the settings file it is never ignored, in whole or in
+//! part: a key that this kache does not know may name an input.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{ConfigError, Env, env};
+use crate::fsx;
+
+/// The file's name.
+pub const FILE_NAME: &str = ".kache.toml";
+
+/// The section for every crate.
+const EVERY: &str = "*";
+
+/// A project file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its sections by crate, package or `*`.
+    pub inputs: BTreeMap<String, Inputs>,
+}
+
+/// Inputs that are declared for a crate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Inputs {
+    /// Paths and globs, relative to the file's directory.
+    pub files: Vec<String>,
+    /// Names of variables.
+    pub env: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Shape {
+    inputs: BTreeMap<String, Inputs>,
+}
+
+impl Project {
+    /// The file that counts for a package in `dir`. Packages below cargo's home belong to no project.
+    pub fn of_package(dir: &Path, vars: &Env) -> Result<Option<Self>, ConfigError> {
+        let is_foreign = vars.cargo_home().is_some_and(|home| dir.starts_with(home));
+        if is_foreign { Ok(None) } else { Self::find(dir) }
+    }
+
+    /// The nearest file upward from `start`.
+    pub fn find(start: &Path) -> Result<Option<Self>, ConfigError> {
+        for dir in start.ancestors() {
+            let path = dir.join(FILE_NAME);
+            if let Some(bytes) = fsx::read_if_exists(&path)? {
+                return Self::parse(path, bytes).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn parse(path: PathBuf, bytes: Vec<u8>) -> Result<Self, ConfigError> {
+        let malformed = |reason: String| ConfigError::Malformed { path: path.clone(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
+        let shape: Shape = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        for (section, inputs) in &shape.inputs {
+            inputs.check().map_err(|reason| malformed(format!("inputs.{section}: {reason}")))?;
+        }
+        Ok(Self { path, inputs: shape.inputs })
+    }
+
+    /// The directory that its paths are relative to.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// What is declared for this crate, from all sections that name it or its package, in a stable order.
+    pub fn inputs_of(&self, crate_name: &str, vars: &Env) -> Inputs {
+        let package = vars.text(env::CARGO_PKG_NAME);
+        let names_it = |section: &str| {
+            section == EVERY || package.as_deref() == Some(section) || section.replace('-', "_") == crate_name
+        };
+        let mut all = Inputs::default();
+        for (_, inputs) in self.inputs.iter().filter(|(section, _)| names_it(section)) {
+            all.files.extend(inputs.files.iter().cloned());
+            all.env.extend(inputs.env.iter().cloned());
+        }
+        for list in [&mut all.files, &mut all.env] {
+            list.sort();
+            list.dedup();
+        }
+        all
+    }
+}
+
+impl Inputs {
+    /// Whether nothing is declared.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.env.is_empty()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.files.iter().try_for_each(|file| check_file(file))?;
+        let is_bad = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
+        match self.env.iter().find(is_bad) {
+            Some(name) => Err(format!("{name:?} is no variable's name")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a part of a path is a pattern.
+pub fn is_pattern(part: &str) -> bool {
+    part.contains(['*', '?', '['])
+}
+
+fn check_file(file: &str) -> Result<(), String> {
+    if file.is_empty() || file.ends_with('/') || file.contains('\0') {
+        return Err(format!("{file:?} is no file"));
+    }
+    for part in file.split('/').filter(|part| is_pattern(part)) {
+        glob::Pattern::new(part).map_err(|error| format!("{file:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Project, String> {
+        Project::parse("/w/.kache.toml".into(), text.into()).map_err(|error| error.to_string())
+    }
+
+    fn package(name: &str) -> Env {
+        Env::of([(env::CARGO_PKG_NAME, name), (env::CARGO_HOME, "/home/x/.cargo")])
+    }
+
+    #[test]
+    fn u04_sections_name_crates_packages_or_all() {
+        let file = "[inputs.my-lib]\nfiles = [\"b\", \"a\"]\n[inputs.\"*\"]\nenv = [\"E\"]\nfiles = [\"a\"]\n";
+        let project = parse(file).unwrap();
+        let of = |krate: &str, name: &str| project.inputs_of(krate, &package(name));
+        let (files, env) = (vec!["a".to_owned(), "b".to_owned()], vec!["E".to_owned()]);
+        assert_eq!(of("my_lib", "other"), Inputs { files: files.clone(), env: env.clone() });
+        assert_eq!(of("build_script_build", "my-lib"), Inputs { files, env: env.clone() });
+        assert_eq!(of("my", "lib"), Inputs { files: vec!["a".into()], env });
+        assert!(parse("[inputs.a]\nfiles = [\"x\"]").unwrap().inputs_of("b", &package("b")).is_empty());
+        assert!(parse("").unwrap().inputs_of("b", &package("b")).is_empty());
+    }
+
+    #[test]
+    fn u04_what_is_not_understood_is_refused() {
+        for text in [
+            "[inputs",
+            "[input.a]",
+            "[inputs]\nfiles = [\"x\"]",
+            "[inputs.a]\nfile = [\"x\"]",
+            "[inputs.a]\nfiles = \"x\"",
+            "[inputs.a]\nfiles = [\"\"]",
+            "[inputs.a]\nfiles = [\"dir/\"]",
+            "[inputs.a]\nfiles = [\"a[\"]",
+            "[inputs.a]\nfiles = [\"a**/b\"]",
+            "[inputs.a]\nenv = [\"A=b\"]",
+            "[inputs.a]\nenv = [\"\"]",
+        ] {
+            assert!(parse(text).unwrap_err().contains("/w/.kache.toml"), "{text}");
+        }
+    }
+
+    #[test]
+    fn u04_the_nearest_file_upward_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        fsx::create_dir_all(&deep).unwrap();
+        let write = |at: &Path| fsx::Publish::default().bytes(&at.join(FILE_NAME), b"").unwrap();
+        write(dir.path());
+        let found = |start: &Path| Project::find(start).unwrap().unwrap().dir().to_owned();
+        assert_eq!(found(&deep), dir.path());
+        write(&dir.path().join("a"));
+        assert_eq!(found(&deep), dir.path().join("a"));
+        let home = Env::of([(env::CARGO_HOME, dir.path().join("a").to_str().unwrap())]);
+        assert_eq!(Project::of_package(&deep, &home).unwrap(), None);
+        fsx::create_dir_all(&deep.join(FILE_NAME)).unwrap();
+        assert!(Project::find(&deep).is_err(), "what cannot be read is not passed over");
+    }
+}

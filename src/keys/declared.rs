@@ -1,0 +1,215 @@
+//! Inputs that the user declares for a crate in `.kache.toml`, for what nobody can observe.
+//!
+//! They count as if the crate read them: contents, the set of files under a glob, and values of variables are part of the
+//! lookup key. Cargo knows only what the `.d` file tells it, so the same are added there, on a miss and on a hit alike, with
+//! the directories in which further files could appear, as far as cargo can watch them, and the project file itself. The
+//! entry holds rustc's own `.d`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::globs::{self, Found};
+use super::record::{NotStored, may_be_newer};
+use super::scan::Scan;
+use super::{Context, KeyHasher};
+use crate::config::project::FILE_NAME;
+use crate::config::{Project, env};
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Stamp, stamp};
+use crate::model::{BypassReason, DepInfo, Digest, Refusal, RootKind, Stored, TokenString};
+use crate::rustc::dep_info;
+
+/// What is declared for one unit, and how it was when the key was made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// Files as cargo may spell them; `None`: absent.
+    files: BTreeMap<String, (PathBuf, Option<Digest>)>,
+    /// Variables; `None`: unset.
+    env: Vec<(String, Option<String>)>,
+    /// Directories in which declared files could appear.
+    dirs: BTreeSet<PathBuf>,
+    /// What cargo is told besides what rustc tells it.
+    told: DepInfo<String>,
+}
+
+impl Declared {
+    /// What is declared for this unit, if anything.
+    pub fn read(context: Context<'_>) -> Result<Option<Self>, Refusal> {
+        let (vars, cwd) = (context.env, &context.invocation.cwd);
+        let package = vars.path(env::CARGO_MANIFEST_DIR).map_or_else(|| cwd.clone(), |dir| cwd.join(dir));
+        let refuse = |detail: String| Refusal::new(BypassReason::ProjectFile, detail);
+        let project = Project::of_package(&package, vars).map_err(|error| refuse(error.to_string()))?;
+        let Some(project) = project else { return Ok(None) };
+        let inputs = project.inputs_of(&context.invocation.crate_name, vars);
+        if inputs.is_empty() {
+            return Ok(None);
+        }
+        let target = Path::new(context.roots.place(RootKind::Target).unwrap_or("/"));
+        let mut found = Found::default();
+        for spec in &inputs.files {
+            globs::find(spec, project.dir(), target, &mut found).map_err(refuse)?;
+        }
+        let speller = Speller::new(cwd, project.dir());
+        let mut files = BTreeMap::new();
+        for path in std::mem::take(&mut found.files) {
+            let content = fsx::optional(context.stamps.content(&path)).map_err(|error| refuse(error.to_string()))?;
+            files.insert(speller.spell(&path).map_err(refuse)?, (path, content.map(|content| content.digest)));
+        }
+        let mut values = Vec::with_capacity(inputs.env.len());
+        for name in inputs.env {
+            let value = vars.get(&name).map(std::ffi::OsString::into_string).transpose();
+            values.push((name.clone(), value.map_err(|_| refuse(format!("{name} is not UTF-8")))?));
+        }
+        let others = [&[project.path.as_path()], found.watchable(&[cwd, target]).as_slice()].concat();
+        let told = told(&files, &others, &values, &speller).map_err(refuse)?;
+        Ok(Some(Self { files, env: values, dirs: found.dirs, told }))
+    }
+
+    /// Adds all of it to a key.
+    pub(super) fn add_to(&self, key: &mut KeyHasher, context: Context<'_>) {
+        for (spelled, (_, digest)) in &self.files {
+            let name = context.roots.tokenise(spelled);
+            match digest {
+                Some(digest) => key.digest("declared file", name.as_str(), *digest),
+                None => key.field("declared file is absent", name.as_str()),
+            }
+        }
+        for (name, value) in &self.env {
+            let value = value.as_ref().map(|value| context.roots.tokenise(value));
+            key.optional(&format!("env {name}"), value.as_ref().map(TokenString::as_str));
+        }
+    }
+
+    /// Checks that what is declared is as it was when the key was made.
+    pub fn still_holds(&self, context: Context<'_>) -> Result<(), NotStored> {
+        let changed = |detail: String| NotStored(Stored::InputChanged, detail);
+        let now = Self::read(context).map_err(|refusal| changed(refusal.detail))?;
+        let now = now.ok_or_else(|| changed(FILE_NAME.into()))?;
+        let differs = now.files.iter().find(|(spelled, file)| self.files.get(*spelled) != Some(*file));
+        match differs {
+            Some((_, (path, _))) => Err(NotStored::changed(path)),
+            None if now != *self => Err(changed(FILE_NAME.into())),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, and that none of it was touched since `start`: there and back again is a change too.
+    pub fn recheck(&self, context: Context<'_>, start: Time) -> Result<(), NotStored> {
+        self.still_holds(context)?;
+        let present = self.files.values().filter(|(_, digest)| digest.is_some()).map(|(path, _)| path);
+        for path in present.chain(&self.dirs) {
+            let ctime = Stamp::of(path).map_err(|_| NotStored::changed(path))?.ctime;
+            if may_be_newer(ctime, start, || stamp::is_on_network(path)) {
+                return Err(NotStored::changed(path));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pins the roots that a declared variable names: nobody knows what is made of the value.
+    pub fn pin(&self, context: Context<'_>, scan: &mut Scan<'_>) {
+        for value in self.env.iter().filter_map(|(_, value)| value.as_ref()) {
+            context.roots.tokenise(value).roots().iter().for_each(|kind| scan.pin(*kind));
+        }
+    }
+
+    /// A `.d` file that also tells cargo of what is declared. `None`: it is not as rustc writes it.
+    pub fn extend(&self, text: &str) -> Option<String> {
+        let mut info = dep_info::parse(text)?;
+        let new_files: Vec<_> = self.told.files.iter().filter(|file| !info.files.contains(file)).cloned().collect();
+        let is_known = |name: &str| info.env.iter().any(|(known, _)| known == name);
+        let new_env: Vec<_> = self.told.env.iter().filter(|(name, _)| !is_known(name)).cloned().collect();
+        info.files.extend(new_files);
+        info.env.extend(new_env);
+        Some(dep_info::render(&info))
+    }
+}
+
+/// What cargo is to be told: the variables, the files that are there (one that is not would never be fresh), and `others`.
+/// Refuses what a `.d` file cannot hold.
+fn told(
+    files: &BTreeMap<String, (PathBuf, Option<Digest>)>,
+    others: &[&Path],
+    values: &[(String, Option<String>)],
+    speller: &Speller<'_>,
+) -> Result<DepInfo<String>, String> {
+    let present = files.iter().filter(|(_, (_, digest))| digest.is_some());
+    let mut told = DepInfo { targets: vec!["x".to_owned()], files: Vec::new(), env: values.to_vec() };
+    told.files.extend(present.map(|(spelled, _)| spelled.clone()));
+    for path in others {
+        told.files.push(speller.spell(path)?);
+    }
+    let is_readable = dep_info::parse(&dep_info::render(&told)).as_ref() == Some(&told);
+    if is_readable { Ok(told) } else { Err("a name that a .d file cannot hold".into()) }
+}
+
+/// Spells paths as rustc would in this working directory: relative where they are below it, and by `..` where it stands in
+/// the project, so that another checkout spells them the same.
+struct Speller<'a> {
+    cwd: &'a Path,
+    project: &'a Path,
+    /// Whether `..` leads where the path says: no links on the way.
+    is_real: bool,
+}
+
+impl<'a> Speller<'a> {
+    fn new(cwd: &'a Path, project: &'a Path) -> Self {
+        Self { cwd, project, is_real: fsx::canonicalize(cwd).is_ok_and(|real| real == cwd) }
+    }
+
+    fn spell(&self, path: &Path) -> Result<String, String> {
+        let below = self.cwd.strip_prefix(self.project).ok().filter(|_| self.is_real);
+        let spelled = match (path.strip_prefix(self.cwd), below, path.strip_prefix(self.project)) {
+            (Ok(rest), ..) if rest == Path::new("") => PathBuf::from("."),
+            (Ok(rest), ..) => rest.to_owned(),
+            (_, Some(below), Ok(rest)) => below.components().map(|_| "..").collect::<PathBuf>().join(rest),
+            _ => path.to_owned(),
+        };
+        // `x/..` joined with nothing ends in a slash.
+        let spelled: PathBuf = spelled.components().collect();
+        spelled.into_os_string().into_string().map_err(|path| format!("{} is not UTF-8", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u04_paths_are_spelled_as_in_every_checkout() {
+        let speller = |project: &'static str, is_real| Speller {
+            cwd: Path::new("/home/me/repo/ws"),
+            project: Path::new(project),
+            is_real,
+        };
+        let above = speller("/home/me/repo", true);
+        let spell = |speller: &Speller<'_>, path: &str| speller.spell(Path::new(path)).unwrap();
+        assert_eq!(spell(&above, "/home/me/repo/ws/a/b"), "a/b");
+        assert_eq!(spell(&above, "/home/me/repo/ws"), ".");
+        assert_eq!(spell(&above, "/home/me/repo/x"), "../x");
+        assert_eq!(spell(&above, "/home/me/repo"), "..");
+        assert_eq!(spell(&above, "/home/me/x"), "/home/me/x", "not of the project");
+        assert_eq!(spell(&speller("/home/me/repo", false), "/home/me/repo/x"), "/home/me/repo/x", "behind a link");
+        assert_eq!(spell(&speller("/home/me/repo/ws/member", true), "/home/me/repo/ws/member/x"), "member/x");
+        assert_eq!(spell(&speller("/elsewhere", true), "/elsewhere/x"), "/elsewhere/x");
+    }
+
+    #[test]
+    fn u04_a_dep_info_file_is_extended_as_rustc_would_have_written_it() {
+        let env = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+        let told = DepInfo {
+            targets: vec!["x".into()],
+            files: vec!["src/lib.rs".into(), "a b.sql".into(), "assets".into()],
+            env: vec![env("A", Some("1")), env("B", None)],
+        };
+        let declared = Declared { files: BTreeMap::new(), env: Vec::new(), dirs: BTreeSet::new(), told };
+        let plain = "/t/x.d: src/lib.rs\n\nsrc/lib.rs:\n\n# env-dep:A=1\n";
+        let extended = declared.extend(plain).unwrap();
+        assert_eq!(
+            extended,
+            "/t/x.d: src/lib.rs a\\ b.sql assets\n\nsrc/lib.rs:\na\\ b.sql:\nassets:\n\n# env-dep:A=1\n# env-dep:B\n"
+        );
+        assert_eq!(declared.extend(&extended).unwrap(), extended, "twice is once");
+        assert_eq!(declared.extend("x: y\n"), None);
+    }
+}
