@@ -96,7 +96,7 @@ impl<'a> Judge<'a> {
             match token {
                 Token::Word(word) if word == "use" => self.in_use = !self.is_std_path(at + 1),
                 Token::Word(word) if HARMLESS.contains(&word.as_str()) && self.is_renamed(at) => {
-                    own.push(word.as_str())
+                    own.push(word.as_str());
                 }
                 Token::Mark(b';') => self.in_use = false,
                 _ => {}

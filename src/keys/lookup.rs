@@ -147,6 +147,7 @@ impl Files<'_> {
         let libraries = native::static_libraries(invocation)?;
         for library in &libraries {
             self.add("static library", "", library, BypassReason::NativeLibrary)?;
+            self.key.note(|| library.to_string_lossy().into_owned());
         }
         if let Some(target) = invocation.last("--target").map(Path::new).filter(|target| names_json(target)) {
             self.add("target", "", &invocation.cwd.join(target), BypassReason::UnknownFlag)?;

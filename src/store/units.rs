@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::{Store, sealed, survey};
@@ -33,20 +34,28 @@ impl Store {
     /// The calls that were stored of a unit, newest first. Damaged lines are left out.
     pub fn unit(&self, unit: UnitKey) -> Vec<Call> {
         let bytes = fsx::read(&self.layout.unit(unit)).unwrap_or_default();
-        let lines = bytes.split(|byte| *byte == b'\n');
-        lines.filter_map(|line| serde_json::from_slice(sealed::open(unit.0, line)?).ok()).collect()
+        lines(&bytes).filter_map(|line| serde_json::from_slice(sealed::open(unit.0, line)?).ok()).collect()
     }
 
     /// Puts a call in front of its unit's others.
-    pub fn put_call(&self, unit: UnitKey, call: Call) -> fsx::Result<()> {
-        let others = self.unit(unit).into_iter().filter(|other| other.lookup != call.lookup).collect::<Vec<_>>();
-        let mut bytes = Vec::new();
-        for call in std::iter::once(call).chain(others).take(MAX_CALLS) {
-            bytes.extend(sealed::seal(unit.0, &serde_json::to_vec(&call).unwrap_or_default()));
+    pub fn put_call(&self, unit: UnitKey, call: &Call) -> fsx::Result<()> {
+        let path = self.layout.unit(unit);
+        let before = fsx::read(&path).unwrap_or_default();
+        let mut bytes = sealed::seal(unit.0, &serde_json::to_vec(call).unwrap_or_default());
+        bytes.push(b'\n');
+        // Lines are kept as they are: to read them all back would cost more than all the rest.
+        let lookup = call.lookup.0.hex();
+        let others = lines(&before).filter(|line| memmem::find(line, lookup.as_bytes()).is_none());
+        for line in others.take(MAX_CALLS - 1) {
+            bytes.extend(line);
             bytes.push(b'\n');
         }
-        Publish::default().bytes(&self.layout.unit(unit), &bytes).map(|_| ())
+        Publish::default().bytes(&path, &bytes).map(|_| ())
     }
+}
+
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// Removes the traces of units that were not stored for long and of which no manifest is left. Gives their bytes.
@@ -92,9 +101,9 @@ mod tests {
         let unit = UnitKey(Digest::of(b"u"));
         assert_eq!(store.unit(unit), []);
         for flag in 0..10 {
-            store.put_call(unit, call(flag)).unwrap();
+            store.put_call(unit, &call(flag)).unwrap();
         }
-        store.put_call(unit, call(8)).unwrap();
+        store.put_call(unit, &call(8)).unwrap();
         let calls = store.unit(unit);
         assert_eq!(calls.len(), MAX_CALLS);
         assert_eq!(calls[..3], [call(8), call(9), call(7)]);
@@ -105,8 +114,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let unit = UnitKey(Digest::of(b"u"));
-        store.put_call(unit, call(1)).unwrap();
-        store.put_call(unit, call(2)).unwrap();
+        store.put_call(unit, &call(1)).unwrap();
+        store.put_call(unit, &call(2)).unwrap();
         let path = store.layout().unit(unit);
         let mut bytes = fsx::read(&path).unwrap();
         bytes[70] ^= 1;
@@ -119,8 +128,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let (gone, left) = (UnitKey(Digest::of(b"gone")), UnitKey(Digest::of(b"left")));
-        store.put_call(gone, call(1)).unwrap();
-        store.put_call(left, call(2)).unwrap();
+        store.put_call(gone, &call(1)).unwrap();
+        store.put_call(left, &call(2)).unwrap();
         store.put_set(call(2).lookup, &InputSet { inputs: vec![Input::DiagnosticWidth(None)] }).unwrap();
         assert_eq!(sweep(&store, clock::now()).unwrap(), 0, "young ones stay");
         let later = Time { secs: clock::now().secs + 31 * 24 * 3600, nanos: 0 };

@@ -67,10 +67,9 @@ impl Explained {
     }
 
     /// Keeps the trace of a call whose result was stored. Best effort.
-    pub(super) fn remember(&self, call: &Call<'_>) {
-        if let Some(trace) = &self.trace {
-            let one = units::Call { lookup: call.lookup.key, trace: trace.clone() };
-            let _ = call.store.put_call(unit(call), one);
+    pub(super) fn remember(&mut self, call: &Call<'_>) {
+        if let Some(trace) = self.trace.take() {
+            let _ = call.store.put_call(unit(call), &units::Call { lookup: call.lookup.key, trace });
         }
     }
 }

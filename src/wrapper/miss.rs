@@ -79,7 +79,7 @@ fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
 /// Stores and reports. From here on rustc has run: nothing that fails may change how this ends.
 fn conclude(
     call: &Call<'_>,
-    (missed, explained): (&Missed, Explained),
+    (missed, mut explained): (&Missed, Explained),
     fate: Fate,
     compiled: &Compiled<'_>,
     report: &Report,

@@ -98,7 +98,7 @@ fn a_file_that_has_come_and_one_that_is_gone_are_named() {
     let gone = row("file", "dep/src/m.rs", &short(&says("m.rs")), "null");
     let come = row("absent-file", "dep/src/m/mod.rs", "null", &short(&says("m/mod.rs")));
     // rustc looked for the directory too.
-    let directory = row("absent-file", "dep/src/m", "null", "no readable file");
+    let directory = row("absent-file", "dep/src/m", "null", "directory");
     assert_eq!(differs(&unit(&project, "dep"), &CAUSES), [gone, come, directory]);
 }
 
@@ -330,4 +330,54 @@ fn purge_removes_the_traces_and_damage_costs_an_explanation_only() {
     project.rebuild_misses(&["dep"]);
     assert_eq!((unit(&project, "dep")["stored"].as_str(), units().len()), (Some("stored"), 0));
     project.rebuild_hits(&["dep"]);
+}
+
+#[test]
+fn a_program_is_explained_by_the_library_that_changed() {
+    let project = Project::app_over("pub fn value() -> u32 { base::n() }\n");
+    project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"));
+    // Only the body changes: `dep` comes out the same, and the program is linked anew all the same.
+    let body = |n: u32| format!("#[inline(never)]\npub fn n() -> u32 {{ {n} }}\n");
+    project.file("base/Cargo.toml", manifest("base", "")).file("base/src/lib.rs", body(1));
+    project.warm(&["base", "dep", "app"]);
+    project.file("base/src/lib.rs", body(2)).rebuild_misses(&["base", "app"]);
+    assert_eq!(project.app_says(), "2");
+    let app = unit(&project, "app");
+    let causes = app["because_of"].as_array().unwrap();
+    assert!(causes.contains(&"base".into()) || causes.contains(&"dep".into()), "{app}");
+    let listed = listed(&project);
+    assert_eq!((listed.first().unwrap().as_str(), listed.last().unwrap().as_str()), ("base", "app"));
+}
+
+#[test]
+fn what_only_a_macro_reads_is_named() {
+    let mut project = Project::app_over("pub fn value() -> String { mac::look!().to_owned() }\n");
+    project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
+    project.file("mac/Cargo.toml", manifest("mac", "[lib]\nproc-macro = true\n")).file(
+        "mac/src/lib.rs",
+        "#[proc_macro]\npub fn look(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n\
+         let seen = std::fs::read_dir(\"dep/data\").unwrap().count();\n\
+         format!(\"\\\"{:?} {seen}\\\"\", std::env::var_os(\"MOOD\").map(|mood| mood.len())).parse().unwrap()\n}\n",
+    );
+    project.file("dep/data/one", "");
+    project.warm(&["dep", "mac"]);
+    project.set("MOOD", "glad").rebuild_misses(&["dep"]);
+    assert_eq!(differs(&unit(&project, "dep"), &CAUSES), [row("variable", "MOOD", "null", "glad")]);
+    project.file("dep/data/two", "").rebuild_misses(&["dep"]);
+    let told = differs(&unit(&project, "dep"), &["listing"]);
+    assert_eq!((told.len(), told[0][1].as_str()), (1, "dep/data"), "{told:?}");
+}
+
+#[test]
+fn a_verified_hit_that_differs_is_listed() {
+    let mut project = Project::app_over(&says("one"));
+    project.build();
+    project.set("KACHE_VERIFY", "hits").wipe().build();
+    assert!(!listed(&project).contains(&"dep".to_owned()), "control");
+    project.hook("after", "dep", "for file in target/debug/deps/libdep-*.rmeta; do printf x >> $file; done\n");
+    project.wipe().build();
+    let dep = unit(&project, "dep");
+    assert_eq!(dep["outcome"], "hit.differs");
+    let text = project.kache(&["why"]).must_succeed().stdout;
+    assert!(text.contains("with another result than the store holds: libdep-"), "{text}");
 }

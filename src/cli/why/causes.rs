@@ -26,7 +26,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Groups what was compiled: misses first, those that led to most others before the rest; bypasses last.
+/// Groups what was compiled: hits that differ, then misses, then bypasses; in each those that led to most others first.
 pub(super) fn groups<'a>(compiled: &[&'a Event]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let (followers, roots): (Vec<&Event>, Vec<&Event>) =
@@ -44,12 +44,16 @@ pub(super) fn groups<'a>(compiled: &[&'a Event]) -> Vec<Group<'a>> {
             group.followers.push(event);
         }
     }
-    groups.sort_by_key(|group| (is_bypass(group.first()), Reverse(group.followers.len())));
+    groups.sort_by_key(|group| (class(group.first()), Reverse(group.followers.len())));
     groups
 }
 
-fn is_bypass(event: &Event) -> bool {
-    event.outcome.starts_with("bypass.")
+fn class(event: &Event) -> u8 {
+    match event.outcome.split('.').next() {
+        Some("hit") => 0,
+        Some("miss") => 1,
+        _ => 2,
+    }
 }
 
 /// Units with equal reasons stand together.
@@ -76,10 +80,11 @@ pub(super) fn because_of<'a>(event: &Event, compiled: &[&'a Event]) -> Vec<&'a E
     let mut causes: Vec<&Event> = Vec::new();
     for one in main_differences(event) {
         let is_it = |other: &&&Event| other.crate_name == one.name && !std::ptr::eq(**other, event);
-        let found: Vec<&Event> = compiled.iter().filter(is_it).copied().collect();
+        let mut found: Vec<&Event> = compiled.iter().filter(is_it).copied().collect();
         if !one.is(DifferenceKind::Dependency) || found.is_empty() {
             return Vec::new();
         }
+        found.retain(|event| !causes.iter().any(|known| std::ptr::eq(*known, *event)));
         causes.extend(found);
     }
     causes

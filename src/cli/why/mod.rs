@@ -15,7 +15,7 @@ use super::{Exit, Session};
 use crate::config::env;
 use crate::events::{Event, EventLog, Summary, build};
 use crate::fsx;
-use crate::model::{Difference, Stored, outcome};
+use crate::model::{Difference, HitSource, Stored, outcome};
 
 /// Show why units of the last build were not restored
 ///
@@ -24,7 +24,7 @@ use crate::model::{Difference, Stored, outcome};
 /// is now. Files and dependencies are shown by the first digits of their
 /// digests, and so are values that look secret. For a bypass: what kache could
 /// not cache. What was compiled only because a dependency was comes behind that
-/// dependency.
+/// dependency. A hit that KACHE_VERIFY found to differ is shown too.
 ///
 /// The last build is that of this workspace, if it was built with this cache,
 /// else the last one of all.
@@ -40,7 +40,8 @@ JSON (fields are added, never renamed; times are milliseconds since 1970):
   v       1
   build   null if cargo has never called kache; else began, ended, target (its
           target directory), hits, misses, bypasses
-  units   what was not a hit, causes first; of CRATE everything. Each:
+  units   what was not a hit, or was verified and differs, causes first; of
+          CRATE everything. Each:
           crate, package, kind, emit, unit (crate and cargo's hash), ended
           outcome, reason      an id of `kache stats`, and what it means
           stored, fate         what became of a miss's result, and what it means
@@ -110,7 +111,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let config = session.config()?;
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
     let events = last_build(session, &events);
-    let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_hit(event)).collect();
+    let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_plain_hit(event)).collect();
     let groups = causes::groups(&compiled);
     let of_crate: Option<Vec<&Event>> =
         args.name.as_ref().map(|name| events.iter().copied().filter(|event| is_called(event, name)).collect());
@@ -163,8 +164,9 @@ fn build_of<'a>(events: &[&'a Event]) -> Option<Build<'a>> {
     })
 }
 
-fn is_hit(event: &Event) -> bool {
-    event.outcome.starts_with("hit.")
+/// Whether there is nothing to explain. A hit that was verified and came out differently is worth a word.
+fn is_plain_hit(event: &Event) -> bool {
+    event.outcome.starts_with("hit.") && event.outcome != HitSource::Differs.id()
 }
 
 fn is_called(event: &Event, name: &str) -> bool {

@@ -19,9 +19,10 @@ pub fn nearest<'a>(traces: impl IntoIterator<Item = &'a Trace>, now: &Trace) -> 
 type Slot<'a> = (&'a str, &'a str);
 
 fn differences(old: &Trace, new: &Trace) -> Vec<Difference> {
-    let (before, after) = (by_slot(old), by_slot(new));
+    let (old_left, new_left) = without_common(&old.fields, &new.fields);
+    let (before, after) = (by_slot(&old_left), by_slot(&new_left));
     let mut slots: Vec<Slot<'_>> = Vec::new();
-    for field in new.fields.iter().chain(&old.fields) {
+    for field in new_left.iter().chain(&old_left) {
         let slot = slot(field);
         if !slots.contains(&slot) {
             slots.push(slot);
@@ -40,6 +41,26 @@ fn differences(old: &Trace, new: &Trace) -> Vec<Difference> {
     found
 }
 
+/// Both without what is plainly the same: their common start and end, and equal fields in equal places between these.
+fn without_common<'a>(mut old: &'a [Field], mut new: &'a [Field]) -> (Vec<&'a Field>, Vec<&'a Field>) {
+    let is_same =
+        |one: &Field, other: &Field| one.value == other.value && one.tag == other.tag && one.name == other.name;
+    while let ([one, old_rest @ ..], [other, new_rest @ ..]) = (old, new)
+        && is_same(one, other)
+    {
+        (old, new) = (old_rest, new_rest);
+    }
+    while let ([old_rest @ .., one], [new_rest @ .., other]) = (old, new)
+        && is_same(one, other)
+    {
+        (old, new) = (old_rest, new_rest);
+    }
+    if old.len() != new.len() {
+        return (old.iter().collect(), new.iter().collect());
+    }
+    old.iter().zip(new).filter(|(one, other)| !is_same(one, other)).unzip()
+}
+
 fn slot(field: &Field) -> Slot<'_> {
     match (field.tag.as_str(), &field.value) {
         ("clippy file is absent", Value::Text(name)) => ("clippy file", name),
@@ -48,9 +69,9 @@ fn slot(field: &Field) -> Slot<'_> {
     }
 }
 
-fn by_slot(trace: &Trace) -> BTreeMap<Slot<'_>, Vec<&Field>> {
+fn by_slot<'a>(fields: &[&'a Field]) -> BTreeMap<Slot<'a>, Vec<&'a Field>> {
     let mut slots: BTreeMap<Slot<'_>, Vec<&Field>> = BTreeMap::new();
-    for field in &trace.fields {
+    for field in fields {
         slots.entry(slot(field)).or_default().push(field);
     }
     slots
@@ -85,11 +106,12 @@ fn describe((tag, name): Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> 
     match tag {
         "compiler" => compiler(old, new),
         "paths" => plain(Kind::Setting, "KACHE_PATHS"),
+        "observed" => plain(Kind::Setting, "KACHE_OBSERVE"),
         "cwd" => plain(Kind::Directory, "working directory"),
         "source" => plain(Kind::File, "crate root"),
         "injected" => plain(Kind::Flag, "added by kache"),
         "extern" => plain(Kind::Dependency, note.unwrap_or(name)),
-        "static library" => plain(Kind::Library, "static library"),
+        "static library" => plain(Kind::Library, note.unwrap_or("static library")),
         "target" => plain(Kind::File, "target specification"),
         "profile" => plain(Kind::File, "profile data"),
         "clippy file" | "declared file" => plain(Kind::File, name),

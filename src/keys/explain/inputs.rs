@@ -3,15 +3,17 @@
 //! [`validate`] says whether an input differs; [`describe`] says how, for one that does. A new variant of [`Input`] is one
 //! arm there.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use super::{Differences, valued};
 use crate::fsx;
 use crate::keys::{Context, environment, things, validate};
 use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
+use crate::rustc::invocation::crate_of;
 
-/// The differences from the record with the fewest; of equally near ones the first, which is the newest.
+/// The differences from the record with the fewest; of equally near ones the first, which is the newest. A crate's `.rlib` and
+/// `.rmeta` are one difference.
 pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Context<'_>) -> Differences {
     // Records of one manifest have most inputs in common: each is looked at once.
     let mut known: HashMap<&Input, bool> = HashMap::new();
@@ -31,15 +33,26 @@ pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Cont
             best = Some(differing);
         }
     }
-    let all: Vec<Difference> = best.unwrap_or_default().into_iter().map(|input| describe(input, context)).collect();
-    all.into()
+    let mut crates = HashSet::new();
+    let is_news = |input: &&Input| match input {
+        Input::File(path, _) if dependency(path).is_some() => {
+            crates.insert(Path::new(path.as_str()).with_extension(""))
+        }
+        _ => true,
+    };
+    let news = best.unwrap_or_default().into_iter().filter(is_news);
+    news.map(|input| describe(input, context)).collect::<Vec<_>>().into()
 }
 
 /// What was recorded of an input and what is there now.
 fn describe(input: &Input, context: Context<'_>) -> Difference {
     match input {
         Input::File(path, digest) => {
-            Difference::new(Kind::File, &name(path, context), Some(digest.short()), content(path, context))
+            let (old, new) = (Some(digest.short()), content(path, context));
+            match dependency(path) {
+                Some(name) => Difference::new(Kind::Dependency, name, old, new),
+                None => Difference::new(Kind::File, &name(path, context), old, new),
+            }
         }
         Input::Absent(path) => Difference::new(Kind::AbsentFile, &name(path, context), None, content(path, context)),
         Input::Env(name, value) => {
@@ -107,9 +120,17 @@ fn content(path: &TokenString, context: Context<'_>) -> Option<String> {
     let path: PathBuf = context.invocation.cwd.join(context.roots.expand(path)?);
     match context.stamps.content(&path) {
         Ok(content) => Some(Digest::short(&content.digest)),
-        Err(_) if fsx::exists(&path) => Some("no readable file".to_owned()),
-        Err(_) => None,
+        Err(_) => things::itself(&path).map(word),
     }
+}
+
+/// The crate whose library stands at `path`: what links reads those of all crates below it, not only the ones that
+/// `--extern` names.
+fn dependency(path: &TokenString) -> Option<&str> {
+    let path = Path::new(path.as_str());
+    let is_library = matches!(path.extension()?.to_str()?, "rlib" | "rmeta" | "so" | "dylib");
+    let is_built = path.starts_with("{target}") && path.parent()?.ends_with("deps");
+    (is_library && is_built).then(|| crate_of(path))
 }
 
 #[cfg(test)]
@@ -188,6 +209,21 @@ mod tests {
                 row("flag", "--diagnostic-width", own("80"), None),
             ]
         );
+    }
+
+    #[test]
+    fn a_library_below_the_target_directory_is_a_crate() {
+        let mut path = TokenString::default();
+        path.push_root(RootKind::Target);
+        path.push_literal("/debug/deps/libmy_dep-0123456789abcdef.rlib");
+        assert_eq!(dependency(&path), Some("my_dep"));
+        assert_eq!(dependency(&token("vendor/deps/libz-1.so")), None);
+        let mut rmeta = TokenString::default();
+        rmeta.push_root(RootKind::Target);
+        rmeta.push_literal("/debug/deps/libmy_dep-0123456789abcdef.rmeta");
+        let [one, other] = [path, rmeta].map(|path| Input::File(path, Digest::of(b"x")));
+        let told = explained(&[&[one, other]]);
+        assert_eq!((told.len(), told[0].0.as_str(), told[0].1.as_str()), (1, "dependency", "my_dep"));
     }
 
     #[test]
