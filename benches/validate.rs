@@ -1,5 +1,6 @@
 //! Validation of an input set with 1,000 inputs: 550 files in 60 directories, 300 absent paths (most of them in missing
-//! directories), 100 variables, 50 others.
+//! directories), 100 variables, 50 others; in the order in which they are recorded, so that names of one directory stand side
+//! by side.
 //!
 //! Criterion gives each part's time in a loop, where everything is warm. A hit is a process of its own, with cold caches and
 //! page faults: the last lines give the medians of the parts over many such processes, each of which does everything once.
@@ -76,7 +77,8 @@ impl Subject {
     fn make(&self) {
         let mut inputs = Vec::new();
         for n in 0..FILES {
-            let dir = format!("{}/module_{}", ["src/generated", "crates/some-part/src"][n % 2], n % DIRS);
+            let module = n * DIRS / FILES;
+            let dir = format!("{}/module_{module}", ["src/generated", "crates/some-part/src"][module % 2]);
             let path = self.invocation.cwd.join(&dir).join(format!("source_file_{n}.rs"));
             std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(&path, format!("pub const N: usize = {n};\n")).expect("file");
@@ -86,8 +88,8 @@ impl Subject {
         }
         for n in 0..ABSENT {
             let home = self.roots.place(RootKind::Home).expect("home");
-            let path = match n % 5 {
-                0 => format!("src/generated/module_{}/mod_{n}.rs", n % DIRS),
+            let path = match n * 5 / ABSENT {
+                0 => format!("src/generated/module_{}/mod_{n}.rs", n / 4 * 2),
                 rest => format!("{home}/missing_{rest}/lib/libnative_{n}.so"),
             };
             inputs.push(Input::Absent(self.roots.tokenise(&path)));

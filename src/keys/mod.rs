@@ -7,6 +7,7 @@ pub mod clippy;
 pub mod compiler;
 pub mod env_use;
 pub mod environment;
+mod files;
 pub mod hasher;
 pub mod hidden;
 pub mod lookup;

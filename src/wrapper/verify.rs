@@ -38,7 +38,7 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     // From here on rustc has run: nothing that fails may change how this ends.
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
-    call.store.touch_entry(found.key);
+    call.store.touch_entry(found.record.key);
     sys_process::end_like(ran.status)
 }
 
@@ -47,7 +47,7 @@ fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
     // What was edited meanwhile proves nothing: that is a compile of something else.
     let context = call.context();
     let still_holds =
-        || validate::holds(&found.inputs, context).is_ok() && record::recheck(&call.lookup, context).is_ok();
+        || validate::holds(&found.record.inputs, context).is_ok() && record::recheck(&call.lookup, context).is_ok();
     let mut event = if differences.is_empty() {
         Report::event(Outcome::Hit(HitSource::Verified), call)
     } else if still_holds() {
@@ -58,7 +58,7 @@ fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
         "while the hit was verified".clone_into(&mut event.detail);
         event
     };
-    event.key = found.key.0.hex();
+    event.key = found.record.key.0.hex();
     event
 }
 
