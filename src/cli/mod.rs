@@ -13,6 +13,7 @@ mod printer;
 mod purge;
 mod stats;
 mod units;
+mod why;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -59,6 +60,7 @@ Examples:
   kache init             let cargo use kache, for every build of this user
   cargo build            the first build fills the cache
   kache stats            what was restored, what was compiled, and why
+  kache why              what made the last build compile what it compiled
   kache doctor           what is set, and does it work?
 
 Settings are read from $XDG_CONFIG_HOME/kache/config.toml (or the file that
@@ -84,6 +86,7 @@ struct Cli {
 enum Verb {
     Init(init::Args),
     Stats(stats::Args),
+    Why(why::Args),
     Doctor(doctor::Args),
     List(list::Args),
     Purge(purge::Args),
@@ -119,7 +122,7 @@ impl Session {
 }
 
 /// Our own words.
-const VERBS: [&str; 8] = ["init", "stats", "doctor", "list", "purge", "gc", "completions", "help"];
+const VERBS: [&str; 9] = ["init", "stats", "why", "doctor", "list", "purge", "gc", "completions", "help"];
 
 /// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
 /// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
@@ -155,6 +158,7 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Init(args) => init::run(session, args),
         Verb::Stats(args) => stats::run(session, args),
+        Verb::Why(args) => why::run(session, args),
         Verb::Doctor(args) => doctor::run(session, args),
         Verb::List(args) => list::run(session, args),
         Verb::Purge(args) => purge::run(session, args),

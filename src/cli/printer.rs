@@ -90,7 +90,12 @@ impl Table {
 
     /// The same, set off from the margin.
     pub(super) fn indented(self) -> Self {
-        Self { indent: 2, ..self }
+        self.indented_by(2)
+    }
+
+    /// The same, this far from the margin.
+    pub(super) fn indented_by(self, columns: u16) -> Self {
+        Self { indent: columns, ..self }
     }
 
     /// The same, with sentences in its last column: they are wrapped where the terminal is narrow.

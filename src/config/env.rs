@@ -77,6 +77,38 @@ pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
 /// Makes rustc or clippy write a log: never cached.
 pub const RUST_LOGS: [&str; 2] = ["RUST_LOG", "RUSTC_LOG"];
 
+/// How rustc's log looks and where it goes. rustc reads them with or without [`RUST_LOGS`]: a bad value is an error, and one
+/// names a file to create (`rustc_log::init_logger`).
+pub const RUSTC_LOG_DETAILS: [&str; 8] = [
+    "RUSTC_LOG_BACKTRACE",
+    "RUSTC_LOG_COLOR",
+    "RUSTC_LOG_ENTRY_EXIT",
+    "RUSTC_LOG_FORMAT_JSON",
+    "RUSTC_LOG_LINES",
+    "RUSTC_LOG_OUTPUT_TARGET",
+    "RUSTC_LOG_THREAD_IDS",
+    "RUSTC_LOG_WRAPTREE",
+];
+
+/// Where rustc looks for target specifications that it does not hold itself.
+pub const RUST_TARGET_PATH: &str = "RUST_TARGET_PATH";
+
+/// Variables besides [`RUSTC_INPUTS`] that may change what rustc answers to a question: a bad `RUST_MIN_STACK` is an error,
+/// `CI` is read (seen by watching `getenv`), and the rest name libraries to load.
+///
+/// rustc has one language and asks for no locale, so `LANG` and `LC_*` do not count; nothing of the rest that it reads
+/// (`MAKEFLAGS`, `RUST_BACKTRACE`, `MALLOC_CONF`, `RUSTC_CTFE_BACKTRACE`, `LLVM_OVERRIDE_PRODUCER`, ...) is part of an answer.
+pub const ANSWER_INPUTS: [&str; 8] = [
+    "RUST_MIN_STACK",
+    "CI",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "DYLD_LIBRARY_PATH",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "DYLD_INSERT_LIBRARIES",
+];
+
 /// Variables that rustc itself reads and that can change its result, none of which appears in dep-info.
 ///
 /// * `RUSTC_BOOTSTRAP`: nightly features on stable (`rustc_feature::UnstableFeatures::from_environment`).
@@ -87,7 +119,7 @@ pub const RUSTC_INPUTS: [&str; 10] = [
     "RUSTC_BOOTSTRAP",
     "RUSTC_OVERRIDE_VERSION_STRING",
     "RUSTC_FORCE_RUSTC_VERSION",
-    "RUST_TARGET_PATH",
+    RUST_TARGET_PATH,
     "MACOSX_DEPLOYMENT_TARGET",
     "IPHONEOS_DEPLOYMENT_TARGET",
     "TVOS_DEPLOYMENT_TARGET",

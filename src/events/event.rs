@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Difference;
+
 /// The version that this program writes. Lines of other versions are skipped by readers.
 pub const VERSION: u32 = 1;
 
@@ -48,4 +50,14 @@ pub struct Event {
     pub detail: String,
     /// The target directory.
     pub target: String,
+    /// The process that called, which is cargo: the same for all of one build ([`super::build`]).
+    pub build: u64,
+    /// Crate name with `-C extra-filename`, which tells a unit from all others of its build.
+    pub unit: String,
+    /// Id of what a miss was compared with (`model::Compared`); empty for anything else.
+    pub compared: String,
+    /// What differs from it, causes first; at most 20.
+    pub differs: Vec<Difference>,
+    /// How many things differ.
+    pub differing: usize,
 }

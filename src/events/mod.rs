@@ -1,7 +1,8 @@
 //! Events: one line per invocation, the only thing that the wrapper says about itself.
 //!
-//! [`event`] is the format, [`log`] appends and reads it, [`summary`] counts.
+//! [`event`] is the format, [`log`] appends and reads it, [`summary`] counts, [`build`] finds what one cargo asked.
 
+pub mod build;
 pub mod event;
 pub mod log;
 pub mod summary;

@@ -19,11 +19,12 @@ pub mod sys_terminal;
 pub mod temp;
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+pub use std::fs::Metadata;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use dir::Dir;
 pub use ladder::{Ladder, LinkMode};
@@ -199,6 +200,15 @@ pub fn listing(path: &Path) -> Result<Vec<u8>> {
 /// The directory this process stands in.
 pub fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().at("find the current directory", Path::new("."))
+}
+
+/// Whether standard input is the null device, so that whoever reads it reads nothing.
+pub fn stdin_is_null() -> bool {
+    let is_device = |stat: &FileStat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
+    match (fstat(io::stdin()), stat("/dev/null")) {
+        (Ok(stdin), Ok(null)) => is_device(&stdin) && is_device(&null) && stdin.st_rdev == null.st_rdev,
+        _ => false,
+    }
 }
 
 /// This program's own file.

@@ -83,6 +83,11 @@ fn restore_default(caught: Signal) {
     let _ = unsafe { signal(caught, SigHandler::SigDfl) };
 }
 
+/// The id of the process that started this one.
+pub fn caller() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
 /// Ends this process with `code`.
 #[expect(clippy::exit, reason = "the one place where the wrapper ends")]
 pub fn end(code: i32) -> ! {

@@ -26,6 +26,9 @@ pub struct Compiler {
     pub identity: Digest,
     /// Its sysroot.
     pub sysroot: PathBuf,
+    /// The first line of its version text, for people. (Empty in memos of the first kache.)
+    #[serde(default)]
+    pub version: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,7 +136,8 @@ impl Search<'_> {
         if around.is_none() {
             files.extend(self.proxy_files(toolchain.as_deref()));
         }
-        Some(Found { compiler: Compiler { identity, sysroot }, files, is_lasting })
+        let version = version.lines().next().unwrap_or_default().to_owned();
+        Some(Found { compiler: Compiler { identity, sysroot, version }, files, is_lasting })
     }
 
     /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's

@@ -1,8 +1,7 @@
 //! The tagged hasher of lookup keys.
 
-use std::fmt::Write;
-
-use crate::model::{Digest, LookupKey};
+use crate::model::trace::{Field, Value};
+use crate::model::{Digest, LookupKey, Trace};
 
 /// Part of every key. Raise it with any change of what a key holds or of what an entry means, so that entries which a fixed
 /// version would not have made are never found again.
@@ -15,13 +14,13 @@ pub const SCHEMA: u32 = 2;
 #[derive(Debug)]
 pub struct KeyHasher {
     hasher: blake3::Hasher,
-    trace: Option<String>,
+    trace: Option<Trace>,
 }
 
 impl KeyHasher {
-    /// An empty key; `traced` also keeps a line per field.
+    /// An empty key; `traced` also keeps every field.
     pub fn new(traced: bool) -> Self {
-        let mut key = Self { hasher: blake3::Hasher::new(), trace: traced.then(String::new) };
+        let mut key = Self { hasher: blake3::Hasher::new(), trace: traced.then(Trace::default) };
         key.field("kache lookup key, schema", &SCHEMA.to_string());
         key
     }
@@ -29,9 +28,7 @@ impl KeyHasher {
     /// Adds a field.
     pub fn field(&mut self, tag: &str, value: &str) {
         self.bytes(tag, value.as_bytes());
-        if let Some(trace) = &mut self.trace {
-            let _ = writeln!(trace, "{tag}: {value:?}");
-        }
+        self.trace(tag, "", || Value::Text(value.to_owned()));
     }
 
     /// Adds a field that may be absent, which differs from empty.
@@ -41,22 +38,32 @@ impl KeyHasher {
         }
         self.bytes(tag, b"");
         self.hasher.update(b"absent");
-        if let Some(trace) = &mut self.trace {
-            let _ = writeln!(trace, "{tag}: absent");
-        }
+        self.trace(tag, "", || Value::Absent);
     }
 
     /// Adds a digest under a name.
     pub fn digest(&mut self, tag: &str, name: &str, digest: Digest) {
         self.bytes(tag, name.as_bytes());
         self.hasher.update(digest.as_bytes());
+        self.trace(tag, name, || Value::Digest(digest));
+    }
+
+    /// Adds words for people to the field that was added last. They are no part of the key.
+    pub fn note(&mut self, words: impl FnOnce() -> String) {
+        if let Some(field) = self.trace.as_mut().and_then(|trace| trace.fields.last_mut()) {
+            field.note = words();
+        }
+    }
+
+    fn trace(&mut self, tag: &str, name: &str, value: impl FnOnce() -> Value) {
         if let Some(trace) = &mut self.trace {
-            let _ = writeln!(trace, "{tag}: {name:?} = {digest}");
+            let (tag, name, note) = (tag.to_owned(), name.to_owned(), String::new());
+            trace.fields.push(Field { tag, name, value: value(), note });
         }
     }
 
     /// The key, and the trace if one was kept.
-    pub fn finish(self) -> (LookupKey, Option<String>) {
+    pub fn finish(self) -> (LookupKey, Option<Trace>) {
         (LookupKey(Digest::from_bytes(*self.hasher.finalize().as_bytes())), self.trace)
     }
 
@@ -97,8 +104,9 @@ mod tests {
     fn a_trace_does_not_change_the_key() {
         let mut traced = KeyHasher::new(true);
         traced.field("a", "b");
+        traced.note(|| "words".into());
         let (digest, trace) = traced.finish();
         assert_eq!(digest, key(|key| key.field("a", "b")));
-        assert!(trace.unwrap().ends_with("a: \"b\"\n"));
+        assert!(trace.unwrap().to_string().ends_with("a: \"b\"\n"));
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Compiler, Context, KeyHasher, clippy, native};
 use crate::config::{Paths, env};
 use crate::fsx;
-use crate::model::{BypassReason, Digest, LookupKey, Refusal};
+use crate::model::{BypassReason, Digest, LookupKey, Refusal, Trace};
 use crate::rustc::args::Arg;
 use crate::rustc::{Driver, Invocation};
 use crate::store::stamps::Content;
@@ -52,8 +52,8 @@ pub struct Lookup {
     pub files: Vec<(PathBuf, Content)>,
     /// Static libraries among them.
     pub static_libraries: Vec<PathBuf>,
-    /// One line per field, if asked for.
-    pub trace: Option<String>,
+    /// Every field, if asked for.
+    pub trace: Option<Trace>,
 }
 
 /// What a key is made of besides the invocation.
@@ -78,6 +78,7 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     let invocation = context.invocation;
     let mut key = KeyHasher::new(setting.traced);
     key.digest("compiler", "", setting.compiler.identity);
+    key.note(|| setting.compiler.version.clone());
     key.field("paths", setting.paths.name());
     key.field("observed", if setting.observed { "yes" } else { "no" });
     add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());
@@ -136,6 +137,7 @@ impl Files<'_> {
         externs.sort_by_key(|dep| &dep.name);
         for dep in externs {
             self.add("extern", &dep.name, &dep.path, BypassReason::ExternUnresolved)?;
+            self.key.note(|| dep.crate_name().to_owned());
         }
         let libraries = native::static_libraries(invocation)?;
         for library in &libraries {

@@ -143,7 +143,7 @@ impl<'a> Collector<'a> {
     fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
         let context = self.known.context;
         let inherited = context.env.get(name);
-        let is_inherited = inherited.as_deref().map(|value| value.as_encoded_bytes()) == value.map(str::as_bytes);
+        let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
         if is_inherited && environment::counts(name, plugin) && !self.known_variables.contains(name) {
             let value = value.map(|value| context.roots.tokenise(value));
             self.insert("env", name, Input::Env(name.to_owned(), value));
@@ -277,7 +277,8 @@ impl<'a> Collector<'a> {
         is_on_path
     }
 
-    /// Instead of a path that is not there: the first part of it that is not there.
+    /// Outside of the roots, instead of a path that is not there the first part of it that is not there: linkers try many
+    /// names in directories that do not exist.
     fn absent(&mut self, path: &str, plugin: bool) {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);

@@ -108,7 +108,7 @@ fn is_name_char(c: char) -> bool {
 /// The target directory above an output directory, by cargo's layouts (`cargo/src/cargo/core/compiler/layout.rs`):
 /// `<target>[/<triple>]/<profile>/{deps,examples}`, `.../build/<package>`, and the newer `.../build/<package>/<hash>/out`.
 /// An output directory of another shape is its own root.
-fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
+pub fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
     let profile = match out_dir.file_name().and_then(|name| name.to_str()) {
         Some("deps" | "examples") => out_dir.parent(),
         _ => out_dir.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "build")).and_then(Path::parent),

@@ -1,11 +1,10 @@
 //! What stands at a path and where a program is, asked in the same way when an input is recorded and when it is validated.
 
 use std::ffi::OsStr;
-use std::fs::Metadata;
 use std::path::Path;
 
 use super::Context;
-use crate::fsx;
+use crate::fsx::{self, Metadata};
 use crate::model::{Thing, TokenString};
 use crate::rustc::toolchain;
 

@@ -31,7 +31,7 @@ fn differs(input: &Input) -> Differs {
     Differs(format!("{} {}", kind_of(input), name_of(input)))
 }
 
-fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
+pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
     let same = match input {
         Input::File(path, digest) => file_is(path, *digest, context),
         Input::Absent(path) => is_absent(path, context),
@@ -50,7 +50,7 @@ fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
 }
 
 /// What `look` finds at `path` here.
-fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
+pub(super) fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
     let path = context.roots.expand(path)?;
     look(&context.invocation.cwd.join(path))
 }

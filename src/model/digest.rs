@@ -148,6 +148,10 @@ digest_id! {
     /// Digest of a blob's content. Names the blob.
     BlobId
 }
+digest_id! {
+    /// Digest of what a unit is called, whatever its flags. Names the traces of its lookup keys.
+    UnitKey
+}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Digest, EntryKey, LookupKey, RootKind, TokenString};
 
 /// One thing that the compile read, and what it found.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Input {
     /// A file with this content. Relative paths are relative to the compiler's working directory.

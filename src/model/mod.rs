@@ -1,17 +1,22 @@
-//! The words of kache as plain data: digests and typed ids, artifacts, input sets, outcomes.
+//! The words of kache as plain data: digests and typed ids, artifacts, input sets, outcomes, differences.
 //!
 //! Nothing here touches the disk, the environment or the clock, and nothing here knows a module above it.
 
 pub mod artifact;
 pub mod dep_info;
+pub mod difference;
 pub mod digest;
 pub mod input_set;
 pub mod outcome;
+pub mod secret;
 pub mod token;
+pub mod trace;
 
 pub use artifact::{ArtifactKind, EmitKind};
 pub use dep_info::DepInfo;
-pub use digest::{BlobId, Digest, EntryKey, LookupKey};
+pub use difference::{Difference, DifferenceKind};
+pub use digest::{BlobId, Digest, EntryKey, LookupKey, UnitKey};
 pub use input_set::{Input, InputSet, Thing};
-pub use outcome::{BypassReason, HitSource, MissReason, Outcome, Refusal, Stored};
+pub use outcome::{BypassReason, Compared, HitSource, MissReason, Outcome, Refusal, Stored};
 pub use token::{RootKind, TokenString};
+pub use trace::Trace;

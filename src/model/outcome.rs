@@ -68,6 +68,16 @@ reasons! {
 }
 
 reasons! {
+    /// What a miss was compared with, to tell what differs.
+    Compared {
+        FirstSeen = "first-seen", "nothing is known of this unit: it was never stored here, or the store was purged";
+        Removed = "removed", "the same call was stored before, but its result has been removed from the store";
+        Call = "call", "the nearest call that was stored differs";
+        InputSet = "input-set", "the nearest input set differs";
+    }
+}
+
+reasons! {
     /// Why the cache was not consulted.
     BypassReason {
         Probe = "bypass.probe", "cargo or a build script asks rustc a question";
@@ -135,7 +145,13 @@ pub fn sentence_of(id: &str) -> Option<&'static str> {
     let misses = MissReason::ALL.iter().map(|value| (value.id(), value.sentence()));
     let stored = Stored::ALL.iter().map(|value| (value.id(), value.sentence()));
     let bypasses = BypassReason::ALL.iter().map(|value| (value.id(), value.sentence()));
-    hits.chain(misses).chain(stored).chain(bypasses).find(|(known, _)| *known == id).map(|(_, sentence)| sentence)
+    let compared = Compared::ALL.iter().map(|value| (value.id(), value.sentence()));
+    hits.chain(misses)
+        .chain(stored)
+        .chain(bypasses)
+        .chain(compared)
+        .find(|(known, _)| *known == id)
+        .map(|(_, sentence)| sentence)
 }
 
 #[cfg(test)]
@@ -148,6 +164,7 @@ mod tests {
         ids.extend(MissReason::ALL.iter().map(|value| value.id()));
         ids.extend(Stored::ALL.iter().map(|value| value.id()));
         ids.extend(BypassReason::ALL.iter().map(|value| value.id()));
+        ids.extend(Compared::ALL.iter().map(|value| value.id()));
         let total = ids.len();
         ids.sort_unstable();
         ids.dedup();

@@ -19,32 +19,31 @@ pub const fn is_there() -> bool {
     !BYTES.is_empty()
 }
 
-/// The library where it can be loaded from.
+/// The library, open, so that it can be loaded whatever becomes of its file.
 #[derive(Debug)]
-pub struct Library {
-    path: PathBuf,
-    /// Keeps an unnamed file alive.
-    _file: Option<File>,
-}
+pub struct Library(File);
 
 impl Library {
-    /// Unpacks the library into `dir` under its own digest, unless it is there already, byte for byte. Where it could not
-    /// be loaded from there it becomes a file in memory.
+    /// Unpacks the library into `dir` under its own digest, unless it is there already, byte for byte. From where no program
+    /// may be loaded the dynamic linker would complain, and rustc's output hold the complaint: then it is a file in memory.
     pub fn unpack(dir: &Path) -> fsx::Result<Self> {
-        if is_loadable(dir)
-            && let Ok(path) = unpack_file(dir)
-        {
-            return Ok(Self { path, _file: None });
+        match unpack_file(dir).and_then(|path| fsx::open(&path)) {
+            Ok(file) if !fsx::forbids_programs(dir) => Ok(Self(file)),
+            _ => in_memory().map(Self),
         }
-        let mut file = fsx::memory_file("kache-observer")?;
-        file.write_all(BYTES).map_err(|error| fsx::Error::new("write", Path::new("a file in memory"), error))?;
-        Ok(Self { path: fsx::path_of_descriptor(file.as_raw_fd()), _file: Some(file) })
     }
 
-    /// What `LD_PRELOAD` names.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What `LD_PRELOAD` names: this process's descriptor. No name of a directory, which the dynamic linker would split at
+    /// colons and spaces.
+    pub fn path(&self) -> PathBuf {
+        fsx::path_of_descriptor(self.0.as_raw_fd())
     }
+}
+
+fn in_memory() -> fsx::Result<File> {
+    let mut file = fsx::memory_file("kache-observer")?;
+    file.write_all(BYTES).map_err(|error| fsx::Error::new("write", Path::new("a file in memory"), error))?;
+    Ok(file)
 }
 
 fn unpack_file(dir: &Path) -> fsx::Result<PathBuf> {
@@ -56,13 +55,6 @@ fn unpack_file(dir: &Path) -> fsx::Result<PathBuf> {
     Ok(path)
 }
 
-/// `LD_PRELOAD` is split at colons and spaces, and from some file systems no program may be loaded; the dynamic linker
-/// would complain about that, and rustc's output would hold the complaint.
-fn is_loadable(dir: &Path) -> bool {
-    let splits = |c: char| c == ':' || c.is_whitespace();
-    dir.to_str().is_some_and(|text| !text.contains(splits)) && !fsx::forbids_programs(dir)
-}
-
 #[cfg(all(test, kache_observer))]
 mod tests {
     use super::*;
@@ -70,23 +62,21 @@ mod tests {
     #[test]
     fn the_library_is_unpacked_once_and_mended() {
         let dir = tempfile::tempdir().unwrap();
-        let library = Library::unpack(dir.path()).unwrap();
-        assert_eq!(fsx::read(library.path()).unwrap(), BYTES);
-        let before = fsx::Stamp::of(library.path()).unwrap();
-        let again = Library::unpack(dir.path()).unwrap();
-        assert_eq!(fsx::Stamp::of(again.path()).unwrap(), before);
-        fsx::Publish::default().bytes(library.path(), b"damaged").unwrap();
-        Library::unpack(dir.path()).unwrap();
-        assert_eq!(fsx::read(library.path()).unwrap(), BYTES);
+        let path = unpack_file(dir.path()).unwrap();
+        let before = fsx::Stamp::of(&path).unwrap();
+        unpack_file(dir.path()).unwrap();
+        assert_eq!(fsx::Stamp::of(&path).unwrap(), before);
+        fsx::Publish::default().bytes(&path, b"damaged").unwrap();
+        unpack_file(dir.path()).unwrap();
+        assert_eq!(fsx::read(&path).unwrap(), BYTES);
     }
 
     #[test]
-    fn a_directory_that_the_linker_would_misread_is_not_used() {
+    fn the_library_outlives_its_file() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a b", "a:b"] {
-            let library = Library::unpack(&dir.path().join(name)).unwrap();
-            assert!(library.path().starts_with("/proc"), "{}", library.path().display());
-            assert_eq!(fsx::read(library.path()).unwrap(), BYTES);
-        }
+        let library = Library::unpack(&dir.path().join("a b:c")).unwrap();
+        fsx::remove_dir_all(dir.path()).unwrap();
+        assert_eq!(fsx::read(&library.path()).unwrap(), BYTES);
+        assert_eq!(fsx::read(&Library(in_memory().unwrap()).path()).unwrap(), BYTES);
     }
 }

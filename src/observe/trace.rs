@@ -36,7 +36,7 @@ impl Trace {
 
     /// The value of `LD_PRELOAD` for rustc. `preload`: what it is already.
     pub fn preload(&self, preload: Option<OsString>) -> OsString {
-        let mut libraries = self.library.path().as_os_str().to_owned();
+        let mut libraries = self.library.path().into_os_string();
         if let Some(preload) = preload.filter(|preload| !preload.is_empty()) {
             libraries.push(":");
             libraries.push(preload);

@@ -52,6 +52,20 @@ pub struct Extern {
     pub path: PathBuf,
 }
 
+impl Extern {
+    /// The crate's own name, by its file: `lib<crate>-<hash>.rmeta`. What stands before `=` may be another one.
+    pub fn crate_name(&self) -> &str {
+        crate_of(&self.path)
+    }
+}
+
+/// The name of the crate in the file that cargo calls `lib<crate>-<hash>.<extension>`.
+pub fn crate_of(path: &Path) -> &str {
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = stem.strip_prefix("lib").unwrap_or(stem);
+    stem.rsplit_once('-').map_or(stem, |(name, _)| name)
+}
+
 impl Invocation {
     /// Reads rustc's arguments, or says why the compile is not for the cache.
     pub fn parse(argv: &[OsString], cwd: &Path) -> Result<Self, Refusal> {

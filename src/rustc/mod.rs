@@ -8,6 +8,7 @@ pub mod chain;
 pub mod dep_info;
 pub mod invocation;
 pub mod notices;
+pub mod question;
 pub mod spawn;
 pub mod toolchain;
 

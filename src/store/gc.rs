@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::manifests::{self, Record};
 use super::survey::{self, BlobInfo, EntryInfo, Survey};
-use super::{Store, layout};
+use super::{Store, layout, probes, units};
 use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
@@ -55,7 +55,8 @@ pub fn collect(store: &Store, max_size: u64, now: Time) -> fsx::Result<Option<Re
     let Some(_lock) = FileLock::try_acquire(&store.layout().gc_lock())? else { return Ok(None) };
     let survey = survey::survey(store)?;
     let victims = least_used(&survey, max_size);
-    let report = remove(store, &survey, &victims, now)?;
+    let mut report = remove(store, &survey, &victims, now)?;
+    report.after = report.after.saturating_sub(units::sweep(store, now)?);
     sweep_orphans(store, now)?;
     Ok(Some(report))
 }
@@ -113,7 +114,7 @@ pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: 
     let needed: HashSet<BlobId> = survivors.clone().flat_map(blobs_of).collect();
     let orphaned: HashSet<BlobId> =
         survey.entries.iter().filter(|entry| victims.contains(&entry.key)).flat_map(blobs_of).collect();
-    report.after = manifest_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
+    report.after = manifest_bytes + survey.unit_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
     for blob in &survey.blobs {
         if needed.contains(&blob.id) || (!orphaned.contains(&blob.id) && is_young(blob, now)) {
             report.after += blob.size;
@@ -163,8 +164,8 @@ fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx:
 /// Removes what killed processes left behind, and what was put into quarantine long ago.
 fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     let layout = store.layout();
-    let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.root().join("compilers")];
-    for kind in ["blobs", "entries", "manifests"] {
+    let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.probes()];
+    for kind in ["blobs", "entries", "manifests", "units"] {
         dirs.extend(layout.shards(kind));
     }
     for dir in dirs {
@@ -177,6 +178,7 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
         }
     })?;
     old.iter().try_for_each(|path| fsx::remove_file(path))?;
+    probes::expire(layout, now)?;
     sweep_claims(layout, now)
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{BlobId, Digest, EntryKey, LookupKey};
+use crate::model::{BlobId, Digest, EntryKey, LookupKey, UnitKey};
 
 /// The directory name that carries the version of the store's formats.
 pub const VERSION: &str = "v1";
@@ -48,6 +48,11 @@ impl Layout {
         self.sharded("manifests", lookup.0, ".jsonl")
     }
 
+    /// The traces of a unit's lookup keys.
+    pub fn unit(&self, unit: UnitKey) -> PathBuf {
+        self.sharded("units", unit.0, ".jsonl")
+    }
+
     /// The claim on what this digest names: a lookup key, or a compiler.
     pub fn claim(&self, name: Digest) -> PathBuf {
         self.claims().join(name.hex())
@@ -78,6 +83,16 @@ impl Layout {
         self.root.join("observer")
     }
 
+    /// What a compiler answered to the question that `name` is the digest of.
+    pub fn probe(&self, name: Digest) -> PathBuf {
+        self.probes().join(name.hex())
+    }
+
+    /// All answers.
+    pub fn probes(&self) -> PathBuf {
+        self.root.join("probes")
+    }
+
     /// Damaged blobs.
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
@@ -93,7 +108,7 @@ impl Layout {
         self.root.join("gc.stamp")
     }
 
-    /// The 256 directories of a kind (`blobs`, `entries`, `manifests`), whether they exist or not.
+    /// The 256 directories of a kind (`blobs`, `entries`, `manifests`, `units`), whether they exist or not.
     pub fn shards(&self, kind: &str) -> Vec<PathBuf> {
         (0..=255_u8).map(|shard| self.root.join(kind).join(format!("{shard:02x}"))).collect()
     }

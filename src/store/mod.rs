@@ -11,10 +11,12 @@ pub mod findings;
 pub mod gc;
 pub mod layout;
 pub mod manifests;
+pub mod probes;
 pub mod purge;
 pub mod sealed;
 pub mod stamps;
 pub mod survey;
+pub mod units;
 
 use std::path::{Path, PathBuf};
 

@@ -28,9 +28,10 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     let (layout, now) = (store.layout(), clock::now());
     let mut purged = Purged::default();
     empty_all(&mut purged, &layout.shards("manifests"), now)?;
+    empty_all(&mut purged, &layout.shards("units"), now)?;
     purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
     purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
-    empty_all(&mut purged, &[layout.quarantine(), layout.compilers()], now)?;
+    empty_all(&mut purged, &[layout.quarantine(), layout.compilers(), layout.probes()], now)?;
     fsx::remove_file(&layout.stamps())?;
     Ok(purged)
 }

@@ -18,6 +18,8 @@ pub struct Survey {
     pub blobs: Vec<BlobInfo>,
     /// Bytes of all manifests.
     pub manifest_bytes: u64,
+    /// Bytes of all units' traces.
+    pub unit_bytes: u64,
 }
 
 /// An entry and its file.
@@ -47,11 +49,11 @@ pub struct BlobInfo {
 }
 
 impl Survey {
-    /// Bytes of all blobs, entries and manifests, each counted once.
+    /// Bytes of all blobs, entries, manifests and traces, each counted once.
     pub fn total_bytes(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
         let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
-        blobs + entries + self.manifest_bytes
+        blobs + entries + self.manifest_bytes + self.unit_bytes
     }
 }
 
@@ -75,6 +77,7 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
         }
     })?;
     each_file(&layout.shards("manifests"), |_, stamp| survey.manifest_bytes += stamp.size)?;
+    each_file(&layout.shards("units"), |_, stamp| survey.unit_bytes += stamp.size)?;
     Ok(survey)
 }
 

@@ -6,7 +6,7 @@ use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
 use crate::keys::lookup::{self, Setting};
 use crate::keys::{Compiler, Context, Lookup, Roots, compiler, macros};
-use crate::model::{BypassReason, Refusal, RootKind};
+use crate::model::{BypassReason, Refusal, RootKind, Trace};
 use crate::observe::library;
 use crate::rustc::{Chain, Driver, Invocation};
 use crate::store::Store;
@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
         if invocation.incremental.is_some() && !super::incremental::can_drop(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
-        let observed = library::is_there();
+        let observed = config.observe.value && library::is_there();
         if !observed && (invocation.needs_observer() || macros::may_run(&invocation)) {
             return Err(Refusal::new(BypassReason::Unobserved, invocation.kind()));
         }
@@ -51,15 +51,8 @@ impl<'a> Call<'a> {
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
         let injected = injected(&invocation, &roots, config.paths.value);
         let context = Context { invocation: &invocation, roots: &roots, env: vars, stamps: store.stamps() };
-        let traced = super::log::wants_trace(config);
-        let setting = Setting {
-            compiler: &compiler,
-            driver: chain.driver,
-            paths: config.paths.value,
-            injected: &injected,
-            observed,
-            traced,
-        };
+        let (driver, paths, traced) = (chain.driver, config.paths.value, super::log::wants_trace(config));
+        let setting = Setting { compiler: &compiler, driver, paths, injected: &injected, observed, traced };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
         Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, observed, injected, lookup })
@@ -68,6 +61,21 @@ impl<'a> Call<'a> {
     /// The same as the `keys` module takes it.
     pub(super) fn context(&self) -> Context<'_> {
         Context { invocation: &self.invocation, roots: &self.roots, env: self.env, stamps: self.store.stamps() }
+    }
+
+    /// What the lookup key was made of. `None` if it would be another one by now.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        let (driver, paths) = (self.chain.driver, self.config.paths.value);
+        let setting = Setting {
+            compiler: &self.compiler,
+            driver,
+            paths,
+            injected: &self.injected,
+            observed: self.observed,
+            traced: true,
+        };
+        let lookup = lookup::lookup(self.context(), setting).ok()?;
+        lookup.trace.filter(|_| lookup.key == self.lookup.key)
     }
 
     /// The arguments of a compile: as they came, `-C incremental` taken out if `shared`, and our own at the end.

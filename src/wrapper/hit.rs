@@ -28,11 +28,13 @@ pub(super) struct Found {
 pub(super) struct Missed {
     pub(super) reason: MissReason,
     pub(super) detail: String,
+    /// The records that were tried, newest first.
+    pub(super) tried: Vec<Record>,
 }
 
 impl Missed {
-    fn new(reason: MissReason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+    pub(super) fn new(reason: MissReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), tried: Vec::new() }
     }
 }
 
@@ -70,15 +72,16 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
 fn record(call: &Call<'_>) -> Result<(usize, Record), Missed> {
     let manifest = call.store.manifest(call.lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
-    let mut nearest = None;
+    let (mut newest, mut tried) = (None, Vec::new());
     for (rank, record) in manifest.records().enumerate() {
         match validate::holds(&record.inputs, call.context()) {
             Ok(()) => return Ok((rank, record)),
-            Err(differs) => nearest = nearest.or(Some(differs)),
+            Err(differs) => newest = newest.or(Some(differs)),
         }
+        tried.push(record);
     }
-    Err(match nearest {
-        Some(differs) => Missed::new(MissReason::InputChanged, differs.0),
+    Err(match newest {
+        Some(differs) => Missed { tried, ..Missed::new(MissReason::InputChanged, differs.0) },
         None => Missed::new(MissReason::NoManifest, ""),
     })
 }

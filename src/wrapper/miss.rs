@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use super::call::Call;
+use super::explain::{self, Explained};
 use super::hit::{self, Missed};
 use super::publish::{self, Compiled};
 use super::report::Report;
@@ -34,6 +35,8 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     if matches!(claim, Claim::Inherited(_)) {
         let _ = hit::serve(call, &mut claim, report);
     }
+    // Before the tick is waited for, which takes longer as a rule.
+    let explained = explain::explain(call, &missed);
     bypass::unlink_shared(&call.invocation);
     match fate {
         Fate::Shared => incremental::mark_shared(&call.invocation),
@@ -46,7 +49,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd, &extra)
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
-    conclude(call, &missed, fate, &compiled, report);
+    conclude(call, (&missed, explained), fate, &compiled, report);
     drop(claim);
     Ok(ran.status)
 }
@@ -63,7 +66,7 @@ fn observed_env(call: &Call<'_>, trace: &Trace) -> Vec<(&'static str, OsString)>
 fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
     let invocation = &call.invocation;
     if let Some(path) = incremental::private_dependency(invocation) {
-        let missed = Missed { reason: MissReason::PrivateInput, detail: path.display().to_string() };
+        let missed = Missed::new(MissReason::PrivateInput, path.display().to_string());
         return (Fate::Private(Stored::PrivateInput), missed);
     }
     if invocation.incremental.is_some() && incremental::was_here(invocation) {
@@ -73,7 +76,13 @@ fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
 }
 
 /// Stores and reports. From here on rustc has run: nothing that fails may change how this ends.
-fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_>, report: &Report) {
+fn conclude(
+    call: &Call<'_>,
+    (missed, explained): (&Missed, Explained),
+    fate: Fate,
+    compiled: &Compiled<'_>,
+    report: &Report,
+) {
     let stored = match fate {
         _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
         Fate::Private(why) => Err(NotStored(why, String::new())),
@@ -85,6 +94,7 @@ fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_
         Ok(published) => {
             event.key = published.key.0.hex();
             event.stored_bytes = published.bytes;
+            explained.remember(call);
             Stored::Yes.id().to_owned()
         }
         Err(NotStored(why, detail)) => {
@@ -94,5 +104,6 @@ fn conclude(call: &Call<'_>, missed: &Missed, fate: Fate, compiled: &Compiled<'_
     };
     details.retain(|detail| !detail.is_empty());
     event.detail = details.join("; ");
+    explained.tell(&mut event);
     report.write(event);
 }

@@ -6,10 +6,12 @@
 
 mod bypass;
 mod call;
+mod explain;
 mod hit;
 mod incremental;
 mod log;
 mod miss;
+mod probe;
 mod publish;
 mod report;
 mod verify;
@@ -34,7 +36,7 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     let env = Env::process();
     let Some(chain) = own_name_removed(argv) else { sys_process::end(2) };
     if chain::is_probe(chain.rustc_args()) {
-        bypass::exec(&chain, &env);
+        probe::serve(&chain, &env);
     }
     let config = match Config::load(&env) {
         Ok(config) if !config.disabled.value => config,

@@ -1,5 +1,6 @@
 //! What is said about an invocation: one event.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use crate::config::{Config, Env, env};
 use crate::events::{Event, EventLog, event};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, clock, sys_process};
+use crate::keys::roots;
 use crate::model::{EmitKind, Outcome, Refusal, RootKind};
 use crate::rustc::Invocation;
 
@@ -32,6 +34,7 @@ impl Report {
             emit: emit(&call.invocation).to_owned(),
             lookup: call.lookup.key.0.hex(),
             target: call.roots.place(RootKind::Target).unwrap_or_default().to_owned(),
+            unit: call.invocation.stem(),
             ..Self::bare(outcome, call.env)
         }
     }
@@ -44,6 +47,8 @@ impl Report {
             |arg: Option<&std::ffi::OsString>| arg.map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
         let mut event = Self::bare(Outcome::Bypass(refusal.reason), vars);
         event.crate_name = text(name);
+        event.unit = event.crate_name.clone() + extra_filename(args);
+        event.target = target(args).unwrap_or_default();
         event.kind = if args.iter().any(|arg| arg == "--test") { "test".to_owned() } else { text(kind) };
         event.detail.clone_from(&refusal.detail);
         event
@@ -55,6 +60,7 @@ impl Report {
             at: clock::now().as_millis(),
             outcome: outcome.id().to_owned(),
             package: package(vars),
+            build: sys_process::caller().into(),
             ..Event::default()
         }
     }
@@ -64,6 +70,18 @@ impl Report {
         event.ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let _ = self.log.append(&event);
     }
+}
+
+/// `-C extra-filename` as cargo writes it.
+fn extra_filename(args: &[std::ffi::OsString]) -> &str {
+    args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("extra-filename=")).next_back().unwrap_or_default()
+}
+
+/// The target directory, as far as the bare arguments show it.
+fn target(args: &[std::ffi::OsString]) -> Option<String> {
+    let after = |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).and_then(|arg| arg.to_str());
+    let out_dir = Path::new(after("--out-dir")?);
+    out_dir.is_absolute().then(|| roots::target_dir(out_dir, after("--target")).to_string_lossy().into_owned())
 }
 
 /// The package as cargo names it in the environment.

@@ -349,7 +349,7 @@ fn doctor_tells_what_is_wrong_with_the_settings() {
 fn commands_refuse_unknown_keys_and_builds_do_not() {
     let home = Home::new();
     write(&home.path("kache.toml"), "[cache]\nmax_sise = \"1GiB\"\n");
-    for verb in ["stats", "list", "purge", "gc"] {
+    for verb in ["stats", "why", "list", "purge", "gc"] {
         let ran = home.kache(&[verb]);
         ran.ends(1);
         assert!(ran.err().contains("cache.max_sise"), "{verb}: {}", ran.err());
@@ -364,7 +364,7 @@ fn commands_refuse_unknown_keys_and_builds_do_not() {
 fn help_names_every_verb_and_fits_the_page() {
     let home = Home::new();
     let text = home.kache(&["--help"]).ends(0);
-    for verb in ["init", "stats", "doctor", "list", "purge", "gc", "completions"] {
+    for verb in ["init", "stats", "why", "doctor", "list", "purge", "gc", "completions"] {
         assert!(text.contains(&format!("\n  {verb}")), "{verb}\n{text}");
         let help = home.kache(&[verb, "--help"]).ends(0);
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");

@@ -1,0 +1,206 @@
+//! `kache why`: for the last build, why what was not a hit was none.
+//!
+//! Everything it says stands in the event log: nothing has to be switched on before a build. [`causes`] puts what was
+//! compiled only because something else was behind it, [`show`] is the text.
+
+mod causes;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::{Exit, Session};
+use crate::config::env;
+use crate::events::{Event, EventLog, Summary, build};
+use crate::fsx;
+use crate::model::{Difference, Stored, outcome};
+
+/// Show why units of the last build were not restored
+///
+/// For a miss: what differs from the nearest that is recorded (a file, a
+/// variable, a flag, a dependency, the compiler, ...), what it was and what it
+/// is now. Files and dependencies are shown by the first digits of their
+/// digests, and so are values that look secret. For a bypass: what kache could
+/// not cache. What was compiled only because a dependency was comes behind that
+/// dependency.
+///
+/// The last build is that of this workspace, if it was built with this cache,
+/// else the last one of all.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache why               all units that were not hits
+  kache why serde         all units of one crate or package, hits too
+  kache why --json | jq -r '.units[].differs[] | [.kind, .name] | @tsv'
+
+JSON (fields are added, never renamed; times are milliseconds since 1970):
+  v       1
+  build   null if cargo has never called kache; else began, ended, target (its
+          target directory), hits, misses, bypasses
+  units   what was not a hit, causes first; of CRATE everything. Each:
+          crate, package, kind, emit, unit (crate and cargo's hash), ended
+          outcome, reason      an id of `kache stats`, and what it means
+          stored, fate         what became of a miss's result, and what it means
+          compared             first-seen, removed, call or input-set
+          differs              [{kind, name, old, new}], at most 20; old and new
+                               are null for what is absent or unset; kind is
+                               compiler, setting, directory, flag, file,
+                               absent-file, listing, link, program, variable,
+                               root, library, dependency, derived or other
+          differing            how many things differ
+          because_of           crates among these units that it is built on, if
+                               nothing else differs
+          detail, ms, lookup, key")]
+pub(super) struct Args {
+    /// Only the units of this crate or package, with all that is known
+    #[arg(value_name = "CRATE")]
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is shown; this is the JSON.
+#[derive(Serialize)]
+struct Why<'a> {
+    v: u32,
+    build: Option<Build<'a>>,
+    units: Vec<Line<'a>>,
+}
+
+/// The build as a whole.
+#[derive(Serialize)]
+struct Build<'a> {
+    began: i64,
+    ended: i64,
+    target: &'a str,
+    hits: u64,
+    misses: u64,
+    bypasses: u64,
+}
+
+/// One unit.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "crate")]
+    crate_name: &'a str,
+    package: &'a str,
+    kind: &'a str,
+    emit: &'a str,
+    unit: &'a str,
+    ended: i64,
+    outcome: &'a str,
+    reason: &'a str,
+    stored: Option<&'a str>,
+    fate: Option<&'a str>,
+    compared: Option<&'a str>,
+    differs: &'a [Difference],
+    differing: usize,
+    because_of: Vec<&'a str>,
+    detail: &'a str,
+    ms: f64,
+    lookup: &'a str,
+    key: &'a str,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let config = session.config()?;
+    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
+    let events = last_build(session, &events);
+    let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_hit(event)).collect();
+    let groups = causes::groups(&compiled);
+    let of_crate: Option<Vec<&Event>> =
+        args.name.as_ref().map(|name| events.iter().copied().filter(|event| is_called(event, name)).collect());
+    if args.json {
+        let all = || groups.iter().flat_map(causes::Group::all).collect();
+        let units = of_crate.unwrap_or_else(all).into_iter().map(|event| line(event, &compiled)).collect();
+        session.out.json(&Why { v: 1, build: build_of(&events), units })?;
+        return Ok(Exit::Ok);
+    }
+    let Some(build) = build_of(&events) else {
+        session.out.talk("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
+        return Ok(Exit::Ok);
+    };
+    show::heading(session, &build)?;
+    match (of_crate, &args.name) {
+        (Some(units), Some(name)) if units.is_empty() => session.out.talk(format_args!(
+            "no unit of {name} was asked for in this build: cargo found it fresh, or nothing is called so"
+        )),
+        (Some(units), _) => units.iter().try_for_each(|event| show::unit(session, event, &compiled))?,
+        (None, _) if groups.is_empty() => session.out.data("\nAll units were hits.")?,
+        (None, _) => groups.iter().try_for_each(|group| show::group(session, group))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// The last build of the workspace around the current directory, else the last of all.
+fn last_build<'a>(session: &Session, events: &'a [Event]) -> Vec<&'a Event> {
+    let cwd = fsx::current_dir().unwrap_or_default();
+    let named = session.env.path(env::CARGO_TARGET_DIR).map(|dir| cwd.join(dir));
+    let packages = cwd.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).map(Path::to_owned);
+    let places: Vec<PathBuf> = packages.chain(named).collect();
+    let here = build::last(events, |event| places.iter().any(|place| Path::new(&event.target).starts_with(place)));
+    if here.is_empty() { build::last(events, |_| true) } else { here }
+}
+
+fn build_of<'a>(events: &[&'a Event]) -> Option<Build<'a>> {
+    let first = events.first()?;
+    let counts = Summary::of(events.iter().copied());
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of one process")]
+    let began = events.iter().map(|event| event.at - event.ms as i64).min().unwrap_or(first.at);
+    let ended = events.iter().map(|event| event.at).max().unwrap_or(first.at);
+    let target = events.iter().map(|event| event.target.as_str()).find(|target| !target.is_empty());
+    Some(Build {
+        began,
+        ended,
+        target: target.unwrap_or_default(),
+        hits: counts.hits,
+        misses: counts.misses,
+        bypasses: counts.bypasses,
+    })
+}
+
+fn is_hit(event: &Event) -> bool {
+    event.outcome.starts_with("hit.")
+}
+
+fn is_called(event: &Event, name: &str) -> bool {
+    event.crate_name == name.replace('-', "_") || event.package.split(' ').next() == Some(name)
+}
+
+fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
+    let some = |text: &'a str| (!text.is_empty()).then_some(text);
+    Line {
+        crate_name: &event.crate_name,
+        package: &event.package,
+        kind: &event.kind,
+        emit: &event.emit,
+        unit: &event.unit,
+        ended: event.at,
+        outcome: &event.outcome,
+        reason: sentence(&event.outcome),
+        stored: some(&event.stored),
+        fate: some(&event.stored).map(sentence),
+        compared: some(&event.compared),
+        differs: &event.differs,
+        differing: event.differing,
+        because_of: causes::because_of(event, compiled).iter().map(|cause| cause.crate_name.as_str()).collect(),
+        detail: &event.detail,
+        ms: event.ms,
+        lookup: &event.lookup,
+        key: &event.key,
+    }
+}
+
+/// What an id means.
+fn sentence(id: &str) -> &'static str {
+    outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know")
+}
+
+/// Whether a miss's result was stored.
+fn is_stored(event: &Event) -> bool {
+    event.stored == Stored::Yes.id()
+}

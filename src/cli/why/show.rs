@@ -1,0 +1,206 @@
+//! The text of `kache why`.
+
+use std::io;
+
+use super::causes::{self, Group};
+use super::{Build, is_stored, sentence};
+use crate::cli::printer::Table;
+use crate::cli::{Session, units};
+use crate::events::Event;
+use crate::fsx::clock::{self, Time};
+use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason};
+
+/// How many differences the summary shows of one group.
+const FEW_DIFFERENCES: usize = 6;
+/// How many units a line names.
+const FEW_UNITS: usize = 8;
+
+/// Which build it was and what it came to.
+pub(super) fn heading(session: &Session, build: &Build<'_>) -> io::Result<()> {
+    let ended = Time { secs: build.ended / 1000, nanos: 0 };
+    let number = |number: u64, one: &str, many: &str| units::count(usize::try_from(number).unwrap_or(0), one, many);
+    session.out.data(format_args!(
+        "Last build: {} ago, {}, {}, {}",
+        units::age(ended, clock::now()),
+        number(build.hits, "hit", "hits"),
+        number(build.misses, "miss", "misses"),
+        number(build.bypasses, "bypass", "bypasses"),
+    ))?;
+    if !build.target.is_empty() {
+        session.out.data(format_args!("Target directory: {}", build.target))?;
+    }
+    Ok(())
+}
+
+/// One reason, the units that it holds for, and what followed.
+pub(super) fn group(session: &Session, group: &Group<'_>) -> io::Result<()> {
+    let event = group.first();
+    session.out.data(format_args!("\n{}: {}", names(&group.units), verdict(event)))?;
+    say_reason(session, event)?;
+    let main = causes::main_differences(event);
+    let shown: Vec<&Difference> = main.iter().copied().take(FEW_DIFFERENCES).collect();
+    let hidden = main.len() - shown.len();
+    differences(session, &shown, hidden)?;
+    if !group.followers.is_empty() {
+        session.out.data(format_args!("  compiled because of this: {}", names(&group.followers)))?;
+    }
+    Ok(())
+}
+
+/// One unit with all that is known.
+pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io::Result<()> {
+    session.out.data(format_args!("\n{}: {}", label(event), verdict(event)))?;
+    say_reason(session, event)?;
+    let all: Vec<&Difference> = event.differs.iter().collect();
+    differences(session, &all, event.differing.saturating_sub(all.len()))?;
+    let causes = causes::because_of(event, compiled);
+    if !causes.is_empty() {
+        session.out.data(format_args!("  because this was compiled: {}", names(&causes)))?;
+    }
+    let mut table = Table::new(&[]).indented();
+    table.row(["outcome".into(), event.outcome.clone()]);
+    for (name, value) in [("stored", &event.stored), ("lookup key", &event.lookup), ("entry", &event.key)] {
+        if !value.is_empty() {
+            table.row([name.into(), value.clone()]);
+        }
+    }
+    table.row(["took".into(), units::millis(event.ms)]);
+    session.out.table(&table)
+}
+
+/// `miss, stored`; `miss, not stored`; `bypass`; `hit`.
+fn verdict(event: &Event) -> String {
+    let class = event.outcome.split('.').next().unwrap_or_default();
+    match event.stored.as_str() {
+        "" => class.to_owned(),
+        _ if is_stored(event) => format!("{class}, stored"),
+        _ => format!("{class}, not stored"),
+    }
+}
+
+/// The sentences, each with its detail.
+fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
+    let (of_miss, of_fate) = details(event);
+    let is = |compared: Compared| event.compared == compared.id();
+    let reason = if is(Compared::FirstSeen) || is(Compared::Removed) { &event.compared } else { &event.outcome };
+    let tail = match of_miss {
+        _ if event.differing > 0 && !event.compared.is_empty() => format!("; {}:", sentence(&event.compared)),
+        "" => String::new(),
+        detail => format!(": {}", plain(detail)),
+    };
+    let fate = if of_fate.is_empty() { String::new() } else { format!(": {}", plain(of_fate)) };
+    if !event.stored.is_empty() && !is_stored(event) {
+        session.out.data(format_args!("  not stored: {}{fate}", sentence(&event.stored)))?;
+    }
+    session.out.data(format_args!("  {}{tail}", sentence(reason)))
+}
+
+/// What was said of the miss (or bypass) and of what became of its result; they stand behind each other in the event.
+fn details(event: &Event) -> (&str, &str) {
+    let detail = event.detail.as_str();
+    if event.outcome == MissReason::NoManifest.id() {
+        return ("", detail);
+    }
+    if event.stored.is_empty() || is_stored(event) {
+        return (detail, "");
+    }
+    detail.split_once("; ").unwrap_or((detail, ""))
+}
+
+fn differences(session: &Session, shown: &[&Difference], hidden: usize) -> io::Result<()> {
+    let mut table = Table::new(&[]).indented_by(4);
+    for one in shown {
+        let change = format!("{} -> {}", value(one, one.old.as_ref()), value(one, one.new.as_ref()));
+        let change = if one.old.is_none() && one.new.is_none() { String::new() } else { change };
+        table.row([one.kind.replace('-', " "), plain(&one.name), change]);
+    }
+    session.out.table(&table)?;
+    if hidden > 0 {
+        session.out.data(format_args!("    and {hidden} more"))?;
+    }
+    Ok(())
+}
+
+/// The value, or the word for there being none.
+fn value(difference: &Difference, value: Option<&String>) -> String {
+    match value {
+        Some(value) if value.is_empty() || value.trim() != value => format!("{value:?}"),
+        Some(value) => plain(value),
+        None if difference.is(Kind::Variable) => "(unset)".to_owned(),
+        None if difference.is(Kind::Flag) || difference.is(Kind::Derived) => "(not given)".to_owned(),
+        None => "(absent)".to_owned(),
+    }
+}
+
+/// Without what a terminal would take for a command.
+fn plain(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// `dep 0.1.0 (lib)`; `build_script_build of dep 0.1.0 (bin)`.
+fn label(event: &Event) -> String {
+    let (name, version) = event.package.split_once(' ').unwrap_or((&event.package, ""));
+    let package = if name.replace('-', "_") == event.crate_name {
+        format!("{name} {version}")
+    } else if event.package.is_empty() {
+        event.crate_name.clone()
+    } else {
+        format!("{} of {}", event.crate_name, event.package)
+    };
+    let emit = if event.emit == "metadata" { ", metadata" } else { "" };
+    let kind = if event.kind.is_empty() { "crate" } else { &event.kind };
+    format!("{} ({kind}{emit})", package.trim())
+}
+
+/// The labels of some, and how many more there are.
+fn names(events: &[&Event]) -> String {
+    let labels: Vec<String> = events.iter().take(FEW_UNITS).map(|event| label(event)).collect();
+    let more = events.len() - labels.len();
+    let list = labels.join(", ");
+    if more > 0 { format!("{list} and {more} more") } else { list }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_commands() {
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(plain("été"), "été");
+    }
+
+    #[test]
+    fn the_details_of_miss_and_fate_are_told_apart() {
+        let event = |outcome: &str, stored: &str, detail: &str| {
+            let (outcome, stored, detail) = (outcome.into(), stored.into(), detail.into());
+            Event { outcome, stored, detail, ..Event::default() }
+        };
+        assert_eq!(details(&event("bypass.x", "", "a; b")), ("a; b", ""));
+        assert_eq!(details(&event("miss.no-manifest", "rustc-failed", "exit")), ("", "exit"));
+        assert_eq!(details(&event("miss.input-changed", "rustc-failed", "file a; exit")), ("file a", "exit"));
+        assert_eq!(details(&event("miss.input-changed", "private-incremental", "file a")), ("file a", ""));
+    }
+
+    #[test]
+    fn what_is_absent_has_a_word() {
+        let one = |kind| Difference::new(kind, "A", None, Some(String::new()));
+        assert_eq!(value(&one(Kind::Variable), None), "(unset)");
+        assert_eq!(value(&one(Kind::File), None), "(absent)");
+        assert_eq!(value(&one(Kind::Variable), one(Kind::Variable).new.as_ref()), "\"\"");
+    }
+
+    #[test]
+    fn labels_name_crate_and_package() {
+        let event = |krate: &str, package: &str| {
+            let (crate_name, package, kind) = (krate.into(), package.into(), "lib".into());
+            Event { crate_name, package, kind, ..Event::default() }
+        };
+        assert_eq!(label(&event("a_b", "a-b 1.0.0")), "a-b 1.0.0 (lib)");
+        assert_eq!(label(&event("build_script_build", "a 1.0.0")), "build_script_build of a 1.0.0 (lib)");
+        assert_eq!(label(&event("a", "")), "a (lib)");
+    }
+}

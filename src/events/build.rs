@@ -1,0 +1,109 @@
+//! Builds: which events belong to one run of cargo.
+//!
+//! An event bears the process id of whoever called, which is cargo. Ids are used again, in containers even by every run: of
+//! the events with one id, a run ends where the target directory changes, where a unit is asked for a second time (cargo
+//! asks once), or after a long silence.
+
+use std::collections::HashSet;
+
+use super::Event;
+
+/// How long a build may be silent: build scripts run without a word.
+const SILENCE_MS: i64 = 3_600_000;
+
+/// The last build among `events` (oldest first) that has an event which `is_wanted`, oldest event first.
+pub fn last(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<&Event> {
+    let Some(newest) = events.iter().rfind(|event| is_wanted(event)) else { return Vec::new() };
+    let mut run = Run::default();
+    let mut seen = false;
+    for event in events.iter().filter(|event| event.build == newest.build) {
+        if !run.takes(event) {
+            if seen {
+                break;
+            }
+            run = Run::default();
+        }
+        run.push(event);
+        seen |= std::ptr::eq(event, newest);
+    }
+    run.events
+}
+
+/// Events that can be of one build.
+#[derive(Default)]
+struct Run<'a> {
+    events: Vec<&'a Event>,
+    units: HashSet<[&'a str; 4]>,
+    target: &'a str,
+    end: i64,
+}
+
+impl<'a> Run<'a> {
+    fn takes(&self, event: &Event) -> bool {
+        let is_elsewhere = !self.target.is_empty() && !event.target.is_empty() && self.target != event.target;
+        let is_again = self.units.contains(&unit(event));
+        let is_late = !self.events.is_empty() && start(event).saturating_sub(self.end) > SILENCE_MS;
+        !is_elsewhere && !is_again && !is_late
+    }
+
+    fn push(&mut self, event: &'a Event) {
+        self.events.push(event);
+        self.units.insert(unit(event));
+        if self.target.is_empty() {
+            self.target = &event.target;
+        }
+        self.end = self.end.max(event.at);
+    }
+}
+
+fn unit(event: &Event) -> [&str; 4] {
+    [&event.unit, &event.crate_name, &event.kind, &event.emit]
+}
+
+/// When the invocation began; `at` is its end.
+fn start(event: &Event) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of one process")]
+    let took = event.ms as i64;
+    event.at - took
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(build: u64, unit: &str, at: i64) -> Event {
+        Event { build, unit: unit.into(), crate_name: unit.into(), at, target: "/t".into(), ..Event::default() }
+    }
+
+    fn units(events: &[Event]) -> Vec<&str> {
+        last(events, |_| true).iter().map(|event| event.unit.as_str()).collect()
+    }
+
+    #[test]
+    fn the_newest_build_is_told_from_others_beside_it() {
+        let events = [event(1, "a", 1), event(2, "a", 2), event(1, "b", 3), event(2, "b", 4), event(1, "late", 5)];
+        assert_eq!(units(&events[..4]), ["a", "b"]);
+        assert_eq!(units(&events), ["a", "b", "late"]);
+        assert_eq!(units(&[]), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_process_id_that_is_used_again_is_another_build() {
+        assert_eq!(units(&[event(1, "a", 1), event(1, "b", 2), event(1, "a", 3)]), ["a"], "asked twice");
+        assert_eq!(units(&[event(1, "a", 1), event(1, "b", SILENCE_MS + 2)]), ["b"], "silence");
+        let slow = Event { ms: 10_000.0, ..event(1, "b", SILENCE_MS + 2) };
+        assert_eq!(units(&[event(1, "a", 1), slow]), ["a", "b"], "no silence: it was running");
+        let moved = Event { target: "/u".into(), ..event(1, "b", 2) };
+        assert_eq!(units(&[event(1, "a", 1), moved.clone()]), ["b"], "another target directory");
+        let refused = Event { target: String::new(), ..event(1, "c", 3) };
+        assert_eq!(units(&[event(1, "a", 1), moved, refused]), ["b", "c"], "refused calls know none");
+    }
+
+    #[test]
+    fn the_wanted_build_need_not_be_the_newest() {
+        let other = Event { target: "/u".into(), ..event(2, "x", 9) };
+        let events = [event(1, "a", 1), event(1, "b", 2), other, event(1, "a", 20)];
+        let wanted = last(&events[..3], |event| event.target == "/t");
+        assert_eq!(wanted.iter().map(|event| event.unit.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

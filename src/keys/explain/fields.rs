@@ -1,0 +1,239 @@
+//! What differs from the nearest call of the same unit: two lookup keys, field by field.
+
+use std::collections::BTreeMap;
+
+use super::{Differences, valued};
+use crate::model::trace::{Field, Value};
+use crate::model::{Difference, DifferenceKind as Kind, Trace, secret};
+
+/// Fields that cargo computes from the rest.
+const DERIVED: [&str; 2] = ["-C metadata", "-C extra-filename"];
+
+/// The differences from the trace with the fewest; of equally near ones the first, which is the newest.
+pub fn nearest<'a>(traces: impl IntoIterator<Item = &'a Trace>, now: &Trace) -> Differences {
+    let all = traces.into_iter().map(|trace| differences(trace, now));
+    all.min_by_key(Vec::len).unwrap_or_default().into()
+}
+
+/// A field that may stand in a key once or several times: tag and name.
+type Slot<'a> = (&'a str, &'a str);
+
+fn differences(old: &Trace, new: &Trace) -> Vec<Difference> {
+    let (before, after) = (by_slot(old), by_slot(new));
+    let mut slots: Vec<Slot<'_>> = Vec::new();
+    for field in new.fields.iter().chain(&old.fields) {
+        let slot = slot(field);
+        if !slots.contains(&slot) {
+            slots.push(slot);
+        }
+    }
+    let mut found: Vec<Difference> = Vec::new();
+    for slot in &slots {
+        let of = |fields: Option<&Vec<_>>| fields.cloned().unwrap_or_default();
+        let (gone, come) = unmatched(of(before.get(slot)), &of(after.get(slot)));
+        found.extend(paired(&gone, &come).into_iter().map(|(old, new)| describe(*slot, old, new)));
+    }
+    if found.is_empty() && old != new {
+        // The same fields in another order: the last flag wins, so order counts.
+        found.push(Difference::new(Kind::Flag, "order of the flags", None, None));
+    }
+    found
+}
+
+fn slot(field: &Field) -> Slot<'_> {
+    match (field.tag.as_str(), &field.value) {
+        ("clippy file is absent", Value::Text(name)) => ("clippy file", name),
+        (tag, _) => (tag, &field.name),
+    }
+}
+
+fn by_slot(trace: &Trace) -> BTreeMap<Slot<'_>, Vec<&Field>> {
+    let mut slots: BTreeMap<Slot<'_>, Vec<&Field>> = BTreeMap::new();
+    for field in &trace.fields {
+        slots.entry(slot(field)).or_default().push(field);
+    }
+    slots
+}
+
+/// What stands on one side only.
+fn unmatched<'a>(mut gone: Vec<&'a Field>, new: &[&'a Field]) -> (Vec<&'a Field>, Vec<&'a Field>) {
+    let mut come = Vec::new();
+    for field in new {
+        match gone.iter().position(|other| other.value == field.value && other.tag == field.tag) {
+            Some(at) => drop(gone.remove(at)),
+            None => come.push(*field),
+        }
+    }
+    (gone, come)
+}
+
+/// One value for another where each side has one; else what went and what came.
+fn paired<'a>(gone: &[&'a Field], come: &[&'a Field]) -> Vec<(Option<&'a Field>, Option<&'a Field>)> {
+    if let ([old], [new]) = (gone, come) {
+        return vec![(Some(*old), Some(*new))];
+    }
+    let gone = gone.iter().map(|field| (Some(*field), None));
+    gone.chain(come.iter().map(|field| (None, Some(*field)))).collect()
+}
+
+fn describe((tag, name): Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> Difference {
+    let note = new.or(old).map(|field| field.note.as_str()).filter(|note| !note.is_empty());
+    let (old_text, new_text) = (old.and_then(text), new.and_then(text));
+    let plain = |kind, name: &str| Difference::new(kind, name, old_text.clone(), new_text.clone());
+    let set = |kind, name: &str| valued(kind, name, old_text.as_deref(), new_text.as_deref());
+    match tag {
+        "compiler" => compiler(old, new),
+        "paths" => plain(Kind::Setting, "KACHE_PATHS"),
+        "cwd" => plain(Kind::Directory, "working directory"),
+        "source" => plain(Kind::File, "crate root"),
+        "injected" => plain(Kind::Flag, "added by kache"),
+        "extern" => plain(Kind::Dependency, note.unwrap_or(name)),
+        "static library" => plain(Kind::Library, "static library"),
+        "target" => plain(Kind::File, "target specification"),
+        "profile" => plain(Kind::File, "profile data"),
+        "clippy file" => plain(Kind::File, name),
+        _ if DERIVED.contains(&tag) => plain(Kind::Derived, tag),
+        _ if tag.starts_with('-') => flag(tag, old_text.as_deref(), new_text.as_deref()),
+        _ => match tag.strip_prefix("env ") {
+            Some(name) => set(Kind::Variable, name),
+            None => set(Kind::Other, format!("{tag} {name}").trim()),
+        },
+    }
+}
+
+/// The version where that tells them apart; two builds of one version are told apart by their digests.
+fn compiler(old: Option<&Field>, new: Option<&Field>) -> Difference {
+    let note = |field: Option<&Field>| field.map(|field| field.note.clone()).filter(|note| !note.is_empty());
+    let (old_note, new_note) = (note(old), note(new));
+    let shown = |field: Option<&Field>, note: Option<String>| match note {
+        Some(note) if old_note != new_note => Some(note),
+        Some(note) => field.and_then(text).map(|digest| format!("{note} {digest}")),
+        None => field.and_then(text),
+    };
+    Difference::new(Kind::Compiler, "rustc", shown(old, old_note.clone()), shown(new, new_note.clone()))
+}
+
+/// A value such as `key="x"` is judged by its own name too.
+fn flag(tag: &str, old: Option<&str>, new: Option<&str>) -> Difference {
+    let own = old.or(new).and_then(|value| value.split_once('=')).map_or(tag, |(name, _)| name);
+    let judge = if secret::is_secret(own, "") { own } else { tag };
+    Difference { name: tag.to_owned(), ..valued(Kind::Flag, judge, old, new) }
+}
+
+/// The value for people.
+fn text(field: &Field) -> Option<String> {
+    match &field.value {
+        // The name of a clippy file that is not there.
+        Value::Text(_) if field.tag == "clippy file is absent" => None,
+        Value::Absent if field.tag.starts_with('-') => Some("given".to_owned()),
+        Value::Absent => None,
+        Value::Text(text) => Some(text.clone()),
+        Value::Digest(digest) => Some(digest.short()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::KeyHasher;
+    use crate::model::Digest;
+
+    fn trace(fill: impl FnOnce(&mut KeyHasher)) -> Trace {
+        let mut key = KeyHasher::new(true);
+        fill(&mut key);
+        key.finish().1.unwrap()
+    }
+
+    /// `kind name: old > new` of every difference.
+    fn told(old: impl FnOnce(&mut KeyHasher), new: impl FnOnce(&mut KeyHasher)) -> Vec<String> {
+        let found = nearest([&trace(old)], &trace(new));
+        let text = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+        let line = |one: Difference| format!("{} {}: {} > {}", one.kind, one.name, text(one.old), text(one.new));
+        found.listed.into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn every_tag_has_its_kind() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let (one, other) = (a.short(), b.short());
+        let fill = |digest: Digest, text: &'static str| {
+            move |key: &mut KeyHasher| {
+                key.field("-C metadata", text);
+                key.digest("extern", "renamed", digest);
+                key.note(|| "dep".into());
+                key.digest("compiler", "", digest);
+                key.note(|| format!("rustc {text}"));
+                key.field("paths", text);
+                key.field("-C opt-level", text);
+                key.optional("env SDKROOT", Some(text));
+                key.digest("clippy file", "clippy.toml", digest);
+                key.digest("a new kind", "of field", digest);
+            }
+        };
+        assert_eq!(
+            told(fill(a, "1"), fill(b, "2")),
+            [
+                "compiler rustc: rustc 1 > rustc 2".to_owned(),
+                "setting KACHE_PATHS: 1 > 2".into(),
+                "flag -C opt-level: 1 > 2".into(),
+                "variable SDKROOT: 1 > 2".into(),
+                format!("file clippy.toml: {one} > {other}"),
+                format!("other a new kind of field: {one} > {other}"),
+                format!("dependency dep: {one} > {other}"),
+                "derived -C metadata: 1 > 2".into(),
+            ]
+        );
+    }
+
+    #[test]
+    fn two_builds_of_one_compiler_are_told_apart() {
+        let compiler = |digest: &'static [u8]| {
+            move |key: &mut KeyHasher| {
+                key.digest("compiler", "", Digest::of(digest));
+                key.note(|| "rustc 1".into());
+            }
+        };
+        let (a, b) = (Digest::of(b"a").short(), Digest::of(b"b").short());
+        assert_eq!(told(compiler(b"a"), compiler(b"b")), [format!("compiler rustc: rustc 1 {a} > rustc 1 {b}")]);
+    }
+
+    #[test]
+    fn flags_that_come_and_go() {
+        let flags = |list: &'static [(&'static str, Option<&'static str>)]| {
+            move |key: &mut KeyHasher| list.iter().for_each(|(name, value)| key.optional(name, *value))
+        };
+        let cfgs: &[_] = &[("--cfg", Some("a")), ("--cfg", Some("b"))];
+        let more: &[_] = &[("--cfg", Some("b")), ("--cfg", Some("c")), ("--cfg", Some("d")), ("-g", None)];
+        assert_eq!(
+            told(flags(cfgs), flags(more)),
+            ["flag --cfg: a > -", "flag --cfg: - > c", "flag --cfg: - > d", "flag -g: - > given"]
+        );
+        assert_eq!(told(flags(&cfgs[..1]), flags(&cfgs[1..])), ["flag --cfg: a > b"]);
+        let swapped: &[_] = &[("--cfg", Some("b")), ("--cfg", Some("a"))];
+        assert_eq!(told(flags(cfgs), flags(swapped)), ["flag order of the flags: - > -"]);
+        assert_eq!(told(flags(cfgs), flags(cfgs)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_clippy_file_that_comes_is_one_difference() {
+        let digest = Digest::of(b"a");
+        let absent = |key: &mut KeyHasher| key.field("clippy file is absent", "{workspace}/Cargo.lock");
+        let there = |key: &mut KeyHasher| key.digest("clippy file", "{workspace}/Cargo.lock", digest);
+        assert_eq!(told(absent, there), [format!("file {{workspace}}/Cargo.lock: - > {}", digest.short())]);
+    }
+
+    #[test]
+    fn secrets_in_flags_are_veiled() {
+        let cfg = |value: &'static str| move |key: &mut KeyHasher| key.field("--cfg", value);
+        let told = told(cfg("api_key=\"psst\""), cfg("api_key=\"hush\""));
+        assert!(told[0].starts_with("flag --cfg: secret ") && !told[0].contains("psst"), "{told:?}");
+    }
+
+    #[test]
+    fn the_nearest_call_is_compared() {
+        let flags = |list: &'static [&'static str]| trace(|key| list.iter().for_each(|flag| key.field(flag, "")));
+        let (near, far) = (flags(&["-a", "-b"]), flags(&["-x", "-y", "-z"]));
+        let found = nearest([&far, &near], &flags(&["-a", "-b", "-c"]));
+        assert_eq!((found.number, found.listed[0].name.as_str()), (1, "-c"));
+    }
+}

@@ -1,0 +1,201 @@
+//! What differs from the nearest recorded input set.
+//!
+//! [`validate`] says whether an input differs; [`describe`] says how, for one that does. A new variant of [`Input`] is one
+//! arm there.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::{Differences, valued};
+use crate::fsx;
+use crate::keys::{Context, environment, things, validate};
+use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
+
+/// The differences from the record with the fewest; of equally near ones the first, which is the newest.
+pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Context<'_>) -> Differences {
+    // Records of one manifest have most inputs in common: each is looked at once.
+    let mut known: HashMap<&Input, bool> = HashMap::new();
+    let mut best: Option<Vec<&Input>> = None;
+    for inputs in records {
+        let limit = best.as_ref().map_or(usize::MAX, Vec::len);
+        let mut differing = Vec::new();
+        for input in inputs {
+            if *known.entry(input).or_insert_with(|| validate::check(input, context).is_err()) {
+                differing.push(input);
+            }
+            if differing.len() == limit {
+                break;
+            }
+        }
+        if differing.len() < limit {
+            best = Some(differing);
+        }
+    }
+    let all: Vec<Difference> = best.unwrap_or_default().into_iter().map(|input| describe(input, context)).collect();
+    all.into()
+}
+
+/// What was recorded of an input and what is there now.
+fn describe(input: &Input, context: Context<'_>) -> Difference {
+    match input {
+        Input::File(path, digest) => {
+            Difference::new(Kind::File, &name(path, context), Some(digest.short()), content(path, context))
+        }
+        Input::Absent(path) => Difference::new(Kind::AbsentFile, &name(path, context), None, content(path, context)),
+        Input::Env(name, value) => {
+            let old = value.as_ref().map(|value| here(value, context));
+            let new = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
+            valued(Kind::Variable, name, old.as_deref(), new.as_deref())
+        }
+        Input::Pinned(root, place) => {
+            let new = context.roots.place(*root).map(str::to_owned);
+            Difference::new(Kind::Root, root.name(), Some(place.clone()), new)
+        }
+        Input::Present(path, thing) => {
+            let now = validate::at(path, context, things::present);
+            Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
+        }
+        Input::Itself(path, thing) => {
+            let now = validate::at(path, context, things::itself);
+            Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
+        }
+        Input::Listing(path, digest) => {
+            let now = validate::at(path, context, |dir| context.stamps.listing(dir).ok());
+            Difference::new(Kind::Listing, &name(path, context), Some(digest.short()), now.map(|now| now.short()))
+        }
+        Input::Link(path, target) => {
+            let now = validate::at(path, context, fsx::read_link_text);
+            Difference::new(Kind::Link, &name(path, context), Some(here(target, context)), now)
+        }
+        Input::Resolved(path, real) => {
+            let now = validate::at(path, context, things::resolved);
+            Difference::new(Kind::Link, &name(path, context), Some(here(real, context)), now)
+        }
+        Input::Program(program, path) => {
+            let now = things::program(program, context).map(|path| here(&path, context));
+            Difference::new(Kind::Program, program, path.as_ref().map(|path| here(path, context)), now)
+        }
+        Input::Environment(digest) => {
+            let now = environment::digest(context).short();
+            Difference::new(Kind::Variable, "all of the environment", Some(digest.short()), Some(now))
+        }
+        Input::DiagnosticWidth(width) => {
+            let new = context.invocation.diagnostic_width.as_deref();
+            valued(Kind::Flag, "--diagnostic-width", width.as_deref(), new)
+        }
+    }
+}
+
+fn word(thing: Thing) -> String {
+    thing.name().to_owned()
+}
+
+/// A text as it reads here; its tokens where it cannot be read here.
+fn here(text: &TokenString, context: Context<'_>) -> String {
+    context.roots.expand(text).unwrap_or_else(|| text.as_str().to_owned())
+}
+
+/// A path as people know it: relative to where rustc runs, which is the workspace for its members.
+fn name(path: &TokenString, context: Context<'_>) -> String {
+    let path = here(path, context);
+    let below = path.strip_prefix(&*context.invocation.cwd.to_string_lossy());
+    below.and_then(|rest| rest.strip_prefix('/')).map_or_else(|| path.clone(), str::to_owned)
+}
+
+/// What stands at `path` now: a file's digest, else a word.
+fn content(path: &TokenString, context: Context<'_>) -> Option<String> {
+    let path: PathBuf = context.invocation.cwd.join(context.roots.expand(path)?);
+    match context.stamps.content(&path) {
+        Ok(content) => Some(Digest::short(&content.digest)),
+        Err(_) if fsx::exists(&path) => Some("no readable file".to_owned()),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Env;
+    use crate::fsx::Publish;
+    use crate::keys::Roots;
+    use crate::model::RootKind;
+    use crate::rustc::Invocation;
+    use crate::store::Stamps;
+
+    /// What `nearest` says in a directory with `a` holding "a" and `MOOD=glad`, `TOKEN=hush`.
+    fn explained(records: &[&[Input]]) -> Vec<(String, String, Option<String>, Option<String>)> {
+        let dir = tempfile::tempdir().unwrap();
+        Publish::default().bytes(&dir.path().join("a"), b"a").unwrap();
+        let line = "--crate-name x x.rs --error-format=json --json=artifacts --crate-type lib \
+            --emit=dep-info,metadata --out-dir target/deps";
+        let argv: Vec<_> = line.split_whitespace().map(Into::into).collect();
+        let invocation = Invocation::parse(&argv, dir.path()).unwrap();
+        let roots = Roots::new([(RootKind::Workspace, Some(dir.path().to_owned()))]);
+        let env = Env::of([("MOOD", "glad"), ("TOKEN", "hush")]);
+        let stamps = Stamps::open(&dir.path().join("stamps"));
+        let context = Context { invocation: &invocation, roots: &roots, env: &env, stamps: &stamps };
+        let found = nearest(records.iter().copied(), context);
+        found.listed.into_iter().map(|one| (one.kind, one.name, one.old, one.new)).collect()
+    }
+
+    fn token(text: &str) -> TokenString {
+        TokenString::literal(text)
+    }
+
+    fn env(name: &str, value: Option<&str>) -> Input {
+        Input::Env(name.into(), value.map(token))
+    }
+
+    #[test]
+    fn the_record_with_the_fewest_differences_is_the_nearest_and_newest_first() {
+        let same = Input::File(token("a"), Digest::of(b"a"));
+        let far = [same.clone(), env("MOOD", Some("sad")), env("X", Some("1"))];
+        let newer = [same.clone(), env("MOOD", Some("newer"))];
+        let older = [same.clone(), env("MOOD", Some("older"))];
+        let said = |old: &str| [("variable".into(), "MOOD".into(), Some(old.into()), Some("glad".into()))];
+        assert_eq!(explained(&[&far, &newer, &older]), said("newer"));
+        assert_eq!(explained(&[&far[..2], &far]), said("sad"));
+        assert_eq!(explained(&[&[same]]), []);
+        assert_eq!(explained(&[]), []);
+    }
+
+    #[test]
+    fn every_kind_says_what_was_and_what_is() {
+        let (a, b) = (Digest::of(b"a").short(), Digest::of(b"b"));
+        let mut inside = TokenString::default();
+        inside.push_root(RootKind::Workspace);
+        inside.push_literal("/a");
+        let record = [
+            Input::File(inside, b),
+            Input::File(token("gone"), b),
+            Input::Absent(token("a")),
+            env("X", Some("")),
+            env("MOOD", None),
+            Input::Pinned(RootKind::Home, "/home/x".into()),
+            Input::DiagnosticWidth(Some("80".into())),
+        ];
+        let own = |text: &str| Some(text.to_owned());
+        let row = |kind: &str, name: &str, old, new| (kind.to_owned(), name.to_owned(), old, new);
+        assert_eq!(
+            explained(&[&record]),
+            [
+                row("file", "a", own(&b.short()), own(&a)),
+                row("file", "gone", own(&b.short()), None),
+                row("absent-file", "a", None, own(&a)),
+                row("variable", "X", own(""), None),
+                row("variable", "MOOD", None, own("glad")),
+                row("root", "home", own("/home/x"), None),
+                row("flag", "--diagnostic-width", own("80"), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_told() {
+        let told = explained(&[&[env("TOKEN", Some("psst"))]]);
+        let (_, name, old, new) = &told[0];
+        assert_eq!(name, "TOKEN");
+        assert!(old.as_ref().unwrap().starts_with("secret ") && old != new, "{told:?}");
+        assert!(!format!("{told:?}").contains("psst") && !format!("{told:?}").contains("hush"), "{told:?}");
+    }
+}

@@ -1,0 +1,72 @@
+//! Why a miss was one: what differs from the nearest of what is recorded.
+//!
+//! Runs on a miss only, before rustc starts; validation itself stops at the first difference. [`inputs`] compares with
+//! recorded input sets, [`fields`] with the traces of recorded lookup keys. What looks secret is veiled here, where the
+//! differences are made.
+
+pub mod fields;
+pub mod inputs;
+
+use crate::fsx;
+use crate::model::{Difference, DifferenceKind, secret};
+
+/// How many differences are kept of one miss.
+const MOST: usize = 20;
+
+/// What differs from the nearest record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// The first of them, causes before consequences.
+    pub listed: Vec<Difference>,
+    /// How many there are.
+    pub number: usize,
+}
+
+impl From<Vec<Difference>> for Differences {
+    fn from(mut all: Vec<Difference>) -> Self {
+        let number = all.len();
+        // Stable: within one rank they stay as they were recorded.
+        all.sort_by_key(rank);
+        all.truncate(MOST);
+        Self { listed: all, number }
+    }
+}
+
+/// What people look for first comes first.
+fn rank(difference: &Difference) -> u8 {
+    use DifferenceKind as Kind;
+    // Where outputs and dependencies are follows from profile and target.
+    let is_place = difference.is(Kind::Flag) && matches!(difference.name.as_str(), "--out-dir" | "-L");
+    match () {
+        () if difference.is(Kind::Derived) => 4,
+        () if difference.is(Kind::Dependency) => 3,
+        () if is_place => 2,
+        () if difference.is(Kind::Compiler) => 0,
+        () => 1,
+    }
+}
+
+/// A difference of values that somebody has set: veiled if they look secret.
+fn valued(kind: DifferenceKind, name: &str, old: Option<&str>, new: Option<&str>) -> Difference {
+    let is_secret = |value: Option<&str>| value.is_some_and(|value| secret::is_secret(name, value));
+    // The boot's id is in no event: whoever gets hold of a log cannot try out weak secrets on it.
+    let salt = if is_secret(old) || is_secret(new) { fsx::boot_id() } else { String::new() };
+    let shown = |value: Option<&str>| value.map(|value| secret::veiled(name, value, &salt));
+    Difference::new(kind, name, shown(old), shown(new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_come_first_and_the_rest_is_counted() {
+        let one = |kind, name: &str| Difference::new(kind, name, None, None);
+        let mut all = vec![one(DifferenceKind::Derived, "-C metadata"), one(DifferenceKind::Dependency, "dep")];
+        all.extend((0..30).map(|n| one(DifferenceKind::File, &n.to_string())));
+        all.push(one(DifferenceKind::Compiler, "rustc"));
+        let differences = Differences::from(all);
+        assert_eq!((differences.number, differences.listed.len()), (33, MOST));
+        assert_eq!((differences.listed[0].name.as_str(), differences.listed[1].name.as_str()), ("rustc", "0"));
+    }
+}

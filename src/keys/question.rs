@@ -1,0 +1,73 @@
+//! What a compiler's answer to one of cargo's questions depends on, besides the compiler.
+
+use std::path::Path;
+
+use super::{KeyHasher, compiler};
+use crate::config::env::{self, Env};
+use crate::fsx;
+use crate::model::Digest;
+use crate::rustc::question::Question;
+use crate::rustc::{Chain, Driver, toolchain};
+use crate::store::Store;
+
+/// Part of every name of an answer. Raise it with any change of what the name holds or of what is remembered.
+///
+/// 1: first.
+const SCHEMA: &str = "1";
+
+/// The name of the answer that the compiler of `chain` gives here. `None`: something may have a say in it that a name cannot
+/// hold.
+pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &Store) -> Option<Digest> {
+    let logs = env::RUST_LOGS.iter().chain(&env::RUSTC_LOG_DETAILS).chain([&env::RUST_TARGET_PATH]);
+    // A compiler that could not be identified may lead back here: it gets no further than that.
+    if logs.into_iter().any(|name| vars.get(name).is_some()) || compiler::depth(vars) > 0 {
+        return None;
+    }
+    let rustc = toolchain::find_program(chain.rustc.as_deref()?, cwd, vars)?;
+    // Without the variable the proxy decides by directory: to know the compiler is to ask it, which is what is to be saved.
+    let program = toolchain::find_program(&chain.program, cwd, vars)?;
+    if vars.get(env::RUSTUP_TOOLCHAIN).is_none()
+        && [&rustc, &program].into_iter().any(|path| toolchain::is_rustup(path))
+    {
+        return None;
+    }
+    let mut key = KeyHasher::new(false);
+    key.field("question", SCHEMA);
+    add_program(&mut key, chain, &program, cwd)?;
+    let compiler = compiler::identify(chain, None, cwd, vars, store)?;
+    if let Question::Target { targets } = question {
+        let own = |target: &String| compiler.sysroot.join("lib/rustlib").join(target).join("target.json");
+        if targets.iter().any(|target| fsx::exists(&own(target))) {
+            return None;
+        }
+    }
+    key.digest("compiler", "", compiler.identity);
+    key.field("sysroot", compiler.sysroot.to_str()?);
+    for arg in &chain.args {
+        key.field("argument", arg.to_str()?);
+    }
+    let inputs = env::RUSTC_INPUTS.iter().chain(&env::ANSWER_INPUTS);
+    let clippy: &[&str] = if chain.driver == Driver::Clippy { &env::CLIPPY_INPUTS } else { &[] };
+    for name in inputs.chain(clippy) {
+        match vars.get(name) {
+            Some(value) => key.field(name, value.to_str()?),
+            None => key.optional(name, None),
+        }
+    }
+    Some(key.finish().0.0)
+}
+
+/// The program by name and place. rustc looks at the name that it was called by: where that is a link, the sysroot is what
+/// stands around the link if it holds a `rustlib` (`rustc_session::filesearch`, rust-lang/rust#79253).
+fn add_program(key: &mut KeyHasher, chain: &Chain, program: &Path, cwd: &Path) -> Option<()> {
+    let name = Path::new(&chain.program);
+    let is_bare = !chain.program.as_encoded_bytes().contains(&b'/');
+    if !name.is_absolute() && (!is_bare || fsx::exists(&cwd.join(name))) {
+        return None;
+    }
+    let around = program.parent()?.parent()?;
+    key.field("name", name.to_str()?);
+    key.field("program", program.to_str()?);
+    key.field("sysroot around it", if fsx::exists(&around.join("lib/rustlib")) { "yes" } else { "no" });
+    Some(())
+}

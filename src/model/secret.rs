@@ -1,0 +1,110 @@
+//! Which values must not be shown, and what is shown in their place.
+//!
+//! Judged by the name of the variable, and by a value that bears its secret openly (a password in a URL, a token of a known
+//! shape). To hide too much costs a reader a value; to hide too little may cost its owner more.
+
+use super::Digest;
+
+/// Secret wherever they stand in a name.
+const ANYWHERE: [&str; 11] = [
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "CREDENTIAL",
+    "COOKIE",
+    "APIKEY",
+    "SESSION",
+    "PRIVATE",
+    "SIGNATURE",
+];
+/// Secret only as a whole part of a name: `MONKEY` and `AUTHORS` are not.
+const AS_PART: [&str; 14] =
+    ["KEY", "KEYS", "AUTH", "OAUTH", "PASS", "PWD", "PW", "PAT", "PIN", "JWT", "DSN", "SAS", "CERT", "BEARER"];
+/// Names that only look so.
+const PLAIN: [&str; 2] = ["PWD", "OLDPWD"];
+/// How tokens of well-known services begin, and what stands in a private key.
+const SHAPES: [&str; 9] =
+    ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
+
+/// Whether `value`, held by something called `name`, looks secret.
+pub fn is_secret(name: &str, value: &str) -> bool {
+    has_secret_name(name) || holds_password(value) || SHAPES.iter().any(|shape| value.contains(shape))
+}
+
+fn has_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    if PLAIN.contains(&name.as_str()) {
+        return false;
+    }
+    let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
+    ANYWHERE.iter().any(|word| name.contains(word)) || parts.any(|part| AS_PART.contains(&part))
+}
+
+/// `scheme://user:password@host`.
+fn holds_password(value: &str) -> bool {
+    value.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    })
+}
+
+/// The value if it may be shown, else a digest in its place. `salt` is something that is not shown beside it, so that a
+/// weak secret cannot be guessed from its digest.
+pub fn veiled(name: &str, value: &str, salt: &str) -> String {
+    if !is_secret(name, value) {
+        return value.to_owned();
+    }
+    let mut hasher = blake3::Hasher::new();
+    for part in [salt, name, value] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    format!("secret {}", Digest::from_bytes(*hasher.finalize().as_bytes()).short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_secret() {
+        for name in [
+            "API_TOKEN",
+            "GITHUB_TOKEN",
+            "aws_secret_access_key",
+            "PGPASSWORD",
+            "MY_PASSWD",
+            "DB_PWD",
+            "APIKEY",
+            "SSH_KEY",
+            "PROXY_AUTH",
+            "SESSION_ID",
+            "COOKIES",
+            "MY_CREDENTIALS",
+        ] {
+            assert!(is_secret(name, "x"), "{name}");
+        }
+        for name in ["MOOD", "PWD", "CARGO_PKG_AUTHORS", "MONKEY", "KEYBOARD", "PATH", "CARGO_PKG_VERSION", "OUT_DIR"] {
+            assert!(!is_secret(name, "x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_that_bear_a_secret_openly() {
+        assert!(is_secret("DATABASE_URL", "postgres://me:hunter2@db/app"));
+        assert!(is_secret("X", "a ghp_0123456789"));
+        for plain in ["postgres://db/app", "https://example.org/a:b@c", "postgres://me@db/app", "a:b@c"] {
+            assert!(!is_secret("DATABASE_URL", plain), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_veiled_value_tells_only_whether_it_is_the_same() {
+        assert_eq!(veiled("MOOD", "glad", "salt"), "glad");
+        let (one, two) = (veiled("KEY", "glad", "salt"), veiled("KEY", "sad", "salt"));
+        assert!(!one.contains("glad") && one != two, "{one} {two}");
+        assert_eq!(one, veiled("KEY", "glad", "salt"));
+        assert_ne!(one, veiled("KEY", "glad", "other"), "no table of digests helps");
+    }
+}

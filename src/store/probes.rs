@@ -1,0 +1,89 @@
+//! Answers of compilers to cargo's questions, so that a fresh target directory asks nobody.
+//!
+//! Version 1 (carried by the directory name): what was written to stdout, under a seal. That the file exists says that the
+//! exit code was 0 and that nothing was written to stderr. May be lost at any time; a damaged answer reads as absent.
+//! Answers are small and few (one per compiler, target and set of flags); `gc` removes those older than a month, and the
+//! oldest beyond [`MOST`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Layout, Store, sealed, survey};
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Publish};
+use crate::model::Digest;
+
+/// How long an answer is kept. It is asked for again then, so that no reading extends it.
+const KEEP: Duration = Duration::from_hours(30 * 24);
+/// How many answers are kept.
+const MOST: usize = 1000;
+
+impl Store {
+    /// The answer to the question that `name` is the digest of.
+    pub fn probe(&self, name: Digest) -> Option<Vec<u8>> {
+        let sealed = fsx::read(&self.layout().probe(name)).ok()?;
+        sealed::open(name, &sealed).map(<[u8]>::to_vec)
+    }
+
+    /// Remembers an answer: all of stdout, of a call that ended well and wrote nothing to stderr.
+    pub fn put_probe(&self, name: Digest, stdout: &[u8]) -> fsx::Result<()> {
+        self.mark()?;
+        Publish::default().bytes(&self.layout().probe(name), &sealed::seal(name, stdout)).map(|_| ())
+    }
+}
+
+/// Removes old answers, and the oldest where there are too many.
+pub(super) fn expire(layout: &Layout, now: Time) -> fsx::Result<()> {
+    let mut answers: Vec<(Time, PathBuf)> = Vec::new();
+    survey::each_file(&[layout.probes()], |path, stamp| {
+        // Temps are not named by a digest.
+        if survey::named(path).is_some() {
+            answers.push((stamp.mtime, path.to_owned()));
+        }
+    })?;
+    answers.sort_by_key(|(written, _)| std::cmp::Reverse(*written));
+    let kept = i128::from(KEEP.as_secs()) * 1_000_000_000;
+    let old = |written: &Time| now.as_nanos() - written.as_nanos() > kept;
+    let out = answers.iter().enumerate().filter(|(at, (written, _))| *at >= MOST || old(written));
+    out.map(|(_, (_, path))| path).try_for_each(|path| fsx::remove_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::clock;
+
+    #[test]
+    fn i07_a_damaged_answer_reads_as_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let (name, other) = (Digest::of(b"q"), Digest::of(b"r"));
+        assert_eq!(store.probe(name), None);
+        store.put_probe(name, b"rustc\n\xff").unwrap();
+        assert_eq!(store.probe(name).as_deref(), Some(&b"rustc\n\xff"[..]));
+        let bytes = fsx::read(&store.layout().probe(name)).unwrap();
+        Publish::default().bytes(&store.layout().probe(other), &bytes).unwrap();
+        assert_eq!(store.probe(other), None, "filed under another name");
+        Publish::default().bytes(&store.layout().probe(name), &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(store.probe(name), None, "cut short");
+    }
+
+    #[test]
+    fn answers_are_few_and_not_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let name = |at: usize| Digest::of(&at.to_le_bytes());
+        for at in 0..MOST + 2 {
+            store.put_probe(name(at), b"").unwrap();
+        }
+        let count = || fsx::list(&store.layout().probes()).unwrap().len();
+        let now = clock::now();
+        expire(store.layout(), now).unwrap();
+        assert_eq!(count(), MOST);
+        let days = |days: i64| Time { secs: now.secs + days * 24 * 3600, nanos: 0 };
+        expire(store.layout(), days(29)).unwrap();
+        assert_eq!(count(), MOST);
+        expire(store.layout(), days(31)).unwrap();
+        assert_eq!(count(), 0);
+    }
+}
