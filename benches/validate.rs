@@ -121,19 +121,21 @@ fn set_variables() -> impl Iterator<Item = (String, String)> {
     (0..VARIABLES).map(variable).filter_map(|(name, value)| Some((name, value?)))
 }
 
-/// Does all once and prints the nanoseconds of each part.
+/// Does all once and prints the nanoseconds of each part and of all.
 #[expect(clippy::print_stdout, reason = "a benchmark prints")]
 fn once(dir: &Path) {
     let subject = Subject::at(dir);
     let env = Env::process();
-    let began = Instant::now();
+    let mut times = vec![Instant::now()];
     let manifest = subject.manifest();
-    let read = began.elapsed();
+    times.push(Instant::now());
     let record = Subject::record(&manifest);
-    let parsed = began.elapsed();
+    times.push(Instant::now());
     validate::holds(&record.inputs, subject.context(&env)).expect("it holds");
-    let all = began.elapsed();
-    println!("{} {} {} {}", read.as_nanos(), (parsed - read).as_nanos(), (all - parsed).as_nanos(), all.as_nanos());
+    times.push(Instant::now());
+    for (from, to) in [(0, 1), (1, 2), (2, 3), (0, 3)] {
+        println!("{}", times[to].duration_since(times[from]).as_nanos());
+    }
 }
 
 /// A process with the recorded variables and some more, as cargo has them.
@@ -159,6 +161,9 @@ fn medians(dir: &Path) -> Vec<u64> {
     (0..4).map(median).collect()
 }
 
+/// Picks inputs.
+type IsIt = fn(&Input) -> bool;
+
 fn in_a_loop(subject: &Subject) {
     let mut criterion = Criterion::default().configure_from_args().sample_size(50);
     let mut group = criterion.benchmark_group("1,000 inputs");
@@ -167,7 +172,7 @@ fn in_a_loop(subject: &Subject) {
     let record = Subject::record(&manifest);
     group.bench_function("read", |bencher| bencher.iter(|| black_box(subject.manifest())));
     group.bench_function("open and parse", |bencher| bencher.iter(|| black_box(Subject::record(&manifest))));
-    let kinds: [(&str, fn(&Input) -> bool); 4] = [
+    let kinds: [(&str, IsIt); 4] = [
         ("files", |input| matches!(input, Input::File(..))),
         ("absences", |input| matches!(input, Input::Absent(..))),
         ("variables", |input| matches!(input, Input::Env(..))),
