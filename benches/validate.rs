@@ -1,5 +1,6 @@
 //! Validation of an input set with 1,000 inputs: 550 files in 60 directories, 300 absent paths (most of them in missing
-//! directories), 100 variables, 50 others.
+//! directories), 100 variables, 50 others; in the order in which they are recorded, so that names of one directory stand side
+//! by side.
 //!
 //! Criterion gives each part's time in a loop, where everything is warm. A hit is a process of its own, with cold caches and
 //! page faults: the last lines give the medians of the parts over many such processes, each of which does everything once.
@@ -76,7 +77,8 @@ impl Subject {
     fn make(&self) {
         let mut inputs = Vec::new();
         for n in 0..FILES {
-            let dir = format!("{}/module_{}", ["src/generated", "crates/some-part/src"][n % 2], n % DIRS);
+            let module = n * DIRS / FILES;
+            let dir = format!("{}/module_{module}", ["src/generated", "crates/some-part/src"][module % 2]);
             let path = self.invocation.cwd.join(&dir).join(format!("source_file_{n}.rs"));
             std::fs::create_dir_all(path.parent().expect("parent")).expect("directory");
             std::fs::write(&path, format!("pub const N: usize = {n};\n")).expect("file");
@@ -86,8 +88,8 @@ impl Subject {
         }
         for n in 0..ABSENT {
             let home = self.roots.place(RootKind::Home).expect("home");
-            let path = match n % 5 {
-                0 => format!("src/generated/module_{}/mod_{n}.rs", n % DIRS),
+            let path = match n * 5 / ABSENT {
+                0 => format!("src/generated/module_{}/mod_{n}.rs", n / 4 * 2),
                 rest => format!("{home}/missing_{rest}/lib/libnative_{n}.so"),
             };
             inputs.push(Input::Absent(self.roots.tokenise(&path)));
@@ -119,19 +121,21 @@ fn set_variables() -> impl Iterator<Item = (String, String)> {
     (0..VARIABLES).map(variable).filter_map(|(name, value)| Some((name, value?)))
 }
 
-/// Does all once and prints the nanoseconds of each part.
+/// Does all once and prints the nanoseconds of each part and of all.
 #[expect(clippy::print_stdout, reason = "a benchmark prints")]
 fn once(dir: &Path) {
     let subject = Subject::at(dir);
     let env = Env::process();
-    let began = Instant::now();
+    let mut times = vec![Instant::now()];
     let manifest = subject.manifest();
-    let read = began.elapsed();
+    times.push(Instant::now());
     let record = Subject::record(&manifest);
-    let parsed = began.elapsed();
+    times.push(Instant::now());
     validate::holds(&record.inputs, subject.context(&env)).expect("it holds");
-    let all = began.elapsed();
-    println!("{} {} {} {}", read.as_nanos(), (parsed - read).as_nanos(), (all - parsed).as_nanos(), all.as_nanos());
+    times.push(Instant::now());
+    for (from, to) in [(0, 1), (1, 2), (2, 3), (0, 3)] {
+        println!("{}", times[to].duration_since(times[from]).as_nanos());
+    }
 }
 
 /// A process with the recorded variables and some more, as cargo has them.
@@ -157,6 +161,9 @@ fn medians(dir: &Path) -> Vec<u64> {
     (0..4).map(median).collect()
 }
 
+/// Picks inputs.
+type IsIt = fn(&Input) -> bool;
+
 fn in_a_loop(subject: &Subject) {
     let mut criterion = Criterion::default().configure_from_args().sample_size(50);
     let mut group = criterion.benchmark_group("1,000 inputs");
@@ -165,7 +172,7 @@ fn in_a_loop(subject: &Subject) {
     let record = Subject::record(&manifest);
     group.bench_function("read", |bencher| bencher.iter(|| black_box(subject.manifest())));
     group.bench_function("open and parse", |bencher| bencher.iter(|| black_box(Subject::record(&manifest))));
-    let kinds: [(&str, fn(&Input) -> bool); 4] = [
+    let kinds: [(&str, IsIt); 4] = [
         ("files", |input| matches!(input, Input::File(..))),
         ("absences", |input| matches!(input, Input::Absent(..))),
         ("variables", |input| matches!(input, Input::Env(..))),

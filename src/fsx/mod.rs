@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod compare;
+pub mod dir;
 pub mod ladder;
 pub mod lock;
 mod memory;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
+pub use dir::Dir;
 pub use ladder::{Ladder, LinkMode};
 pub use memory::{forbids_programs, memory_file, path_of_descriptor, unnamed_file};
 pub use publish::{Mtime, Publish, Published, Staged};

@@ -1,18 +1,9 @@
 //! Stamps: what `stat` says of a file's identity and state.
 
-#[cfg(target_os = "linux")]
-use std::fs::File;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-#[cfg(target_os = "linux")]
-use nix::fcntl::AtFlags;
-#[cfg(target_os = "linux")]
-use nix::sys::stat::SFlag;
-
-#[cfg(target_os = "linux")]
-use super::At;
 use super::Result;
 use super::clock::{self, Time};
 
@@ -102,35 +93,6 @@ impl From<&Metadata> for Stamp {
             is_file: metadata.is_file(),
         }
     }
-}
-
-/// The stamps of files in one directory, which is looked up only once. Links are followed.
-#[cfg(target_os = "linux")]
-pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
-    let opened = super::open(dir)?;
-    names.iter().map(|name| at(&opened, name).at("stat", &dir.join(name))).collect()
-}
-
-#[cfg(target_os = "linux")]
-fn at(dir: &File, name: &str) -> nix::Result<Stamp> {
-    let stat = nix::sys::stat::fstatat(dir, name, AtFlags::empty())?;
-    let time = |secs, nanos: i64| Time { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
-    Ok(Stamp {
-        dev: stat.st_dev,
-        ino: stat.st_ino,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
-        ctime: time(stat.st_ctime, stat.st_ctime_nsec),
-        nlink: stat.st_nlink,
-        mode: stat.st_mode,
-        is_file: SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG,
-    })
-}
-
-/// The stamps of files in one directory. Links are followed.
-#[cfg(not(target_os = "linux"))]
-pub fn of_all(dir: &Path, names: &[String]) -> Result<Vec<Stamp>> {
-    names.iter().map(|name| Stamp::of(&dir.join(name))).collect()
 }
 
 /// Whether stamps of files at `path` prove nothing, because a server or another host keeps its clocks and caches.

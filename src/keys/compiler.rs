@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::env::{self, Env};
-use crate::fsx::{self, Publish, Stamp, clock, stamp};
+use crate::fsx::{self, Dir, Publish, Stamp, clock};
 use crate::model::Digest;
 use crate::rustc::{Chain, Driver, toolchain};
 use crate::store::Store;
@@ -174,14 +174,14 @@ fn identity(version: &str, driver: Driver, named: &[(String, PathBuf)], store: &
 /// The memo, if every file that it rests on is as it was.
 fn read_memo(path: &Path) -> Option<Memo> {
     let memo: Memo = serde_json::from_slice(&fsx::read(path).ok()?).ok()?;
-    let (stamps, _) = digest_stamps(&memo.files).ok()?;
+    let (stamps, _) = digest_stamps(&memo.files)?;
     (stamps == memo.stamps).then_some(memo)
 }
 
 /// Best effort. Nothing is written while a stamp is too young to prove anything.
 fn write_memo(path: &Path, compiler: &Compiler, files: &[PathBuf]) {
     let files = by_directory(files);
-    if let Ok((stamps, newest)) = digest_stamps(&files)
+    if let Some((stamps, newest)) = digest_stamps(&files)
         && newest.is_settled(clock::now())
         && let Ok(bytes) = serde_json::to_vec(&Memo { compiler: compiler.clone(), files, stamps })
     {
@@ -201,17 +201,18 @@ fn by_directory(files: &[PathBuf]) -> Vec<(PathBuf, Vec<String>)> {
 }
 
 /// Digest of the files' stamps, and the stamp that was changed last.
-fn digest_stamps(files: &[(PathBuf, Vec<String>)]) -> fsx::Result<(Digest, Stamp)> {
+fn digest_stamps(files: &[(PathBuf, Vec<String>)]) -> Option<(Digest, Stamp)> {
     let mut hasher = blake3::Hasher::new();
     let mut newest: Option<Stamp> = None;
     for (dir, names) in files {
-        for stamp in stamp::of_all(dir, names)? {
+        let dir = Dir::open(dir).ok()??;
+        for name in names {
+            let stamp = dir.stamp(name)?;
             hasher.update(&stamp.to_bytes());
             newest = newest.filter(|newest| newest.ctime >= stamp.ctime).or(Some(stamp));
         }
     }
-    let nothing = || fsx::Error::new("stat", Path::new(""), std::io::ErrorKind::NotFound.into());
-    Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), newest.ok_or_else(nothing)?))
+    Some((Digest::from_bytes(*hasher.finalize().as_bytes()), newest?))
 }
 
 /// How deep kache stands in calls to compilers that it could not identify.

@@ -9,6 +9,7 @@ pub mod declared;
 pub mod env_use;
 pub mod environment;
 pub mod explain;
+mod files;
 mod globs;
 pub mod hasher;
 pub mod hidden;

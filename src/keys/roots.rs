@@ -82,6 +82,11 @@ impl Roots {
     pub fn expand(&self, text: &TokenString) -> Option<String> {
         text.expand(|kind| self.place(kind))
     }
+
+    /// The same for a part of a token text, as it is spelled.
+    pub fn expand_spelled(&self, spelled: &str) -> Option<String> {
+        TokenString::expand_spelled(spelled, |kind| self.place(kind))
+    }
 }
 
 fn usable(place: &Path) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::files::{self, Files};
 use super::{Context, environment, things};
 use crate::fsx;
 use crate::model::{Digest, Input, TokenString};
@@ -10,9 +11,24 @@ use crate::model::{Digest, Input, TokenString};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Differs(pub String);
 
-/// Checks every input; one `stat` per file in the usual case.
+/// Checks every input; one `stat` per file or absence in the usual case, and one question to the stamp memo for all files.
 pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
-    inputs.iter().try_for_each(|input| check(input, context))
+    let mut files = Files::new(context);
+    let is_beside = |one: &Input, next: &Input| {
+        let dir = files::directory_of(one);
+        dir.is_some() && dir == files::directory_of(next)
+    };
+    for side_by_side in inputs.chunk_by(is_beside) {
+        match side_by_side {
+            [other] if files::directory_of(other).is_none() => check(other, context)?,
+            beside => files.look(beside).map_err(differs)?,
+        }
+    }
+    files.compare().map_err(differs)
+}
+
+fn differs(input: &Input) -> Differs {
+    Differs(format!("{} {}", kind_of(input), name_of(input)))
 }
 
 pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
@@ -30,7 +46,7 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Environment(digest) => environment::digest(context) == *digest,
         Input::DiagnosticWidth(width) => *width == context.invocation.diagnostic_width,
     };
-    if same { Ok(()) } else { Err(Differs(format!("{} {}", kind_of(input), name_of(input)))) }
+    if same { Ok(()) } else { Err(differs(input)) }
 }
 
 /// What `look` finds at `path` here.

@@ -91,10 +91,24 @@ impl TokenString {
         &self.roots
     }
 
+    /// A path's directory, spelled with tokens, and the plain name in it. `None` if the path does not end in one.
+    pub fn directory_and_name(&self) -> Option<(&str, &str)> {
+        let slash = self.spelled.rfind('/');
+        let (dir, name) = self.spelled.split_at(slash.map_or(0, |slash| slash + 1));
+        // The slash goes, but for the root's own.
+        let dir = if dir.len() > 1 { &dir[..dir.len() - 1] } else { dir };
+        (!matches!(name, "" | "." | "..") && brace(name).is_none()).then_some((dir, name))
+    }
+
     /// The text here. `None` if a root that occurs has no place here.
     pub fn expand<'a>(&self, place: impl Fn(RootKind) -> Option<&'a str>) -> Option<String> {
-        let mut out = String::with_capacity(self.spelled.len() + 64);
-        let mut rest = self.spelled.as_str();
+        Self::expand_spelled(&self.spelled, place)
+    }
+
+    /// The same for a part of a text, as it is spelled.
+    pub fn expand_spelled<'a>(spelled: &str, place: impl Fn(RootKind) -> Option<&'a str>) -> Option<String> {
+        let mut out = String::with_capacity(spelled.len() + 64);
+        let mut rest = spelled;
         while let Some(at) = brace(rest) {
             out.push_str(&rest[..at]);
             rest = &rest[at + 1..];
@@ -174,6 +188,26 @@ mod tests {
         assert_eq!(text.expand(place).unwrap(), "a{workspace}b{");
         let back: TokenString = serde_json::from_str(&serde_json::to_string(&text).unwrap()).unwrap();
         assert_eq!(back, text);
+    }
+
+    #[test]
+    fn a_path_is_a_name_in_a_directory() {
+        let parts = |spelled: &str| {
+            TokenString::parse(spelled)
+                .unwrap()
+                .directory_and_name()
+                .map(|(dir, name)| (dir.to_owned(), name.to_owned()))
+        };
+        let some = |dir: &str, name: &str| Some((dir.to_owned(), name.to_owned()));
+        assert_eq!(parts("{workspace}/src/a.rs"), some("{workspace}/src", "a.rs"));
+        assert_eq!(parts("src/a.rs"), some("src", "a.rs"));
+        assert_eq!(parts("a.rs"), some("", "a.rs"));
+        assert_eq!(parts("/a"), some("/", "a"));
+        assert_eq!(parts("/a//b"), some("/a/", "b"));
+        assert_eq!(parts("{{x}/a"), some("{{x}", "a"));
+        for odd in ["", "/", "a/", "a/.", "..", "a/..", "{workspace}", "a/{{x}", "a/{home}"] {
+            assert_eq!(parts(odd), None, "{odd}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! Manifests: the input sets seen under one lookup key, newest first.
+//! Manifests: the input sets seen under one lookup key, the one that was stored or held last first.
 //!
 //! Version 1: one sealed JSON object per line, so that a reader stops at the first set that holds and one damaged line costs
 //! one set. Publishing a manifest is the commit of its newest entry.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::claims::Claim;
 use super::{Store, sealed};
 use crate::fsx::{self, Publish};
 use crate::model::{EntryKey, Input, InputSet, LookupKey};
@@ -29,9 +32,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The records, newest first, each parsed when it is asked for. Damaged lines are left out.
+    /// The records in their order, each parsed when it is asked for. Damaged lines are left out.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        self.lines().filter_map(|line| serde_json::from_slice(sealed::open(self.lookup.0, line)?).ok())
+        // As text, which is checked once and not string by string.
+        let parse = |line| serde_json::from_str(std::str::from_utf8(sealed::open(self.lookup.0, line)?).ok()?).ok();
+        self.lines().filter_map(parse)
     }
 
     /// Whether nothing is recorded.
@@ -43,8 +48,7 @@ impl Manifest {
         self.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
     }
 
-    fn with(&self, set: &InputSet) -> Vec<u8> {
-        let record = Record { key: set.entry_key(self.lookup), inputs: set.inputs.clone() };
+    fn with(&self, record: &Record) -> Vec<u8> {
         let others = self.records().filter(|other| other.key != record.key);
         encode(self.lookup, std::iter::once(record.clone()).chain(others).take(MAX_SETS))
     }
@@ -69,7 +73,21 @@ impl Store {
 
     /// Puts `set` in front of the manifest. Its entry must be published.
     pub fn put_set(&self, lookup: LookupKey, set: &InputSet) -> fsx::Result<()> {
-        let bytes = self.manifest(lookup)?.with(set);
+        self.put_record(lookup, &Record { key: set.entry_key(lookup), inputs: set.inputs.clone() })
+    }
+
+    /// Moves a set that has just held to the front, where it is found first. Best effort; not while somebody else adds one,
+    /// which would be lost.
+    pub fn prefer(&self, lookup: LookupKey, record: &Record) {
+        let claim = self.claim(lookup, Duration::ZERO);
+        let is_there = |manifest: &Manifest| manifest.records().any(|other| other.key == record.key);
+        if matches!(claim, Claim::Free(_)) && self.manifest(lookup).is_ok_and(|manifest| is_there(&manifest)) {
+            let _ = self.put_record(lookup, record);
+        }
+    }
+
+    fn put_record(&self, lookup: LookupKey, record: &Record) -> fsx::Result<()> {
+        let bytes = self.manifest(lookup)?.with(record);
         Publish::default().bytes(&self.layout.manifest(lookup), &bytes).map(|_| ())
     }
 }
@@ -100,10 +118,37 @@ mod tests {
     }
 
     #[test]
+    fn a_set_that_holds_comes_to_the_front() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let lookup = LookupKey(Digest::of(b"l"));
+        let values = || -> Vec<String> {
+            let records = store.manifest(lookup).unwrap().records().collect::<Vec<_>>().into_iter();
+            let value = |record: Record| match &record.inputs[0] {
+                Input::DiagnosticWidth(value) => value.clone().unwrap(),
+                other => panic!("{other:?}"),
+            };
+            records.map(value).collect()
+        };
+        (0..3).for_each(|value| store.put_set(lookup, &set(value)).unwrap());
+        let oldest = store.manifest(lookup).unwrap().records().nth(2).unwrap();
+        let claim = store.claim(lookup, Duration::ZERO);
+        store.prefer(lookup, &oldest);
+        assert_eq!(values(), ["2", "1", "0"], "somebody adds one just now");
+        drop(claim);
+        store.prefer(lookup, &oldest);
+        assert_eq!(values(), ["0", "2", "1"]);
+        let gone = Record { key: set(9).entry_key(lookup), inputs: set(9).inputs };
+        store.prefer(lookup, &gone);
+        assert_eq!(values(), ["0", "2", "1"], "what a collection has removed does not come back");
+    }
+
+    #[test]
     fn a_damaged_line_costs_one_set() {
         let mut bytes = b"{torn\n".to_vec();
         let lookup = LookupKey(Digest::of(b"l"));
-        bytes.extend(Manifest { lookup, bytes: Vec::new() }.with(&set(1)));
+        let record = Record { key: set(1).entry_key(lookup), inputs: set(1).inputs };
+        bytes.extend(Manifest { lookup, bytes: Vec::new() }.with(&record));
         assert_eq!(Manifest { lookup, bytes }.records().count(), 1);
     }
 }

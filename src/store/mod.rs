@@ -7,6 +7,7 @@
 pub mod blobs;
 pub mod claims;
 pub mod entries;
+pub mod findings;
 pub mod gc;
 pub mod layout;
 pub mod manifests;

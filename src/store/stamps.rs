@@ -7,6 +7,8 @@
 //!   or the rustc that it waited for, has just published by rename ([`Stamps::remember_own`]).
 //! * Files on network file systems are never remembered.
 //!
+//! What was found of many files at once takes one slot, too: see [`super::findings`].
+//!
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
 //! What it costs stands in `benches/README.md`; it was not measured against a key-value store.
 
@@ -42,6 +44,15 @@ pub struct Content {
     pub stamp: Stamp,
 }
 
+/// Content, and whether the memo can give it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The content.
+    pub content: Content,
+    /// Whether it came from the memo, or went to it.
+    pub remembered: bool,
+}
+
 impl Stamps {
     /// The memo in the file at `path`, which need not exist.
     pub fn open(path: &Path) -> Self {
@@ -50,9 +61,13 @@ impl Stamps {
 
     /// The content of the regular file at `path`: from the memo, else by reading it.
     pub fn content(&self, path: &Path) -> fsx::Result<Content> {
-        let stamp = Stamp::of(path)?;
+        self.content_under(path, Stamp::of(path)?).map(|found| found.content)
+    }
+
+    /// The content of the regular file at `path`, which has just had this stamp.
+    pub fn content_under(&self, path: &Path, stamp: Stamp) -> fsx::Result<Found> {
         match self.lookup(path, &stamp) {
-            Some(digest) => Ok(Content { digest, stamp }),
+            Some(digest) => Ok(Found { content: Content { digest, stamp }, remembered: true }),
             None => self.read_content(path),
         }
     }
@@ -66,17 +81,21 @@ impl Stamps {
         }
         let digest = Digest::of(&fsx::listing(path)?);
         if Stamp::of(path)? == stamp && stamp.is_settled(clock::now()) && !stamp::is_on_network(path) {
-            self.write(path, &stamp, digest);
+            self.fill(&tag(path, &stamp), digest);
         }
         Ok(digest)
     }
 
     /// The remembered digest.
     pub fn lookup(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
-        let tag = tag(path, stamp);
+        self.slot(&tag(path, stamp))
+    }
+
+    /// What the slot with this tag holds.
+    pub(super) fn slot(&self, tag: &[u8; 16]) -> Option<Digest> {
         let mut bucket = [0; BUCKET];
-        self.table()?.read_exact_at(&mut bucket, bucket_offset(&tag)).ok()?;
-        bucket.chunks_exact(SLOT).find_map(|slot| decode(slot, &tag))
+        self.table()?.read_exact_at(&mut bucket, bucket_offset(tag)).ok()?;
+        bucket.chunks_exact(SLOT).find_map(|slot| decode(slot, tag))
     }
 
     /// Remembers a file that this process has just published under an inode of its own, however young its stamp is.
@@ -87,11 +106,11 @@ impl Stamps {
     /// `is_it` judges the file's stamp now: nothing is remembered of a file that was written meanwhile.
     pub fn remember_own(&self, path: &Path, digest: Digest, is_it: impl FnOnce(&Stamp) -> bool) {
         if let Some(stamp) = Stamp::of(path).ok().filter(is_it) {
-            self.write(path, &stamp, digest);
+            self.fill(&tag(path, &stamp), digest);
         }
     }
 
-    fn read_content(&self, path: &Path) -> fsx::Result<Content> {
+    fn read_content(&self, path: &Path) -> fsx::Result<Found> {
         let file = fsx::open(path)?;
         let stamp_of_open = || file.metadata().map(|metadata| Stamp::from(&metadata));
         let failed = |error| fsx::Error::new("read", path, error);
@@ -101,24 +120,24 @@ impl Stamps {
         }
         let digest = hash_file(&file).map_err(failed)?;
         let unchanged = stamp_of_open().map_err(failed)? == stamp;
-        if unchanged && stamp.is_settled(clock::now()) && !stamp::is_on_network(path) {
-            self.write(path, &stamp, digest);
+        let remembered = unchanged && stamp.is_settled(clock::now()) && !stamp::is_on_network(path);
+        if remembered {
+            self.fill(&tag(path, &stamp), digest);
         }
-        Ok(Content { digest, stamp })
+        Ok(Found { content: Content { digest, stamp }, remembered })
     }
 
-    /// Best effort: a memo that cannot be written is no memo.
-    fn write(&self, path: &Path, stamp: &Stamp, digest: Digest) {
-        let tag = tag(path, stamp);
+    /// Fills a slot. Best effort: a memo that cannot be written is no memo.
+    pub(super) fn fill(&self, tag: &[u8; 16], digest: Digest) {
         let Some(table) = self.table() else { return };
-        let offset = bucket_offset(&tag);
+        let offset = bucket_offset(tag);
         let mut bucket = [0; BUCKET];
         // A short read is the sparse end of the table.
         let _ = table.read_at(&mut bucket, offset);
         let is_empty = |slot: &[u8]| slot[..16].iter().all(|byte| *byte == 0);
-        let free = bucket.chunks_exact(SLOT).position(|slot| slot[..16] == tag || is_empty(slot));
+        let free = bucket.chunks_exact(SLOT).position(|slot| slot[..16] == *tag || is_empty(slot));
         let index = free.unwrap_or(usize::from(tag[15]) % SLOTS_PER_BUCKET);
-        let _ = table.write_all_at(&encode(&tag, digest), offset + (index * SLOT) as u64);
+        let _ = table.write_all_at(&encode(tag, digest), offset + (index * SLOT) as u64);
     }
 
     fn table(&self) -> Option<&File> {
@@ -157,11 +176,16 @@ fn hash_file(mut file: &File) -> std::io::Result<Digest> {
     }
 }
 
+/// What of a stamp stands for the content: all that `Stamp::to_bytes` gives, but of a canonical one not its ctime. A canonical
+/// mtime moves with any write, while ctime moves with every link: it would forget shared rlibs.
+pub(super) fn state(stamp: &Stamp) -> [u8; 56] {
+    let ctime = if stamp.is_canonical() { stamp.mtime } else { stamp.ctime };
+    Stamp { ctime, ..*stamp }.to_bytes()
+}
+
 fn tag(path: &Path, stamp: &Stamp) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    // A canonical mtime moves with any write, while ctime moves with every link: it would forget shared rlibs.
-    let ctime = if stamp.is_canonical() { stamp.mtime } else { stamp.ctime };
-    hasher.update(&Stamp { ctime, ..*stamp }.to_bytes());
+    hasher.update(&state(stamp));
     hasher.update(path.as_os_str().as_bytes());
     let mut tag = [0; 16];
     tag.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

@@ -7,7 +7,7 @@ use super::report::Report;
 use super::{declared, incremental, verify};
 use crate::fsx::{self, sys_process};
 use crate::keys::validate;
-use crate::model::{EntryKey, HitSource, Input, MissReason, Outcome};
+use crate::model::{EntryKey, HitSource, MissReason, Outcome};
 use crate::restore::{self, Bytes, Plan, messages, plan};
 use crate::store::Entry;
 use crate::store::claims::Claim;
@@ -15,10 +15,11 @@ use crate::store::manifests::Record;
 
 /// An entry that holds here and could be put in place.
 pub(super) struct Found {
-    pub(super) key: EntryKey,
+    /// The entry's key and what it holds for.
+    pub(super) record: Record,
+    /// How many sets of the manifest did not hold before this one.
+    rank: usize,
     pub(super) entry: Entry,
-    /// What the entry holds for.
-    pub(super) inputs: Vec<Input>,
     pub(super) plan: Plan,
 }
 
@@ -58,24 +59,25 @@ pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &Report) -> Miss
 
 /// Looks for an entry that holds here.
 fn find(call: &Call<'_>) -> Result<Found, Missed> {
-    let Record { key, inputs } = record(call)?;
+    let (rank, record) = record(call)?;
+    let key = record.key;
     let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
     let entry = settle(call, key, entry)?;
     let mut plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
     declared::extend(call, &mut plan.dep_info.1)
         .map_err(|()| Missed::new(MissReason::RestoreFailed, plan.dep_info.0.to_string_lossy()))?;
-    Ok(Found { key, entry, inputs, plan })
+    Ok(Found { record, rank, entry, plan })
 }
 
-/// The newest recorded input set that holds here.
-fn record(call: &Call<'_>) -> Result<Record, Missed> {
+/// The first recorded input set that holds here, and its place in the manifest.
+fn record(call: &Call<'_>) -> Result<(usize, Record), Missed> {
     let manifest = call.store.manifest(call.lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
     let (mut newest, mut tried) = (None, Vec::new());
-    for record in manifest.records() {
+    for (rank, record) in manifest.records().enumerate() {
         match validate::holds(&record.inputs, call.context()) {
-            Ok(()) => return Ok(record),
+            Ok(()) => return Ok((rank, record)),
             Err(differs) => newest = newest.or(Some(differs)),
         }
         tried.push(record);
@@ -108,10 +110,13 @@ fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(&messages::replay(&found.entry.stdout, out_dir)).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&messages::replay(&found.entry.stderr, out_dir));
-    call.store.touch_entry(found.key);
+    if found.rank > 0 {
+        call.store.prefer(call.lookup.key, &found.record);
+    }
+    call.store.touch_entry(found.record.key);
     let mut event = Report::event(Outcome::Hit(HitSource::Local), call);
     event.saved_ms = found.entry.cost_ms;
-    event.key = found.key.0.hex();
+    event.key = found.record.key.0.hex();
     event.reflink_bytes = bytes.reflink;
     event.hardlink_bytes = bytes.hard_link;
     event.copy_bytes = bytes.copy;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::support::{Project, manifest};
+use crate::support::{Project, manifest, settle, stat};
 
 const DATA: &str = "pub fn value() -> &'static str { include_str!(\"../data.txt\") }\n";
 
@@ -133,4 +133,40 @@ fn two_versions_of_one_crate_are_two_units() {
     project.file("other/src/lib.rs", "pub fn value() -> u32 { 2 }\n");
     assert_eq!(project.wipe().build().compiles_of("dep").len(), 1);
     assert_eq!(project.app_says(), "12");
+}
+
+#[test]
+fn the_state_that_was_used_last_is_looked_at_first() {
+    let project = Project::lib("pub fn value() -> u32 { 0 }\n");
+    let unit = || project.unit("dep", "src/lib.rs");
+    let edit = |n: u32| {
+        project.file("src/lib.rs", format!("pub fn value() -> u32 {{ {n} }}\n"));
+        settle();
+    };
+    for n in 0..4 {
+        edit(n);
+        unit().misses();
+    }
+    let manifest = || {
+        let all = project.manifests();
+        assert_eq!(all.len(), 1);
+        (stat(&all[0]), fs::read(&all[0]).expect("manifest"))
+    };
+    let lines = |bytes: &[u8]| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let before = manifest();
+    unit().hits();
+    assert_eq!(manifest(), before, "a hit in front writes nothing");
+    edit(1);
+    unit().hits();
+    let after = manifest();
+    let (before, after_lines) = (lines(&before.1), lines(&after.1));
+    assert_eq!(after_lines[0], before[2], "newest first were 3, 2, 1, 0");
+    assert_eq!(after_lines[1..], [&before[..2], &before[3..]].concat());
+    unit().hits();
+    assert_eq!(manifest(), after);
+    for n in [0, 2, 3, 1] {
+        edit(n);
+        unit().hits();
+    }
+    project.assert_store_whole();
 }

@@ -1,0 +1,233 @@
+//! Files and absences of an input set, validated together: names side by side in one directory share its lookup, and all
+//! files share one question to the stamp memo.
+//!
+//! What holds and what does not is the same as if each were asked for alone.
+
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use crate::fsx::{self, Dir, Stamp};
+use crate::model::{Input, TokenString};
+use crate::store::findings::Finding;
+
+/// From how many names on a directory is opened: opening and closing it costs as much as two lookups by path.
+const SIDE_BY_SIDE: usize = 3;
+/// From how many files on they are asked for together.
+const TOGETHER: usize = 3;
+
+/// The directory, as it is spelled, of an input that this module is for.
+pub(super) fn directory_of(input: &Input) -> Option<&str> {
+    match input {
+        Input::File(path, _) | Input::Absent(path) => path.directory_and_name().map(|(dir, _)| dir),
+        _ => None,
+    }
+}
+
+/// The files that were found so far, each with its stamp.
+pub(super) struct Files<'a> {
+    context: Context<'a>,
+    finding: Finding,
+    found: Vec<(&'a Input, Stamp)>,
+}
+
+/// A place where names are looked up.
+enum Place {
+    /// An open directory.
+    Open(Dir),
+    /// A directory that is not there: nothing is in it.
+    Missing,
+    /// To be looked up by path.
+    ByPath,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(context: Context<'a>) -> Self {
+        let roots = context.roots.iter().flat_map(|(kind, place)| [kind.name(), place]);
+        let about = context.invocation.cwd.to_str().into_iter().chain(roots);
+        Self { finding: Finding::begin(about), found: Vec::new(), context }
+    }
+
+    /// Looks at inputs of one directory; the error is the one that does not hold, as far as that shows without content.
+    pub(super) fn look(&mut self, side_by_side: &'a [Input]) -> Result<(), &'a Input> {
+        let place = if side_by_side.len() < SIDE_BY_SIDE { Place::ByPath } else { self.place(&side_by_side[0]) };
+        side_by_side.iter().try_for_each(|input| self.look_at(input, &place).ok_or(input))
+    }
+
+    fn place(&self, input: &Input) -> Place {
+        let dir = directory_of(input).and_then(|dir| self.context.roots.expand_spelled(dir));
+        match dir.map(|dir| Dir::open(&self.context.invocation.cwd.join(dir))) {
+            Some(Ok(Some(dir))) => Place::Open(dir),
+            Some(Ok(None)) => Place::Missing,
+            Some(Err(_)) | None => Place::ByPath,
+        }
+    }
+
+    /// `None`: it does not hold.
+    fn look_at(&mut self, input: &'a Input, place: &Place) -> Option<()> {
+        let name = |path: &'a TokenString| path.directory_and_name().map_or("", |(_, name)| name);
+        match (input, place) {
+            (Input::File(path, digest), place) => {
+                let stamp = match place {
+                    Place::Open(dir) => dir.stamp(name(path))?,
+                    Place::Missing => return None,
+                    Place::ByPath => Stamp::of(&self.path(path)?).ok()?,
+                };
+                self.finding.add(path.as_str(), &stamp, *digest);
+                self.found.push((input, stamp));
+                Some(())
+            }
+            (Input::Absent(path), Place::Open(dir)) => (!dir.holds(name(path))).then_some(()),
+            (Input::Absent(_), Place::Missing) => Some(()),
+            (Input::Absent(path), Place::ByPath) => (!fsx::exists(&self.path(path)?)).then_some(()),
+            _ => None,
+        }
+    }
+
+    fn path(&self, path: &TokenString) -> Option<PathBuf> {
+        let path = self.context.roots.expand(path)?;
+        Some(self.context.invocation.cwd.join(Path::new(&path)))
+    }
+
+    /// Compares the contents of all files that were found; the error is the first that differs.
+    pub(super) fn compare(self) -> Result<(), &'a Input> {
+        let stamps = self.context.stamps;
+        let together = self.found.len() >= TOGETHER;
+        if together && stamps.knows(&self.finding) {
+            return Ok(());
+        }
+        let mut remembered = true;
+        for (input, stamp) in &self.found {
+            let Input::File(path, digest) = input else { continue };
+            let found = self.path(path).and_then(|path| stamps.content_under(&path, *stamp).ok()).ok_or(*input)?;
+            if found.content.digest != *digest {
+                return Err(input);
+            }
+            remembered &= found.remembered && found.content.stamp == *stamp;
+        }
+        if together && remembered {
+            stamps.remember(&self.finding);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Env;
+    use crate::fsx::{Publish, canonicalize, create_dir_all, rename};
+    use crate::keys::{Roots, validate};
+    use crate::model::{Digest, RootKind};
+    use crate::rustc::Invocation;
+    use crate::store::Store;
+    use std::ffi::OsString;
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        invocation: Invocation,
+        roots: Roots,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let at = canonicalize(dir.path()).unwrap();
+            let args =
+                "--crate-name a src/lib.rs --json=artifacts --crate-type lib --emit=dep-info,link --out-dir target";
+            let args: Vec<OsString> = args.split_whitespace().map(OsString::from).collect();
+            let invocation = Invocation::parse(&args, &at.join("w")).unwrap();
+            let roots = Roots::new([(RootKind::Workspace, Some(at.join("w"))), (RootKind::Home, Some(at.clone()))]);
+            Self { dir, invocation, roots }
+        }
+
+        fn write(&self, name: &str, content: &str) {
+            Publish::default().bytes(&self.invocation.cwd.join(name), content.as_bytes()).unwrap();
+        }
+
+        fn path(&self, text: &str) -> TokenString {
+            self.roots.tokenise(text)
+        }
+
+        fn file(&self, name: &str, content: &str) -> Input {
+            Input::File(self.path(name), Digest::of(content.as_bytes()))
+        }
+
+        /// In a process of its own, as it were: nothing is open yet.
+        fn first_that_differs(&self, inputs: &[Input]) -> Option<String> {
+            let (env, store) =
+                (Env::of([("", ""); 0]), Store::open(&canonicalize(self.dir.path()).unwrap().join("cache")));
+            let (invocation, roots) = (&self.invocation, &self.roots);
+            let context = Context { invocation, roots, env: &env, stamps: store.stamps() };
+            validate::holds(inputs, context).err().map(|differs| differs.0)
+        }
+    }
+
+    #[test]
+    fn names_side_by_side_hold_as_each_alone_does() {
+        let f = Fixture::new();
+        for name in ["src/lib.rs", "src/a.rs", "src/b {odd}.rs", "other/x", "top.rs"] {
+            f.write(name, "x");
+        }
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, f.invocation.cwd.join(name)).unwrap();
+        link("../src", "src/loop");
+        link("src", "linked");
+        link("nowhere", "src/dangling.rs");
+        link("self", "self");
+        let dirs =
+            ["", "src/", "linked/", "src/none/", "src/a.rs/", "none/none/", "self/", "{there}/", "src//", "src/loop/"];
+        let home = f.roots.place(RootKind::Home).unwrap();
+        let dirs = dirs.iter().map(|dir| (*dir).to_owned()).chain(["/".into(), format!("{home}/w/src/")]);
+        let names = ["lib.rs", "a.rs", "b {odd}.rs", "dangling.rs", "none.rs", "top.rs", "..", ".", "", "self", "x\0y"];
+        let (mut held, mut differed) = (0, 0);
+        for dir in dirs {
+            let paths: Vec<String> = names.iter().map(|name| format!("{dir}{name}")).collect();
+            let absent = paths.iter().map(|path| Input::Absent(f.path(path)));
+            let inputs: Vec<Input> = absent.chain(paths.iter().map(|path| f.file(path, "x"))).collect();
+            // All that hold alone hold together; and each that does not is found among those that do.
+            let (good, bad): (Vec<Input>, Vec<Input>) =
+                inputs.into_iter().partition(|input| f.first_that_differs(std::slice::from_ref(input)).is_none());
+            assert_eq!(f.first_that_differs(&good), None, "{dir:?}");
+            held += good.len();
+            for input in bad {
+                let alone = f.first_that_differs(std::slice::from_ref(&input));
+                let together: Vec<Input> = good.iter().cloned().chain([input]).chain(good.iter().cloned()).collect();
+                assert_eq!(f.first_that_differs(&together), alone, "{dir:?}");
+                differed += 1;
+            }
+        }
+        assert!(held > 50 && differed > 50, "{held} {differed}");
+    }
+
+    #[test]
+    fn u24_no_finding_outlives_what_was_found() {
+        let f = Fixture::new();
+        let names = ["src/a.rs", "src/b.rs", "src/c.rs", "d.rs"];
+        for name in names {
+            f.write(name, "old");
+        }
+        let inputs: Vec<Input> = names.iter().map(|name| f.file(name, "old")).collect();
+        let holds = || f.first_that_differs(&inputs).is_none();
+        assert!(holds() && holds(), "young");
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        assert!(holds() && holds(), "settled, and then known");
+        for name in names {
+            let path = f.invocation.cwd.join(name);
+            let before = filetime::FileTime::from_last_modification_time(&crate::fsx::metadata(&path).unwrap());
+            std::io::Write::write_all(&mut crate::fsx::open_rw(&path).unwrap(), b"new").unwrap();
+            filetime::set_file_mtime(&path, before).unwrap();
+            assert_eq!(f.first_that_differs(&inputs), Some(format!("file {name}")), "same size, same mtime");
+            std::io::Write::write_all(&mut crate::fsx::open_rw(&path).unwrap(), b"old").unwrap();
+            assert!(holds());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        assert!(holds() && holds());
+        // The same inode under the other's name, the same size and times.
+        let path = |name: &str| f.invocation.cwd.join(name);
+        create_dir_all(&path("aside")).unwrap();
+        f.write("src/b.rs", "new");
+        rename(&path("src/b.rs"), &path("aside/b.rs")).unwrap();
+        rename(&path("src/a.rs"), &path("src/b.rs")).unwrap();
+        rename(&path("aside/b.rs"), &path("src/a.rs")).unwrap();
+        assert_eq!(f.first_that_differs(&inputs), Some("file src/a.rs".to_owned()));
+    }
+}
