@@ -22,6 +22,7 @@ pub mod record;
 pub mod roots;
 pub mod scan;
 pub mod things;
+pub mod times;
 mod tokens;
 pub mod validate;
 

@@ -32,8 +32,17 @@ pub struct Known<'a> {
     pub start: Time,
 }
 
+/// What dep-info does not tell.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// The inputs.
+    pub inputs: Vec<Input>,
+    /// Times that a plugin could see: inputs if the outputs hold them.
+    pub times: Vec<(Input, i64)>,
+}
+
 /// The inputs that dep-info does not tell. What changed since the start is not what was read: then nothing is stored.
-pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Vec<Input>, NotStored> {
+pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     if let Some(what) = &seen.unobserved {
         return Err(NotStored(Stored::Unobserved, what.clone()));
     }
@@ -89,6 +98,7 @@ struct Collector<'a> {
     inputs: BTreeMap<(&'static str, String), Input>,
     /// Directories that were there, for the toolchain: anything found below stands for them.
     directories: BTreeSet<String>,
+    times: Vec<(Input, i64)>,
 }
 
 impl<'a> Collector<'a> {
@@ -107,6 +117,7 @@ impl<'a> Collector<'a> {
             is_linked: context.invocation.is_linked(),
             inputs: BTreeMap::new(),
             directories: BTreeSet::new(),
+            times: Vec::new(),
         }
     }
 
@@ -252,6 +263,9 @@ impl<'a> Collector<'a> {
         if !plugin && (self.is_looked_up(place) || self.search_dirs.contains(place)) {
             return Ok(());
         }
+        if plugin && things::present(place) == Some(Thing::File) {
+            self.metadata_of(path);
+        }
         if self.is_covered(place, plugin) || (!plugin && self.is_in_sysroot(place)) {
             return Ok(());
         }
@@ -273,6 +287,18 @@ impl<'a> Collector<'a> {
             self.file(path, plugin)?;
         }
         Ok(())
+    }
+
+    /// What a plugin learns of a file besides its size, which its content stands for.
+    fn metadata_of(&mut self, path: &str) {
+        let roots = self.known.context.roots;
+        let token = || roots.tokenise(path);
+        if let Some(bits) = things::mode(Path::new(path)) {
+            self.insert("mode", path, Input::Mode(token(), bits));
+        }
+        let modified = things::modified(Path::new(path)).map(|time| (Input::Modified(token(), time), time));
+        let created = things::created(Path::new(path)).map(|time| (Input::Created(token(), time), time));
+        self.times.extend(modified.into_iter().chain(created));
     }
 
     /// Whether the toolchain came here on its way along `PATH`: then what counts is where that leads.
@@ -323,7 +349,7 @@ impl<'a> Collector<'a> {
         self.insert("resolved", path, Input::Resolved(roots.tokenise(path), roots.tokenise(real)));
     }
 
-    fn finish(mut self) -> Vec<Input> {
+    fn finish(mut self) -> Observed {
         let found: BTreeSet<String> =
             self.inputs.keys().filter(|(kind, _)| *kind != "absent").map(|(_, name)| name.clone()).collect();
         for dir in std::mem::take(&mut self.directories) {
@@ -340,7 +366,7 @@ impl<'a> Collector<'a> {
         for file in files {
             self.inputs.remove(&("present", file));
         }
-        self.inputs.into_values().collect()
+        Observed { inputs: self.inputs.into_values().collect(), times: self.times }
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use memchr::memmem::Finder;
 
 use super::Roots;
+use super::times::Times;
 use crate::fsx::{self, Stamp};
 use crate::model::{Digest, RootKind};
 use crate::rustc::notices::json_escaped;
@@ -24,6 +25,7 @@ pub struct Scan<'a> {
     longest: usize,
     found: Vec<RootKind>,
     roots: &'a Roots,
+    times: Times,
 }
 
 impl<'a> Scan<'a> {
@@ -42,13 +44,25 @@ impl<'a> Scan<'a> {
         needles.extend(escaped);
         needles.sort();
         needles.dedup();
-        let longest = needles.iter().map(|(_, needle)| needle.len()).max().unwrap_or(0);
+        let longest = needles.iter().map(|(_, needle)| needle.len()).max().unwrap_or(0).max(Times::overlap());
         let needles = needles.into_iter().map(|(kind, needle)| (kind, Finder::new(&needle).into_owned())).collect();
-        Self { needles, longest, found: Vec::new(), roots }
+        Self { needles, longest, found: Vec::new(), roots, times: Times::default() }
+    }
+
+    /// Looks for these times too.
+    #[must_use]
+    pub fn with_times(self, times: Times) -> Self {
+        Self { times, ..self }
+    }
+
+    /// Whether a time was found.
+    pub fn holds_time(&self, seconds: i64) -> bool {
+        self.times.holds(seconds)
     }
 
     /// Scans bytes.
     pub fn bytes(&mut self, bytes: &[u8]) {
+        self.times.look(bytes);
         for (kind, needle) in &self.needles {
             if !self.found.contains(kind) && needle.find(bytes).is_some() {
                 self.found.push(*kind);

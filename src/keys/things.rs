@@ -30,6 +30,22 @@ fn thing(found: fsx::Result<Metadata>) -> Option<Thing> {
     }
 }
 
+/// What the owner may do with the file at `path`.
+pub fn mode(path: &Path) -> Option<u32> {
+    fsx::Stamp::of(path).ok().map(|stamp| stamp.mode & 0o700)
+}
+
+/// When the file at `path` was last written, in seconds since 1970.
+pub fn modified(path: &Path) -> Option<i64> {
+    fsx::Stamp::of(path).ok().map(|stamp| stamp.mtime.secs)
+}
+
+/// When the file at `path` was created, in seconds since 1970. `None` where the file system does not say.
+pub fn created(path: &Path) -> Option<i64> {
+    let created = fsx::metadata(path).ok()?.created().ok()?;
+    i64::try_from(created.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()
+}
+
 /// The path without links, as text.
 pub fn resolved(path: &Path) -> Option<String> {
     fsx::canonicalize(path).ok()?.into_os_string().into_string().ok()

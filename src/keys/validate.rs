@@ -39,6 +39,9 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Pinned(kind, place) => context.roots.place(*kind) == Some(place),
         Input::Present(path, thing) => at(path, context, things::present) == Some(*thing),
         Input::Itself(path, thing) => at(path, context, things::itself) == Some(*thing),
+        Input::Mode(path, bits) => at(path, context, things::mode) == Some(*bits),
+        Input::Modified(path, seconds) => at(path, context, things::modified) == Some(*seconds),
+        Input::Created(path, seconds) => at(path, context, things::created) == Some(*seconds),
         Input::Listing(path, digest) => at(path, context, |dir| context.stamps.listing(dir).ok()) == Some(*digest),
         Input::Link(path, target) => at(path, context, fsx::read_link_text) == context.roots.expand(target),
         Input::Resolved(path, real) => at(path, context, things::resolved) == context.roots.expand(real),
@@ -63,6 +66,8 @@ pub fn kind_of(input: &Input) -> &'static str {
         Input::Env(..) => "variable",
         Input::Pinned(..) => "root",
         Input::Present(..) | Input::Itself(..) => "presence of",
+        Input::Mode(..) => "mode of",
+        Input::Modified(..) | Input::Created(..) => "time of",
         Input::Listing(..) => "listing",
         Input::Link(..) | Input::Resolved(..) => "link",
         Input::Program(..) => "program",
@@ -78,6 +83,9 @@ pub fn name_of(input: &Input) -> &str {
         | Input::Absent(path)
         | Input::Present(path, _)
         | Input::Itself(path, _)
+        | Input::Mode(path, _)
+        | Input::Modified(path, _)
+        | Input::Created(path, _)
         | Input::Listing(path, _)
         | Input::Link(path, _)
         | Input::Resolved(path, _) => path.as_str(),

@@ -19,10 +19,16 @@ pub enum Input {
     Env(String, Option<TokenString>),
     /// The value of a root that the outputs hold in bytes, or that something was computed from: serves only there.
     Pinned(RootKind, String),
-    /// This stands at the path, links followed. Its times are no input.
+    /// This stands at the path, links followed.
     Present(TokenString, Thing),
     /// This stands at the path itself.
     Itself(TokenString, Thing),
+    /// The owner may do this with the file: the permission bits `0o700`. (The others follow the umask.)
+    Mode(TokenString, u32),
+    /// The file was last written then, in seconds since 1970.
+    Modified(TokenString, i64),
+    /// The file was created then, in seconds since 1970.
+    Created(TokenString, i64),
     /// The directory holds these names: digest of the sorted list.
     Listing(TokenString, Digest),
     /// The link at the path holds this target.
@@ -97,6 +103,9 @@ fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
         Input::Pinned(kind, value) => ("pinned", kind.name().into(), value.clone().into()),
         Input::Present(path, thing) => ("present", text(path), thing.name().into()),
         Input::Itself(path, thing) => ("itself", text(path), thing.name().into()),
+        Input::Mode(path, bits) => ("mode", text(path), bits.to_le_bytes().to_vec()),
+        Input::Modified(path, seconds) => ("modified", text(path), seconds.to_le_bytes().to_vec()),
+        Input::Created(path, seconds) => ("created", text(path), seconds.to_le_bytes().to_vec()),
         Input::Listing(path, digest) => ("listing", text(path), digest.as_bytes().to_vec()),
         Input::Link(path, target) => ("link", text(path), text(target)),
         Input::Resolved(path, real) => ("resolved", text(path), text(real)),

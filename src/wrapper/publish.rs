@@ -8,9 +8,10 @@ use super::incremental;
 use crate::fsx::clock::{self, Time};
 use crate::fsx::{self, Ladder, Stamp, sweep};
 use crate::keys::hidden;
-use crate::keys::observed::{self, Known};
+use crate::keys::observed::{self, Known, Observed};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
+use crate::keys::times::Times;
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
 use crate::observe::{Fact, Seen, Trace, What};
 use crate::restore::{messages, plan};
@@ -52,16 +53,18 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
     let info = read_dep_info(call)?;
     let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start)? };
+    let mut observed = Observed::default();
     if let Some(seen) = seen(call, compiled)? {
         outputs.extend(outputs_beside(&outputs, &seen, call)?);
-        set.inputs.extend(observed_inputs(&seen, &outputs, &info, (call, compiled.start))?);
+        observed = observed_inputs(&seen, &outputs, &info, (call, compiled.start))?;
     }
+    set.inputs.append(&mut observed.inputs);
     let unplaceable = || NotStored(Stored::MessagesUnplaceable, String::new());
     let out_dir = &call.invocation.out_dir;
     let stdout = messages::record(&compiled.ran.stdout, out_dir).ok_or_else(unplaceable)?;
     let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
 
-    let mut scan = Scan::new(&call.roots);
+    let mut scan = Scan::new(&call.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
     let produced = scan_outputs(outputs, &mut scan)?;
     for file in &produced {
         let archive = (file.path.as_path(), file.output.kind);
@@ -74,6 +77,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
         scan.pin_all();
     }
+    set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
     if has_diagnostics(&stderr) {
         set.inputs.push(Input::DiagnosticWidth(call.invocation.diagnostic_width.clone()));
@@ -98,7 +102,7 @@ fn observed_inputs(
     outputs: &[(PathBuf, ArtifactKind)],
     info: &DepInfo<String>,
     (call, start): (&Call<'_>, Time),
-) -> Result<Vec<Input>, NotStored> {
+) -> Result<Observed, NotStored> {
     let known = Known { context: call.context(), lookup: &call.lookup, info, sysroot: &call.compiler.sysroot, start };
     let is_private = |fact: &&Fact| matches!(&fact.what, What::Read(path) if incremental::is_private(Path::new(path)));
     if call.invocation.is_linked() && seen.facts.iter().any(|fact| is_private(&fact)) {

@@ -72,6 +72,18 @@ fn describe(input: &Input, context: Context<'_>) -> Difference {
             let now = validate::at(path, context, things::itself);
             Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
         }
+        Input::Mode(path, bits) => {
+            let now = validate::at(path, context, things::mode).map(|bits| format!("mode {bits:o}"));
+            Difference::new(Kind::File, &name(path, context), Some(format!("mode {bits:o}")), now)
+        }
+        Input::Modified(path, seconds) => {
+            let now = validate::at(path, context, things::modified);
+            Difference::new(Kind::File, &name(path, context), Some(written_at(*seconds)), now.map(written_at))
+        }
+        Input::Created(path, seconds) => {
+            let now = validate::at(path, context, things::created);
+            Difference::new(Kind::File, &name(path, context), Some(created_at(*seconds)), now.map(created_at))
+        }
         Input::Listing(path, digest) => {
             let now = validate::at(path, context, |dir| context.stamps.listing(dir).ok());
             Difference::new(Kind::Listing, &name(path, context), Some(digest.short()), now.map(|now| now.short()))
@@ -97,6 +109,14 @@ fn describe(input: &Input, context: Context<'_>) -> Difference {
             valued(Kind::Flag, "--diagnostic-width", width.as_deref(), new)
         }
     }
+}
+
+fn written_at(seconds: i64) -> String {
+    format!("written at {seconds}")
+}
+
+fn created_at(seconds: i64) -> String {
+    format!("created at {seconds}")
 }
 
 fn word(thing: Thing) -> String {

@@ -1,0 +1,90 @@
+//! Times of files that a plugin looked at, searched for in what the compile wrote.
+//!
+//! A macro that asks whether a file is there gets its times too, and only rarely does anything with them: `rust-embed` puts
+//! them into the program. So they are no inputs, unless the seconds of one stand in an output: as a little-endian number of
+//! four bytes or more, or as decimal digits. A chance find costs a hit elsewhere, no more. A time that comes from an open
+//! file, or in another shape, is not found; a `.kache.toml` cannot name it either: such a macro must be told not to.
+
+use std::collections::HashSet;
+
+use memchr::memmem;
+
+/// The digits of a time of these decades.
+const DIGITS: usize = 10;
+
+/// Seconds that are looked for, and those that were found.
+#[derive(Debug, Default)]
+pub struct Times {
+    wanted: HashSet<u32>,
+    found: HashSet<u32>,
+}
+
+impl Times {
+    /// A search for these seconds since 1970. What does not fit into 32 bits is no time of a file that somebody wrote.
+    pub fn new(seconds: impl IntoIterator<Item = i64>) -> Self {
+        let wanted =
+            seconds.into_iter().filter_map(|seconds| u32::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+        Self { wanted: wanted.collect(), found: HashSet::new() }
+    }
+
+    /// How many bytes two pieces that are looked at one after the other must have in common.
+    pub const fn overlap() -> usize {
+        DIGITS
+    }
+
+    /// Looks for all that are still wanted.
+    pub fn look(&mut self, bytes: &[u8]) {
+        if self.wanted.is_empty() {
+            return;
+        }
+        let highest: HashSet<u8> = self.wanted.iter().map(|seconds| seconds.to_le_bytes()[3]).collect();
+        for high in highest {
+            let numbers = memchr::memchr_iter(high, bytes).filter_map(|at| bytes.get(at.checked_sub(3)?..=at));
+            let numbers = numbers.filter_map(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+            self.found.extend(numbers.filter(|number| self.wanted.contains(number)));
+        }
+        let leads: HashSet<String> =
+            self.wanted.iter().map(|seconds| seconds.to_string().chars().take(4).collect()).collect();
+        for lead in leads {
+            let texts =
+                memmem::find_iter(bytes, &lead).filter_map(|at| std::str::from_utf8(bytes.get(at..at + DIGITS)?).ok());
+            let numbers = texts.filter_map(|text| text.parse::<u32>().ok());
+            self.found.extend(numbers.filter(|number| self.wanted.contains(number)));
+        }
+        self.wanted.retain(|seconds| !self.found.contains(seconds));
+    }
+
+    /// Whether `seconds` were found.
+    pub fn holds(&self, seconds: i64) -> bool {
+        u32::try_from(seconds).is_ok_and(|seconds| self.found.contains(&seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: i64 = 1_795_239_225;
+
+    fn found(bytes: &[u8]) -> bool {
+        let mut times = Times::new([TIME, TIME + 70_000, 0, -5]);
+        times.look(bytes);
+        assert!(!times.holds(TIME + 70_000) && !times.holds(0) && !times.holds(-5));
+        times.holds(TIME)
+    }
+
+    #[test]
+    fn a_time_is_found_as_number_and_as_text() {
+        assert!(found(&[&b"code"[..], &TIME.to_le_bytes(), b"more"].concat()));
+        assert!(found(&u32::try_from(TIME).unwrap().to_le_bytes()));
+        assert!(found(format!("x{TIME}123").as_bytes()), "milliseconds begin with seconds");
+    }
+
+    #[test]
+    fn other_numbers_are_not() {
+        assert!(!found(&(TIME + 1).to_le_bytes()));
+        assert!(!found(&TIME.to_be_bytes()[..7]));
+        assert!(!found(&TIME.to_string().as_bytes()[..9]));
+        assert!(!found(b""));
+    }
+}
