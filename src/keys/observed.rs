@@ -46,7 +46,7 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     if let Some(what) = &seen.unobserved {
         return Err(NotStored(Stored::Unobserved, what.clone()));
     }
-    let mut collector = Collector::new(known);
+    let mut collector = Collector::new(known, &seen.written);
     for fact in &seen.facts {
         collector.add(fact)?;
     }
@@ -80,12 +80,17 @@ fn is_own(path: &Path, context: Context<'_>) -> bool {
     let invocation = context.invocation;
     let stem = invocation.stem();
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_called_so = name.starts_with(&stem) || name.strip_prefix("lib").is_some_and(|name| name.starts_with(&stem));
-    is_called_so && path.parent() == Some(&invocation.out_dir)
+    // Without a hash in it, the stem may begin the name of another crate.
+    let is_called_so =
+        |name: &str| name.strip_prefix(&stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    (is_called_so(name) || name.strip_prefix("lib").is_some_and(is_called_so))
+        && path.parent() == Some(&invocation.out_dir)
 }
 
 struct Collector<'a> {
     known: Known<'a>,
+    /// Files that the compile wrote.
+    written: &'a BTreeMap<String, bool>,
     /// Files that dep-info or the lookup key stand for.
     known_files: HashSet<PathBuf>,
     known_variables: HashSet<&'a str>,
@@ -102,7 +107,7 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn new(known: Known<'a>) -> Self {
+    fn new(known: Known<'a>, written: &'a BTreeMap<String, bool>) -> Self {
         let Known { context, lookup, info, .. } = known;
         let cwd = &context.invocation.cwd;
         let mut known_files: HashSet<PathBuf> = info.files.iter().map(|file| cwd.join(file)).collect();
@@ -110,6 +115,7 @@ impl<'a> Collector<'a> {
         let path = context.env.get(env::PATH).unwrap_or_default();
         Self {
             known,
+            written,
             known_files,
             known_variables: info.env.iter().map(|(name, _)| name.as_str()).collect(),
             search_dirs: context.invocation.search_dirs().chain([context.invocation.out_dir.clone()]).collect(),
@@ -257,8 +263,7 @@ impl<'a> Collector<'a> {
         // Without `itself` a link counts for what it leads to.
         let found = if found == Found::Link && !itself { Found::Something } else { found };
         if found == Found::Nothing {
-            self.absent(path, plugin);
-            return Ok(());
+            return self.absent(path, plugin);
         }
         if !plugin && (self.is_looked_up(place) || self.search_dirs.contains(place)) {
             return Ok(());
@@ -315,21 +320,32 @@ impl<'a> Collector<'a> {
 
     /// Outside of the roots, instead of a path that is not there the first part of it that is not there: linkers try many
     /// names in directories that do not exist.
-    fn absent(&mut self, path: &str, plugin: bool) {
+    fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
         if is_own(place, self.known.context) || (!plugin && (is_dull || self.is_looked_up(place))) {
-            return;
+            return Ok(());
         }
         let missing =
             place.ancestors().collect::<Vec<_>>().into_iter().rev().find(|part| things::present(part).is_none());
-        // It is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
-        let Some(missing) = missing.and_then(Path::to_str) else { return };
+        let Some(missing) = missing.and_then(Path::to_str) else { return self.appeared(place, plugin) };
         let token = self.known.context.roots.tokenise(missing);
         // Sources of the registry do not change.
         if plugin || !token.roots().contains(&RootKind::CargoHome) {
             self.insert("absent", missing, Input::Absent(token));
         }
+        Ok(())
+    }
+
+    /// What was not there is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
+    fn appeared(&self, path: &Path, plugin: bool) -> Result<(), NotStored> {
+        let is_made = path.ancestors().filter_map(Path::to_str).any(|part| self.written.contains_key(part));
+        let below = format!("{}/", path.display());
+        let holds_made =
+            || self.written.range(below.clone()..).next().is_some_and(|(made, _)| made.starts_with(&below));
+        // Crates that are still being compiled.
+        let is_output = !plugin && path.parent().is_some_and(|dir| self.search_dirs.contains(dir));
+        if is_made || is_output || holds_made() { Ok(()) } else { Err(NotStored::changed(path)) }
     }
 
     fn link(&mut self, path: &str, target: &str, plugin: bool) {

@@ -39,7 +39,7 @@ static void report_exec(enum kind kind, uint32_t process, const char *path, int 
     char room[PATH_ROOM];
     if (!trace_is_open())
         return;
-    struct trace_text text = observer_path(AT_FDCWD, path, room);
+    struct trace_text text = observer_path(AT_FDCWD, path, plugin, room);
     trace_always(kind, RESULT_OK, plugin, process, text.bytes ? text : trace_string(path));
 }
 
