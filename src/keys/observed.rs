@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
+use super::written::{is_own, is_temporary};
 use super::{Context, Lookup, environment, things};
 use crate::config::env;
 use crate::fsx::clock::Time;
@@ -53,40 +54,6 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     Ok(collector.finish())
 }
 
-/// Files that the compile left behind where nobody looks for its outputs: a macro's, or a linker's map. They would be missing
-/// after a hit.
-pub fn side_effects(seen: &Seen, outputs: &[PathBuf], known: Known<'_>) -> Result<(), NotStored> {
-    let is_output = |path: &Path| outputs.iter().any(|output| output == path) || is_own(path, known.context);
-    for (path, plugin) in &seen.written {
-        let path = Path::new(path);
-        let lasts = fsx::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() || metadata.is_symlink());
-        // A linker's temporary files may outlive it in a place that is meant for them; a macro's are its work.
-        let is_scratch = !plugin && is_temporary(path, known.context);
-        if lasts && !is_scratch && !is_output(path) {
-            return Err(NotStored(Stored::SideEffects, path.display().to_string()));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a path lies directly in a directory for temporary files.
-fn is_temporary(path: &Path, context: Context<'_>) -> bool {
-    let mut named = env::TEMPORARY.into_iter().filter_map(|name| context.env.path(name));
-    path.parent().is_some_and(|parent| parent == Path::new("/tmp") || named.any(|dir| dir == parent))
-}
-
-/// Whether a path is one of this unit's own outputs, or of their temporary forms.
-fn is_own(path: &Path, context: Context<'_>) -> bool {
-    let invocation = context.invocation;
-    let stem = invocation.stem();
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    // Without a hash in it, the stem may begin the name of another crate.
-    let is_called_so =
-        |name: &str| name.strip_prefix(&stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    (is_called_so(name) || name.strip_prefix("lib").is_some_and(is_called_so))
-        && path.parent() == Some(&invocation.out_dir)
-}
-
 struct Collector<'a> {
     known: Known<'a>,
     /// Files that the compile wrote.
@@ -96,6 +63,8 @@ struct Collector<'a> {
     known_variables: HashSet<&'a str>,
     /// Directories in which rustc looks for crates and the linker for libraries.
     search_dirs: HashSet<PathBuf>,
+    /// Those among them in which rustc looks only for what its dependencies depend on.
+    dependency_dirs: HashSet<PathBuf>,
     /// Directories of `PATH`.
     path_dirs: Vec<PathBuf>,
     is_linked: bool,
@@ -119,6 +88,7 @@ impl<'a> Collector<'a> {
             known_files,
             known_variables: info.env.iter().map(|(name, _)| name.as_str()).collect(),
             search_dirs: context.invocation.search_dirs().chain([context.invocation.out_dir.clone()]).collect(),
+            dependency_dirs: context.invocation.dependency_dirs().collect(),
             path_dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
             is_linked: context.invocation.is_linked(),
             inputs: BTreeMap::new(),
@@ -216,9 +186,10 @@ impl<'a> Collector<'a> {
         path.strip_prefix(self.known.sysroot).is_ok_and(|path| path.starts_with("lib/rustlib") || path == "lib64")
     }
 
+    /// Crates in other directories may be named by no `--extern`.
     fn is_foreign_metadata(&self, path: &Path) -> bool {
         let is_metadata = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
-        is_metadata && path.parent().is_some_and(|dir| self.search_dirs.contains(dir))
+        is_metadata && path.parent().is_some_and(|dir| self.dependency_dirs.contains(dir))
     }
 
     fn read(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
