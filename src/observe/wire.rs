@@ -5,8 +5,8 @@
 
 /// The mark of this version.
 pub const MAGIC: &[u8; 8] = b"KACHETR1";
-/// Where records begin: behind a page for the header and the filter of 65536 hashes.
-pub const LOG_AT: u64 = 4096 + (1 << 16) * 8;
+/// Where records begin: behind a page for the header and the filter of 8192 hashes.
+pub const LOG_AT: u64 = 4096 + (1 << 13) * 8;
 /// The header: mark, bytes for records, bytes used, whether something was lost.
 pub const HEADER: usize = 32;
 

@@ -3,7 +3,8 @@
  * Format, version 1 (`wire.rs` reads it; MAGIC changes with it):
  *
  *   0          header: magic, bytes of the log, bytes used, whether something was lost
- *   4096       filter: hashes of records that are there already, so that each is written once
+ *   4096       filter: hashes of records that are there already, so that most are written once. Small: every page of it that
+ *              is touched is a page that the kernel has to clear (with 65536 hashes the observer took twice the time)
  *   LOG_AT     records, each 8-byte aligned:
  *                u32 length, header and padding included; written last, so that 0 is a record that was never finished
  *                u8 kind, u8 result, u8 plugin, u8 0
@@ -23,7 +24,7 @@
 
 #define TRACE_MAGIC "KACHETR1"
 #define TRACE_FILTER_AT 4096u
-#define TRACE_FILTER_SLOTS (1u << 16)
+#define TRACE_FILTER_SLOTS (1u << 13)
 #define TRACE_LOG_AT (TRACE_FILTER_AT + TRACE_FILTER_SLOTS * 8u)
 
 /* What happened. Numbers are part of the format. */
