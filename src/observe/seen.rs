@@ -91,10 +91,20 @@ struct Teller {
     found: HashSet<String>,
     /// Paths that the compile made, directories included.
     made: BTreeSet<String>,
-    /// Programs by process: starts that were expected, less those that happened.
-    starting: BTreeMap<u32, (i64, String)>,
+    starting: BTreeMap<u32, Starts>,
     root_ended: bool,
     trouble: Option<String>,
+}
+
+/// The programs that one process was to become, by the path that it was to be started by: how many starts were expected, less
+/// those that happened.
+#[derive(Default)]
+struct Starts(BTreeMap<String, i64>);
+
+impl Starts {
+    fn add(&mut self, started_by: &str, change: i64) {
+        *self.0.entry(started_by.to_owned()).or_default() += change;
+    }
 }
 
 impl Teller {
@@ -103,9 +113,9 @@ impl Teller {
             return self.trouble(format!("{} is not UTF-8", String::from_utf8_lossy(record.one)));
         };
         match record.kind {
-            Kind::Start => self.started(record, one),
-            Kind::Exec | Kind::Spawn => self.starts(record, one, 1),
-            Kind::ExecFailed => self.starts(record, one, -1),
+            Kind::Start => self.started(record, one, two),
+            Kind::Exec | Kind::Spawn => self.starts(record, one, two, 1),
+            Kind::ExecFailed => self.starts(record, one, two, -1),
             Kind::Environ => self.tell(What::Environ(path(one)), record.plugin),
             Kind::End => self.root_ended |= record.process == self.root,
             Kind::Lost => self.trouble(one.to_owned()),
@@ -142,29 +152,27 @@ impl Teller {
         }
     }
 
-    fn starts(&mut self, record: &Record<'_>, program: &str, change: i64) {
-        let entry = self.starting.entry(record.process).or_default();
-        entry.0 += change;
-        program.clone_into(&mut entry.1);
-        if change > 0 && program.starts_with('/') {
+    fn starts(&mut self, record: &Record<'_>, started_by: &str, program: &str, change: i64) {
+        self.starting.entry(record.process).or_default().add(started_by, change);
+        if change > 0 && !program.is_empty() {
             self.tell(What::Program(path(program)), record.plugin);
         }
     }
 
-    fn started(&mut self, record: &Record<'_>, program: &str) {
-        self.starting.entry(record.process).or_default().0 -= 1;
+    fn started(&mut self, record: &Record<'_>, program: &str, started_by: &str) {
+        self.starting.entry(record.process).or_default().add(started_by, -1);
         self.tell(What::Program(path(program)), record.plugin);
     }
 
     /// A program that was started and never said so: one without the dynamic linker, or with another C library.
     fn unheard(&self) -> Option<String> {
+        let unheard = self.starting.values().flat_map(|process| &process.0).find(|(_, starting)| **starting > 0);
         // Nobody announced the first one.
-        let due = |process: u32, starting: i64| starting + i64::from(process == self.root) > 0;
-        let unheard = self.starting.iter().find(|(process, (starting, _))| due(**process, *starting));
+        let began = self.starting.get(&self.root).is_some_and(|root| root.0.values().sum::<i64>() < 0);
         match unheard {
-            Some((_, (_, program))) => Some(program.clone()),
+            Some((program, _)) => Some(program.clone()),
             // What it loaded is told at its end.
-            None if !self.root_ended || !self.starting.contains_key(&self.root) => Some("rustc".to_owned()),
+            None if !self.root_ended || !began => Some("rustc".to_owned()),
             None => None,
         }
     }
@@ -240,7 +248,11 @@ mod tests {
     }
 
     fn start(process: u32) -> Record<'static> {
-        Record { process, ..record(Kind::Start, Answer::Ok, "/t/rustc") }
+        start_by(process, "/t/rustc")
+    }
+
+    fn start_by(process: u32, path: &'static str) -> Record<'static> {
+        Record { process, two: path.as_bytes(), ..record(Kind::Start, Answer::Ok, path) }
     }
 
     fn facts(records: &[Record<'_>]) -> Vec<What> {
@@ -272,16 +284,20 @@ mod tests {
 
     #[test]
     fn a_child_that_never_speaks_is_unobserved() {
-        let spawn = |process, kind| Record { process, ..record(kind, Answer::Ok, "/bin/cc") };
+        let spawn = |process, kind| Record { process, two: b"/bin/cc", ..record(kind, Answer::Ok, "/bin/cc") };
+        let cc = |process| start_by(process, "/bin/cc");
         let end = record(Kind::End, Answer::Ok, "");
         let unobserved = |records: &[Record<'_>]| tell(&[records, &[end]].concat(), ROOT).unobserved;
         assert_eq!(unobserved(&[start(ROOT)]), None);
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), start(11)]), None);
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), cc(11)]), None);
+        assert_eq!(unobserved(&[start(ROOT), cc(11), spawn(11, Kind::Spawn)]), None, "it was faster");
         assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn)]), Some("/bin/cc".into()));
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), start(11)]), None);
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), cc(11)]), None);
         assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), spawn(11, Kind::ExecFailed)]), None);
-        assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec), start(ROOT)]), None, "rustup's proxy");
+        assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec), cc(ROOT)]), None, "rustup's proxy");
         assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec)]), Some("/bin/cc".into()));
+        let through = start_by(11, "/bin/sh");
+        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), through]), Some("/bin/cc".into()), "through it");
         assert_eq!(unobserved(&[]), Some("rustc".into()));
         assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("rustc".into()), "it never ended");
     }

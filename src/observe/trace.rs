@@ -37,7 +37,7 @@ impl Trace {
     /// The value of `LD_PRELOAD` for rustc. `preload`: what it is already.
     pub fn preload(&self, preload: Option<OsString>) -> OsString {
         let mut libraries = self.library.path().into_os_string();
-        if let Some(preload) = preload.filter(|preload| !preload.is_empty()) {
+        if let Some(preload) = preload {
             libraries.push(":");
             libraries.push(preload);
         }

@@ -1,10 +1,10 @@
-//! The trace's format, version 1: see `preload/trace.h`, which writes it.
+//! The trace's format, version 2: see `preload/trace.h`, which writes it.
 //!
 //! A trace that was cut, overfilled, or holds a record that was begun and not finished is [`Torn`]: what is missing could be
 //! the one input that matters.
 
 /// The mark of this version.
-pub const MAGIC: &[u8; 8] = b"KACHETR1";
+pub const MAGIC: &[u8; 8] = b"KACHETR2";
 /// Where records begin: behind a page for the header and the filter of 8192 hashes.
 pub const LOG_AT: u64 = 4096 + (1 << 13) * 8;
 /// The header: mark, bytes for records, bytes used, whether something was lost.

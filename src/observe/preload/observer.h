@@ -40,9 +40,9 @@ void observer_report(enum kind kind, int at, const char *path, int error, int pl
 void observer_report_as(enum kind kind, int at, const char *path, int result, int plugin);
 int observer_result(int error);
 
-/* The environment of a program that is about to be started: theirs, with the observer in it. `room` has at least
- * `observer_environment_room` bytes. */
+/* The environment of the program in the file `path` (null: not known) that is about to be started: theirs, with the observer
+ * in it if it can enter there. `room` has at least `observer_environment_room` bytes. */
 size_t observer_environment_room(char *const theirs[]);
-char **observer_environment(char *const theirs[], int plugin, int same_process, void *room);
+char **observer_environment(const char *path, char *const theirs[], int plugin, int same_process, void *room);
 
 #endif

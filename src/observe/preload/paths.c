@@ -75,7 +75,7 @@ struct trace_text observer_path(int at, const char *path, int plugin, char room[
         /* A pipe, a socket, or a directory that is gone. */
         if (found <= 0 || found >= PATH_ROOM || room[0] != '/') {
             if (at == AT_FDCWD)
-                trace_always(KIND_LOST, RESULT_OTHER, 0, trace_process(), trace_string("the working directory"));
+                trace_once(KIND_LOST, RESULT_OTHER, 0, trace_string("the working directory"), none);
             errno = saved;
             return none;
         }
@@ -85,7 +85,7 @@ struct trace_text observer_path(int at, const char *path, int plugin, char room[
     }
     errno = saved;
     if (start + length >= PATH_ROOM) {
-        trace_always(KIND_LOST, RESULT_OTHER, 0, trace_process(), trace_string("a path that is too long"));
+        trace_once(KIND_LOST, RESULT_OTHER, 0, trace_string("a path that is too long"), none);
         return none;
     }
     memcpy(room + start, path, length);

@@ -28,10 +28,10 @@ extern char **environ;
 #define MOST_ROOM (1u << 20)
 
 /* The environment for the next program, on the caller's stack. */
-#define WITH_OBSERVER(env, plugin, same_process)                                                                       \
+#define WITH_OBSERVER(path, env, plugin, same_process)                                                                 \
     ({                                                                                                                 \
         size_t size = observer_environment_room(env);                                                                  \
-        size > MOST_ROOM ? (char **)(env) : observer_environment(env, plugin, same_process, alloca(size));             \
+        size > MOST_ROOM ? (char **)(env) : observer_environment(path, env, plugin, same_process, alloca(size));       \
     })
 
 /* Reports a program that is called by its path. Not only failures are of interest: another program may stand there. */
@@ -40,13 +40,15 @@ static void report_exec(enum kind kind, uint32_t process, const char *path, int 
     if (!trace_is_open())
         return;
     struct trace_text text = observer_path(AT_FDCWD, path, plugin, room);
-    trace_always(kind, RESULT_OK, plugin, process, text.bytes ? text : trace_string(path));
+    trace_always(kind, RESULT_OK, plugin, process, trace_string(path), text);
 }
 
-/* The same of a process that may begin in another directory: what its path is relative to is not known here. It tells. */
+/* A process that is spawned may begin in another directory: what its path is relative to is not known here. */
+static int is_elsewhere(const char *path, const posix_spawn_file_actions_t *actions) { return actions && path[0] != '/'; }
+
 static void report_spawn(uint32_t process, const char *path, const posix_spawn_file_actions_t *actions, int plugin) {
-    if (actions && path[0] != '/')
-        trace_always(KIND_SPAWN, RESULT_OK, plugin, process, trace_string(path));
+    if (is_elsewhere(path, actions))
+        trace_always(KIND_SPAWN, RESULT_OK, plugin, process, trace_string(path), trace_string(NULL));
     else
         report_exec(KIND_SPAWN, process, path, plugin);
 }
@@ -91,7 +93,7 @@ static void failed_to_start(const char *path, int plugin) {
 static int run(const char *file, int on_path, char *const argv[], char *const env[], int plugin) {
     char room[PATH_ROOM];
     const char *found = on_path ? look_up(file, plugin, room) : file;
-    char **with = WITH_OBSERVER(env, plugin, 1);
+    char **with = WITH_OBSERVER(found, env, plugin, 1);
     if (found)
         report_exec(KIND_EXEC, trace_process(), found, plugin);
     int result = on_path ? CALL(execvpe)(file, argv, with) : CALL(execve)(file, argv, with);
@@ -144,19 +146,17 @@ VISIBLE int execle(const char *path, const char *first, ...) {
     return run(path, 0, argv, env, FROM_PLUGIN);
 }
 
+/* A program that is called by its descriptor cannot be told from another: nobody does so in a compile. */
 VISIBLE int fexecve(int fd, char *const argv[], char *const env[]) {
-    int plugin = FROM_PLUGIN;
-    trace_always(KIND_EXEC, RESULT_OK, plugin, trace_process(), trace_string("an open file"));
-    int result = CALL(fexecve)(fd, argv, WITH_OBSERVER(env, plugin, 1));
-    trace_always(KIND_EXEC_FAILED, RESULT_OK, plugin, trace_process(), trace_string("an open file"));
-    return result;
+    trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string("fexecve()"), trace_string(NULL));
+    return CALL(fexecve)(fd, argv, env);
 }
 
 VISIBLE int posix_spawn(pid_t *process, const char *path, const posix_spawn_file_actions_t *actions,
                         const posix_spawnattr_t *attributes, char *const argv[], char *const env[]) {
     int plugin = FROM_PLUGIN;
     pid_t child = 0;
-    char **with = WITH_OBSERVER(env, plugin, 0);
+    char **with = WITH_OBSERVER(is_elsewhere(path, actions) ? NULL : path, env, plugin, 0);
     int error = CALL(posix_spawn)(&child, path, actions, attributes, argv, with);
     if (error == 0)
         report_spawn((uint32_t)child, path, actions, plugin);
@@ -173,7 +173,7 @@ VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_fil
     char room[PATH_ROOM];
     pid_t child = 0;
     const char *found = look_up(file, plugin, room);
-    char **with = WITH_OBSERVER(env, plugin, 0);
+    char **with = WITH_OBSERVER(found && !is_elsewhere(found, actions) ? found : NULL, env, plugin, 0);
     int error = CALL(posix_spawnp)(&child, file, actions, attributes, argv, with);
     if (error == 0)
         report_spawn((uint32_t)child, found ? found : file, actions, plugin);
@@ -188,10 +188,10 @@ VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_fil
  * observed. */
 VISIBLE int system(const char *command) {
     if (command)
-        trace_always(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_process(), trace_string("system()"));
+        trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string("system()"), trace_string(NULL));
     return CALL(system)(command);
 }
 VISIBLE FILE *popen(const char *command, const char *how) {
-    trace_always(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_process(), trace_string("popen()"));
+    trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string("popen()"), trace_string(NULL));
     return CALL(popen)(command, how);
 }

@@ -5,8 +5,10 @@
 #define _GNU_SOURCE
 #include "observer.h"
 
+#include <fcntl.h>
 #include <link.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -22,6 +24,12 @@ enum mode {
 
 static char mode = MODE_TOOL;
 static uint32_t started_as;
+
+/* Which file the observer's library is: whoever put it there may be gone. */
+static struct {
+    dev_t device;
+    ino_t inode;
+} own_file;
 
 /* Our own entries of the environment, as they came. */
 static char own_library[PATH_ROOM], own_trace[PATH_ROOM];
@@ -118,11 +126,70 @@ static void step_out(char **env) {
     *kept = NULL;
 }
 
+unsigned long getauxval(unsigned long type) __attribute__((weak));
+
+/* The path that the program was started by tells it from one that it was started through: a program without the dynamic
+ * linker may hand on our environment. */
 static void report_program(void) {
     char room[PATH_ROOM];
-    long length = syscall(SYS_readlinkat, -100, "/proc/self/exe", room, sizeof room - 1);
+    long length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", room, sizeof room - 1);
     struct trace_text path = {room, length > 0 ? (size_t)length : 0};
-    trace_always(KIND_START, RESULT_OK, mode == MODE_PLUGIN, trace_process(), path);
+    const char *started_by = getauxval ? (const char *)getauxval(AT_EXECFN) : NULL;
+    trace_always(KIND_START, RESULT_OK, mode == MODE_PLUGIN, trace_process(), path, trace_string(started_by));
+}
+
+/* Whether a path leads to our library; the first time, which file that is. Behind the last call that kache waits for (a
+ * daemon that the compile left) and in another namespace it does not, and the dynamic linker would complain. */
+static int is_in_place(void) {
+    struct stat found;
+    if (syscall(SYS_newfstatat, AT_FDCWD, own_library, &found, 0) != 0)
+        return 0;
+    if (!own_file.inode) {
+        own_file.device = found.st_dev;
+        own_file.inode = found.st_ino;
+    }
+    return found.st_dev == own_file.device && found.st_ino == own_file.inode;
+}
+
+#if defined(__x86_64__)
+#define OWN_MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define OWN_MACHINE EM_AARCH64
+#endif
+
+static int is_of_own_kind(const ElfW(Ehdr) * elf) {
+#ifdef OWN_MACHINE
+    if (elf->e_machine != OWN_MACHINE)
+        return 0;
+#endif
+    return elf->e_ident[EI_CLASS] == (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32);
+}
+
+/* Whether the dynamic linker will load our library into the program in this file: into scripts' interpreters, and into
+ * programs of our own kind that have a dynamic linker. Others would only see our environment, or the linker's complaint. */
+static int can_enter(const char *path) {
+    char head[4096];
+    int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd < 0)
+        return 1;
+    long size = syscall(SYS_read, fd, head, sizeof head);
+    syscall(SYS_close, fd);
+    ElfW(Ehdr) elf;
+    if (size < (long)sizeof elf || memcmp(head, ELFMAG, SELFMAG) != 0)
+        return 1;
+    memcpy(&elf, head, sizeof elf);
+    if (!is_of_own_kind(&elf))
+        return 0;
+    for (unsigned i = 0; i < elf.e_phnum; i++) {
+        ElfW(Phdr) part;
+        size_t at = elf.e_phoff + i * sizeof part;
+        if (at + sizeof part > (size_t)size)
+            return 1;
+        memcpy(&part, head + at, sizeof part);
+        if (part.p_type == PT_INTERP)
+            return 1;
+    }
+    return 0;
 }
 
 extern char **environ __attribute__((weak));
@@ -141,6 +208,8 @@ static void begin(char **env) {
     dl_iterate_phdr(note_object, NULL);
     if (object_count == MOST_OBJECTS)
         return; /* Who calls could not be told: better not observed than wrongly. */
+    if (!is_in_place())
+        return;
     trace_open(own_trace + 1);
     report_program();
     dl_iterate_phdr(report_object, NULL);
@@ -167,7 +236,7 @@ __attribute__((destructor)) static void finish(void) {
     if (!trace_is_open())
         return;
     dl_iterate_phdr(report_object, &mode);
-    trace_always(KIND_END, RESULT_OK, 0, trace_process(), trace_string(NULL));
+    trace_always(KIND_END, RESULT_OK, 0, trace_process(), trace_string(NULL), trace_string(NULL));
 }
 
 size_t observer_environment_room(char *const theirs[]) {
@@ -179,8 +248,11 @@ size_t observer_environment_room(char *const theirs[]) {
            strlen(own_trace);
 }
 
-char **observer_environment(char *const theirs[], int plugin, int same_process, void *room) {
-    if (!trace_is_open())
+char **observer_environment(const char *path, char *const theirs[], int plugin, int same_process, void *room) {
+    int saved = errno;
+    int enters = trace_is_open() && is_in_place() && can_enter(path);
+    errno = saved;
+    if (!enters)
         return (char **)theirs;
     char **env = room;
     size_t count = 0;
@@ -195,7 +267,7 @@ char **observer_environment(char *const theirs[], int plugin, int same_process, 
     env[count++] = text;
     strcpy(text, PRELOAD);
     strcat(text, own_library);
-    if (preload && preload[0]) {
+    if (preload) {
         strcat(text, ":");
         strcat(text, preload);
     }

@@ -133,8 +133,8 @@ void trace_once(enum kind kind, int result, int plugin, struct trace_text one, s
         append(kind, result, plugin, trace_process(), one, two);
 }
 
-void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one) {
-    struct trace_text none = {NULL, 0};
+void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one,
+                  struct trace_text two) {
     if (header)
-        append(kind, result, plugin, process, one, none);
+        append(kind, result, plugin, process, one, two);
 }

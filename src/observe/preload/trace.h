@@ -1,6 +1,6 @@
 /* The trace: one shared mapping that all observed processes append to.
  *
- * Format, version 1 (`wire.rs` reads it; MAGIC changes with it):
+ * Format, version 2 (`wire.rs` reads it; MAGIC changes with it):
  *
  *   0          header: magic, bytes of the log, bytes used, whether something was lost
  *   4096       filter: hashes of records that are there already, so that most are written once. Small: every page of it that
@@ -22,14 +22,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRACE_MAGIC "KACHETR1"
+#define TRACE_MAGIC "KACHETR2"
 #define TRACE_FILTER_AT 4096u
 #define TRACE_FILTER_SLOTS (1u << 13)
 #define TRACE_LOG_AT (TRACE_FILTER_AT + TRACE_FILTER_SLOTS * 8u)
 
 /* What happened. Numbers are part of the format. */
 enum kind {
-    KIND_START = 1,       /* a program began under observation: its file */
+    KIND_START = 1,       /* a program began under observation: its file, the path that it was started by */
     KIND_READ = 2,        /* a file (or directory) was opened for reading */
     KIND_WRITE = 3,       /* a file was created, opened for writing, or renamed to */
     KIND_STAT = 4,        /* existence or metadata was asked for, links followed */
@@ -39,9 +39,9 @@ enum kind {
     KIND_RESOLVE = 8,     /* a path was made canonical: path, answer */
     KIND_ENV = 9,         /* a variable was read: name, value */
     KIND_LOOKUP = 10,     /* a program was looked for on PATH: name, file or nothing */
-    KIND_EXEC = 11,       /* this process becomes another program: its file */
-    KIND_EXEC_FAILED = 12,/* it did not */
-    KIND_SPAWN = 13,      /* another process was started (the record bears its number): its file */
+    KIND_EXEC = 11,       /* this process becomes another program: the path as given, the file */
+    KIND_EXEC_FAILED = 12,/* it did not: the same */
+    KIND_SPAWN = 13,      /* another process was started (the record bears its number): the same */
     KIND_LOAD = 14,       /* a library was loaded */
     KIND_CONNECT = 15,    /* a socket was connected */
     KIND_LOST = 16,       /* something happened that cannot be observed: what */
@@ -73,7 +73,7 @@ int trace_is_open(void);
 /* Appends a record unless an equal one (but for the process) is there. errno stays. */
 void trace_once(enum kind kind, int result, int plugin, struct trace_text one, struct trace_text two);
 /* Appends a record in any case, in the name of `process`. */
-void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one);
+void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one, struct trace_text two);
 
 uint32_t trace_process(void);
 struct trace_text trace_string(const char *string);
