@@ -25,6 +25,7 @@ pub mod things;
 pub mod times;
 mod tokens;
 pub mod validate;
+pub mod written;
 
 pub use compiler::Compiler;
 pub use declared::Declared;

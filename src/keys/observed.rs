@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
+use super::written::{is_own, is_temporary};
 use super::{Context, Lookup, environment, things};
 use crate::config::env;
 use crate::fsx::clock::Time;
@@ -46,51 +47,24 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     if let Some(what) = &seen.unobserved {
         return Err(NotStored(Stored::Unobserved, what.clone()));
     }
-    let mut collector = Collector::new(known);
+    let mut collector = Collector::new(known, &seen.written);
     for fact in &seen.facts {
         collector.add(fact)?;
     }
     Ok(collector.finish())
 }
 
-/// Files that the compile left behind where nobody looks for its outputs: a macro's, or a linker's map. They would be missing
-/// after a hit.
-pub fn side_effects(seen: &Seen, outputs: &[PathBuf], known: Known<'_>) -> Result<(), NotStored> {
-    let is_output = |path: &Path| outputs.iter().any(|output| output == path) || is_own(path, known.context);
-    for (path, plugin) in &seen.written {
-        let path = Path::new(path);
-        let lasts = fsx::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() || metadata.is_symlink());
-        // A linker's temporary files may outlive it in a place that is meant for them; a macro's are its work.
-        let is_scratch = !plugin && is_temporary(path, known.context);
-        if lasts && !is_scratch && !is_output(path) {
-            return Err(NotStored(Stored::SideEffects, path.display().to_string()));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a path lies directly in a directory for temporary files.
-fn is_temporary(path: &Path, context: Context<'_>) -> bool {
-    let mut named = env::TEMPORARY.into_iter().filter_map(|name| context.env.path(name));
-    path.parent().is_some_and(|parent| parent == Path::new("/tmp") || named.any(|dir| dir == parent))
-}
-
-/// Whether a path is one of this unit's own outputs, or of their temporary forms.
-fn is_own(path: &Path, context: Context<'_>) -> bool {
-    let invocation = context.invocation;
-    let stem = invocation.stem();
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let is_called_so = name.starts_with(&stem) || name.strip_prefix("lib").is_some_and(|name| name.starts_with(&stem));
-    is_called_so && path.parent() == Some(&invocation.out_dir)
-}
-
 struct Collector<'a> {
     known: Known<'a>,
+    /// Files that the compile wrote.
+    written: &'a BTreeMap<String, bool>,
     /// Files that dep-info or the lookup key stand for.
     known_files: HashSet<PathBuf>,
     known_variables: HashSet<&'a str>,
     /// Directories in which rustc looks for crates and the linker for libraries.
     search_dirs: HashSet<PathBuf>,
+    /// Those among them in which rustc looks only for what its dependencies depend on.
+    dependency_dirs: HashSet<PathBuf>,
     /// Directories of `PATH`.
     path_dirs: Vec<PathBuf>,
     is_linked: bool,
@@ -102,7 +76,7 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn new(known: Known<'a>) -> Self {
+    fn new(known: Known<'a>, written: &'a BTreeMap<String, bool>) -> Self {
         let Known { context, lookup, info, .. } = known;
         let cwd = &context.invocation.cwd;
         let mut known_files: HashSet<PathBuf> = info.files.iter().map(|file| cwd.join(file)).collect();
@@ -110,9 +84,11 @@ impl<'a> Collector<'a> {
         let path = context.env.get(env::PATH).unwrap_or_default();
         Self {
             known,
+            written,
             known_files,
             known_variables: info.env.iter().map(|(name, _)| name.as_str()).collect(),
             search_dirs: context.invocation.search_dirs().chain([context.invocation.out_dir.clone()]).collect(),
+            dependency_dirs: context.invocation.dependency_dirs().collect(),
             path_dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
             is_linked: context.invocation.is_linked(),
             inputs: BTreeMap::new(),
@@ -210,9 +186,10 @@ impl<'a> Collector<'a> {
         path.strip_prefix(self.known.sysroot).is_ok_and(|path| path.starts_with("lib/rustlib") || path == "lib64")
     }
 
+    /// Crates in other directories may be named by no `--extern`.
     fn is_foreign_metadata(&self, path: &Path) -> bool {
         let is_metadata = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
-        is_metadata && path.parent().is_some_and(|dir| self.search_dirs.contains(dir))
+        is_metadata && path.parent().is_some_and(|dir| self.dependency_dirs.contains(dir))
     }
 
     fn read(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
@@ -257,8 +234,7 @@ impl<'a> Collector<'a> {
         // Without `itself` a link counts for what it leads to.
         let found = if found == Found::Link && !itself { Found::Something } else { found };
         if found == Found::Nothing {
-            self.absent(path, plugin);
-            return Ok(());
+            return self.absent(path, plugin);
         }
         if !plugin && (self.is_looked_up(place) || self.search_dirs.contains(place)) {
             return Ok(());
@@ -315,21 +291,32 @@ impl<'a> Collector<'a> {
 
     /// Outside of the roots, instead of a path that is not there the first part of it that is not there: linkers try many
     /// names in directories that do not exist.
-    fn absent(&mut self, path: &str, plugin: bool) {
+    fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
         if is_own(place, self.known.context) || (!plugin && (is_dull || self.is_looked_up(place))) {
-            return;
+            return Ok(());
         }
         let missing =
             place.ancestors().collect::<Vec<_>>().into_iter().rev().find(|part| things::present(part).is_none());
-        // It is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
-        let Some(missing) = missing.and_then(Path::to_str) else { return };
+        let Some(missing) = missing.and_then(Path::to_str) else { return self.appeared(place, plugin) };
         let token = self.known.context.roots.tokenise(missing);
         // Sources of the registry do not change.
         if plugin || !token.roots().contains(&RootKind::CargoHome) {
             self.insert("absent", missing, Input::Absent(token));
         }
+        Ok(())
+    }
+
+    /// What was not there is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
+    fn appeared(&self, path: &Path, plugin: bool) -> Result<(), NotStored> {
+        let is_made = path.ancestors().filter_map(Path::to_str).any(|part| self.written.contains_key(part));
+        let below = format!("{}/", path.display());
+        let holds_made =
+            || self.written.range(below.clone()..).next().is_some_and(|(made, _)| made.starts_with(&below));
+        // Crates that are still being compiled.
+        let is_output = !plugin && path.parent().is_some_and(|dir| self.search_dirs.contains(dir));
+        if is_made || is_output || holds_made() { Ok(()) } else { Err(NotStored::changed(path)) }
     }
 
     fn link(&mut self, path: &str, target: &str, plugin: bool) {

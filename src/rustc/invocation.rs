@@ -136,12 +136,19 @@ impl Invocation {
 
     /// The directories of all `-L`.
     pub fn search_dirs(&self) -> impl Iterator<Item = PathBuf> {
-        let values = self.flags.iter().filter(|flag| flag.name == "-L").filter_map(|flag| flag.value.as_deref());
-        let dir = |value: &str| match value.split_once('=') {
-            Some(("dependency" | "crate" | "native" | "framework" | "all", dir)) => self.cwd.join(dir),
-            _ => self.cwd.join(value),
-        };
-        values.map(dir)
+        self.searches().map(|(_, dir)| self.cwd.join(dir))
+    }
+
+    /// The directories of all `-L dependency=`: no crate that a source names itself is looked for there.
+    pub fn dependency_dirs(&self) -> impl Iterator<Item = PathBuf> {
+        self.searches().filter(|(kind, _)| *kind == "dependency").map(|(_, dir)| self.cwd.join(dir))
+    }
+
+    fn searches(&self) -> impl Iterator<Item = (&str, &str)> {
+        values(&self.flags, "-L").map(|value| match value.split_once('=') {
+            Some((kind @ ("dependency" | "crate" | "native" | "framework" | "all"), dir)) => (kind, dir),
+            _ => ("all", value),
+        })
     }
 
     /// The last value of a flag: rustc lets the last one win.

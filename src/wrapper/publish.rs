@@ -7,11 +7,11 @@ use super::call::{self, Call};
 use super::incremental;
 use crate::fsx::clock::{self, Time};
 use crate::fsx::{self, Ladder, Stamp, sweep};
-use crate::keys::hidden;
 use crate::keys::observed::{self, Known, Observed};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
+use crate::keys::{hidden, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
 use crate::observe::{Fact, Seen, Trace, What};
 use crate::restore::{messages, plan};
@@ -109,7 +109,7 @@ fn observed_inputs(
         return Err(NotStored(Stored::PrivateInput, String::new()));
     }
     let paths: Vec<PathBuf> = outputs.iter().map(|(path, _)| path.clone()).collect();
-    observed::side_effects(seen, &paths, known)?;
+    written::side_effects(seen, &paths, call.context())?;
     observed::inputs(seen, known)
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -39,6 +40,10 @@ NEXT(link)
 NEXT(linkat)
 NEXT(symlink)
 NEXT(symlinkat)
+NEXT(unlink)
+NEXT(unlinkat)
+NEXT(rmdir)
+NEXT(remove)
 NEXT(truncate)
 NEXT(truncate64)
 NEXT(connect)
@@ -53,14 +58,30 @@ NEXT(__open64_2)
 NEXT(__openat_2)
 NEXT(__openat64_2)
 
+#define CREATES_ONLY (O_CREAT | O_EXCL)
+
+/* Whether a file that is about to be opened is there, if its content stays and the flags do not say that it is read. */
+static int is_kept(int at, const char *path, int flags) {
+    int is_added_to = (flags & O_ACCMODE) == O_WRONLY && !(flags & O_TRUNC) && (flags & CREATES_ONLY) != CREATES_ONLY;
+    if (!is_added_to || !trace_is_open())
+        return 0;
+    int saved = errno;
+    int there = syscall(SYS_faccessat, at, path, F_OK) == 0;
+    errno = saved;
+    return there;
+}
+
 /* A file that was opened with both in mind was read first: what is in it stays. A failure to write changes nothing. */
-static void opened(int at, const char *path, int flags, int failed, int plugin) {
+static void opened(int at, const char *path, int flags, int failed, int kept, int plugin) {
     int error = failed ? errno : 0;
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
-    int fresh = (flags & O_TRUNC) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
-    int reads = (flags & O_ACCMODE) != O_WRONLY && !fresh;
+    int fresh = (flags & O_TRUNC) || (flags & CREATES_ONLY) == CREATES_ONLY;
+    int reads = ((flags & O_ACCMODE) != O_WRONLY && !fresh) || (kept && !error);
     if ((flags & O_TMPFILE) == O_TMPFILE)
         return;
+    /* It was there already, and somebody learned it. */
+    if (error == EEXIST)
+        observer_report(KIND_STAT, at, path, 0, plugin);
     if (flags & O_PATH)
         observer_report(KIND_STAT, at, path, error, plugin);
     else if (reads)
@@ -83,8 +104,9 @@ static int needs_mode(int flags) { return (flags & O_CREAT) || (flags & O_TMPFIL
 #define OPEN(name)                                                                                                     \
     VISIBLE int name(const char *path, int flags, ...) {                                                               \
         MODE_OF(flags)                                                                                                 \
+        int kept = is_kept(AT_FDCWD, path, flags);                                                                     \
         int fd = CALL(name)(path, flags, mode);                                                                        \
-        opened(AT_FDCWD, path, flags, fd < 0, FROM_PLUGIN);                                                            \
+        opened(AT_FDCWD, path, flags, fd < 0, kept, FROM_PLUGIN);                                                      \
         return fd;                                                                                                     \
     }
 OPEN(open)
@@ -93,8 +115,9 @@ OPEN(open64)
 #define OPENAT(name)                                                                                                   \
     VISIBLE int name(int at, const char *path, int flags, ...) {                                                       \
         MODE_OF(flags)                                                                                                 \
+        int kept = is_kept(at, path, flags);                                                                           \
         int fd = CALL(name)(at, path, flags, mode);                                                                    \
-        opened(at, path, flags, fd < 0, FROM_PLUGIN);                                                                  \
+        opened(at, path, flags, fd < 0, kept, FROM_PLUGIN);                                                            \
         return fd;                                                                                                     \
     }
 OPENAT(openat)
@@ -102,8 +125,9 @@ OPENAT(openat64)
 
 #define OPEN_2(name)                                                                                                   \
     VISIBLE int name(const char *path, int flags) {                                                                    \
+        int kept = is_kept(AT_FDCWD, path, flags);                                                                     \
         int fd = CALL(name)(path, flags);                                                                              \
-        opened(AT_FDCWD, path, flags, fd < 0, FROM_PLUGIN);                                                            \
+        opened(AT_FDCWD, path, flags, fd < 0, kept, FROM_PLUGIN);                                                      \
         return fd;                                                                                                     \
     }
 OPEN_2(__open_2)
@@ -111,8 +135,9 @@ OPEN_2(__open64_2)
 
 #define OPENAT_2(name)                                                                                                 \
     VISIBLE int name(int at, const char *path, int flags) {                                                            \
+        int kept = is_kept(at, path, flags);                                                                           \
         int fd = CALL(name)(at, path, flags);                                                                          \
-        opened(at, path, flags, fd < 0, FROM_PLUGIN);                                                                  \
+        opened(at, path, flags, fd < 0, kept, FROM_PLUGIN);                                                            \
         return fd;                                                                                                     \
     }
 OPENAT_2(__openat_2)
@@ -121,7 +146,7 @@ OPENAT_2(__openat64_2)
 #define CREAT(name)                                                                                                    \
     VISIBLE int name(const char *path, mode_t mode) {                                                                  \
         int fd = CALL(name)(path, mode);                                                                               \
-        opened(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, fd < 0, FROM_PLUGIN);                                     \
+        opened(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, fd < 0, 0, FROM_PLUGIN);                                  \
         return fd;                                                                                                     \
     }
 CREAT(creat)
@@ -137,8 +162,9 @@ static int flags_of(const char *how) {
 
 #define FOPEN(name)                                                                                                    \
     VISIBLE FILE *name(const char *path, const char *how) {                                                            \
+        int kept = is_kept(AT_FDCWD, path, flags_of(how));                                                             \
         FILE *file = CALL(name)(path, how);                                                                            \
-        opened(AT_FDCWD, path, flags_of(how), !file, FROM_PLUGIN);                                                     \
+        opened(AT_FDCWD, path, flags_of(how), !file, kept, FROM_PLUGIN);                                               \
         return file;                                                                                                   \
     }
 FOPEN(fopen)
@@ -146,8 +172,9 @@ FOPEN(fopen64)
 
 #define FREOPEN(name)                                                                                                  \
     VISIBLE FILE *name(const char *path, const char *how, FILE *old) {                                                 \
+        int kept = path && is_kept(AT_FDCWD, path, flags_of(how));                                                     \
         FILE *file = CALL(name)(path, how, old);                                                                       \
-        opened(AT_FDCWD, path, flags_of(how), !file, FROM_PLUGIN);                                                     \
+        opened(AT_FDCWD, path, flags_of(how), !file, kept, FROM_PLUGIN);                                               \
         return file;                                                                                                   \
     }
 FREOPEN(freopen)
@@ -161,8 +188,6 @@ FREOPEN(freopen64)
             observer_report(KIND_WRITE, at, path, 0, FROM_PLUGIN);                                                     \
         return result;                                                                                                 \
     }
-CREATES(int, mkdir, result != 0, AT_FDCWD, path, (const char *path, mode_t mode), (path, mode))
-CREATES(int, mkdirat, result != 0, at, path, (int at, const char *path, mode_t mode), (at, path, mode))
 CREATES(char *, mkdtemp, !result, AT_FDCWD, result, (char *path), (path))
 CREATES(int, mkstemp, result < 0, AT_FDCWD, path, (char *path), (path))
 CREATES(int, mkstemp64, result < 0, AT_FDCWD, path, (char *path), (path))
@@ -172,10 +197,58 @@ CREATES(int, mkstemps, result < 0, AT_FDCWD, path, (char *path, int end), (path,
 CREATES(int, mkstemps64, result < 0, AT_FDCWD, path, (char *path, int end), (path, end))
 CREATES(int, mkostemps, result < 0, AT_FDCWD, path, (char *path, int end, int flags), (path, end, flags))
 CREATES(int, mkostemps64, result < 0, AT_FDCWD, path, (char *path, int end, int flags), (path, end, flags))
-CREATES(int, symlink, result != 0, AT_FDCWD, path, (const char *to, const char *path), (to, path))
-CREATES(int, symlinkat, result != 0, at, path, (const char *to, int at, const char *path), (to, at, path))
 CREATES(int, truncate, result != 0, AT_FDCWD, path, (const char *path, off_t size), (path, size))
 CREATES(int, truncate64, result != 0, AT_FDCWD, path, (const char *path, off64_t size), (path, size))
+
+/* A directory that is there already is something that the caller learns. */
+static void directory_made(int at, const char *path, int failed, int plugin) {
+    if (!failed)
+        observer_report(KIND_WRITE, at, path, 0, plugin);
+    else if (errno == EEXIST)
+        observer_report(KIND_STAT, at, path, 0, plugin);
+}
+
+VISIBLE int mkdir(const char *path, mode_t mode) {
+    int result = CALL(mkdir)(path, mode);
+    directory_made(AT_FDCWD, path, result != 0, FROM_PLUGIN);
+    return result;
+}
+VISIBLE int mkdirat(int at, const char *path, mode_t mode) {
+    int result = CALL(mkdirat)(at, path, mode);
+    directory_made(at, path, result != 0, FROM_PLUGIN);
+    return result;
+}
+
+/* What is below a link that the compile made was not made by it. Neither rustc nor a linker makes any. */
+static void link_made(int failed, int plugin) {
+    if (!failed)
+        trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string("a symbolic link that was made"), trace_string(NULL));
+}
+
+VISIBLE int symlink(const char *to, const char *path) {
+    int result = CALL(symlink)(to, path);
+    link_made(result != 0, FROM_PLUGIN);
+    return result;
+}
+VISIBLE int symlinkat(const char *to, int at, const char *path) {
+    int result = CALL(symlinkat)(to, at, path);
+    link_made(result != 0, FROM_PLUGIN);
+    return result;
+}
+
+/* Calls that remove. The toolchain removes its own outputs, whether they are there or not; a plugin that removes what it did
+ * not make learns that it was there, and leaves less behind than it found. */
+#define REMOVES(name, at, parameters, arguments)                                                                       \
+    VISIBLE int name parameters {                                                                                      \
+        int result = CALL(name) arguments;                                                                             \
+        if (FROM_PLUGIN)                                                                                               \
+            observer_report(KIND_LSTAT, at, path, result ? errno : 0, 1);                                              \
+        return result;                                                                                                 \
+    }
+REMOVES(unlink, AT_FDCWD, (const char *path), (path))
+REMOVES(unlinkat, at, (int at, const char *path, int flags), (at, path, flags))
+REMOVES(rmdir, AT_FDCWD, (const char *path), (path))
+REMOVES(remove, AT_FDCWD, (const char *path), (path))
 
 /* Calls that give a file another name: what stood under the old one was read, in a way. */
 #define MOVES(name, from_at, from, to_at, to, parameters, arguments)                                                   \

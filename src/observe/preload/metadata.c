@@ -116,7 +116,7 @@ static void link_read(int at, const char *path, const char *target, ssize_t leng
     if (!trace_is_open() || !path[0])
         return;
     char room[PATH_ROOM];
-    struct trace_text from = observer_path(at, path, room), to = {target, (size_t)length};
+    struct trace_text from = observer_path(at, path, plugin, room), to = {target, (size_t)length};
     if (from.bytes)
         trace_once(KIND_LINK, RESULT_OK, plugin, from, to);
 }
@@ -141,7 +141,7 @@ static void resolved(const char *path, const char *answer, int plugin) {
     if (!trace_is_open() || !path[0])
         return;
     char room[PATH_ROOM];
-    struct trace_text from = observer_path(AT_FDCWD, path, room);
+    struct trace_text from = observer_path(AT_FDCWD, path, plugin, room);
     if (from.bytes)
         trace_once(KIND_RESOLVE, RESULT_OK, plugin, from, trace_string(answer));
 }

@@ -30,9 +30,9 @@ int observer_is_plugin(const void *caller);
 /* The room for an absolute path. */
 #define PATH_ROOM 4352
 
-/* Makes `path` absolute in `room`, relative to the directory `at`. Gives no text if nobody needs to know (below /proc, /sys
- * and /dev), and reports a loss if it cannot. errno stays. */
-struct trace_text observer_path(int at, const char *path, char room[PATH_ROOM]);
+/* Makes `path` absolute in `room`, relative to the directory `at`. Gives no text if nobody needs to know (much below /proc,
+ * /sys and /dev), and reports a loss if it cannot. errno stays. */
+struct trace_text observer_path(int at, const char *path, int plugin, char room[PATH_ROOM]);
 
 /* Reports one path; `error` is 0 or the errno of the call. */
 void observer_report(enum kind kind, int at, const char *path, int error, int plugin);

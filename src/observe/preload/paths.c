@@ -3,6 +3,7 @@
 #include "observer.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,10 +29,47 @@ static int is_below(const char *path, const char *directory) {
     return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-struct trace_text observer_path(int at, const char *path, char room[PATH_ROOM]) {
+/* Below /dev: not what shells and C libraries open whatever they do. Files in /dev/shm are files like any others. */
+static int is_dull_device(const char *path) {
+    static const char *const dull[] = {"/dev/null", "/dev/zero",  "/dev/full",   "/dev/random", "/dev/urandom", "/dev/tty",
+                                       "/dev/ptmx", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd"};
+    for (size_t i = 0; i < sizeof dull / sizeof *dull; i++)
+        if (is_below(path, dull[i]))
+            return 1;
+    return 0;
+}
+
+/* Below /proc and /sys: what std and C libraries ask on their own account (how many processors, which limits), and what was
+ * opened before under another name. */
+static int is_dull_fact(const char *path) {
+    static const char *const dull[] = {"/proc/self/fd",   "/proc/self/exe",       "/proc/self/maps",   "/proc/self/auxv",
+                                       "/proc/self/task", "/proc/self/mountinfo", "/proc/self/cgroup", "/proc/filesystems",
+                                       "/proc/mounts",    "/proc/stat",           "/proc/meminfo",     "/proc/sys",
+                                       "/sys/fs",         "/sys/devices/system",  "/sys/kernel/mm"};
+    for (size_t i = 0; i < sizeof dull / sizeof *dull; i++)
+        if (is_below(path, dull[i]))
+            return 1;
+    return 0;
+}
+
+/* Whether nobody needs to know of a path. A plugin may put anything that it reads there into the result. */
+static int is_dull(const char *path, int plugin) {
+    if (is_below(path, "/dev"))
+        return is_dull_device(path);
+    if (!is_below(path, "/proc") && !is_below(path, "/sys"))
+        return 0;
+    if (plugin && !is_dull_fact(path))
+        trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string(path), trace_string(NULL));
+    return 1;
+}
+
+struct trace_text observer_path(int at, const char *path, int plugin, char room[PATH_ROOM]) {
     struct trace_text none = {NULL, 0};
     int saved = errno;
     size_t length = strlen(path), start = 0;
+    /* No call that is given it succeeds, anywhere. */
+    if (length >= PATH_MAX)
+        return none;
     if (path[0] != '/') {
         long found = at == AT_FDCWD || at >= 0 ? directory(at, room) : -1;
         /* A pipe, a socket, or a directory that is gone. */
@@ -52,7 +90,7 @@ struct trace_text observer_path(int at, const char *path, char room[PATH_ROOM]) 
     }
     memcpy(room + start, path, length);
     room[start + length] = 0;
-    if (is_below(room, "/proc") || is_below(room, "/sys") || is_below(room, "/dev"))
+    if (!strstr(room, "/..") && is_dull(room, plugin))
         return none;
     struct trace_text text = {room, start + length};
     return text;
@@ -64,6 +102,8 @@ int observer_result(int error) {
         return RESULT_OK;
     case ENOENT:
     case ENOTDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
         return RESULT_ABSENT;
     case EACCES:
     case EPERM:
@@ -77,7 +117,7 @@ void observer_report_as(enum kind kind, int at, const char *path, int result, in
     if (!trace_is_open() || !path || !path[0])
         return;
     char room[PATH_ROOM];
-    struct trace_text text = observer_path(at, path, room);
+    struct trace_text text = observer_path(at, path, plugin, room);
     if (text.bytes)
         trace_once(kind, result, plugin, text, trace_string(NULL));
 }

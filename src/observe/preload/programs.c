@@ -39,11 +39,20 @@ static void report_exec(enum kind kind, uint32_t process, const char *path, int 
     char room[PATH_ROOM];
     if (!trace_is_open())
         return;
-    struct trace_text text = observer_path(AT_FDCWD, path, room);
+    struct trace_text text = observer_path(AT_FDCWD, path, plugin, room);
     trace_always(kind, RESULT_OK, plugin, process, text.bytes ? text : trace_string(path));
 }
 
-/* Finds `name` on PATH as execvp and posix_spawnp do, and reports the lookup. Gives the file in `room`, or nothing. */
+/* The same of a process that may begin in another directory: what its path is relative to is not known here. It tells. */
+static void report_spawn(uint32_t process, const char *path, const posix_spawn_file_actions_t *actions, int plugin) {
+    if (actions && path[0] != '/')
+        trace_always(KIND_SPAWN, RESULT_OK, plugin, process, trace_string(path));
+    else
+        report_exec(KIND_SPAWN, process, path, plugin);
+}
+
+/* Finds `name` on PATH as execvp and posix_spawnp do, and reports the lookup. Gives the file in `room`, or nothing. This PATH
+ * may be another than the one that the compile was given: so what is passed by is told too. */
 static const char *look_up(const char *name, int plugin, char room[PATH_ROOM]) {
     if (strchr(name, '/'))
         return name;
@@ -64,6 +73,7 @@ static const char *look_up(const char *name, int plugin, char room[PATH_ROOM]) {
                 trace_once(KIND_LOOKUP, RESULT_OK, plugin, trace_string(name), trace_string(room));
                 return room;
             }
+            observer_report(KIND_STAT, AT_FDCWD, room, errno == EACCES ? 0 : errno, plugin);
         }
         if (!*end)
             break;
@@ -149,7 +159,7 @@ VISIBLE int posix_spawn(pid_t *process, const char *path, const posix_spawn_file
     char **with = WITH_OBSERVER(env, plugin, 0);
     int error = CALL(posix_spawn)(&child, path, actions, attributes, argv, with);
     if (error == 0)
-        report_exec(KIND_SPAWN, (uint32_t)child, path, plugin);
+        report_spawn((uint32_t)child, path, actions, plugin);
     else
         observer_report(KIND_STAT, AT_FDCWD, path, error, plugin);
     if (error == 0 && process)
@@ -166,7 +176,7 @@ VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_fil
     char **with = WITH_OBSERVER(env, plugin, 0);
     int error = CALL(posix_spawnp)(&child, file, actions, attributes, argv, with);
     if (error == 0)
-        report_exec(KIND_SPAWN, (uint32_t)child, found ? found : file, plugin);
+        report_spawn((uint32_t)child, found ? found : file, actions, plugin);
     else if (found)
         observer_report(KIND_STAT, AT_FDCWD, found, error, plugin);
     if (error == 0 && process)

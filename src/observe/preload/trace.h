@@ -52,7 +52,7 @@ enum kind {
 /* How it ended. For STAT and LSTAT of what exists: what it is. */
 enum result {
     RESULT_OK = 0,
-    RESULT_ABSENT = 1, /* ENOENT, ENOTDIR; an unset variable */
+    RESULT_ABSENT = 1, /* ENOENT, ENOTDIR, a name that cannot be; an unset variable */
     RESULT_DENIED = 2, /* EACCES, EPERM */
     RESULT_OTHER = 3,
     RESULT_FILE = 10,
