@@ -32,7 +32,8 @@ impl<'a> Scan<'a> {
     /// A scan for `roots`: as they are called, as they are without links, and as JSON spells them.
     pub fn new(roots: &'a Roots) -> Self {
         let mut needles: Vec<(RootKind, String)> = Vec::new();
-        for (kind, place) in roots.iter() {
+        // `/tmp` stands in std itself, and in many sources: it says nothing about where a compile's own files were.
+        for (kind, place) in roots.iter().filter(|root| *root != (RootKind::Tmp, "/tmp")) {
             needles.push((kind, place.to_owned()));
             if let Ok(real) = fsx::canonicalize(Path::new(place))
                 && let Some(real) = real.to_str().filter(|real| *real != place && real.len() > 1)
@@ -152,6 +153,16 @@ mod tests {
             assert_eq!(digest, Digest::of(&bytes));
             bytes.resize(at + 3 * CHUNK, b'y');
             assert_eq!(scan_file(&bytes).0, [RootKind::Workspace], "at {at}, in the middle");
+        }
+    }
+
+    #[test]
+    fn the_usual_temporary_directory_is_no_find_but_another_one_is() {
+        for (place, expected) in [("/tmp", &[][..]), ("/var/builds/tmp", &[RootKind::Tmp][..])] {
+            let roots = Roots::new([(RootKind::Tmp, Some(place.into()))]);
+            let mut scan = Scan::new(&roots);
+            scan.bytes(format!("in {place}/x").as_bytes());
+            assert_eq!(scan.pinned().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>(), expected);
         }
     }
 
