@@ -24,6 +24,7 @@ pub mod scan;
 pub mod things;
 pub mod times;
 mod tokens;
+pub mod told;
 pub mod validate;
 pub mod written;
 

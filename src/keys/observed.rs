@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
 use super::written::{is_own, is_temporary};
-use super::{Context, Lookup, environment, things};
+use super::{Context, Lookup, environment, things, told};
 use crate::config::env;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
@@ -51,7 +51,9 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     for fact in &seen.facts {
         collector.add(fact)?;
     }
-    Ok(collector.finish())
+    let mut observed = collector.finish();
+    observed.inputs.extend(told::pins(&seen.facts, known.context));
+    Ok(observed)
 }
 
 struct Collector<'a> {

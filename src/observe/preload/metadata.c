@@ -26,6 +26,7 @@ NEXT(readlink)
 NEXT(readlinkat)
 NEXT(realpath)
 NEXT(canonicalize_file_name)
+NEXT(getcwd)
 NEXT(opendir)
 NEXT(fdopendir)
 NEXT(scandir)
@@ -41,6 +42,7 @@ int __fxstatat64(int version, int at, const char *path, struct stat64 *stat, int
 ssize_t __readlink_chk(const char *path, char *room, size_t size, size_t real);
 ssize_t __readlinkat_chk(int at, const char *path, char *room, size_t size, size_t real);
 char *__realpath_chk(const char *path, char *room, size_t real);
+char *__getcwd_chk(char *room, size_t size, size_t real);
 NEXT(__xstat)
 NEXT(__lxstat)
 NEXT(__fxstatat)
@@ -50,6 +52,7 @@ NEXT(__fxstatat64)
 NEXT(__readlink_chk)
 NEXT(__readlinkat_chk)
 NEXT(__realpath_chk)
+NEXT(__getcwd_chk)
 
 static int result_of(int failed, mode_t mode) {
     if (failed)
@@ -155,6 +158,17 @@ static void resolved(const char *path, const char *answer, int plugin) {
 RESOLVE(realpath, (const char *path, char *room), (path, room))
 RESOLVE(canonicalize_file_name, (const char *path), (path))
 RESOLVE(__realpath_chk, (const char *path, char *room, size_t real), (path, room, real))
+
+/* The working directory by name: it is in every key, but not by this name. */
+#define GETCWD(name, parameters, arguments)                                                                            \
+    VISIBLE char *name parameters {                                                                                    \
+        char *answer = CALL(name) arguments;                                                                           \
+        if (answer && FROM_PLUGIN)                                                                                     \
+            trace_once(KIND_RESOLVE, RESULT_OK, 1, trace_string(answer), trace_string(answer));                        \
+        return answer;                                                                                                 \
+    }
+GETCWD(getcwd, (char *room, size_t size), (room, size))
+GETCWD(__getcwd_chk, (char *room, size_t size, size_t real), (room, size, real))
 
 VISIBLE DIR *opendir(const char *path) {
     DIR *directory = CALL(opendir)(path);
