@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 7] = ["environment.c", "files.c", "metadata.c", "paths.c", "programs.c", "start.c", "trace.c"];
+const SOURCES: [&str; 8] =
+    ["environment.c", "files.c", "metadata.c", "paths.c", "programs.c", "start.c", "trace.c", "walks.c"];
 
 /// * `-nostdlib`: the library names no other, so that it can be loaded beside whatever C library a program has.
 /// * No stack protector, for the same reason.

@@ -239,6 +239,14 @@ __attribute__((destructor)) static void finish(void) {
     trace_always(KIND_END, RESULT_OK, 0, trace_process(), trace_string(NULL), trace_string(NULL));
 }
 
+NEXT(dlclose)
+
+VISIBLE int dlclose(void *library) {
+    if (trace_is_open())
+        dl_iterate_phdr(report_object, &mode);
+    return CALL(dlclose)(library);
+}
+
 size_t observer_environment_room(char *const theirs[]) {
     size_t count = 0, preload = 0;
     for (; theirs && theirs[count]; count++)
