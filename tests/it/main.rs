@@ -14,6 +14,7 @@ mod keys_flags;
 mod keys_inputs;
 mod keys_lints;
 mod keys_native;
+mod keys_observed;
 mod keys_paths;
 mod kill;
 mod layers;
