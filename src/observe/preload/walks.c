@@ -1,4 +1,5 @@
-/* Walks that the C library does behind our back. Nobody does so in a compile; whoever does is not observed.
+/* Walks that the C library does behind our back. Hardly anybody does so in a compile; whoever does is not observed, but for
+ * globs in one directory (ld.bfd looks for `/etc/ld.so.conf.d/` with a star): those are listings of it.
  *
  * Without the headers that declare them, so that all pointers look alike. */
 #define _GNU_SOURCE
@@ -16,6 +17,34 @@
         trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string(#name "()"), trace_string(NULL));                \
         return CALL(name) arguments;                                                                                   \
     }
+
+static void globbed(const char *pattern, int plugin) {
+    char room[PATH_ROOM];
+    const char *end = strrchr(pattern, '/');
+    size_t length = end ? (size_t)(end - pattern) : 0;
+    /* Tildes and braces mean something only by flags that are not looked at here. */
+    if (pattern[0] != '/' || length == 0 || length >= PATH_ROOM || strcspn(pattern, "*?[\\{~") < length) {
+        trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string("glob()"), trace_string(NULL));
+        return;
+    }
+    memcpy(room, pattern, length);
+    room[length] = 0;
+    observer_report(KIND_LIST, AT_FDCWD, room, syscall(SYS_faccessat, AT_FDCWD, room, R_OK) == 0 ? 0 : errno, plugin);
+}
+
+#define GLOB(name)                                                                                                     \
+    int name(const char *pattern, int flags, void *failed, void *found);                                               \
+    NEXT(name)                                                                                                         \
+    VISIBLE int name(const char *pattern, int flags, void *failed, void *found) {                                      \
+        int result = CALL(name)(pattern, flags, failed, found);                                                        \
+        int saved = errno;                                                                                             \
+        globbed(pattern, FROM_PLUGIN);                                                                                 \
+        errno = saved;                                                                                                 \
+        return result;                                                                                                 \
+    }
+GLOB(glob)
+GLOB(glob64)
+
 WALKS(int, wordexp, (const char *words, void *found, int flags), (words, found, flags))
 WALKS(int, ftw, (const char *path, void *visit, int most), (path, visit, most))
 WALKS(int, ftw64, (const char *path, void *visit, int most), (path, visit, most))
@@ -25,34 +54,3 @@ WALKS(void *, fts_open, (char *const *paths, int options, void *order), (paths, 
 WALKS(void *, fts64_open, (char *const *paths, int options, void *order), (paths, options, order))
 WALKS(int, scandirat, (int at, const char *path, void *names, void *wanted, void *order), (at, path, names, wanted, order))
 WALKS(int, scandirat64, (int at, const char *path, void *names, void *wanted, void *order), (at, path, names, wanted, order))
-
-/* A pattern in the last part of a path lists one directory (GNU ld: `include /etc/ld.so.conf.d/ *.conf`). */
-static void matched(const char *pattern, int plugin) {
-    char directory[PATH_ROOM];
-    const char *slash = strrchr(pattern, '/');
-    size_t length = slash ? (size_t)(slash - pattern) : 0;
-    if (strpbrk(pattern, "{~\\") || length == 0 || length >= sizeof directory) {
-        trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string("glob()"), trace_string(NULL));
-        return;
-    }
-    memcpy(directory, pattern, length);
-    directory[length] = 0;
-    if (strpbrk(directory, "*?[")) {
-        trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string("glob()"), trace_string(NULL));
-        return;
-    }
-    int saved = errno;
-    int missing = syscall(SYS_faccessat, AT_FDCWD, directory, F_OK) != 0;
-    observer_report(KIND_LIST, AT_FDCWD, directory, missing ? errno : 0, plugin);
-    errno = saved;
-}
-
-#define GLOB(name)                                                                                                     \
-    int name(const char *pattern, int flags, void *failed, void *found);                                               \
-    NEXT(name)                                                                                                         \
-    VISIBLE int name(const char *pattern, int flags, void *failed, void *found) {                                      \
-        matched(pattern, FROM_PLUGIN);                                                                                 \
-        return CALL(name)(pattern, flags, failed, found);                                                              \
-    }
-GLOB(glob)
-GLOB(glob64)
