@@ -5,6 +5,7 @@ mod calls;
 mod control;
 mod direct;
 mod files;
+mod observed;
 mod project;
 mod rig;
 mod run;
@@ -12,8 +13,10 @@ mod toolchain;
 
 pub(crate) use direct::Unit;
 pub(crate) use files::{
-    CANONICAL_MTIME_NS, Stat, contains, files_under, find, find_one, rewrite_keeping_mtime, stat, touch_later,
+    CANONICAL_MTIME_NS, Stat, contains, copy_tree, files_under, find, find_one, rewrite_keeping_mtime, stat,
+    touch_later,
 };
+pub(crate) use observed::value_of;
 pub(crate) use project::{KACHE, Project, manifest};
 pub(crate) use rig::{
     Said, TEMP_PREFIX, Tmpfs, has_program, name_of, settle, signal, snapshot, unsealed, wait_until, write_program,

@@ -1,0 +1,253 @@
+//! The linker itself: another `cc`, another `ld`, wrappers and what they read (hazard U18), and calls of it that
+//! cannot be observed.
+//!
+//! Each linker of these tests leaves its mark in the program: a run path that no loader ever needs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Project, contains, skip};
+
+const DEP: &str = "pub fn value() -> u32 { 7 }\n";
+
+/// What is linked anew by another linker.
+const LINKED: &[&str] = &["app"];
+
+/// The machine's own program of this name.
+fn machines(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").expect("PATH");
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("no {name} on PATH"))
+}
+
+/// A `cc` that is the machine's own and one more argument, as a script: it may read every variable.
+fn cc(project: &Project, name: &str, mark: &str) {
+    project.script(name, &format!("exec {} \"$@\" -Wl,-rpath,/mark-{mark}", machines("cc").display()));
+}
+
+/// A linker proper, likewise.
+fn ld(project: &Project, name: &str, mark: &str) {
+    project.script(name, &format!("exec {} \"$@\" -rpath /mark-{mark}", machines("ld.bfd").display()));
+}
+
+/// A `cc` in C whose mark is what these statements put into `mark`.
+fn cc_in_c(statements: &str) -> String {
+    let cc = machines("cc").display().to_string();
+    format!(
+        "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n\
+         int main(int n, char **args) {{ char mark[99] = \"none\", flag[199]; {statements}\n\
+         char **more = malloc((n + 2) * sizeof *more); memcpy(more, args, n * sizeof *more);\n\
+         snprintf(flag, 199, \"-Wl,-rpath,/mark-%s\", mark); more[0] = \"{cc}\"; more[n] = flag; more[n + 1] = 0;\n\
+         execv(more[0], more); return 127; }}\n"
+    )
+}
+
+/// The same as a program, of whose kind it is known that it reads variables by name.
+fn compiled_cc(project: &Project, name: &str, mark: &str) {
+    project.compile_c(name, &cc_in_c(&format!("strcpy(mark, \"{mark}\");")), &[]);
+}
+
+fn is_marked(project: &Project, mark: &str) -> bool {
+    contains(&project.target_dir().join("debug/app"), &format!("/mark-{mark}"))
+}
+
+#[track_caller]
+fn links_anew(project: &Project, mark: &str) {
+    project.fresh_compiles(LINKED, "7");
+    assert!(is_marked(project, mark), "not linked by {mark}: {}", project.history());
+}
+
+#[track_caller]
+fn hits(project: &Project, mark: &str) {
+    project.fresh_hits("7");
+    assert!(is_marked(project, mark), "the program of another linker was served instead of {mark}'s");
+}
+
+#[test]
+fn u18_another_cc_first_on_path() {
+    let mut project = Project::app_over(DEP);
+    project.settled("7");
+    // Directories without a cc change nothing, at the front or at the back.
+    project.script("tools/other", "true");
+    project.path_with(&["tools", "nowhere"]).fresh_hits("7");
+    assert!(!is_marked(&project, ""));
+    // One appears in a directory that was searched.
+    compiled_cc(&project, "tools/cc", "one");
+    links_anew(&project, "one");
+    project.script("tools/another", "true");
+    hits(&project, "one");
+    compiled_cc(&project, "tools/cc", "two");
+    links_anew(&project, "two");
+    // A directory that was not on PATH before.
+    compiled_cc(&project, "first/cc", "three");
+    hits(&project, "two");
+    project.path_with(&["first", "tools", "nowhere"]);
+    links_anew(&project, "three");
+    project.path_with(&["nowhere", "tools"]);
+    hits(&project, "two");
+    project.path_with(&[]).fresh_hits("7");
+    assert!(!is_marked(&project, ""));
+}
+
+#[test]
+fn u18_a_cc_that_is_a_link() {
+    let mut project = Project::app_over(DEP);
+    cc(&project, "real/one", "one");
+    cc(&project, "real/two", "two");
+    let link = project.sandbox_dir().join("tools/cc");
+    let point = |to: &str| {
+        fs::create_dir_all(link.parent().expect("parent")).expect("parent");
+        fs::remove_file(&link).ok();
+        std::os::unix::fs::symlink(Path::new("../real").join(to), &link).expect("symlink");
+    };
+    point("one");
+    project.path_with(&["tools"]).settled("7");
+    hits(&project, "one");
+    point("two");
+    links_anew(&project, "two");
+    cc(&project, "real/one", "beside");
+    hits(&project, "two");
+    cc(&project, "real/two", "three");
+    links_anew(&project, "three");
+}
+
+#[test]
+fn u18_a_cc_that_reads_a_variable() {
+    let mut project = Project::app_over(DEP);
+    let source = cc_in_c("const char *value = getenv(\"CC_MARK\"); if (value) strcpy(mark, value);");
+    project.compile_c("tools/cc", &source, &[]);
+    project.path_with(&["tools"]).settled("7");
+    assert!(is_marked(&project, "none"));
+    project.set("CC_MARK", "one");
+    links_anew(&project, "one");
+    project.set("CC_OTHER", "beside");
+    hits(&project, "one");
+    project.set("CC_MARK", "two");
+    links_anew(&project, "two");
+    project.unset("CC_MARK");
+    hits(&project, "none");
+}
+
+/// A shell reads the whole environment; how much of it counts is for the cache to say, but never too little.
+#[test]
+fn u18_a_cc_that_is_a_script_and_reads_a_variable() {
+    let mut project = Project::app_over(DEP);
+    cc(&project, "tools/cc", "$CC_MARK");
+    project.path_with(&["tools"]).set("CC_MARK", "one").settled("7");
+    hits(&project, "one");
+    project.set("CC_MARK", "two");
+    links_anew(&project, "two");
+    project.set("CC_MARK", "one");
+    hits(&project, "one");
+}
+
+#[test]
+fn u18_a_cc_that_reads_a_file() {
+    let mut project = Project::app_over(DEP);
+    let mark = project.sandbox_dir().join("mark");
+    fs::write(&mark, "one").expect("write");
+    cc(&project, "tools/cc", &format!("$(cat {})", mark.display()));
+    project.path_with(&["tools"]).settled("7");
+    hits(&project, "one");
+    fs::write(mark.with_file_name("beside"), "nine").expect("write");
+    hits(&project, "one");
+    fs::write(mark, "two").expect("write");
+    links_anew(&project, "two");
+}
+
+#[test]
+fn u18_a_linker_named_by_a_flag() {
+    let mut project = Project::app_over(DEP);
+    compiled_cc(&project, "own/my-cc", "one");
+    let linker = project.sandbox_dir().join("own/my-cc");
+    project.set("RUSTFLAGS", format!("-Clinker={}", linker.display())).settled("7");
+    hits(&project, "one");
+    compiled_cc(&project, "own/other", "nine");
+    project.path_with(&["own"]);
+    hits(&project, "one");
+    compiled_cc(&project, "own/my-cc", "two");
+    links_anew(&project, "two");
+    compiled_cc(&project, "own/my-cc", "one");
+    hits(&project, "one");
+    // By a name that is looked up.
+    project.set("RUSTFLAGS", "-Clinker=my-cc").path_with(&["early", "own"]).settled("7");
+    hits(&project, "one");
+    compiled_cc(&project, "early/my-cc", "three");
+    links_anew(&project, "three");
+}
+
+#[test]
+fn u18_another_ld_that_cc_finds() {
+    let mut project = Project::app_over(DEP);
+    let dir = project.sandbox_dir().join("own");
+    fs::create_dir(&dir).expect("own");
+    project.set("RUSTFLAGS", format!("-Clink-arg=-fuse-ld=bfd -Clink-arg=-B{}", dir.display())).settled("7");
+    assert!(!is_marked(&project, ""));
+    ld(&project, "own/other", "nine");
+    project.fresh_hits("7");
+    ld(&project, "own/ld.bfd", "one");
+    links_anew(&project, "one");
+    ld(&project, "own/other", "eight");
+    hits(&project, "one");
+    ld(&project, "own/ld.bfd", "two");
+    links_anew(&project, "two");
+    fs::remove_file(dir.join("ld.bfd")).expect("remove");
+    project.fresh_hits("7");
+    assert!(!is_marked(&project, ""));
+}
+
+#[test]
+fn u18_another_ld_first_on_path() {
+    let mut project = Project::app_over(DEP);
+    project.set("RUSTFLAGS", "-Clink-arg=-fuse-ld=bfd").settled("7");
+    ld(&project, "own/ld.bfd", "one");
+    project.fresh_hits("7");
+    project.path_with(&["own"]);
+    // Where cc looks before PATH is its own affair: what counts is that the program is the one plain cargo makes.
+    project.set("KACHE_DISABLED", "1").wipe().build();
+    let is_asked = is_marked(&project, "one");
+    project.unset("KACHE_DISABLED");
+    if !is_asked {
+        skip("this cc does not look for ld on PATH");
+        project.fresh_hits("7");
+        return;
+    }
+    links_anew(&project, "one");
+    ld(&project, "own/ld.bfd", "two");
+    links_anew(&project, "two");
+}
+
+#[test]
+fn u18_a_cc_linked_statically_is_not_observed() {
+    let mut project = Project::app_over(DEP);
+    let mark = project.sandbox_dir().join("mark");
+    fs::write(&mark, "one").expect("write");
+    let read = format!("FILE *f = fopen(\"{}\", \"r\"); if (f) fgets(mark, 99, f);", mark.display());
+    let source = cc_in_c(&read);
+    project.compile_c("tools/cc", &source, &["-static"]);
+    project.path_with(&["tools"]);
+    project.never_stored("app", "7");
+    assert!(is_marked(&project, "one"));
+    fs::write(&mark, "two").expect("write");
+    project.never_stored("app", "7");
+    assert!(is_marked(&project, "two"));
+    // What does not link is as good as ever, and so is the same program linked as usual.
+    project.wipe().build().hits(&["dep"]);
+    project.compile_c("tools/cc", &source, &[]);
+    project.settled("7");
+}
+
+#[test]
+fn u18_without_the_observer_nothing_that_links_is_stored() {
+    let mut project = Project::with_macro("variable!(\"MACRO_DATA\")");
+    project.set("KACHE_OBSERVE", "off").set("MACRO_DATA", "one");
+    project.never_stored("app", "one");
+    project.never_stored("mac", "one");
+    project.set("MACRO_DATA", "two").never_stored("dep", "two");
+    // Control: nothing else keeps them from being stored, and a library without macros is.
+    project.file("dep/src/lib.rs", "pub fn value() -> u32 { 7 }\n");
+    project.file("dep/Cargo.toml", crate::support::manifest("dep", ""));
+    project.wipe().build();
+    project.wipe().build().hits(&["dep"]).misses(&["app"]);
+    project.unset("KACHE_OBSERVE").settled("7");
+}
