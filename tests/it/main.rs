@@ -5,6 +5,7 @@ mod artifacts;
 mod cli;
 mod clippy;
 mod dep_info;
+mod differential;
 mod freshness;
 mod harness;
 mod incremental;

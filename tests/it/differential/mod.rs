@@ -1,0 +1,261 @@
+//! The differential test: random edits of a small workspace, each built by plain cargo and through kache in two checkouts
+//! that share a cache. What the three programs print, and what the state says that they must print, agree every time.
+//!
+//! Edits are of sources, variables, features, the profile, C code and the data of proc macros; some go back to an earlier
+//! state, some wipe a target directory. Of what macros read cargo knows nothing, so their users are touched when that
+//! changes: rustc is asked again, with the very same arguments and sources.
+//!
+//! `KACHE_IT_EDITS` edits (25, in CI 200), drawn from `KACHE_IT_SEED` (the time). Both are printed; set them to replay:
+//!
+//! ```sh
+//! KACHE_IT_SEED=1 KACHE_IT_EDITS=200 cargo test --test it differential -- --nocapture
+//! ```
+
+mod dice;
+mod sources;
+mod workspace;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Stdio;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use dice::Dice;
+use workspace::{MACRO_USERS, Node, State};
+
+use crate::support::{Project, has_program, real_cargo, settle};
+
+/// Edits, unless somebody says otherwise.
+const EDITS: u64 = 25;
+
+/// A checkout and the state that its files have.
+struct Checkout {
+    name: &'static str,
+    project: Project,
+    files: BTreeMap<String, Node>,
+    state: State,
+}
+
+impl Checkout {
+    fn new(name: &'static str, project: Project) -> Self {
+        let mut checkout = Self { name, project, files: BTreeMap::new(), state: State::first() };
+        checkout.edit(&State::first());
+        checkout
+    }
+
+    /// Writes what is not yet as in `state`.
+    fn edit(&mut self, state: &State) {
+        let files = state.files();
+        for path in self.files.keys().filter(|path| files.get(*path) != self.files.get(*path)) {
+            self.project.remove(path);
+        }
+        for (path, node) in files.iter().filter(|(path, node)| self.files.get(*path) != Some(node)) {
+            match node {
+                Node::File(text) => drop(self.project.file(path, text)),
+                Node::Link(target) => symlink(target, self.project.path(path)).expect("link"),
+            }
+        }
+        if state.looks_other_to_macros(&self.state) {
+            self.touch(&files);
+        }
+        for (name, value) in state.variables() {
+            match value {
+                Some(value) => self.project.set(name, value),
+                None => self.project.unset(name),
+            };
+        }
+        self.files = files;
+        self.state = state.clone();
+    }
+
+    /// Lets cargo ask for the users of macros again.
+    fn touch(&self, files: &BTreeMap<String, Node>) {
+        for path in MACRO_USERS {
+            let Node::File(text) = &files[path] else { panic!("{path} is a file") };
+            self.project.file(path, text);
+        }
+    }
+
+    /// Builds and returns what the program prints.
+    fn says(&self) -> Result<String, String> {
+        let mut command = self.project.command(real_cargo());
+        let built = command.args(self.state.arguments()).stdin(Stdio::null()).output().expect("cargo starts");
+        if !built.status.success() {
+            return Err(String::from_utf8_lossy(&built.stderr).into_owned());
+        }
+        let program = self.project.target_dir().join(self.state.program());
+        let said = self.project.command(program).output().expect("the program starts");
+        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+    }
+}
+
+/// Plain cargo and two checkouts with kache, which share a cache.
+struct Trial {
+    plain: Checkout,
+    cached: [Checkout; 2],
+}
+
+impl Trial {
+    fn new(seed: u64) -> Self {
+        let mut one = Project::new();
+        // Some macros read all variables: no log, which every checkout has for itself.
+        one.unset("COUNTING_RUSTC_LOG");
+        let mut two = one.clone_to("elsewhere/deeper/two");
+        let mut plain = one.clone_to("plain");
+        plain.unset("RUSTC_WRAPPER");
+        for checkout in [&mut two, &mut plain] {
+            checkout.unset("COUNTING_RUSTC_LOG");
+        }
+        // The first publishes everything; the second finds it there, and may edit as developers do.
+        two.set("CARGO_INCREMENTAL", if is_incremental(seed) { "1" } else { "0" });
+        let plain = Checkout::new("plain cargo", plain);
+        Self { plain, cached: [Checkout::new("first checkout", one), Checkout::new("second checkout", two)] }
+    }
+
+    fn edit(&mut self, state: &State) {
+        self.plain.edit(state);
+        self.cached.iter_mut().for_each(|checkout| checkout.edit(state));
+        settle();
+    }
+
+    /// Builds all three, and says which of them prints something else than it must.
+    fn differing(&self, first: usize) -> Vec<String> {
+        let (first, second) = (&self.cached[first], &self.cached[1 - first]);
+        let said = std::thread::scope(|scope| {
+            let plain = scope.spawn(|| self.plain.says());
+            let ours = [(first, first.says()), (second, second.says())];
+            [[(&self.plain, plain.join().expect("plain cargo"))].into(), Vec::from(ours)].concat()
+        });
+        let expected = self.plain.state.expected();
+        let is_wrong = |said: &Result<String, String>| said.as_ref() != Ok(&expected);
+        let wrong = said.into_iter().filter(|(_, said)| is_wrong(said));
+        wrong.map(|(checkout, said)| describe(checkout, &expected, &said)).collect()
+    }
+}
+
+/// Whether the second checkout compiles what it edits incrementally.
+fn is_incremental(seed: u64) -> bool {
+    seed % 4 == 3
+}
+
+fn describe(checkout: &Checkout, expected: &str, said: &Result<String, String>) -> String {
+    let name = checkout.name;
+    match said {
+        Err(error) => format!("{name} does not build:\n{error}"),
+        Ok(said) => format!("{name} ({}) prints\n{said}instead of\n{expected}", checkout.project.dir().display()),
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[expect(clippy::print_stderr, reason = "the test harness shows it on failure, or to whoever asks")]
+fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
+/// One edit, or a way back to a state that was there before.
+fn step(history: &[State], dice: &mut Dice) -> (State, String) {
+    let last = history.last().expect("a first state");
+    if history.len() > 2 && dice.roll(4) == 0 {
+        let at = dice.roll(u32::try_from(history.len() - 1).expect("few")) as usize;
+        return (history[at].clone(), format!("back to state {at}"));
+    }
+    let (state, what) = last.edited(dice);
+    (state, what.to_owned())
+}
+
+fn walk(seed: u64, edits: u64) -> Trial {
+    let replay = format!("KACHE_IT_SEED={seed} KACHE_IT_EDITS={edits}");
+    tell(&format!("differential: {replay}"));
+    let (mut dice, mut trial) = (Dice::new(seed), Trial::new(seed));
+    let (mut history, mut trail) = (vec![State::first()], Vec::new());
+    for number in 0..=edits {
+        if number > 0 {
+            let (state, what) = step(&history, &mut dice);
+            trial.edit(&state);
+            trail.push(format!("{number}: {what}"));
+            history.push(state);
+        }
+        if number == 0 || dice.roll(6) == 0 {
+            let at = dice.roll(2) as usize;
+            trial.cached[at].project.wipe();
+            trail.push(format!("{number}: wipe of {}", trial.cached[at].name));
+        }
+        let wrong = trial.differing(dice.roll(2) as usize);
+        let last = trail.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n");
+        assert!(
+            wrong.is_empty(),
+            "after edit {number}, replay with {replay}:\n{}\nlast edits:\n{last}\nstate: {:#?}",
+            wrong.join("\n"),
+            history.last()
+        );
+    }
+    trial
+}
+
+/// How often each outcome occurred, calls that only ask left out.
+fn outcomes(project: &Project) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for event in project.events() {
+        *counts.entry(event["outcome"].as_str().expect("an outcome").to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+#[test]
+fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
+    if !(has_program("cc") && has_program("ar")) {
+        return;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let seed = number("KACHE_IT_SEED").unwrap_or(u64::from(now.subsec_nanos()) ^ now.as_secs());
+    let edits = number("KACHE_IT_EDITS").unwrap_or(EDITS);
+    let began = Instant::now();
+    let mut trial = walk(seed, edits);
+    let counts = outcomes(&trial.cached[0].project);
+    tell(&format!("{edits} edits in {:.0?}: {counts:?}", began.elapsed()));
+    let hits: usize = counts.iter().filter(|(id, _)| id.starts_with("hit.")).map(|(_, count)| count).sum();
+    let all: usize = counts.values().sum();
+    assert!(
+        3 * hits >= all,
+        "a cache that is hardly used proves nothing: {hits} hits of {all} with seed {seed}: {counts:?}"
+    );
+    trial.cached[0].project.assert_store_whole();
+
+    // What the cache would restore now is what rustc makes now.
+    trial.cached[1].project.set("KACHE_VERIFY", "hits").wipe();
+    assert_eq!(trial.differing(0), Vec::<String>::new());
+    let counts = outcomes(&trial.cached[1].project);
+    assert!(counts.contains_key("hit.verified") && !counts.contains_key("hit.differs"), "seed {seed}: {counts:?}");
+}
+
+#[test]
+fn the_comparison_sees_a_program_that_prints_something_else() {
+    let trial = Trial::new(0);
+    let plain = &trial.plain;
+    assert_eq!(trial.differing(0), Vec::<String>::new());
+    fs::write(plain.project.path("alpha/data/0.txt"), "7").expect("data");
+    assert_eq!(trial.differing(0), Vec::<String>::new(), "cargo does not know what macros read");
+    plain.touch(&plain.files);
+    let wrong = trial.differing(0);
+    assert!(wrong.len() == 1 && wrong[0].starts_with("plain cargo") && wrong[0].contains("first=07"), "{wrong:?}");
+}
+
+#[test]
+fn states_say_what_differs_between_them() {
+    let mut dice = Dice::new(1);
+    let mut state = State::first();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..2000 {
+        let (next, what) = state.edited(&mut dice);
+        seen.insert(what);
+        let same_files = next.files() == state.files();
+        let same_call = next.variables() == state.variables() && next.arguments() == state.arguments();
+        assert!(!(same_files && same_call), "{what} changes nothing");
+        state = next;
+    }
+    assert!(seen.len() >= 30, "every edit is drawn: {seen:?}");
+}

@@ -1,0 +1,313 @@
+//! The workspace of the differential test: a small state from which all files, variables and arguments follow, and what the
+//! program must print.
+//!
+//! * `app` is a binary over `alpha`, `beta` and `native`; it prints one line per thing that can change.
+//! * `macros` is a proc-macro crate that reads files, follows a link, lists a directory, asks whether a file is there and
+//!   reads a variable, and tells nobody. `alpha` and `app` use it.
+//! * `wide` is another one, for `gamma`: it walks a tree, starts a shell, looks at a size and goes through all variables.
+//! * `beta` has a module in either of two places, an included file, a feature and a variable that rustc tells of.
+//! * `native` has a build script that compiles C, generates a source, sets a variable and a cfg.
+//! * `app` is linked with a linker script that its build script names.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::support::manifest;
+
+use super::dice::Dice;
+use super::sources;
+
+/// What a file of the workspace is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Node {
+    File(String),
+    Link(&'static str),
+}
+
+/// Everything that an edit can change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an edit of its own")]
+pub(super) struct State {
+    alpha: u32,
+    beta: u32,
+    inner: u32,
+    inner_is_a_directory: bool,
+    template: u32,
+    macros: u32,
+    /// Files that the macros list and read: number to value.
+    data: BTreeMap<u32, u32>,
+    link: &'static str,
+    is_there: bool,
+    note: u32,
+    c: u32,
+    header: u32,
+    opt_level: &'static str,
+    /// Files in the tree that macros walk: directory and name to value.
+    tree: BTreeMap<(u32, u32), u32>,
+    shell: u32,
+    size: u32,
+    script: &'static str,
+    unrelated_file: u32,
+    mood: Option<u32>,
+    weather: Option<u32>,
+    flavour: Option<u32>,
+    unrelated: Option<u32>,
+    listed: [bool; 2],
+    flagged: bool,
+    loud: bool,
+    extra: bool,
+    release: bool,
+}
+
+/// How an edit is called, and what it does.
+type Edit = (&'static str, fn(&mut State, &mut Dice));
+
+/// Values are drawn from so few that states come back.
+const EDITS: &[Edit] = &[
+    ("source of alpha", |state, dice| state.alpha = dice.roll(3)),
+    ("source of beta", |state, dice| state.beta = dice.roll(3)),
+    ("source of a module", |state, dice| state.inner = dice.roll(3)),
+    ("place of a module", |state, _| state.inner_is_a_directory ^= true),
+    ("included file", |state, dice| state.template = dice.roll(3)),
+    ("source of the macros", |state, dice| state.macros = dice.roll(2)),
+    ("macro data, a file's content", |state, dice| {
+        let (name, value) = (dice.roll(4), dice.roll(3));
+        state.data.entry(name).and_modify(|old| *old = value);
+    }),
+    ("macro data, a file added", |state, dice| {
+        state.data.entry(dice.roll(4)).or_insert(0);
+    }),
+    ("macro data, a file removed", |state, dice| {
+        state.data.remove(&dice.roll(4));
+    }),
+    ("macro data, a file renamed", |state, dice| {
+        let (from, to) = (dice.roll(4), dice.roll(4));
+        if let Some(value) = state.data.remove(&from) {
+            state.data.insert(to, value);
+        }
+    }),
+    ("macro data, a link", |state, dice| state.link = ["data/0.txt", "data/1.txt", "other.txt"][dice.roll(3) as usize]),
+    ("macro data, a file that is asked for", |state, _| state.is_there ^= true),
+    ("file that the build script reads", |state, dice| state.note = dice.roll(3)),
+    ("C source", |state, dice| state.c = dice.roll(3)),
+    ("C header", |state, dice| state.header = dice.roll(2)),
+    ("profile", |state, dice| state.opt_level = ["0", "1", "s"][dice.roll(3) as usize]),
+    ("macro data, a tree", |state, dice| {
+        let place = (dice.roll(3), dice.roll(2));
+        if state.tree.remove(&place).is_none() {
+            state.tree.insert(place, dice.roll(2));
+        }
+    }),
+    ("macro data, read by a shell", |state, dice| state.shell = dice.roll(3)),
+    ("macro data, a size", |state, dice| state.size = dice.roll(3)),
+    ("linker script", |state, dice| state.script = ["part_one", "part_two"][dice.roll(2) as usize]),
+    ("one of all variables", |state, dice| state.listed[dice.roll(2) as usize] ^= true),
+    ("flags of rustc", |state, _| state.flagged ^= true),
+    ("file that nobody reads", |state, dice| state.unrelated_file = dice.roll(1000)),
+    ("variable that rustc tells of", |state, dice| state.mood = dice.maybe(3)),
+    ("variable that a macro reads", |state, dice| state.weather = dice.maybe(3)),
+    ("variable of the build script", |state, dice| state.flavour = dice.maybe(2)),
+    ("variable that nobody reads", |state, dice| state.unrelated = dice.maybe(1000)),
+    ("feature of beta", |state, _| state.loud ^= true),
+    ("feature of alpha", |state, _| state.extra ^= true),
+    ("release or not", |state, _| state.release ^= true),
+];
+
+/// The text of a variable: unset, empty and set are three things.
+fn or_empty(value: u32) -> String {
+    if value == 0 { String::new() } else { value.to_string() }
+}
+
+/// What macros in these files see is known to nobody but them.
+pub(super) const MACRO_USERS: [&str; 3] = ["alpha/src/lib.rs", "gamma/src/lib.rs", "app/src/main.rs"];
+
+impl State {
+    pub(super) fn first() -> Self {
+        Self {
+            alpha: 0,
+            beta: 0,
+            inner: 0,
+            inner_is_a_directory: false,
+            template: 0,
+            macros: 0,
+            data: BTreeMap::from([(0, 0), (1, 1)]),
+            link: "data/0.txt",
+            is_there: false,
+            note: 0,
+            c: 0,
+            header: 0,
+            opt_level: "0",
+            tree: BTreeMap::from([((0, 0), 0)]),
+            shell: 0,
+            size: 0,
+            script: "part_one",
+            unrelated_file: 0,
+            mood: None,
+            weather: None,
+            flavour: None,
+            unrelated: None,
+            listed: [false; 2],
+            flagged: false,
+            loud: false,
+            extra: false,
+            release: false,
+        }
+    }
+
+    /// Another state, one edit away, and what was edited.
+    pub(super) fn edited(&self, dice: &mut Dice) -> (Self, &'static str) {
+        loop {
+            let (name, edit) = EDITS[dice.roll(u32::try_from(EDITS.len()).expect("few")) as usize];
+            let mut next = self.clone();
+            edit(&mut next, dice);
+            if next != *self {
+                return (next, name);
+            }
+        }
+    }
+
+    /// All files of the workspace, by their paths.
+    pub(super) fn files(&self) -> BTreeMap<String, Node> {
+        let mut files = BTreeMap::new();
+        let mut file = |path: &str, text: String| drop(files.insert(path.to_owned(), Node::File(text)));
+        self.manifests(&mut file);
+        self.macro_data(&mut file);
+        self.sources(&mut file);
+        file("alpha/unread/file.txt", self.unrelated_file.to_string());
+        files.insert("alpha/link.txt".into(), Node::Link(self.link));
+        files
+    }
+
+    fn macro_data(&self, file: &mut impl FnMut(&str, String)) {
+        file("alpha/other.txt", "other".into());
+        for (name, value) in &self.data {
+            file(&format!("alpha/data/{name}.txt"), value.to_string());
+        }
+        file("alpha/data/kept.txt", String::new());
+        if self.is_there {
+            file("alpha/maybe/deep.txt", String::new());
+        }
+        for ((dir, name), value) in &self.tree {
+            file(&format!("alpha/tree/{dir}/{name}"), value.to_string());
+        }
+        file("alpha/shell.txt", self.shell.to_string());
+        file("alpha/size.txt", "x".repeat(self.size as usize));
+    }
+
+    fn sources(&self, file: &mut impl FnMut(&str, String)) {
+        let Self { alpha, beta, inner, template, macros, note, c, header, .. } = self;
+        let number = |text: &str, value: &u32| text.replace("NUMBER", &value.to_string());
+        file("macros/src/lib.rs", number(sources::MACROS, macros));
+        file("wide/src/lib.rs", number(sources::WIDE_MACROS, macros));
+        file("alpha/src/lib.rs", number(sources::ALPHA, alpha));
+        file("beta/src/lib.rs", number(sources::BETA, beta));
+        let place = if self.inner_is_a_directory { "beta/src/inner/mod.rs" } else { "beta/src/inner.rs" };
+        file(place, format!("pub const N: u32 = {inner};\n"));
+        file("beta/template.txt", template.to_string());
+        file("gamma/src/lib.rs", sources::GAMMA.into());
+        file("native/build.rs", sources::NATIVE_SCRIPT.into());
+        file("native/src/lib.rs", sources::NATIVE.into());
+        file("native/note.txt", note.to_string());
+        file("native/c/part.c", number(sources::PART, c));
+        file("native/c/part.h", format!("#define HEADER {header}\n"));
+        file("app/build.rs", sources::APP_SCRIPT.into());
+        file("app/src/main.rs", sources::APP.into());
+        file("app/chosen.ld", format!("chosen = {};\n", self.script));
+    }
+
+    fn manifests(&self, file: &mut impl FnMut(&str, String)) {
+        let workspace = "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\nexclude = [\"target\"]\n";
+        let profile = |name: &str| format!("[profile.{name}]\nopt-level = {:?}\ndebug = 0\n", self.opt_level);
+        let profile = |name: &str| profile(name).replace("\"0\"", "0").replace("\"1\"", "1");
+        file("Cargo.toml", format!("{workspace}{}{}", profile("dev"), profile("release")));
+        let on = |names: &[&str]| {
+            names.iter().fold("[dependencies]\n".to_owned(), |mut text, name| {
+                let _ = writeln!(text, "{name} = {{ path = \"../{name}\" }}");
+                text
+            })
+        };
+        let features = "[features]\nloud = [\"beta/loud\"]\nextra = [\"alpha/extra\"]\n";
+        let of_app = on(&["alpha", "beta", "gamma", "macros", "native"]);
+        file("app/Cargo.toml", manifest("app", &format!("{of_app}{features}")));
+        file("alpha/Cargo.toml", manifest("alpha", &format!("{}[features]\nextra = []\n", on(&["macros"]))));
+        file("gamma/Cargo.toml", manifest("gamma", &on(&["wide"])));
+        file("beta/Cargo.toml", manifest("beta", "[features]\nloud = []\n"));
+        for name in ["macros", "wide"] {
+            file(&format!("{name}/Cargo.toml"), manifest(name, "[lib]\nproc-macro = true\n"));
+        }
+        file("native/Cargo.toml", manifest("native", ""));
+    }
+
+    /// The variables, set or not.
+    pub(super) fn variables(&self) -> [(&'static str, Option<String>); 7] {
+        [
+            ("MOOD", self.mood.map(or_empty)),
+            ("WEATHER", self.weather.map(or_empty)),
+            ("FLAVOUR", self.flavour.map(|value| value.to_string())),
+            ("UNRELATED", self.unrelated.map(|value| value.to_string())),
+            ("LISTED_ONE", self.listed[0].then(String::new)),
+            ("LISTED_TWO", self.listed[1].then(String::new)),
+            ("RUSTFLAGS", self.flagged.then(|| "--cfg flagged".to_owned())),
+        ]
+    }
+
+    /// The arguments of `cargo`.
+    pub(super) fn arguments(&self) -> Vec<&'static str> {
+        let mut args = vec!["build", "--quiet", "-p", "app"];
+        args.extend(self.loud.then_some("--features=loud"));
+        args.extend(self.extra.then_some("--features=extra"));
+        args.extend(self.release.then_some("--release"));
+        args
+    }
+
+    /// The program, below the target directory.
+    pub(super) fn program(&self) -> &'static str {
+        if self.release { "release/app" } else { "debug/app" }
+    }
+
+    /// Whether macros see something else than in `other`, of which cargo knows nothing.
+    pub(super) fn looks_other_to_macros(&self, other: &Self) -> bool {
+        let lists = |state: &Self| (state.data.clone(), state.tree.clone(), state.listed);
+        let things = |state: &Self| (state.link, state.is_there, state.weather, state.shell, state.size);
+        lists(self) != lists(other) || things(self) != things(other)
+    }
+
+    /// What the program must print.
+    pub(super) fn expected(&self) -> String {
+        let Self { alpha, beta, inner, template, macros, note, loud, extra, opt_level, .. } = self;
+        let or_none = |value: Option<u32>| value.map_or("none".to_owned(), or_empty);
+        let data = |number: u32| self.data.get(&number).map_or("none".to_owned(), u32::to_string);
+        let linked = match self.link {
+            "data/0.txt" => data(0),
+            "data/1.txt" => data(1),
+            _ => "other".to_owned(),
+        };
+        let there = if self.is_there { "yes" } else { "no" };
+        let (weather, mood) = (or_none(self.weather), or_none(self.mood));
+        let part = self.c + 10 * self.header + 100 * self.flavour.unwrap_or(9);
+        let names: Vec<String> =
+            self.data.keys().map(|name| format!("{name}.txt")).chain(["kept.txt".into()]).collect();
+        let tree: Vec<String> = self.tree.iter().map(|((dir, name), value)| format!("{dir}/{name}:{value}")).collect();
+        let listed = [("LISTED_ONE", self.listed[0]), ("LISTED_TWO", self.listed[1])];
+        let listed: Vec<&str> = listed.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
+        let gamma = format!(
+            "tree={macros}{} shell={macros}{} size={macros}{} listed={macros}{} flagged={}",
+            tree.join(","),
+            self.shell,
+            self.size,
+            listed.join(","),
+            self.flagged
+        );
+        format!(
+            "alpha={alpha} extra={extra} first={macros}{} linked={macros}{linked} there={macros}{there} \
+             weather={macros}{weather}\nbeta={beta} inner={inner} template={template} mood={mood} loud={loud}\n\
+             {gamma}\npart={part} note={note}{note} special={} level={opt_level}\nsecond={macros}{} listing={macros}{} chosen={} debug={}\n",
+            data(0),
+            *note == 1,
+            data(1),
+            names.join(","),
+            if self.script == "part_one" { 1 } else { 2 },
+            !self.release,
+        )
+    }
+}
