@@ -16,7 +16,7 @@ use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
 use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
-use crate::rustc::toolchain;
+use crate::rustc::{symbols, toolchain};
 
 /// What is known of the compile besides what was seen.
 #[derive(Clone, Copy)]
@@ -154,12 +154,9 @@ impl<'a> Collector<'a> {
         self.insert("environment", "", Input::Environment(digest));
     }
 
-    /// A plugin that names `environ` reads all variables, or starts programs. Unless its symbols were stripped they tell.
+    /// A plugin that names `environ` reads all variables, or starts programs: its symbols tell.
     fn environ(&mut self, library: &str) -> Result<(), NotStored> {
-        let bytes = fsx::read(Path::new(library))?;
-        let holds = |name: &str| memchr::memmem::find(&bytes, name.as_bytes()).is_some();
-        let has_symbols = holds("3std3sys");
-        if !has_symbols || holds("3std3env4vars") || holds("3std3env7vars_os") {
+        if symbols::may_walk_environment(&fsx::read(Path::new(library))?) {
             self.whole_environment();
         }
         Ok(())

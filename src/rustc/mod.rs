@@ -10,6 +10,7 @@ pub mod invocation;
 pub mod notices;
 pub mod question;
 pub mod spawn;
+pub mod symbols;
 pub mod toolchain;
 
 pub use chain::{Chain, Driver};

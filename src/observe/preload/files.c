@@ -269,8 +269,10 @@ MOVES(linkat, at, from, there, to, (int at, const char *from, int there, const c
       (at, from, there, to, flags))
 
 VISIBLE int connect(int fd, const struct sockaddr *address, socklen_t length) {
-    int result = CALL(connect)(fd, address, length);
-    if (result == 0 || errno == EINPROGRESS)
-        trace_once(KIND_CONNECT, RESULT_OK, FROM_PLUGIN, trace_string("a socket"), trace_string(NULL));
+    int result = CALL(connect)(fd, address, length), saved = errno, plugin = FROM_PLUGIN;
+    /* That nobody answers is an answer too; of a tool, which says so if it matters, only the success counts. */
+    if (plugin || result == 0 || saved == EINPROGRESS)
+        trace_once(KIND_CONNECT, RESULT_OK, plugin, trace_string("a socket"), trace_string(NULL));
+    errno = saved;
     return result;
 }
