@@ -4,13 +4,16 @@
 //! two places once is not tried again by the same [`Ladder`].
 
 use std::fs::{File, Permissions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::publish::Mtime;
 use super::temp::{Temp, new_file_beside};
 use super::{At, Result, clock, sys_clone};
+
+/// What a copy reads at once.
+const COPY_BUFFER: usize = 256 * 1024;
 
 /// How bytes came to be at a second place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -137,13 +140,42 @@ fn same_inode(one: &Path, other: &Path) -> bool {
 
 fn copy(mut from: &File, mut to: &File, temp: &Path) -> Result<()> {
     let expected = from.metadata().at("stat", temp)?.len();
-    let copied = io::copy(&mut from, &mut to).at("copy to", temp)?;
+    // By read and write into room that was allocated at once: half the time of `copy_file_range`, which `io::copy` takes
+    // (13 MB on ext4, Linux 6.18: 1.5 ms, 2.4 ms without the allocation, 2.9 ms). Where extents could be shared a reflink
+    // was tried before.
+    allocate(to, expected);
+    let mut buffer = vec![0; usize::try_from(expected).unwrap_or(COPY_BUFFER).clamp(1, COPY_BUFFER)];
+    let mut copied = 0;
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                to.write_all(&buffer[..n]).at("copy to", temp)?;
+                copied += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(super::Error::new("copy to", temp, error)),
+        }
+    }
     if copied == expected {
         return Ok(());
     }
     let error = io::Error::new(io::ErrorKind::UnexpectedEof, format!("{copied} of {expected} bytes"));
     Err(super::Error::new("copy to", temp, error))
 }
+
+/// Asks for room; a file system that has no such call finds it as it goes.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, size: u64) {
+    if size > COPY_BUFFER as u64
+        && let Ok(size) = i64::try_from(size)
+    {
+        let _ = nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, size);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_file: &File, _size: u64) {}
 
 fn finish(file: &File, temp: &Path, from: &File, (sharing, mode): (Sharing, LinkMode)) -> Result<()> {
     match sharing {
