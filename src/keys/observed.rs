@@ -220,7 +220,6 @@ impl<'a> Collector<'a> {
         let changed = || NotStored(Stored::InputChanged, path.to_owned());
         let stamp = Stamp::of(dir).map_err(|_| changed())?;
         let digest = context.stamps.listing(dir).map_err(|_| changed())?;
-        // Outputs of this unit beside each other are no change.
         if record::may_be_newer(stamp.ctime, start, || fsx::stamp::is_on_network(dir)) {
             return Err(changed());
         }
@@ -235,7 +234,7 @@ impl<'a> Collector<'a> {
         if found == Found::Nothing {
             return self.absent(path, plugin);
         }
-        if !plugin && (self.is_looked_up(place) || self.search_dirs.contains(place)) {
+        if !plugin && (self.take_for_lookup(place) || self.search_dirs.contains(place)) {
             return Ok(());
         }
         if plugin && things::present(place) == Some(Thing::File) {
@@ -276,8 +275,9 @@ impl<'a> Collector<'a> {
         self.times.extend(modified.into_iter().chain(created));
     }
 
-    /// Whether the toolchain came here on its way along `PATH`: then what counts is where that leads.
-    fn is_looked_up(&mut self, path: &Path) -> bool {
+    /// Takes what the toolchain asked about in a directory of `PATH` for a lookup of that name: what counts is where that
+    /// leads. `false`: the path is in no such directory.
+    fn take_for_lookup(&mut self, path: &Path) -> bool {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return false;
         };
@@ -288,18 +288,24 @@ impl<'a> Collector<'a> {
         is_on_path
     }
 
-    /// Outside of the roots, instead of a path that is not there the first part of it that is not there: linkers try many
-    /// names in directories that do not exist.
+    /// A path that is not there. Outside of the roots it is the first part of it that is not there: linkers try many names
+    /// in directories that do not exist.
     fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
-        if is_own(place, self.known.context) || (!plugin && (is_dull || self.is_looked_up(place))) {
+        if is_own(place, self.known.context) || (!plugin && (is_dull || self.take_for_lookup(place))) {
             return Ok(());
         }
-        let missing =
-            place.ancestors().collect::<Vec<_>>().into_iter().rev().find(|part| things::present(part).is_none());
-        let Some(missing) = missing.and_then(Path::to_str) else { return self.appeared(place, plugin) };
-        let token = self.known.context.roots.tokenise(missing);
+        if things::present(place).is_some() {
+            return self.appeared(place, plugin);
+        }
+        let roots = self.known.context.roots;
+        let is_local = !roots.tokenise(path).roots().is_empty();
+        let is_missing = |part: &&Path| things::present(part).is_none();
+        // The last in a row of missing ones, from the path upward, is the first part of it that is not there.
+        let missing = if is_local { Some(place) } else { place.ancestors().take_while(is_missing).last() };
+        let Some(missing) = missing.and_then(Path::to_str) else { return Ok(()) };
+        let token = roots.tokenise(missing);
         // Sources of the registry do not change.
         if plugin || !token.roots().contains(&RootKind::CargoHome) {
             self.insert("absent", missing, Input::Absent(token));

@@ -26,14 +26,19 @@ impl From<fsx::Error> for NotStored {
 }
 
 /// The files and variables that the compile read, as rustc recorded them. `start`: the kernel's time before rustc began;
-/// what changed since then may not be what rustc read.
-pub fn inputs(info: &DepInfo<String>, context: Context<'_>, start: Time) -> Result<Vec<Input>, NotStored> {
+/// what changed since then may not be what rustc read. `observed`: where rustc looked in vain is told by the trace.
+pub fn inputs(
+    info: &DepInfo<String>,
+    context: Context<'_>,
+    start: Time,
+    observed: bool,
+) -> Result<Vec<Input>, NotStored> {
     let mut inputs = Vec::with_capacity(info.files.len() * 2 + info.env.len());
     check_directories(&info.files, &context.invocation.cwd, start)?;
     for file in &info.files {
         inputs.push(file_input(file, context, start)?);
     }
-    for file in &info.files {
+    for file in info.files.iter().filter(|_| !observed) {
         inputs.extend(shadow_of(file, context));
     }
     for (name, value) in &info.env {

@@ -97,9 +97,7 @@ fn a_file_that_has_come_and_one_that_is_gone_are_named() {
     project.rebuild_misses(&["dep"]);
     let gone = row("file", "dep/src/m.rs", &short(&says("m.rs")), "null");
     let come = row("absent-file", "dep/src/m/mod.rs", "null", &short(&says("m/mod.rs")));
-    // rustc looked for the directory too.
-    let directory = row("absent-file", "dep/src/m", "null", "directory");
-    assert_eq!(differs(&unit(&project, "dep"), &CAUSES), [gone, come, directory]);
+    assert_eq!(differs(&unit(&project, "dep"), &CAUSES), [gone, come]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
  * Format, version 2 (`wire.rs` reads it; MAGIC changes with it):
  *
  *   0          header: magic, bytes of the log, bytes used, whether something was lost
- *   4096       filter: hashes of records that are there already, so that most are written once. Small: every page of it that
- *              is touched is a page that the kernel has to clear (with 65536 hashes the observer took twice the time)
+ *   4096       filter: hashes of records that are there already, so that most are written once. Small, as every page of
+ *              it that is touched is one that the kernel has to clear: a process with 200 records took 0.51 ms more than
+ *              unobserved with 65536 hashes, 0.26 with 16384, 0.18 with 4096
  *   LOG_AT     records, each 8-byte aligned:
  *                u32 length, header and padding included; written last, so that 0 is a record that was never finished
  *                u8 kind, u8 result, u8 plugin, u8 0
