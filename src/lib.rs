@@ -24,6 +24,7 @@ pub mod fsx;
 pub mod keys;
 pub mod model;
 pub mod observe;
+pub mod remote;
 pub mod restore;
 pub mod rustc;
 pub mod store;

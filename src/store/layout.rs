@@ -98,6 +98,11 @@ impl Layout {
         self.root.join("quarantine")
     }
 
+    /// What the remote needs on this machine: transfers under way, the queue of uploads, the agent's files.
+    pub fn remote(&self) -> PathBuf {
+        self.root.join("remote")
+    }
+
     /// The lock of garbage collection.
     pub fn gc_lock(&self) -> PathBuf {
         self.root.join("gc.lock")

@@ -16,8 +16,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("observe", &["fsx", "model"]),
     ("keys", &["config", "fsx", "model", "observe", "rustc", "store"]),
     ("restore", &["fsx", "model", "rustc", "store"]),
-    ("wrapper", &["config", "events", "fsx", "keys", "model", "observe", "restore", "rustc", "store"]),
-    ("cli", &["config", "events", "fsx", "model", "rustc", "store"]),
+    ("remote", &["config", "events", "fsx", "model", "store"]),
+    ("agent", &["config", "events", "fsx", "model", "remote", "store"]),
+    ("wrapper", &["agent", "config", "events", "fsx", "keys", "model", "observe", "restore", "rustc", "store"]),
+    ("cli", &["agent", "config", "events", "fsx", "model", "remote", "rustc", "store"]),
 ];
 
 /// Lines of code (tests left out) that a file may have.

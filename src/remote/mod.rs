@@ -1,0 +1,4 @@
+//! The remote: entries of the store in an S3 bucket, for other machines.
+//!
+//! Owns the formats of what lies there, the transfers, and their checks: nothing that came over the network reaches the store
+//! before its digest was compared. Knows nothing of rustc, keys or the wrapper; the hit path never comes here.
