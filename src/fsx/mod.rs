@@ -29,7 +29,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 pub use dir::Dir;
 pub use ladder::{Ladder, LinkMode};
 pub use memory::{forbids_programs, memory_file, path_of_descriptor, unnamed_file};
-pub use publish::{Mtime, Publish, Published, Staged};
+pub use publish::{Finished, Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
 pub use temp::Temp;
 
