@@ -8,6 +8,7 @@ mod completions;
 mod doctor;
 mod gc;
 mod init;
+mod keygen;
 mod list;
 mod printer;
 mod purge;
@@ -91,6 +92,7 @@ enum Verb {
     List(list::Args),
     Purge(purge::Args),
     Gc(gc::Args),
+    Keygen(keygen::Args),
     Completions(completions::Args),
 }
 
@@ -122,7 +124,7 @@ impl Session {
 }
 
 /// Our own words.
-const VERBS: [&str; 9] = ["init", "stats", "why", "doctor", "list", "purge", "gc", "completions", "help"];
+const VERBS: [&str; 10] = ["init", "stats", "why", "doctor", "list", "purge", "gc", "keygen", "completions", "help"];
 
 /// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
 /// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
@@ -163,6 +165,7 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::List(args) => list::run(session, args),
         Verb::Purge(args) => purge::run(session, args),
         Verb::Gc(args) => gc::run(session, args),
+        Verb::Keygen(args) => keygen::run(session, args),
         Verb::Completions(args) => completions::run(session, args, &mut Cli::command()),
     }
 }
