@@ -11,6 +11,7 @@ pub mod ladder;
 pub mod lock;
 mod memory;
 pub mod publish;
+pub mod socket;
 pub mod stamp;
 pub mod sweep;
 mod sys_clone;
