@@ -16,4 +16,5 @@ pub mod protocol;
 pub mod queue;
 pub mod server;
 pub mod shelf;
+mod state;
 mod uploads;
