@@ -15,3 +15,29 @@ pub use manifest::{FileRef, Manifest, PackRef};
 pub use names::{BuildName, Located, Names};
 pub use refused::Refused;
 pub use sign::{SigningKey, Trust};
+
+pub mod bucket;
+mod credentials;
+pub mod error;
+pub mod progress;
+pub mod retry;
+pub mod transfer;
+
+pub use bucket::{Bucket, Head, Listed, Listing};
+pub use error::RemoteError;
+pub use progress::{Cancel, Control, Phase, Step, Transfer};
+pub use transfer::{Download, Upload};
+
+pub mod fetch;
+pub mod open;
+pub mod presence;
+pub mod pull;
+pub mod push;
+pub mod records;
+pub mod send;
+pub mod workspace;
+
+pub use fetch::{FetchError, Fetched, Item, fetch, fetch_lookup};
+pub use open::{Open, OpenError};
+pub use send::{SendError, Sent, send};
+pub use workspace::Workspace;
