@@ -50,6 +50,8 @@ pub const KACHE_S3_CHECKSUMS: &str = "KACHE_S3_CHECKSUMS";
 pub const KACHE_REMOTE_READONLY: &str = "KACHE_REMOTE_READONLY";
 /// zstd's level for packs.
 pub const KACHE_REMOTE_LEVEL: &str = "KACHE_REMOTE_LEVEL";
+/// After how long without work the agent ends.
+pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
 /// What manifests are signed with.
 pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
 /// Public keys, separated by commas: manifests without a signature of one of them do not exist.
