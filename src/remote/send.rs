@@ -53,12 +53,7 @@ pub enum SendError {
 }
 
 /// Sends one entry, whether the remote has it or not.
-pub async fn send(
-    remote: &Arc<Open>,
-    store: &Arc<Store>,
-    item: &Item,
-    control: &Control,
-) -> Result<Sent, SendError> {
+pub async fn send(remote: &Arc<Open>, store: &Arc<Store>, item: &Item, control: &Control) -> Result<Sent, SendError> {
     if remote.settings.read_only {
         return Err(SendError::ReadOnly);
     }
@@ -87,10 +82,8 @@ async fn send_locked(
             Some(lock) => break lock,
             None => waited = true,
         }
-        let pause = tokio::time::sleep(RETRY);
-        tokio::select! {
-            () = pause => {}
-            () = control.cancel.cancelled() => return Err(cancelled(remote, item)),
+        if tokio::time::timeout(RETRY, control.cancel.cancelled()).await.is_ok() {
+            return Err(cancelled(remote, item));
         }
     };
     if waited && presence::has(remote, store.layout(), item).await? {
