@@ -16,7 +16,7 @@ use super::error::RemoteError;
 use super::names::Located;
 use super::open::Open;
 use super::pack::{self, ImportError};
-use super::progress::{self, Control, Phase};
+use super::progress::{self, Cancel, Control, Phase};
 use super::transfer::Download;
 use super::{Refused, presence};
 use crate::events::{Ending, Journal, Transfer, transfer};
@@ -279,8 +279,8 @@ pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + S
 }
 
 /// What `work` comes to; `None` as soon as somebody asks to stop.
-pub(super) async fn unless_cancelled<T>(control: &Control, work: impl Future<Output = T>) -> Option<T> {
-    let (mut work, mut cancelled) = (pin!(work), pin!(control.cancel.cancelled()));
+pub async fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut cancelled) = (pin!(work), pin!(cancel.cancelled()));
     poll_fn(|context| match cancelled.as_mut().poll(context) {
         Poll::Ready(()) => Poll::Ready(None),
         Poll::Pending => work.as_mut().poll(context).map(Some),

@@ -293,7 +293,7 @@ impl Shared {
             if let Some(over) = self.is_over() {
                 return Ok(over);
             }
-            let Some(looked) = fetch::unless_cancelled(control, fetch::look(remote, store, item)).await else {
+            let Some(looked) = fetch::unless_cancelled(&control.cancel, fetch::look(remote, store, item)).await else {
                 return Ok(Ended::NotTried);
             };
             looked?

@@ -15,6 +15,7 @@ use super::open::{self, Open};
 use super::progress::Control;
 use super::send::{self, SendError, Sent};
 use crate::fsx;
+use crate::model::EntryKey;
 use crate::store::{Store, survey};
 
 /// Entries that are packed or on their way at once: as many packs lie in the outbox at most.
@@ -95,9 +96,9 @@ pub struct Report {
 
 impl Report {
     /// Whether the remote is not known to have this entry now.
-    pub fn lacks(&self, item: &Item) -> bool {
+    pub fn lacks(&self, key: EntryKey) -> bool {
         let mut others = self.gone.iter().chain(&self.not_tried).chain(self.failed.iter().map(|(item, _)| item));
-        others.any(|other| other.key == item.key)
+        others.any(|other| other.key == key)
     }
 
     fn count(&mut self, item: Item, ended: Result<Option<Sent>, SendError>) {
