@@ -3,6 +3,7 @@
 //! Owns clap's definitions, the exit codes and the dispatch; one file per verb. Data goes to stdout, talk to stderr, both
 //! through [`printer`]. Nothing here decides what is cached, and nothing below may depend on it.
 
+mod agent;
 mod cargo_config;
 mod completions;
 mod doctor;
@@ -91,6 +92,7 @@ enum Verb {
     List(list::Args),
     Purge(purge::Args),
     Gc(gc::Args),
+    Agent(agent::Args),
     Completions(completions::Args),
 }
 
@@ -122,7 +124,7 @@ impl Session {
 }
 
 /// Our own words.
-const VERBS: [&str; 9] = ["init", "stats", "why", "doctor", "list", "purge", "gc", "completions", "help"];
+const VERBS: [&str; 10] = ["init", "stats", "why", "doctor", "list", "purge", "gc", "agent", "completions", "help"];
 
 /// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
 /// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
@@ -163,6 +165,7 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::List(args) => list::run(session, args),
         Verb::Purge(args) => purge::run(session, args),
         Verb::Gc(args) => gc::run(session, args),
+        Verb::Agent(args) => agent::run(session, args),
         Verb::Completions(args) => completions::run(session, args, &mut Cli::command()),
     }
 }

@@ -6,6 +6,7 @@
 pub mod env;
 mod file;
 pub mod project;
+pub mod remote;
 mod verify;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use bytesize::ByteSize;
 pub use env::Env;
 use file::File;
 pub use project::Project;
+pub use remote::{Checksums, Remote, Secret};
 pub use verify::{Rate, Verify};
 
 use crate::fsx;
@@ -108,6 +110,8 @@ pub struct Config {
     pub verify_rate: Setting<Rate>,
     /// The log level.
     pub log: Setting<LogLevel>,
+    /// The file's words on the remote, for [`Remote::load`].
+    remote: Option<remote::File>,
     /// The file that was looked for.
     pub file: PathBuf,
     /// Keys of the file that mean nothing to this version.
@@ -141,6 +145,14 @@ pub enum ConfigError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A setting that needs another one.
+    #[error("{what} is not {missing}")]
+    Incomplete {
+        /// The variable or key.
+        what: String,
+        /// What it lacks.
+        missing: &'static str,
+    },
 }
 
 impl Config {
@@ -149,6 +161,7 @@ impl Config {
         let path = config_path(env)?;
         let (file, unknown_keys) = File::load(&path)?;
         Ok(Self {
+            remote: file.cache.remote,
             cache_dir: cache_dir(env, file.cache.dir)?,
             max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, DEFAULT_MAX_SIZE)?,
             disabled: pick_switch(env, env::KACHE_DISABLED, file.build.disabled, false)?,

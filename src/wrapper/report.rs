@@ -34,6 +34,7 @@ impl Report {
             emit: emit(&call.invocation).to_owned(),
             lookup: call.lookup.key.0.hex(),
             target: call.roots.place(RootKind::Target).unwrap_or_default().to_owned(),
+            shape: shape(call),
             unit: call.invocation.stem(),
             ..Self::bare(outcome, call.env)
         }
@@ -70,6 +71,12 @@ impl Report {
         event.ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let _ = self.log.append(&event);
     }
+}
+
+/// Target triple and profile.
+pub(super) fn shape(call: &Call<'_>) -> String {
+    let target = call.roots.place(RootKind::Target).unwrap_or_default();
+    roots::shape(&call.invocation.out_dir, Path::new(target)).unwrap_or_default()
 }
 
 /// `-C extra-filename` as cargo writes it.
