@@ -63,7 +63,8 @@ impl Budget {
     }
 
     fn available(&self, now: f64) -> f64 {
-        let alive = self.told_in.map_or(0.0, |told| if told <= ALIVE_MS { (told * ALIVE_FACTOR).min(ALIVE_MS) } else { 0.0 });
+        let alive =
+            self.told_in.map_or(0.0, |told| if told <= ALIVE_MS { (told * ALIVE_FACTOR).min(ALIVE_MS) } else { 0.0 });
         let long_run = (now - self.began_ms).max(0.0) * SHARE;
         (SILENT_MS + alive + long_run) * self.jobs + self.saved * SPENDABLE - self.spent
     }

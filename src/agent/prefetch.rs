@@ -157,12 +157,15 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
             break;
         }
         let is_here = fsx::exists(&layout.entry(unit.key));
-        knowledge.shelf.learn(unit.lookup, Unit {
-            crate_name: unit.crate_name.clone(),
-            keys: vec![unit.key],
-            cost_ms: Some(unit.cost_ms),
-            state: if is_here { State::Here } else { State::There },
-        });
+        knowledge.shelf.learn(
+            unit.lookup,
+            Unit {
+                crate_name: unit.crate_name.clone(),
+                keys: vec![unit.key],
+                cost_ms: Some(unit.cost_ms),
+                state: if is_here { State::Here } else { State::There },
+            },
+        );
     }
 }
 

@@ -160,7 +160,9 @@ mod tests {
             let request = Request::new(ask);
             assert_eq!(serde_json::from_slice::<Request>(&line(&request)).unwrap(), request);
         }
-        for answer in [Answer::No(No::Spent), Answer::Wait(5), Answer::Here, Answer::Status(Box::default()), Answer::Bye] {
+        for answer in
+            [Answer::No(No::Spent), Answer::Wait(5), Answer::Here, Answer::Status(Box::default()), Answer::Bye]
+        {
             let reply = Reply::new(answer);
             assert_eq!(serde_json::from_slice::<Reply>(&line(&reply)).unwrap(), reply);
         }

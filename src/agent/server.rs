@@ -206,7 +206,10 @@ async fn wanted(
 ) {
     if want.remote != agent.identity {
         let _ = answer(writer, Answer::No(No::OtherRemote)).await;
-        let is_busy = { let knowledge = agent.knowledge(); knowledge.now() - knowledge.active_ms < BUSY_MS };
+        let is_busy = {
+            let knowledge = agent.knowledge();
+            knowledge.now() - knowledge.active_ms < BUSY_MS
+        };
         if !is_busy {
             tracing::info!("another remote is wanted");
             agent.end.cancel();

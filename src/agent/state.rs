@@ -140,12 +140,10 @@ impl Knowledge {
         let (now, subject) = (self.now(), subject(want));
         self.active_ms = now;
         if !self.builds.contains_key(&want.build) {
-            self.builds.insert(want.build, Build {
-                budget: Budget::new(self.jobs, now),
-                subjects: HashSet::new(),
-                used: 0,
-                unused: 0,
-            });
+            self.builds.insert(
+                want.build,
+                Build { budget: Budget::new(self.jobs, now), subjects: HashSet::new(), used: 0, unused: 0 },
+            );
             self.order.push(want.build);
             if self.order.len() > BUILDS {
                 self.builds.remove(&self.order.remove(0));

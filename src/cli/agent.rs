@@ -95,7 +95,9 @@ fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
     let answer = client::ask(store.layout(), Ask::Status, PATIENCE);
     let status = match answer {
         Some(Answer::Status(status)) => Some(status),
-        Some(Answer::No(why)) => anyhow::bail!("an agent of another version runs ({why:?}); `kache agent stop` ends it"),
+        Some(Answer::No(why)) => {
+            anyhow::bail!("an agent of another version runs ({why:?}); `kache agent stop` ends it")
+        }
         _ => None,
     };
     match (status, json) {

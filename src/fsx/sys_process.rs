@@ -98,6 +98,11 @@ pub fn caller() -> u32 {
     std::os::unix::process::parent_id()
 }
 
+/// The working directory of the process that started this one. `None`: the system does not tell.
+pub fn directory_of_caller() -> Option<std::path::PathBuf> {
+    super::canonicalize(std::path::Path::new(&format!("/proc/{}/cwd", caller()))).ok()
+}
+
 /// Ends this process with `code`.
 #[expect(clippy::exit, reason = "the one place where the wrapper ends")]
 pub fn end(code: i32) -> ! {

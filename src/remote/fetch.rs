@@ -5,15 +5,18 @@
 //! number of these may run at once, in any number of processes: downloads have names of their own.
 
 use std::cmp::Reverse;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
+use super::Manifest;
 use super::error::RemoteError;
-use super::manifest::{self, Manifest};
 use super::names::Located;
 use super::open::Open;
 use super::pack::{self, ImportError};
-use super::progress::{self, Control, Phase};
+use super::progress::{self, Cancel, Control, Phase};
 use super::transfer::Download;
 use super::{Refused, presence};
 use crate::events::{Ending, Journal, Transfer, transfer};
@@ -23,6 +26,9 @@ use crate::store::Store;
 
 /// How many entries of one lookup key are brought: more than one where the input sets differ, such as two branches.
 pub const MOST_OF_A_LOOKUP: usize = 4;
+
+/// More bytes than a manifest may have.
+const LIMIT: u64 = 8 * 1024 * 1024;
 
 /// An entry of the remote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,7 +106,8 @@ pub async fn fetch_lookup(
     let mut found = Vec::new();
     while let Some(page) = listing.next_page().await? {
         let located = |name: &str| remote.names.parse_manifest(name).filter(|located| located.lookup == lookup);
-        found.extend(page.into_iter().filter_map(|listed| Some((Reverse(listed.modified), located(&listed.name)?.key))));
+        found
+            .extend(page.into_iter().filter_map(|listed| Some((Reverse(listed.modified), located(&listed.name)?.key))));
     }
     found.sort_unstable();
     let mut all = Vec::new();
@@ -117,7 +124,7 @@ pub async fn look(remote: &Arc<Open>, store: &Arc<Store>, item: &Item) -> Result
         return Ok(Looked::Settled(Fetched::AlreadyHere));
     }
     let at = Located::new(&item.crate_name, item.lookup, item.key);
-    let bytes = match remote.bucket.get(&remote.names.manifest_at(&at), manifest::LIMIT).await {
+    let bytes = match remote.bucket.get(&remote.names.manifest_at(&at), LIMIT).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Looked::Settled(Fetched::Absent)),
         Err(RemoteError::Size { .. }) => return Ok(refuse(store, item, Refused::TooLarge("the manifest"))),
@@ -226,9 +233,8 @@ async fn is_here(store: &Arc<Store>, item: &Item) -> bool {
 
 /// Whether the store has the whole entry: its record in the manifest, itself, and all its blobs.
 pub fn holds(store: &Store, item: &Item) -> bool {
-    let is_recorded = || {
-        store.manifest(item.lookup).is_ok_and(|manifest| manifest.records().any(|record| record.key == item.key))
-    };
+    let is_recorded =
+        || store.manifest(item.lookup).is_ok_and(|manifest| manifest.records().any(|record| record.key == item.key));
     let is_whole = |blob, size| store.check_blob(blob, size).is_ok();
     store.entry(item.key).is_some_and(|entry| entry.outputs.iter().all(|output| is_whole(output.blob, output.size)))
         && is_recorded()
@@ -270,4 +276,14 @@ pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + S
             Err(_) => std::future::pending().await,
         },
     }
+}
+
+/// What `work` comes to; `None` as soon as somebody asks to stop.
+pub async fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut cancelled) = (pin!(work), pin!(cancel.cancelled()));
+    poll_fn(|context| match cancelled.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => work.as_mut().poll(context).map(Some),
+    })
+    .await
 }

@@ -37,7 +37,16 @@ pub mod records;
 pub mod send;
 pub mod workspace;
 
-pub use fetch::{FetchError, Fetched, Item, fetch, fetch_lookup};
+pub use fetch::{FetchError, Fetched, Item, fetch, fetch_lookup, unless_cancelled};
 pub use open::{Open, OpenError};
 pub use send::{SendError, Sent, send};
 pub use workspace::Workspace;
+
+use crate::fsx::{clock, sweep};
+use crate::store::Layout;
+
+/// Removes what transfers that were killed long ago left on this machine. Best effort.
+pub fn sweep(layout: &Layout) {
+    let _ = sweep::sweep(&layout.remote().join("inbox"), clock::now());
+    send::sweep(layout, clock::now());
+}

@@ -105,13 +105,13 @@ async fn heads(remote: &Arc<Open>, items: Vec<Item>) -> Result<Vec<EntryKey>, Re
             && let Some(item) = items.next()
         {
             let remote = Arc::clone(remote);
-            tasks.spawn(async move {
-                Ok(remote.bucket.head(&name(&remote, &item)).await?.is_some().then_some(item.key))
-            });
+            tasks.spawn(
+                async move { Ok(remote.bucket.head(&name(&remote, &item)).await?.is_some().then_some(item.key)) },
+            );
         }
         let Some(answer) = tasks.join_next().await else { return Ok(present) };
-        // A task does not panic and is not aborted but by the drop of this set.
-        present.extend(answer.ok().transpose()?.flatten());
+        // No task is aborted but with this set, so it can only have panicked.
+        present.extend(answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?);
     }
 }
 

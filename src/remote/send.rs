@@ -19,13 +19,17 @@ use super::progress::{Control, Transfer};
 use super::sign::Trust;
 use super::transfer::Upload;
 use crate::events::Ending;
+use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
-use crate::fsx::{self, Publish};
+use crate::fsx::{self, Publish, Stamp};
 use crate::store::manifests::Record;
 use crate::store::{Layout, Store};
 
 /// How often a lock that another process holds is tried.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// How long a pack waits for its push to be run again: three days, as long as servers are asked to keep its parts.
+const KEPT_NS: i128 = 3 * 86_400 * 1_000_000_000;
 
 /// What became of a send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +57,7 @@ pub enum SendError {
 }
 
 /// Sends one entry, whether the remote has it or not.
-pub async fn send(
-    remote: &Arc<Open>,
-    store: &Arc<Store>,
-    item: &Item,
-    control: &Control,
-) -> Result<Sent, SendError> {
+pub async fn send(remote: &Arc<Open>, store: &Arc<Store>, item: &Item, control: &Control) -> Result<Sent, SendError> {
     if remote.settings.read_only {
         return Err(SendError::ReadOnly);
     }
@@ -87,10 +86,8 @@ async fn send_locked(
             Some(lock) => break lock,
             None => waited = true,
         }
-        let pause = tokio::time::sleep(RETRY);
-        tokio::select! {
-            () = pause => {}
-            () = control.cancel.cancelled() => return Err(cancelled(remote, item)),
+        if tokio::time::timeout(RETRY, control.cancel.cancelled()).await.is_ok() {
+            return Err(cancelled(remote, item));
         }
     };
     if waited && presence::has(remote, store.layout(), item).await? {
@@ -191,6 +188,23 @@ async fn pack_up(
     let (store, item, level) = (Arc::clone(store), item.clone(), remote.settings.level);
     let parcel = Parcel { pack: parcel.pack.clone(), note: parcel.note.clone(), lock: parcel.lock.clone() };
     Ok(run_blocking(move || parcel.make(&store, &item, level)).await?)
+}
+
+/// Removes packs that nobody has come back for.
+pub(super) fn sweep(layout: &Layout, now: Time) {
+    let outbox = layout.remote().join("outbox");
+    let _ = fsx::sweep::sweep(&outbox, now);
+    for name in fsx::list(&outbox).unwrap_or_default() {
+        let path = outbox.join(&name);
+        let age = |stamp: Stamp| now.as_nanos() - stamp.ctime.as_nanos();
+        // A lock is removed by whoever can take it.
+        if Stamp::of(&path).is_ok_and(|stamp| age(stamp) > KEPT_NS) {
+            let _ = match path.extension().is_some_and(|extension| extension == "lock") {
+                true => FileLock::try_acquire(&path).map(drop),
+                false => fsx::remove_file(&path),
+            };
+        }
+    }
 }
 
 /// The input set of an entry.

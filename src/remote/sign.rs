@@ -21,6 +21,7 @@ pub enum KeyError {
 }
 
 /// What manifests are signed with.
+#[derive(Debug)]
 pub struct SigningKey {}
 
 /// Whose signatures are believed.

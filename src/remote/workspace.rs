@@ -106,7 +106,8 @@ fn manifest(dir: &Path) -> Option<toml::Table> {
 /// The root package's name, else that of the first package without a source, else the directory's.
 fn name(root: &Path, packages: &[Locked]) -> String {
     let own = manifest(root).and_then(|manifest| Some(manifest.get("package")?.get("name")?.as_str()?.to_owned()));
-    let member = || packages.iter().filter(|package| package.source.is_none()).map(|package| package.name.clone()).min();
+    let member =
+        || packages.iter().filter(|package| package.source.is_none()).map(|package| package.name.clone()).min();
     let dir = || root.file_name().map(|name| name.to_string_lossy().into_owned());
     plain(&own.or_else(member).or_else(dir).unwrap_or_default())
 }

@@ -12,12 +12,12 @@
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
 //! What it costs stands in `benches/README.md`; it was not measured against a key-value store.
 
-use std::sync::OnceLock;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::fsx::{self, Stamp, clock, stamp};
 use crate::model::Digest;
