@@ -17,7 +17,7 @@ pub const KACHE_DISABLED: &str = "KACHE_DISABLED";
 pub const KACHE_LOG: &str = "KACHE_LOG";
 /// The size that the store is trimmed to.
 pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
-/// `remap` or `exact`.
+/// `remap`, `portable` or `exact`.
 pub const KACHE_PATHS: &str = "KACHE_PATHS";
 /// Seconds to wait for another process that compiles the same unit.
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
@@ -29,6 +29,33 @@ pub const KACHE_VERIFY: &str = "KACHE_VERIFY";
 pub const KACHE_VERIFY_RATE: &str = "KACHE_VERIFY_RATE";
 /// Set by kache for a compiler that it could not identify, and counted: ends a loop in which that leads back to kache.
 pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
+
+/// The bucket of the remote.
+pub const KACHE_S3_BUCKET: &str = "KACHE_S3_BUCKET";
+/// The bucket's region.
+pub const KACHE_S3_REGION: &str = "KACHE_S3_REGION";
+/// The URL of a server other than AWS.
+pub const KACHE_S3_ENDPOINT: &str = "KACHE_S3_ENDPOINT";
+/// What all object names begin with.
+pub const KACHE_S3_PREFIX: &str = "KACHE_S3_PREFIX";
+/// The profile of the AWS configuration files.
+pub const KACHE_S3_PROFILE: &str = "KACHE_S3_PROFILE";
+/// Access key id, for kache alone.
+pub const KACHE_S3_ACCESS_KEY: &str = "KACHE_S3_ACCESS_KEY";
+/// Its secret key.
+pub const KACHE_S3_SECRET_KEY: &str = "KACHE_S3_SECRET_KEY";
+/// `crc32` or `off`: checksums of uploads.
+pub const KACHE_S3_CHECKSUMS: &str = "KACHE_S3_CHECKSUMS";
+/// `1`: never write to the remote.
+pub const KACHE_REMOTE_READONLY: &str = "KACHE_REMOTE_READONLY";
+/// zstd's level for packs.
+pub const KACHE_REMOTE_LEVEL: &str = "KACHE_REMOTE_LEVEL";
+/// After how long without work the agent ends.
+pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
+/// What manifests are signed with.
+pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
+/// Public keys, separated by commas: manifests without a signature of one of them do not exist.
+pub const KACHE_TRUSTED_KEYS: &str = "KACHE_TRUSTED_KEYS";
 
 /// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
 pub const KACHE_TRACE: &str = "KACHE_TRACE";

@@ -22,6 +22,7 @@ pub(super) struct File {
 pub(super) struct Cache {
     pub(super) dir: Option<PathBuf>,
     pub(super) max_size: Option<String>,
+    pub(super) remote: Option<super::remote::File>,
 }
 
 /// `[build]`

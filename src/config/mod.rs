@@ -6,6 +6,7 @@
 pub mod env;
 mod file;
 pub mod project;
+pub mod remote;
 mod verify;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use bytesize::ByteSize;
 pub use env::Env;
 use file::File;
 pub use project::Project;
+pub use remote::{Checksums, Remote, Secret};
 pub use verify::{Rate, Verify};
 
 use crate::fsx;
@@ -60,15 +62,19 @@ pub struct Setting<T> {
 pub enum Paths {
     /// `--remap-path-prefix` for the workspace and the target directory, so that any checkout shares.
     Remap,
+    /// The same, and cargo's home too: machines whose homes differ share what holds paths of registry packages. Such a path
+    /// cannot be opened as it stands.
+    Portable,
     /// No remapping: outputs hold real paths, and what holds one serves only there.
     Exact,
 }
 
 impl Paths {
-    /// Reads `remap` or `exact`.
+    /// Reads `remap`, `portable` or `exact`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "remap" => Some(Self::Remap),
+            "portable" => Some(Self::Portable),
             "exact" => Some(Self::Exact),
             _ => None,
         }
@@ -78,6 +84,7 @@ impl Paths {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Remap => "remap",
+            Self::Portable => "portable",
             Self::Exact => "exact",
         }
     }
@@ -108,6 +115,8 @@ pub struct Config {
     pub verify_rate: Setting<Rate>,
     /// The log level.
     pub log: Setting<LogLevel>,
+    /// The file's words on the remote, for [`Remote::load`].
+    remote: Option<remote::File>,
     /// The file that was looked for.
     pub file: PathBuf,
     /// Keys of the file that mean nothing to this version.
@@ -141,6 +150,14 @@ pub enum ConfigError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// A setting that needs another one.
+    #[error("{what} is not {missing}")]
+    Incomplete {
+        /// The variable or key.
+        what: String,
+        /// What it lacks.
+        missing: &'static str,
+    },
 }
 
 impl Config {
@@ -149,6 +166,7 @@ impl Config {
         let path = config_path(env)?;
         let (file, unknown_keys) = File::load(&path)?;
         Ok(Self {
+            remote: file.cache.remote,
             cache_dir: cache_dir(env, file.cache.dir)?,
             max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, DEFAULT_MAX_SIZE)?,
             disabled: pick_switch(env, env::KACHE_DISABLED, file.build.disabled, false)?,
@@ -189,7 +207,7 @@ impl Config {
 type Reader<T> = (fn(&str) -> Option<T>, &'static str);
 
 const SIZE: Reader<ByteSize> = (|text| text.parse().ok(), "a size such as \"20GiB\"");
-const PATHS: Reader<Paths> = (Paths::parse, "\"remap\" or \"exact\"");
+const PATHS: Reader<Paths> = (Paths::parse, "\"remap\", \"portable\" or \"exact\"");
 const WAIT: Reader<Duration> = (duration, "a time such as \"300\" or \"5m\"");
 const VERIFY: Reader<Verify> = (Verify::parse, "\"off\" or \"hits\"");
 const RATE: Reader<Rate> = (Rate::parse, "a share such as \"1/50\"");

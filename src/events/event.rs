@@ -30,6 +30,8 @@ pub struct Event {
     pub emit: String,
     /// Milliseconds from start to end, rustc's included.
     pub ms: f64,
+    /// Milliseconds of these in which the remote was waited for.
+    pub waited_ms: f64,
     /// Milliseconds that the original compile took, on a hit.
     pub saved_ms: f64,
     /// Bytes restored by reflink.
@@ -50,6 +52,8 @@ pub struct Event {
     pub detail: String,
     /// The target directory.
     pub target: String,
+    /// What is built there: `<triple or host>/<profile's directory>`, such as `host/debug`. Empty where it cannot be told.
+    pub shape: String,
     /// The process that called, which is cargo: the same for all of one build ([`super::build`]).
     pub build: u64,
     /// Crate name with `-C extra-filename`, which tells a unit from all others of its build.

@@ -1,12 +1,15 @@
 //! Events: one line per invocation, the only thing that the wrapper says about itself.
 //!
-//! [`event`] is the format, [`log`] appends and reads it, [`summary`] counts, [`build`] finds what one cargo asked.
+//! [`event`] is the format, [`log`] appends and reads it, [`summary`] counts, [`build`] finds what one cargo asked,
+//! [`transfer`] is the journal of the remote.
 
 pub mod build;
 pub mod event;
 pub mod log;
 pub mod summary;
+pub mod transfer;
 
 pub use event::Event;
 pub use log::EventLog;
 pub use summary::Summary;
+pub use transfer::{Ending, Journal, Transfer};

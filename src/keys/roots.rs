@@ -122,6 +122,17 @@ pub fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
     }
 }
 
+/// What is built in an output directory below `target`: `<triple or host>/<profile's directory>`.
+pub fn shape(out_dir: &Path, target: &Path) -> Option<String> {
+    let names: Vec<&str> = out_dir.strip_prefix(target).ok()?.iter().map_while(|name| name.to_str()).collect();
+    let inner = names.iter().position(|name| matches!(*name, "deps" | "examples" | "build"))?;
+    match names[..inner] {
+        [profile] => Some(format!("host/{profile}")),
+        [triple, profile] => Some(format!("{triple}/{profile}")),
+        _ => None,
+    }
+}
+
 fn has_json(triple: &str) -> bool {
     Path::new(triple).extension().is_some_and(|extension| extension == "json")
 }
@@ -182,6 +193,15 @@ mod tests {
         assert_eq!(of("/t/debug/build/pkg-1", None), Path::new("/t"));
         assert_eq!(of("/t/debug/build/pkg/1/out", None), Path::new("/t"));
         assert_eq!(of("/somewhere/out", None), Path::new("/somewhere/out"));
+    }
+
+    #[test]
+    fn a_shape_is_triple_and_profile() {
+        let of = |dir: &str| shape(Path::new(dir), Path::new("/t"));
+        assert_eq!(of("/t/debug/deps").unwrap(), "host/debug");
+        assert_eq!(of("/t/release/build/pkg-1").unwrap(), "host/release");
+        assert_eq!(of("/t/wasm32-unknown-unknown/release/examples").unwrap(), "wasm32-unknown-unknown/release");
+        assert_eq!((of("/t"), of("/elsewhere/debug/deps")), (None, None));
     }
 
     #[test]

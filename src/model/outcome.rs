@@ -31,6 +31,7 @@ reasons! {
     /// Where a hit came from.
     HitSource {
         Local = "hit.local", "restored from the local store";
+        Remote = "hit.remote", "restored from the local store, to which it came from the remote";
         Verified = "hit.verified", "compiled all the same, with the result that the store holds";
         Differs = "hit.differs", "compiled all the same, with another result than the store holds";
     }

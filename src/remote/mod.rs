@@ -15,3 +15,38 @@ pub use manifest::{FileRef, Manifest, PackRef};
 pub use names::{BuildName, Located, Names};
 pub use refused::Refused;
 pub use sign::{SigningKey, Trust};
+
+pub mod bucket;
+mod credentials;
+pub mod error;
+pub mod progress;
+pub mod retry;
+pub mod transfer;
+
+pub use bucket::{Bucket, Head, Listed, Listing};
+pub use error::RemoteError;
+pub use progress::{Cancel, Control, Phase, Step, Transfer};
+pub use transfer::{Download, Upload};
+
+pub mod fetch;
+pub mod open;
+pub mod presence;
+pub mod pull;
+pub mod push;
+pub mod records;
+pub mod send;
+pub mod workspace;
+
+pub use fetch::{FetchError, Fetched, Item, fetch, fetch_lookup, unless_cancelled};
+pub use open::{Open, OpenError};
+pub use send::{SendError, Sent, send};
+pub use workspace::Workspace;
+
+use crate::fsx::{clock, sweep};
+use crate::store::Layout;
+
+/// Removes what transfers that were killed long ago left on this machine. Best effort.
+pub fn sweep(layout: &Layout) {
+    let _ = sweep::sweep(&layout.remote().join("inbox"), clock::now());
+    send::sweep(layout, clock::now());
+}

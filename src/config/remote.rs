@@ -1,0 +1,274 @@
+//! Settings of the remote: which bucket, with which credentials, and whose entries are trusted.
+//!
+//! Read on demand and never on a hit. Secrets have no printable form.
+
+use std::time::Duration;
+
+use super::env::{self, Env};
+use super::{Config, ConfigError, Reader, SWITCH, WAIT, read};
+
+/// zstd's level for packs: the library's own default.
+pub const DEFAULT_LEVEL: i32 = 3;
+
+/// The default of `agent_idle`.
+pub const DEFAULT_AGENT_IDLE: Duration = Duration::from_mins(10);
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Whether uploads carry checksums that the server compares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Checksums {
+    /// CRC32, named when an upload is created and given for every part.
+    Crc32,
+    /// None, for servers that know none.
+    Off,
+}
+
+/// An S3 bucket and how to use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: Option<String>,
+    /// The server's URL; `None`: AWS.
+    pub endpoint: Option<String>,
+    /// What all object names begin with; no slash at its ends, may be empty.
+    pub prefix: String,
+    /// The profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// Access key id and secret key, if they are kache's own.
+    pub keys: Option<(String, Secret)>,
+    /// Whether nothing is ever written there.
+    pub read_only: bool,
+    /// zstd's level for packs.
+    pub level: i32,
+    /// Checksums of uploads.
+    pub checksums: Checksums,
+    /// After how long without work the agent ends.
+    pub agent_idle: Duration,
+    /// What manifests are signed with.
+    pub signing_key: Option<Secret>,
+    /// Whose signatures are believed; empty: no signature is asked for.
+    pub trusted_keys: Vec<String>,
+}
+
+/// `[cache.remote]`
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct File {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    bucket: Option<String>,
+    region: Option<String>,
+    endpoint: Option<String>,
+    prefix: Option<String>,
+    profile: Option<String>,
+    read_only: Option<bool>,
+    level: Option<i32>,
+    checksums: Option<String>,
+    agent_idle: Option<String>,
+    trusted_keys: Option<Vec<String>>,
+}
+
+const LEVEL: Reader<i32> = (|text| text.parse().ok().filter(|level| (1..=19).contains(level)), "a level from 1 to 19");
+const CHECKSUMS: Reader<Checksums> = (
+    |text| match text {
+        "crc32" => Some(Checksums::Crc32),
+        "off" => Some(Checksums::Off),
+        _ => None,
+    },
+    "\"crc32\" or \"off\"",
+);
+const KIND: Reader<()> = (|text| (text == "s3").then_some(()), "\"s3\"");
+const BUCKET: Reader<String> = (
+    |text| {
+        let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
+        (!text.is_empty() && text.bytes().all(is_safe)).then(|| text.to_owned())
+    },
+    "the name of a bucket",
+);
+const ENDPOINT: Reader<String> = (
+    |text| (text.starts_with("https://") || text.starts_with("http://")).then(|| text.trim_end_matches('/').to_owned()),
+    "a URL that begins with https:// or http://",
+);
+const PREFIX: Reader<String> = (
+    |text| {
+        let trimmed = text.trim_matches('/');
+        let is_part = |part: &str| {
+            let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            !matches!(part, "" | "." | "..") && part.bytes().all(is_safe)
+        };
+        (trimmed.is_empty() || trimmed.split('/').all(is_part)).then(|| trimmed.to_owned())
+    },
+    "letters, digits, \".\", \"-\" and \"_\", in parts with \"/\" between them",
+);
+
+impl Remote {
+    /// The remote of these settings; `None`: there is none.
+    pub fn load(vars: &Env, config: &Config) -> Result<Option<Self>, ConfigError> {
+        let file = config.remote.clone().unwrap_or_default();
+        let text = |name: &str, in_file: Option<String>| set(vars, name).or(in_file);
+        if let Some(kind) = &file.kind {
+            read("cache.remote.type", kind, KIND)?;
+        }
+        let Some(bucket) = text(env::KACHE_S3_BUCKET, file.bucket) else {
+            // Half a remote is a mistake, not a wish for none.
+            return match config.remote.is_some() {
+                true => Err(incomplete("cache.remote", "complete: it names no bucket")),
+                false => Ok(None),
+            };
+        };
+        let level = set(vars, env::KACHE_REMOTE_LEVEL).or(file.level.map(|level| level.to_string()));
+        let read_only = optional_switch(vars)?.or(file.read_only).unwrap_or(false);
+        Ok(Some(Self {
+            bucket: read("bucket", &bucket, BUCKET)?,
+            region: text(env::KACHE_S3_REGION, file.region),
+            endpoint: optional("endpoint", text(env::KACHE_S3_ENDPOINT, file.endpoint), ENDPOINT)?,
+            prefix: optional("prefix", text(env::KACHE_S3_PREFIX, file.prefix), PREFIX)?.unwrap_or_default(),
+            profile: text(env::KACHE_S3_PROFILE, file.profile),
+            keys: keys(vars)?,
+            read_only,
+            level: level.map_or(Ok(DEFAULT_LEVEL), |level| read("level", &level, LEVEL))?,
+            checksums: optional("checksums", text(env::KACHE_S3_CHECKSUMS, file.checksums), CHECKSUMS)?
+                .unwrap_or(Checksums::Crc32),
+            agent_idle: optional("agent_idle", text(env::KACHE_AGENT_IDLE, file.agent_idle), WAIT)?
+                .unwrap_or(DEFAULT_AGENT_IDLE),
+            signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret),
+            trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS).map_or(file.trusted_keys.unwrap_or_default(), split),
+        }))
+    }
+
+    /// Where it is, for people: no credentials.
+    pub fn place(&self) -> String {
+        let at = self.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+        let below = if self.prefix.is_empty() { String::new() } else { format!("/{}", self.prefix) };
+        format!("s3://{}{below}{at}", self.bucket)
+    }
+
+    /// What tells this remote from others, as a text without secrets: a long-lived helper serves only those who mean the same.
+    pub fn identity(&self) -> String {
+        let own = |value: &Option<String>| value.clone().unwrap_or_default();
+        let secret = |value: Option<&str>| blake3::hash(value.unwrap_or_default().as_bytes()).to_hex().to_string();
+        let keys = self.keys.as_ref().map(|(id, key)| format!("{id}:{}", key.expose()));
+        let parts = [
+            self.bucket.clone(),
+            own(&self.region),
+            own(&self.endpoint),
+            self.prefix.clone(),
+            own(&self.profile),
+            secret(keys.as_deref()),
+            secret(self.signing_key.as_ref().map(Secret::expose)),
+            self.trusted_keys.join(","),
+            format!("{} {} {:?}", self.read_only, self.level, self.checksums),
+        ];
+        secret(Some(&parts.join("\0")))
+    }
+}
+
+fn optional<T>(what: &str, value: Option<String>, reader: Reader<T>) -> Result<Option<T>, ConfigError> {
+    value.map(|value| read(what, &value, reader)).transpose()
+}
+
+/// A variable's text; empty is unset.
+fn set(vars: &Env, name: &str) -> Option<String> {
+    vars.text(name).filter(|value| !value.is_empty())
+}
+
+fn split(list: String) -> Vec<String> {
+    list.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned).collect()
+}
+
+fn optional_switch(vars: &Env) -> Result<Option<bool>, ConfigError> {
+    set(vars, env::KACHE_REMOTE_READONLY).map(|value| read(env::KACHE_REMOTE_READONLY, &value, SWITCH)).transpose()
+}
+
+/// Both keys or none: with one alone, the SDK would silently look elsewhere.
+fn keys(vars: &Env) -> Result<Option<(String, Secret)>, ConfigError> {
+    match (set(vars, env::KACHE_S3_ACCESS_KEY), set(vars, env::KACHE_S3_SECRET_KEY)) {
+        (Some(id), Some(key)) => Ok(Some((id, Secret(key)))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(incomplete(env::KACHE_S3_ACCESS_KEY, "complete without KACHE_S3_SECRET_KEY")),
+        (None, Some(_)) => Err(incomplete(env::KACHE_S3_SECRET_KEY, "complete without KACHE_S3_ACCESS_KEY")),
+    }
+}
+
+fn incomplete(what: &str, missing: &'static str) -> ConfigError {
+    ConfigError::Incomplete { what: what.to_owned(), missing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(vars: &[(&str, &str)], toml: &str) -> Result<Option<Remote>, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        crate::fsx::Publish::default().bytes(&path, toml.as_bytes()).unwrap();
+        let mut vars: Vec<(String, String)> = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        vars.push((env::KACHE_CONFIG.into(), path.to_str().unwrap().into()));
+        vars.push((env::HOME.into(), "/home/x".into()));
+        let vars = Env::of(vars);
+        Remote::load(&vars, &Config::load(&vars)?)
+    }
+
+    #[test]
+    fn environment_wins_over_the_file() {
+        assert_eq!(load(&[], "").unwrap(), None);
+        let file =
+            "[cache.remote]\ntype = \"s3\"\nbucket = \"b\"\nprefix = \"/team/x/\"\nlevel = 7\ntrusted_keys = [\"k\"]\n";
+        let remote =
+            load(&[(env::KACHE_S3_BUCKET, "c"), (env::KACHE_S3_ENDPOINT, "http://h:1/")], file).unwrap().unwrap();
+        assert_eq!((remote.bucket.as_str(), remote.prefix.as_str(), remote.level), ("c", "team/x", 7));
+        assert_eq!((remote.endpoint.as_deref(), remote.trusted_keys), (Some("http://h:1"), vec!["k".to_owned()]));
+        let read_only = load(&[(env::KACHE_REMOTE_READONLY, "1")], file).unwrap().unwrap().read_only;
+        assert!(read_only && !remote.read_only);
+    }
+
+    #[test]
+    fn half_a_setting_is_an_error_that_says_so() {
+        let error = |vars: &[(&str, &str)], file| load(vars, file).unwrap_err().to_string();
+        let bucket = (env::KACHE_S3_BUCKET, "b");
+        assert!(error(&[bucket, (env::KACHE_S3_ACCESS_KEY, "id")], "").contains("KACHE_S3_SECRET_KEY"));
+        assert!(error(&[bucket, (env::KACHE_S3_SECRET_KEY, "key")], "").contains("KACHE_S3_ACCESS_KEY"));
+        assert!(error(&[], "[cache.remote]\ntype = \"s3\"\n").contains("bucket"));
+        for bad in [(env::KACHE_S3_PREFIX, "a//b"), (env::KACHE_S3_PREFIX, "../x"), (env::KACHE_S3_ENDPOINT, "host:1")]
+        {
+            assert!(load(&[bucket, bad], "").is_err(), "{bad:?}");
+        }
+        assert!(load(&[bucket], "[cache.remote]\ntype = \"gcs\"\n").is_err());
+    }
+
+    #[test]
+    fn r08_secrets_are_not_printed_but_tell_remotes_apart() {
+        let of = |key| {
+            let vars = [(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ACCESS_KEY, "id"), (env::KACHE_S3_SECRET_KEY, key)];
+            load(&vars, "").unwrap().unwrap()
+        };
+        let (one, other) = (of("hunter2"), of("hunter3"));
+        assert!(!format!("{one:?}").contains("hunter2"));
+        assert!(!one.identity().contains("hunter2"));
+        assert_ne!(one.identity(), other.identity());
+        assert_eq!(one.identity(), of("hunter2").identity());
+    }
+}
