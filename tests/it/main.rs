@@ -33,6 +33,8 @@ mod paths;
 mod probes;
 mod project_file;
 mod recursion;
+mod remote_malformed;
+mod remote_packs;
 mod remote_servers;
 mod setup;
 mod store_damage;

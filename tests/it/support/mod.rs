@@ -7,6 +7,7 @@ mod direct;
 pub(crate) mod faults;
 mod files;
 mod observed;
+pub(crate) mod packs;
 mod project;
 mod rig;
 mod run;
