@@ -33,6 +33,7 @@ mod paths;
 mod probes;
 mod project_file;
 mod recursion;
+mod remote_keygen;
 mod remote_malformed;
 mod remote_packs;
 mod remote_servers;
