@@ -33,6 +33,8 @@ mod paths;
 mod probes;
 mod project_file;
 mod recursion;
+mod remote_kill;
+mod remote_push_pull;
 mod remote_servers;
 mod setup;
 mod store_damage;
