@@ -76,6 +76,7 @@ pub(crate) fn make(store: &Store, name: &str, seed: u64, size: Size) -> Made {
         cost_ms: 100.0,
         created: clock::now().as_millis(),
         boot: kache::fsx::boot_id(),
+        pulled: false,
     };
     store.put_entry(key, &entry).expect("entry");
     store.put_set(lookup, &set).expect("manifest");
