@@ -17,6 +17,7 @@
 #[cfg(not(unix))]
 compile_error!("kache runs on Linux and macOS: it rests on POSIX file systems, flock and exec");
 
+pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod events;

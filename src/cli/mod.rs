@@ -3,6 +3,7 @@
 //! Owns clap's definitions, the exit codes and the dispatch; one file per verb. Data goes to stdout, talk to stderr, both
 //! through [`printer`]. Nothing here decides what is cached, and nothing below may depend on it.
 
+mod agent;
 mod cargo_config;
 mod completions;
 mod doctor;
@@ -10,8 +11,12 @@ mod gc;
 mod init;
 mod list;
 mod printer;
+mod progress;
+mod pull;
 mod purge;
+mod push;
 mod stats;
+mod transfer;
 mod units;
 mod why;
 
@@ -40,6 +45,8 @@ pub enum Exit {
     Usage = 2,
     /// A check (`init --check`, `doctor`) found something wrong.
     Found = 3,
+    /// Somebody asked it to stop (Ctrl-C).
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -53,7 +60,8 @@ Exit codes:
   0  done
   1  failed; the reason is on stderr
   2  the command line was not understood
-  3  a check found something wrong (init --check, doctor)";
+  3  a check found something wrong (init --check, doctor)
+  130  stopped by Ctrl-C";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -91,6 +99,9 @@ enum Verb {
     List(list::Args),
     Purge(purge::Args),
     Gc(gc::Args),
+    Push(push::Args),
+    Pull(pull::Args),
+    Agent(agent::Args),
     Completions(completions::Args),
 }
 
@@ -122,7 +133,8 @@ impl Session {
 }
 
 /// Our own words.
-const VERBS: [&str; 9] = ["init", "stats", "why", "doctor", "list", "purge", "gc", "completions", "help"];
+const VERBS: [&str; 12] =
+    ["init", "stats", "why", "doctor", "list", "purge", "gc", "push", "pull", "agent", "completions", "help"];
 
 /// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
 /// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
@@ -163,6 +175,9 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::List(args) => list::run(session, args),
         Verb::Purge(args) => purge::run(session, args),
         Verb::Gc(args) => gc::run(session, args),
+        Verb::Push(args) => push::run(session, args),
+        Verb::Pull(args) => pull::run(session, args),
+        Verb::Agent(args) => agent::run(session, args),
         Verb::Completions(args) => completions::run(session, args, &mut Cli::command()),
     }
 }

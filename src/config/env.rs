@@ -17,7 +17,7 @@ pub const KACHE_DISABLED: &str = "KACHE_DISABLED";
 pub const KACHE_LOG: &str = "KACHE_LOG";
 /// The size that the store is trimmed to.
 pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
-/// `remap` or `exact`.
+/// `remap`, `portable` or `exact`.
 pub const KACHE_PATHS: &str = "KACHE_PATHS";
 /// Seconds to wait for another process that compiles the same unit.
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
@@ -50,6 +50,8 @@ pub const KACHE_S3_CHECKSUMS: &str = "KACHE_S3_CHECKSUMS";
 pub const KACHE_REMOTE_READONLY: &str = "KACHE_REMOTE_READONLY";
 /// zstd's level for packs.
 pub const KACHE_REMOTE_LEVEL: &str = "KACHE_REMOTE_LEVEL";
+/// After how long without work the agent ends.
+pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
 /// What manifests are signed with.
 pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
 /// Public keys, separated by commas: manifests without a signature of one of them do not exist.

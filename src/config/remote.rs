@@ -2,11 +2,16 @@
 //!
 //! Read on demand and never on a hit. Secrets have no printable form.
 
+use std::time::Duration;
+
 use super::env::{self, Env};
-use super::{Config, ConfigError, Reader, SWITCH, read};
+use super::{Config, ConfigError, Reader, SWITCH, WAIT, read};
 
 /// zstd's level for packs: the library's own default.
 pub const DEFAULT_LEVEL: i32 = 3;
+
+/// The default of `agent_idle`.
+pub const DEFAULT_AGENT_IDLE: Duration = Duration::from_mins(10);
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub struct Remote {
     pub level: i32,
     /// Checksums of uploads.
     pub checksums: Checksums,
+    /// After how long without work the agent ends.
+    pub agent_idle: Duration,
     /// What manifests are signed with.
     pub signing_key: Option<Secret>,
     /// Whose signatures are believed; empty: no signature is asked for.
@@ -80,6 +87,7 @@ pub(super) struct File {
     read_only: Option<bool>,
     level: Option<i32>,
     checksums: Option<String>,
+    agent_idle: Option<String>,
     trusted_keys: Option<Vec<String>>,
 }
 
@@ -144,9 +152,18 @@ impl Remote {
             level: level.map_or(Ok(DEFAULT_LEVEL), |level| read("level", &level, LEVEL))?,
             checksums: optional("checksums", text(env::KACHE_S3_CHECKSUMS, file.checksums), CHECKSUMS)?
                 .unwrap_or(Checksums::Crc32),
+            agent_idle: optional("agent_idle", text(env::KACHE_AGENT_IDLE, file.agent_idle), WAIT)?
+                .unwrap_or(DEFAULT_AGENT_IDLE),
             signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret),
             trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS).map_or(file.trusted_keys.unwrap_or_default(), split),
         }))
+    }
+
+    /// Where it is, for people: no credentials.
+    pub fn place(&self) -> String {
+        let at = self.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+        let below = if self.prefix.is_empty() { String::new() } else { format!("/{}", self.prefix) };
+        format!("s3://{}{below}{at}", self.bucket)
     }
 
     /// What tells this remote from others, as a text without secrets: a long-lived helper serves only those who mean the same.

@@ -4,7 +4,7 @@
 //! the events with one id, a run ends where the target directory changes, where a unit is asked for a second time (cargo
 //! asks once), or after a long silence.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Event;
 
@@ -27,6 +27,23 @@ pub fn last(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<&Event>
         seen |= std::ptr::eq(event, newest);
     }
     run.events
+}
+
+/// All builds that have an event which `is_wanted`, the one that ended last at the end; each oldest event first.
+pub fn all(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<Vec<&Event>> {
+    let mut open: HashMap<u64, Run> = HashMap::new();
+    let mut done = Vec::new();
+    for event in events {
+        let run = open.entry(event.build).or_default();
+        if !run.takes(event) {
+            done.push(std::mem::take(run));
+        }
+        run.push(event);
+    }
+    done.extend(open.into_values());
+    done.retain(|run| run.events.iter().any(|event| is_wanted(event)));
+    done.sort_by_key(|run| run.end);
+    done.into_iter().map(|run| run.events).collect()
 }
 
 /// Events that can be of one build.
@@ -97,6 +114,16 @@ mod tests {
         assert_eq!(units(&[event(1, "a", 1), moved.clone()]), ["b"], "another target directory");
         let refused = Event { target: String::new(), ..event(1, "c", 3) };
         assert_eq!(units(&[event(1, "a", 1), moved, refused]), ["b", "c"], "refused calls know none");
+    }
+
+    #[test]
+    fn all_builds_are_told_apart() {
+        let other = Event { target: "/u".into(), ..event(3, "x", 9) };
+        let events = [event(1, "a", 1), event(2, "a", 2), event(1, "b", 3), other, event(1, "a", 20)];
+        let found = all(&events, |event| event.target == "/t");
+        let names: Vec<Vec<&str>> =
+            found.iter().map(|run| run.iter().map(|event| event.unit.as_str()).collect()).collect();
+        assert_eq!(names, [vec!["a"], vec!["a", "b"], vec!["a"]]);
     }
 
     #[test]

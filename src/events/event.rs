@@ -30,6 +30,8 @@ pub struct Event {
     pub emit: String,
     /// Milliseconds from start to end, rustc's included.
     pub ms: f64,
+    /// Milliseconds of these in which the remote was waited for.
+    pub waited_ms: f64,
     /// Milliseconds that the original compile took, on a hit.
     pub saved_ms: f64,
     /// Bytes restored by reflink.

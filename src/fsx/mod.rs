@@ -12,6 +12,7 @@ pub mod lock;
 mod memory;
 pub mod offset;
 pub mod publish;
+pub mod socket;
 pub mod stamp;
 pub mod sweep;
 mod sys_clone;
@@ -141,6 +142,11 @@ pub fn canonicalize(path: &Path) -> Result<PathBuf> {
 /// The target of the link at `path`, as text. `None`: no link, or not UTF-8.
 pub fn read_link_text(path: &Path) -> Option<String> {
     fs::read_link(path).ok()?.into_os_string().into_string().ok()
+}
+
+/// The user on whose behalf this process works with files.
+pub fn user_id() -> u32 {
+    nix::unistd::geteuid().as_raw()
 }
 
 /// Creates a directory and its parents.

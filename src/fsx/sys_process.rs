@@ -83,9 +83,24 @@ fn restore_default(caught: Signal) {
     let _ = unsafe { signal(caught, SigHandler::SigDfl) };
 }
 
+/// Lets the calling thread, and those that it will start, give way to everything else that wants a processor.
+pub fn give_way() {
+    // On Linux a thread has a niceness of its own (sched(7)); elsewhere this would be the whole process's.
+    #[cfg(target_os = "linux")]
+    // SAFETY: setpriority(2) takes numbers only; 0 is the calling thread.
+    unsafe {
+        nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, 19);
+    }
+}
+
 /// The id of the process that started this one.
 pub fn caller() -> u32 {
     std::os::unix::process::parent_id()
+}
+
+/// The working directory of the process that started this one. `None`: the system does not tell.
+pub fn directory_of_caller() -> Option<std::path::PathBuf> {
+    super::canonicalize(std::path::Path::new(&format!("/proc/{}/cwd", caller()))).ok()
 }
 
 /// Ends this process with `code`.

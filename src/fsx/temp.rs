@@ -76,6 +76,12 @@ impl Drop for Temp {
     }
 }
 
+/// An empty file in the directory of `target`, open for reading and writing; for bytes that are never published under a
+/// name.
+pub fn file_beside(target: &Path) -> Result<(File, Temp)> {
+    new_file_beside(target, false)
+}
+
 /// An empty file beside `target`, open for reading and writing, with the permissions that the umask leaves.
 pub(super) fn new_file_beside(target: &Path, executable: bool) -> Result<(File, Temp)> {
     let mode = if executable { 0o777 } else { 0o666 };

@@ -3,6 +3,19 @@
 //! Owns the formats of what lies there, the transfers, and their checks: nothing that came over the network reaches the store
 //! before its digest was compared. Knows nothing of rustc, keys or the wrapper; the hit path never comes here.
 
+pub mod build;
+pub mod manifest;
+pub mod names;
+pub mod pack;
+pub mod refused;
+pub mod sign;
+
+pub use build::{BuildRecord, BuildUnit};
+pub use manifest::{FileRef, Manifest, PackRef};
+pub use names::{BuildName, Located, Names};
+pub use refused::Refused;
+pub use sign::{SigningKey, Trust};
+
 pub mod bucket;
 mod credentials;
 pub mod error;
@@ -14,3 +27,26 @@ pub use bucket::{Bucket, Head, Listed, Listing};
 pub use error::RemoteError;
 pub use progress::{Cancel, Control, Phase, Step, Transfer};
 pub use transfer::{Download, Upload};
+
+pub mod fetch;
+pub mod open;
+pub mod presence;
+pub mod pull;
+pub mod push;
+pub mod records;
+pub mod send;
+pub mod workspace;
+
+pub use fetch::{FetchError, Fetched, Item, fetch, fetch_lookup, unless_cancelled};
+pub use open::{Open, OpenError};
+pub use send::{SendError, Sent, send};
+pub use workspace::Workspace;
+
+use crate::fsx::{clock, sweep};
+use crate::store::Layout;
+
+/// Removes what transfers that were killed long ago left on this machine. Best effort.
+pub fn sweep(layout: &Layout) {
+    let _ = sweep::sweep(&layout.remote().join("inbox"), clock::now());
+    send::sweep(layout, clock::now());
+}

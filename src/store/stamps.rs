@@ -12,12 +12,12 @@
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
 //! What it costs stands in `benches/README.md`; it was not measured against a key-value store.
 
-use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::fsx::{self, Stamp, clock, stamp};
 use crate::model::Digest;
@@ -32,7 +32,7 @@ const BUCKETS: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct Stamps {
     path: PathBuf,
-    table: OnceCell<Option<File>>,
+    table: OnceLock<Option<File>>,
 }
 
 /// A file's content and the stamp that it was read under.
@@ -56,7 +56,7 @@ pub struct Found {
 impl Stamps {
     /// The memo in the file at `path`, which need not exist.
     pub fn open(path: &Path) -> Self {
-        Self { path: path.to_owned(), table: OnceCell::new() }
+        Self { path: path.to_owned(), table: OnceLock::new() }
     }
 
     /// The content of the regular file at `path`: from the memo, else by reading it.

@@ -1,11 +1,12 @@
 //! What is in a store, for people and for garbage collection.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{Entry, Store};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
-use crate::model::{BlobId, Digest, EntryKey};
+use crate::model::{BlobId, Digest, EntryKey, LookupKey};
 
 /// Everything in a store.
 #[derive(Debug, Default)]
@@ -79,6 +80,18 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
     each_file(&layout.shards("manifests"), |_, stamp| survey.manifest_bytes += stamp.size)?;
     each_file(&layout.shards("units"), |_, stamp| survey.unit_bytes += stamp.size)?;
     Ok(survey)
+}
+
+/// Which lookup key each recorded entry is found by.
+pub fn lookups(store: &Store) -> fsx::Result<HashMap<EntryKey, LookupKey>> {
+    let mut found = HashMap::new();
+    each_file(&store.layout().shards("manifests"), |path, _| {
+        let Some(lookup) = named(path).map(LookupKey) else { return };
+        // One that vanished or cannot be read just now lists nothing.
+        let Ok(manifest) = store.manifest(lookup) else { return };
+        found.extend(manifest.records().map(|record| (record.key, lookup)));
+    })?;
+    Ok(found)
 }
 
 /// Visits every file directly in `dirs`.

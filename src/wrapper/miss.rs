@@ -9,11 +9,11 @@ use super::explain::{self, Explained};
 use super::hit::{self, Missed};
 use super::publish::{self, Compiled};
 use super::report::Report;
-use super::{bypass, declared, incremental};
-use crate::config::env;
+use super::{bypass, declared, incremental, remote};
+use crate::config::{Remote, env};
 use crate::fsx::clock;
 use crate::keys::record::NotStored;
-use crate::model::{BypassReason, MissReason, Outcome, Refusal, Stored};
+use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
 use crate::observe::Trace;
 use crate::rustc::spawn;
 use crate::store::claims::Claim;
@@ -28,6 +28,11 @@ enum Fate {
 /// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
 pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
     let (fate, missed) = fate(call, missed);
+    let remote = if fate == Fate::Shared { remote::settings(call) } else { None };
+    let missed = match &remote {
+        Some(remote) => ask_remote(call, missed, remote, report),
+        None => missed,
+    };
     let mut claim = match fate {
         Fate::Shared => call.store.claim(call.lookup.key, call.config.claim_wait.value),
         Fate::Private(_) => Claim::None,
@@ -49,10 +54,21 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd, &extra)
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
-    conclude(call, (&missed, explained), fate, &compiled, report);
+    let stored = conclude(call, (&missed, explained), fate, &compiled, report);
+    if let (Some(remote), Some(key)) = (&remote, stored) {
+        remote::queue(call, remote, key);
+    }
     declared::tell_cargo(call);
     drop(claim);
     Ok(ran.status)
+}
+
+/// Asks for help; a hit ends this process.
+fn ask_remote(call: &Call<'_>, missed: Missed, remote: &Remote, report: &Report) -> Missed {
+    let Some(connection) = remote::ask(call, remote, report) else { return missed };
+    let missed = hit::serve(call, &mut Claim::None, report);
+    connection.unused();
+    missed
 }
 
 fn begin_trace(call: &Call<'_>) -> Option<Trace> {
@@ -76,14 +92,14 @@ fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
     (Fate::Shared, missed)
 }
 
-/// Stores and reports. From here on rustc has run: nothing that fails may change how this ends.
+/// Stores and reports; gives the key of what was stored. From here on rustc has run: nothing that fails may change how this ends.
 fn conclude(
     call: &Call<'_>,
     (missed, mut explained): (&Missed, Explained),
     fate: Fate,
     compiled: &Compiled<'_>,
     report: &Report,
-) {
+) -> Option<EntryKey> {
     let stored = match fate {
         _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
         Fate::Private(why) => Err(NotStored(why, String::new())),
@@ -91,8 +107,10 @@ fn conclude(
     };
     let mut details = vec![missed.detail.clone()];
     let mut event = Report::event(Outcome::Miss(missed.reason, Stored::Yes), call);
+    let mut key = None;
     event.stored = match stored {
         Ok(published) => {
+            key = Some(published.key);
             event.key = published.key.0.hex();
             event.stored_bytes = published.bytes;
             explained.remember(call);
@@ -107,4 +125,5 @@ fn conclude(
     event.detail = details.join("; ");
     explained.tell(&mut event);
     report.write(event);
+    key
 }

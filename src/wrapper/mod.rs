@@ -14,6 +14,7 @@ mod log;
 mod miss;
 mod probe;
 mod publish;
+mod remote;
 mod report;
 mod verify;
 

@@ -1,8 +1,9 @@
 //! What is said about an invocation: one event.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::call::Call;
 use crate::config::{Config, Env, env};
@@ -19,11 +20,12 @@ pub(super) struct Report {
     started: Instant,
     /// The precise time at the start.
     pub(super) asked: Time,
+    waited: Cell<Duration>,
 }
 
 impl Report {
     pub(super) fn new(config: &Config, started: Instant) -> Self {
-        Self { log: EventLog::of(&config.cache_dir.value), started, asked: clock::precise() }
+        Self { log: EventLog::of(&config.cache_dir.value), started, asked: clock::precise(), waited: Cell::default() }
     }
 
     /// An event of a call that was understood.
@@ -66,8 +68,14 @@ impl Report {
         }
     }
 
+    /// Notes that the remote was waited for.
+    pub(super) fn waited(&self, time: Duration) {
+        self.waited.set(self.waited.get() + time);
+    }
+
     /// Appends the event. A log that cannot be written is no reason for anything.
     pub(super) fn write(&self, mut event: Event) {
+        event.waited_ms = self.waited.get().as_secs_f64() * 1000.0;
         event.ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let _ = self.log.append(&event);
     }

@@ -33,6 +33,7 @@ mod paths;
 mod probes;
 mod project_file;
 mod recursion;
+mod remote_servers;
 mod setup;
 mod store_damage;
 mod store_links;

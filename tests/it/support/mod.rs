@@ -4,11 +4,14 @@ mod cache;
 mod calls;
 mod control;
 mod direct;
+pub(crate) mod faults;
 mod files;
 mod observed;
 mod project;
 mod rig;
 mod run;
+pub(crate) mod s3_client;
+pub(crate) mod s3_server;
 mod toolchain;
 
 pub(crate) use direct::Unit;

@@ -155,6 +155,39 @@ impl Project {
         self
     }
 
+    /// Uses the remote that these variables describe (`S3Server::variables`).
+    pub(crate) fn use_remote(&mut self, variables: &[(&'static str, String)]) -> &mut Self {
+        for (name, value) in variables {
+            self.set(name, value);
+        }
+        self
+    }
+
+    /// Forgets the remote.
+    pub(crate) fn use_no_remote(&mut self) -> &mut Self {
+        let names = ["BUCKET", "ENDPOINT", "REGION", "PREFIX", "PROFILE", "ACCESS_KEY", "SECRET_KEY", "CHECKSUMS"];
+        for name in names {
+            self.unset(&format!("KACHE_S3_{name}"));
+        }
+        self
+    }
+
+    /// Another machine with a checkout of the same files (no target directory): a cache, a home and a temporary
+    /// directory of its own, at another path. Both know the same toolchain and the same remote.
+    pub(crate) fn other_machine(&self, name: &str) -> Self {
+        let mut other = self.clone_to(&format!("{name}/some/where/else"));
+        let root = self.sandbox_dir().join(name);
+        for (variable, dir) in [("HOME", "home"), ("CARGO_HOME", "cargo-home"), ("TMPDIR", "tmp")] {
+            fs::create_dir_all(root.join(dir)).expect("directory of the other machine");
+            other.set(variable, root.join(dir));
+        }
+        other.set("KACHE_CACHE_DIR", root.join("cache"));
+        if Path::new(self.env_value("CARGO_HOME").expect("always set")).join("registry").exists() {
+            other.with_registry();
+        }
+        other
+    }
+
     /// Writes a file of the checkout, parents included.
     pub(crate) fn file(&self, relative: &str, content: impl AsRef<[u8]>) -> &Self {
         files::write(&self.path(relative), content.as_ref());

@@ -1,0 +1,146 @@
+//! The client's half: a miss asks, bounded in time, and goes on.
+//!
+//! Sync and small: no runtime, no TLS. Every failure means "compile"; a silent agent is left alone for a while by everybody.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::place::Place;
+use super::protocol::{Answer, Ask, MAX_LINE, Reply, Request, VERSION, Want, line};
+use crate::fsx::{self, socket, sys_process};
+use crate::store::Layout;
+
+/// How long a first answer may take. An agent answers from memory.
+const ANSWER: Duration = Duration::from_millis(100);
+/// How long a new agent may take until it listens.
+const START: Duration = Duration::from_millis(150);
+/// How long nobody asks an agent that was silent, or starts one after a start that failed.
+const PAUSE_MS: u128 = 30_000;
+/// How long one miss may wait altogether, whatever the agent says.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<UnixStream>,
+}
+
+/// Asks whether what is wanted is coming, and waits for it as long as the agent says. `Some`: it is in the store now; the
+/// connection is for [`Connection::unused`].
+pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
+    let place = Place::of(layout);
+    if place.silent().age_ms().is_some_and(|age| age < PAUSE_MS) {
+        return None;
+    }
+    let mut connection = connect_or_start(&place)?;
+    let asked = Instant::now();
+    let mut patience = ANSWER;
+    connection.send(&Request::new(Ask::Want(want))).ok()?;
+    while asked.elapsed() < LONGEST {
+        match connection.receive(patience) {
+            Ok(Answer::Here) => return Some(connection),
+            Ok(Answer::Wait(ms)) => patience = ANSWER + Duration::from_millis(ms),
+            Ok(answer) => {
+                tracing::debug!(?answer, "nothing is coming");
+                return None;
+            }
+            Err(Silence::TimedOut) => {
+                place.silent().set();
+                return None;
+            }
+            Err(Silence::Ended) => return None,
+        }
+    }
+    None
+}
+
+/// Asks a running agent; `None`: none is running, or it does not answer.
+pub fn ask(layout: &Layout, ask: Ask, patience: Duration) -> Option<Answer> {
+    let mut connection = Connection::open(&Place::of(layout)).ok()?;
+    connection.send(&Request::new(ask)).ok()?;
+    connection.receive(patience).ok()
+}
+
+/// Why no answer came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Silence {
+    TimedOut,
+    Ended,
+}
+
+impl Connection {
+    fn open(place: &Place) -> fsx::Result<Self> {
+        socket::connect(&place.socket()).map(|stream| Self { stream: BufReader::new(stream) })
+    }
+
+    /// Says that what came was no hit.
+    pub fn unused(mut self) {
+        let _ = self.send(&Request::new(Ask::Unused));
+    }
+
+    fn send(&mut self, request: &Request) -> std::io::Result<()> {
+        let stream = self.stream.get_mut();
+        stream.set_write_timeout(Some(ANSWER))?;
+        stream.write_all(&line(request))
+    }
+
+    fn receive(&mut self, patience: Duration) -> Result<Answer, Silence> {
+        let until = Instant::now() + patience;
+        let mut text = Vec::new();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stream.get_ref().set_read_timeout(Some(left)).is_err() {
+                return Err(Silence::TimedOut);
+            }
+            match self.stream.by_ref().take(MAX_LINE).read_until(b'\n', &mut text) {
+                Ok(_) if text.last() == Some(&b'\n') => break,
+                Ok(_) => return Err(Silence::Ended),
+                Err(error) if is_pause(&error) => {}
+                Err(_) => return Err(Silence::Ended),
+            }
+        }
+        match serde_json::from_slice::<Reply>(&text) {
+            Ok(reply) if reply.v == VERSION => Ok(reply.answer),
+            _ => Err(Silence::Ended),
+        }
+    }
+}
+
+fn is_pause(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+/// Connects; where nobody listens, starts an agent and waits for it, unless that was tried in vain a moment ago.
+fn connect_or_start(place: &Place) -> Option<Connection> {
+    if let Ok(connection) = Connection::open(place) {
+        return Some(connection);
+    }
+    match place.starting().age_ms() {
+        Some(age) if age > START.as_millis() && age < PAUSE_MS => return None,
+        Some(age) if age <= START.as_millis() => {}
+        _ => {
+            place.starting().set();
+            start()?;
+        }
+    }
+    let until = Instant::now() + START;
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+        if let Ok(connection) = Connection::open(place) {
+            return Some(connection);
+        }
+    }
+    None
+}
+
+/// Starts an agent that outlives this process and holds none of its descriptors: not cargo's jobserver, no pipe.
+fn start() -> Option<()> {
+    let mut command = Command::new(fsx::current_exe().ok()?);
+    command.args(["agent", "run"]).current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    sys_process::detach(&mut command);
+    command.spawn().ok().map(|_| ())
+}

@@ -1,0 +1,196 @@
+//! Bringing entries: asks the remote what it has for a workspace, then brings what is wanted, and after it what the
+//! workspace's build record names.
+//!
+//! Bounded: at most [`AT_ONCE`] at a time, no more bytes of one record than the setup allows, every entry under a deadline.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::server::Agent;
+use super::shelf::{State, Unit};
+use super::state::Subject;
+use crate::fsx;
+use crate::model::{EntryKey, LookupKey};
+use crate::remote::fetch::{self, FetchError, Fetched, Item};
+use crate::remote::open::Open;
+use crate::remote::progress::Control;
+use crate::remote::records::{self, Found};
+use crate::remote::{RemoteError, Workspace};
+
+/// How many entries are brought at once.
+const AT_ONCE: usize = 24;
+/// How long one entry may take.
+const ENTRY: Duration = Duration::from_secs(120);
+/// How long the remote may take to tell what it has.
+const TELLING: Duration = Duration::from_secs(10);
+/// How many pages of the list of everything are read: a larger remote is known by its build records alone.
+const PAGES: usize = 20;
+
+/// Starts the tasks that bring.
+pub(super) fn start(agent: &Arc<Agent>) {
+    for _ in 0..AT_ONCE {
+        tokio::spawn(bring_for_ever(Arc::clone(agent)));
+    }
+}
+
+async fn bring_for_ever(agent: Arc<Agent>) {
+    loop {
+        let work = agent.work.notified();
+        let next = {
+            let mut knowledge = agent.knowledge();
+            let is_usable = knowledge.health.is_usable(knowledge.now());
+            if is_usable { knowledge.shelf.next() } else { None }
+        };
+        let Some((lookup, unit)) = next else {
+            work.await;
+            continue;
+        };
+        let way = match agent.open().await {
+            Ok(open) => bring(&agent, &open, lookup, &unit).await,
+            Err(error) => failed(&agent, error.to_string()),
+        };
+        agent.knowledge().ended(lookup, way);
+        agent.changed.notify_waiters();
+    }
+}
+
+/// Brings all entries under one lookup key.
+async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) -> State {
+    let control = Control::new(None, agent.end.clone(), Some(Instant::now() + ENTRY));
+    let mut way = State::Lost;
+    for key in unit.keys.iter().take(fetch::MOST_OF_A_LOOKUP) {
+        let item = Item { crate_name: unit.crate_name.clone(), lookup, key: *key };
+        match fetch::fetch(open, &agent.setup.store, &item, &control).await {
+            Ok(Fetched::Imported { pack, .. }) => {
+                way = State::Here;
+                agent.knowledge().health.well();
+                let mut counts = agent.counts();
+                counts.fetched += 1;
+                counts.fetched_bytes += pack;
+            }
+            // It was here when somebody missed, so it does not hold: no news.
+            Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
+            Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = item.crate_name, %refused, "refused"),
+            Err(FetchError::Remote(RemoteError::Cancelled { .. })) => return State::There,
+            Err(error) => return failed(agent, error.to_string()),
+        }
+    }
+    way
+}
+
+fn failed(agent: &Agent, words: String) -> State {
+    tracing::warn!(error = words, "cannot bring");
+    let mut knowledge = agent.knowledge();
+    let now = knowledge.now();
+    knowledge.health.failed(words, now);
+    State::Lost
+}
+
+/// Asks the remote what it has for the subject.
+pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
+    let agent = Arc::clone(agent);
+    tokio::spawn(async move {
+        let told = tokio::time::timeout(TELLING, tell(&agent, &subject)).await;
+        let words = match told {
+            Ok(Ok(())) => None,
+            Ok(Err(words)) => Some(words),
+            Err(_) => Some(format!("no answer within {} s", TELLING.as_secs())),
+        };
+        if let Some(words) = words {
+            tracing::warn!(error = words, "the remote does not tell what it has");
+            let mut knowledge = agent.knowledge();
+            let now = knowledge.now();
+            knowledge.health.words = words;
+            knowledge.health.unusable(now);
+            knowledge.has_told(&subject, Vec::new());
+        }
+        agent.changed.notify_waiters();
+    });
+}
+
+/// The build record first, which says what will be asked for; then everything, which says what need not be waited for.
+async fn tell(agent: &Arc<Agent>, subject: &Subject) -> Result<(), String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let open = agent.open().await.map_err(|error| words(&error))?;
+    let (found, listed) = tokio::join!(record(&open, subject), list(&open));
+    let found = found.map_err(|error| words(&error))?;
+    let mut knowledge = agent.knowledge();
+    if let Some(found) = &found {
+        learn_record(agent, &mut knowledge, found);
+    }
+    match listed {
+        Ok((units, is_complete)) => {
+            for (lookup, unit) in units {
+                knowledge.shelf.learn(lookup, unit);
+            }
+            knowledge.shelf.complete = is_complete;
+        }
+        Err(error) => tracing::warn!(%error, "cannot list"),
+    }
+    let order = found.iter().flat_map(|found| found.record.units.iter().map(|unit| unit.lookup)).collect();
+    knowledge.has_told(subject, order);
+    Ok(())
+}
+
+async fn record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteError> {
+    let Some(workspace) = subject.workspace.as_deref().and_then(|dir| Workspace::around(Path::new(dir))) else {
+        return Ok(None);
+    };
+    let shape = Some(subject.shape.as_str()).filter(|shape| !shape.is_empty());
+    match records::find(open, &workspace, shape).await?.into_iter().next() {
+        // The first units of a cross build are for the host.
+        None if shape.is_some() => Ok(records::find(open, &workspace, None).await?.into_iter().next()),
+        found => Ok(found),
+    }
+}
+
+/// What a record names and the store lacks is to come, up to the bytes that may.
+fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Found) {
+    let layout = agent.setup.store.layout();
+    let mut bytes = 0_u64;
+    for unit in &found.record.units {
+        bytes = bytes.saturating_add(unit.bytes);
+        if bytes > agent.setup.most_bytes {
+            tracing::warn!("the build record names more than may be brought");
+            break;
+        }
+        let is_here = fsx::exists(&layout.entry(unit.key));
+        knowledge.shelf.learn(
+            unit.lookup,
+            Unit {
+                crate_name: unit.crate_name.clone(),
+                keys: vec![unit.key],
+                cost_ms: Some(unit.cost_ms),
+                state: if is_here { State::Here } else { State::There },
+            },
+        );
+    }
+}
+
+/// Everything that the remote has, and whether it is really everything.
+async fn list(open: &Open) -> Result<(HashMap<LookupKey, Unit>, bool), RemoteError> {
+    let mut listing = open.bucket.list(&open.names.all_manifests());
+    let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
+    let mut is_complete = false;
+    for _ in 0..PAGES {
+        let Some(page) = listing.next_page().await? else {
+            is_complete = true;
+            break;
+        };
+        for listed in page {
+            if let Some(located) = open.names.parse_manifest(&listed.name) {
+                let entry = (listed.modified, located.crate_part, located.key);
+                units.entry(located.lookup).or_default().push(entry);
+            }
+        }
+    }
+    let unit = |mut entries: Vec<(Option<std::time::SystemTime>, String, EntryKey)>| {
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        let crate_name = entries.first().map(|entry| entry.1.clone()).unwrap_or_default();
+        let keys = entries.into_iter().map(|entry| entry.2).collect();
+        Unit { crate_name, keys, cost_ms: None, state: State::There }
+    };
+    Ok((units.into_iter().map(|(lookup, entries)| (lookup, unit(entries))).collect(), is_complete))
+}

@@ -1,0 +1,275 @@
+//! The agent's life: one per cache directory, listening until nobody has wanted anything for a while.
+//!
+//! Owns the runtime and the connections. Answers come from memory ([`super::state`]); whatever waits, waits here and not in
+//! the network. Ends when it is told to, when it is idle, when a newer version asks, or when its cache directory is gone.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream, unix};
+use tokio::sync::{Notify, OnceCell};
+
+use super::place::Place;
+use super::protocol::{Answer, Ask, MAX_LINE, No, Reply, Request, Status, VERSION, Want, line};
+use super::queue::Queue;
+use super::state::{Knowledge, Verdict};
+use super::{prefetch, uploads};
+use crate::config::{self, Env};
+use crate::fsx::lock::FileLock;
+use crate::fsx::{self, socket};
+use crate::remote::open::{Open, OpenError};
+use crate::remote::progress::Cancel;
+use crate::store::Store;
+
+/// What a waiting miss is granted at a time.
+const SLICE: Duration = Duration::from_millis(25);
+/// How long somebody may take to say what he wants, or whether what came was a hit.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the agent looks whether it is still needed.
+const LOOK: Duration = Duration::from_millis(500);
+/// For how long after the last want an agent is not replaced by one for another remote.
+const BUSY_MS: f64 = 10_000.0;
+
+/// What an agent needs to begin.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The remote.
+    pub remote: config::Remote,
+    /// The environment, for credentials.
+    pub env: Env,
+    /// The cache directory.
+    pub store: Arc<Store>,
+    /// After how long without wants and work it ends.
+    pub idle: Duration,
+    /// How many bytes of packs it may bring for one build record.
+    pub most_bytes: u64,
+}
+
+/// All that the agent's tasks share.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) setup: Setup,
+    identity: String,
+    knowledge: Mutex<Knowledge>,
+    /// Something on the shelf changed: whoever waits looks again.
+    pub(super) changed: Notify,
+    /// There may be something to bring.
+    pub(super) work: Notify,
+    pub(super) counts: Mutex<Status>,
+    /// Asks everything to end.
+    pub(super) end: Cancel,
+    pub(super) queue: Queue,
+    open: OnceCell<Arc<Open>>,
+    began: Instant,
+}
+
+impl Agent {
+    pub(super) fn knowledge(&self) -> MutexGuard<'_, Knowledge> {
+        self.knowledge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counts(&self) -> MutexGuard<'_, Status> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The opened remote, opened by whoever needs it first.
+    pub(super) async fn open(&self) -> Result<Arc<Open>, OpenError> {
+        let connect = || async { Open::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
+        self.open.get_or_try_init(connect).await.cloned()
+    }
+
+    fn status(&self) -> Status {
+        let knowledge = self.knowledge();
+        let is_usable = knowledge.health.is_usable(knowledge.now());
+        let words = &knowledge.health.words;
+        let health = if is_usable { "usable".to_owned() } else { format!("paused: {words}") };
+        Status {
+            pid: std::process::id(),
+            up_s: self.began.elapsed().as_secs(),
+            remote: self.setup.remote.place(),
+            health,
+            fetching: knowledge.shelf.pending() as u64,
+            queued: self.queue.len() as u64,
+            ..self.counts().clone()
+        }
+    }
+}
+
+/// Serves until there is no more need. `Ok(false)`: another agent serves this cache directory.
+pub fn run(setup: Setup) -> fsx::Result<bool> {
+    let place = Place::of(setup.store.layout());
+    let Some(_lock) = FileLock::try_acquire(&place.lock())? else { return Ok(false) };
+    let listener = socket::listen(&place.socket())?;
+    place.starting().clear();
+    place.silent().clear();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &place.socket(), error))?;
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let agent = Arc::new(Agent {
+        identity: setup.remote.identity(),
+        knowledge: Mutex::new(Knowledge::new(jobs)),
+        changed: Notify::new(),
+        work: Notify::new(),
+        counts: Mutex::default(),
+        end: Cancel::default(),
+        queue: Queue::of(setup.store.layout()),
+        open: OnceCell::new(),
+        began: Instant::now(),
+        setup,
+    });
+    tracing::info!(remote = agent.setup.remote.place(), "listening");
+    let uploads = uploads::start(&agent);
+    runtime.block_on(serve(&agent, listener));
+    agent.end.cancel();
+    // New clients must find nobody before the lock is free.
+    let _ = fsx::remove_file(&place.socket());
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    uploads.wait(Duration::from_secs(2));
+    tracing::info!("ended");
+    Ok(true)
+}
+
+async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
+    let listener = match listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot listen"),
+    };
+    prefetch::start(agent);
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if is_mine(&stream) => {
+                    tokio::spawn(attend(Arc::clone(agent), stream));
+                }
+                Ok(_) => tracing::warn!("another user was refused"),
+                Err(error) => {
+                    tracing::warn!(%error, "accept");
+                    tokio::time::sleep(LOOK).await;
+                }
+            },
+            _ = look.tick() => if is_needless(agent) { return },
+            () = agent.end.cancelled() => return,
+        }
+    }
+}
+
+/// Only this user may ask: whatever the modes of the directory are.
+fn is_mine(stream: &UnixStream) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == fsx::user_id())
+}
+
+fn is_needless(agent: &Agent) -> bool {
+    let layout = agent.setup.store.layout();
+    if !fsx::exists(layout.root()) {
+        return true;
+    }
+    let knowledge = agent.knowledge();
+    let idle_ms = knowledge.now() - knowledge.active_ms;
+    let is_idle = idle_ms > agent.setup.idle.as_secs_f64() * 1000.0;
+    is_idle && knowledge.shelf.pending() == 0
+}
+
+/// One connection.
+async fn attend(agent: Arc<Agent>, stream: UnixStream) {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let Some(request) = receive(&mut reader).await else { return };
+    if request.v != VERSION {
+        let _ = answer(&mut writer, Answer::No(No::OtherVersion)).await;
+        if request.v > VERSION {
+            tracing::info!("a newer version asks");
+            agent.end.cancel();
+        }
+        return;
+    }
+    match request.ask {
+        Ask::Want(want) => wanted(&agent, &want, &mut reader, &mut writer).await,
+        Ask::Status => {
+            let _ = answer(&mut writer, Answer::Status(Box::new(agent.status()))).await;
+        }
+        Ask::Stop => {
+            let _ = answer(&mut writer, Answer::Bye).await;
+            agent.end.cancel();
+        }
+        Ask::Unused => {}
+    }
+}
+
+/// Answers a want, and hears whether it helped.
+async fn wanted(
+    agent: &Arc<Agent>,
+    want: &Want,
+    reader: &mut BufReader<unix::OwnedReadHalf>,
+    writer: &mut unix::OwnedWriteHalf,
+) {
+    if want.remote != agent.identity {
+        let _ = answer(writer, Answer::No(No::OtherRemote)).await;
+        let is_busy = {
+            let knowledge = agent.knowledge();
+            knowledge.now() - knowledge.active_ms < BUSY_MS
+        };
+        if !is_busy {
+            tracing::info!("another remote is wanted");
+            agent.end.cancel();
+        }
+        return;
+    }
+    if agent.knowledge().must_ask(want) {
+        prefetch::ask(agent, super::state::subject(want));
+    }
+    let began = Instant::now();
+    let last = wait(agent, want, writer).await;
+    let waited = began.elapsed().as_secs_f64() * 1000.0;
+    tracing::debug!(crate_name = want.crate_name, ?last, waited, "wanted");
+    let Ok(verdict) = last else { return };
+    let (reply, cost) = match verdict {
+        Verdict::Here(cost) => (Answer::Here, Some(cost)),
+        Verdict::No(why) => (Answer::No(why), None),
+        Verdict::Wait => (Answer::No(No::Spent), None),
+    };
+    if answer(writer, reply).await.is_err() {
+        return;
+    }
+    if let Some(cost) = cost {
+        let was_hit = !matches!(receive(reader).await, Some(Request { ask: Ask::Unused, .. }));
+        agent.knowledge().used(want, was_hit, cost, waited);
+    }
+}
+
+/// Waits for what is wanted, slice by slice as the budget grants it. `Wait` as a result: no more is granted.
+async fn wait(agent: &Agent, want: &Want, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Verdict> {
+    let slice_ms = SLICE.as_secs_f64() * 1000.0;
+    let mut waited = 0.0;
+    loop {
+        // Registered before the look, so that no change falls between.
+        let changed = agent.changed.notified();
+        let verdict = agent.knowledge().judge(want);
+        if verdict != Verdict::Wait {
+            return Ok(verdict);
+        }
+        agent.work.notify_waiters();
+        if !agent.knowledge().grant(want, waited, slice_ms) {
+            return Ok(verdict);
+        }
+        answer(writer, Answer::Wait(u64::try_from(SLICE.as_millis()).unwrap_or(0))).await?;
+        let began = Instant::now();
+        let _ = tokio::time::timeout(SLICE, changed).await;
+        let took = began.elapsed().as_secs_f64() * 1000.0;
+        agent.knowledge().refund(want, slice_ms - took);
+        waited += took;
+    }
+}
+
+async fn receive(reader: &mut BufReader<unix::OwnedReadHalf>) -> Option<Request> {
+    let mut text = Vec::new();
+    let mut limited = reader.take(MAX_LINE);
+    tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut text)).await.ok()?.ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+async fn answer(writer: &mut unix::OwnedWriteHalf, answer: Answer) -> std::io::Result<()> {
+    let sent = tokio::time::timeout(PATIENCE, writer.write_all(&line(&Reply::new(answer)))).await;
+    sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}

@@ -1,0 +1,341 @@
+//! What the agent knows at a moment, and what it answers from that. No network here: `server` and `prefetch` apply it.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+use super::budget::Budget;
+use super::protocol::{No, Want};
+use super::shelf::{Shelf, State as Way};
+use crate::model::LookupKey;
+
+/// How long the remote is left alone after it failed; doubled each time, up to [`LONGEST_PAUSE_MS`].
+const FIRST_PAUSE_MS: f64 = 30_000.0;
+const LONGEST_PAUSE_MS: f64 = 300_000.0;
+/// How many fetches in a row may fail before the remote counts as unusable.
+const FAILURES: u32 = 3;
+/// How long after it came an entry may still be news to somebody who asks.
+const NEWS_MS: f64 = 5_000.0;
+/// How old what the remote has told may be when another build begins.
+const STALE_MS: f64 = 60_000.0;
+/// After so many entries that came and did not hold, and none that did, nothing is brought for a build any more.
+const USELESS: u32 = 6;
+/// How many builds are remembered.
+const BUILDS: usize = 16;
+
+/// What is built where.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Subject {
+    /// The workspace's directory, if it is known.
+    pub(super) workspace: Option<String>,
+    /// Target and profile.
+    pub(super) shape: String,
+}
+
+/// What the remote told of a subject.
+#[derive(Debug)]
+pub(super) struct Told {
+    asked_ms: f64,
+    /// Whether the answer is there, good or bad.
+    pub(super) done: bool,
+    /// The lookup keys of its build record, in build order.
+    pub(super) record: Vec<LookupKey>,
+    planned: bool,
+}
+
+#[derive(Debug)]
+struct Build {
+    budget: Budget,
+    subjects: HashSet<Subject>,
+    used: u32,
+    unused: u32,
+}
+
+/// Whether the remote can be used.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Health {
+    failures: u32,
+    pause_ms: f64,
+    until_ms: f64,
+    /// The last error's words.
+    pub(super) words: String,
+}
+
+impl Health {
+    /// Whether the remote may be asked.
+    pub(super) fn is_usable(&self, now: f64) -> bool {
+        now >= self.until_ms
+    }
+
+    /// Something went well.
+    pub(super) fn well(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A fetch failed.
+    pub(super) fn failed(&mut self, words: String, now: f64) {
+        self.failures += 1;
+        self.words = words;
+        if self.failures >= FAILURES {
+            self.unusable(now);
+        }
+    }
+
+    /// The remote is to be left alone for a while.
+    pub(super) fn unusable(&mut self, now: f64) {
+        self.failures = 0;
+        self.pause_ms = if self.pause_ms == 0.0 { FIRST_PAUSE_MS } else { (self.pause_ms * 2.0).min(LONGEST_PAUSE_MS) };
+        self.until_ms = now + self.pause_ms;
+    }
+}
+
+/// What is to be done about a [`Want`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// Answer no.
+    No(No),
+    /// Answer that it is here; a compile would have cost so much.
+    Here(f64),
+    /// It may come.
+    Wait,
+}
+
+/// What the agent knows.
+#[derive(Debug)]
+pub(super) struct Knowledge {
+    began: Instant,
+    jobs: usize,
+    pub(super) shelf: Shelf,
+    pub(super) health: Health,
+    told: HashMap<Subject, Told>,
+    builds: HashMap<u64, Build>,
+    order: Vec<u64>,
+    came: HashMap<LookupKey, f64>,
+    /// When somebody last asked for something, or something last moved.
+    pub(super) active_ms: f64,
+}
+
+impl Knowledge {
+    pub(super) fn new(jobs: usize) -> Self {
+        Self {
+            began: Instant::now(),
+            jobs,
+            shelf: Shelf::default(),
+            health: Health::default(),
+            told: HashMap::new(),
+            builds: HashMap::new(),
+            order: Vec::new(),
+            came: HashMap::new(),
+            active_ms: 0.0,
+        }
+    }
+
+    /// Milliseconds since the agent began.
+    pub(super) fn now(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1000.0
+    }
+
+    /// Whether the remote is to be asked about the subject of this want, by a build that begins to work on it. The caller asks,
+    /// and says so with [`Self::has_told`].
+    pub(super) fn must_ask(&mut self, want: &Want) -> bool {
+        let (now, subject) = (self.now(), subject(want));
+        self.active_ms = now;
+        if !self.builds.contains_key(&want.build) {
+            self.builds.insert(
+                want.build,
+                Build { budget: Budget::new(self.jobs, now), subjects: HashSet::new(), used: 0, unused: 0 },
+            );
+            self.order.push(want.build);
+            if self.order.len() > BUILDS {
+                self.builds.remove(&self.order.remove(0));
+            }
+        }
+        let is_new = self.builds.get_mut(&want.build).is_some_and(|build| build.subjects.insert(subject.clone()));
+        let is_fresh = self.told.get(&subject).is_some_and(|told| now - told.asked_ms < STALE_MS);
+        let must = is_new && !is_fresh && self.health.is_usable(now);
+        if must {
+            self.told.insert(subject, Told { asked_ms: now, done: false, record: Vec::new(), planned: false });
+        }
+        must
+    }
+
+    /// The remote has told what it has for the subject (or has failed to: then the record is empty).
+    pub(super) fn has_told(&mut self, subject: &Subject, record: Vec<LookupKey>) {
+        let now = self.now();
+        self.active_ms = now;
+        let Some(told) = self.told.get_mut(subject) else { return };
+        let took = now - told.asked_ms;
+        (told.done, told.record) = (true, record);
+        if told.record.is_empty() {
+            return;
+        }
+        for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
+            build.budget.told(took);
+        }
+    }
+
+    /// What to do about the want now.
+    pub(super) fn judge(&mut self, want: &Want) -> Verdict {
+        let now = self.now();
+        let subject = subject(want);
+        let is_telling = self.told.get(&subject).is_some_and(|told| !told.done);
+        let Some(unit) = self.shelf.unit(want.lookup) else {
+            return match () {
+                () if !self.health.is_usable(now) => Verdict::No(No::Unusable),
+                () if is_telling => Verdict::Wait,
+                () => Verdict::No(No::Unknown),
+            };
+        };
+        match unit.state {
+            Way::Here if self.came.get(&want.lookup).is_some_and(|at| now - at < NEWS_MS) => {
+                Verdict::Here(unit.cost_ms.unwrap_or(0.0))
+            }
+            Way::Here | Way::Lost => Verdict::No(No::Unknown),
+            _ if !self.health.is_usable(now) => Verdict::No(No::Unusable),
+            _ if self.is_useless(want.build) => Verdict::No(No::Spent),
+            Way::There | Way::Coming => {
+                self.shelf.want(want.lookup);
+                self.plan(&subject, want.lookup);
+                Verdict::Wait
+            }
+        }
+    }
+
+    /// What a record names comes as a whole, once somebody has asked for one of it: a build that asks for nothing of it has
+    /// no use for it.
+    fn plan(&mut self, subject: &Subject, wanted: LookupKey) {
+        let Some(told) = self.told.get_mut(subject) else { return };
+        if !told.planned && told.record.contains(&wanted) {
+            told.planned = true;
+            self.shelf.plan(told.record.iter().copied());
+        }
+    }
+
+    fn is_useless(&self, build: u64) -> bool {
+        self.builds.get(&build).is_some_and(|build| build.used == 0 && build.unused >= USELESS)
+    }
+
+    /// Whether the want may wait for another slice.
+    pub(super) fn grant(&mut self, want: &Want, waited: f64, slice: f64) -> bool {
+        let (now, cost) = (self.now(), self.shelf.unit(want.lookup).and_then(|unit| unit.cost_ms));
+        self.builds.get_mut(&want.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
+    }
+
+    /// A part of the last slice was not needed.
+    pub(super) fn refund(&mut self, want: &Want, unused: f64) {
+        if let Some(build) = self.builds.get_mut(&want.build) {
+            build.budget.refund(unused);
+        }
+    }
+
+    /// What came was a hit, or was none.
+    pub(super) fn used(&mut self, want: &Want, was_hit: bool, cost: f64, waited: f64) {
+        self.active_ms = self.now();
+        let Some(build) = self.builds.get_mut(&want.build) else { return };
+        if was_hit {
+            build.used += 1;
+            build.budget.hit(cost, waited);
+            return;
+        }
+        build.unused += 1;
+        if self.is_useless(want.build) {
+            self.shelf.forget_plan();
+        }
+    }
+
+    /// An entry came, or could not.
+    pub(super) fn ended(&mut self, lookup: LookupKey, way: Way) {
+        self.active_ms = self.now();
+        if way == Way::Here {
+            self.came.insert(lookup, self.active_ms);
+        }
+        self.shelf.ended(lookup, way);
+    }
+}
+
+/// The subject of a want.
+pub(super) fn subject(want: &Want) -> Subject {
+    Subject { workspace: want.workspace.clone(), shape: want.shape.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::shelf::Unit;
+    use crate::model::{Digest, EntryKey};
+
+    fn want(name: &str) -> Want {
+        Want {
+            remote: String::new(),
+            workspace: Some("/ws".into()),
+            shape: "host/debug".into(),
+            build: 7,
+            crate_name: name.into(),
+            lookup: LookupKey(Digest::of(name.as_bytes())),
+        }
+    }
+
+    fn knowledge(names: &[&str]) -> Knowledge {
+        let mut knowledge = Knowledge::new(2);
+        assert!(knowledge.must_ask(&want(names[0])));
+        for name in names {
+            let keys = vec![EntryKey(Digest::of(name.as_bytes()))];
+            let unit = Unit { crate_name: (*name).into(), keys, cost_ms: Some(500.0), state: Way::There };
+            knowledge.shelf.learn(want(name).lookup, unit);
+        }
+        let record = names.iter().map(|name| want(name).lookup).collect();
+        knowledge.has_told(&subject(&want(names[0])), record);
+        knowledge
+    }
+
+    #[test]
+    fn a_subject_is_asked_about_once_and_waited_for_until_it_is_told() {
+        let mut knowledge = Knowledge::new(2);
+        assert!(knowledge.must_ask(&want("a")) && !knowledge.must_ask(&want("b")));
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+        knowledge.has_told(&subject(&want("a")), Vec::new());
+        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+    }
+
+    #[test]
+    fn r12_a_record_is_brought_only_for_a_build_that_asks_for_something_of_it() {
+        let mut knowledge = knowledge(&["a", "b", "c"]);
+        assert_eq!(knowledge.judge(&want("edited")), Verdict::No(No::Unknown));
+        assert_eq!(knowledge.shelf.pending(), 0);
+        assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
+        let mut came = Vec::new();
+        while let Some((lookup, _)) = knowledge.shelf.next() {
+            came.push(lookup);
+        }
+        assert_eq!(came, ["b", "a", "c"].map(|name| want(name).lookup), "what is waited for, then the rest in order");
+        knowledge.ended(want("b").lookup, Way::Here);
+        assert_eq!(knowledge.judge(&want("b")), Verdict::Here(500.0));
+        knowledge.ended(want("a").lookup, Way::Lost);
+        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+    }
+
+    #[test]
+    fn r12_what_never_holds_is_not_brought_for_ever() {
+        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let mut knowledge = knowledge(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        for name in &names[..6] {
+            assert_eq!(knowledge.judge(&want(name)), Verdict::Wait);
+            knowledge.used(&want(name), false, 500.0, 10.0);
+        }
+        assert_eq!(knowledge.judge(&want("10")), Verdict::No(No::Spent));
+        assert!(knowledge.shelf.pending() <= 6, "only what was asked for");
+    }
+
+    #[test]
+    fn r09_a_remote_that_fails_is_left_alone() {
+        let mut knowledge = knowledge(&["a"]);
+        for _ in 0..3 {
+            assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+            let now = knowledge.now();
+            knowledge.health.failed("500".into(), now);
+        }
+        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unusable));
+        assert!(knowledge.health.is_usable(knowledge.now() + FIRST_PAUSE_MS + 1.0));
+        knowledge.health.well();
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+    }
+}

@@ -1,0 +1,151 @@
+//! `kache agent`: the background helper of a build with a remote.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use tracing::level_filters::LevelFilter;
+
+use super::{Exit, Session};
+use crate::agent::place::Place;
+use crate::agent::protocol::{Answer, Ask, Status};
+use crate::agent::{client, server};
+use crate::config::Remote;
+use crate::fsx;
+
+/// How long a question to a running agent may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Size from which the log is begun anew.
+const LOG_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Bring entries from the remote while cargo builds, and send what it compiled
+///
+/// With a remote configured, the first miss of a build starts the agent by
+/// itself, and it ends after ten minutes without work. Whatever happens to it,
+/// builds go on without it.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Serve builds until there is nothing more to do (what a build starts)
+    Run,
+    /// Say whether an agent runs, and what it does
+    Status {
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End the agent; what is not sent yet stays in the queue
+    Stop,
+    /// Show the agent's log
+    Logs,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    match &args.what {
+        None | Some(What::Run) => serve(session),
+        Some(What::Status { json }) => status(session, *json),
+        Some(What::Stop) => stop(session),
+        Some(What::Logs) => logs(session),
+    }
+}
+
+fn serve(session: &Session) -> anyhow::Result<Exit> {
+    let (config, store) = session.store()?;
+    let remote = Remote::load(&session.env, &config)?
+        .context("no remote is configured: set KACHE_S3_BUCKET, or [cache.remote] in the configuration file")?;
+    let log = Place::of(store.layout()).log();
+    open_log(&log)?;
+    let setup = server::Setup {
+        idle: remote.agent_idle,
+        remote,
+        env: session.env.clone(),
+        store: Arc::new(store),
+        most_bytes: config.max_size.value.as_u64() / 2,
+    };
+    if !server::run(setup)? {
+        session.out.talk(format_args!("another agent serves this cache directory"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The agent has no other voice than its log.
+fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
+    if fsx::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
+        fsx::rename(path, &path.with_extension("old"))?;
+    }
+    fsx::create_dir_all(path.parent().unwrap_or(path))?;
+    let file = fsx::open_append(path)?;
+    // The SDK says much, some of it about requests; only our own words go to the file.
+    let ours = tracing_subscriber::filter::filter_fn(|of| of.target().starts_with("kache"));
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file));
+    use tracing_subscriber::layer::{Layer, SubscriberExt};
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(ours).with_filter(LevelFilter::DEBUG));
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
+    let (_, store) = session.store()?;
+    let answer = client::ask(store.layout(), Ask::Status, PATIENCE);
+    let status = match answer {
+        Some(Answer::Status(status)) => Some(status),
+        Some(Answer::No(why)) => {
+            anyhow::bail!("an agent of another version runs ({why:?}); `kache agent stop` ends it")
+        }
+        _ => None,
+    };
+    match (status, json) {
+        (status, true) => session.out.data(serde_json::to_string_pretty(&status)?)?,
+        (Some(status), false) => session.out.data(text(&status))?,
+        (None, false) => session.out.data("No agent runs. The first miss of a build with a remote starts one.")?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn text(status: &Status) -> String {
+    let up = humantime::format_duration(Duration::from_secs(status.up_s));
+    let fetched_bytes = bytesize::ByteSize::b(status.fetched_bytes).display().iec();
+    let mut lines = vec![
+        format!("agent     process {}, up {up}", status.pid),
+        format!("remote    {}, {}", status.remote, status.health),
+        format!("brought   {} entries, {fetched_bytes}; {} to come", status.fetched, status.fetching),
+        format!("sent      {} entries; {} to go", status.sent, status.queued),
+    ];
+    if !status.uploads.is_empty() {
+        lines.push(format!("uploads   {}", status.uploads));
+    }
+    lines.join("\n")
+}
+
+fn stop(session: &Session) -> anyhow::Result<Exit> {
+    let (_, store) = session.store()?;
+    let layout = store.layout();
+    match client::ask(layout, Ask::Stop, PATIENCE) {
+        None => session.out.talk(format_args!("no agent runs")),
+        Some(_) => {
+            let until = std::time::Instant::now() + PATIENCE;
+            while fsx::exists(&Place::of(layout).socket()) && std::time::Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            anyhow::ensure!(!fsx::exists(&Place::of(layout).socket()), "the agent does not end");
+            session.out.talk(format_args!("the agent has ended"));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn logs(session: &Session) -> anyhow::Result<Exit> {
+    let (_, store) = session.store()?;
+    let log = Place::of(store.layout()).log();
+    match fsx::read_if_exists(&log)? {
+        Some(bytes) => session.out.data(String::from_utf8_lossy(&bytes).trim_end())?,
+        None => session.out.talk(format_args!("{} does not exist: no agent has run", log.display())),
+    }
+    Ok(Exit::Ok)
+}

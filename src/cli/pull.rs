@@ -1,0 +1,156 @@
+//! `kache pull`: entries from the remote, ahead of a build.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::printer::Table;
+use super::progress::Display;
+use super::{Exit, Session, transfer, units};
+use crate::fsx;
+use crate::remote::pull::{self, Origin, Plan, Pull, Report, Wanted};
+use crate::remote::{Manifest, Workspace};
+use crate::store::{Store, survey};
+
+/// Bring entries from the remote, so that a build need not compile them
+///
+/// Without options: what earlier builds of this workspace used, in their
+/// order, as the newest build record tells that fits (the same Cargo.lock, else
+/// a commit behind this one, else the same target and profile), together with
+/// those that the same push wrote for other targets and profiles. Without any
+/// record: what the remote has of the packages in Cargo.lock.
+///
+/// Everything is checked before it is put into the store. What does not hold, is
+/// not signed as trusted_keys demand, or is gone, counts as absent. A pull stops
+/// where the store would pass cache.max_size. It can be run twice, or twice at
+/// once; Ctrl-C leaves nothing half done.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache pull                    what this workspace needs
+  kache pull --dry-run          what that would be
+  kache pull --crate serde      all that the remote has of one crate
+
+Exit codes: 1 if anything failed (what is absent or refused did not fail);
+130 after Ctrl-C.")]
+pub(super) struct Args {
+    /// Everything that the remote has, newest first
+    #[arg(long, group = "what")]
+    all: bool,
+    /// All entries of this crate (may be given several times)
+    #[arg(long = "crate", value_name = "NAME", group = "what")]
+    crates: Vec<String>,
+    /// What this build record names, as push and pull print it
+    #[arg(long, value_name = "NAME", group = "what")]
+    build: Option<String>,
+    /// Only list what would be brought, with sizes
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Args {
+    fn wanted(&self) -> Wanted {
+        match &self.build {
+            _ if self.all => Wanted::All,
+            Some(name) => Wanted::Build(name.clone()),
+            None if self.crates.is_empty() => Wanted::Workspace,
+            None => Wanted::Crates(self.crates.clone()),
+        }
+    }
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let (config, store) = session.store()?;
+    let settings = transfer::settings(session, &config)?;
+    let workspace = Workspace::around(&fsx::current_dir()?);
+    let max_size = config.max_size.value.as_u64();
+    store.mark().context("cannot make the cache directory")?;
+    let began = Instant::now();
+    transfer::run(async |cancel| {
+        let remote = transfer::connect(session, &settings).await?;
+        let room = tokio::task::block_in_place(|| room(&store, max_size))?;
+        let plan = async {
+            let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref()).await;
+            plan.context("cannot find out what to pull")
+        };
+        let Some(plan) = transfer::asking(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
+        say_origin(session, &plan, workspace.as_ref());
+        let display = Arc::new(Display::new("pull", plan.items.len()));
+        let control = transfer::control(&display, cancel);
+        let pull = Pull { remote, store: Arc::new(store), control, room, is_dry: args.dry_run };
+        let report = pull.run(plan, |settled| display.settled(settled)).await;
+        display.finish();
+        if args.dry_run {
+            list(session, &report.offered)?;
+        }
+        tell(session, args, &report, began)
+    })
+}
+
+/// Bytes until the store is as large as it may be.
+fn room(store: &Store, max_size: u64) -> anyhow::Result<u64> {
+    crate::remote::sweep(store.layout());
+    let survey = survey::survey(store).context("cannot look at the store")?;
+    Ok(max_size.saturating_sub(survey.total_bytes()))
+}
+
+fn say_origin(session: &Session, plan: &Plan, workspace: Option<&Workspace>) {
+    match &plan.origin {
+        Origin::Builds(names) => names.iter().for_each(|name| session.out.talk(format_args!("build record {name}"))),
+        Origin::Lock => {
+            let name = workspace.map_or("", |workspace| workspace.name.as_str());
+            session.out.talk(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
+        }
+        Origin::Crates | Origin::All => {}
+    }
+}
+
+fn list(session: &Session, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
+    let mut table = Table::new(&[4, 5]);
+    for manifest in offered {
+        table.row([
+            manifest.crate_name.clone(),
+            manifest.package.clone(),
+            manifest.kind.clone(),
+            manifest.emit.clone(),
+            units::bytes(manifest.pack.size),
+            units::bytes(manifest.files.iter().map(|file| file.size).sum()),
+            manifest.key.0.short(),
+        ]);
+    }
+    Ok(session.out.table(&table)?)
+}
+
+fn tell(session: &Session, args: &Args, report: &Report, began: Instant) -> anyhow::Result<Exit> {
+    let refused: Vec<_> = report.refused.iter().map(|(item, why)| (item.clone(), format!("refused: {why}"))).collect();
+    transfer::tell(session, "warning", &refused);
+    transfer::tell(session, "error", &report.failed);
+    let (what, entries, bytes) = match args.dry_run {
+        true => ("would pull", report.offered.len(), report.offered.iter().map(|manifest| manifest.pack.size).sum()),
+        false => ("pulled", report.fetched, report.bytes),
+    };
+    let rest = transfer::rest(&[
+        (report.here, "here already"),
+        (report.absent, "not there"),
+        (report.refused.len(), "refused"),
+        (report.failed.len(), "failed"),
+        (report.not_tried, "not tried"),
+    ]);
+    let (entries, bytes) = (units::count(entries, "entry", "entries"), units::bytes(bytes));
+    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
+    session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?;
+    if report.no_room > 0 {
+        let left = units::count(report.no_room, "entry", "entries");
+        session.out.talk(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
+    }
+    match report {
+        Report { is_cancelled: true, .. } => {
+            session.out.talk("interrupted");
+            Ok(Exit::Interrupted)
+        }
+        Report { failed, .. } if !failed.is_empty() => Ok(Exit::Failed),
+        _ => Ok(Exit::Ok),
+    }
+}

@@ -1,0 +1,188 @@
+//! `kache push`: entries to the remote, after a build.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::printer::Table;
+use super::progress::Display;
+use super::{Exit, Session, transfer, units};
+use crate::events::EventLog;
+use crate::fsx::{self, clock};
+use crate::remote::push::{self, Candidate, Filter, Report};
+use crate::remote::{BuildRecord, Cancel, Item, Open, Workspace, presence, records, workspace};
+use crate::store::Store;
+
+/// Send what the remote lacks
+///
+/// Sends all entries of the store that the remote does not have, oldest first,
+/// and writes the build record of the workspace around the current directory:
+/// what its last build used, and builds of the six hours before that, for
+/// `kache pull` elsewhere.
+///
+/// What the remote has is found out by a listing or by one question for each
+/// entry, whichever is less. A push can be run twice, or twice at once; one that
+/// was interrupted goes on where it was, large uploads in the middle.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache push                    everything that is lacking there
+  kache push --since 1h         of what was compiled in the last hour
+  kache push --dry-run          what that would be
+
+Exit codes: 1 if anything failed; 130 after Ctrl-C.")]
+pub(super) struct Args {
+    /// Only what was compiled this short a while ago, such as 90s, 1h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = super::span)]
+    since: Option<Duration>,
+    /// Only entries of this crate or package (may be given several times)
+    #[arg(long = "crate", value_name = "NAME")]
+    crates: Vec<String>,
+    /// Send what the remote has, too: after it lost objects, or to sign anew
+    #[arg(long)]
+    all: bool,
+    /// Only list what would be sent, with sizes before compression
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let (config, store) = session.store()?;
+    let settings = transfer::settings(session, &config)?;
+    anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::SendError::ReadOnly);
+    let began = Instant::now();
+    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
+    let here = fsx::current_dir()?;
+    let used = workspace::used(&events, &workspace::places(&here, &session.env));
+    let workspace = Workspace::around(&here);
+    let candidates = push::candidates(&store, &filter(args)).context("cannot look at the store")?;
+    let store = Arc::new(store);
+    transfer::run(async |cancel| {
+        let remote = transfer::connect(session, &settings).await?;
+        let lacking = lacking(&remote, &store, &candidates, args.all);
+        let Some(lacking) = transfer::asking(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
+        let records = || workspace.as_ref().map_or_else(Vec::new, |workspace| records_of(&store, workspace, &used));
+        if args.dry_run {
+            return dry_run(session, &remote, &lacking, &records());
+        }
+        let job = Job { session, remote, store: Arc::clone(&store), cancel };
+        let report = job.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
+        let mut exit = tell(session, &report, (candidates.len() - lacking.len(), began))?;
+        if let Some(workspace) = &workspace
+            && exit != Exit::Interrupted
+        {
+            let recorded = job.record(workspace, records(), &report).await?;
+            exit = if recorded == Exit::Ok { exit } else { recorded };
+        }
+        Ok(exit)
+    })
+}
+
+fn filter(args: &Args) -> Filter {
+    let ago = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    let since = args.since.map(|span| clock::now().as_millis().saturating_sub(ago(span)));
+    Filter { since, crates: args.crates.clone() }
+}
+
+/// The candidates that are to be sent, in their order.
+async fn lacking<'a>(
+    remote: &Arc<Open>,
+    store: &Store,
+    candidates: &'a [Candidate],
+    all: bool,
+) -> anyhow::Result<Vec<&'a Candidate>> {
+    let mut items: Vec<Item> = candidates.iter().map(|candidate| candidate.item.clone()).collect();
+    if !all {
+        let asked = presence::lacking(remote, store.layout(), items).await;
+        items = asked.context("cannot find out what the remote lacks")?;
+    }
+    let keys: std::collections::HashSet<_> = items.iter().map(|item| item.key).collect();
+    Ok(candidates.iter().filter(|candidate| keys.contains(&candidate.item.key)).collect())
+}
+
+fn records_of(store: &Store, workspace: &Workspace, used: &[workspace::Used]) -> Vec<BuildRecord> {
+    let commit = workspace.commit();
+    let record =
+        |used: &workspace::Used| records::record(store, workspace, commit.as_deref(), &used.shape, &used.items);
+    used.iter().filter_map(record).collect()
+}
+
+fn dry_run(session: &Session, remote: &Open, lacking: &[&Candidate], records: &[BuildRecord]) -> anyhow::Result<Exit> {
+    let mut table = Table::new(&[2]);
+    for candidate in lacking {
+        let item = &candidate.item;
+        let (package, size) = (candidate.package.clone(), units::bytes(candidate.bytes));
+        table.row([item.crate_name.clone(), package, size, item.key.0.short()]);
+    }
+    session.out.table(&table)?;
+    for record in records {
+        let entries = units::count(record.units.len(), "entry", "entries");
+        session.out.data(format_args!("build record {}: {entries}", records::name_of(remote, record)))?;
+    }
+    let bytes = units::bytes(lacking.iter().map(|candidate| candidate.bytes).sum());
+    let entries = units::count(lacking.len(), "entry", "entries");
+    session.out.data(format_args!("would push {entries}, {bytes} before compression"))?;
+    Ok(Exit::Ok)
+}
+
+/// What sending takes.
+struct Job<'a> {
+    session: &'a Session,
+    remote: Arc<Open>,
+    store: Arc<Store>,
+    cancel: Cancel,
+}
+
+impl Job<'_> {
+    async fn send(&self, items: Vec<Item>) -> Report {
+        crate::remote::sweep(self.store.layout());
+        let display = Arc::new(Display::new("push", items.len()));
+        let control = transfer::control(&display, self.cancel.clone());
+        let told = |settled| display.settled(settled);
+        let report = push::run(&self.remote, &self.store, items, &control, told).await;
+        display.finish();
+        report
+    }
+
+    /// Writes the records, without what could not be sent.
+    async fn record(&self, workspace: &Workspace, records: Vec<BuildRecord>, report: &Report) -> anyhow::Result<Exit> {
+        let mut exit = Exit::Ok;
+        for mut record in records {
+            record.units.retain(|unit| !report.lacks(unit.key));
+            match records::publish(&self.remote, workspace, &record).await {
+                Ok(name) => {
+                    let entries = units::count(record.units.len(), "entry", "entries");
+                    self.session.out.data(format_args!("build record {name}: {entries}"))?;
+                }
+                Err(error) => {
+                    self.session.out.talk(format_args!("error: cannot write the build record: {error}"));
+                    exit = Exit::Failed;
+                }
+            }
+        }
+        Ok(exit)
+    }
+}
+
+fn tell(session: &Session, report: &Report, (there, began): (usize, Instant)) -> anyhow::Result<Exit> {
+    transfer::tell(session, "error", &report.failed);
+    let rest = transfer::rest(&[
+        (there + report.there, "there already"),
+        (report.gone.len(), "not whole in the store any more"),
+        (report.failed.len(), "failed"),
+        (report.not_tried.len(), "not tried"),
+    ]);
+    let (entries, bytes) = (units::count(report.sent, "entry", "entries"), units::bytes(report.bytes));
+    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
+    session.out.data(format_args!("pushed {entries}, {bytes}, in {took}{rest}"))?;
+    match report {
+        Report { is_cancelled: true, .. } => {
+            session.out.talk("interrupted");
+            Ok(Exit::Interrupted)
+        }
+        Report { failed, .. } if !failed.is_empty() => Ok(Exit::Failed),
+        _ => Ok(Exit::Ok),
+    }
+}

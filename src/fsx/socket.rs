@@ -1,0 +1,68 @@
+//! Unix sockets at paths of any length, for this user alone.
+//!
+//! A socket's address holds some 107 bytes; cache directories may be longer. Where the system offers it, the address goes
+//! through the open directory instead.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use super::{At, Result};
+
+/// What fits into an address on every system (macOS: 104 with the final zero).
+const ADDRESS_MAX: usize = 100;
+
+/// Connects to the socket at `path`.
+pub fn connect(path: &Path) -> Result<UnixStream> {
+    let (address, _dir) = address(path)?;
+    UnixStream::connect(address).at("connect to", path)
+}
+
+/// Listens at `path`, replacing a socket that stands there; its directory is for this user alone. The caller must know (by a
+/// lock) that nobody else listens.
+pub fn listen(path: &Path) -> Result<UnixListener> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    super::create_dir_all(dir)?;
+    let only_me = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(dir, only_me.clone()).at("set the mode of", dir)?;
+    super::remove_file(path)?;
+    let (address, _dir) = address(path)?;
+    let listener = UnixListener::bind(address).at("listen at", path)?;
+    std::fs::set_permissions(path, only_me).at("set the mode of", path)?;
+    Ok(listener)
+}
+
+/// A spelling of `path` that fits, and what must stay open while it is used.
+fn address(path: &Path) -> Result<(PathBuf, Option<std::fs::File>)> {
+    if path.as_os_str().len() <= ADDRESS_MAX || !cfg!(target_os = "linux") {
+        return Ok((path.to_owned(), None));
+    }
+    use std::os::fd::AsRawFd;
+    let dir = super::open(path.parent().unwrap_or(Path::new("/")))?;
+    let through = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    Ok((through.join(path.file_name().unwrap_or_default()), Some(dir)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn a_socket_is_mine_alone_however_long_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        for place in [dir.path().join("short"), dir.path().join("x".repeat(120))] {
+            let path = place.join("socket");
+            let listener = listen(&path).unwrap();
+            let mut client = connect(&path).unwrap();
+            let mut server = listener.accept().unwrap().0;
+            client.write_all(b"x").unwrap();
+            let mut byte = [0];
+            server.read_exact(&mut byte).unwrap();
+            for of in [&place, &path] {
+                assert_eq!(super::super::metadata(of).unwrap().permissions().mode() & 0o777, 0o700);
+            }
+        }
+        assert!(connect(&dir.path().join("none")).unwrap_err().is_absent());
+    }
+}

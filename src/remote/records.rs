@@ -1,0 +1,214 @@
+//! Build records on the remote: which to go by, and writing one.
+//!
+//! A record is a list of wishes: everything it names is asked for, checked and believed on its own, so a wrong record costs
+//! requests and nothing else. One that cannot be read counts as absent, and the next best is taken.
+
+use std::cmp::Reverse;
+use std::time::SystemTime;
+
+use super::build::{self, Here};
+use super::error::Result;
+use super::fetch::{Item, run_blocking};
+use super::open::Open;
+use super::{BuildName, BuildRecord, BuildUnit, Workspace};
+use crate::fsx::clock;
+use crate::model::Digest;
+use crate::store::Store;
+
+/// How many records of one triple and profile a workspace keeps.
+const KEPT: usize = 32;
+/// How many records that cannot be read are passed over.
+const TRIES: usize = 3;
+/// More bytes than a record may have.
+const LIMIT: u64 = 16 * 1024 * 1024;
+
+/// A record and where it lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The object's name, as `kache pull --build` takes it.
+    pub name: String,
+    /// The record.
+    pub record: BuildRecord,
+}
+
+impl Found {
+    /// What the record names, in its order.
+    pub fn items(&self) -> impl Iterator<Item = Item> {
+        let item = |unit: &BuildUnit| Item { crate_name: unit.crate_name.clone(), lookup: unit.lookup, key: unit.key };
+        self.record.units.iter().map(item)
+    }
+}
+
+/// The names of a workspace's records, and when each was written.
+type Names = Vec<(BuildName, Option<SystemTime>)>;
+
+/// The record to go by in `workspace`, and with it those that the same push wrote for other shapes; best first, maybe none.
+///
+/// `shape`: `<triple or host>/<profile's directory>`, if it is known what will be built; then there are no others.
+pub async fn find(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Vec<Found>> {
+    let mut names = names(remote, workspace).await?;
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (triple, profile) = shape.and_then(|shape| shape.split_once('/')).unzip();
+    let asked = workspace.clone();
+    let ancestors = run_blocking(move || asked.ancestors()).await;
+    let owned = |part: Option<&str>| part.map(str::to_owned);
+    let here = Here { lock: workspace.lock, ancestors, triple: owned(triple), profile: owned(profile) };
+    let mut found = Vec::new();
+    for _ in 0..TRIES {
+        let Some(best) = build::choose(&names, &here) else { break };
+        let chosen = names.swap_remove(best).0;
+        if let Some(read) = read(remote, &remote.names.build(&workspace.name, &chosen)).await? {
+            found.push(read);
+            if shape.is_none() {
+                for other in companions(&names, &chosen) {
+                    found.extend(self::read(remote, &remote.names.build(&workspace.name, &other)).await?);
+                }
+            }
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The records of other shapes that were written for the same lock file and commit, the newest first: one run of CI builds
+/// several shapes and pushes once. Pure.
+fn companions(names: &Names, chosen: &BuildName) -> Vec<BuildName> {
+    let is_one = |name: &BuildName| {
+        let is_same = (&name.lock, &name.commit) == (&chosen.lock, &chosen.commit);
+        is_same && (&name.triple, &name.profile) != (&chosen.triple, &chosen.profile)
+    };
+    let mut found: Vec<_> = names.iter().filter(|(name, _)| is_one(name)).collect();
+    found.sort_by_key(|(name, written)| (Reverse(*written), name));
+    found.into_iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// The record of this name: an object's whole name, or its last part in the records of `workspace`.
+pub async fn named(remote: &Open, workspace: Option<&Workspace>, name: &str) -> Result<Option<Found>> {
+    let below = |workspace: &Workspace| remote.names.builds_of(&workspace.name) + name;
+    let spellings = match workspace {
+        _ if name.contains('/') => vec![name.to_owned()],
+        Some(workspace) => vec![below(workspace), below(workspace) + ".json"],
+        None => Vec::new(),
+    };
+    for spelling in spellings {
+        // Only what is spelled as a record is asked for.
+        let of = spelling.rsplit('/').nth(1).unwrap_or_default();
+        if remote.names.parse_build(of, &spelling).is_some()
+            && let Some(found) = read(remote, &spelling).await?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The record of what builds used. `commit`: hexadecimal digits. `None`: the workspace has no lock file.
+pub fn record(
+    store: &Store,
+    workspace: &Workspace,
+    commit: Option<&str>,
+    shape: &str,
+    items: &[Item],
+) -> Option<BuildRecord> {
+    let (triple, profile) = shape.split_once('/')?;
+    let unit = |item: &Item| {
+        let entry = store.entry(item.key);
+        let bytes = |entry: &crate::store::Entry| entry.outputs.iter().map(|output| output.size).sum();
+        BuildUnit {
+            crate_name: item.crate_name.clone(),
+            lookup: item.lookup,
+            key: item.key,
+            bytes: entry.as_ref().map_or(0, bytes),
+            cost_ms: entry.as_ref().map_or(0.0, |entry| entry.cost_ms),
+        }
+    };
+    Some(BuildRecord {
+        workspace: workspace.name.clone(),
+        triple: triple.to_owned(),
+        profile: profile.to_owned(),
+        lock: workspace.lock.unwrap_or_else(|| Digest::of(b"")),
+        commit: commit.map(str::to_owned),
+        created: clock::now().as_millis(),
+        units: items.iter().map(unit).collect(),
+    })
+}
+
+/// Where a record will lie.
+pub fn name_of(remote: &Open, record: &BuildRecord) -> String {
+    remote.names.build(&record.workspace, &record.name())
+}
+
+/// Writes a record and removes old ones of its triple and profile (best effort). Gives its name.
+pub async fn publish(remote: &Open, workspace: &Workspace, record: &BuildRecord) -> Result<String> {
+    let name = name_of(remote, record);
+    remote.bucket.put(&name, record.encode()).await?;
+    if let Ok(names) = names(remote, workspace).await {
+        for old in surplus(names, &record.name()) {
+            let _ = remote.bucket.delete(&remote.names.build(&workspace.name, &old)).await;
+        }
+    }
+    Ok(name)
+}
+
+/// Which records of the triple and profile of `written` are beyond the newest [`KEPT`]. Pure.
+fn surplus(mut names: Names, written: &BuildName) -> Vec<BuildName> {
+    names.retain(|(name, _)| (&name.triple, &name.profile) == (&written.triple, &written.profile) && name != written);
+    names.sort_by_key(|(name, written)| (Reverse(*written), name.clone()));
+    names.into_iter().skip(KEPT - 1).map(|(name, _)| name).collect()
+}
+
+async fn names(remote: &Open, workspace: &Workspace) -> Result<Names> {
+    let mut listing = remote.bucket.list(&remote.names.builds_of(&workspace.name));
+    let mut names = Vec::new();
+    while let Some(page) = listing.next_page().await? {
+        let parse = |name: &str| remote.names.parse_build(&workspace.name, name);
+        names.extend(page.into_iter().filter_map(|listed| Some((parse(&listed.name)?, listed.modified))));
+    }
+    Ok(names)
+}
+
+/// `None`: it is not there, or cannot be read.
+async fn read(remote: &Open, name: &str) -> Result<Option<Found>> {
+    let bytes = remote.bucket.get(name, LIMIT).await?;
+    let record = bytes.and_then(|bytes| BuildRecord::decode(&bytes).ok());
+    Ok(record.map(|record| Found { name: name.to_owned(), record }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn name(profile: &str, commit: &str, at: u64) -> (BuildName, Option<SystemTime>) {
+        let (lock, commit) = ("0123456789abcdef".to_owned(), commit.to_owned());
+        let name = BuildName { triple: "host".into(), profile: profile.into(), lock, commit };
+        (name, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(at)))
+    }
+
+    #[test]
+    fn one_push_of_several_shapes_is_pulled_together() {
+        let names = vec![
+            name("debug", "000000000000", 9),
+            name("release", "000000000000", 7),
+            name("bench", "000000000000", 8),
+            name("release", "111111111111", 10),
+        ];
+        let profiles: Vec<String> = companions(&names, &names[0].0).into_iter().map(|name| name.profile).collect();
+        assert_eq!(profiles, ["bench", "release"]);
+    }
+
+    #[test]
+    fn only_the_oldest_of_one_shape_are_removed() {
+        let commit = |n: u64| format!("{n:012x}");
+        let mut names: Names = (0..40).map(|n| name("debug", &commit(n), n)).collect();
+        names.push(name("release", &commit(0), 0));
+        let written = name("debug", &commit(39), 39).0;
+        let gone: Vec<String> = surplus(names.clone(), &written).into_iter().map(|name| name.commit).collect();
+        let expected: Vec<String> = (0..8).rev().map(commit).collect();
+        assert_eq!(gone, expected);
+        assert!(surplus(names[..31].to_vec(), &name("debug", "aaaaaaaaaaaa", 50).0).is_empty());
+    }
+}

@@ -1,0 +1,213 @@
+//! One entry from the store to the remote.
+//!
+//! The pack is written to the outbox, where it stays until it was sent: a push that was killed finds it again and resumes
+//! its upload. Pack first, manifest last. Overwriting is harmless, as names are derived from what the bytes mean; nothing
+//! rests on conditional requests. One process at a time sends an entry; who waited asks whether it is still lacking.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::{RemoteError, Tried};
+use super::fetch::{Item, journal, run_blocking};
+use super::manifest::Manifest;
+use super::names::Located;
+use super::open::Open;
+use super::pack::{self, PackError};
+use super::presence;
+use super::progress::{Control, Transfer};
+use super::sign::Trust;
+use super::transfer::Upload;
+use crate::events::Ending;
+use crate::fsx::clock::Time;
+use crate::fsx::lock::FileLock;
+use crate::fsx::{self, Publish, Stamp};
+use crate::store::manifests::Record;
+use crate::store::{Layout, Store};
+
+/// How often a lock that another process holds is tried.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How long a pack waits for its push to be run again: three days, as long as servers are asked to keep its parts.
+const KEPT_NS: i128 = 3 * 86_400 * 1_000_000_000;
+
+/// What became of a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on the remote now: bytes of its pack.
+    Sent(u64),
+    /// Somebody else sent it meanwhile.
+    AlreadyThere,
+    /// It is not in the store any more, or not whole.
+    Gone,
+}
+
+/// An entry could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The settings forbid writing.
+    #[error("the remote is read-only here (KACHE_REMOTE_READONLY or cache.remote.read_only)")]
+    ReadOnly,
+    /// The network's fault, or the server's.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// The pack could not be written.
+    #[error(transparent)]
+    Store(#[from] fsx::Error),
+}
+
+/// Sends one entry, whether the remote has it or not.
+pub async fn send(remote: &Arc<Open>, store: &Arc<Store>, item: &Item, control: &Control) -> Result<Sent, SendError> {
+    if remote.settings.read_only {
+        return Err(SendError::ReadOnly);
+    }
+    let began = Instant::now();
+    let sent = send_locked(remote, store, item, control).await;
+    let ms = began.elapsed().as_secs_f64() * 1000.0;
+    match &sent {
+        Ok(Sent::Sent(bytes)) => journal(store, &item.crate_name, item.key, (Ending::Sent, *bytes, ms, "")),
+        Ok(_) => {}
+        Err(SendError::Remote(RemoteError::Cancelled { .. })) => {}
+        Err(error) => journal(store, &item.crate_name, item.key, (Ending::Failed, 0, ms, &error.to_string())),
+    }
+    sent
+}
+
+async fn send_locked(
+    remote: &Arc<Open>,
+    store: &Arc<Store>,
+    item: &Item,
+    control: &Control,
+) -> Result<Sent, SendError> {
+    let parcel = Parcel::of(store.layout(), item);
+    let mut waited = false;
+    let _lock = loop {
+        match FileLock::try_acquire(&parcel.lock)? {
+            Some(lock) => break lock,
+            None => waited = true,
+        }
+        if tokio::time::timeout(RETRY, control.cancel.cancelled()).await.is_ok() {
+            return Err(cancelled(remote, item));
+        }
+    };
+    if waited && presence::has(remote, store.layout(), item).await? {
+        return Ok(Sent::AlreadyThere);
+    }
+    let Some(manifest) = pack_up(remote, store, item, &parcel).await? else { return Ok(Sent::Gone) };
+    let transfer = control.begin(&item.crate_name, Some(manifest.pack.size));
+    let sent = send_parcel(remote, store, item, (&manifest, &parcel), &transfer).await;
+    transfer.end(&sent);
+    sent?;
+    presence::trust_again(store.layout(), item.key);
+    parcel.remove();
+    Ok(Sent::Sent(manifest.pack.size))
+}
+
+/// The pack, then the manifest.
+async fn send_parcel(
+    remote: &Open,
+    store: &Store,
+    item: &Item,
+    (manifest, parcel): (&Manifest, &Parcel),
+    transfer: &Transfer,
+) -> Result<(), RemoteError> {
+    let what = Upload {
+        name: remote.names.pack(&item.crate_name, item.key),
+        label: item.crate_name.clone(),
+        path: parcel.pack.clone(),
+        size: manifest.pack.size,
+        digest: manifest.pack.digest,
+    };
+    remote.bucket.upload_in(&what, &store.layout().remote().join("uploads"), transfer).await?;
+    let name = remote.names.manifest(&item.crate_name, item.lookup, item.key);
+    remote.bucket.put(&name, manifest.encode(remote.signer.as_ref())).await
+}
+
+fn cancelled(remote: &Open, item: &Item) -> SendError {
+    let object = remote.names.pack(&item.crate_name, item.key);
+    RemoteError::Cancelled { tried: Tried { verb: "put", object, bucket: remote.settings.bucket.clone() } }.into()
+}
+
+/// The files of one entry on its way out.
+struct Parcel {
+    pack: PathBuf,
+    /// The manifest, unsigned: written once the pack is whole.
+    note: PathBuf,
+    lock: PathBuf,
+}
+
+impl Parcel {
+    fn of(layout: &Layout, item: &Item) -> Self {
+        let path = |suffix: &str| layout.remote().join("outbox").join(item.key.0.hex() + suffix);
+        Self { pack: path(".tar.zst"), note: path(".json"), lock: path(".lock") }
+    }
+
+    /// What was packed up before, if it is whole. The digest is compared: a crash may have torn the file.
+    fn known(&self, item: &Item) -> Option<Manifest> {
+        let bytes = fsx::read(&self.note).ok()?;
+        let at = Located::new(&item.crate_name, item.lookup, item.key);
+        let manifest = Manifest::decode(&bytes, &at, &Trust::Anyone).ok()?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(fsx::open(&self.pack).ok()?).ok()?;
+        let is_whole = hasher.finalize().as_bytes() == manifest.pack.digest.as_bytes();
+        is_whole.then_some(manifest)
+    }
+
+    /// The pack, its manifest not yet signed. `None`: the entry is not in the store any more.
+    fn make(&self, store: &Store, item: &Item, level: i32) -> fsx::Result<Option<Manifest>> {
+        if let Some(manifest) = self.known(item) {
+            return Ok(Some(manifest));
+        }
+        fsx::remove_file(&self.note)?;
+        let Some(record) = record(store, item) else { return Ok(None) };
+        let manifest = match pack::write(store, item.lookup, &record, level, &self.pack) {
+            Ok(manifest) => manifest,
+            Err(PackError::Store(error)) => return Err(error),
+            // Removed, damaged, or nothing that a pack can hold.
+            Err(_) => return Ok(None),
+        };
+        Publish::default().bytes(&self.note, &manifest.encode(None))?;
+        Ok(Some(manifest))
+    }
+
+    /// Takes it away again. What stays behind is swept by age.
+    fn remove(&self) {
+        let _ = fsx::remove_file(&self.note);
+        let _ = fsx::remove_file(&self.pack);
+    }
+}
+
+async fn pack_up(
+    remote: &Arc<Open>,
+    store: &Arc<Store>,
+    item: &Item,
+    parcel: &Parcel,
+) -> Result<Option<Manifest>, SendError> {
+    // Closed only with the whole remote, which never happens.
+    let _core = Arc::clone(&remote.cores).acquire_owned().await;
+    let (store, item, level) = (Arc::clone(store), item.clone(), remote.settings.level);
+    let parcel = Parcel { pack: parcel.pack.clone(), note: parcel.note.clone(), lock: parcel.lock.clone() };
+    Ok(run_blocking(move || parcel.make(&store, &item, level)).await?)
+}
+
+/// Removes packs that nobody has come back for.
+pub(super) fn sweep(layout: &Layout, now: Time) {
+    let outbox = layout.remote().join("outbox");
+    let _ = fsx::sweep::sweep(&outbox, now);
+    for name in fsx::list(&outbox).unwrap_or_default() {
+        let path = outbox.join(&name);
+        let age = |stamp: Stamp| now.as_nanos() - stamp.ctime.as_nanos();
+        // A lock is removed by whoever can take it.
+        if Stamp::of(&path).is_ok_and(|stamp| age(stamp) > KEPT_NS) {
+            let _ = match path.extension().is_some_and(|extension| extension == "lock") {
+                true => FileLock::try_acquire(&path).map(drop),
+                false => fsx::remove_file(&path),
+            };
+        }
+    }
+}
+
+/// The input set of an entry.
+fn record(store: &Store, item: &Item) -> Option<Record> {
+    store.manifest(item.lookup).ok()?.records().find(|record| record.key == item.key)
+}

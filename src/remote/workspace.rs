@@ -1,0 +1,272 @@
+//! The workspace that somebody stands in: its name, its lock file, its commit, and what was built in it.
+//!
+//! Read on demand by `push`, `pull` and the agent; git is asked as a program and may be absent. The name is a hint where
+//! to look for build records and nothing else: whatever a record names is checked like any other entry.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::fetch::Item;
+use crate::config::{Env, env};
+use crate::events::{Event, build};
+use crate::fsx;
+use crate::model::{Digest, EntryKey, LookupKey};
+
+/// How long a workspace's name may be in an object name.
+const NAME_LENGTH: usize = 40;
+/// How far back builds count that the last one did not repeat: CI runs clippy, build and test before one push.
+const RECENT_MS: i64 = 6 * 3_600_000;
+/// How many of the branch's commits are asked for.
+const ANCESTORS: usize = 256;
+
+/// A cargo workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    /// Its root directory.
+    pub root: PathBuf,
+    /// Its name in object names: `[A-Za-z0-9_.-]`, at most 40 characters.
+    pub name: String,
+    /// The digest of its `Cargo.lock`; `None`: it has none yet.
+    pub lock: Option<Digest>,
+    /// The packages that `Cargo.lock` names.
+    pub packages: BTreeSet<Package>,
+}
+
+/// One package of a lock file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+#[derive(serde::Deserialize, Default)]
+#[serde(default)]
+struct LockFile {
+    package: Vec<Locked>,
+}
+
+#[derive(serde::Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    source: Option<String>,
+}
+
+impl Workspace {
+    /// The workspace around `dir`. `None`: no `Cargo.toml` stands in it or above it.
+    pub fn around(dir: &Path) -> Option<Self> {
+        let root = root(dir)?;
+        let lock = fsx::read(&root.join("Cargo.lock")).ok();
+        let text = lock.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        let packages = toml::from_str::<LockFile>(&text).unwrap_or_default().package;
+        let name = name(&root, &packages);
+        let lock = lock.as_deref().map(Digest::of);
+        let packages = packages.into_iter().map(|package| Package { name: package.name, version: package.version });
+        Some(Self { name, lock, packages: packages.collect(), root })
+    }
+
+    /// The commit that is checked out, 40 or 64 hexadecimal digits. `None`: no repository, no commit, or no git.
+    pub fn commit(&self) -> Option<String> {
+        self.git(&["rev-parse", "HEAD"]).into_iter().next()
+    }
+
+    /// The commit that is checked out and those behind it, newest first, at most 256.
+    pub fn ancestors(&self) -> Vec<String> {
+        self.git(&["rev-list", "--max-count", &ANCESTORS.to_string(), "HEAD"])
+    }
+
+    /// The lines of hexadecimal digits that git answers.
+    fn git(&self, args: &[&str]) -> Vec<String> {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.root).args(args).stdin(Stdio::null()).stderr(Stdio::null());
+        let Ok(output) = command.output() else { return Vec::new() };
+        let is_id = |line: &&str| line.len() >= 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match output.status.success() {
+            true => String::from_utf8_lossy(&output.stdout).lines().filter(is_id).map(str::to_owned).collect(),
+            false => Vec::new(),
+        }
+    }
+}
+
+/// The root of the workspace around `dir`: where the lock file is, else the nearest `[workspace]`, else the nearest package.
+fn root(dir: &Path) -> Option<PathBuf> {
+    let packages: Vec<&Path> = dir.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).collect();
+    let locked = packages.iter().find(|dir| fsx::exists(&dir.join("Cargo.lock")));
+    let is_workspace = |dir: &&&Path| manifest(dir).is_some_and(|manifest| manifest.contains_key("workspace"));
+    locked.or_else(|| packages.iter().find(is_workspace)).or(packages.first()).map(|dir| (*dir).to_owned())
+}
+
+fn manifest(dir: &Path) -> Option<toml::Table> {
+    fsx::read_to_string(&dir.join("Cargo.toml")).ok()?.parse().ok()
+}
+
+/// The root package's name, else that of the first package without a source, else the directory's.
+fn name(root: &Path, packages: &[Locked]) -> String {
+    let own = manifest(root).and_then(|manifest| Some(manifest.get("package")?.get("name")?.as_str()?.to_owned()));
+    let member =
+        || packages.iter().filter(|package| package.source.is_none()).map(|package| package.name.clone()).min();
+    let dir = || root.file_name().map(|name| name.to_string_lossy().into_owned());
+    plain(&own.or_else(member).or_else(dir).unwrap_or_default())
+}
+
+/// The text as part of an object name.
+fn plain(text: &str) -> String {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let kept: String = text.chars().filter(is_plain).take(NAME_LENGTH).collect();
+    // A part of dots alone would lead elsewhere on servers that keep objects as files.
+    if kept.chars().all(|c| c == '.') { "workspace".to_owned() } else { kept }
+}
+
+/// The directories that a build of the workspace around `dir` may have its target directory in.
+pub fn places(dir: &Path, vars: &Env) -> Vec<PathBuf> {
+    let named = vars.path(env::CARGO_TARGET_DIR).map(|target| dir.join(target));
+    let packages = dir.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).map(Path::to_owned);
+    packages.chain(named).collect()
+}
+
+/// What builds of one shape used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// `<triple or host>/<profile's directory>`.
+    pub shape: String,
+    /// The entries, in the order in which they were asked for.
+    pub items: Vec<Item>,
+}
+
+/// What the builds in `places` used: of the last build's shape, and of every other shape that was built in the six hours
+/// before it. Pure.
+///
+/// The last build of a shape comes first; then come the entries of earlier builds of those hours for units that no later
+/// build named.
+pub fn used(events: &[Event], places: &[PathBuf]) -> Vec<Used> {
+    let is_here = |event: &Event| places.iter().any(|place| Path::new(&event.target).starts_with(place));
+    let builds = build::all(events, is_here);
+    let end = |build: &[&Event]| build.iter().map(|event| event.at).max().unwrap_or(i64::MIN);
+    let Some(last) = builds.last().map(|build| end(build)) else { return Vec::new() };
+    let mut all: Vec<Used> = Vec::new();
+    let mut named: HashSet<[String; 5]> = HashSet::new();
+    for build in builds.iter().rev().filter(|build| end(build) >= last.saturating_sub(RECENT_MS)) {
+        let Some(shape) = shape_of(build) else { continue };
+        let at = all.iter().position(|used| used.shape == shape).unwrap_or_else(|| {
+            all.push(Used { shape: shape.clone(), items: Vec::new() });
+            all.len() - 1
+        });
+        for event in build {
+            let unit = [&shape, &event.unit, &event.crate_name, &event.kind, &event.emit].map(Clone::clone);
+            if let Some(item) = item(event)
+                && named.insert(unit)
+            {
+                all[at].items.push(item);
+            }
+        }
+    }
+    all.retain(|used| !used.items.is_empty());
+    all
+}
+
+/// The shape of a whole build: with `--target`, build scripts and macros are built for the host beside what was asked for.
+fn shape_of(build: &[&Event]) -> Option<String> {
+    let shapes = || build.iter().rev().map(|event| &event.shape).filter(|shape| !shape.is_empty());
+    shapes().find(|shape| !shape.starts_with("host/")).or_else(|| shapes().next()).cloned()
+}
+
+/// The entry that an invocation restored or made. `None`: there is none.
+fn item(event: &Event) -> Option<Item> {
+    let (lookup, key) = (event.lookup.parse().ok()?, event.key.parse().ok()?);
+    let exists = event.outcome.starts_with("hit.") || event.stored == crate::model::Stored::Yes.id();
+    exists.then(|| Item { crate_name: event.crate_name.clone(), lookup: LookupKey(lookup), key: EntryKey(key) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, name: &str, text: &str) {
+        fsx::Publish::default().bytes(&dir.join(name), text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_workspace_is_called_after_its_root_package_or_first_member() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("my dir");
+        assert_eq!(Workspace::around(&dir), None);
+        write(&dir, "Cargo.toml", "[workspace]\nmembers = [\"a\"]\n");
+        assert_eq!(Workspace::around(&dir).unwrap().name, "mydir");
+        write(&dir, "a/Cargo.toml", "[package]\nname = \"a\"\n");
+        let lock = "[[package]]\nname = \"zed\"\nversion = \"1.0.0\"\n[[package]]\nname = \"mid\"\nversion = \"2.0.0\"\n\
+                    [[package]]\nname = \"abc\"\nversion = \"3.0.0\"\nsource = \"registry\"\n";
+        assert_eq!(Workspace::around(&dir.join("a/src")).unwrap().root, dir, "the nearest [workspace]");
+        write(&dir, "Cargo.lock", lock);
+        let found = Workspace::around(&dir.join("a/src")).unwrap();
+        assert_eq!((found.name.as_str(), found.root.as_path()), ("mid", dir.as_path()));
+        assert_eq!(found.lock, Some(Digest::of(lock.as_bytes())));
+        assert_eq!(found.packages.len(), 3);
+        write(&dir, "Cargo.toml", "[package]\nname = \"root-package\"\n[workspace]\n");
+        assert_eq!(Workspace::around(&dir).unwrap().name, "root-package");
+    }
+
+    #[test]
+    fn r02_a_name_is_one_short_plain_part() {
+        assert_eq!(plain("a/../b c\u{e9}_1.0-x"), "a..bc_1.0-x");
+        assert_eq!(plain(".."), "workspace");
+        assert_eq!(plain(""), "workspace");
+        assert_eq!(plain(&"x".repeat(99)).len(), NAME_LENGTH);
+    }
+
+    #[test]
+    fn a_workspace_without_git_has_no_commit() {
+        let temp = tempfile::tempdir().unwrap();
+        write(temp.path(), "Cargo.toml", "[package]\nname = \"a\"\n");
+        let found = Workspace::around(temp.path()).unwrap();
+        assert_eq!((found.commit(), found.ancestors()), (None, Vec::new()));
+    }
+
+    fn event(build: u64, unit: &str, at: i64, shape: &str) -> Event {
+        Event {
+            build,
+            unit: unit.into(),
+            crate_name: unit.into(),
+            at,
+            target: "/ws/target".into(),
+            shape: shape.into(),
+            outcome: "hit.local".into(),
+            lookup: Digest::of(unit.as_bytes()).hex(),
+            key: Digest::of(format!("{unit}{at}").as_bytes()).hex(),
+            ..Event::default()
+        }
+    }
+
+    fn found(events: &[Event]) -> Vec<(String, Vec<String>)> {
+        let names = |used: Used| (used.shape, used.items.into_iter().map(|item| item.crate_name).collect());
+        used(events, &["/ws".into()]).into_iter().map(names).collect()
+    }
+
+    #[test]
+    fn the_last_build_comes_first_and_earlier_ones_add_what_it_did_not_name() {
+        let (debug, release) = ("host/debug", "host/release");
+        let mut events = vec![event(1, "a", 1, debug), event(1, "old", 2, debug)];
+        let late = RECENT_MS + 10;
+        events.extend([event(2, "a", late, debug), event(2, "lint", late + 1, debug)]);
+        events.extend([event(3, "r", late + 2, release)]);
+        events.extend([event(4, "b", late + 3, debug), event(4, "a", late + 4, debug)]);
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let expected = [(debug.to_owned(), strings(&["b", "a", "lint"])), (release.to_owned(), strings(&["r"]))];
+        assert_eq!(found(&events), expected);
+        let newest = Digest::of(format!("a{}", late + 4).as_bytes());
+        assert_eq!(used(&events, &["/ws".into()])[0].items[1].key.0, newest, "per unit only the newest");
+        assert!(used(&events, &["/elsewhere".into()]).is_empty());
+    }
+
+    #[test]
+    fn a_cross_build_takes_its_host_units_along_and_what_was_not_stored_is_left_out() {
+        let cross = "wasm32-unknown-unknown/debug";
+        let failed = Event { outcome: "miss.no-manifest".into(), ..event(1, "f", 3, cross) };
+        let stored = Event { stored: "stored".into(), ..event(1, "s", 4, "host/debug") };
+        let stored = Event { outcome: "miss.no-manifest".into(), ..stored };
+        let events = [event(1, "macro", 1, "host/debug"), event(1, "lib", 2, cross), failed, stored];
+        assert_eq!(found(&events), [(cross.to_owned(), vec!["macro".to_owned(), "lib".into(), "s".into()])]);
+    }
+}
