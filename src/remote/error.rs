@@ -149,6 +149,11 @@ impl RemoteError {
         }
     }
 
+    /// Whether it says that the server, or the way to it, is not well.
+    pub(super) fn is_unwell(&self) -> bool {
+        self.is_transient() && !matches!(self, Self::Denied { .. })
+    }
+
     /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -202,7 +207,7 @@ pub(super) fn reason(error: &dyn std::error::Error) -> String {
     plain(&innermost.to_string())
 }
 
-fn has_credentials_error(error: &dyn std::error::Error) -> bool {
+fn has_credentials_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<CredentialsError>() {

@@ -129,17 +129,71 @@ impl Control {
             done: 0,
             total,
         };
-        let transfer = Transfer { control: self.clone(), state: Mutex::new(State { step, told: 0 }) };
-        transfer.change(|_| true);
-        transfer
+        let meter = Meter { callback: self.callback.clone(), state: Arc::new(Mutex::new(State { step, told: 0 })) };
+        meter.change(|_| true);
+        Transfer { control: self.clone(), meter }
     }
 }
 
-/// A transfer on its way. Shared by reference between the tasks that work on it.
+/// A transfer on its way.
 #[derive(Debug)]
 pub struct Transfer {
     control: Control,
-    state: Mutex<State>,
+    meter: Meter,
+}
+
+impl Transfer {
+    /// What it was begun with.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// What tasks that work on it tell their progress to.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Enters a phase; bytes done stay as they are. End phases are entered by [`Self::end`].
+    pub fn enter(&self, phase: Phase) {
+        self.meter.enter(phase);
+    }
+
+    /// The number of bytes in all became known.
+    pub fn set_total(&self, total: u64) {
+        self.meter.set_total(total);
+    }
+
+    /// More bytes are done.
+    pub fn advance(&self, bytes: u64) {
+        self.meter.advance(bytes);
+    }
+
+    /// Starts over: this many bytes are done.
+    pub fn rewind(&self, done: u64) {
+        self.meter.rewind(done);
+    }
+
+    /// Ends as the result says: completed, cancelled or failed.
+    pub fn end<T>(self, result: &super::error::Result<T>) {
+        self.meter.enter_end(match result {
+            Ok(_) => Phase::Completed,
+            Err(RemoteError::Cancelled { .. }) => Phase::Cancelled,
+            Err(_) => Phase::Failed,
+        });
+    }
+}
+
+/// The way from a transfer's tasks to the callback. What comes after the transfer's end is not told.
+#[derive(Clone)]
+pub struct Meter {
+    callback: Option<Callback>,
+    state: Arc<Mutex<State>>,
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meter").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -152,13 +206,8 @@ struct State {
 /// So many bytes are worth a call.
 const WORTH_TELLING: u64 = 64 * 1024;
 
-impl Transfer {
-    /// What it was begun with.
-    pub fn control(&self) -> &Control {
-        &self.control
-    }
-
-    /// Enters a phase; bytes done stay as they are. End phases are entered by [`Self::end`].
+impl Meter {
+    /// Enters a phase that is no end.
     pub fn enter(&self, phase: Phase) {
         self.change(|state| !phase.is_end() && std::mem::replace(&mut state.step.phase, phase) != phase);
     }
@@ -172,22 +221,13 @@ impl Transfer {
     pub fn advance(&self, bytes: u64) {
         self.change(|state| {
             state.step.done += bytes;
-            state.step.done - state.told.min(state.step.done) >= WORTH_TELLING || Some(state.step.done) == state.step.total
+            state.step.done.saturating_sub(state.told) >= WORTH_TELLING || Some(state.step.done) == state.step.total
         });
     }
 
     /// Starts over: this many bytes are done.
     pub fn rewind(&self, done: u64) {
         self.change(|state| std::mem::replace(&mut state.step.done, done) != done);
-    }
-
-    /// Ends as the result says: completed, cancelled or failed.
-    pub fn end<T>(self, result: &super::error::Result<T>) {
-        self.enter_end(match result {
-            Ok(_) => Phase::Completed,
-            Err(RemoteError::Cancelled { .. }) => Phase::Cancelled,
-            Err(_) => Phase::Failed,
-        });
     }
 
     fn enter_end(&self, end: Phase) {
@@ -204,7 +244,7 @@ impl Transfer {
             return;
         }
         state.told = state.step.done;
-        if let Some(callback) = &self.control.callback {
+        if let Some(callback) = &self.callback {
             callback(&state.step);
         }
     }
@@ -213,7 +253,7 @@ impl Transfer {
 impl Drop for Transfer {
     fn drop(&mut self) {
         // Does nothing after an end.
-        self.enter_end(if self.control.cancel.is_cancelled() { Phase::Cancelled } else { Phase::Failed });
+        self.meter.enter_end(if self.control.cancel.is_cancelled() { Phase::Cancelled } else { Phase::Failed });
     }
 }
 

@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_cap_and_end() {
         let backoff = Backoff { base: SECOND, cap: 5 * SECOND, attempts: 6 };
-        let longest: Vec<_> = (1..=6).map(|failures| backoff.pause(failures, 1.0).map(|pause| pause.as_secs())).collect();
+        let longest: Vec<_> =
+            (1..=6).map(|failures| backoff.pause(failures, 1.0).map(|pause| pause.as_secs())).collect();
         assert_eq!(longest, [Some(1), Some(2), Some(4), Some(5), Some(5), None]);
         assert_eq!(backoff.pause(3, 0.0), Some(Duration::ZERO));
         assert_eq!(backoff.pause(3, 0.5), Some(2 * SECOND));
@@ -128,7 +129,8 @@ mod tests {
         assert!(numbers.iter().any(|number| *number < 0.5) && numbers.iter().any(|number| *number >= 0.5));
     }
 
-    const LIMITS: Limits = Limits { failures: 3, over: SECOND, open: Duration::from_secs(10), open_at_most: Duration::from_secs(30) };
+    const LIMITS: Limits =
+        Limits { failures: 3, over: SECOND, open: Duration::from_secs(10), open_at_most: Duration::from_secs(30) };
 
     fn opened(now: Instant) -> Breaker {
         let mut breaker = Breaker::new(LIMITS);
