@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::support::faults::{Action, FaultProxy, Lie, Rule};
-use crate::support::s3_server::{READER, S3Server, WRITER};
+use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Project, manifest, signal};
 
 const CRATES: usize = 24;
@@ -111,7 +111,12 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
     project.build();
     let agent = pid(&project);
     for at in [place(&project), place(&project).join("socket")] {
-        assert_eq!(std::fs::metadata(&at).expect("it is there").permissions().mode() & 0o777, 0o700, "{}", at.display());
+        assert_eq!(
+            std::fs::metadata(&at).expect("it is there").permissions().mode() & 0o777,
+            0o700,
+            "{}",
+            at.display()
+        );
     }
     // A second one ends at once.
     let second = project.kache(&["agent", "run"]);
@@ -202,7 +207,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     until("the sending", || queued() == 0);
     assert_eq!(server.objects_with("/manifests/").len(), 4, "{:?}", server.objects());
     let two = project.other_machine("two");
-    assert_eq!(two.kache(&["pull", "--all"]).must_succeed_ref().status.code(), Some(0));
+    two.kache(&["pull", "--all"]).must_succeed_ref();
     assert!(two.build().compiles().is_empty(), "{}", two.history());
 }
 
