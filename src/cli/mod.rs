@@ -10,6 +10,7 @@ mod completions;
 mod doctor;
 mod gc;
 mod init;
+mod keygen;
 mod list;
 mod printer;
 mod progress;
@@ -105,6 +106,7 @@ enum Verb {
     Push(push::Args),
     Pull(pull::Args),
     Agent(agent::Args),
+    Keygen(keygen::Args),
     Completions(completions::Args),
 }
 
@@ -136,8 +138,22 @@ impl Session {
 }
 
 /// Our own words.
-const VERBS: [&str; 13] =
-    ["init", "stats", "why", "report", "doctor", "list", "purge", "gc", "push", "pull", "agent", "completions", "help"];
+const VERBS: [&str; 14] = [
+    "init",
+    "stats",
+    "why",
+    "report",
+    "doctor",
+    "list",
+    "purge",
+    "gc",
+    "push",
+    "pull",
+    "agent",
+    "keygen",
+    "completions",
+    "help",
+];
 
 /// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
 /// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
@@ -182,6 +198,7 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::Push(args) => push::run(session, args),
         Verb::Pull(args) => pull::run(session, args),
         Verb::Agent(args) => agent::run(session, args),
+        Verb::Keygen(args) => keygen::run(session, args),
         Verb::Completions(args) => completions::run(session, args, &mut Cli::command()),
     }
 }

@@ -17,7 +17,7 @@ pub const KACHE_DISABLED: &str = "KACHE_DISABLED";
 pub const KACHE_LOG: &str = "KACHE_LOG";
 /// The size that the store is trimmed to.
 pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
-/// `remap` or `exact`.
+/// `remap`, `portable` or `exact`.
 pub const KACHE_PATHS: &str = "KACHE_PATHS";
 /// Seconds to wait for another process that compiles the same unit.
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";

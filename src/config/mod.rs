@@ -62,15 +62,19 @@ pub struct Setting<T> {
 pub enum Paths {
     /// `--remap-path-prefix` for the workspace and the target directory, so that any checkout shares.
     Remap,
+    /// The same, and cargo's home too: machines whose homes differ share what holds paths of registry packages. Such a path
+    /// cannot be opened as it stands.
+    Portable,
     /// No remapping: outputs hold real paths, and what holds one serves only there.
     Exact,
 }
 
 impl Paths {
-    /// Reads `remap` or `exact`.
+    /// Reads `remap`, `portable` or `exact`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "remap" => Some(Self::Remap),
+            "portable" => Some(Self::Portable),
             "exact" => Some(Self::Exact),
             _ => None,
         }
@@ -80,6 +84,7 @@ impl Paths {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Remap => "remap",
+            Self::Portable => "portable",
             Self::Exact => "exact",
         }
     }
@@ -202,7 +207,7 @@ impl Config {
 type Reader<T> = (fn(&str) -> Option<T>, &'static str);
 
 const SIZE: Reader<ByteSize> = (|text| text.parse().ok(), "a size such as \"20GiB\"");
-const PATHS: Reader<Paths> = (Paths::parse, "\"remap\" or \"exact\"");
+const PATHS: Reader<Paths> = (Paths::parse, "\"remap\", \"portable\" or \"exact\"");
 const WAIT: Reader<Duration> = (duration, "a time such as \"300\" or \"5m\"");
 const VERIFY: Reader<Verify> = (Verify::parse, "\"off\" or \"hits\"");
 const RATE: Reader<Rate> = (Rate::parse, "a share such as \"1/50\"");

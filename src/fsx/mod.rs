@@ -22,7 +22,8 @@ pub mod temp;
 use std::ffi::OsString;
 pub use std::fs::Metadata;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
@@ -30,7 +31,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 pub use dir::Dir;
 pub use ladder::{Ladder, LinkMode};
 pub use memory::{forbids_programs, memory_file, path_of_descriptor, unnamed_file};
-pub use publish::{Mtime, Publish, Published, Staged};
+pub use publish::{Finished, Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
 pub use temp::Temp;
 
@@ -92,6 +93,12 @@ pub fn open_rw(path: &Path) -> Result<File> {
 /// Opens for appending, creating the file when it is absent.
 pub fn open_append(path: &Path) -> Result<File> {
     File::options().append(true).create(true).open(path).at("open", path)
+}
+
+/// Writes a file that must not exist, and that only its owner may read, from its first byte on.
+pub fn create_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).at("create", path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// The whole file.

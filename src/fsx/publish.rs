@@ -68,6 +68,15 @@ pub struct Staged {
     size: u64,
 }
 
+/// A file that is whole and closed, and not yet visible.
+#[derive(Debug)]
+pub struct Finished {
+    temp: Temp,
+    target: PathBuf,
+    options: Publish,
+    published: Published,
+}
+
 impl Publish {
     /// Begins to write `target`: checks its shape, then creates its parent and a temp beside it.
     pub fn begin(&self, target: &Path) -> Result<Staged> {
@@ -108,13 +117,30 @@ impl Staged {
         Ok(())
     }
 
+    /// Digest of the bytes so far.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(*self.hasher.finalize().as_bytes())
+    }
+
     /// The source has ended well: makes the file visible under its target's name.
     pub fn commit(self) -> Result<Published> {
-        let published = Published { digest: Digest::from_bytes(*self.hasher.finalize().as_bytes()), size: self.size };
+        self.finish()?.commit()
+    }
+
+    /// The source has ended well: closes the file, so that any number can wait for their commit together.
+    pub fn finish(self) -> Result<Finished> {
+        let published = Published { digest: self.digest(), size: self.size };
         if self.options.expect.is_some_and(|expected| expected != published.digest) {
             return Err(temp::refuse(&self.target, io::ErrorKind::InvalidData, "the bytes are not the expected ones"));
         }
         finish_inode(&self.file, self.temp.path(), &self.options)?;
+        Ok(Finished { temp: self.temp, target: self.target, options: self.options, published })
+    }
+}
+
+impl Finished {
+    /// Makes the file visible under its target's name.
+    pub fn commit(self) -> Result<Published> {
         match self.options.keep_existing {
             true => self.temp.persist_new(&self.target)?,
             false => self.temp.persist(&self.target)?,
@@ -122,7 +148,7 @@ impl Staged {
         if self.options.sync {
             sync_parent(&self.target)?;
         }
-        Ok(published)
+        Ok(self.published)
     }
 }
 

@@ -1,10 +1,27 @@
-//! Build records: what a build used, in its order, so that a cold machine can ask for it at once.
+//! Build records: what a build used, in its order, so that a cold machine can ask for all of it at once.
+//!
+//! Version 1: `{"v":1,"workspace":...,"triple":...,"profile":...,"lock":...,"commit":...,"created":...,"units":[...]}`. A record
+//! is a hint and is not signed: it says what to ask for, and whatever comes is checked on its own. Nothing is restored
+//! because a record names it.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Refused;
-use super::names::BuildName;
+use super::manifest::is_cost;
+use super::names::{self, BuildName};
+use super::{Refused, refused};
 use crate::model::{Digest, EntryKey, LookupKey};
+
+/// The longest record that is read, in bytes.
+pub const MAX_RECORD: u64 = 16 << 20;
+/// How many units a record may list; one takes some 250 bytes.
+pub const MAX_UNITS: usize = 50_000;
+/// The longest name of a workspace, triple or profile.
+const MAX_TEXT: usize = 255;
+const VERSION: u32 = 1;
+const WHAT: &str = "the build record";
 
 /// What one build used.
 #[derive(Clone, PartialEq, Debug)]
@@ -42,8 +59,21 @@ pub struct BuildUnit {
     pub cost_ms: f64,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object {
+    v: u32,
+    workspace: String,
+    triple: String,
+    profile: String,
+    lock: Digest,
+    commit: Option<String>,
+    created: i64,
+    units: Vec<BuildUnit>,
+}
+
 /// Where a build record is looked for from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Here {
     /// Digest of `Cargo.lock`.
     pub lock: Option<Digest>,
@@ -58,21 +88,182 @@ pub struct Here {
 impl BuildRecord {
     /// The record's own name.
     pub fn name(&self) -> BuildName {
-        todo!()
+        BuildName::new(Some(&self.triple), &self.profile, self.lock, self.commit.as_deref())
     }
 
     /// The bytes of the object.
     pub fn encode(&self) -> Vec<u8> {
-        todo!()
+        let Self { workspace, triple, profile, lock, commit, created, units } = self.clone();
+        let object = Object { v: VERSION, workspace, triple, profile, lock, commit, created, units };
+        serde_json::to_vec(&object).unwrap_or_default()
     }
 
-    /// Reads the object.
-    pub fn decode(_bytes: &[u8]) -> Result<Self, Refused> {
-        todo!()
+    /// Reads the object. What it gives is checked by [`BuildRecord::check`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, Refused> {
+        if bytes.len() as u64 > MAX_RECORD {
+            return Err(Refused::TooLarge(WHAT));
+        }
+        refused::check_version(bytes, VERSION, WHAT)?;
+        let object: Object = serde_json::from_slice(bytes).map_err(|_| Refused::Malformed(WHAT))?;
+        let Object { v: _, workspace, triple, profile, lock, commit, created, units } = object;
+        let record = Self { workspace, triple, profile, lock, commit, created, units };
+        record.check()?;
+        Ok(record)
+    }
+
+    /// Whether others would take it: names, limits and numbers.
+    pub fn check(&self) -> Result<(), Refused> {
+        for text in [&self.workspace, &self.triple, &self.profile] {
+            if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
+                return Err(Refused::bad_name(text));
+            }
+        }
+        if self.created < 0 || !self.commit.as_deref().is_none_or(is_commit) {
+            return Err(Refused::Malformed(WHAT));
+        }
+        if self.units.len() > MAX_UNITS {
+            return Err(Refused::TooLarge(WHAT));
+        }
+        for unit in &self.units {
+            if !names::is_crate_name(&unit.crate_name) {
+                return Err(Refused::bad_name(&unit.crate_name));
+            }
+            if !is_cost(unit.cost_ms) {
+                return Err(Refused::Malformed(WHAT));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Which of the records to go by; each comes with when it was written.
-pub fn choose<T: Ord>(_names: &[(BuildName, T)], _here: &Here) -> Option<usize> {
-    todo!()
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Which of the records to go by; each comes with when it was written. Pure.
+///
+/// One with the same `Cargo.lock`, the newest; else one of the nearest commit that this branch stands on; else the newest for
+/// the same triple and profile. Triple and profile also decide between records that are alike in the first two ways.
+pub fn choose<T: Ord>(builds: &[(BuildName, T)], here: &Here) -> Option<usize> {
+    let lock = here.lock.map(names::short_lock);
+    let triple = here.triple.as_deref().map(names::triple_part);
+    let profile = here.profile.as_deref().map(names::profile_part);
+    let mut distances = HashMap::new();
+    for (distance, commit) in here.ancestors.iter().enumerate() {
+        if let Some(short) = names::short_commit(commit) {
+            distances.entry(short).or_insert(distance);
+        }
+    }
+    let has_shape = |name: &BuildName| {
+        triple.as_ref().is_none_or(|triple| *triple == name.triple)
+            && profile.as_ref().is_none_or(|profile| *profile == name.profile)
+    };
+    // Greater is better; `None` of the first part is none at all.
+    let rank = |name: &BuildName| {
+        let shape = has_shape(name);
+        if lock.as_ref() == Some(&name.lock) {
+            return Some((2, Reverse(0), shape));
+        }
+        match distances.get(&name.commit) {
+            Some(distance) => Some((1, Reverse(*distance), shape)),
+            None => shape.then_some((0, Reverse(0), shape)),
+        }
+    };
+    let ranked = builds.iter().enumerate().filter_map(|(at, (name, when))| Some((rank(name)?, when, name, at)));
+    ranked.max().map(|(.., at)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> BuildRecord {
+        let unit = |name: &str| BuildUnit {
+            crate_name: name.into(),
+            lookup: LookupKey(Digest::of(b"l")),
+            key: EntryKey(Digest::of(b"k")),
+            bytes: 10,
+            cost_ms: 2.5,
+        };
+        BuildRecord {
+            workspace: "w".into(),
+            triple: "host".into(),
+            profile: "dev".into(),
+            lock: Digest::of(b"lock"),
+            commit: Some("ab".repeat(20)),
+            created: 1,
+            units: vec![unit("b"), unit("a")],
+        }
+    }
+
+    #[test]
+    fn records_round_trip_in_their_order() {
+        let record = record();
+        assert_eq!(BuildRecord::decode(&record.encode()), Ok(record.clone()));
+        assert_eq!(record.name().commit, "abababababab");
+        let nameless = BuildRecord { commit: None, ..record };
+        assert_eq!(BuildRecord::decode(&nameless.encode()), Ok(nameless));
+    }
+
+    #[test]
+    fn r11_a_record_that_makes_no_sense_is_refused() {
+        let id = |record: &BuildRecord| BuildRecord::decode(&record.encode()).unwrap_err().id();
+        let with = |change: &dyn Fn(&mut BuildRecord)| {
+            let mut record = record();
+            change(&mut record);
+            id(&record)
+        };
+        assert_eq!(with(&|r| r.units[1].crate_name = "../x".into()), "bad-name");
+        assert_eq!(with(&|r| r.workspace = String::new()), "bad-name");
+        assert_eq!(with(&|r| r.profile = "a\nb".into()), "bad-name");
+        assert_eq!(with(&|r| r.commit = Some("HEAD".into())), "malformed");
+        assert_eq!(with(&|r| r.units[0].cost_ms = -1.0), "malformed");
+        assert_eq!(with(&|r| r.units[0].cost_ms = f64::NAN), "malformed");
+        assert_eq!(with(&|r| r.created = -1), "malformed");
+        assert_eq!(with(&|r| r.units = vec![r.units[0].clone(); MAX_UNITS + 1]), "too-large");
+    }
+
+    #[test]
+    fn a_full_record_of_the_usual_names_can_be_read() {
+        let mut full = record();
+        full.units = vec![full.units[0].clone(); MAX_UNITS];
+        full.units.iter_mut().for_each(|unit| unit.crate_name = "a_name_of_twenty_four_ch".into());
+        assert!(BuildRecord::decode(&full.encode()).is_ok());
+    }
+
+    fn named(triple: &str, profile: &str, lock: &[u8], commit: Option<&str>) -> BuildName {
+        BuildName::new(Some(triple), profile, Digest::of(lock), commit)
+    }
+
+    #[test]
+    fn the_same_lock_wins_then_the_nearest_commit_then_the_shape() {
+        let (old, mid, far) = ("1".repeat(40), "2".repeat(40), "3".repeat(40));
+        let builds = [
+            (named("host", "dev", b"other", None), 9),
+            (named("host", "release", b"other", Some(&far)), 8),
+            (named("host", "release", b"other", Some(&mid)), 1),
+            (named("host", "dev", b"lock", None), 2),
+            (named("host", "dev", b"lock", None), 3),
+            (named("host", "release", b"lock", None), 4),
+        ];
+        let mut here = Here { lock: Some(Digest::of(b"lock")), ..Here::default() };
+        assert_eq!(choose(&builds, &here), Some(5), "the newest of the same lock");
+        here.profile = Some("dev".into());
+        assert_eq!(choose(&builds, &here), Some(4), "of the same profile");
+        here.profile = Some("bench".into());
+        assert_eq!(choose(&builds, &here), Some(5), "the lock counts more than the profile");
+        here.profile = None;
+        here.lock = Some(Digest::of(b"new"));
+        here.ancestors = vec![old, mid, far];
+        assert_eq!(choose(&builds, &here), Some(2), "the nearest commit, though not the newest record");
+        here.ancestors.clear();
+        assert_eq!(choose(&builds, &here), Some(0), "the newest at all");
+        here.triple = Some("aarch64-apple-darwin".into());
+        assert_eq!(choose(&builds, &here), None);
+        here.triple = Some("host".into());
+        here.profile = Some("release".into());
+        assert_eq!(choose(&builds, &here), Some(1), "the newest of this shape");
+        assert_eq!(choose::<u8>(&[], &here), None);
+        assert_eq!(choose(&builds, &Here::default()), Some(0), "without a lock: the newest");
+    }
 }

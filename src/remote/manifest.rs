@@ -1,12 +1,35 @@
 //! Manifests on the remote: one small object per entry, written last; that it exists is that the entry exists.
+//!
+//! Version 1: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. Signed are the bytes of `body` as they stand.
+//! The body names its own lookup key, key and crate, so that one that was moved is known as such; it lists the inputs, which
+//! make the key together with the lookup key; and it holds the digest of the pack and of every file in it. A field that is
+//! not known is refused, as a later version would not be version 1.
 
-use super::Refused;
-use super::names::Located;
-use super::sign::{SigningKey, Trust};
-use crate::model::{Digest, EntryKey, Input, LookupKey};
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::names::{self, Located};
+use super::pack::{MAX_FILES, MAX_META, MAX_NAME, MAX_PACK, MAX_TOTAL, META};
+use super::sign::{Signature, SigningKey, Trust};
+use super::{Refused, refused};
+use crate::model::{Digest, EntryKey, Input, InputSet, LookupKey};
+use crate::store::entries::is_file_name;
+
+/// The longest manifest that is read, in bytes. A thousand inputs take some 150 KB.
+pub const MAX_MANIFEST: u64 = 4 << 20;
+/// How many signatures are looked at.
+const MAX_SIGNATURES: usize = 16;
+/// What signatures of a body are for.
+const PURPOSE: &str = "manifest v1";
+const VERSION: u32 = 1;
+/// What refusals call it.
+const WHAT: &str = "the manifest";
 
 /// The compressed pack.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PackRef {
     /// Digest of its bytes.
     pub digest: Digest,
@@ -15,7 +38,8 @@ pub struct PackRef {
 }
 
 /// One file in the pack.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FileRef {
     /// Its name: one normal path component.
     pub name: String,
@@ -26,7 +50,8 @@ pub struct FileRef {
 }
 
 /// What the remote says of one entry.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The lookup key that it is found under.
     pub lookup: LookupKey,
@@ -48,20 +73,185 @@ pub struct Manifest {
     pub pack: PackRef,
     /// `meta.json` in the pack: the entry.
     pub meta: FileRef,
-    /// The outputs in the pack, in its order.
+    /// The outputs in the pack, in the order of the entry.
     pub files: Vec<FileRef>,
     /// What the compile read: makes the key, with the lookup key.
     pub inputs: Vec<Input>,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object<'a> {
+    v: u32,
+    #[serde(borrow)]
+    body: &'a RawValue,
+    signatures: Vec<Signature>,
+}
+
 impl Manifest {
     /// The bytes of the object, signed if there is a key.
-    pub fn encode(&self, _signer: Option<&SigningKey>) -> Vec<u8> {
-        todo!()
+    pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
+        let body = serde_json::value::to_raw_value(self).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let signatures = signer.iter().map(|key| key.sign(PURPOSE, body.get().as_bytes())).collect();
+        serde_json::to_vec(&Object { v: VERSION, body: &body, signatures }).unwrap_or_default()
     }
 
-    /// Reads the object that was found at `at`.
-    pub fn decode(_bytes: &[u8], _at: &Located, _trust: &Trust) -> Result<Self, Refused> {
-        todo!()
+    /// Reads the object that was found at `at`. What it gives is checked by [`Manifest::check`].
+    pub fn decode(bytes: &[u8], at: &Located, trust: &Trust) -> Result<Self, Refused> {
+        if bytes.len() as u64 > MAX_MANIFEST {
+            return Err(Refused::TooLarge(WHAT));
+        }
+        let malformed = |_| Refused::Malformed(WHAT);
+        refused::check_version(bytes, VERSION, WHAT)?;
+        let object: Object<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
+        if object.signatures.len() > MAX_SIGNATURES {
+            return Err(Refused::TooLarge(WHAT));
+        }
+        trust.check(PURPOSE, object.body.get().as_bytes(), &object.signatures)?;
+        let manifest: Self = serde_json::from_str(object.body.get()).map_err(malformed)?;
+        if Located::new(&manifest.crate_name, manifest.lookup, manifest.key) != *at {
+            return Err(Refused::Moved);
+        }
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Whether it is sound in itself: names, limits, and that its inputs make its key.
+    pub fn check(&self) -> Result<(), Refused> {
+        if !names::is_crate_name(&self.crate_name) {
+            return Err(Refused::bad_name(&self.crate_name));
+        }
+        for text in [&self.package, &self.kind, &self.emit] {
+            if text.len() > 512 || text.chars().any(char::is_control) {
+                return Err(Refused::bad_name(text));
+            }
+        }
+        if !is_cost(self.cost_ms) || self.created < 0 || self.meta.name != META || self.meta.size == 0 {
+            return Err(Refused::Malformed(WHAT));
+        }
+        let total = self.files.iter().try_fold(self.meta.size, |sum, file| sum.checked_add(file.size));
+        if self.files.len() > MAX_FILES
+            || self.meta.size > MAX_META
+            || total.is_none_or(|total| total > MAX_TOTAL)
+            || self.pack.size > MAX_PACK
+        {
+            return Err(Refused::TooLarge("the pack"));
+        }
+        let mut seen = HashSet::from([META]);
+        for file in &self.files {
+            check_name(&file.name)?;
+            if !seen.insert(&file.name) {
+                return Err(Refused::duplicate(&file.name));
+            }
+        }
+        let set = InputSet { inputs: self.inputs.clone() };
+        if set.entry_key(self.lookup) == self.key { Ok(()) } else { Err(Refused::Inputs) }
+    }
+}
+
+/// Whether a compile can have taken so many milliseconds.
+pub(super) fn is_cost(ms: f64) -> bool {
+    ms.is_finite() && ms >= 0.0
+}
+
+/// Whether a pack can hold a file of this name, and a directory, too.
+pub(super) fn check_name(name: &str) -> Result<(), Refused> {
+    // A tar header ends a name at the first zero byte; a backslash leads elsewhere on other systems.
+    let is_plain = !name.chars().any(|c| c.is_control() || c == '\\') && name.len() <= MAX_NAME;
+    if is_plain && is_file_name(name) { Ok(()) } else { Err(Refused::bad_name(name)) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn manifest() -> Manifest {
+        let lookup = LookupKey(Digest::of(b"l"));
+        let inputs = vec![Input::Env("A".into(), None)];
+        let file = |name: &str, bytes: &[u8]| FileRef {
+            name: name.into(),
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+        };
+        Manifest {
+            lookup,
+            key: InputSet { inputs: inputs.clone() }.entry_key(lookup),
+            crate_name: "a".into(),
+            package: "a 1.0.0".into(),
+            kind: "lib".into(),
+            emit: "link".into(),
+            created: 7,
+            cost_ms: 1.5,
+            pack: PackRef { digest: Digest::of(b"pack"), size: 4 },
+            meta: file(META, b"{}"),
+            files: vec![file("liba.rlib", b"rlib"), file("liba.rmeta", b"")],
+            inputs,
+        }
+    }
+
+    fn at(manifest: &Manifest) -> Located {
+        Located::new(&manifest.crate_name, manifest.lookup, manifest.key)
+    }
+
+    #[test]
+    fn manifests_round_trip_signed_and_unsigned() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let manifest = manifest();
+        let trust = Trust::Keys(vec![key.public()]);
+        let signed = manifest.encode(Some(&key));
+        assert_eq!(Manifest::decode(&signed, &at(&manifest), &trust).unwrap(), manifest);
+        assert_eq!(Manifest::decode(&signed, &at(&manifest), &Trust::Anyone).unwrap(), manifest);
+        let plain = manifest.encode(None);
+        assert_eq!(Manifest::decode(&plain, &at(&manifest), &Trust::Anyone).unwrap(), manifest);
+        assert_eq!(Manifest::decode(&plain, &at(&manifest), &trust), Err(Refused::Unsigned));
+    }
+
+    #[test]
+    fn r01_no_byte_of_a_signed_manifest_can_be_changed() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let manifest = manifest();
+        let trust = Trust::Keys(vec![key.public()]);
+        let signed = manifest.encode(Some(&key));
+        for at_byte in 0..signed.len() {
+            let mut changed = signed.clone();
+            changed[at_byte] ^= 1;
+            let decoded = Manifest::decode(&changed, &at(&manifest), &trust);
+            assert!(decoded.is_err(), "byte {at_byte}: {}", String::from_utf8_lossy(&changed));
+        }
+    }
+
+    #[test]
+    fn r11_inputs_that_do_not_make_the_key_are_refused() {
+        let mut tampered = manifest();
+        tampered.inputs.push(Input::Env("B".into(), None));
+        assert_eq!(tampered.check(), Err(Refused::Inputs));
+        assert_eq!(manifest().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_moved_manifest_is_refused() {
+        let manifest = manifest();
+        let bytes = manifest.encode(None);
+        let there = at(&manifest);
+        let other = Digest::of(b"other");
+        for elsewhere in [
+            Located { crate_part: "b".into(), ..there.clone() },
+            Located { lookup: LookupKey(other), ..there.clone() },
+            Located { key: EntryKey(other), ..there },
+        ] {
+            assert_eq!(Manifest::decode(&bytes, &elsewhere, &Trust::Anyone), Err(Refused::Moved));
+        }
+    }
+
+    #[test]
+    fn depth_and_size_are_bounded() {
+        let place = at(&manifest());
+        let decode = |bytes: &[u8]| Manifest::decode(bytes, &place, &Trust::Anyone).unwrap_err();
+        let deep = "[".repeat(100_000);
+        assert_eq!(decode(deep.as_bytes()), Refused::Malformed(WHAT));
+        assert_eq!(decode(format!("{{\"v\":1,\"body\":{deep}").as_bytes()), Refused::Malformed(WHAT));
+        let closed = format!("{{\"v\":1,\"body\":{{\"inputs\":{deep}{}}},\"signatures\":[]}}", "]".repeat(100_000));
+        assert_eq!(decode(closed.as_bytes()), Refused::Malformed(WHAT));
+        assert_eq!(decode(&vec![b' '; 5 << 20]), Refused::TooLarge(WHAT));
     }
 }

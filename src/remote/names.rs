@@ -1,6 +1,39 @@
-//! Object names.
+//! Object names, version 1 (`{prefix}/v1/...`):
+//!
+//! ```text
+//! manifests/{crate}/{lookup key}/{key}.json
+//! packs/{crate}/{key}.tar.zst
+//! builds/{workspace}/{triple}.{profile}.{lock}.{commit}.json
+//! probe/{id}
+//! ```
+//!
+//! Keys are spelled as 43 characters of unpadded base64url, and what is long or holds other characters than names should is
+//! cut and given 8 characters of its digest behind a `~`, so that every name stays below [`MAX_NAME`] with a prefix of up to
+//! 16 characters: some servers refuse longer ones. Names come back from listings, which anybody may have written: what is
+//! not spelled exactly as here is not ours.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::model::{Digest, EntryKey, LookupKey};
+
+/// No name reaches this many bytes, with a prefix of up to 16.
+pub const MAX_NAME: usize = 150;
+
+/// How long the name of a crate or workspace is at most, and how much is kept of a longer one.
+const NAME: Shape = Shape { longest: 24, dots: false };
+/// The same for a target triple.
+const TRIPLE: Shape = Shape { longest: 36, dots: true };
+/// The characters of a digest that a cut part bears.
+const MARK: usize = 8;
+/// The digits of the digest of `Cargo.lock` in the name of a build record.
+const LOCK: usize = 16;
+/// The digits of its commit.
+const COMMIT: usize = 12;
+/// What stands for no commit.
+const NO_COMMIT: &str = "none";
+/// What stands for the machine's own triple.
+const HOST: &str = "host";
 
 /// The names of all objects below one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +52,7 @@ pub struct Located {
     pub key: EntryKey,
 }
 
-/// The name of a build record.
+/// The name of a build record, in the spelling of object names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BuildName {
     /// What was built for: a target triple, or `host`.
@@ -34,92 +67,305 @@ pub struct BuildName {
 
 impl Located {
     /// Where the manifest of this crate's entry lies.
-    pub fn new(_crate_name: &str, _lookup: LookupKey, _key: EntryKey) -> Self {
-        todo!()
+    pub fn new(crate_name: &str, lookup: LookupKey, key: EntryKey) -> Self {
+        Self { crate_part: crate_part(crate_name), lookup, key }
     }
 }
 
 impl BuildName {
-    /// The name of a build; triple and profile are shortened where they are long. `commit`: hexadecimal digits.
-    pub fn new(_triple: Option<&str>, _profile: &str, _lock: Digest, _commit: Option<&str>) -> Self {
-        todo!()
+    /// The name of a build. `commit`: hexadecimal digits, 12 or more; anything else is none.
+    pub fn new(triple: Option<&str>, profile: &str, lock: Digest, commit: Option<&str>) -> Self {
+        let commit = commit.and_then(short_commit).unwrap_or_else(|| NO_COMMIT.to_owned());
+        Self {
+            triple: TRIPLE.spell(triple.unwrap_or(HOST)),
+            profile: NAME.spell(profile),
+            lock: short_lock(lock),
+            commit,
+        }
+    }
+
+    fn parse(stem: &str) -> Option<Self> {
+        // A triple may hold dots.
+        let mut parts = stem.rsplitn(4, '.');
+        let (commit, lock, profile, triple) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_commit = commit == NO_COMMIT || is_hex(commit, COMMIT);
+        let is_ours = TRIPLE.is_ours(triple) && NAME.is_ours(profile) && is_hex(lock, LOCK) && is_commit;
+        let owned = str::to_owned;
+        is_ours.then(|| Self {
+            triple: owned(triple),
+            profile: owned(profile),
+            lock: owned(lock),
+            commit: owned(commit),
+        })
     }
 }
 
-/// A crate's name as object names spell it.
-pub fn crate_part(_crate_name: &str) -> String {
-    todo!()
-}
-
-/// Whether this can be a crate's name.
-pub fn is_crate_name(_name: &str) -> bool {
-    todo!()
-}
-
-#[expect(clippy::unused_self, reason = "interfaces first")]
 impl Names {
     /// The names below `prefix`, which may be empty.
-    pub fn new(_prefix: &str) -> Self {
-        todo!()
+    pub fn new(prefix: &str) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        Self { root: format!("{prefix}{slash}v1/") }
     }
 
     /// A manifest.
-    pub fn manifest(&self, _crate_name: &str, _lookup: LookupKey, _key: EntryKey) -> String {
-        todo!()
+    pub fn manifest(&self, crate_name: &str, lookup: LookupKey, key: EntryKey) -> String {
+        self.manifest_at(&Located::new(crate_name, lookup, key))
     }
 
     /// The manifest that lies there.
-    pub fn manifest_at(&self, _at: &Located) -> String {
-        todo!()
+    pub fn manifest_at(&self, at: &Located) -> String {
+        let (lookup, key) = (spell(at.lookup.0), spell(at.key.0));
+        format!("{}manifests/{}/{lookup}/{key}.json", self.root, at.crate_part)
     }
 
     /// A pack.
-    pub fn pack(&self, _crate_name: &str, _key: EntryKey) -> String {
-        todo!()
+    pub fn pack(&self, crate_name: &str, key: EntryKey) -> String {
+        self.pack_in(&crate_part(crate_name), key)
     }
 
     /// The pack of the manifest that lies there.
-    pub fn pack_of(&self, _at: &Located) -> String {
-        todo!()
+    pub fn pack_of(&self, at: &Located) -> String {
+        self.pack_in(&at.crate_part, at.key)
+    }
+
+    fn pack_in(&self, crate_part: &str, key: EntryKey) -> String {
+        format!("{}packs/{crate_part}/{}.tar.zst", self.root, spell(key.0))
     }
 
     /// What the names of all manifests begin with.
     pub fn all_manifests(&self) -> String {
-        todo!()
+        format!("{}manifests/", self.root)
     }
 
     /// What the names of a crate's manifests begin with.
-    pub fn manifests_of(&self, _crate_name: &str) -> String {
-        todo!()
+    pub fn manifests_of(&self, crate_name: &str) -> String {
+        format!("{}manifests/{}/", self.root, crate_part(crate_name))
     }
 
     /// What the names of the manifests under a lookup key begin with.
-    pub fn manifests_under(&self, _crate_name: &str, _lookup: LookupKey) -> String {
-        todo!()
+    pub fn manifests_under(&self, crate_name: &str, lookup: LookupKey) -> String {
+        format!("{}{}/", self.manifests_of(crate_name), spell(lookup.0))
     }
 
     /// Reads a manifest's name. `None`: it is none, or not spelled as we spell it.
-    pub fn parse_manifest(&self, _name: &str) -> Option<Located> {
-        todo!()
+    pub fn parse_manifest(&self, name: &str) -> Option<Located> {
+        let rest = name.strip_prefix(&self.root)?.strip_prefix("manifests/")?.strip_suffix(".json")?;
+        let mut parts = rest.split('/');
+        let (crate_part, lookup, key) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_whole = parts.next().is_none() && NAME.is_ours(crate_part);
+        let (lookup, key) = (LookupKey(unspell(lookup)?), EntryKey(unspell(key)?));
+        is_whole.then(|| Located { crate_part: crate_part.to_owned(), lookup, key })
     }
 
     /// What the names of a workspace's build records begin with.
-    pub fn builds_of(&self, _workspace: &str) -> String {
-        todo!()
+    pub fn builds_of(&self, workspace: &str) -> String {
+        format!("{}builds/{}/", self.root, NAME.spell(workspace))
     }
 
     /// A build record.
-    pub fn build(&self, _workspace: &str, _build: &BuildName) -> String {
-        todo!()
+    pub fn build(&self, workspace: &str, build: &BuildName) -> String {
+        let BuildName { triple, profile, lock, commit } = build;
+        format!("{}{triple}.{profile}.{lock}.{commit}.json", self.builds_of(workspace))
     }
 
-    /// Reads a build record's name.
-    pub fn parse_build(&self, _workspace: &str, _name: &str) -> Option<BuildName> {
-        todo!()
+    /// Reads the name of one of a workspace's build records.
+    pub fn parse_build(&self, workspace: &str, name: &str) -> Option<BuildName> {
+        BuildName::parse(name.strip_prefix(&self.builds_of(workspace))?.strip_suffix(".json")?)
     }
 
-    /// An object that `doctor` tries the remote with.
-    pub fn probe(&self, _id: &str) -> String {
-        todo!()
+    /// An object that `doctor` tries the remote with. `id`: letters and digits.
+    pub fn probe(&self, id: &str) -> String {
+        format!("{}probe/{id}", self.root)
+    }
+}
+
+/// Whether this can be a crate's name: what rustc takes for `--crate-name`, and not without end.
+pub fn is_crate_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+}
+
+/// A crate's name as object names spell it.
+pub fn crate_part(crate_name: &str) -> String {
+    NAME.spell(crate_name)
+}
+
+/// The lock's part of a build's name.
+pub(super) fn short_lock(lock: Digest) -> String {
+    lock.hex()[..LOCK].to_owned()
+}
+
+/// The commit's part of a build's name. `None`: not hexadecimal, or too short.
+pub(super) fn short_commit(commit: &str) -> Option<String> {
+    let short = commit.get(..COMMIT)?.to_ascii_lowercase();
+    is_hex(&short, COMMIT).then_some(short)
+}
+
+/// The triple's and the profile's part.
+pub(super) fn triple_part(triple: &str) -> String {
+    TRIPLE.spell(triple)
+}
+
+/// The same of a profile.
+pub(super) fn profile_part(profile: &str) -> String {
+    NAME.spell(profile)
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn spell(digest: Digest) -> String {
+    URL_SAFE_NO_PAD.encode(digest.as_bytes())
+}
+
+/// One spelling per digest: the bits that the last character has to spare must be zero.
+fn unspell(text: &str) -> Option<Digest> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Digest::from_bytes)
+}
+
+/// How a part of a name is spelled.
+struct Shape {
+    longest: usize,
+    dots: bool,
+}
+
+impl Shape {
+    fn is_plain(&self, byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (self.dots && byte == b'.')
+    }
+
+    fn spell(&self, text: &str) -> String {
+        if (1..=self.longest).contains(&text.len()) && text.bytes().all(|byte| self.is_plain(byte)) {
+            return text.to_owned();
+        }
+        let plain = |c: char| u8::try_from(c).is_ok_and(|byte| self.is_plain(byte));
+        let kept = text.chars().take(self.longest - MARK - 1).map(|c| if plain(c) { c } else { '_' });
+        let mark = spell(Digest::of(text.as_bytes()));
+        kept.chain(['~']).chain(mark.chars().take(MARK)).collect()
+    }
+
+    fn is_ours(&self, part: &str) -> bool {
+        let (text, mark) = part.split_once('~').map_or((part, None), |(text, mark)| (text, Some(mark)));
+        let is_mark = |mark: &str| {
+            mark.len() == MARK && mark.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        };
+        let fits = part.len() <= self.longest && (mark.is_some() || !text.is_empty());
+        fits && mark.is_none_or(is_mark) && text.bytes().all(|byte| self.is_plain(byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: &str = "a_crate_with_a_name_that_goes_on_and_on";
+
+    fn keys() -> (LookupKey, EntryKey) {
+        (LookupKey(Digest::of(b"l")), EntryKey(Digest::of(b"k")))
+    }
+
+    #[test]
+    fn names_stay_short_and_tell_things_apart() {
+        let names = Names::new("/sixteen-letters/");
+        let (lookup, key) = keys();
+        let longest = "x86_64-unknown-linux-gnu-with-a-long-tail.custom";
+        for crate_name in ["serde", LONG, "größe", &"x".repeat(255)] {
+            let build = BuildName::new(Some(longest), LONG, lookup.0, Some(&"ab".repeat(20)));
+            for name in
+                [names.manifest(crate_name, lookup, key), names.pack(crate_name, key), names.build(crate_name, &build)]
+            {
+                assert!(name.len() < MAX_NAME && name.is_ascii(), "{name}");
+            }
+        }
+        assert_ne!(crate_part(LONG), crate_part(&format!("{LONG}_")));
+        assert_ne!(crate_part("größe"), crate_part("gröse"));
+        assert_eq!(crate_part("serde_json"), "serde_json");
+        assert_eq!(crate_part(LONG).len(), 24);
+        assert_eq!(Names::new("").all_manifests(), "v1/manifests/");
+    }
+
+    #[test]
+    fn manifests_names_round_trip() {
+        let (lookup, key) = keys();
+        for prefix in ["", "team", "team/x"] {
+            let names = Names::new(prefix);
+            for crate_name in ["serde", LONG, "größe", "b"] {
+                let at = Located::new(crate_name, lookup, key);
+                let name = names.manifest(crate_name, lookup, key);
+                assert_eq!(names.parse_manifest(&name), Some(at.clone()));
+                assert!(name.starts_with(&names.manifests_under(crate_name, lookup)));
+                assert!(name.starts_with(&names.manifests_of(crate_name)) && name.starts_with(&names.all_manifests()));
+                assert_eq!(names.pack_of(&at), names.pack(crate_name, key));
+            }
+        }
+    }
+
+    #[test]
+    fn r02_names_that_are_spelled_otherwise_are_not_ours() {
+        let names = Names::new("p");
+        let (lookup, key) = keys();
+        let good = names.manifest("serde", lookup, key);
+        assert!(names.parse_manifest(&good).is_some());
+        let spelled = spell(key.0);
+        // The last character of 43 carries two spare bits.
+        let alias = good.replace(&spelled, &format!("{}{}", &spelled[..42], char::from(spelled.as_bytes()[42] + 1)));
+        for bad in [
+            good.replacen("p/", "q/", 1),
+            good.replacen("p/", "", 1),
+            good.replace("serde", ".."),
+            good.replace("serde", ""),
+            good.replace("serde", "a.b"),
+            good.replace("serde", "a~short"),
+            good.replace("serde", "a~b~12345678"),
+            good.replace("serde", &"x".repeat(25)),
+            good.replace("serde", "x/y"),
+            good.replace(".json", ".jsonl"),
+            good.replace(&spelled, "../../etc/passwd"),
+            good.replace(&spelled, &key.0.hex()),
+            good.replace(&spelled, &format!("{spelled}=")),
+            good.replace("v1", "v2"),
+            format!("{good}/"),
+            alias,
+            String::new(),
+        ] {
+            assert_eq!(names.parse_manifest(&bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn builds_names_round_trip() {
+        let names = Names::new("");
+        let lock = Digest::of(b"lock");
+        let thumb = BuildName::new(Some("thumbv8m.main-none-eabi"), "release", lock, Some(&"AB".repeat(20)));
+        let host = BuildName::new(None, "dev", lock, None);
+        assert_eq!((thumb.commit.as_str(), thumb.lock.len()), ("abababababab", 16));
+        assert_eq!((host.triple.as_str(), host.commit.as_str()), ("host", "none"));
+        let custom = BuildName::new(Some("my target.json"), "päckchen", lock, Some("not hex at all"));
+        for build in [&thumb, &host, &custom] {
+            assert_eq!(names.parse_build("w s", &names.build("w s", build)).as_ref(), Some(build));
+        }
+        let good = names.build("w", &host);
+        for bad in [
+            good.replace("none", "None"),
+            good.replace("none", "abc"),
+            good.replace(&host.lock, "0"),
+            good.replace("host", "ho/st"),
+            good.replace("host.", ""),
+            good.replace("dev", ""),
+        ] {
+            assert_eq!(names.parse_build("w", &bad), None, "{bad}");
+        }
+        assert_eq!(names.parse_build("other", &good), None);
+    }
+
+    #[test]
+    fn r02_crate_names_hold_no_paths() {
+        for good in ["serde", "a", "größe", "build_script_build", "a-b"] {
+            assert!(is_crate_name(good), "{good}");
+        }
+        for bad in ["", "a/b", "..", ".", "a b", "a\0", "a.b", "a\n", &"x".repeat(256)] {
+            assert!(!is_crate_name(bad), "{bad:?}");
+        }
     }
 }

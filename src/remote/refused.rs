@@ -3,6 +3,8 @@
 //! Each reason has a stable id, for events, `stats` and tests, and a sentence. A refused object counts as absent: it is never
 //! an error of a build.
 
+use serde::Deserialize;
+
 /// Why a manifest, a pack or a build record is not used. The texts it holds were checked or cut: they can be printed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
@@ -103,8 +105,36 @@ impl Refused {
         }
     }
 
+    /// How much of a name that was not checked is kept.
+    const SHOWN: usize = 80;
+
+    pub(super) fn bad_name(name: &str) -> Self {
+        Self::BadName(name.chars().take(Self::SHOWN).collect())
+    }
+
+    pub(super) fn duplicate(name: &str) -> Self {
+        Self::Duplicate(name.chars().take(Self::SHOWN).collect())
+    }
+
+    pub(super) fn undeclared(name: &str) -> Self {
+        Self::Undeclared(name.chars().take(Self::SHOWN).collect())
+    }
+
     /// Whether it is about who signed: `doctor` and `stats` tell these apart from damage.
     pub const fn is_about_trust(&self) -> bool {
         matches!(self, Self::Unsigned | Self::Untrusted | Self::BadSignature | Self::Moved)
+    }
+}
+
+/// Whether the JSON object is of the version, before its other fields are looked at: those of another one may differ.
+pub(super) fn check_version(bytes: &[u8], version: u32, what: &'static str) -> Result<(), Refused> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Versioned { v }) if v == version => Ok(()),
+        Ok(_) => Err(Refused::Version),
+        Err(_) => Err(Refused::Malformed(what)),
     }
 }

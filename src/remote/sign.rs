@@ -1,19 +1,37 @@
-//! Signatures.
+//! Signatures of manifests: ed25519, and the text forms of its keys.
+//!
+//! Version 1: `kache-sk1:` and the seed, `kache-pk1:` and the public key, each 32 bytes as unpadded base64url. What is signed
+//! is a line that says what for and then the bytes, so that a signature of one thing is none of another. Without trusted keys
+//! no signature is looked at: whoever can write to the bucket is believed.
 
-/// Why a text is no key.
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+use super::Refused;
+
+const SECRET: &str = "kache-sk1:";
+const PUBLIC: &str = "kache-pk1:";
+
+/// Why a text is no key. Never holds the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyError {
     /// Not the form of a secret key.
-    #[error("not a signing key: it should be kache-sk1: and 43 characters, as `kache keygen` prints it")]
+    #[error("not a signing key: one is kache-sk1: and 43 characters, as `kache keygen` prints it")]
     Secret,
     /// Not the form of a public key.
-    #[error("not a public key: it should be kache-pk1: and 43 characters, as `kache keygen` prints it")]
+    #[error("not a trusted key: one is kache-pk1: and 43 characters, as `kache keygen` prints it")]
     Public,
     /// The public half was given where the secret one is needed.
-    #[error("this is a public key; the signing key begins with kache-sk1:")]
+    #[error("this is a public key; a signing key begins with kache-sk1:")]
     PublicForSecret,
     /// The secret half was given where the public one is needed.
-    #[error("this is a secret key; a trusted key begins with kache-pk1: (make a new pair, this one was shown)")]
+    #[error("this is a secret key; a trusted key begins with kache-pk1:")]
     SecretForPublic,
     /// The system gave no randomness.
     #[error("the system gave no randomness")]
@@ -21,12 +39,14 @@ pub enum KeyError {
 }
 
 /// What manifests are signed with.
-#[derive(Debug)]
-pub struct SigningKey {}
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
 
 /// Whose signatures are believed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PublicKey(pub(super) [u8; 32]);
+pub struct PublicKey([u8; 32]);
 
 /// Whose manifests are believed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,16 +57,165 @@ pub enum Trust {
     Keys(Vec<PublicKey>),
 }
 
+/// A signature and the key that it is said to be of, as texts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Signature {
+    key: String,
+    signature: String,
+}
+
 impl SigningKey {
-    /// Reads `kache-sk1:...`.
-    pub fn parse(_text: &str) -> Result<Self, KeyError> {
-        todo!()
+    /// A new key, and its text.
+    pub fn generate() -> Result<(Self, String), KeyError> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| KeyError::Random)?;
+        let text = format!("{SECRET}{}", URL_SAFE_NO_PAD.encode(seed));
+        Self::parse(&text).map(|key| (key, text))
+    }
+
+    /// Reads `kache-sk1:...`. Space around it does not count: it may come from a file.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        if text.starts_with(PUBLIC) {
+            return Err(KeyError::PublicForSecret);
+        }
+        let seed = decode::<32>(text.strip_prefix(SECRET).ok_or(KeyError::Secret)?).ok_or(KeyError::Secret)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::Secret)?;
+        let public = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Secret)?;
+        Ok(Self { pair, public: PublicKey(public) })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Signs `bytes` for `purpose`.
+    pub(super) fn sign(&self, purpose: &str, bytes: &[u8]) -> Signature {
+        let signature = self.pair.sign(&message(purpose, bytes));
+        Signature { key: self.public.to_string(), signature: URL_SAFE_NO_PAD.encode(signature) }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey(of {})", self.public)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        if text.starts_with(SECRET) {
+            return Err(KeyError::SecretForPublic);
+        }
+        text.strip_prefix(PUBLIC).and_then(decode).map(Self).ok_or(KeyError::Public)
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PUBLIC}{}", URL_SAFE_NO_PAD.encode(self.0))
     }
 }
 
 impl Trust {
-    /// The trust that the setting `trusted_keys` means; empty: anyone.
-    pub fn of(_trusted_keys: &[String]) -> Result<Self, KeyError> {
-        todo!()
+    /// The trust that the setting `trusted_keys` means; empty: anyone. One bad key is an error: to pass over it could
+    /// leave none.
+    pub fn of(trusted_keys: &[String]) -> Result<Self, KeyError> {
+        if trusted_keys.is_empty() {
+            return Ok(Self::Anyone);
+        }
+        trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().map(Self::Keys)
+    }
+
+    /// Whether `bytes` are signed for `purpose` by somebody who is trusted.
+    pub(super) fn check(&self, purpose: &str, bytes: &[u8], signatures: &[Signature]) -> Result<(), Refused> {
+        let Self::Keys(trusted) = self else { return Ok(()) };
+        let mut refused = if signatures.is_empty() { Refused::Unsigned } else { Refused::Untrusted };
+        for signature in signatures {
+            let Some(key) = trusted.iter().find(|key| key.to_string() == signature.key) else { continue };
+            let holds = decode::<64>(&signature.signature).is_some_and(|signature| {
+                UnparsedPublicKey::new(&ED25519, key.0).verify(&message(purpose, bytes), &signature).is_ok()
+            });
+            if holds {
+                return Ok(());
+            }
+            refused = Refused::BadSignature;
+        }
+        Err(refused)
+    }
+}
+
+fn message(purpose: &str, bytes: &[u8]) -> Vec<u8> {
+    [b"kache ", purpose.as_bytes(), b"\n", bytes].concat()
+}
+
+/// One spelling per value: no padding, no spare bits.
+fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // A text that is too long is not worth decoding.
+    let text = Some(text).filter(|text| text.len() == (N * 4).div_ceil(3))?;
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::parse(&format!("{SECRET}{}", URL_SAFE_NO_PAD.encode([seed; 32]))).unwrap()
+    }
+
+    /// RFC 8032, section 7.1, test 1: the texts of keys mean what others mean by them.
+    #[test]
+    fn keys_are_those_of_the_standard() {
+        let seed = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+        let public = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let key = SigningKey::parse(&format!(" {SECRET}{seed}\n")).unwrap();
+        assert_eq!(key.public().to_string(), format!("{PUBLIC}{public}"));
+        assert!(!format!("{key:?}").contains(seed));
+    }
+
+    #[test]
+    fn keys_round_trip_and_differ() {
+        let (one, text) = SigningKey::generate().unwrap();
+        let (other, _) = SigningKey::generate().unwrap();
+        assert_eq!(SigningKey::parse(&text).unwrap().public(), one.public());
+        assert_ne!(one.public(), other.public());
+        assert_eq!(one.public().to_string().parse(), Ok(one.public()));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_a_hint() {
+        let (key, secret) = SigningKey::generate().unwrap();
+        let public = key.public().to_string();
+        assert_eq!(SigningKey::parse(&public).unwrap_err(), KeyError::PublicForSecret);
+        assert_eq!(secret.parse::<PublicKey>(), Err(KeyError::SecretForPublic));
+        for bad in ["", "kache-sk1:", &secret[..secret.len() - 1], &format!("{secret}A"), &format!("{secret}=")] {
+            assert_eq!(SigningKey::parse(bad).unwrap_err(), KeyError::Secret);
+        }
+        assert_eq!("kache-pk1:x".parse::<PublicKey>(), Err(KeyError::Public));
+        assert_eq!(Trust::of(&[]), Ok(Trust::Anyone));
+        assert_eq!(Trust::of(&[public.clone(), "x".into()]), Err(KeyError::Public), "not passed over");
+        assert_eq!(Trust::of(&[public]), Ok(Trust::Keys(vec![key.public()])));
+    }
+
+    #[test]
+    fn only_a_trusted_key_s_own_signature_of_these_bytes_holds() {
+        let (ours, theirs) = (key(1), key(2));
+        let trust = Trust::Keys(vec![ours.public(), key(3).public()]);
+        let good = ours.sign("p", b"bytes");
+        assert_eq!(trust.check("p", b"bytes", &[theirs.sign("p", b"bytes"), good.clone()]), Ok(()));
+        assert_eq!(trust.check("p", b"other", std::slice::from_ref(&good)), Err(Refused::BadSignature));
+        assert_eq!(trust.check("q", b"bytes", std::slice::from_ref(&good)), Err(Refused::BadSignature));
+        assert_eq!(trust.check("p", b"bytes", &[]), Err(Refused::Unsigned));
+        assert_eq!(trust.check("p", b"bytes", &[theirs.sign("p", b"bytes")]), Err(Refused::Untrusted));
+        let forged = Signature { key: good.key, ..theirs.sign("p", b"bytes") };
+        assert_eq!(trust.check("p", b"bytes", std::slice::from_ref(&forged)), Err(Refused::BadSignature));
+        assert_eq!(Trust::Anyone.check("p", b"bytes", &[forged]), Ok(()));
+        assert_eq!(Trust::Keys(vec![]).check("p", b"bytes", &[ours.sign("p", b"bytes")]), Err(Refused::Untrusted));
     }
 }

@@ -66,6 +66,14 @@ pub struct Entry {
     /// The boot (`fsx::boot_id`) in which its blobs were written or last read back. After another boot they may be torn,
     /// since nothing was synced: they are read back once. (Where the system names no boots, they are taken as they are.)
     pub boot: String,
+    /// Whether it came from the remote.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub pulled: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Entry {
@@ -75,8 +83,13 @@ impl Entry {
     }
 
     /// Whether every name is a single normal path component, so that none leads out of the output directory.
-    fn names_are_safe(&self) -> bool {
-        self.outputs.iter().map(|output| output.name.as_str()).chain([self.dep_info_name.as_str()]).all(is_file_name)
+    pub fn names_are_safe(&self) -> bool {
+        let outputs = self.outputs.iter().map(|output| output.name.as_str());
+        let announced = self.stdout.iter().chain(&self.stderr).filter_map(|message| match message {
+            Message::Artifact(name) => Some(name.as_str()),
+            Message::Raw(_) => None,
+        });
+        outputs.chain(announced).chain([self.dep_info_name.as_str()]).all(is_file_name)
     }
 }
 
@@ -136,6 +149,7 @@ mod tests {
             cost_ms: 12.5,
             created: 1,
             boot: "b".into(),
+            pulled: false,
         }
     }
 

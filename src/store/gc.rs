@@ -230,6 +230,7 @@ mod tests {
             cost_ms: 0.0,
             created: 0,
             boot: String::new(),
+            pulled: false,
         };
         store.put_entry(key, &entry).unwrap();
         store.put_set(lookup, &set).unwrap();

@@ -86,7 +86,8 @@ impl Store {
         }
     }
 
-    fn put_record(&self, lookup: LookupKey, record: &Record) -> fsx::Result<()> {
+    /// Puts `record` in front. Under the claim on `lookup`, or one that is added meanwhile may be lost.
+    pub(super) fn put_record(&self, lookup: LookupKey, record: &Record) -> fsx::Result<()> {
         let bytes = self.manifest(lookup)?.with(record);
         Publish::default().bytes(&self.layout.manifest(lookup), &bytes).map(|_| ())
     }

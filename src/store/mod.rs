@@ -9,6 +9,7 @@ pub mod claims;
 pub mod entries;
 pub mod findings;
 pub mod gc;
+pub mod import;
 pub mod layout;
 pub mod manifests;
 pub mod probes;

@@ -68,6 +68,8 @@ impl Stamps {
     pub fn content_under(&self, path: &Path, stamp: Stamp) -> fsx::Result<Found> {
         match self.lookup(path, &stamp) {
             Some(digest) => Ok(Found { content: Content { digest, stamp }, remembered: true }),
+            // To open a pipe is to wait for its writer.
+            None if !stamp.is_file => Err(not_a_file(path)),
             None => self.read_content(path),
         }
     }
@@ -116,7 +118,7 @@ impl Stamps {
         let failed = |error| fsx::Error::new("read", path, error);
         let stamp = stamp_of_open().map_err(failed)?;
         if !stamp.is_file {
-            return Err(failed(std::io::Error::other("not a regular file")));
+            return Err(not_a_file(path));
         }
         let digest = hash_file(&file).map_err(failed)?;
         let unchanged = stamp_of_open().map_err(failed)? == stamp;
@@ -143,6 +145,10 @@ impl Stamps {
     fn table(&self) -> Option<&File> {
         self.table.get_or_init(|| open_table(&self.path)).as_ref()
     }
+}
+
+fn not_a_file(path: &Path) -> fsx::Error {
+    fsx::Error::new("read", path, std::io::Error::other("not a regular file"))
 }
 
 fn open_table(path: &Path) -> Option<File> {
@@ -259,6 +265,16 @@ mod tests {
         assert_eq!(stamps.lookup(&path, &content.stamp), None);
         stamps.remember_own(&path, content.digest, |stamp| stamp.same_file(&content.stamp));
         assert_eq!(stamps.lookup(&path, &content.stamp), Some(content.digest));
+    }
+
+    /// What comes from the remote may name any path.
+    #[test]
+    fn r11_a_pipe_is_no_content_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let stamps = Stamps::open(&dir.path().join("stamps"));
+        assert!(stamps.content(&pipe).is_err());
     }
 
     #[test]

@@ -98,8 +98,8 @@ impl<'a> Call<'a> {
 
 /// Makes debug info and panic locations neutral, and openable by a debugger that was started in the workspace root. (For
 /// generated sources that holds where the target directory is in its usual place: a name of its own for every other place
-/// would be a key of its own.) Paths below cargo's home stay as they are: they are the same for every checkout of a machine,
-/// and can be opened from anywhere.
+/// would be a key of its own.) Paths below cargo's home stay as they are, unless the user wants results that machines with
+/// other homes can share: they are the same for every checkout of a machine, and can be opened from anywhere.
 ///
 /// Nothing is injected where the user has mappings of his own (the last one wins in rustc), for coverage (its reports need
 /// real paths) and under `--cfg trybuild` (which compares diagnostics).
@@ -108,8 +108,9 @@ fn injected(invocation: &Invocation, roots: &Roots, paths: Paths) -> Vec<String>
         return Vec::new();
     }
     let map = |kind, to: &str| roots.place(kind).map(|from| format!("--remap-path-prefix={from}={to}"));
+    let home = if paths == Paths::Portable { map(RootKind::CargoHome, "/cargo") } else { None };
     // The target directory comes last, so that it wins where it lies in the workspace.
-    [map(RootKind::Workspace, "."), map(RootKind::Target, "./target")].into_iter().flatten().collect()
+    [home, map(RootKind::Workspace, "."), map(RootKind::Target, "./target")].into_iter().flatten().collect()
 }
 
 /// Whether the user maps paths himself, or compares them.

@@ -243,6 +243,7 @@ fn entry(
         cost_ms: compiled.cost_ms,
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
+        pulled: false,
     }
 }
 

@@ -201,3 +201,33 @@ fn the_dep_info_of_another_checkout_names_the_files_here() {
     let made = find_one(&two.target_dir().join("debug/deps"), "generated-", ".d");
     assert!(contains(&made, &format!("{}/debug/build/", two.target_dir().display())), "the generated file is in it");
 }
+
+/// A program over crates of the registry, on a machine with its own homes.
+fn over_registry() -> Project {
+    let mut project = Project::new();
+    let wants =
+        "[dependencies]\nanyhow = \"1\"\nmemchr = \"2\"\nserde = { version = \"1\", features = [\"derive\"] }\n";
+    project.file("Cargo.toml", manifest("app", &format!("{wants}[workspace]\n")));
+    let source = "#[derive(serde::Serialize)] struct S;\n\
+                  fn main() { let _ = S; println!(\"{:?}\", memchr::memchr(b'b', b\"ab\")); }\n";
+    project.file("src/main.rs", source).file("Cargo.lock", include_str!("../../Cargo.lock"));
+    project.with_registry();
+    project
+}
+
+#[test]
+fn machines_with_other_homes_share_what_is_portable() {
+    for (paths, shares) in [("portable", true), ("remap", false)] {
+        let (mut one, mut two) = (over_registry(), over_registry());
+        one.set("KACHE_PATHS", paths);
+        two.set("KACHE_PATHS", paths).set("KACHE_CACHE_DIR", one.cache_dir());
+        assert_ne!(one.env_value("CARGO_HOME"), two.env_value("CARGO_HOME"));
+        one.build();
+        let run = two.build();
+        assert_eq!(run.compiles().is_empty(), shares, "{paths}: {:?}\n{}", run.compiles(), two.history());
+        assert_eq!(two.app_says(), "Some(1)");
+        let rlib = find_one(&two.target_dir().join("debug/deps"), "libmemchr-", ".rlib");
+        let home = one.env_value("CARGO_HOME").unwrap().to_string_lossy().into_owned();
+        assert!(!contains(&rlib, &home), "it names another machine's home");
+    }
+}

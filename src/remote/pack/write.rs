@@ -1,14 +1,25 @@
-//! Writing a pack from the store.
+//! Writing a pack from the store: blobs are read, hashed, compressed and hashed again in one pass.
 
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::fsx;
-use crate::model::{BlobId, LookupKey};
-use crate::remote::Manifest;
-use crate::store::Store;
-use crate::store::manifests::Record;
+use tar::Builder;
+use zstd::stream::write::Encoder;
+use zstd::zstd_safe::CParameter;
 
-/// Why an entry cannot be packed.
+use super::read::check_entry;
+use super::{MAX_WINDOW_LOG, META, tape};
+use crate::fsx::{self, Publish, Published, Staged};
+use crate::model::{BlobId, Digest, LookupKey};
+use crate::remote::manifest::MAX_MANIFEST;
+use crate::remote::{FileRef, Manifest, PackRef, Refused};
+use crate::store::manifests::Record;
+use crate::store::{Entry, Output, Store};
+
+/// What a manifest may grow by when it is signed.
+const SIGNATURE_ROOM: u64 = 4096;
+
+/// Why an entry cannot be packed. Nothing is left of the pack.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// The entry is gone, or cannot be read.
@@ -17,24 +28,115 @@ pub enum PackError {
     /// A blob is gone.
     #[error("a blob of the entry is gone: {0}")]
     BlobGone(BlobId),
-    /// A blob does not hold what its name says.
+    /// A blob does not hold what its name says. It was put into quarantine.
     #[error("a blob of the entry is damaged: {0}")]
     BlobDamaged(BlobId),
-    /// The entry does not fit into a pack.
+    /// Others would refuse the pack.
     #[error("the entry does not fit into a pack: {0}")]
-    Unfit(crate::remote::Refused),
+    Unfit(#[from] Refused),
     /// The pack could not be written.
     #[error(transparent)]
     Store(#[from] fsx::Error),
 }
 
-/// Writes the pack of the entry that `record` is for to the file `to`.
-pub fn write(
-    _store: &Store,
-    _lookup: LookupKey,
-    _record: &Record,
-    _level: i32,
-    _to: &Path,
-) -> Result<Manifest, PackError> {
-    todo!()
+/// Writes the pack of the entry that `record` is for to the file `to`, and gives the manifest that describes it.
+pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: &Path) -> Result<Manifest, PackError> {
+    let stored = store.entry(record.key).ok_or(PackError::Gone)?;
+    // Neither says anything to another machine.
+    let entry = Entry { boot: String::new(), pulled: false, ..stored };
+    let meta = serde_json::to_vec(&entry).unwrap_or_default();
+    let mut manifest = describe(lookup, record, &entry, &meta);
+    manifest.check()?;
+    check_entry(&entry, &manifest)?;
+    let published = write_pack(store, &entry, &meta, level, to)?;
+    manifest.pack = PackRef { digest: published.digest, size: published.size };
+    let fits = manifest.check().and_then(|()| match manifest.encode(None).len() as u64 + SIGNATURE_ROOM {
+        0..MAX_MANIFEST => Ok(()),
+        _ => Err(Refused::TooLarge("the manifest")),
+    });
+    if let Err(refused) = fits {
+        let _ = fsx::remove_file(to);
+        return Err(refused.into());
+    }
+    Ok(manifest)
+}
+
+/// The manifest, but for the pack.
+fn describe(lookup: LookupKey, record: &Record, entry: &Entry, meta: &[u8]) -> Manifest {
+    let file = |output: &Output| FileRef { name: output.name.clone(), digest: output.blob.0, size: output.size };
+    Manifest {
+        lookup,
+        key: record.key,
+        crate_name: entry.crate_name.clone(),
+        package: entry.package.clone(),
+        kind: entry.kind.clone(),
+        emit: entry.emit.clone(),
+        created: entry.created,
+        cost_ms: entry.cost_ms,
+        pack: PackRef { digest: Digest::of(b""), size: 0 },
+        meta: FileRef { name: META.to_owned(), digest: Digest::of(meta), size: meta.len() as u64 },
+        files: entry.outputs.iter().map(file).collect(),
+        inputs: record.inputs.clone(),
+    }
+}
+
+fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) -> Result<Published, PackError> {
+    let failed = |error| PackError::Store(fsx::Error::new("write", to, error));
+    let mut tar = Builder::new(encoder(Publish::default().begin(to)?, level).map_err(failed)?);
+    tar.append(&tape::header(META, meta.len() as u64, false), meta).map_err(failed)?;
+    for output in &entry.outputs {
+        append(&mut tar, store, output, to)?;
+    }
+    // The builder adds the two blocks of zeros.
+    let staged = tar.into_inner().and_then(Encoder::finish).map_err(failed)?;
+    Ok(staged.commit()?)
+}
+
+fn encoder(to: Staged, level: i32) -> io::Result<Encoder<'static, Staged>> {
+    let range = zstd::compression_level_range();
+    let level = level.clamp(*range.start(), *range.end());
+    let mut encoder = Encoder::new(to, level)?;
+    encoder.long_distance_matching(false)?;
+    encoder.include_checksum(false)?;
+    // The higher levels would ask more memory of the reader than it gives.
+    if level > 19 {
+        encoder.set_parameter(CParameter::WindowLog(MAX_WINDOW_LOG))?;
+    }
+    Ok(encoder)
+}
+
+/// Appends one output. What was read must be the blob; if it is not, the caller drops the pack.
+fn append(tar: &mut Builder<impl Write>, store: &Store, output: &Output, to: &Path) -> Result<(), PackError> {
+    let path = store.layout().blob(output.blob);
+    let file = match fsx::open(&path) {
+        Err(error) if error.is_absent() => return Err(PackError::BlobGone(output.blob)),
+        opened => opened?,
+    };
+    // One byte more than declared, so that a longer file shows.
+    let mut source =
+        Hashing { inner: file.take(output.size.saturating_add(1)), hasher: blake3::Hasher::new(), count: 0 };
+    let header = tape::header(&output.name, output.size, output.executable);
+    tar.append(&header, &mut source).map_err(|error| PackError::Store(fsx::Error::new("write", to, error)))?;
+    if source.count == output.size && *source.hasher.finalize().as_bytes() == *output.blob.0.as_bytes() {
+        return Ok(());
+    }
+    // A blob that only this read of it found damaged (a failing disk) stays.
+    let _ = store.verify_blob(output.blob);
+    Err(PackError::BlobDamaged(output.blob))
+}
+
+/// Hashes and counts what is read.
+struct Hashing<R> {
+    inner: R,
+    hasher: blake3::Hasher,
+    count: u64,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
 }

@@ -1,0 +1,44 @@
+//! `kache keygen`: makes a pair of keys for signed manifests.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::{Exit, Session};
+use crate::config::env;
+use crate::fsx;
+use crate::remote::SigningKey;
+
+/// Make a pair of keys to sign what is pushed
+///
+/// Whoever pushes sets the secret key as KACHE_SIGNING_KEY. Whoever pulls puts
+/// the public key into trusted_keys, and from then on takes nothing that is not
+/// signed with the secret one. Prints both; with --out, the secret key goes to
+/// a file that only its owner can read, and is not printed.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache keygen
+  kache keygen --out kache-signing.key
+  KACHE_SIGNING_KEY=$(cat kache-signing.key) kache push")]
+pub(super) struct Args {
+    /// Write the secret key to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let (key, secret) = SigningKey::generate().context("cannot make a key")?;
+    if let Some(file) = &args.out {
+        fsx::create_private(file, format!("{secret}\n").as_bytes()).context("cannot keep the secret key")?;
+        session.out.talk(format_args!("the secret key is in {}", file.display()));
+    } else {
+        session.out.data("# Secret: the environment of whoever pushes.")?;
+        session.out.data(format_args!("{}={secret}", env::KACHE_SIGNING_KEY))?;
+        session.out.data("")?;
+    }
+    session.out.data("# Public: the settings of whoever pulls, below [cache.remote].")?;
+    session.out.data(format_args!("trusted_keys = [\"{}\"]", key.public()))?;
+    Ok(Exit::Ok)
+}

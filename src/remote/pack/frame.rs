@@ -1,0 +1,153 @@
+//! The compressed stream: exactly one zstd frame, hashed and counted as it is read.
+
+use std::io::{self, Read};
+
+use zstd::stream::raw::{DParameter, Decoder, Operation};
+
+use super::MAX_WINDOW_LOG;
+use super::read::ImportError;
+use crate::model::Digest;
+use crate::remote::{PackRef, Refused};
+
+/// How a frame begins. Whatever else zstd can read (skippable frames, older formats) is no pack.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Compressed bytes in memory.
+const BUFFER: usize = 128 * 1024;
+/// What refusals call the compressed bytes. No file of a pack is called so: it has a space.
+const PACK: &str = "the pack";
+/// zstd's own words (`zstd/lib/common/error_private.c`); its codes are not handed on.
+const WINDOW_ERROR: &str = "Frame requires too much memory for decoding";
+
+/// A pack that is being read.
+pub(super) struct Frame<'a, R> {
+    source: &'a mut R,
+    declared: PackRef,
+    decoder: Decoder<'static>,
+    buffer: Vec<u8>,
+    /// What of the buffer was read and not yet decoded.
+    pending: std::ops::Range<usize>,
+    hasher: blake3::Hasher,
+    /// Compressed bytes read so far.
+    count: u64,
+    ended: bool,
+}
+
+impl<'a, R: Read> Frame<'a, R> {
+    /// Begins to read the pack `declared`.
+    pub(super) fn open(source: &'a mut R, declared: PackRef) -> Result<Self, ImportError> {
+        let decoder = || {
+            let mut decoder = Decoder::new()?;
+            decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;
+            io::Result::Ok(decoder)
+        };
+        Ok(Self {
+            source,
+            declared,
+            decoder: decoder().map_err(ImportError::Read)?,
+            buffer: vec![0; BUFFER],
+            pending: 0..0,
+            hasher: blake3::Hasher::new(),
+            count: 0,
+            ended: false,
+        })
+    }
+
+    /// Reads the first bytes, which tell what it is.
+    pub(super) fn begin(&mut self) -> Result<(), ImportError> {
+        while self.pending.len() < MAGIC.len() {
+            if !self.fill()? {
+                return Err(self.cut().into());
+            }
+        }
+        if self.buffer[..MAGIC.len()] == MAGIC { Ok(()) } else { Err(Refused::Compression.into()) }
+    }
+
+    /// Decoded bytes; 0 at the frame's end.
+    pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, ImportError> {
+        while !self.ended && !out.is_empty() {
+            // What is decoded already comes first, without more input.
+            let status =
+                self.decoder.run_on_buffers(&self.buffer[self.pending.clone()], out).map_err(|e| refusal(&e))?;
+            self.pending.start += status.bytes_read;
+            self.ended = status.remaining == 0;
+            if status.bytes_written > 0 {
+                return Ok(status.bytes_written);
+            }
+            if self.ended {
+                break;
+            }
+            if self.pending.is_empty() {
+                if !self.fill()? {
+                    return Err(self.cut().into());
+                }
+            } else if status.bytes_read == 0 {
+                return Err(Refused::Compression.into());
+            }
+        }
+        Ok(0)
+    }
+
+    /// The frame has ended: so must the pack, and be the declared one.
+    pub(super) fn end(&mut self) -> Result<(), ImportError> {
+        if self.read(&mut [0])? > 0 {
+            return Err(Refused::Trailing("the archive").into());
+        }
+        let follows = !self.pending.is_empty() || self.fill()?;
+        if follows {
+            return Err(Refused::Trailing("the compressed stream").into());
+        }
+        if self.count < self.declared.size {
+            return Err(Refused::TooShort(PACK.into()).into());
+        }
+        if self.digest() == self.declared.digest { Ok(()) } else { Err(Refused::Digest(PACK.into()).into()) }
+    }
+
+    /// The reason to give for a pack whose content was refused: bytes that are not the declared ones come first, since they
+    /// say nothing of who made the pack. Reads what is left.
+    pub(super) fn settle(&mut self, refused: Refused) -> Refused {
+        loop {
+            self.pending = 0..0;
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) if self.count == self.declared.size && self.digest() != self.declared.digest => {
+                    return Refused::Digest(PACK.into());
+                }
+                Err(ImportError::Refused(length)) => return length,
+                Ok(false) | Err(_) => return refused,
+            }
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::from_bytes(*self.hasher.finalize().as_bytes())
+    }
+
+    fn cut(&self) -> Refused {
+        if self.count < self.declared.size { Refused::TooShort(PACK.into()) } else { Refused::Compression }
+    }
+
+    /// Reads more compressed bytes behind those that are pending. `false`: there are none.
+    fn fill(&mut self) -> Result<bool, ImportError> {
+        self.buffer.copy_within(self.pending.clone(), 0);
+        self.pending = 0..self.pending.len();
+        loop {
+            match self.source.read(&mut self.buffer[self.pending.end..]) {
+                Ok(0) => return Ok(false),
+                Ok(n) => {
+                    self.hasher.update(&self.buffer[self.pending.end..self.pending.end + n]);
+                    self.pending.end += n;
+                    self.count += n as u64;
+                    let is_within = self.count <= self.declared.size;
+                    return if is_within { Ok(true) } else { Err(Refused::TooLong(PACK.into()).into()) };
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ImportError::Read(error)),
+            }
+        }
+    }
+}
+
+fn refusal(error: &io::Error) -> Refused {
+    let is_window = error.to_string() == WINDOW_ERROR;
+    if is_window { Refused::Window } else { Refused::Compression }
+}
