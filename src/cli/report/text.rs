@@ -48,7 +48,7 @@ fn overview(report: &Report) -> Table {
     let rate = report.rate().map_or_else(String::new, |rate| format!("{rate} %"));
     table.row(["hits".into(), events.hits.to_string(), rate]);
     if report.remote_hits > 0 {
-        table.row(["".into(), report.remote_hits.to_string(), "of them came from the remote meanwhile".into()]);
+        table.row([String::new(), report.remote_hits.to_string(), "of them came from the remote meanwhile".into()]);
     }
     table.row(["misses".into(), events.misses.to_string(), format!("{} of rustc", units::millis(report.compiled_ms))]);
     table.row(["bypasses".into(), events.bypasses.to_string(), String::new()]);
