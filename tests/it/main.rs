@@ -1,6 +1,7 @@
 //! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
 #![expect(clippy::disallowed_methods, reason = "tests look at files with other eyes than the program")]
 
+mod action;
 mod artifacts;
 mod cli;
 mod clippy;
