@@ -210,6 +210,14 @@ impl Knowledge {
         }
     }
 
+    /// The workspaces that builds asked for.
+    pub(super) fn workspaces(&self) -> Vec<String> {
+        let mut found: Vec<String> = self.told.keys().filter_map(|subject| subject.workspace.clone()).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
     fn is_useless(&self, build: u64) -> bool {
         self.builds.get(&build).is_some_and(|build| build.used == 0 && build.unused >= USELESS)
     }

@@ -16,7 +16,7 @@ use crate::model::{Digest, EntryKey, LookupKey};
 /// How long a workspace's name may be in an object name.
 const NAME_LENGTH: usize = 40;
 /// How far back builds count that the last one did not repeat: CI runs clippy, build and test before one push.
-const RECENT_MS: i64 = 6 * 3_600_000;
+pub const RECENT_MS: i64 = 6 * 3_600_000;
 /// How many of the branch's commits are asked for.
 const ANCESTORS: usize = 256;
 

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests look at files with other eyes than the program")]
 
 mod action;
+mod agent;
 mod artifacts;
 mod cli;
 mod clippy;
