@@ -1,6 +1,7 @@
 //! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
 #![expect(clippy::disallowed_methods, reason = "tests look at files with other eyes than the program")]
 
+mod action;
 mod agent;
 mod artifacts;
 mod cli;
@@ -34,9 +35,11 @@ mod paths;
 mod probes;
 mod project_file;
 mod recursion;
+mod remote_doctor;
 mod remote_kill;
 mod remote_push_pull;
 mod remote_servers;
+mod report;
 mod setup;
 mod store_damage;
 mod store_links;

@@ -1,5 +1,6 @@
 //! The harness: a sandboxed project, a counting rustc, and readers for what kache left behind.
 
+pub(crate) mod action;
 mod cache;
 mod calls;
 mod control;
