@@ -37,6 +37,8 @@ mod project_file;
 mod recursion;
 mod remote_doctor;
 mod remote_kill;
+mod remote_malformed;
+mod remote_packs;
 mod remote_push_pull;
 mod remote_servers;
 mod report;
