@@ -36,6 +36,7 @@ mod probes;
 mod project_file;
 mod recursion;
 mod remote_doctor;
+mod remote_server;
 mod remote_servers;
 mod report;
 mod setup;
