@@ -37,6 +37,8 @@ mod project_file;
 mod recursion;
 mod remote_doctor;
 mod remote_server;
+mod remote_kill;
+mod remote_push_pull;
 mod remote_servers;
 mod report;
 mod setup;

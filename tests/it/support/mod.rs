@@ -5,6 +5,7 @@ mod cache;
 mod calls;
 mod control;
 mod direct;
+pub(crate) mod entries;
 pub(crate) mod faults;
 mod files;
 mod observed;
