@@ -40,6 +40,7 @@ mod remote_kill;
 mod remote_malformed;
 mod remote_packs;
 mod remote_push_pull;
+mod remote_server;
 mod remote_servers;
 mod report;
 mod setup;

@@ -85,8 +85,8 @@ fn a_server_that_is_not_there_or_never_answers_is_no_wait_without_end() {
     setup.proxy.always(Action::Hang);
     let began = std::time::Instant::now();
     assert_eq!(setup.doctor().code, 3);
-    // Generous: three steps of at most thirty seconds each.
-    assert!(began.elapsed() < Duration::from_secs(150));
+    // Generous: it gives up after ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(60));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::fsx::clock;
 use crate::remote::{Open, RemoteError, SigningKey, Trust};
 
 /// How long a step may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// More than a probe is.
 const LIMIT: u64 = 4096;
 
@@ -103,10 +103,15 @@ async fn steps(remote: &Open) -> Vec<Finding> {
     let said = format!("kache doctor\n{name}\n").into_bytes();
     let mut listing = bucket.list(&remote.names.all_manifests());
     let listed = timed("list", listing.next_page()).await;
+    let is_silent = matches!(listed.result, Err(None | Some(RemoteError::Unreachable { .. })));
     let mut findings = vec![listed.told(|page| {
         let entries = page.as_ref().map_or(0, Vec::len);
         format!("{} on the first page", units::count(entries, "entry", "entries"))
     })];
+    if is_silent {
+        findings.push(Finding::warn("put, get, delete", "not tried: there is no answer"));
+        return findings;
+    }
     if remote.settings.read_only {
         // There is nothing of ours to read: absence is the right answer.
         let got = timed("get", bucket.get(&name, LIMIT)).await;
