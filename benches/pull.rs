@@ -69,7 +69,8 @@ impl Fixture {
     fn workspace(&self, names: &Names) {
         let root = self.root();
         std::fs::create_dir_all(&root).expect("workspace");
-        std::fs::write(root.join("Cargo.toml"), "[package]\nname = \"bench\"\nversion = \"0.1.0\"\n").expect("manifest");
+        std::fs::write(root.join("Cargo.toml"), "[package]\nname = \"bench\"\nversion = \"0.1.0\"\n")
+            .expect("manifest");
         std::fs::write(root.join("Cargo.lock"), LOCK).expect("lock");
         let unit = |manifest: &Manifest| BuildUnit {
             crate_name: manifest.crate_name.clone(),
@@ -182,7 +183,9 @@ fn main() {
     let line = fixture.bytes() as f64 / BANDWIDTH as f64;
     let trips = 5.0 * LATENCY.as_secs_f64();
     println!("{} packs, {} MB", fixture.packs.len(), fixture.bytes() / 1_000_000);
-    println!("| bytes / bandwidth | 5 round trips | unpack floor | wall | wall / best | memory | requests | connections |");
+    println!(
+        "| bytes / bandwidth | 5 round trips | unpack floor | wall | wall / best | memory | requests | connections |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     for _ in 0..number("PULL_BENCH_ROUNDS", 3) {
         let floor = fixture.unpack().as_secs_f64();
