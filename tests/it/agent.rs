@@ -344,3 +344,17 @@ fn r08_an_agent_serves_only_the_remote_that_was_meant() {
     assert_eq!(waits(&two).1, 0);
     assert_eq!(pid(&two), first, "it is busy, so it stays");
 }
+
+#[test]
+fn what_cannot_be_sent_stops_no_other() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    proxy.rule(Rule::on("PUT", "/packs/dep/").then(Action::Error(400, "InvalidRequest", "not this one")));
+    let mut project = Project::app_over("pub fn value() -> u32 { 1 }");
+    remote(&mut project, &proxy.endpoint());
+    project.build();
+    until("the sending", || !server.objects_with("/manifests/app/").is_empty());
+    until("the words", || status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one")));
+    assert_eq!(std::fs::read_dir(project.cache_dir().join("v1/remote/queue")).expect("the queue").count(), 1);
+    assert_eq!(server.objects_with("/dep/"), Vec::<String>::new());
+}
