@@ -18,6 +18,7 @@ use super::{prefetch, uploads};
 use crate::config::{self, Env};
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, socket};
+use crate::remote;
 use crate::remote::open::{Open, OpenError};
 use crate::remote::progress::Cancel;
 use crate::store::Store;
@@ -119,6 +120,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
         setup,
     });
     tracing::info!(remote = agent.setup.remote.place(), "listening");
+    remote::sweep(agent.setup.store.layout());
     let uploads = uploads::start(&agent);
     runtime.block_on(serve(&agent, listener));
     agent.end.cancel();

@@ -3,6 +3,7 @@
 //! An entry leaves the queue when it is on the remote, or is gone from the store; errors leave it there. Its own runtime, so
 //! that compression can be niced without slowing what is brought.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,12 +12,15 @@ use tokio::sync::OnceCell;
 
 use super::queue::Item as Queued;
 use super::server::Agent;
-use crate::fsx::sys_process;
+use crate::events::EventLog;
+use crate::fsx::{clock, sys_process};
 use crate::remote::fetch::Item;
-use crate::remote::open::Open;
+use crate::remote::open::{self, Open};
 use crate::remote::presence;
 use crate::remote::progress::Control;
+use crate::remote::records;
 use crate::remote::send::{self, SendError, Sent};
+use crate::remote::workspace::{self, Workspace};
 
 /// How often the queue is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 4;
 /// How long one entry may take.
 const ENTRY: Duration = Duration::from_secs(600);
+/// How long nobody must have asked before a build counts as over.
+const QUIET_MS: f64 = 3_000.0;
 /// The first pause after an error; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -68,14 +74,19 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
 async fn send_for_ever(agent: &Arc<Agent>) {
     // Connections belong to a runtime: this one has its own.
     let open = OnceCell::new();
-    let mut pause = LOOK;
+    let (mut pause, mut is_unrecorded) = (LOOK, false);
     loop {
         tokio::select! {
             () = agent.end.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
         let words = match send_all(agent, &open).await {
-            Ok(()) => {
+            Ok(0) if is_unrecorded && is_quiet(agent) => {
+                is_unrecorded = false;
+                write_records(agent, &open).await.err().unwrap_or_default()
+            }
+            Ok(sent) => {
+                is_unrecorded |= sent > 0;
                 pause = LOOK;
                 String::new()
             }
@@ -89,24 +100,56 @@ async fn send_for_ever(agent: &Arc<Agent>) {
     }
 }
 
-/// Sends what is in the queue; the first error ends it.
-async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<(), String> {
-    let items = agent.queue.items().map_err(|error| error.to_string())?;
-    if items.is_empty() {
-        return Ok(());
-    }
-    let connect = || async { Open::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
-    let open = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
-    for some in items.chunks(AT_ONCE) {
-        let mut tasks = tokio::task::JoinSet::new();
-        for queued in some.iter().cloned() {
-            tasks.spawn(send_one(Arc::clone(agent), Arc::clone(open), queued));
-        }
-        while let Some(sent) = tasks.join_next().await {
-            sent.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+/// Whether the build that compiled what was sent is over, as far as one can tell.
+fn is_quiet(agent: &Agent) -> bool {
+    let knowledge = agent.knowledge();
+    knowledge.now() - knowledge.active_ms > QUIET_MS
+}
+
+/// Writes the build records of the workspaces that asked, so that others know what to bring.
+async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<(), String> {
+    let (Some(open), store) = (open.get(), &agent.setup.store) else { return Ok(()) };
+    let since = clock::now().as_millis() - workspace::RECENT_MS;
+    let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
+    let workspaces = agent.knowledge().workspaces();
+    for dir in workspaces {
+        let Some(here) = Workspace::around(Path::new(&dir)).filter(|here| here.lock.is_some()) else { continue };
+        let commit = here.commit();
+        for used in workspace::used(&events, &workspace::places(&here.root, &agent.setup.env)) {
+            let record = records::record(store, &here, commit.as_deref(), &used.shape, &used.items);
+            if let Some(record) = record.filter(|record| !record.units.is_empty()) {
+                let name = records::publish(open, &here, &record).await.map_err(|error| error.to_string())?;
+                tracing::info!(name, "recorded");
+            }
         }
     }
     Ok(())
+}
+
+/// Sends what is in the queue and gives how much that was. What fails stays there and stops no other, unless the remote will
+/// refuse those too.
+async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
+    let items = agent.queue.items().map_err(|error| error.to_string())?;
+    if items.is_empty() {
+        return Ok(0);
+    }
+    let connect = || async { Open::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
+    let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
+    let mut failed = None;
+    for some in items.chunks(AT_ONCE) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for queued in some.iter().cloned() {
+            tasks.spawn(send_one(Arc::clone(agent), Arc::clone(remote), queued));
+        }
+        while let Some(sent) = tasks.join_next().await {
+            match sent.map_err(|error| error.to_string())? {
+                Ok(()) => {}
+                Err(SendError::Remote(error)) if open::is_hopeless(&error) => return Err(error.to_string()),
+                Err(error) => failed = Some(error.to_string()),
+            }
+        }
+    }
+    failed.map_or(Ok(items.len()), Err)
 }
 
 async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: Queued) -> Result<(), SendError> {
@@ -123,5 +166,6 @@ async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: Queued) -> Result<
     let mut knowledge = agent.knowledge();
     knowledge.active_ms = knowledge.now();
     drop(knowledge);
+    tracing::debug!(crate_name = item.crate_name, ?sent, "sent");
     Ok(agent.queue.remove(item.key)?)
 }

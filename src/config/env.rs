@@ -57,6 +57,40 @@ pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
 /// Public keys, separated by commas: manifests without a signature of one of them do not exist.
 pub const KACHE_TRUSTED_KEYS: &str = "KACHE_TRUSTED_KEYS";
 
+/// Credentials of AWS, as its tools name them: the access key id.
+pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+/// Its secret key.
+pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+/// What temporary credentials need besides.
+pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+/// The profile that AWS's tools use.
+pub const AWS_PROFILE: &str = "AWS_PROFILE";
+/// Their configuration file.
+pub const AWS_CONFIG_FILE: &str = "AWS_CONFIG_FILE";
+/// Their file of keys.
+pub const AWS_SHARED_CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
+/// The region that AWS's tools use; the second name is the older one.
+pub const AWS_REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// A file with a token that is exchanged for credentials (EKS, GitHub).
+pub const AWS_WEB_IDENTITY_TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+/// The role that the token is for.
+pub const AWS_ROLE_ARN: &str = "AWS_ROLE_ARN";
+/// What to call that session.
+pub const AWS_ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
+/// Where a container asks for credentials. The SDK reads them itself.
+pub const AWS_CONTAINER_CREDENTIALS: [&str; 2] =
+    ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+/// `true`: never ask EC2's metadata service.
+pub const AWS_EC2_METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+/// Where that service is.
+pub const AWS_EC2_METADATA_SERVICE_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// Proxies, as curl reads them: for https...
+pub const HTTPS_PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+/// ...for http (in capitals it could be a CGI header)...
+pub const HTTP_PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
+/// ...and the hosts that need none.
+pub const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
+
 /// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
 pub const KACHE_TRACE: &str = "KACHE_TRACE";
 /// Libraries that the dynamic linker puts before all others; the observer among them.
@@ -94,6 +128,8 @@ pub const RUSTC_WRAPPER: &str = "RUSTC_WRAPPER";
 pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
 /// Where cargo builds; `doctor` tries the way there.
 pub const CARGO_TARGET_DIR: &str = "CARGO_TARGET_DIR";
+/// Cargo's other spelling of the same.
+pub const CARGO_BUILD_TARGET_DIR: &str = "CARGO_BUILD_TARGET_DIR";
 /// The program that runs a nested cargo.
 pub const CARGO: &str = "CARGO";
 /// A build script's output directory; rustc calls below it are a build script's probes.

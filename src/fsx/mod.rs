@@ -10,6 +10,7 @@ pub mod dir;
 pub mod ladder;
 pub mod lock;
 mod memory;
+pub mod offset;
 pub mod publish;
 pub mod socket;
 pub mod stamp;

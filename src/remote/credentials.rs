@@ -1,2 +1,245 @@
-//! Whose credentials are used: kache's own pair, else the SDK's chain, and the metadata service of EC2 only where nothing else
-//! is configured and no endpoint is set.
+//! Whose credentials are used: kache's own pair, else what AWS's tools would use, found through our own view of the environment.
+//!
+//! EC2's metadata service is asked only where nothing else is configured and no endpoint is set: elsewhere the question costs
+//! seconds, or is answered by somebody else. Nothing here prints a secret; errors name places, not values.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::imds;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
+use aws_config::provider_config::ProviderConfig;
+use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_s3::config::{Region, SharedHttpClient};
+
+use super::error::{RemoteError, Result, reason};
+use crate::config::{Env, Remote, env};
+use crate::fsx;
+
+/// How long all of it may take: a process or a browser's answer may be slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long EC2's metadata service may take: it is a hop away, or not there.
+const METADATA_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The region of requests that name none, where the server is not AWS.
+const DEFAULT_REGION: &str = "us-east-1";
+
+#[expect(deprecated, reason = "the new names are in a crate of the SDK's own")]
+type ProfileFiles = aws_config::profile::profile_file::ProfileFiles;
+#[expect(deprecated, reason = "the new names are in a crate of the SDK's own")]
+type FileKind = aws_config::profile::profile_file::ProfileFileKind;
+
+/// Everything that a request needs to be signed.
+pub(super) struct Signer {
+    pub(super) region: Region,
+    pub(super) credentials: SharedCredentialsProvider,
+}
+
+/// Finds region and credentials. `https` makes the client for services that give credentials, if one has to be asked.
+pub(super) async fn find(remote: &Remote, env: &Env, https: &SharedHttpClient) -> Result<Signer> {
+    let region = region(remote, env).await?;
+    let credentials = match &remote.keys {
+        Some((id, key)) => SharedCredentialsProvider::new(Credentials::new(id, key.expose(), None, None, "kache")),
+        None => {
+            let config = ProviderConfig::without_region().with_region(Some(region.clone()));
+            prime(chain(remote, env, &config.with_http_client(https.clone()))?).await?
+        }
+    };
+    Ok(Signer { region, credentials })
+}
+
+/// `KACHE_S3_REGION`, else AWS's variables, else the profile's; never a question to a metadata service.
+async fn region(remote: &Remote, env: &Env) -> Result<Region> {
+    let named = remote.region.clone().or_else(|| first_set(env, &env::AWS_REGIONS));
+    if let Some(region) = named {
+        return Ok(Region::new(region));
+    }
+    if let Some(files) = profile_files(env) {
+        let mut provider =
+            ProfileFileRegionProvider::builder().configure(&ProviderConfig::without_region()).profile_files(files);
+        if let Some((profile, _)) = profile(remote, env) {
+            provider = provider.profile_name(profile);
+        }
+        if let Some(region) = provider.build().region().await {
+            return Ok(region);
+        }
+    }
+    match remote.endpoint {
+        Some(_) => Ok(Region::new(DEFAULT_REGION)),
+        None => Err(RemoteError::Setting("the bucket's region is not known: set KACHE_S3_REGION".to_owned())),
+    }
+}
+
+fn set(env: &Env, name: &str) -> Option<String> {
+    env.text(name).filter(|value| !value.trim().is_empty())
+}
+
+pub(super) fn first_set(env: &Env, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| set(env, name))
+}
+
+/// The profile that somebody named, and whether it was for kache alone.
+fn profile(remote: &Remote, env: &Env) -> Option<(String, bool)> {
+    let own = remote.profile.clone().map(|profile| (profile, true));
+    own.or_else(|| set(env, env::AWS_PROFILE).map(|profile| (profile, false)))
+}
+
+/// AWS's configuration files, if there are any. Only files that exist: the SDK takes the absence of a named one for an error.
+fn profile_files(env: &Env) -> Option<ProfileFiles> {
+    let kinds = [
+        (FileKind::Config, env::AWS_CONFIG_FILE, ".aws/config"),
+        (FileKind::Credentials, env::AWS_SHARED_CREDENTIALS_FILE, ".aws/credentials"),
+    ];
+    let mut files = ProfileFiles::builder();
+    let mut any = false;
+    for (kind, variable, below_home) in kinds {
+        let path = env.path(variable).or_else(|| env.home().map(|home| home.join(below_home)));
+        if let Some(path) = path.filter(|path| fsx::exists(path)) {
+            files = files.with_file(kind, path);
+            any = true;
+        }
+    }
+    any.then(|| files.build())
+}
+
+/// The places to look in, in the order of AWS's tools. A profile for kache alone is the only place.
+fn chain(remote: &Remote, env: &Env, config: &ProviderConfig) -> Result<Chain> {
+    let mut chain = Chain::default();
+    let named = profile(remote, env);
+    if !named.as_ref().is_some_and(|(_, own)| *own)
+        && let Some(keys) = keys(env)?
+    {
+        chain.add("environment", keys);
+        return Ok(chain);
+    }
+    if let Some(files) = profile_files(env) {
+        let mut provider = ProfileFileCredentialsProvider::builder().configure(config).profile_files(files);
+        if let Some((profile, _)) = &named {
+            provider = provider.profile_name(profile);
+        }
+        chain.add("profile", provider.build());
+    }
+    if let Some((profile, _)) = named {
+        return match chain.links.is_empty() {
+            true => Err(RemoteError::Credentials(format!(
+                "profile {profile} was asked for, but there is no AWS configuration"
+            ))),
+            false => Ok(chain),
+        };
+    }
+    if let (Some(file), Some(role_arn)) = (env.path(env::AWS_WEB_IDENTITY_TOKEN_FILE), set(env, env::AWS_ROLE_ARN)) {
+        let session_name = set(env, env::AWS_ROLE_SESSION_NAME).unwrap_or_else(|| "kache".to_owned());
+        let source = StaticConfiguration { web_identity_token_file: file, role_arn, session_name };
+        let provider = WebIdentityTokenCredentialsProvider::builder().configure(config).static_configuration(source);
+        chain.add("web identity", provider.build());
+        return Ok(chain);
+    }
+    if first_set(env, &env::AWS_CONTAINER_CREDENTIALS).is_some() {
+        chain.add("container", EcsCredentialsProvider::builder().configure(config).build());
+        return Ok(chain);
+    }
+    if remote.endpoint.is_none()
+        && !set(env, env::AWS_EC2_METADATA_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    {
+        chain.add("EC2 metadata", metadata(env, config)?);
+    }
+    Ok(chain)
+}
+
+/// The pair of the environment: one alone is a mistake that says so.
+fn keys(env: &Env) -> Result<Option<Credentials>> {
+    let half = |have, lack| Err(RemoteError::Credentials(format!("{have} is set, but {lack} is not")));
+    match (set(env, env::AWS_ACCESS_KEY_ID), set(env, env::AWS_SECRET_ACCESS_KEY)) {
+        (Some(id), Some(key)) => {
+            Ok(Some(Credentials::new(id, key, set(env, env::AWS_SESSION_TOKEN), None, "environment")))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => half(env::AWS_ACCESS_KEY_ID, env::AWS_SECRET_ACCESS_KEY),
+        (None, Some(_)) => half(env::AWS_SECRET_ACCESS_KEY, env::AWS_ACCESS_KEY_ID),
+    }
+}
+
+fn metadata(env: &Env, config: &ProviderConfig) -> Result<imds::credentials::ImdsCredentialsProvider> {
+    let mut client = imds::Client::builder()
+        .configure(config)
+        .connect_timeout(METADATA_PATIENCE)
+        .read_timeout(METADATA_PATIENCE)
+        .max_attempts(1);
+    if let Some(endpoint) = set(env, env::AWS_EC2_METADATA_SERVICE_ENDPOINT) {
+        client = client
+            .endpoint(endpoint)
+            .map_err(|error| RemoteError::Setting(format!("{}: {error}", env::AWS_EC2_METADATA_SERVICE_ENDPOINT)))?;
+    }
+    Ok(imds::credentials::ImdsCredentialsProvider::builder().configure(config).imds_client(client.build()).build())
+}
+
+/// Providers and their names, for the error.
+#[derive(Default)]
+struct Chain {
+    names: Vec<&'static str>,
+    links: Vec<SharedCredentialsProvider>,
+}
+
+impl Chain {
+    fn add(&mut self, name: &'static str, provider: impl ProvideCredentials + 'static) {
+        self.names.push(name);
+        self.links.push(SharedCredentialsProvider::new(provider));
+    }
+}
+
+/// Gets credentials once, so that their lack is known now and by name.
+async fn prime(chain: Chain) -> Result<SharedCredentialsProvider> {
+    let names = chain.names.join(", ");
+    let mut links = chain.names.into_iter().zip(chain.links);
+    let Some((name, provider)) = links.next() else {
+        return Err(RemoteError::Credentials(
+            "none are configured: set KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY, or what AWS's tools use".to_owned(),
+        ));
+    };
+    let chain = links
+        .fold(CredentialsProviderChain::first_try(name, provider), |chain, (name, link)| chain.or_else(name, link));
+    let failed = |why: String| RemoteError::Credentials(format!("{why} (looked in: {names})"));
+    match tokio::time::timeout(PATIENCE, chain.provide_credentials()).await {
+        Err(_) => Err(failed("it took too long".to_owned())),
+        Ok(Err(error)) => Err(failed(reason(&error))),
+        Ok(Ok(first)) => {
+            Ok(SharedCredentialsProvider::new(Primed { first: Mutex::new(Some(first)), chain: Arc::new(chain) }))
+        }
+    }
+}
+
+/// A chain whose first answer is there already. The SDK keeps what it got until shortly before it expires.
+#[derive(Debug)]
+struct Primed {
+    first: Mutex<Option<Credentials>>,
+    chain: Arc<CredentialsProviderChain>,
+}
+
+impl Primed {
+    async fn next(&self) -> provider::Result {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match first {
+            Some(first) => Ok(first),
+            None => self.chain.provide_credentials().await,
+        }
+    }
+}
+
+impl ProvideCredentials for Primed {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.next())
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.chain.fallback_on_interrupt()
+    }
+}

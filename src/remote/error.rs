@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::fsx;
@@ -141,9 +142,16 @@ impl RemoteError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
+            // The SDK sees the server's clock in the answer and goes by it from then on.
+            Self::Denied { code, .. } => code == "RequestTimeTooSkewed",
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Garbled { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether it says that the server, or the way to it, is not well.
+    pub(super) fn is_unwell(&self) -> bool {
+        self.is_transient() && !matches!(self, Self::Denied { .. })
     }
 
     /// The HTTP status, if there was an answer.
@@ -155,8 +163,117 @@ impl RemoteError {
     }
 }
 
-/// Judges an SDK error. `None`: absence (404).
-pub(super) fn judge<E: ProvideErrorMetadata>(tried: &Tried, error: SdkError<E>) -> Option<RemoteError> {
-    let _ = (tried, error);
-    todo!()
+/// The most characters of a server's words that are repeated.
+const WORDS: usize = 300;
+
+/// Judges an SDK error. `None`: absence (404, but for a bucket that does not exist: then every object would be absent).
+pub(super) fn judge<E>(tried: &Tried, error: &SdkError<E>) -> Option<RemoteError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let tried = tried.clone();
+    if let Some(response) = error.raw_response() {
+        let status = response.status().as_u16();
+        let words = |text: Option<&str>| plain(text.unwrap_or_default());
+        let (code, message) = (words(error.code()), words(error.message()));
+        return match status {
+            404 if code != "NoSuchBucket" => None,
+            401 | 403 => Some(RemoteError::Denied { tried, status, code, message }),
+            200..=299 => Some(RemoteError::Garbled { tried, reason: "the answer cannot be read".to_owned() }),
+            _ => Some(RemoteError::Status { tried, status, code, message }),
+        };
+    }
+    let reason = reason(error);
+    Some(match error {
+        SdkError::TimeoutError(_) => RemoteError::TimedOut { tried },
+        _ if has_credentials_error(error) => RemoteError::Credentials(reason),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => RemoteError::TimedOut { tried },
+        SdkError::DispatchFailure(_) => RemoteError::Unreachable { tried, reason },
+        _ => RemoteError::Setting(format!("{tried}: {reason}")),
+    })
+}
+
+/// Text of the server as one short line: it may say anything.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect()
+}
+
+/// The innermost cause: the outer ones only say that a request failed.
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    plain(&innermost.to_string())
+}
+
+fn has_credentials_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::error::ErrorMetadata;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("refused")]
+    struct Fake(ErrorMetadata);
+
+    impl ProvideErrorMetadata for Fake {
+        fn meta(&self) -> &ErrorMetadata {
+            &self.0
+        }
+    }
+
+    fn tried() -> Tried {
+        Tried { verb: "get", object: "v1/x".to_owned(), bucket: "b".to_owned() }
+    }
+
+    fn judged(status: u16, code: &str, message: &str) -> Option<RemoteError> {
+        let meta = ErrorMetadata::builder().code(code).message(message).build();
+        let response = aws_sdk_s3::config::http::HttpResponse::new(status.try_into().unwrap(), "".into());
+        judge(&tried(), &SdkError::service_error(Fake(meta), response))
+    }
+
+    #[test]
+    fn the_status_decides_and_not_the_code() {
+        for code in ["NoSuchKey", "NotFound", "", "Whatever"] {
+            assert!(judged(404, code, "").is_none(), "{code}");
+            assert!(matches!(judged(403, code, ""), Some(RemoteError::Denied { status: 403, .. })), "{code}");
+            assert!(judged(503, code, "").unwrap().is_transient(), "{code}");
+            assert!(!judged(412, code, "").unwrap().is_transient(), "{code}");
+        }
+        assert_eq!(judged(404, "NoSuchBucket", "").unwrap().status(), Some(404));
+        assert!(matches!(judged(200, "", ""), Some(RemoteError::Garbled { .. })));
+    }
+
+    #[test]
+    fn errors_say_status_code_message_and_what_was_tried() {
+        let error = judged(403, "InvalidAccessKeyId", "no such\nkey").unwrap().to_string();
+        assert_eq!(error, "get v1/x in bucket b: denied: status 403 InvalidAccessKeyId: no such key");
+        assert_eq!(judged(412, "", "").unwrap().to_string(), "get v1/x in bucket b: status 412");
+    }
+
+    #[test]
+    fn a_wrong_clock_is_asked_again_once_the_sdk_has_learnt_the_right_time() {
+        assert!(judged(403, "RequestTimeTooSkewed", "").unwrap().is_transient());
+        assert!(!judged(403, "AccessDenied", "").unwrap().is_transient());
+    }
+
+    #[test]
+    fn missing_credentials_are_told_from_a_missing_server() {
+        let of = |source: Box<dyn std::error::Error + Send + Sync>| {
+            judge(&tried(), &SdkError::<Fake>::construction_failure(source)).unwrap()
+        };
+        assert!(matches!(of(Box::new(CredentialsError::not_loaded("none"))), RemoteError::Credentials(_)));
+        assert!(matches!(of("bad".into()), RemoteError::Setting(_)));
+    }
 }

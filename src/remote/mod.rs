@@ -19,14 +19,20 @@ pub use sign::{SigningKey, Trust};
 pub mod bucket;
 mod credentials;
 pub mod error;
+mod http;
+pub mod listing;
 pub mod progress;
+mod request;
 pub mod retry;
 pub mod transfer;
+pub mod tuning;
 
-pub use bucket::{Bucket, Head, Listed, Listing};
+pub use bucket::{Bucket, Head, Listed};
 pub use error::RemoteError;
+pub use listing::Listing;
 pub use progress::{Cancel, Control, Phase, Step, Transfer};
 pub use transfer::{Download, Upload};
+pub use tuning::Tuning;
 
 pub mod fetch;
 pub mod open;

@@ -82,8 +82,13 @@ pub enum PlanError {
     NoBuild(String),
 }
 
-/// Makes a plan for somebody who stands in `workspace`.
-pub async fn plan(remote: &Arc<Open>, wanted: &Wanted, workspace: Option<&Workspace>) -> Result<Plan, PlanError> {
+/// Makes a plan for somebody who stands in `workspace` and has last built this `shape` there.
+pub async fn plan(
+    remote: &Arc<Open>,
+    wanted: &Wanted,
+    workspace: Option<&Workspace>,
+    shape: Option<&str>,
+) -> Result<Plan, PlanError> {
     match wanted {
         Wanted::All => {
             let items = list(remote, &remote.names.all_manifests()).await?;
@@ -100,7 +105,7 @@ pub async fn plan(remote: &Arc<Open>, wanted: &Wanted, workspace: Option<&Worksp
         }
         Wanted::Workspace => {
             let workspace = workspace.ok_or(PlanError::NoWorkspace)?;
-            let found = records::find(remote, workspace, None).await?;
+            let found = records::find_all(remote, workspace, shape).await?;
             if found.is_empty() { of_lock(remote, workspace).await } else { Ok(of_records(&found)) }
         }
     }

@@ -16,8 +16,11 @@ pub struct Backoff {
 impl Backoff {
     /// How long to pause after this many failures in a row (from 1); `None`: no more. `random` is in 0..1.
     pub fn pause(&self, failures: u32, random: f64) -> Option<Duration> {
-        let _ = (failures, random);
-        todo!()
+        if failures >= self.attempts {
+            return None;
+        }
+        let doublings = failures.saturating_sub(1).min(16);
+        Some(self.base.saturating_mul(1 << doublings).min(self.cap).mul_f64(random.clamp(0.0, 1.0)))
     }
 }
 
@@ -25,6 +28,17 @@ impl Backoff {
 #[derive(Clone, Debug)]
 pub struct Breaker {
     limits: Limits,
+    failures: u32,
+    first: Option<Instant>,
+    open: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    until: Instant,
+    wait: Duration,
+    /// Somebody was let through to try.
+    probed: bool,
 }
 
 /// When a [`Breaker`] opens and for how long.
@@ -32,7 +46,7 @@ pub struct Breaker {
 pub struct Limits {
     /// Failures in a row without any success...
     pub failures: u32,
-    /// ...over at least this time.
+    /// ...over at least this time: many requests that fail in one moment are one failure of the network.
     pub over: Duration,
     /// How long it stays open at first; doubles with each failed attempt.
     pub open: Duration,
@@ -43,23 +57,143 @@ pub struct Limits {
 impl Breaker {
     /// A closed one.
     pub fn new(limits: Limits) -> Self {
-        Self { limits }
+        Self { limits, failures: 0, first: None, open: None }
     }
 
     /// Whether a request may go out; else how long until one may.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
-        let _ = (now, self.limits);
-        todo!()
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if now < open.until {
+            return Err(open.until - now);
+        }
+        // One attempt. If nothing is ever heard of it, the next one comes as late as after a failure.
+        open.until = now + open.wait;
+        open.probed = true;
+        Ok(())
     }
 
     /// A request was answered.
     pub fn success(&mut self) {
-        todo!()
+        *self = Self::new(self.limits);
     }
 
     /// A request failed in a way that says the server is not well.
     pub fn failure(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.failures = self.failures.saturating_add(1);
+        let first = *self.first.get_or_insert(now);
+        match &mut self.open {
+            Some(open) if open.probed => {
+                open.wait = open.wait.saturating_mul(2).min(self.limits.open_at_most);
+                open.until = now + open.wait;
+                open.probed = false;
+            }
+            // Sent before it opened.
+            Some(_) => {}
+            None if self.failures >= self.limits.failures && now.duration_since(first) >= self.limits.over => {
+                let wait = self.limits.open;
+                self.open = Some(Open { until: now + wait, wait, probed: false });
+            }
+            None => {}
+        }
+    }
+}
+
+/// A random number in 0..1. Every hasher of the standard library is seeded anew.
+pub(super) fn random() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let bits = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(bits >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn pauses_double_up_to_the_cap_and_end() {
+        let backoff = Backoff { base: SECOND, cap: 5 * SECOND, attempts: 6 };
+        let longest: Vec<_> =
+            (1..=6).map(|failures| backoff.pause(failures, 1.0).map(|pause| pause.as_secs())).collect();
+        assert_eq!(longest, [Some(1), Some(2), Some(4), Some(5), Some(5), None]);
+        assert_eq!(backoff.pause(3, 0.0), Some(Duration::ZERO));
+        assert_eq!(backoff.pause(3, 0.5), Some(2 * SECOND));
+        assert_eq!(Backoff { attempts: u32::MAX, ..backoff }.pause(u32::MAX - 1, 1.0), Some(5 * SECOND));
+    }
+
+    #[test]
+    fn random_numbers_differ_and_stay_in_range() {
+        let numbers: Vec<_> = (0..100).map(|_| random()).collect();
+        assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)));
+        assert!(numbers.iter().any(|number| *number < 0.5) && numbers.iter().any(|number| *number >= 0.5));
+    }
+
+    const LIMITS: Limits =
+        Limits { failures: 3, over: SECOND, open: Duration::from_secs(10), open_at_most: Duration::from_secs(30) };
+
+    fn opened(now: Instant) -> Breaker {
+        let mut breaker = Breaker::new(LIMITS);
+        for _ in 0..2 {
+            breaker.failure(now);
+        }
+        assert!(breaker.admit(now + SECOND).is_ok());
+        breaker.failure(now + SECOND);
+        breaker
+    }
+
+    #[test]
+    fn r09_repeated_failure_opens_the_breaker_for_a_while() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        assert_eq!(breaker.admit(now + 2 * SECOND), Err(9 * SECOND));
+        assert_eq!(breaker.admit(now + 11 * SECOND), Ok(()), "half open");
+        assert!(breaker.admit(now + 11 * SECOND).is_err(), "for one attempt");
+        breaker.success();
+        assert!(breaker.admit(now + 11 * SECOND).is_ok());
+        breaker.failure(now + 12 * SECOND);
+        assert!(breaker.admit(now + 12 * SECOND).is_ok(), "it counts from the start again");
+    }
+
+    #[test]
+    fn r09_a_failed_attempt_doubles_the_time_up_to_the_limit() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        breaker.failure(now + 2 * SECOND);
+        assert_eq!(breaker.admit(now + 2 * SECOND), Err(9 * SECOND), "sent before it opened: does not count");
+        let mut at = now + 11 * SECOND;
+        for wait in [20, 30, 30] {
+            assert_eq!(breaker.admit(at), Ok(()));
+            breaker.failure(at);
+            assert_eq!(breaker.admit(at), Err(wait * SECOND));
+            at += wait * SECOND;
+        }
+    }
+
+    #[test]
+    fn one_moment_of_failure_and_failures_among_successes_leave_it_closed() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(LIMITS);
+        for _ in 0..50 {
+            breaker.failure(now);
+        }
+        assert!(breaker.admit(now).is_ok(), "all at once");
+        let mut breaker = Breaker::new(LIMITS);
+        for second in 0..50 {
+            breaker.failure(now + second * SECOND);
+            if second % 2 == 1 {
+                breaker.success();
+            }
+        }
+        assert!(breaker.admit(now + 50 * SECOND).is_ok(), "some go well");
+    }
+
+    #[test]
+    fn an_attempt_that_is_never_heard_of_does_not_close_it_for_good() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        assert!(breaker.admit(now + 11 * SECOND).is_ok());
+        assert!(breaker.admit(now + 12 * SECOND).is_err());
+        assert!(breaker.admit(now + 21 * SECOND).is_ok());
     }
 }

@@ -114,7 +114,8 @@ fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
         call.store.prefer(call.lookup.key, &found.record);
     }
     call.store.touch_entry(found.record.key);
-    let mut event = Report::event(Outcome::Hit(HitSource::Local), call);
+    let source = if found.entry.pulled { HitSource::Remote } else { HitSource::Local };
+    let mut event = Report::event(Outcome::Hit(source), call);
     event.saved_ms = found.entry.cost_ms;
     event.key = found.record.key.0.hex();
     event.reflink_bytes = bytes.reflink;

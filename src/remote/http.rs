@@ -1,0 +1,34 @@
+//! The HTTP client: rustls with ring, one pool of connections per bucket, proxies by our own view of the environment.
+
+use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+
+use super::credentials::first_set;
+use super::error::{RemoteError, Result};
+use crate::config::{Env, env};
+
+/// A client for URLs that begin with `https://`, or for plain ones. The system's certificates are read when it is used.
+pub(super) fn client(env: &Env, https: bool, connections: usize) -> Result<SharedHttpClient> {
+    let proxy = proxy(env, https)?;
+    Ok(Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut builder = Connector::builder().pool_max_idle_per_host(connections);
+        builder.set_proxy_config(proxy.clone());
+        builder.set_connector_settings(settings.cloned());
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        match https {
+            true => builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build(),
+            false => builder.build_http(),
+        }
+    }))
+}
+
+fn proxy(env: &Env, https: bool) -> Result<Option<ProxyConfig>> {
+    let names: &[&str] = if https { &env::HTTPS_PROXIES } else { &env::HTTP_PROXIES };
+    let Some(url) = first_set(env, names) else { return Ok(None) };
+    let proxy = if https { ProxyConfig::https(url) } else { ProxyConfig::http(url) };
+    // The URL may hold a password.
+    let proxy = proxy.map_err(|_| RemoteError::Setting(format!("the proxy in {} is not a URL", names[0])))?;
+    Ok(Some(proxy.no_proxy(first_set(env, &env::NO_PROXY).unwrap_or_default())))
+}

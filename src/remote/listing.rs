@@ -1,0 +1,126 @@
+//! Listings, guarded against servers that do not end them or put strangers in.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+
+use super::bucket::{Bucket, Listed, absent, time};
+use super::error::Result;
+
+/// No listing has more pages: ten million objects.
+const PAGES: usize = 10_000;
+
+/// A listing on its way.
+#[derive(Debug)]
+pub struct Listing {
+    bucket: Bucket,
+    prefix: String,
+    guard: Guard,
+}
+
+impl Listing {
+    pub(super) fn new(bucket: Bucket, prefix: &str) -> Self {
+        Self { bucket, prefix: prefix.to_owned(), guard: Guard::default() }
+    }
+
+    /// The next page, in the server's order; `None`: no more. Pages may be empty.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Listed>>> {
+        if self.guard.over {
+            return Ok(None);
+        }
+        let tried = self.bucket.tried("list", &self.prefix);
+        let token = self.guard.token.clone();
+        let page = self
+            .bucket
+            .persist(&tried, || async {
+                let client = &self.bucket.0.client;
+                let request = client.list_objects_v2().bucket(&self.bucket.0.name).prefix(&self.prefix);
+                let sent = request.set_continuation_token(token.clone()).send();
+                self.bucket.ask(&tried, sent).await?.ok_or_else(|| absent(&tried))
+            })
+            .await?;
+        let truncated = page.is_truncated().unwrap_or(false);
+        self.guard.follow(truncated, page.next_continuation_token());
+        Ok(Some(self.guard.believable(&self.prefix, listed(&page))))
+    }
+
+    /// All pages at once.
+    pub async fn all(mut self) -> Result<Vec<Listed>> {
+        let mut all = Vec::new();
+        while let Some(page) = self.next_page().await? {
+            all.extend(page);
+        }
+        Ok(all)
+    }
+}
+
+fn listed(page: &ListObjectsV2Output) -> impl Iterator<Item = Listed> + '_ {
+    page.contents().iter().filter_map(|object| {
+        let size = u64::try_from(object.size()?).ok()?;
+        Some(Listed { name: object.key()?.to_owned(), size, modified: object.last_modified().and_then(time) })
+    })
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+struct Guard {
+    token: Option<String>,
+    tokens: BTreeSet<String>,
+    names: BTreeSet<String>,
+    over: bool,
+}
+
+impl Guard {
+    /// Goes to the next page, or ends: truncated without a token, or with one that was there before, leads nowhere.
+    fn follow(&mut self, truncated: bool, token: Option<&str>) {
+        self.token = token.filter(|token| truncated && !token.is_empty()).map(str::to_owned);
+        self.over = match &self.token {
+            None => true,
+            Some(token) => !self.tokens.insert(token.clone()) || self.tokens.len() > PAGES,
+        };
+    }
+
+    /// Without what nobody asked for and what was there before.
+    fn believable(&mut self, prefix: &str, page: impl Iterator<Item = Listed>) -> Vec<Listed> {
+        page.filter(|object| object.name.starts_with(prefix) && self.names.insert(object.name.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str) -> Listed {
+        Listed { name: name.to_owned(), size: 1, modified: None }
+    }
+
+    #[test]
+    fn r05_a_listing_ends_when_it_leads_nowhere() {
+        let ends = |pages: &[(bool, Option<&str>)]| {
+            let mut guard = Guard::default();
+            pages.iter().position(|(truncated, token)| {
+                guard.follow(*truncated, *token);
+                guard.over
+            })
+        };
+        assert_eq!(ends(&[(true, Some("a")), (true, Some("b")), (false, None)]), Some(2), "an honest one");
+        assert_eq!(ends(&[(true, None)]), Some(0), "truncated without a token");
+        assert_eq!(ends(&[(true, Some(""))]), Some(0));
+        assert_eq!(ends(&[(true, Some("a")), (true, Some("a"))]), Some(1), "the same token");
+        assert_eq!(ends(&[(true, Some("a")), (true, Some("b")), (true, Some("a"))]), Some(2), "a circle");
+        assert_eq!(ends(&[(false, Some("a"))]), Some(0), "not truncated");
+        let endless: Vec<_> = (0..PAGES + 2).map(|page| page.to_string()).collect();
+        let endless: Vec<_> = endless.iter().map(|token| (true, Some(token.as_str()))).collect();
+        assert_eq!(ends(&endless), Some(PAGES));
+    }
+
+    #[test]
+    fn r05_strangers_and_repetitions_are_dropped() {
+        let mut guard = Guard::default();
+        let page =
+            guard.believable("v1/", [object("v1/a"), object("v2/a"), object("v1/a"), object("../x")].into_iter());
+        assert_eq!(page, [object("v1/a")]);
+        let page = guard.believable("v1/", [object("v1/b"), object("v1/a")].into_iter());
+        assert_eq!(page, [object("v1/b")]);
+    }
+}

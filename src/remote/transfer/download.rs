@@ -1,0 +1,278 @@
+//! Downloads: one stream for small objects and for servers that know no ranges, parts for large ones ([`super::parts`]).
+//!
+//! Whatever the server does, the file is only kept if its size and digest are the declared ones. A stream that breaks goes on
+//! from the bytes that are on disk, as long as the object is the same version.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::bucket::Bucket;
+use super::super::error::{RemoteError, Result, Tried};
+use super::super::progress::{Meter, Phase, Transfer};
+use super::Download;
+use super::get::{Got, Validator, open};
+use super::parts::{self, Ended};
+use super::range::{Range, Reply};
+use super::sink::{Sink, Target};
+use crate::fsx;
+
+/// One download on its way.
+pub(super) struct Job {
+    pub(super) bucket: Bucket,
+    pub(super) what: Download,
+    pub(super) tried: Tried,
+    pub(super) to: PathBuf,
+    pub(super) meter: Meter,
+}
+
+impl Job {
+    /// A new file for a new attempt. A write of an older one that is still on its way goes to that one's own, nameless file.
+    pub(super) fn fresh_target(&self) -> Result<Target> {
+        fsx::remove_file(&self.to)?;
+        Ok(Arc::new((fsx::offset::create_empty(&self.to)?, self.to.as_path().into())))
+    }
+}
+
+/// An attempt that brought less than this counts as one that brought nothing.
+const PROGRESS: u64 = 64 * 1024;
+
+/// Downloads to `to`, which is gone unless all went well.
+pub(in crate::remote) async fn download(
+    bucket: &Bucket,
+    what: &Download,
+    to: &Path,
+    transfer: &Transfer,
+) -> Result<Option<u64>> {
+    let unfinished = Unfinished(Some(to));
+    transfer.enter(Phase::Downloading);
+    let job = Arc::new(Job {
+        bucket: bucket.clone(),
+        what: what.clone(),
+        tried: bucket.tried("get", &what.name),
+        to: to.to_owned(),
+        meter: transfer.meter().clone(),
+    });
+    let size = match what.size {
+        Some(size) if size >= bucket.0.tuning.parts_from => in_parts(&job, size).await?,
+        _ => Stream::new(&job)?.run(None).await?,
+    };
+    if size.is_some() {
+        unfinished.finish();
+    }
+    Ok(size)
+}
+
+/// Removes the file on drop: also when somebody cancels.
+struct Unfinished<'a>(Option<&'a Path>);
+
+impl Unfinished<'_> {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.0 {
+            let _ = fsx::remove_file(path);
+        }
+    }
+}
+
+/// In parts if the server can, and again in one stream if it cannot, or if what came is wrong: ranges may be at fault.
+async fn in_parts(job: &Arc<Job>, size: u64) -> Result<Option<u64>> {
+    for _ in 0..job.bucket.0.tuning.restarts {
+        match parts::download(job, size).await? {
+            Ended::Absent => return Ok(None),
+            Ended::NoRanges(got) => {
+                job.meter.rewind(0);
+                return Stream::new(job)?.run(got).await;
+            }
+            Ended::Changed => job.meter.rewind(0),
+            Ended::Whole => {
+                job.meter.enter(Phase::Verifying);
+                let Some(expected) = job.what.digest else { return Ok(Some(size)) };
+                if super::digest_of(job.to.clone()).await? == (expected, size) {
+                    return Ok(Some(size));
+                }
+                tracing::debug!("{}: wrong in parts, once more in one stream", job.tried);
+                job.meter.enter(Phase::Downloading);
+                job.meter.rewind(0);
+                return Stream::new(job)?.run(None).await;
+            }
+        }
+    }
+    Err(RemoteError::Changed { tried: job.tried.clone() })
+}
+
+/// A download in one stream.
+struct Stream<'a> {
+    job: &'a Job,
+    sink: Sink,
+    /// The version that the bytes on disk are of.
+    version: Validator,
+    /// The object's size, once it was declared or said.
+    total: Option<u64>,
+    restarts: u32,
+    failures: u32,
+}
+
+/// How the reading of one answer ended.
+enum Read {
+    ToTheEnd,
+    Broken(RemoteError),
+}
+
+impl<'a> Stream<'a> {
+    fn new(job: &'a Job) -> Result<Self> {
+        let sink = Sink::new(&job.fresh_target()?, 0, true);
+        Ok(Self { job, sink, version: Validator::default(), total: job.what.size, restarts: 0, failures: 0 })
+    }
+
+    /// Until all is there. `first`: an answer that was asked for already, from the object's first byte on.
+    async fn run(mut self, mut first: Option<Got>) -> Result<Option<u64>> {
+        loop {
+            let got = match first.take() {
+                Some(got) => got,
+                None => match self.ask().await? {
+                    Asked::Got(got) => got,
+                    Asked::Absent => return Ok(None),
+                    Asked::AtTheEnd => break,
+                    Asked::Again => continue,
+                },
+            };
+            if !self.accept(&got).await? {
+                continue;
+            }
+            let from = self.sink.reached();
+            let read = self.read(got).await?;
+            self.sink.settle().await?;
+            if self.sink.reached() - from >= PROGRESS {
+                self.failures = 0;
+            }
+            let error = match (read, self.total) {
+                (Read::ToTheEnd, Some(total)) if self.sink.reached() < total => self.garbled("it ended too early"),
+                (Read::ToTheEnd, _) => break,
+                (Read::Broken(error), _) => error,
+            };
+            self.job.bucket.pause(&self.job.tried, &mut self.failures, error).await?;
+        }
+        self.job.meter.enter(Phase::Verifying);
+        match self.job.what.digest {
+            Some(expected) if self.sink.digest() != Some(expected) => {
+                Err(RemoteError::Digest { tried: self.job.tried.clone() })
+            }
+            _ => Ok(Some(self.sink.reached())),
+        }
+    }
+
+    /// Asks for what is missing.
+    async fn ask(&mut self) -> Result<Asked> {
+        // Bytes of unknown version cannot be gone on from, unless the digest will tell.
+        if self.sink.reached() > 0 && !self.version.is_any() && self.job.what.digest.is_none() {
+            self.rewind().await?;
+        }
+        let from = self.sink.reached();
+        let range = (from > 0).then_some(Range { first: from, last: None });
+        match open(&self.job.bucket, &self.job.what.name, range, &self.version).await {
+            Ok(Some(got)) => Ok(Asked::Got(got)),
+            Ok(None) => Ok(Asked::Absent),
+            Err(error) if error.status() == Some(416) && from > 0 && self.total.is_none() => Ok(Asked::AtTheEnd),
+            Err(error) if matches!(error.status(), Some(412 | 416)) && from > 0 => {
+                self.changed().await?;
+                Ok(Asked::Again)
+            }
+            Err(error) if error.is_transient() => {
+                self.job.bucket.pause(&self.job.tried, &mut self.failures, error).await?;
+                Ok(Asked::Again)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the answer's body goes on from the bytes on disk; else it starts over.
+    async fn accept(&mut self, got: &Got) -> Result<bool> {
+        let from = self.sink.reached();
+        if from > 0 && !self.version.agrees(&got.validator) {
+            self.changed().await?;
+            return Ok(false);
+        }
+        let total = match got.reply {
+            Reply::Whole(length) => {
+                if from > 0 {
+                    self.rewind().await?;
+                }
+                length
+            }
+            Reply::Part { total, .. } => total,
+            Reply::Lie(why) => {
+                self.rewind().await?;
+                let error = self.garbled(why);
+                self.job.bucket.pause(&self.job.tried, &mut self.failures, error).await?;
+                return Ok(false);
+            }
+        };
+        if let Some(total) = total {
+            let declared = *self.total.get_or_insert(total);
+            if declared != total {
+                return Err(self.wrong_size(declared, total));
+            }
+            self.job.meter.set_total(total);
+        }
+        self.version = got.validator.clone();
+        Ok(true)
+    }
+
+    async fn read(&mut self, mut got: Got) -> Result<Read> {
+        loop {
+            match got.next().await {
+                Ok(None) => return Ok(Read::ToTheEnd),
+                Ok(Some(bytes)) => {
+                    let len = bytes.len() as u64;
+                    let reached = self.sink.reached() + len;
+                    if let Some(total) = self.total
+                        && reached > total
+                    {
+                        return Err(self.wrong_size(total, reached));
+                    }
+                    self.sink.push(bytes).await?;
+                    self.job.meter.advance(len);
+                }
+                Err(error) => return Ok(Read::Broken(error)),
+            }
+        }
+    }
+
+    /// The object is another one now.
+    async fn changed(&mut self) -> Result<()> {
+        self.restarts += 1;
+        if self.restarts > self.job.bucket.0.tuning.restarts {
+            return Err(RemoteError::Changed { tried: self.job.tried.clone() });
+        }
+        self.total = self.job.what.size;
+        self.rewind().await
+    }
+
+    async fn rewind(&mut self) -> Result<()> {
+        self.sink.restart().await?;
+        self.version = Validator::default();
+        self.job.meter.rewind(0);
+        Ok(())
+    }
+
+    fn garbled(&self, why: &str) -> RemoteError {
+        RemoteError::Garbled { tried: self.job.tried.clone(), reason: why.to_owned() }
+    }
+
+    fn wrong_size(&self, declared: u64, actual: u64) -> RemoteError {
+        RemoteError::Size { tried: self.job.tried.clone(), declared, actual }
+    }
+}
+
+/// How a question ended.
+enum Asked {
+    Got(Got),
+    Absent,
+    AtTheEnd,
+    Again,
+}

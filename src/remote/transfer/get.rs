@@ -1,0 +1,159 @@
+//! One GET: its range, its conditions, and an answer that was looked at before its body is read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::super::bucket::Bucket;
+use super::super::error::{RemoteError, Result, Tried, reason};
+use super::range::{Range, Reply, interpret};
+
+/// What tells one version of an object from another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Validator {
+    etag: Option<String>,
+    modified: Option<DateTime>,
+}
+
+impl Validator {
+    /// Whether it tells anything.
+    pub(super) fn is_any(&self) -> bool {
+        self.etag.is_some() || self.modified.is_some()
+    }
+
+    /// Whether both may be of one version. Without anything in common they may.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        match (&self.etag, &other.etag) {
+            (Some(one), Some(other)) => one == other,
+            _ => match (&self.modified, &other.modified) {
+                (Some(one), Some(other)) => one == other,
+                _ => true,
+            },
+        }
+    }
+}
+
+/// The ETag, if it stands for bytes: a weak one (`W/"..."`) does not.
+pub(in crate::remote) fn strong(etag: Option<&str>) -> Option<String> {
+    etag.filter(|etag| !etag.is_empty() && !etag.starts_with("W/")).map(str::to_owned)
+}
+
+/// An answer whose body was not read yet. Holds its connection.
+pub(super) struct Got {
+    pub(super) reply: Reply,
+    pub(super) validator: Validator,
+    body: ByteStream,
+    tried: Tried,
+    stall: Duration,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Got {
+    /// The next bytes of the body; `None`: its end. A body that brings nothing for too long is given up.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        match tokio::time::timeout(self.stall, self.next_for_ever()).await {
+            Ok(next) => next,
+            Err(_) => Err(RemoteError::TimedOut { tried: self.tried.clone() }),
+        }
+    }
+
+    /// The same without the patience. May be dropped while it waits, and asked again.
+    pub(super) async fn next_for_ever(&mut self) -> Result<Option<Bytes>> {
+        let broken = |error| RemoteError::Unreachable { tried: self.tried.clone(), reason: reason(&error) };
+        self.body.next().await.transpose().map_err(broken)
+    }
+}
+
+/// Asks for an object, or a part of it as long as it is the version that `expected` tells. `None`: there is no such object.
+pub(super) async fn open(
+    bucket: &Bucket,
+    name: &str,
+    range: Option<Range>,
+    expected: &Validator,
+) -> Result<Option<Got>> {
+    let tried = bucket.tried("get", name);
+    let permit = bucket.permit(&tried).await?;
+    let status = Status::default();
+    let mut request = bucket.0.client.get_object().bucket(&bucket.0.name).key(name);
+    if let Some(range) = range {
+        request = request.range(range.header());
+        // Not both: S3 ignores the weaker one if the stronger one holds, others do not.
+        request = match &expected.etag {
+            Some(etag) => request.if_match(etag),
+            None => request.set_if_unmodified_since(expected.modified),
+        };
+    }
+    let send = request.customize().interceptor(status.clone()).send();
+    let Some(answer) = bucket.send(&tried, bucket.0.tuning.answer, send).await? else { return Ok(None) };
+    let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+    let reply = interpret(range, status.0.load(Ordering::Relaxed), answer.content_range(), length);
+    let validator = Validator { etag: strong(answer.e_tag()), modified: answer.last_modified().copied() };
+    let stall = bucket.0.tuning.stall;
+    Ok(Some(Got { reply, validator, body: answer.body, tried, stall, _permit: permit }))
+}
+
+/// A small object into memory.
+pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(mut got) = open(bucket, name, None, &Validator::default()).await? else { return Ok(None) };
+    let length = match got.reply {
+        Reply::Whole(length) => length,
+        _ => return Err(RemoteError::Garbled { tried: got.tried, reason: "a part of it came".to_owned() }),
+    };
+    let check = |actual, tried: &Tried| match actual <= limit {
+        true => Ok(()),
+        false => Err(RemoteError::Size { tried: tried.clone(), declared: limit, actual }),
+    };
+    check(length.unwrap_or(0), &got.tried)?;
+    let mut bytes = Vec::new();
+    while let Some(more) = got.next().await? {
+        bytes.extend_from_slice(&more);
+        check(bytes.len() as u64, &got.tried)?;
+    }
+    Ok(Some(bytes))
+}
+
+/// Takes note of an answer's HTTP status, which the SDK keeps to itself.
+#[derive(Clone, Debug, Default)]
+struct Status(Arc<AtomicU16>);
+
+impl Intercept for Status {
+    fn name(&self) -> &'static str {
+        "kache::Status"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        self.0.store(context.response().status().as_u16(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_by_the_strongest_thing_in_common() {
+        let of = |etag: Option<&str>, modified: Option<i64>| Validator {
+            etag: strong(etag),
+            modified: modified.map(DateTime::from_secs),
+        };
+        assert!(of(Some("\"a\""), Some(1)).agrees(&of(Some("\"a\""), Some(2))));
+        assert!(!of(Some("\"a\""), Some(1)).agrees(&of(Some("\"b\""), Some(1))));
+        assert!(!of(None, Some(1)).agrees(&of(Some("\"b\""), Some(2))));
+        assert!(of(None, None).agrees(&of(Some("\"b\""), Some(2))));
+        assert!(!of(Some("W/\"a\""), None).is_any() && !of(Some(""), None).is_any(), "weak ones tell nothing");
+        assert!(of(None, Some(1)).is_any());
+    }
+}

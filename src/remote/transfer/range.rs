@@ -1,0 +1,110 @@
+//! What an answer to a GET holds, by its status and `Content-Range`: servers may ignore ranges, or lie about them.
+
+/// Bytes to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// The first.
+    pub(super) first: u64,
+    /// The last; `None`: the object's.
+    pub(super) last: Option<u64>,
+}
+
+impl Range {
+    /// As the header says it.
+    pub(super) fn header(self) -> String {
+        match self.last {
+            Some(last) => format!("bytes={}-{last}", self.first),
+            None => format!("bytes={}-", self.first),
+        }
+    }
+}
+
+/// What the body is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The whole object, of so many bytes if it is known.
+    Whole(Option<u64>),
+    /// Bytes from the asked first on, at most to the asked last. `total`: the object's size, if it is known.
+    Part {
+        /// The last byte.
+        last: u64,
+        /// The object's size.
+        total: Option<u64>,
+    },
+    /// Something that was not asked for.
+    Lie(&'static str),
+}
+
+/// Judges an answer to a request for `asked`.
+pub(super) fn interpret(asked: Option<Range>, status: u16, content_range: Option<&str>, length: Option<u64>) -> Reply {
+    match (asked, status) {
+        (_, 200) => Reply::Whole(length),
+        (None, _) => Reply::Lie("a part of an object that was asked for as a whole"),
+        (Some(asked), 206) => part(asked, content_range, length),
+        (Some(_), _) => Reply::Lie("neither the object nor a part of it"),
+    }
+}
+
+fn part(asked: Range, content_range: Option<&str>, length: Option<u64>) -> Reply {
+    let Some((first, last, total)) = content_range.and_then(parse) else {
+        return Reply::Lie("a part that does not say which");
+    };
+    let fits = first == asked.first
+        && first <= last
+        && asked.last.is_none_or(|asked| last <= asked)
+        && total.is_none_or(|total| last < total)
+        && length.is_none_or(|length| length == last - first + 1);
+    match fits {
+        true => Reply::Part { last, total },
+        false => Reply::Lie("another part than the one that was asked for"),
+    }
+}
+
+/// `bytes 0-9/100` or `bytes 0-9/*`.
+fn parse(text: &str) -> Option<(u64, u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let total = match total.trim() {
+        "*" => None,
+        total => Some(total.parse().ok()?),
+    };
+    Some((first.trim().parse().ok()?, last.trim().parse().ok()?, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_asked_for_is_a_part() {
+        let asked = Some(Range { first: 10, last: Some(19) });
+        let of = |range, length| interpret(asked, 206, Some(range), length);
+        assert_eq!(of("bytes 10-19/100", Some(10)), Reply::Part { last: 19, total: Some(100) });
+        assert_eq!(of("bytes 10-19/*", None), Reply::Part { last: 19, total: None });
+        assert_eq!(of("bytes 10-14/15", Some(5)), Reply::Part { last: 14, total: Some(15) });
+        for lie in
+            ["bytes 0-9/100", "bytes 10-20/100", "bytes 10-19/15", "bytes 19-10/100", "10-19/100", "bytes a-b/c", ""]
+        {
+            assert!(matches!(of(lie, None), Reply::Lie(_)), "{lie}");
+        }
+        assert!(matches!(of("bytes 10-19/100", Some(9)), Reply::Lie(_)), "another length");
+        assert!(matches!(interpret(asked, 206, None, Some(10)), Reply::Lie(_)));
+        let open = Some(Range { first: 10, last: None });
+        assert_eq!(interpret(open, 206, Some("bytes 10-99/100"), None), Reply::Part { last: 99, total: Some(100) });
+    }
+
+    #[test]
+    fn a_whole_object_is_known_by_its_status() {
+        let asked = Some(Range { first: 10, last: Some(19) });
+        assert_eq!(interpret(asked, 200, Some("bytes 10-19/100"), Some(100)), Reply::Whole(Some(100)));
+        assert_eq!(interpret(None, 200, None, None), Reply::Whole(None));
+        assert!(matches!(interpret(None, 206, Some("bytes 0-9/100"), None), Reply::Lie(_)));
+        assert!(matches!(interpret(asked, 204, None, None), Reply::Lie(_)));
+    }
+
+    #[test]
+    fn headers_are_spelled_as_the_standard_wants() {
+        assert_eq!(Range { first: 0, last: Some(7) }.header(), "bytes=0-7");
+        assert_eq!(Range { first: 8, last: None }.header(), "bytes=8-");
+    }
+}
