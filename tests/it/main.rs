@@ -38,6 +38,8 @@ mod readme;
 mod recursion;
 mod remote_doctor;
 mod remote_kill;
+mod remote_malformed;
+mod remote_packs;
 mod remote_push_pull;
 mod remote_server;
 mod remote_servers;

@@ -56,7 +56,7 @@ fn assert_same(from: &Project, to: &Project, made: &[Made]) {
     for made in made {
         let entry = |store: &Store| {
             let entry = store.entry(made.key).unwrap_or_else(|| panic!("no entry of {}", made.crate_name));
-            kache::store::Entry { boot: String::new(), pulled: false, ..entry }
+            kache::store::Entry { boot: String::new(), pulled: false, created: 0, ..entry }
         };
         assert_eq!(entry(&from), entry(&to_store));
         let records = |store: &Store| store.manifest(made.lookup).unwrap().records().collect::<Vec<_>>();

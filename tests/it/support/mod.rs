@@ -9,6 +9,7 @@ pub(crate) mod entries;
 pub(crate) mod faults;
 mod files;
 mod observed;
+pub(crate) mod packs;
 mod project;
 mod rig;
 mod run;
