@@ -34,6 +34,7 @@ mod over_keying;
 mod paths;
 mod probes;
 mod project_file;
+mod readme;
 mod recursion;
 mod remote_doctor;
 mod remote_keygen;

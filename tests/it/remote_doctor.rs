@@ -86,7 +86,7 @@ fn a_server_that_is_not_there_or_never_answers_is_no_wait_without_end() {
     let began = std::time::Instant::now();
     assert_eq!(setup.doctor().code, 3);
     // Generous: it gives up after ten seconds.
-    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(began.elapsed() < Duration::from_mins(1));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::support::{Project, Run, skip};
 struct Server {
     proxy: FaultProxy,
     client: S3Client,
+    region: String,
     bucket: String,
     keys: (String, String),
     prefix: String,
@@ -35,11 +36,12 @@ impl Server {
         let prefix = format!("{test}-{}", std::process::id());
         let named = var("KACHE_IT_S3_BUCKET").ok();
         let bucket = named.clone().unwrap_or_else(|| format!("kache-{}", prefix.replace('_', "-")));
-        let client = S3Client::new(&proxy.endpoint(), &bucket, (&keys.0, &keys.1));
+        let region = var("KACHE_IT_S3_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
+        let client = S3Client::in_region(&region, &proxy.endpoint(), &bucket, (&keys.0, &keys.1));
         if named.is_none() {
             client.create_bucket().expect("a new bucket");
         }
-        Some(Self { proxy, client, bucket, keys, prefix })
+        Some(Self { proxy, client, region, bucket, keys, prefix })
     }
 
     /// What a project needs to use it.
@@ -47,7 +49,7 @@ impl Server {
         vec![
             ("KACHE_S3_BUCKET", self.bucket.clone()),
             ("KACHE_S3_ENDPOINT", self.proxy.endpoint()),
-            ("KACHE_S3_REGION", var("KACHE_IT_S3_REGION").unwrap_or_else(|_| "us-east-1".to_owned())),
+            ("KACHE_S3_REGION", self.region.clone()),
             ("KACHE_S3_ACCESS_KEY", self.keys.0.clone()),
             ("KACHE_S3_SECRET_KEY", self.keys.1.clone()),
             ("KACHE_S3_PREFIX", self.prefix.clone()),

@@ -11,9 +11,9 @@ fn parsed(run: &Run) -> Value {
 }
 
 fn journal(project: &Project, lines: &[Value]) {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
     fs::create_dir_all(project.cache_dir().join("events")).unwrap();
-    fs::write(project.cache_dir().join("events/transfers.jsonl"), text).unwrap();
+    fs::write(project.cache_dir().join("events/transfers.jsonl"), lines.join("\n") + "\n").unwrap();
 }
 
 fn transfer(at: u64, ending: &str, bytes: u64, reason: &str) -> Value {

@@ -102,7 +102,7 @@ async fn steps(remote: &Open) -> Vec<Finding> {
     let name = remote.names.probe(&format!("{}-{}", std::process::id(), clock::precise().as_nanos()));
     let said = format!("kache doctor\n{name}\n").into_bytes();
     let mut listing = bucket.list(&remote.names.all_manifests());
-    let listed = timed("list", listing.next_page()).await;
+    let listed = timed("list", Box::pin(listing.next_page())).await;
     let is_silent = matches!(listed.result, Err(None | Some(RemoteError::Unreachable { .. })));
     let mut findings = vec![listed.told(|page| {
         let entries = page.as_ref().map_or(0, Vec::len);
@@ -114,25 +114,25 @@ async fn steps(remote: &Open) -> Vec<Finding> {
     }
     if remote.settings.read_only {
         // There is nothing of ours to read: absence is the right answer.
-        let got = timed("get", bucket.get(&name, LIMIT)).await;
+        let got = timed("get", Box::pin(bucket.get(&name, LIMIT))).await;
         findings.push(got.told(|_| "answered".to_owned()));
         findings.push(Finding::ok("put, delete", "not tried: the remote is set read-only"));
         return findings;
     }
-    let put = timed("put", bucket.put(&name, said.clone())).await;
+    let put = timed("put", Box::pin(bucket.put(&name, said.clone()))).await;
     let is_put = put.result.is_ok();
     findings.push(put.told(|()| name.clone()));
     if !is_put {
         findings.push(Finding::warn("get, delete", "not tried: there is nothing to read or remove"));
         return findings;
     }
-    let got = timed("get", bucket.get(&name, LIMIT)).await;
+    let got = timed("get", Box::pin(bucket.get(&name, LIMIT))).await;
     let is_other = matches!(&got.result, Ok(bytes) if bytes.as_deref() != Some(&said[..]));
     findings.push(match is_other {
         true => Finding::fail("get", "answered, but not with what was written: another server, or one that forgets"),
         false => got.told(|_| "as written".to_owned()),
     });
-    findings.push(timed("delete", bucket.delete(&name)).await.told(|()| "removed".to_owned()));
+    findings.push(timed("delete", Box::pin(bucket.delete(&name))).await.told(|()| "removed".to_owned()));
     findings
 }
 
@@ -200,7 +200,8 @@ mod tests {
     }
 
     fn said(findings: &[Finding]) -> String {
-        findings.iter().map(|finding| format!("{:?} {}: {}\n", finding.status, finding.what, finding.text)).collect()
+        let line = |finding: &Finding| format!("{:?} {}: {}", finding.status, finding.what, finding.text);
+        findings.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
