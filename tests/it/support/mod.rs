@@ -8,6 +8,7 @@ pub(crate) mod faults;
 mod files;
 mod observed;
 mod project;
+pub(crate) mod remote;
 mod rig;
 mod run;
 pub(crate) mod s3_client;
