@@ -16,11 +16,9 @@ use libfuzzer_sys::fuzz_target;
 
 const BLOCK: usize = 512;
 
-static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    parent.join(format!("kache-fuzz-{}", std::process::id()))
-});
+/// The script gives a directory for temporary files that is in memory, and removes it.
+static DIR: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::temp_dir().join(format!("kache-fuzz-{}", std::process::id())));
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };

@@ -37,6 +37,8 @@ pub(super) struct Told {
     asked_ms: f64,
     /// Whether the answer is there, good or bad.
     pub(super) done: bool,
+    /// How long it took.
+    took_ms: f64,
     /// The lookup keys of its build record, in build order.
     pub(super) record: Vec<LookupKey>,
     planned: bool,
@@ -155,8 +157,22 @@ impl Knowledge {
         let is_fresh = self.told.get(&subject).is_some_and(|told| now - told.asked_ms < STALE_MS);
         let must = is_new && !is_fresh && self.health.is_usable(now);
         if must {
-            let told = Told { asked_ms: now, done: false, record: Vec::new(), planned: false, early: Vec::new() };
-            self.told.insert(subject, told);
+            self.told.insert(
+                subject,
+                Told {
+                    asked_ms: now,
+                    done: false,
+                    took_ms: 0.0,
+                    record: Vec::new(),
+                    planned: false,
+                    early: Vec::new(),
+                },
+            );
+        } else if is_new
+            && let Some(told) = self.told.get(&subject).filter(|told| !told.record.is_empty())
+            && let Some(build) = self.builds.get_mut(&want.build)
+        {
+            build.budget.told(told.took_ms);
         }
         must
     }
@@ -167,7 +183,7 @@ impl Knowledge {
         self.active_ms = now;
         let Some(told) = self.told.get_mut(subject) else { return };
         let took = now - told.asked_ms;
-        (told.done, told.record) = (true, record);
+        (told.done, told.took_ms, told.record) = (true, took, record);
         if told.record.is_empty() {
             return;
         }

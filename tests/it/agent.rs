@@ -29,7 +29,7 @@ fn workspace() -> Project {
         let value = n.checked_sub(2).map_or_else(|| "1".to_owned(), |m| format!("1 + k{m}::value()"));
         project.file(&format!("k{n}/src/lib.rs"), format!("pub fn value() -> u64 {{ {value} }}\n"));
     }
-    project.set("KACHE_AGENT_IDLE", "60s").set("CARGO_BUILD_JOBS", "2");
+    project.set("CARGO_BUILD_JOBS", "2");
     project
 }
 
@@ -39,6 +39,8 @@ fn sum() -> String {
 }
 
 fn remote(project: &mut Project, endpoint: &str) {
+    // Longer than the pauses after an error. An agent ends with its cache, too, which goes with the test.
+    project.set("KACHE_AGENT_IDLE", "60s");
     project.use_remote(&S3Server::variables(endpoint, WRITER));
 }
 
@@ -343,4 +345,18 @@ fn r08_an_agent_serves_only_the_remote_that_was_meant() {
     assert_eq!(two.app_says(), (9 * CRATES).to_string());
     assert_eq!(waits(&two).1, 0);
     assert_eq!(pid(&two), first, "it is busy, so it stays");
+}
+
+#[test]
+fn what_cannot_be_sent_stops_no_other() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    proxy.rule(Rule::on("PUT", "/packs/dep/").then(Action::Error(400, "InvalidRequest", "not this one")));
+    let mut project = Project::app_over("pub fn value() -> u32 { 1 }");
+    remote(&mut project, &proxy.endpoint());
+    project.build();
+    until("the sending", || !server.objects_with("/manifests/app/").is_empty());
+    until("the words", || status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one")));
+    assert_eq!(std::fs::read_dir(project.cache_dir().join("v1/remote/queue")).expect("the queue").count(), 1);
+    assert_eq!(server.objects_with("/dep/"), Vec::<String>::new());
 }

@@ -37,6 +37,7 @@ mod project_file;
 mod readme;
 mod recursion;
 mod remote_doctor;
+mod remote_keygen;
 mod remote_kill;
 mod remote_malformed;
 mod remote_packs;

@@ -105,6 +105,43 @@ fn i06_blobs_that_are_there_are_read_back_and_not_written_again() {
     there.store.verify_blob(BlobId(Digest::of(FILES[2].1))).unwrap();
 }
 
+/// Bytes of the file that [`a_large_file_passes_through`].
+const LARGE: u64 = 160 << 20;
+/// Bytes of memory that it may take.
+const MEMORY: u64 = 96 << 20;
+
+/// By a process of its own, whose memory is nobody else's.
+#[test]
+fn r03_no_file_is_held_in_memory() {
+    let myself = std::env::current_exe().unwrap();
+    let child = "remote_packs::a_large_file_passes_through";
+    let output = std::process::Command::new(myself).args(["--exact", child, "--ignored"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "r03_no_file_is_held_in_memory runs it in a process of its own"]
+fn a_large_file_passes_through() {
+    let (here, there) = (Place::with_sample(), Place::empty());
+    let source = here.dir.path().join("large");
+    fs::File::create(&source).unwrap().set_len(LARGE).unwrap();
+    let digest = here.store.stamps().content(&source).unwrap().digest;
+    clock::stamp(&fsx::open(&source).unwrap(), &source, clock::CANONICAL).unwrap();
+    let mut entry = packs::entry();
+    (entry.outputs[0].blob, entry.outputs[0].size) = (BlobId(digest), LARGE);
+    let target = here.store.layout().blob(BlobId(digest));
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    fs::rename(source, target).unwrap();
+    here.store.put_entry(packs::key(), &entry).unwrap();
+    let (manifest, bytes) = pack(&here, 3).unwrap();
+    assert_eq!(pack::import(&there.store, &manifest, &mut bytes.as_slice()).unwrap().bytes, LARGE + 1500);
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    assert!(peak.is_none_or(|kilobytes: u64| kilobytes * 1024 < MEMORY), "{peak:?} kB at most");
+}
+
 #[test]
 fn r10_many_importers_at_once_leave_one_whole_entry() {
     let there = Place::empty();
@@ -115,7 +152,9 @@ fn r10_many_importers_at_once_leave_one_whole_entry() {
         }
     });
     assert_eq!(records(&there.store), [packs::record()]);
-    FILES.iter().for_each(|(_, bytes, _)| there.store.verify_blob(BlobId(Digest::of(bytes))).unwrap());
+    for (_, bytes, _) in FILES {
+        there.store.verify_blob(BlobId(Digest::of(bytes))).unwrap();
+    }
     let temps = files_under(&cache).into_iter().filter(|path| path.to_string_lossy().contains(TEMP_PREFIX));
     assert_eq!(temps.count(), 0);
 }
