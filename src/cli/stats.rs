@@ -137,7 +137,7 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     let mean = if events.hit_ms > 0.0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
     table.row(["Hits".into(), events.hits.to_string(), rate]);
     if let Some(hits) = events.outcomes.get(HitSource::Remote.id()) {
-        table.row(["Remote hits".into(), hits.to_string(), "of them came from the remote during the build".into()]);
+        table.row(["Remote hits".into(), hits.to_string(), "of them came from the remote".into()]);
     }
     let differing: u64 = events.differing.values().map(|difference| difference.hits).sum();
     if events.verified + differing > 0 {

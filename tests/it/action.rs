@@ -69,7 +69,15 @@ fn one_job_fills_the_remote_and_the_next_finds_everything() {
     all_fine(&next.uses("", &inputs(&endpoint, WRITER)));
     build(&two, &next).hits(&["dep", "app"]);
     all_fine(&next.uses("save", &[]));
-    assert!(next.summary().contains("100.0 % hits"), "{}", next.summary());
+    let summary = next.summary();
+    assert!(
+        summary.contains("100.0 % hits") && summary.contains("| Hits | 2, 2 of them from the remote |"),
+        "{summary}"
+    );
+    assert!(summary.contains("| Fetched | 2 | "), "{summary}");
+    let mut stats = two.command(KACHE);
+    stats.arg("stats").envs(&next.env);
+    assert!(two.finish(stats).stdout.contains("of them came from the remote"));
 }
 
 #[test]

@@ -159,10 +159,11 @@ impl<T> Step<T> {
         match &self.result {
             Ok(value) => Finding::ok(self.what, format!("{}; {took}", fine(value))),
             Err(None) => Finding::fail(self.what, format!("no answer within {took}")),
-            Err(Some(error)) => match advice(error) {
-                Some(advice) => Finding::fail(self.what, format!("{error}; {took}. {advice}")),
-                None => Finding::fail(self.what, format!("{error}; {took}")),
-            },
+            Err(Some(error)) => {
+                let error_text = error.to_string();
+                let advice = advice(error).map_or_else(String::new, |advice| format!(". {advice}"));
+                Finding::fail(self.what, format!("after {took}: {}{advice}", error_text.trim_end_matches('.')))
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ fn overview(text: &mut String, report: &Report) {
     let events = &report.events;
     let from_remote = match report.remote_hits {
         0 => String::new(),
-        hits => format!(", {hits} of them from the remote meanwhile"),
+        hits => format!(", {hits} of them from the remote"),
     };
     line(text, "| | |\n|---|---|");
     row(text, &["Hits", &format!("{}{from_remote}", events.hits)]);

@@ -39,7 +39,7 @@ JSON (fields are added, never renamed; times are milliseconds):
   began, ended  milliseconds since 1970; null if there was nothing
   target      the build's target directory, null for a period
   hit_rate    percent of hits among hits and misses, null if there were none
-  remote_hits hits that came from the remote during the build
+  remote_hits hits of what came from the remote, then or before
   compiled_ms what the misses took, all together
   events      as in `kache stats --json`
   slowest     the slowest misses, at most 10: crate, package, kind, ms, outcome,

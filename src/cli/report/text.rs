@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Report;
-use crate::cli::printer::Table;
+use crate::cli::printer::{Table, plain};
 use crate::cli::{Session, units};
 use crate::fsx::clock::{self, Time};
 
@@ -27,7 +27,7 @@ pub(super) fn show(session: &Session, report: &Report) -> io::Result<()> {
     out.table(&overview(report))?;
     let mut misses = Table::new(&[0]).indented().wrapping();
     for miss in &report.slowest {
-        misses.row([units::millis(miss.ms), miss.label(), miss.reason.clone()]);
+        misses.row([units::millis(miss.ms), plain(&miss.label()), plain(&miss.reason)]);
     }
     let mut bypasses = Table::new(&[0]).indented().wrapping();
     for (times, id, sentence) in report.bypasses() {
@@ -48,7 +48,7 @@ fn overview(report: &Report) -> Table {
     let rate = report.rate().map_or_else(String::new, |rate| format!("{rate} %"));
     table.row(["hits".into(), events.hits.to_string(), rate]);
     if report.remote_hits > 0 {
-        table.row([String::new(), report.remote_hits.to_string(), "of them came from the remote meanwhile".into()]);
+        table.row([String::new(), report.remote_hits.to_string(), "of them came from the remote".into()]);
     }
     table.row(["misses".into(), events.misses.to_string(), format!("{} of rustc", units::millis(report.compiled_ms))]);
     table.row(["bypasses".into(), events.bypasses.to_string(), String::new()]);
@@ -76,11 +76,11 @@ pub(in crate::cli) fn rows(remote: &crate::events::Traffic) -> Table {
         }
     }
     if remote.refusals() > 0 {
-        let reasons = format!("{}; what is refused counts as absent", remote.refusals_by_reason());
+        let reasons = format!("{}; what is refused counts as absent", plain(&remote.refusals_by_reason()));
         table.row(["refused".into(), remote.refusals().to_string(), reasons]);
     }
     if remote.failed > 0 {
-        let newest = remote.last_failure.clone().unwrap_or_default();
+        let newest = plain(remote.last_failure.as_deref().unwrap_or_default());
         table.row(["failed".into(), remote.failed.to_string(), format!("the last one: {newest}")]);
     }
     table
