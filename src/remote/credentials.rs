@@ -44,12 +44,11 @@ pub(super) struct Signer {
 /// Finds region and credentials. `https` makes the client for services that give credentials, if one has to be asked.
 pub(super) async fn find(remote: &Remote, env: &Env, https: &SharedHttpClient) -> Result<Signer> {
     let region = region(remote, env).await?;
-    let credentials = match &remote.keys {
-        Some((id, key)) => SharedCredentialsProvider::new(Credentials::new(id, key.expose(), None, None, "kache")),
-        None => {
-            let config = ProviderConfig::without_region().with_region(Some(region.clone()));
-            prime(chain(remote, env, &config.with_http_client(https.clone()))?).await?
-        }
+    let credentials = if let Some((id, key)) = &remote.keys {
+        SharedCredentialsProvider::new(Credentials::new(id, key.expose(), None, None, "kache"))
+    } else {
+        let config = ProviderConfig::without_region().with_region(Some(region.clone()));
+        prime(chain(remote, env, &config.with_http_client(https.clone()))?).await?
     };
     Ok(Signer { region, credentials })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 
 use super::bucket::{Bucket, Listed, absent, time};
-use super::error::Result;
+use super::error::{RemoteError, Result};
 
 /// No listing has more pages: ten million objects.
 const PAGES: usize = 10_000;
@@ -35,8 +35,12 @@ impl Listing {
             .persist(&tried, || async {
                 let client = &self.bucket.0.client;
                 let request = client.list_objects_v2().bucket(&self.bucket.0.name).prefix(&self.prefix);
-                let sent = request.set_continuation_token(token.clone()).send();
-                self.bucket.ask(&tried, sent).await?.ok_or_else(|| absent(&tried))
+                let sent = Box::pin(request.set_continuation_token(token.clone()).send());
+                let page = self.bucket.ask(&tried, sent).await?.ok_or_else(|| absent(&tried))?;
+                match is_whole(&page) {
+                    true => Ok(page),
+                    false => Err(RemoteError::Garbled { tried: tried.clone(), reason: "no whole listing".to_owned() }),
+                }
             })
             .await?;
         let truncated = page.is_truncated().unwrap_or(false);
@@ -52,6 +56,12 @@ impl Listing {
         }
         Ok(all)
     }
+}
+
+/// Whether nothing is missing: the SDK takes XML that ends in the middle, or other XML, for a listing.
+fn is_whole(page: &ListObjectsV2Output) -> bool {
+    let counted = page.key_count().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    page.is_truncated().is_some() && counted <= page.contents().len() + page.common_prefixes().len()
 }
 
 fn listed(page: &ListObjectsV2Output) -> impl Iterator<Item = Listed> + '_ {

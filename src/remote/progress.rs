@@ -115,6 +115,7 @@ impl Control {
     }
 
     /// The same control with another deadline.
+    #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self.clone() }
     }

@@ -12,7 +12,7 @@ use super::error::{RemoteError, Result, Tried, judge};
 use super::retry::random;
 
 impl Bucket {
-    /// One request with a small answer. `None`: 404.
+    /// One request with a small answer. `None`: 404. The SDK's futures are large: callers put them on the heap.
     pub(super) async fn ask<T, E>(
         &self,
         tried: &Tried,

@@ -66,8 +66,7 @@ pub async fn send(remote: &Arc<Open>, store: &Arc<Store>, item: &Item, control: 
     let ms = began.elapsed().as_secs_f64() * 1000.0;
     match &sent {
         Ok(Sent::Sent(bytes)) => journal(store, &item.crate_name, item.key, (Ending::Sent, *bytes, ms, "")),
-        Ok(_) => {}
-        Err(SendError::Remote(RemoteError::Cancelled { .. })) => {}
+        Ok(_) | Err(SendError::Remote(RemoteError::Cancelled { .. })) => {}
         Err(error) => journal(store, &item.crate_name, item.key, (Ending::Failed, 0, ms, &error.to_string())),
     }
     sent

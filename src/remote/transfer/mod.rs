@@ -57,7 +57,8 @@ pub(super) async fn unless_stopped<T>(
     control: &Control,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let mut work = pin!(work);
+    // The SDK's futures are large, and who waits for a transfer may have little stack.
+    let mut work = Box::pin(work);
     let mut stop = pin!(control.cancel.cancelled());
     let either = std::future::poll_fn(|cx| match stop.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(Err(RemoteError::Cancelled { tried: tried.clone() })),

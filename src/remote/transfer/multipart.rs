@@ -7,14 +7,16 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use base64::Engine;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::super::bucket::{Bucket, absent};
+use super::super::bucket::{Bucket, Head, absent};
 use super::super::error::{RemoteError, Result};
 use super::super::progress::{Meter, Phase, Transfer};
 use super::super::tuning::MIB;
@@ -27,6 +29,9 @@ use crate::fsx::{self, lock::FileLock};
 /// S3 takes no more parts.
 const MOST_PARTS: u64 = 10_000;
 
+/// How far the server's clock may be from ours: signatures of a clock that is further away are refused.
+const CLOCKS: Duration = Duration::from_mins(15);
+
 /// How often to look whether another process is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -36,14 +41,14 @@ pub(super) async fn upload(bucket: &Bucket, what: &Upload, states: &Path, transf
         return Err(other_file(bucket, what));
     }
     let place = Place::of(states, &bucket.0, &what.name);
-    let begun = Instant::now();
+    let (begun, now) = (Instant::now(), SystemTime::now());
     let mut lock = FileLock::try_acquire(&place.lock)?;
     let waited = lock.is_none();
     while lock.is_none() && begun.elapsed() < bucket.0.tuning.wait_for_other {
         tokio::time::sleep(LOOK_AGAIN).await;
         lock = FileLock::try_acquire(&place.lock)?;
     }
-    if waited && is_there(bucket, what).await? {
+    if waited && is_there(bucket, what, now).await? {
         transfer.advance(what.size);
         return Ok(());
     }
@@ -60,9 +65,11 @@ pub(super) async fn upload(bucket: &Bucket, what: &Upload, states: &Path, transf
     Err(RemoteError::Changed { tried: bucket.tried("put", &what.name) })
 }
 
-/// Whether the object is there: its name says what it holds.
-async fn is_there(bucket: &Bucket, what: &Upload) -> Result<bool> {
-    Ok(bucket.head(&what.name).await?.is_some_and(|head| head.size == what.size))
+/// Whether somebody put the object there `since` then: its name says what it holds, unless it is an older, damaged one.
+async fn is_there(bucket: &Bucket, what: &Upload, since: SystemTime) -> Result<bool> {
+    let since = since.checked_sub(CLOCKS).unwrap_or(since);
+    let is_it = |head: Head| head.size == what.size && head.modified.is_some_and(|modified| modified >= since);
+    Ok(bucket.head(&what.name).await?.is_some_and(is_it))
 }
 
 /// One upload.
@@ -164,7 +171,9 @@ impl Work<'_> {
         let parts: Vec<_> = state.parts.iter().map(part).collect();
         // S3 may take minutes for it.
         let patience = self.bucket.0.tuning.answer * 6;
+        let (tries, begun) = (AtomicU32::new(0), SystemTime::now());
         let answer = self.bucket.persist(&tried, || async {
+            tries.fetch_add(1, Ordering::Relaxed);
             let upload = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
             let shared = &self.bucket.0;
             let request = shared.client.complete_multipart_upload().bucket(&shared.name).key(&state.name);
@@ -172,14 +181,20 @@ impl Work<'_> {
                 .ask_for(&tried, patience, request.upload_id(&state.upload).multipart_upload(upload).send())
                 .await
         });
-        match answer.await {
-            Ok(Some(_)) => Ok(true),
-            // An earlier answer may have been lost on the way: then it is there.
-            Ok(None) => is_there(self.bucket, self.what).await,
-            Err(error) if resumed && (error.status() == Some(400) || is_unknown(&error)) => {
-                is_there(self.bucket, self.what).await
-            }
-            Err(error) => Err(error),
+        let error = match answer.await {
+            Ok(Some(_)) => return Ok(true),
+            Ok(None) => None,
+            Err(error) if error.status() == Some(400) || is_unknown(&error) => Some(error),
+            Err(error) => return Err(error),
+        };
+        // An earlier answer may have been lost on the way: then the server has forgotten the upload, and the object is there.
+        let again = resumed || tries.load(Ordering::Relaxed) > 1;
+        if again && is_there(self.bucket, self.what, begun).await? {
+            return Ok(true);
+        }
+        match error {
+            Some(error) if !again => Err(error),
+            _ => Ok(false),
         }
     }
 }
@@ -195,7 +210,8 @@ async fn create(bucket: &Bucket, what: &Upload) -> Result<State> {
     let created = bucket
         .persist(&tried, || async {
             let request = bucket.0.client.create_multipart_upload().bucket(&bucket.0.name).key(&what.name);
-            let answer = bucket.ask(&tried, request.set_checksum_algorithm(algorithm.clone()).send()).await?;
+            let send = Box::pin(request.set_checksum_algorithm(algorithm.clone()).send());
+            let answer = bucket.ask(&tried, send).await?;
             answer.ok_or_else(|| absent(&tried))
         })
         .await?;
@@ -208,7 +224,10 @@ async fn create(bucket: &Bucket, what: &Upload) -> Result<State> {
 
 /// The usual size of parts, or as large as it takes to need no more than S3 allows.
 fn part_size(size: u64, usual: u64) -> u64 {
-    usual.max(size.div_ceil(MOST_PARTS).next_multiple_of(MIB)).max(1)
+    match size.div_ceil(usual.max(1)) <= MOST_PARTS {
+        true => usual.max(1),
+        false => size.div_ceil(MOST_PARTS).next_multiple_of(MIB),
+    }
 }
 
 /// Bytes of part `n` (from 1).
@@ -242,13 +261,14 @@ impl Sender {
         let (file, path) = (Arc::clone(&self.file), self.what.path.clone());
         let wanted = usize::try_from(len).unwrap_or(usize::MAX);
         let bytes = Bytes::from(blocking(move || fsx::offset::read_at(&file, &path, offset, wanted)).await?);
-        let crc32 = (self.bucket.0.checksums == Checksums::Crc32).then(|| base64(crc32fast::hash(&bytes)));
+        let crc32 = (self.bucket.0.checksums == Checksums::Crc32).then(|| spelled(crc32fast::hash(&bytes)));
         let patience = self.bucket.patience(len);
         let sent = self.bucket.persist(&tried, || async {
             let shared = &self.bucket.0;
             let request = shared.client.upload_part().bucket(&shared.name).key(&self.what.name);
             let request = request.upload_id(&self.upload).part_number(n).set_checksum_crc32(crc32.clone());
-            self.bucket.ask_for(&tried, patience, request.body(ByteStream::from(bytes.clone())).send()).await
+            let send = Box::pin(request.body(ByteStream::from(bytes.clone())).send());
+            self.bucket.ask_for(&tried, patience, send).await
         });
         let Some(sent) = sent.await? else { return Ok(None) };
         let Some(etag) = sent.e_tag() else {
@@ -259,18 +279,15 @@ impl Sender {
 }
 
 /// A CRC32 as S3 wants it: its four bytes, the highest first, in base64.
-fn base64(crc32: u32) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits = u64::from(crc32) << 4;
-    let letters = (0..6).rev().map(|n| char::from(LETTERS[((bits >> (6 * n)) & 63) as usize]));
-    letters.chain("==".chars()).collect()
+fn spelled(crc32: u32) -> String {
+    base64::engine::general_purpose::STANDARD.encode(crc32.to_be_bytes())
 }
 
 /// Tells the server to forget an upload. One that it does not know is forgotten.
 async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     let tried = bucket.tried("abort the upload of", &state.name);
     let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
-    let aborted = bucket.ask(&tried, request.upload_id(&state.upload).send()).await;
+    let aborted = bucket.ask(&tried, Box::pin(request.upload_id(&state.upload).send())).await;
     match aborted {
         Err(error) if !is_unknown(&error) => Err(error),
         _ => Ok(()),
@@ -325,8 +342,8 @@ mod tests {
     #[test]
     fn checksums_are_spelled_as_s3_does() {
         // The value of "123456789" is the check value of CRC-32; base64 of cb f4 39 26.
-        assert_eq!(base64(crc32fast::hash(b"123456789")), "y/Q5Jg==");
-        assert_eq!(base64(0), "AAAAAA==");
-        assert_eq!(base64(u32::MAX), "/////w==");
+        assert_eq!(spelled(crc32fast::hash(b"123456789")), "y/Q5Jg==");
+        assert_eq!(spelled(0), "AAAAAA==");
+        assert_eq!(spelled(u32::MAX), "/////w==");
     }
 }

@@ -182,9 +182,6 @@ impl Part {
         let mut heard = begun;
         loop {
             let next = tokio::time::timeout(TICK.min(tuning.stall), got.next_for_ever()).await;
-            if may_be_slow && self.pace.is_slow(begun.elapsed(), tuning.slow_after, tuning.slow_factor) {
-                return Ok(Read::Slow);
-            }
             match next {
                 Err(_) if heard.elapsed() >= tuning.stall => {
                     return Ok(Read::Broken(RemoteError::TimedOut { tried: self.job.tried.clone() }));
@@ -201,6 +198,9 @@ impl Part {
                     self.job.meter.advance(len);
                 }
                 Ok(Err(error)) => return Ok(Read::Broken(error)),
+            }
+            if may_be_slow && self.pace.is_slow(begun.elapsed(), tuning.slow_after, tuning.slow_factor) {
+                return Ok(Read::Slow);
             }
         }
     }

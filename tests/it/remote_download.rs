@@ -1,0 +1,345 @@
+//! Downloads: whatever the server and the line do, what is kept is right.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kache::model::Digest;
+use kache::remote::{Cancel, Download, Phase, RemoteError};
+
+use crate::support::faults::{Action, Rule};
+use crate::support::remote::{Line, PART, declared, noise, run};
+
+const NAME: &str = "v1/packs/x/object";
+
+/// A line with one object of so many bytes.
+fn line_with(len: usize) -> (Line, Vec<u8>) {
+    let line = Line::new();
+    let bytes = noise(len, 1);
+    line.server.write(NAME, &bytes);
+    (line, bytes)
+}
+
+/// Requests with a rule for all GETs: what came, and how many requests it took.
+fn fetch_with(len: usize, rule: Rule) -> (Result<bool, RemoteError>, usize) {
+    let (line, bytes) = line_with(len);
+    line.proxy.rule(rule);
+    run(async {
+        let bucket = line.bucket().await;
+        let came = line.fetch(&bucket, &declared(NAME, &bytes)).await;
+        (came.map(|came| came.as_ref() == Some(&bytes)), line.proxy.count("GET", ""))
+    })
+}
+
+fn on_get() -> Rule {
+    Rule::on("GET", "")
+}
+
+#[test]
+fn a_small_object_takes_one_request() {
+    for len in [0, 1, 2 * PART - 1] {
+        let (line, bytes) = line_with(len);
+        run(async {
+            let bucket = line.bucket().await;
+            assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        });
+        let seen = line.proxy.seen();
+        assert_eq!(seen.len(), 1, "{len}: no HEAD, no second GET");
+        assert_eq!(seen[0].range, None);
+        assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
+    }
+}
+
+#[test]
+fn a_large_object_comes_in_parts_of_one_version() {
+    let (line, bytes) = line_with(20 * PART + 5);
+    line.proxy.set_latency(Duration::from_millis(20));
+    run(async {
+        let bucket = line.bucket().await;
+        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+    });
+    let seen = line.proxy.seen();
+    assert_eq!(seen.len(), 21);
+    assert!(seen.iter().all(|seen| seen.range.is_some()));
+    assert!(seen[1..].iter().all(|seen| seen.if_match.is_some()), "the others are of the first one's version");
+    assert!((2..=16).contains(&line.proxy.peak()), "{} at once", line.proxy.peak());
+    assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
+    assert_eq!(line.steps().last().unwrap().done, 20 * PART as u64 + 5);
+}
+
+#[test]
+fn connections_are_limited_over_all_transfers() {
+    let (line, bytes) = line_with(8 * PART);
+    line.proxy.set_latency(Duration::from_millis(20));
+    run(async {
+        let bucket = line.bucket_with(|tuning| tuning.connections = 3).await;
+        let what = declared(NAME, &bytes);
+        let at = |n: usize| line.dir.path().join(n.to_string());
+        let control = line.control();
+        let (to, others) = (at(0), at(1));
+        let (one, other) =
+            tokio::join!(bucket.download(&what, &to, &control), bucket.download(&what, &others, &control));
+        assert_eq!((one.unwrap(), other.unwrap()), (what.size, what.size));
+        assert_eq!(std::fs::read(at(0)).unwrap(), bytes);
+    });
+    assert!((2..=3).contains(&line.proxy.peak()), "{} at once", line.proxy.peak());
+}
+
+#[test]
+fn a_server_that_ignores_ranges_gives_the_right_bytes() {
+    let all = fetch_with(6 * PART, on_get().with_header("range").then(Action::IgnoreRange));
+    assert!(matches!(all, (Ok(true), 1)), "the first answer is taken as it is: {all:?}");
+    let some = fetch_with(6 * PART, on_get().with_header("range").nth(3).then(Action::IgnoreRange));
+    assert!(matches!(some, (Ok(true), _)), "{some:?}");
+}
+
+#[test]
+fn a_server_that_lies_about_ranges_gives_the_right_bytes() {
+    let lie = Action::With("content-range", format!("bytes 0-{}/{}", PART - 1, 6 * PART));
+    for action in [lie, Action::Without("content-range"), Action::With("content-range", "bytes 7-9/*".to_owned())] {
+        let rule = on_get().with_header("range").then(action.clone());
+        assert!(matches!(fetch_with(6 * PART, rule), (Ok(true), _)), "{action:?}");
+    }
+}
+
+#[test]
+fn r01_wrong_bytes_are_refused() {
+    for len in [PART, 6 * PART] {
+        let (came, _) = fetch_with(len, on_get().then(Action::Flip(1000)));
+        assert!(matches!(came, Err(RemoteError::Digest { .. })), "{came:?}");
+    }
+    let (came, requests) = fetch_with(6 * PART, on_get().nth(2).then(Action::Flip(1000)));
+    assert!(matches!(came, Ok(true)), "one wrong part: once more in one stream");
+    assert_eq!(requests, 7);
+}
+
+#[test]
+fn r03_another_size_than_the_declared_one_is_refused() {
+    for (len, said) in [(PART, PART + 1), (PART, PART - 1), (6 * PART, 6 * PART + 1), (6 * PART, 6 * PART - 1)] {
+        for unannounced in [false, true] {
+            let (line, bytes) = line_with(len);
+            if unannounced {
+                line.proxy.rule(on_get().then(Action::NoLength));
+            }
+            let what = Download { size: Some(said as u64), ..declared(NAME, &bytes) };
+            let came = run(async { line.fetch(&line.bucket().await, &what).await });
+            assert!(came.is_err(), "{len} {said} {unannounced}");
+            let is_size = matches!(came, Err(RemoteError::Size { declared, .. }) if declared == said as u64);
+            assert!(is_size || unannounced && said > len, "{len} {said} {unannounced}: {came:?}");
+        }
+    }
+}
+
+#[test]
+fn a_length_that_is_not_announced_works() {
+    let (line, bytes) = line_with(3 * PART);
+    line.proxy.rule(on_get().then(Action::NoLength));
+    run(async {
+        let bucket = line.bucket().await;
+        let digest = Some(Digest::of(&bytes));
+        for what in [declared(NAME, &bytes), Download { size: None, ..declared(NAME, &bytes) }] {
+            assert_eq!(line.fetch(&bucket, &what).await.unwrap().as_ref(), Some(&bytes));
+        }
+        let wrong = Download { digest: Some(Digest::of(b"other")), size: None, ..declared(NAME, &bytes) };
+        assert!(digest != wrong.digest && line.fetch(&bucket, &wrong).await.is_err());
+    });
+}
+
+#[test]
+fn a_broken_stream_goes_on_from_the_bytes_on_disk() {
+    let (line, bytes) = line_with(2 * PART - 1);
+    line.proxy.rule(on_get().first(3).then(Action::CutAfter(100_000)));
+    run(async {
+        let bucket = line.bucket().await;
+        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+    });
+    let seen = line.proxy.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(seen[1..].iter().all(|seen| seen.range.is_some() && seen.if_match.is_some()));
+    let sent: u64 = seen.iter().map(|seen| seen.sent).sum();
+    assert!(sent < 2 * PART as u64 + 100_000, "{sent} bytes: nothing was sent again");
+}
+
+#[test]
+fn broken_parts_go_on_each_on_its_own() {
+    let (line, bytes) = line_with(6 * PART);
+    line.proxy.rule(on_get().every(2).then(Action::CutAfter(100_000)));
+    run(async {
+        let bucket = line.bucket().await;
+        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+    });
+    let sent: u64 = line.proxy.seen().iter().map(|seen| seen.sent).sum();
+    assert!(line.proxy.seen().len() > 6);
+    assert!(sent < 7 * PART as u64, "{sent} bytes");
+}
+
+#[test]
+fn without_an_etag_the_time_of_writing_tells_versions() {
+    for also in [false, true] {
+        let (line, bytes) = line_with(2 * PART - 1);
+        line.proxy.rule(on_get().then(Action::Without("etag")));
+        if also {
+            line.proxy.rule(on_get().then(Action::Without("last-modified")));
+        }
+        line.proxy.rule(on_get().first(2).then(Action::CutAfter(100_000)));
+        // Without a digest nothing but versions tells whether the pieces belong together.
+        let what = Download { digest: None, ..declared(NAME, &bytes) };
+        let came = run(async { line.fetch(&line.bucket().await, &what).await });
+        assert_eq!(came.unwrap(), Some(bytes));
+        let ranged = line.proxy.seen().iter().filter(|seen| seen.range.is_some()).count();
+        assert_eq!(ranged, if also { 0 } else { 2 }, "of unknown version: from the start");
+    }
+}
+
+#[test]
+fn an_object_that_is_replaced_on_the_way_is_never_mixed() {
+    for len in [2 * PART - 1, 6 * PART] {
+        let line = Arc::new(Line::new());
+        let (old, new) = (noise(len, 1), noise(len, 2));
+        line.server.write(NAME, &old);
+        // The server here overlooks a stale If-Match, as s3s-fs does.
+        line.proxy.rule(on_get().first(1).then(Action::CutAfter(150_000)));
+        let (writer, later) = (Arc::clone(&line), new.clone());
+        let once = std::sync::Once::new();
+        let control = line.control_with(move |step| {
+            if step.done >= 70_000 {
+                once.call_once(|| writer.server.write(NAME, &later));
+            }
+        });
+        run(async {
+            let bucket = line.bucket().await;
+            let what = Download { digest: Some(Digest::of(&new)), ..declared(NAME, &new) };
+            bucket.download(&what, &line.to(), &control).await.unwrap();
+        });
+        assert!(std::fs::read(line.to()).unwrap() == new, "{len}");
+    }
+}
+
+#[test]
+fn a_condition_that_does_not_hold_starts_over_and_not_for_ever() {
+    let (came, _) = fetch_with(6 * PART, on_get().nth(3).then(Action::Empty(412)));
+    assert!(matches!(came, Ok(true)), "{came:?}");
+    let (came, requests) = fetch_with(6 * PART, Rule::on("GET", "").with_header("if-match").then(Action::Empty(412)));
+    assert!(matches!(came, Err(RemoteError::Changed { .. })), "{came:?}");
+    assert!(requests <= 3 * 6, "{requests}");
+}
+
+#[test]
+fn one_slow_part_is_asked_for_again() {
+    let (line, bytes) = line_with(6 * PART);
+    line.proxy.rule(on_get().with_header("range").nth(4).then(Action::Slow(50_000)));
+    run(async {
+        let bucket = line.bucket().await;
+        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+    });
+    let seen = line.proxy.seen();
+    assert_eq!(seen.len(), 7, "one part, once more");
+    let slow = seen.iter().find(|seen| seen.is_faulty).unwrap().range.clone().unwrap();
+    let end = slow.split_once('-').unwrap().1;
+    assert!(seen[6].range.as_ref().unwrap().ends_with(end), "the same part");
+    assert_ne!(seen[6].range, Some(slow), "from where it was");
+}
+
+#[test]
+fn all_parts_being_slow_is_no_reason_to_ask_again() {
+    let (line, bytes) = line_with(4 * PART);
+    line.proxy.rule(on_get().then(Action::Slow(PART as u64 / 2)));
+    run(async {
+        let bucket = line.bucket().await;
+        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+    });
+    assert_eq!(line.proxy.seen().len(), 4);
+}
+
+#[test]
+fn r09_a_server_that_fails_now_and_then_is_asked_again() {
+    for len in [PART, 6 * PART] {
+        for action in [
+            Action::Error(503, "SlowDown", "please"),
+            Action::Empty(500),
+            Action::Close,
+            Action::Garbage,
+            Action::LoseAnswer,
+            Action::Hang,
+            Action::HangAfter(10_000),
+        ] {
+            let (came, requests) = fetch_with(len, on_get().first(2).then(action.clone()));
+            assert!(matches!(came, Ok(true)), "{action:?}: {came:?}");
+            assert!(requests >= 3, "{action:?}: {requests}");
+        }
+    }
+}
+
+#[test]
+fn r09_a_server_that_always_fails_is_given_up() {
+    for action in [Action::Error(503, "SlowDown", "please"), Action::Close, Action::CutAfter(10)] {
+        let (came, requests) = fetch_with(PART, on_get().then(action.clone()));
+        assert!(came.is_err(), "{action:?}");
+        assert_eq!(requests, 4, "{action:?}");
+    }
+}
+
+#[test]
+fn r06_absence_is_no_error_and_a_denial_is_one() {
+    for len in [PART, 6 * PART] {
+        for action in [Action::Empty(404), Action::Error(404, "Whatever", "")] {
+            let (line, bytes) = line_with(len);
+            line.proxy.rule(on_get().then(action));
+            run(async {
+                let came = line.fetch(&line.bucket().await, &declared(NAME, &bytes)).await;
+                assert!(came.unwrap().is_none());
+            });
+            assert_eq!(line.proxy.count("GET", ""), 1);
+        }
+        for action in [Action::Error(403, "AccessDenied", "no"), Action::Empty(403), Action::Empty(401)] {
+            let (came, requests) = fetch_with(len, on_get().then(action));
+            assert!(matches!(came, Err(RemoteError::Denied { .. })), "{came:?}");
+            assert_eq!(requests, 1, "not asked again");
+        }
+    }
+}
+
+#[test]
+fn cancelling_leaves_nothing_and_is_told_once() {
+    for len in [2 * PART - 1, 6 * PART] {
+        let (line, bytes) = line_with(len);
+        line.proxy.rule(on_get().then(Action::HangAfter(150_000)));
+        let cancel = Cancel::default();
+        let by = cancel.clone();
+        let control = line.control_of(cancel, move |step| {
+            if step.done > 100_000 {
+                by.cancel();
+            }
+        });
+        let came = run(async {
+            let bucket = line.bucket_with(|tuning| tuning.stall = Duration::from_secs(100)).await;
+            bucket.download(&declared(NAME, &bytes), &line.to(), &control).await
+        });
+        assert!(matches!(came, Err(RemoteError::Cancelled { .. })), "{came:?}");
+        assert!(!line.to().exists());
+        assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Cancelled]);
+        assert_eq!(line.steps().iter().filter(|step| step.phase.is_end()).count(), 1);
+    }
+}
+
+#[test]
+fn r09_a_transfer_ends_at_its_deadline_however_it_crawls() {
+    let (line, bytes) = line_with(2 * PART - 1);
+    line.proxy.rule(on_get().then(Action::Slow(10_000)));
+    let control = line.control().until(Instant::now() + Duration::from_secs(1));
+    let came = run(async { line.bucket().await.download(&declared(NAME, &bytes), &line.to(), &control).await });
+    assert!(matches!(came, Err(RemoteError::TimedOut { .. })), "{came:?}");
+    assert!(!line.to().exists());
+    assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Failed]);
+}
+
+#[test]
+fn what_stood_at_the_target_is_replaced_or_removed() {
+    let (line, bytes) = line_with(PART);
+    std::fs::create_dir_all(line.to().parent().unwrap()).unwrap();
+    std::fs::write(line.to(), noise(3 * PART, 9)).unwrap();
+    run(async {
+        let bucket = line.bucket().await;
+        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        assert!(line.fetch(&bucket, &declared("v1/none", b"x")).await.unwrap().is_none());
+    });
+}
