@@ -117,7 +117,8 @@ async fn send_parcel(
         size: manifest.pack.size,
         digest: manifest.pack.digest,
     };
-    remote.bucket.upload_in(&what, &store.layout().remote().join("uploads"), transfer).await?;
+    let states = store.layout().remote().join("uploads");
+    Box::pin(remote.bucket.upload_in(&what, &states, transfer)).await?;
     let name = remote.names.manifest(&item.crate_name, item.lookup, item.key);
     remote.bucket.put(&name, manifest.encode(remote.signer.as_ref())).await
 }

@@ -36,8 +36,10 @@ mod probes;
 mod project_file;
 mod readme;
 mod recursion;
-<<<<<<< HEAD
+mod remote_bucket;
+mod remote_credentials;
 mod remote_doctor;
+mod remote_download;
 mod remote_keygen;
 mod remote_kill;
 mod remote_malformed;
@@ -45,14 +47,8 @@ mod remote_packs;
 mod remote_push_pull;
 mod remote_server;
 mod remote_servers;
-mod report;
-=======
-mod remote_bucket;
-mod remote_credentials;
-mod remote_download;
-mod remote_servers;
 mod remote_upload;
->>>>>>> 677910d2705a378ed4e27d8eaaf08b8be3590eeb
+mod report;
 mod setup;
 mod store_damage;
 mod store_links;
