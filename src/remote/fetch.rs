@@ -146,8 +146,9 @@ pub async fn bring(
     let (ending, reason) = match &brought {
         Ok(Fetched::Imported { .. }) => (Some(Ending::Fetched), String::new()),
         Ok(Fetched::Refused(refused)) => (Some(Ending::Refused), refused.id().to_owned()),
-        Ok(Fetched::AlreadyHere | Fetched::Absent) => (None, String::new()),
-        Err(FetchError::Remote(RemoteError::Cancelled { .. })) => (None, String::new()),
+        Ok(Fetched::AlreadyHere | Fetched::Absent) | Err(FetchError::Remote(RemoteError::Cancelled { .. })) => {
+            (None, String::new())
+        }
         Err(error) => (Some(Ending::Failed), error.to_string()),
     };
     if matches!(brought, Ok(Fetched::Absent | Fetched::Refused(_))) {

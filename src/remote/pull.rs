@@ -284,7 +284,9 @@ impl Pull {
         ended.sort_by_key(|(at, ..)| *at);
         let is_cancelled = shared.pull.control.cancel.is_cancelled();
         let mut report = Report { is_cancelled, ..Report::default() };
-        ended.into_iter().for_each(|(_, item, ended)| report.count(item, ended));
+        for (_, item, ended) in ended {
+            report.count(item, ended);
+        }
         report
     }
 }

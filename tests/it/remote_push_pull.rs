@@ -125,13 +125,17 @@ fn a_dry_run_says_what_and_does_nothing() {
     let (bed, made) = Bed::with(5, SMALL);
     let run = bed.one.kache(&["push", "--dry-run"]).must_succeed();
     says(&run, "would push 5 entries");
-    made.iter().for_each(|made| says(&run, &made.key.0.short()));
+    for made in &made {
+        says(&run, &made.key.0.short());
+    }
     assert!(bed.server.objects().is_empty());
     bed.one.kache(&["push"]).must_succeed();
     bed.proxy.forget();
     let run = bed.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
     says(&run, "would pull 5 entries");
-    made.iter().for_each(|made| says(&run, &made.key.0.short()));
+    for made in &made {
+        says(&run, &made.key.0.short());
+    }
     assert_eq!(bed.proxy.count("GET", "v1/packs/"), 0);
     assert!(bed.two.entries().is_empty() && bed.two.blobs().is_empty());
 }
