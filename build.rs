@@ -1,4 +1,5 @@
-//! Builds the observer (`src/observe/preload`) with the C compiler that blake3 needs too, for `observe::library` to embed.
+//! Builds the observer (`src/observe/preload`) with the C compiler that blake3 needs too, for `observe::library` to embed, and
+//! says how the program is linked.
 
 #![expect(clippy::disallowed_methods, reason = "cargo talks to build scripts through the environment")]
 
@@ -27,6 +28,11 @@ fn main() {
     let var = |name| std::env::var(name).unwrap_or_default();
     if var("CARGO_CFG_TARGET_OS") != "linux" || var("CARGO_CFG_TARGET_ENV") != "gnu" {
         return;
+    }
+    // A hit starts this program and ends it some two milliseconds later. The SDK brings twenty thousand relocations, which a
+    // position-independent program works off at every start; at a fixed address there are none.
+    if !var("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static") {
+        println!("cargo::rustc-link-arg-bins=-no-pie");
     }
     let dir = Path::new(&var("CARGO_MANIFEST_DIR")).join("src/observe/preload");
     let out = PathBuf::from(var("OUT_DIR")).join("observer.so");

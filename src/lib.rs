@@ -11,6 +11,8 @@
 //!   what it wrote; then blobs, entry and manifest are published, in that order.
 //! * **Bypass**: whatever is not understood is `exec`ed untouched. A cache problem is never a build problem.
 //!
+//! * **Remote**: [`agent::client`] is asked on a miss; [`agent`] and the commands move entries by [`remote`].
+//!
 //! Dependencies point down: `cli, wrapper -> restore, keys -> store, rustc -> fsx, config -> model`; `tests/it/layers.rs`
 //! keeps it so.
 

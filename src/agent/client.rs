@@ -12,8 +12,8 @@ use super::protocol::{Answer, Ask, MAX_LINE, Reply, Request, VERSION, Want, line
 use crate::fsx::{self, socket, sys_process};
 use crate::store::Layout;
 
-/// How long a first answer may take. An agent answers from memory.
-const ANSWER: Duration = Duration::from_millis(100);
+/// How long an answer may take. An agent answers from memory, but all cores may be busy.
+const ANSWER: Duration = Duration::from_millis(200);
 /// How long a new agent may take until it listens.
 const START: Duration = Duration::from_millis(150);
 /// How long nobody asks an agent that was silent, or starts one after a start that failed.

@@ -64,6 +64,7 @@ async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) 
         let item = Item { crate_name: unit.crate_name.clone(), lookup, key: *key };
         match fetch::fetch(open, &agent.setup.store, &item, &control).await {
             Ok(Fetched::Imported { pack, .. }) => {
+                tracing::debug!(crate_name = item.crate_name, pack, "brought");
                 way = State::Here;
                 agent.knowledge().health.well();
                 let mut counts = agent.counts();
@@ -107,6 +108,7 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
             knowledge.has_told(&subject, Vec::new());
         }
         agent.changed.notify_waiters();
+        agent.work.notify_waiters();
     });
 }
 
@@ -114,6 +116,7 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
 async fn tell(agent: &Arc<Agent>, subject: &Subject) -> Result<(), String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let open = agent.open().await.map_err(|error| words(&error))?;
+    tracing::debug!("opened the remote");
     let (found, listed) = tokio::join!(record(&open, subject), list(&open));
     let found = found.map_err(|error| words(&error))?;
     let mut knowledge = agent.knowledge();
@@ -129,6 +132,7 @@ async fn tell(agent: &Arc<Agent>, subject: &Subject) -> Result<(), String> {
         }
         Err(error) => tracing::warn!(%error, "cannot list"),
     }
+    tracing::debug!(record = found.as_ref().map(|found| found.name.as_str()), "the remote has told");
     let order = found.iter().flat_map(|found| found.record.units.iter().map(|unit| unit.lookup)).collect();
     knowledge.has_told(subject, order);
     Ok(())

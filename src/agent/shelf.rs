@@ -43,14 +43,15 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Notes what the remote has. More entries of a known lookup key are added to it.
+    /// Notes what the remote has. More entries of a known lookup key are added to it; what was lost, or is not in the store
+    /// any more, can be asked for again.
     pub fn learn(&mut self, lookup: LookupKey, unit: Unit) {
         let Some(known) = self.units.get_mut(&lookup) else {
             self.units.insert(lookup, unit);
             return;
         };
         let fresh: Vec<_> = unit.keys.into_iter().filter(|key| !known.keys.contains(key)).collect();
-        if !fresh.is_empty() && known.state != State::Coming {
+        if known.state != State::Coming && (unit.state == State::There || !fresh.is_empty()) {
             known.state = State::There;
         }
         known.keys.extend(fresh);
@@ -145,7 +146,7 @@ mod tests {
         shelf.want(lookup("a"));
         shelf.next().unwrap();
         shelf.ended(lookup("a"), State::Here);
-        shelf.learn(lookup("a"), unit("one"));
+        shelf.learn(lookup("a"), Unit { state: State::Here, ..unit("one") });
         assert_eq!(shelf.unit(lookup("a")).unwrap().state, State::Here, "nothing new");
         shelf.learn(lookup("a"), unit("two"));
         shelf.want(lookup("a"));

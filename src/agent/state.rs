@@ -37,9 +37,13 @@ pub(super) struct Told {
     asked_ms: f64,
     /// Whether the answer is there, good or bad.
     pub(super) done: bool,
+    /// How long it took.
+    took_ms: f64,
     /// The lookup keys of its build record, in build order.
     pub(super) record: Vec<LookupKey>,
     planned: bool,
+    /// What was wanted before there was an answer.
+    early: Vec<LookupKey>,
 }
 
 #[derive(Debug)]
@@ -153,7 +157,22 @@ impl Knowledge {
         let is_fresh = self.told.get(&subject).is_some_and(|told| now - told.asked_ms < STALE_MS);
         let must = is_new && !is_fresh && self.health.is_usable(now);
         if must {
-            self.told.insert(subject, Told { asked_ms: now, done: false, record: Vec::new(), planned: false });
+            self.told.insert(
+                subject,
+                Told {
+                    asked_ms: now,
+                    done: false,
+                    took_ms: 0.0,
+                    record: Vec::new(),
+                    planned: false,
+                    early: Vec::new(),
+                },
+            );
+        } else if is_new
+            && let Some(told) = self.told.get(&subject).filter(|told| !told.record.is_empty())
+            && let Some(build) = self.builds.get_mut(&want.build)
+        {
+            build.budget.told(told.took_ms);
         }
         must
     }
@@ -164,20 +183,26 @@ impl Knowledge {
         self.active_ms = now;
         let Some(told) = self.told.get_mut(subject) else { return };
         let took = now - told.asked_ms;
-        (told.done, told.record) = (true, record);
+        (told.done, told.took_ms, told.record) = (true, took, record);
         if told.record.is_empty() {
             return;
         }
+        let early = std::mem::take(&mut told.early);
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
             build.budget.told(took);
         }
+        // Who asked may have given up by now; what comes after it has not.
+        early.into_iter().for_each(|wanted| self.plan(subject, wanted));
     }
 
     /// What to do about the want now.
     pub(super) fn judge(&mut self, want: &Want) -> Verdict {
         let now = self.now();
         let subject = subject(want);
-        let is_telling = self.told.get(&subject).is_some_and(|told| !told.done);
+        let is_telling = self.told.get_mut(&subject).is_some_and(|told| {
+            told.early.extend((!told.done && !told.early.contains(&want.lookup)).then_some(want.lookup));
+            !told.done
+        });
         let Some(unit) = self.shelf.unit(want.lookup) else {
             return match () {
                 () if !self.health.is_usable(now) => Verdict::No(No::Unusable),
@@ -302,6 +327,19 @@ mod tests {
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
         knowledge.has_told(&subject(&want("a")), Vec::new());
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+    }
+
+    #[test]
+    fn what_was_wanted_before_the_answer_counts() {
+        let (mut asked, mut other) = (Knowledge::new(2), Knowledge::new(2));
+        for (knowledge, name) in [(&mut asked, "a"), (&mut other, "edited")] {
+            assert!(knowledge.must_ask(&want(name)));
+            assert_eq!(knowledge.judge(&want(name)), Verdict::Wait);
+            let unit = Unit { crate_name: "a".into(), keys: Vec::new(), cost_ms: None, state: Way::There };
+            knowledge.shelf.learn(want("a").lookup, unit);
+            knowledge.has_told(&subject(&want("a")), vec![want("a").lookup]);
+        }
+        assert_eq!((asked.shelf.pending(), other.shelf.pending()), (1, 0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::server::Agent;
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
 use crate::remote::fetch::Item;
-use crate::remote::open::Open;
+use crate::remote::open::{self, Open};
 use crate::remote::presence;
 use crate::remote::progress::Control;
 use crate::remote::records;
@@ -126,24 +126,30 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
     Ok(())
 }
 
-/// Sends what is in the queue and gives how much that was; the first error ends it.
+/// Sends what is in the queue and gives how much that was. What fails stays there and stops no other, unless the remote will
+/// refuse those too.
 async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
     let items = agent.queue.items().map_err(|error| error.to_string())?;
     if items.is_empty() {
         return Ok(0);
     }
     let connect = || async { Open::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
-    let open = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
+    let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
+    let mut failed = None;
     for some in items.chunks(AT_ONCE) {
         let mut tasks = tokio::task::JoinSet::new();
         for queued in some.iter().cloned() {
-            tasks.spawn(send_one(Arc::clone(agent), Arc::clone(open), queued));
+            tasks.spawn(send_one(Arc::clone(agent), Arc::clone(remote), queued));
         }
         while let Some(sent) = tasks.join_next().await {
-            sent.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+            match sent.map_err(|error| error.to_string())? {
+                Ok(()) => {}
+                Err(SendError::Remote(error)) if open::is_hopeless(&error) => return Err(error.to_string()),
+                Err(error) => failed = Some(error.to_string()),
+            }
         }
     }
-    Ok(items.len())
+    failed.map_or(Ok(items.len()), Err)
 }
 
 async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: Queued) -> Result<(), SendError> {
@@ -160,5 +166,6 @@ async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: Queued) -> Result<
     let mut knowledge = agent.knowledge();
     knowledge.active_ms = knowledge.now();
     drop(knowledge);
+    tracing::debug!(crate_name = item.crate_name, ?sent, "sent");
     Ok(agent.queue.remove(item.key)?)
 }

@@ -4,6 +4,7 @@
 //! through [`printer`]. Nothing here decides what is cached, and nothing below may depend on it.
 
 mod agent;
+mod builds;
 mod cargo_config;
 mod completions;
 mod doctor;
@@ -16,6 +17,7 @@ mod progress;
 mod pull;
 mod purge;
 mod push;
+mod report;
 mod stats;
 mod transfer;
 mod units;
@@ -96,6 +98,7 @@ enum Verb {
     Init(init::Args),
     Stats(stats::Args),
     Why(why::Args),
+    Report(report::Args),
     Doctor(doctor::Args),
     List(list::Args),
     Purge(purge::Args),
@@ -135,8 +138,22 @@ impl Session {
 }
 
 /// Our own words.
-const VERBS: [&str; 13] =
-    ["init", "stats", "why", "doctor", "list", "purge", "gc", "push", "pull", "agent", "keygen", "completions", "help"];
+const VERBS: [&str; 14] = [
+    "init",
+    "stats",
+    "why",
+    "report",
+    "doctor",
+    "list",
+    "purge",
+    "gc",
+    "push",
+    "pull",
+    "agent",
+    "keygen",
+    "completions",
+    "help",
+];
 
 /// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
 /// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
@@ -173,6 +190,7 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::Init(args) => init::run(session, args),
         Verb::Stats(args) => stats::run(session, args),
         Verb::Why(args) => why::run(session, args),
+        Verb::Report(args) => report::run(session, args),
         Verb::Doctor(args) => doctor::run(session, args),
         Verb::List(args) => list::run(session, args),
         Verb::Purge(args) => purge::run(session, args),

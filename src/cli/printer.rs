@@ -67,6 +67,14 @@ impl Printer {
     }
 }
 
+/// Without what a terminal would take for a command.
+pub(super) fn plain(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
 /// Whether the reader of stdout went away.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_it = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
@@ -150,6 +158,12 @@ mod tests {
     #[test]
     fn numbers_stand_right_and_lines_have_no_tail() {
         assert_eq!(table().lines(None), ["   9  one two three", "  10  four"]);
+    }
+
+    #[test]
+    fn a_terminal_gets_no_commands() {
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(plain("été"), "été");
     }
 
     #[test]

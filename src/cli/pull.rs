@@ -1,5 +1,6 @@
 //! `kache pull`: entries from the remote, ahead of a build.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,9 +9,11 @@ use anyhow::Context;
 use super::printer::Table;
 use super::progress::Display;
 use super::{Exit, Session, transfer, units};
+use crate::config::Config;
+use crate::events::EventLog;
 use crate::fsx;
 use crate::remote::pull::{self, Origin, Plan, Pull, Report, Wanted};
-use crate::remote::{Manifest, Workspace};
+use crate::remote::{Manifest, Workspace, workspace};
 use crate::store::{Store, survey};
 
 /// Bring entries from the remote, so that a build need not compile them
@@ -64,7 +67,9 @@ impl Args {
 pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = session.store()?;
     let settings = transfer::settings(session, &config)?;
-    let workspace = Workspace::around(&fsx::current_dir()?);
+    let here = fsx::current_dir()?;
+    let workspace = Workspace::around(&here);
+    let shape = last_shape(session, &config, &here);
     let max_size = config.max_size.value.as_u64();
     store.mark().context("cannot make the cache directory")?;
     let began = Instant::now();
@@ -72,7 +77,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         let remote = transfer::connect(session, &settings).await?;
         let room = tokio::task::block_in_place(|| room(&store, max_size))?;
         let plan = async {
-            let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref()).await;
+            let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref(), shape.as_deref()).await;
             plan.context("cannot find out what to pull")
         };
         let Some(plan) = transfer::asking(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
@@ -87,6 +92,12 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         }
         tell(session, args, &report, began)
     })
+}
+
+/// The shape of the last build here, if there was one.
+fn last_shape(session: &Session, config: &Config, here: &Path) -> Option<String> {
+    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).unwrap_or_default();
+    workspace::used(&events, &workspace::places(here, &session.env)).into_iter().next().map(|used| used.shape)
 }
 
 /// Bytes until the store is as large as it may be.

@@ -1,7 +1,7 @@
 //! `kache push`: entries to the remote, after a build.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 
@@ -142,6 +142,11 @@ impl Job<'_> {
         let control = transfer::control(&display, self.cancel.clone());
         let told = |settled| display.settled(settled);
         let report = push::run(&self.remote, &self.store, items, &control, told).await;
+        if !report.is_cancelled {
+            // Uploads that nobody has come back for: the server keeps their parts until it is told. Best effort.
+            let states = self.store.layout().remote().join("uploads");
+            let _ = self.remote.bucket.sweep_uploads(&states, SystemTime::now()).await;
+        }
         display.finish();
         report
     }

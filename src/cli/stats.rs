@@ -7,10 +7,10 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::printer::Table;
-use super::{Exit, Session, span, units};
-use crate::events::{EventLog, Summary};
+use super::{Exit, Session, report, span, units};
+use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
-use crate::model::outcome::{self, Stored};
+use crate::model::outcome::{self, HitSource, Stored};
 use crate::store::survey;
 
 /// Show what was restored, what was compiled, and why
@@ -37,7 +37,9 @@ JSON (fields are added, never renamed; times are milliseconds):
               differing {crate: {hits, detail}} (of hits that were verified),
               saved_ms, hit_ms, reflink_bytes, hardlink_bytes, copy_bytes,
               stored_bytes
-  store       entries, blobs, bytes, max_bytes")]
+  store       entries, blobs, bytes, max_bytes
+  remote      fetched, fetched_bytes, sent, sent_bytes, failed, last_failure and
+              refused {reason: number}: what was not believed counts as absent")]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -56,6 +58,7 @@ struct Stats {
     hit_rate: Option<f64>,
     events: Summary,
     store: Size,
+    remote: Traffic,
 }
 
 #[derive(Serialize)]
@@ -81,6 +84,8 @@ fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
     let since = since.map(|span| clock::now().as_millis() - i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     let log = EventLog::of(&config.cache_dir.value);
     let events = Summary::of(&log.read(since.unwrap_or(i64::MIN)).context("cannot read the events")?);
+    let transfers = Journal::of(&config.cache_dir.value).read(since.unwrap_or(i64::MIN));
+    let remote = Traffic::of(&transfers.context("cannot read the journal of the remote")?);
     let survey = survey::survey(&store).context("cannot look at the store")?;
     let store = Size {
         entries: survey.entries.len(),
@@ -89,7 +94,7 @@ fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
         max_bytes: config.max_size.value.as_u64(),
     };
     let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();
-    Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store })
+    Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store, remote })
 }
 
 fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
@@ -109,6 +114,7 @@ fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Re
         ("What became of misses", if all_stored { Table::new(&[]) } else { fates }),
         ("Bypasses", reasons(&events.outcomes, "bypass.")),
         ("Bytes restored", restored(events)),
+        ("Remote", report::text::rows(&stats.remote)),
     ] {
         if !table.is_empty() {
             out.data(format_args!("\n{title}"))?;
@@ -130,6 +136,9 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     let period = since.map_or_else(String::new, |since| format!("in the last {}", humantime::format_duration(since)));
     let mean = if events.hit_ms > 0.0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
     table.row(["Hits".into(), events.hits.to_string(), rate]);
+    if let Some(hits) = events.outcomes.get(HitSource::Remote.id()) {
+        table.row(["Remote hits".into(), hits.to_string(), "of them came from the remote".into()]);
+    }
     let differing: u64 = events.differing.values().map(|difference| difference.hits).sum();
     if events.verified + differing > 0 {
         let verdict = format!("of them compiled all the same; {differing} came out differently");

@@ -87,5 +87,5 @@ pub(super) fn tell(session: &Session, level: &str, troubles: &[(Item, String)]) 
 /// `, 3 refused` for each number that is not zero.
 pub(super) fn rest(parts: &[(usize, &str)]) -> String {
     let told = parts.iter().filter(|(number, _)| *number > 0);
-    told.map(|(number, what)| format!(", {number} {what}")).collect()
+    told.flat_map(|(number, what)| [", ".to_owned(), number.to_string(), " ".to_owned(), (*what).to_owned()]).collect()
 }

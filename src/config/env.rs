@@ -128,6 +128,8 @@ pub const RUSTC_WRAPPER: &str = "RUSTC_WRAPPER";
 pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
 /// Where cargo builds; `doctor` tries the way there.
 pub const CARGO_TARGET_DIR: &str = "CARGO_TARGET_DIR";
+/// Cargo's other spelling of the same.
+pub const CARGO_BUILD_TARGET_DIR: &str = "CARGO_BUILD_TARGET_DIR";
 /// The program that runs a nested cargo.
 pub const CARGO: &str = "CARGO";
 /// A build script's output directory; rustc calls below it are a build script's probes.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use super::Manifest;
 use super::error::RemoteError;
+use super::manifest::{MAX_MANIFEST, Manifest};
 use super::names::Located;
 use super::open::Open;
 use super::pack::{self, ImportError};
@@ -26,9 +26,6 @@ use crate::store::Store;
 
 /// How many entries of one lookup key are brought: more than one where the input sets differ, such as two branches.
 pub const MOST_OF_A_LOOKUP: usize = 4;
-
-/// More bytes than a manifest may have.
-const LIMIT: u64 = 8 * 1024 * 1024;
 
 /// An entry of the remote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,7 +121,7 @@ pub async fn look(remote: &Arc<Open>, store: &Arc<Store>, item: &Item) -> Result
         return Ok(Looked::Settled(Fetched::AlreadyHere));
     }
     let at = Located::new(&item.crate_name, item.lookup, item.key);
-    let bytes = match remote.bucket.get(&remote.names.manifest_at(&at), LIMIT).await {
+    let bytes = match remote.bucket.get(&remote.names.manifest_at(&at), MAX_MANIFEST).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Ok(Looked::Settled(Fetched::Absent)),
         Err(RemoteError::Size { .. }) => return Ok(refuse(store, item, Refused::TooLarge("the manifest"))),
@@ -149,8 +146,9 @@ pub async fn bring(
     let (ending, reason) = match &brought {
         Ok(Fetched::Imported { .. }) => (Some(Ending::Fetched), String::new()),
         Ok(Fetched::Refused(refused)) => (Some(Ending::Refused), refused.id().to_owned()),
-        Ok(Fetched::AlreadyHere | Fetched::Absent) => (None, String::new()),
-        Err(FetchError::Remote(RemoteError::Cancelled { .. })) => (None, String::new()),
+        Ok(Fetched::AlreadyHere | Fetched::Absent) | Err(FetchError::Remote(RemoteError::Cancelled { .. })) => {
+            (None, String::new())
+        }
         Err(error) => (Some(Ending::Failed), error.to_string()),
     };
     if matches!(brought, Ok(Fetched::Absent | Fetched::Refused(_))) {

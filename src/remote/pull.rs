@@ -82,8 +82,13 @@ pub enum PlanError {
     NoBuild(String),
 }
 
-/// Makes a plan for somebody who stands in `workspace`.
-pub async fn plan(remote: &Arc<Open>, wanted: &Wanted, workspace: Option<&Workspace>) -> Result<Plan, PlanError> {
+/// Makes a plan for somebody who stands in `workspace` and has last built this `shape` there.
+pub async fn plan(
+    remote: &Arc<Open>,
+    wanted: &Wanted,
+    workspace: Option<&Workspace>,
+    shape: Option<&str>,
+) -> Result<Plan, PlanError> {
     match wanted {
         Wanted::All => {
             let items = list(remote, &remote.names.all_manifests()).await?;
@@ -100,7 +105,7 @@ pub async fn plan(remote: &Arc<Open>, wanted: &Wanted, workspace: Option<&Worksp
         }
         Wanted::Workspace => {
             let workspace = workspace.ok_or(PlanError::NoWorkspace)?;
-            let found = records::find(remote, workspace, None).await?;
+            let found = records::find_all(remote, workspace, shape).await?;
             if found.is_empty() { of_lock(remote, workspace).await } else { Ok(of_records(&found)) }
         }
     }
@@ -279,7 +284,9 @@ impl Pull {
         ended.sort_by_key(|(at, ..)| *at);
         let is_cancelled = shared.pull.control.cancel.is_cancelled();
         let mut report = Report { is_cancelled, ..Report::default() };
-        ended.into_iter().for_each(|(_, item, ended)| report.count(item, ended));
+        for (_, item, ended) in ended {
+            report.count(item, ended);
+        }
         report
     }
 }

@@ -19,9 +19,6 @@ use crate::store::Store;
 const KEPT: usize = 32;
 /// How many records that cannot be read are passed over.
 const TRIES: usize = 3;
-/// More bytes than a record may have.
-const LIMIT: u64 = 16 * 1024 * 1024;
-
 /// A record and where it lies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
@@ -42,34 +39,42 @@ impl Found {
 /// The names of a workspace's records, and when each was written.
 type Names = Vec<(BuildName, Option<SystemTime>)>;
 
-/// The record to go by in `workspace`, and with it those that the same push wrote for other shapes; best first, maybe none.
+/// The record to go by in `workspace`; `None`: it has none that can be read.
 ///
-/// `shape`: `<triple or host>/<profile's directory>`, if it is known what will be built; then there are no others.
-pub async fn find(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Vec<Found>> {
+/// `shape`: `<triple or host>/<profile's directory>`, if it is known what will be built.
+pub async fn find(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Option<Found>> {
+    Ok(best(remote, workspace, shape).await?.map(|(found, ..)| found))
+}
+
+/// The same, and with it the records that the same push wrote for other shapes.
+pub async fn find_all(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Vec<Found>> {
+    let Some((found, chosen, names)) = best(remote, workspace, shape).await? else { return Ok(Vec::new()) };
+    let mut all = vec![found];
+    for other in companions(&names, &chosen) {
+        all.extend(read(remote, &remote.names.build(&workspace.name, &other)).await?);
+    }
+    Ok(all)
+}
+
+/// The best record that can be read, its name, and the others' names.
+async fn best(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Option<(Found, BuildName, Names)>> {
     let mut names = names(remote, workspace).await?;
     if names.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let (triple, profile) = shape.and_then(|shape| shape.split_once('/')).unzip();
     let asked = workspace.clone();
     let ancestors = run_blocking(move || asked.ancestors()).await;
     let owned = |part: Option<&str>| part.map(str::to_owned);
     let here = Here { lock: workspace.lock, ancestors, triple: owned(triple), profile: owned(profile) };
-    let mut found = Vec::new();
     for _ in 0..TRIES {
         let Some(best) = build::choose(&names, &here) else { break };
         let chosen = names.swap_remove(best).0;
-        if let Some(read) = read(remote, &remote.names.build(&workspace.name, &chosen)).await? {
-            found.push(read);
-            if shape.is_none() {
-                for other in companions(&names, &chosen) {
-                    found.extend(self::read(remote, &remote.names.build(&workspace.name, &other)).await?);
-                }
-            }
-            break;
+        if let Some(found) = read(remote, &remote.names.build(&workspace.name, &chosen)).await? {
+            return Ok(Some((found, chosen, names)));
         }
     }
-    Ok(found)
+    Ok(None)
 }
 
 /// The records of other shapes that were written for the same lock file and commit, the newest first: one run of CI builds
@@ -171,7 +176,7 @@ async fn names(remote: &Open, workspace: &Workspace) -> Result<Names> {
 
 /// `None`: it is not there, or cannot be read.
 async fn read(remote: &Open, name: &str) -> Result<Option<Found>> {
-    let bytes = remote.bucket.get(name, LIMIT).await?;
+    let bytes = remote.bucket.get(name, build::MAX_RECORD).await?;
     let record = bytes.and_then(|bytes| BuildRecord::decode(&bytes).ok());
     Ok(record.map(|record| Found { name: name.to_owned(), record }))
 }

@@ -66,8 +66,7 @@ pub async fn send(remote: &Arc<Open>, store: &Arc<Store>, item: &Item, control: 
     let ms = began.elapsed().as_secs_f64() * 1000.0;
     match &sent {
         Ok(Sent::Sent(bytes)) => journal(store, &item.crate_name, item.key, (Ending::Sent, *bytes, ms, "")),
-        Ok(_) => {}
-        Err(SendError::Remote(RemoteError::Cancelled { .. })) => {}
+        Ok(_) | Err(SendError::Remote(RemoteError::Cancelled { .. })) => {}
         Err(error) => journal(store, &item.crate_name, item.key, (Ending::Failed, 0, ms, &error.to_string())),
     }
     sent
@@ -118,7 +117,8 @@ async fn send_parcel(
         size: manifest.pack.size,
         digest: manifest.pack.digest,
     };
-    remote.bucket.upload_in(&what, &store.layout().remote().join("uploads"), transfer).await?;
+    let states = store.layout().remote().join("uploads");
+    Box::pin(remote.bucket.upload_in(&what, &states, transfer)).await?;
     let name = remote.names.manifest(&item.crate_name, item.lookup, item.key);
     remote.bucket.put(&name, manifest.encode(remote.signer.as_ref())).await
 }

@@ -4,7 +4,7 @@
 //! to look for build records and nothing else: whatever a record names is checked like any other entry.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::fetch::Item;
@@ -120,11 +120,38 @@ fn plain(text: &str) -> String {
     if kept.chars().all(|c| c == '.') { "workspace".to_owned() } else { kept }
 }
 
-/// The directories that a build of the workspace around `dir` may have its target directory in.
+/// The directories that a build of the workspace around `dir` may have its target directory in: packages above, and what
+/// cargo's variables and configuration files name.
 pub fn places(dir: &Path, vars: &Env) -> Vec<PathBuf> {
-    let named = vars.path(env::CARGO_TARGET_DIR).map(|target| dir.join(target));
+    let variables = [env::CARGO_TARGET_DIR, env::CARGO_BUILD_TARGET_DIR].into_iter();
+    let named = variables.filter_map(|name| vars.path(name)).map(|target| plain_path(&dir.join(target)));
     let packages = dir.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).map(Path::to_owned);
-    packages.chain(named).collect()
+    let of_home = vars.cargo_home().and_then(|home| configured(&home.join("config.toml"), &home));
+    packages.chain(named).chain(dir.ancestors().filter_map(of_directory)).chain(of_home).collect()
+}
+
+/// `build.target-dir` of the configuration file in a directory.
+fn of_directory(dir: &Path) -> Option<PathBuf> {
+    configured(&dir.join(".cargo/config.toml"), dir)
+}
+
+/// `build.target-dir` of a configuration file; cargo takes it relative to the directory that `.cargo` stands in.
+fn configured(file: &Path, base: &Path) -> Option<PathBuf> {
+    let config: toml::Table = fsx::read_to_string(file).ok()?.parse().ok()?;
+    Some(plain_path(&base.join(config.get("build")?.get("target-dir")?.as_str()?)))
+}
+
+/// The path without `.` and `..`, as cargo hands it to rustc.
+fn plain_path(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// What builds of one shape used.
@@ -222,6 +249,18 @@ mod tests {
         write(temp.path(), "Cargo.toml", "[package]\nname = \"a\"\n");
         let found = Workspace::around(temp.path()).unwrap();
         assert_eq!((found.commit(), found.ancestors()), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_target_directory_may_stand_elsewhere() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path();
+        write(dir, "ws/Cargo.toml", "[package]\nname = \"a\"\n");
+        write(dir, "ws/.cargo/config.toml", "[build]\ntarget-dir = \"../built\"\n");
+        let vars = Env::of([(env::CARGO_TARGET_DIR, "/named"), (env::CARGO_BUILD_TARGET_DIR, "beside")]);
+        let here = dir.join("ws");
+        let expected = [here.clone(), "/named".into(), here.join("beside"), dir.join("built")];
+        assert_eq!(places(&here, &vars), expected);
     }
 
     fn event(build: u64, unit: &str, at: i64, shape: &str) -> Event {

@@ -29,7 +29,7 @@ fn workspace() -> Project {
         let value = n.checked_sub(2).map_or_else(|| "1".to_owned(), |m| format!("1 + k{m}::value()"));
         project.file(&format!("k{n}/src/lib.rs"), format!("pub fn value() -> u64 {{ {value} }}\n"));
     }
-    project.set("KACHE_AGENT_IDLE", "60s").set("CARGO_BUILD_JOBS", "2");
+    project.set("CARGO_BUILD_JOBS", "2");
     project
 }
 
@@ -39,12 +39,22 @@ fn sum() -> String {
 }
 
 fn remote(project: &mut Project, endpoint: &str) {
+    // Longer than the pauses after an error. An agent ends with its cache, too, which goes with the test.
+    project.set("KACHE_AGENT_IDLE", "60s");
     project.use_remote(&S3Server::variables(endpoint, WRITER));
+}
+
+/// Lets every compile of a library take half a second, as it does for real crates.
+fn slow_down(project: &Project) {
+    for n in 0..CRATES {
+        project.hook("before", &name(n), "sleep 0.5");
+    }
 }
 
 /// A machine that has built and pushed all, and another one that has nothing.
 fn pushed(server: &S3Server) -> (Project, Project) {
     let mut one = workspace();
+    slow_down(&one);
     one.build();
     remote(&mut one, &server.endpoint());
     one.kache(&["push"]).must_succeed_ref();
@@ -87,15 +97,14 @@ fn a_cold_machine_is_served_while_it_builds() {
     let proxy = FaultProxy::start(server.address());
     proxy.set_latency(Duration::from_millis(50));
     remote(&mut two, &proxy.endpoint());
-    // As slow as real crates: what is compiled here costs half a second.
-    (0..CRATES).for_each(|n| drop(two.hook("before", &name(n), "sleep 0.5")));
+    slow_down(&two);
     let run = two.build();
     assert_eq!(two.app_says(), sum());
     let compiled = run.compiles().len();
     let (_, hits) = waits(&two);
-    // 95 % of the units, one of which (the program) links.
-    assert!(compiled <= (CRATES + 1) / 20 + 1, "{:?}\n{}", run.compiles(), two.history());
-    assert!(hits >= CRATES - 1, "{}", two.history());
+    // How many exactly is a matter of speed, and benches/agent.sh's.
+    assert!(compiled <= CRATES / 4, "{:?}\n{}", run.compiles(), two.history());
+    assert_eq!(compiled + hits, CRATES + 1, "{}", two.history());
     // Control: without the agent all of it is compiled.
     let mut three = two.other_machine("three");
     three.use_no_remote();
@@ -336,4 +345,18 @@ fn r08_an_agent_serves_only_the_remote_that_was_meant() {
     assert_eq!(two.app_says(), (9 * CRATES).to_string());
     assert_eq!(waits(&two).1, 0);
     assert_eq!(pid(&two), first, "it is busy, so it stays");
+}
+
+#[test]
+fn what_cannot_be_sent_stops_no_other() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    proxy.rule(Rule::on("PUT", "/packs/dep/").then(Action::Error(400, "InvalidRequest", "not this one")));
+    let mut project = Project::app_over("pub fn value() -> u32 { 1 }");
+    remote(&mut project, &proxy.endpoint());
+    project.build();
+    until("the sending", || !server.objects_with("/manifests/app/").is_empty());
+    until("the words", || status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one")));
+    assert_eq!(std::fs::read_dir(project.cache_dir().join("v1/remote/queue")).expect("the queue").count(), 1);
+    assert_eq!(server.objects_with("/dep/"), Vec::<String>::new());
 }

@@ -1,6 +1,7 @@
 //! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
 #![expect(clippy::disallowed_methods, reason = "tests look at files with other eyes than the program")]
 
+mod action;
 mod agent;
 mod artifacts;
 mod cli;
@@ -33,12 +34,22 @@ mod over_keying;
 mod paths;
 mod probes;
 mod project_file;
+mod readme;
 mod recursion;
 mod remote_bucket;
 mod remote_credentials;
+mod remote_doctor;
 mod remote_download;
+mod remote_keygen;
+mod remote_kill;
+mod remote_malformed;
+mod remote_packs;
+mod remote_push_pull;
+mod remote_server;
+mod remote_servers;
 mod remote_servers;
 mod remote_upload;
+mod report;
 mod setup;
 mod store_damage;
 mod store_links;

@@ -3,6 +3,7 @@
 //! Each file below makes [`Finding`]s and prints nothing; this one prints them as they come and draws the conclusion.
 
 mod places;
+mod remote;
 mod settings;
 mod trial;
 
@@ -17,12 +18,20 @@ use crate::config::Config;
 /// to a target directory, then compiles a tiny crate twice, in two directories
 /// and with a cache of its own: the first time must be a miss, the second a
 /// hit. Run it in the directory where you build.
+///
+/// With --remote it does none of this but tries the remote: it lists, writes,
+/// reads and removes an object below v1/probe/. A remote that is set read-only
+/// is only read from.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Each line begins with ok, warn (works, but you may want to know) or fail.
 Exit code 3 if there is any fail.")]
-pub(super) struct Args {}
+pub(super) struct Args {
+    /// Try the remote, and only that
+    #[arg(long)]
+    remote: bool,
+}
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +63,7 @@ impl Finding {
     }
 }
 
-pub(super) fn run(session: &Session, _: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
     let mut section = |title: &str, findings: Vec<Finding>| {
         let mut table = Table::new(&[]).indented().wrapping();
@@ -80,10 +89,16 @@ pub(super) fn run(session: &Session, _: &Args) -> anyhow::Result<Exit> {
             return Ok(exit);
         }
     };
+    if args.remote {
+        section("Remote", remote::settings(session, &config))?;
+        section("Trial: an object below v1/probe/", remote::trial(session, &config))?;
+        return Ok(exit);
+    }
     let mut findings = settings::findings(&config);
     findings.push(settings::project());
     section("Settings", findings)?;
     section("Cargo", settings::wiring(&session.env))?;
+    section("Remote", remote::settings(session, &config))?;
     section("Places", places::findings(&config, &session.env))?;
     section("Trial: a tiny crate, compiled in two directories", trial::findings(&session.env))?;
     Ok(exit)

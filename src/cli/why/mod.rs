@@ -6,15 +6,11 @@
 mod causes;
 mod show;
 
-use std::path::{Path, PathBuf};
-
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{Exit, Session};
-use crate::config::env;
-use crate::events::{Event, EventLog, Summary, build};
-use crate::fsx;
+use super::{Exit, Session, builds};
+use crate::events::{Event, EventLog, Summary};
 use crate::model::{Difference, HitSource, Stored, outcome};
 
 /// Show why units of the last build were not restored
@@ -110,7 +106,7 @@ struct Line<'a> {
 pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let config = session.config()?;
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
-    let events = last_build(session, &events);
+    let events = builds::last(session, &events);
     let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_plain_hit(event)).collect();
     let groups = causes::groups(&compiled);
     let of_crate: Option<Vec<&Event>> =
@@ -137,27 +133,14 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The last build of the workspace around the current directory, else the last of all.
-fn last_build<'a>(session: &Session, events: &'a [Event]) -> Vec<&'a Event> {
-    let cwd = fsx::current_dir().unwrap_or_default();
-    let named = session.env.path(env::CARGO_TARGET_DIR).map(|dir| cwd.join(dir));
-    let packages = cwd.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).map(Path::to_owned);
-    let places: Vec<PathBuf> = packages.chain(named).collect();
-    let here = build::last(events, |event| places.iter().any(|place| Path::new(&event.target).starts_with(place)));
-    if here.is_empty() { build::last(events, |_| true) } else { here }
-}
-
 fn build_of<'a>(events: &[&'a Event]) -> Option<Build<'a>> {
     let first = events.first()?;
     let counts = Summary::of(events.iter().copied());
-    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of one process")]
-    let began = events.iter().map(|event| event.at - event.ms as i64).min().unwrap_or(first.at);
-    let ended = events.iter().map(|event| event.at).max().unwrap_or(first.at);
-    let target = events.iter().map(|event| event.target.as_str()).find(|target| !target.is_empty());
+    let (began, ended) = builds::period(events).unwrap_or((first.at, first.at));
     Some(Build {
         began,
         ended,
-        target: target.unwrap_or_default(),
+        target: builds::target(events),
         hits: counts.hits,
         misses: counts.misses,
         bypasses: counts.bypasses,

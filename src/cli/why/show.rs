@@ -4,7 +4,7 @@ use std::io;
 
 use super::causes::{self, Group};
 use super::{Build, is_stored, sentence};
-use crate::cli::printer::Table;
+use crate::cli::printer::{Table, plain};
 use crate::cli::{Session, units};
 use crate::events::Event;
 use crate::fsx::clock::{self, Time};
@@ -132,14 +132,6 @@ fn value(difference: &Difference, value: Option<&String>) -> String {
     }
 }
 
-/// Without what a terminal would take for a command.
-fn plain(text: &str) -> String {
-    if !text.contains(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
 /// `dep 0.1.0 (lib)`; `build_script_build of dep 0.1.0 (bin)`.
 fn label(event: &Event) -> String {
     let (name, version) = event.package.split_once(' ').unwrap_or((&event.package, ""));
@@ -166,12 +158,6 @@ fn names(events: &[&Event]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_terminal_gets_no_commands() {
-        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
-        assert_eq!(plain("été"), "été");
-    }
 
     #[test]
     fn the_details_of_miss_and_fate_are_told_apart() {

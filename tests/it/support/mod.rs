@@ -1,12 +1,15 @@
 //! The harness: a sandboxed project, a counting rustc, and readers for what kache left behind.
 
+pub(crate) mod action;
 mod cache;
 mod calls;
 mod control;
 mod direct;
+pub(crate) mod entries;
 pub(crate) mod faults;
 mod files;
 mod observed;
+pub(crate) mod packs;
 mod project;
 pub(crate) mod remote;
 mod rig;

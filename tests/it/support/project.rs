@@ -89,6 +89,8 @@ impl Project {
         self.set("RUSTC", shared_toolchain().join("bin/rustc"));
         self.set("CARGO_INCREMENTAL", "0");
         self.set("CARGO_NET_OFFLINE", "true");
+        // A test leaves no agent behind for ten minutes.
+        self.set("KACHE_AGENT_IDLE", "5s");
     }
 
     fn own_log(&mut self) {

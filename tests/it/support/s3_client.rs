@@ -21,12 +21,17 @@ pub(crate) type Answer<T> = Result<T, u16>;
 
 impl S3Client {
     /// A client for `bucket` at `endpoint`.
-    pub(crate) fn new(endpoint: &str, bucket: &str, (access, secret): (&str, &str)) -> Self {
+    pub(crate) fn new(endpoint: &str, bucket: &str, keys: (&str, &str)) -> Self {
+        Self::in_region("us-east-1", endpoint, bucket, keys)
+    }
+
+    /// The same, of a server that is particular about its region.
+    pub(crate) fn in_region(region: &str, endpoint: &str, bucket: &str, (access, secret): (&str, &str)) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(endpoint)
-            .region(Region::new("us-east-1"))
+            .region(Region::new(region.to_owned()))
             .credentials_provider(Credentials::new(access, secret, None, None, "test"))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())

@@ -1,0 +1,203 @@
+//! A pull of 500 packs (300 MB) over a line of 1 Gbit/s with 50 ms of latency, by the real binary.
+//!
+//! The packs are made here, and served by s3s-fs behind the tests' proxy, both in this process: what they compute is taken
+//! from the same cores. Beside the wall time stands what it could be at best: bytes over bandwidth, five round trips, and
+//! the local unpack floor (the same packs, unpacked from memory-cached files into a fresh store by as many threads as there are cores).
+//! `PULL_BENCH_ROUNDS` (3) and `PULL_BENCH_PACKS` (500) can be set.
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench is no part of the program")]
+
+#[path = "../tests/it/support/entries.rs"]
+mod entries;
+#[path = "../tests/it/support/faults/mod.rs"]
+mod faults;
+#[path = "../tests/it/support/s3_server.rs"]
+mod s3_server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use kache::fsx::clock;
+use kache::model::Digest;
+use kache::remote::{BuildRecord, BuildUnit, Manifest, Names, pack};
+use kache::store::Store;
+
+use entries::{Made, Size};
+use faults::FaultProxy;
+use s3_server::{S3Server, WRITER};
+
+/// Compresses to some 600 kB at level 3.
+const SIZE: Size = Size { bytes: 1_330_000, noise: 38 };
+const BANDWIDTH: u64 = 125_000_000;
+const LATENCY: Duration = Duration::from_millis(50);
+const LOCK: &str = "version = 4\n\n[[package]]\nname = \"bench\"\nversion = \"0.1.0\"\n";
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A remote with packs, and where they lie here.
+struct Fixture {
+    dir: tempfile::TempDir,
+    server: S3Server,
+    packs: Vec<(Manifest, PathBuf)>,
+}
+
+impl Fixture {
+    fn new(count: u64) -> Self {
+        let dir = tempfile::Builder::new().prefix("kache-pull-").tempdir().expect("temp dir");
+        let cache = dir.path().join("made");
+        let made = entries::fill(&cache, count, SIZE);
+        let (store, server, names) = (Store::open(&cache), S3Server::start(), Names::new(""));
+        let mut packs = Vec::new();
+        for Made { crate_name, lookup, key } in &made {
+            let record = store.manifest(*lookup).expect("manifest").records().next().expect("a record");
+            let path = dir.path().join("packs").join(key.0.hex());
+            let manifest = pack::write(&store, *lookup, &record, 3, &path).expect("a pack");
+            server.write(&names.pack(crate_name, *key), &std::fs::read(&path).expect("pack"));
+            server.write(&names.manifest(crate_name, *lookup, *key), &manifest.encode(None));
+            packs.push((manifest, path));
+        }
+        std::fs::remove_dir_all(&cache).expect("not needed any more");
+        let fixture = Self { dir, server, packs };
+        fixture.workspace(&names);
+        fixture
+    }
+
+    /// A directory to pull in, and the build record for it.
+    fn workspace(&self, names: &Names) {
+        let root = self.root();
+        std::fs::create_dir_all(&root).expect("workspace");
+        std::fs::write(root.join("Cargo.toml"), "[package]\nname = \"bench\"\nversion = \"0.1.0\"\n")
+            .expect("manifest");
+        std::fs::write(root.join("Cargo.lock"), LOCK).expect("lock");
+        let unit = |manifest: &Manifest| BuildUnit {
+            crate_name: manifest.crate_name.clone(),
+            lookup: manifest.lookup,
+            key: manifest.key,
+            bytes: manifest.files.iter().map(|file| file.size).sum(),
+            cost_ms: manifest.cost_ms,
+        };
+        let record = BuildRecord {
+            workspace: "bench".to_owned(),
+            triple: "host".to_owned(),
+            profile: "debug".to_owned(),
+            lock: Digest::of(LOCK.as_bytes()),
+            commit: None,
+            created: clock::now().as_millis(),
+            units: self.packs.iter().map(|(manifest, _)| unit(manifest)).collect(),
+        };
+        self.server.write(&names.build("bench", &record.name()), &record.encode());
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("bench")
+    }
+
+    fn bytes(&self) -> u64 {
+        self.packs.iter().map(|(manifest, _)| manifest.pack.size).sum()
+    }
+
+    /// All packs into a fresh store, on all cores.
+    fn unpack(&self) -> Duration {
+        let cache = self.fresh("floor");
+        let (next, store) = (AtomicUsize::new(0), Store::open(&cache));
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+                scope.spawn(|| {
+                    while let Some((manifest, path)) = self.packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let mut file = std::fs::File::open(path).expect("pack");
+                        pack::import(&store, manifest, &mut file).expect("import");
+                    }
+                });
+            }
+        });
+        began.elapsed()
+    }
+
+    fn fresh(&self, name: &str) -> PathBuf {
+        let cache = self.dir.path().join(name);
+        let _ = std::fs::remove_dir_all(&cache);
+        cache
+    }
+
+    /// The wall time of a pull, and the most memory that it held, in MB.
+    fn pull(&self, endpoint: &str) -> (Duration, u64) {
+        let cache = self.fresh("cache");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kache"));
+        command.arg("pull").current_dir(self.root()).envs(S3Server::variables(endpoint, WRITER));
+        command.env("KACHE_CACHE_DIR", &cache).env("KACHE_CONFIG", cache.join("none.toml"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let began = Instant::now();
+        let child = command.spawn().expect("kache starts");
+        let watch = Watch::of(child.id());
+        let output = child.wait_with_output().expect("kache ends");
+        let wall = began.elapsed();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains(&format!("pulled {} entries", self.packs.len())), "{said}");
+        (wall, watch.peak())
+    }
+}
+
+/// Looks at the memory of a process until it ends.
+struct Watch(std::thread::JoinHandle<u64>);
+
+impl Watch {
+    fn of(pid: u32) -> Self {
+        let path = PathBuf::from(format!("/proc/{pid}/status"));
+        // The kernel keeps the high-water mark; its last value before the end is all that is needed.
+        Self(std::thread::spawn(move || {
+            let mut peak = 0;
+            while let Some(now) = high_water(&path) {
+                peak = now;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            peak
+        }))
+    }
+
+    fn peak(self) -> u64 {
+        self.0.join().expect("the watch")
+    }
+}
+
+/// `VmHWM` in MB; `None`: the process has ended.
+fn high_water(path: &Path) -> Option<u64> {
+    let status = std::fs::read_to_string(path).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kilobytes| kilobytes / 1000)
+}
+
+fn main() {
+    // `cargo test --benches` asks for a list.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let fixture = Fixture::new(number("PULL_BENCH_PACKS", 500));
+    let proxy = FaultProxy::start(fixture.server.address());
+    proxy.set_latency(LATENCY).set_bandwidth(BANDWIDTH);
+    #[expect(clippy::cast_precision_loss, reason = "a table")]
+    let line = fixture.bytes() as f64 / BANDWIDTH as f64;
+    let trips = 5.0 * LATENCY.as_secs_f64();
+    println!("{} packs, {} MB", fixture.packs.len(), fixture.bytes() / 1_000_000);
+    println!(
+        "| bytes / bandwidth | 5 round trips | unpack floor | wall | wall / best | memory | requests | connections |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for _ in 0..number("PULL_BENCH_ROUNDS", 3) {
+        let floor = fixture.unpack().as_secs_f64();
+        proxy.forget();
+        let (wall, peak) = fixture.pull(&proxy.endpoint());
+        let wall = wall.as_secs_f64();
+        let best = line.max(trips).max(floor);
+        println!(
+            "| {line:.2} s | {trips:.2} s | {floor:.2} s | {wall:.2} s | {:.2} | {peak} MB | {} | {} |",
+            wall / best,
+            proxy.seen().len(),
+            proxy.connections()
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! Manifests, build records and object names from a bucket that anybody can write to: taken or refused, but never a panic.
+//! The first byte tells what the rest is.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use kache::remote::{BuildRecord, Located, Manifest, Names, SigningKey, Trust};
+use libfuzzer_sys::fuzz_target;
+
+static TRUSTED: LazyLock<Trust> = LazyLock::new(|| Trust::Keys(vec![SigningKey::generate().unwrap().0.public()]));
+
+fuzz_target!(|data: &[u8]| {
+    let Some((kind, rest)) = data.split_first() else { return };
+    match kind {
+        b'm' => manifest(rest),
+        // The body alone, so that less has to be guessed.
+        b'b' => manifest(&[br#"{"v":1,"body":"#, rest, br#","signatures":[]}"#].concat()),
+        b'r' => record(rest),
+        b'n' => names(&String::from_utf8_lossy(rest)),
+        _ => {}
+    }
+});
+
+/// Where the manifest says that it lies, so that it is not refused for that alone.
+fn place(bytes: &[u8]) -> Option<Located> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+    let text = |field: &str| value["body"][field].as_str();
+    let digest = |field: &str| text(field)?.parse().ok();
+    Some(Located::new(
+        text("crate_name")?,
+        kache::model::LookupKey(digest("lookup")?),
+        kache::model::EntryKey(digest("key")?),
+    ))
+}
+
+fn manifest(bytes: &[u8]) {
+    let here = kache::model::Digest::of(b"");
+    let at = place(bytes)
+        .unwrap_or_else(|| Located::new("a", kache::model::LookupKey(here), kache::model::EntryKey(here)));
+    assert!(Manifest::decode(bytes, &at, &TRUSTED).is_err(), "nobody has signed it");
+    if let Ok(manifest) = Manifest::decode(bytes, &at, &Trust::Anyone) {
+        let again = Manifest::decode(&manifest.encode(None), &at, &Trust::Anyone);
+        assert_eq!(again.as_ref(), Ok(&manifest));
+    }
+}
+
+fn record(bytes: &[u8]) {
+    if let Ok(record) = BuildRecord::decode(bytes) {
+        assert_eq!(BuildRecord::decode(&record.encode()).as_ref(), Ok(&record));
+        let names = Names::new("p");
+        let name = names.build(&record.workspace, &record.name());
+        assert_eq!(names.parse_build(&record.workspace, &name), Some(record.name()), "{name}");
+    }
+}
+
+fn names(text: &str) {
+    let names = Names::new("");
+    if let Some(at) = names.parse_manifest(text) {
+        assert_eq!(names.manifest_at(&at), text);
+    }
+    if let Some(build) = names.parse_build("w", text) {
+        assert_eq!(names.build("w", &build), text);
+    }
+    let spelled = names.manifests_of(text);
+    assert!(spelled.len() < 40 && !spelled.contains("..") && spelled.matches('/').count() == 3, "{spelled}");
+}

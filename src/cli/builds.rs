@@ -1,0 +1,27 @@
+//! Which build a command is about: the last one here.
+
+use super::Session;
+use crate::events::{Event, build};
+use crate::fsx;
+use crate::remote::workspace;
+
+/// The last build of the workspace around the current directory, else the last of all.
+pub(super) fn last<'a>(session: &Session, events: &'a [Event]) -> Vec<&'a Event> {
+    let places = workspace::places(&fsx::current_dir().unwrap_or_default(), &session.env);
+    let here =
+        build::last(events, |event| places.iter().any(|place| std::path::Path::new(&event.target).starts_with(place)));
+    if here.is_empty() { build::last(events, |_| true) } else { here }
+}
+
+/// When the first of these began and the last ended, milliseconds since 1970.
+pub(super) fn period(events: &[&Event]) -> Option<(i64, i64)> {
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of one process")]
+    let began = events.iter().map(|event| event.at - event.ms as i64).min()?;
+    let ended = events.iter().map(|event| event.at).max()?;
+    Some((began, ended))
+}
+
+/// Their target directory; empty if none is known.
+pub(super) fn target<'a>(events: &[&'a Event]) -> &'a str {
+    events.iter().map(|event| event.target.as_str()).find(|target| !target.is_empty()).unwrap_or_default()
+}

@@ -1,0 +1,201 @@
+//! `kache report`: what the cache did for one build, for people, programs and job summaries.
+//!
+//! Everything stands in the event log and in the journal of the remote. This file gathers; [`text`] and [`markdown`] are
+//! two ways to write the same.
+
+mod markdown;
+pub(super) mod text;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::{Exit, Session, builds, span};
+use crate::events::{Event, EventLog, Journal, Summary, Traffic};
+use crate::fsx::clock;
+use crate::model::{Compared, HitSource, outcome};
+
+/// How many of the slowest misses are told.
+const SLOWEST: usize = 10;
+
+/// Summarise the last build
+///
+/// Hits, misses and bypasses, the time that the hits saved and the misses took,
+/// the slowest misses with their reasons, and what came from the remote and
+/// went to it meanwhile. The last build is that of this workspace, if it was
+/// built with this cache, else the last one of all.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache report                           the last build
+  kache report --since 1h                all of the last hour
+  kache report --format markdown >> \"$GITHUB_STEP_SUMMARY\"
+
+JSON (fields are added, never renamed; times are milliseconds):
+  v           1
+  since       whether this is about a period and not about one build
+  began, ended  milliseconds since 1970; null if there was nothing
+  target      the build's target directory, null for a period
+  hit_rate    percent of hits among hits and misses, null if there were none
+  remote_hits hits of what came from the remote, then or before
+  compiled_ms what the misses took, all together
+  events      as in `kache stats --json`
+  slowest     the slowest misses, at most 10: crate, package, kind, ms, outcome,
+              reason (in words), stored
+  remote      from the beginning on, by builds, push and pull: fetched,
+              fetched_bytes, sent, sent_bytes, refused {reason: number},
+              failed, last_failure")]
+pub(super) struct Args {
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// All of the last 15m, 1h, 7d, ... and not the last build
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    since: Option<Duration>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For a terminal
+    Text,
+    /// For programs
+    Json,
+    /// For a job summary
+    Markdown,
+}
+
+/// All that is shown; this is the JSON.
+#[derive(Serialize)]
+struct Report {
+    v: u32,
+    since: bool,
+    began: Option<i64>,
+    ended: Option<i64>,
+    target: Option<String>,
+    hit_rate: Option<f64>,
+    remote_hits: u64,
+    compiled_ms: f64,
+    events: Summary,
+    slowest: Vec<Miss>,
+    remote: Traffic,
+    #[serde(skip)]
+    period: Option<Duration>,
+}
+
+/// A miss.
+#[derive(Serialize)]
+struct Miss {
+    #[serde(rename = "crate")]
+    crate_name: String,
+    package: String,
+    kind: String,
+    ms: f64,
+    outcome: String,
+    reason: String,
+    stored: String,
+}
+
+pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+    let config = session.config()?;
+    let now = clock::now().as_millis();
+    let from = args.since.map(|span| now.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
+    let log = EventLog::of(&config.cache_dir.value);
+    let events = log.read(from.unwrap_or(i64::MIN)).context("cannot read the events")?;
+    let events = if from.is_some() { events.iter().collect() } else { builds::last(session, &events) };
+    let began = from.or(builds::period(&events).map(|(began, _)| began));
+    let journal = Journal::of(&config.cache_dir.value);
+    let transfers = match began {
+        Some(began) => journal.read(began).context("cannot read the journal of the remote")?,
+        None => Vec::new(),
+    };
+    let report = gather(&events, Traffic::of(&transfers), args.since);
+    match args.format {
+        Format::Text => text::show(session, &report)?,
+        Format::Json => session.out.json(&report)?,
+        Format::Markdown => session.out.data(markdown::of(&report).trim_end())?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report {
+    let summary = Summary::of(events.iter().copied());
+    let period = builds::period(events);
+    let mut misses: Vec<&Event> = events.iter().copied().filter(|event| event.outcome.starts_with("miss.")).collect();
+    misses.sort_by(|one, other| other.ms.total_cmp(&one.ms));
+    let target = builds::target(events);
+    Report {
+        v: 1,
+        since: since.is_some(),
+        began: period.map(|(began, _)| began),
+        ended: period.map(|(_, ended)| ended),
+        target: (since.is_none() && !target.is_empty()).then(|| target.to_owned()),
+        hit_rate: summary.hit_rate(),
+        remote_hits: summary.outcomes.get(HitSource::Remote.id()).copied().unwrap_or_default(),
+        compiled_ms: misses.iter().map(|event| event.ms).sum(),
+        slowest: misses.iter().take(SLOWEST).map(|event| miss(event)).collect(),
+        events: summary,
+        remote,
+        period: since,
+    }
+}
+
+fn miss(event: &Event) -> Miss {
+    Miss {
+        crate_name: event.crate_name.clone(),
+        package: event.package.clone(),
+        kind: event.kind.clone(),
+        ms: event.ms,
+        outcome: event.outcome.clone(),
+        reason: reason(event),
+        stored: event.stored.clone(),
+    }
+}
+
+/// Why it was no hit, in a line; `kache why` tells more.
+fn reason(event: &Event) -> String {
+    let is = |compared: Compared| event.compared == compared.id();
+    let id = if is(Compared::FirstSeen) || is(Compared::Removed) { &event.compared } else { &event.outcome };
+    let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
+    match (event.differs.first(), event.differing) {
+        (None, _) => sentence.to_owned(),
+        (Some(first), 1) => format!("{sentence}: {} {}", first.kind.replace('-', " "), first.name),
+        (Some(first), n) => format!("{sentence}: {} {} and {} more", first.kind.replace('-', " "), first.name, n - 1),
+    }
+}
+
+impl Report {
+    /// `12.3`: whole tenths, rounded down, since 99.96 is not yet 100.
+    fn rate(&self) -> Option<String> {
+        self.hit_rate.map(|rate| format!("{:.1}", (rate * 10.0).floor() / 10.0))
+    }
+
+    /// Milliseconds from the first to the last.
+    fn wall_ms(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds for people")]
+        let wall = self.ended.zip(self.began).map_or(0.0, |(ended, began)| (ended - began) as f64);
+        wall
+    }
+
+    /// The bypasses, the most frequent first: how often, id, sentence.
+    fn bypasses(&self) -> Vec<(u64, &str, &'static str)> {
+        let mut all: Vec<(u64, &str, &'static str)> = Vec::new();
+        for (id, times) in &self.events.outcomes {
+            if let Some(short) = id.strip_prefix("bypass.") {
+                let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
+                all.push((*times, short, sentence));
+            }
+        }
+        all.sort_by_key(|(times, id, _)| (std::cmp::Reverse(*times), *id));
+        all
+    }
+}
+
+impl Miss {
+    /// `dep 0.1.0 (lib)`.
+    fn label(&self) -> String {
+        let name = if self.package.is_empty() { &self.crate_name } else { &self.package };
+        if self.kind.is_empty() { name.clone() } else { format!("{name} ({})", self.kind) }
+    }
+}

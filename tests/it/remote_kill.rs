@@ -1,0 +1,244 @@
+//! `kill -9` of pushes and pulls at random moments: what is on the remote is whole, what is in the store is whole, and the
+//! next run completes it. Large uploads go on where they were.
+//!
+//! `KACHE_TEST_SEED` repeats a run; the seed is printed.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kache::model::Digest;
+use kache::remote::{Manifest, Names, Trust};
+use kache::store::Store;
+
+use crate::support::entries::{self, Size};
+use crate::support::faults::FaultProxy;
+use crate::support::s3_server::{S3Server, WRITER};
+use crate::support::{KACHE, Project, TEMP_PREFIX, signal, wait_until};
+
+const ROUNDS: u64 = 30;
+const ENTRIES: u64 = 16;
+/// Large enough for its pack to go in parts (from 16 MiB).
+const LARGE: Size = Size { bytes: 18_000_000, noise: 98 };
+const SMALL: Size = Size { bytes: 100_000, noise: 50 };
+
+/// A small generator (xorshift): the moments need no quality, only a seed.
+struct Random(AtomicU64);
+
+impl Random {
+    #[expect(clippy::print_stderr, reason = "a failure is repeated with the seed")]
+    fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let given = std::env::var("KACHE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or(now.as_secs() * 1_000_000 + u64::from(now.subsec_micros())) | 1;
+        eprintln!("KACHE_TEST_SEED={seed}");
+        Self(AtomicU64::new(seed))
+    }
+
+    fn below(&self, limit: u64) -> u64 {
+        let mut state = self.0.load(Ordering::Relaxed);
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.0.store(state, Ordering::Relaxed);
+        state % limit
+    }
+}
+
+struct Bed {
+    server: S3Server,
+    one: Project,
+    keys: Vec<entries::Made>,
+}
+
+fn bed() -> Bed {
+    let server = S3Server::start();
+    let mut one = Project::new();
+    one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    let mut keys = entries::fill(&one.cache_dir(), ENTRIES, SMALL);
+    let store = Store::open(&one.cache_dir());
+    keys.push(entries::make(&store, "large", 1000, LARGE));
+    Bed { server, one, keys }
+}
+
+/// Runs kache for so long and kills it.
+fn kill_after(project: &Project, args: &[&str], after: Duration) {
+    let mut command = project.command(KACHE);
+    let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
+    std::thread::sleep(after);
+    child.kill().expect("kill");
+    child.wait().expect("it was killed");
+}
+
+/// How long it takes if nobody kills it, in milliseconds.
+fn whole(project: &Project, args: &[&str]) -> u64 {
+    let began = Instant::now();
+    project.kache(args).must_succeed();
+    u64::try_from(began.elapsed().as_millis()).expect("short").clamp(100, 10_000)
+}
+
+/// The entries and the blobs of a machine, temps of killed processes aside.
+fn counts(project: &Project) -> (usize, usize) {
+    let whole = |files: Vec<PathBuf>| {
+        let is_temp = |path: &PathBuf| path.to_string_lossy().contains(TEMP_PREFIX);
+        files.iter().filter(|path| !is_temp(path)).count()
+    };
+    (whole(project.entries()), whole(project.blobs()))
+}
+
+/// Every manifest on the server can be read and stands for a pack with the bytes that it declares.
+#[track_caller]
+fn assert_remote_whole(server: &S3Server) {
+    let names = Names::new("");
+    for name in server.objects_with("v1/manifests/") {
+        let at = names.parse_manifest(&name).unwrap_or_else(|| panic!("{name}"));
+        let bytes = server.read(&name).expect("a manifest");
+        let manifest = Manifest::decode(&bytes, &at, &Trust::Anyone).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let pack = server.read(&names.pack_of(&at)).unwrap_or_else(|| panic!("{name} has no pack"));
+        assert_eq!((pack.len() as u64, Digest::of(&pack)), (manifest.pack.size, manifest.pack.digest), "{name}");
+    }
+}
+
+#[test]
+fn kill_nine_of_pushes() {
+    let random = Random::new();
+    let bed = bed();
+    let whole = whole(&bed.one, &["push"]);
+    bed.server.clear();
+    for round in 0..ROUNDS {
+        kill_after(&bed.one, &["push"], Duration::from_millis(random.below(whole)));
+        assert_remote_whole(&bed.server);
+        // Something is always left to send.
+        if bed.server.objects_with("v1/manifests/").len() == bed.keys.len() || round % 10 == 9 {
+            bed.one.kache(&["push"]).must_succeed();
+            assert_eq!(bed.server.objects_with("v1/manifests/").len(), bed.keys.len());
+            bed.server.clear();
+        }
+    }
+    bed.one.kache(&["push"]).must_succeed();
+    assert_remote_whole(&bed.server);
+    assert_eq!(bed.server.open_uploads(), 0, "no upload is left open for good");
+    let two = bed.one.other_machine("two");
+    two.kache(&["pull", "--all"]).must_succeed();
+    two.assert_store_whole();
+    assert_eq!(counts(&two), counts(&bed.one));
+    bed.one.assert_store_whole();
+}
+
+#[test]
+fn kill_nine_of_pulls() {
+    let random = Random::new();
+    let bed = bed();
+    bed.one.kache(&["push"]).must_succeed();
+    let whole = whole(&bed.one.other_machine("measure"), &["pull", "--all"]);
+    let mut two = bed.one.other_machine("two-0");
+    for round in 0..ROUNDS {
+        kill_after(&two, &["pull", "--all"], Duration::from_millis(random.below(whole)));
+        two.assert_store_whole();
+        let store = Store::open(&two.cache_dir());
+        for made in &bed.keys {
+            // What can be found is whole.
+            if store.manifest(made.lookup).expect("a manifest").records().any(|record| record.key == made.key) {
+                let entry = store.entry(made.key).expect("its entry");
+                entry
+                    .outputs
+                    .iter()
+                    .for_each(|output| drop(store.check_blob(output.blob, output.size).expect("a blob")));
+            }
+        }
+        if counts(&two).0 == bed.keys.len() || round % 10 == 9 {
+            two.kache(&["pull", "--all"]).must_succeed();
+            assert_eq!(counts(&two), counts(&bed.one));
+            two = bed.one.other_machine(&format!("two-{round}-next"));
+        }
+    }
+    two.kache(&["pull", "--all"]).must_succeed();
+    two.assert_store_whole();
+    assert_eq!(counts(&two), counts(&bed.one));
+    assert_remote_whole(&bed.server);
+}
+
+/// An entry of 200 MB that does not compress, sent over a line of 100 MB/s and killed in the middle: the second push sends no
+/// part that the first one finished.
+#[test]
+fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    let mut one = Project::new();
+    one.use_remote(&S3Server::variables(&proxy.endpoint(), WRITER));
+    let size = Size { bytes: 185_000_000, noise: 100 };
+    let made = entries::make(&Store::open(&one.cache_dir()), "large", 1, size);
+    proxy.set_bandwidth(100_000_000);
+    let mut command = one.command(KACHE);
+    let mut child = command.arg("push").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
+    let finished = || proxy.seen_of("PUT", "partNumber=").iter().filter(|seen| seen.status == Some(200)).count();
+    // An unoptimised zstd takes its time over 200 MB.
+    let deadline = Instant::now() + Duration::from_mins(10);
+    while finished() < 10 {
+        assert!(Instant::now() < deadline, "waited in vain for half of the parts");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal("KILL", &child.id().to_string());
+    child.wait().expect("it was killed");
+    let before = proxy.seen_of("PUT", "partNumber=");
+    assert_eq!(server.objects_with("v1/packs/"), Vec::<String>::new());
+    proxy.forget();
+    one.kache(&["push"]).must_succeed();
+    let numbers = |seen: &[crate::support::faults::Seen]| -> std::collections::BTreeSet<String> {
+        let number =
+            |target: &str| target.split("partNumber=").nth(1).expect("a number").split('&').next().map(str::to_owned);
+        seen.iter().filter(|seen| seen.status == Some(200)).filter_map(|seen| number(&seen.target)).collect()
+    };
+    let (first, second) = (numbers(&before), numbers(&proxy.seen_of("PUT", "partNumber=")));
+    let again = first.intersection(&second).count();
+    // A part whose answer came as the process died may not have been written down.
+    assert!(first.len() >= 10 && again <= 8, "first {first:?}, then {second:?}");
+    assert_eq!(proxy.count("POST", "uploads"), 0, "no second upload was begun");
+    assert_remote_whole(&server);
+    assert_eq!((server.open_uploads(), server.parts()), (0, 0));
+    let two = one.other_machine("two");
+    two.kache(&["pull", "--all"]).must_succeed();
+    two.assert_store_whole();
+    assert!(Store::open(&two.cache_dir()).entry(made.key).is_some());
+}
+
+/// The server keeps the parts of an upload until it is told not to, and they cost money.
+#[test]
+fn an_upload_that_nobody_comes_back_for_is_aborted() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    let mut one = Project::new();
+    one.use_remote(&S3Server::variables(&proxy.endpoint(), WRITER));
+    entries::make(&Store::open(&one.cache_dir()), "large", 1, LARGE);
+    proxy.set_bandwidth(10_000_000);
+    let mut command = one.command(KACHE);
+    let mut child = command.arg("push").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
+    wait_until("a part", || server.parts() > 0);
+    signal("KILL", &child.id().to_string());
+    child.wait().expect("it was killed");
+    proxy.set_bandwidth(0);
+    std::fs::remove_dir_all(one.cache_dir().join("v1/entries")).expect("the entry goes");
+    one.kache(&["push"]).must_succeed();
+    assert_eq!(server.open_uploads(), 1, "it is young");
+    let state = crate::support::find_one(&one.cache_dir().join("v1/remote/uploads"), "", ".json");
+    let text = std::fs::read_to_string(&state).expect("the state");
+    let (before, after) = text.split_once("\"begun\":").expect("its age");
+    let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    std::fs::write(&state, format!("{before}\"begun\":1{rest}")).expect("make it old");
+    one.kache(&["push"]).must_succeed();
+    assert_eq!((server.open_uploads(), server.parts()), (0, 0));
+}
+
+/// Control: the check of the remote does see a pack with other bytes.
+#[test]
+#[should_panic(expected = "assertion")]
+fn control_a_wrong_pack_is_seen() {
+    let bed = bed();
+    bed.one.kache(&["push"]).must_succeed();
+    let pack = bed.server.objects_with("v1/packs/").remove(0);
+    let mut bytes = bed.server.read(&pack).expect("a pack");
+    bytes[100] ^= 1;
+    bed.server.write(&pack, &bytes);
+    assert_remote_whole(&bed.server);
+}

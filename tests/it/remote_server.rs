@@ -1,0 +1,182 @@
+//! The remote at a server that somebody else has started: `.ci/moto` does that, and `KACHE_IT_S3_*` name it. Without these
+//! variables the tests are skipped and say so.
+//!
+//! The server may be any (moto, Garage, MinIO, AWS): each test has a prefix of its own in a bucket that is made unless
+//! `KACHE_IT_S3_BUCKET` names one.
+
+use std::env::var;
+use std::net::ToSocketAddrs as _;
+
+use crate::support::faults::FaultProxy;
+use crate::support::s3_client::S3Client;
+use crate::support::{Project, Run, skip};
+
+/// A server, seen through a proxy that writes down what passes.
+struct Server {
+    proxy: FaultProxy,
+    client: S3Client,
+    region: String,
+    bucket: String,
+    keys: (String, String),
+    prefix: String,
+}
+
+impl Server {
+    /// The server of the environment, with nothing below the prefix of this test.
+    fn of(test: &str) -> Option<Self> {
+        let Ok(endpoint) = var("KACHE_IT_S3_ENDPOINT") else {
+            skip("KACHE_IT_S3_ENDPOINT is not set; .ci/moto starts a server and sets it");
+            return None;
+        };
+        let variable = |name: &str| var(name).unwrap_or_else(|_| panic!("{name} is not set, but the endpoint is"));
+        let keys = (variable("KACHE_IT_S3_ACCESS_KEY"), variable("KACHE_IT_S3_SECRET_KEY"));
+        let address = endpoint.strip_prefix("http://").expect("plain HTTP");
+        let address = address.trim_end_matches('/').to_socket_addrs().expect("an address").next().expect("one");
+        let proxy = FaultProxy::start(address);
+        let prefix = format!("{test}-{}", std::process::id());
+        let named = var("KACHE_IT_S3_BUCKET").ok();
+        let bucket = named.clone().unwrap_or_else(|| format!("kache-{}", prefix.replace('_', "-")));
+        let region = var("KACHE_IT_S3_REGION").unwrap_or_else(|_| "us-east-1".to_owned());
+        let client = S3Client::in_region(&region, &proxy.endpoint(), &bucket, (&keys.0, &keys.1));
+        if named.is_none() {
+            client.create_bucket().expect("a new bucket");
+        }
+        Some(Self { proxy, client, region, bucket, keys, prefix })
+    }
+
+    /// What a project needs to use it.
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("KACHE_S3_BUCKET", self.bucket.clone()),
+            ("KACHE_S3_ENDPOINT", self.proxy.endpoint()),
+            ("KACHE_S3_REGION", self.region.clone()),
+            ("KACHE_S3_ACCESS_KEY", self.keys.0.clone()),
+            ("KACHE_S3_SECRET_KEY", self.keys.1.clone()),
+            ("KACHE_S3_PREFIX", self.prefix.clone()),
+        ]
+    }
+
+    fn objects(&self, part: &str) -> Vec<String> {
+        let all = self.client.list(&format!("{}/", self.prefix)).expect("a listing");
+        all.into_iter().filter(|name| name.contains(part)).collect()
+    }
+}
+
+/// Builds without the remote, so that only `push` and `pull` use it.
+fn build(project: &Project) -> Run {
+    let mut command = project.command(crate::support::real_cargo());
+    command.arg("build").env_remove("KACHE_S3_BUCKET");
+    project.finish(command).must_succeed()
+}
+
+fn app(server: &Server) -> Project {
+    let mut project = Project::app_over("pub fn value() -> u32 { 7 }\n");
+    project.use_remote(&server.variables());
+    project
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::from_fn(|| Some(next())).flatten().take(length).collect()
+}
+
+#[test]
+fn what_one_machine_pushes_another_pulls() {
+    let Some(server) = Server::of("push_pull") else { return };
+    let one = app(&server);
+    let two = one.other_machine("two");
+    build(&one).misses(&["dep", "app"]);
+    one.kache(&["push"]).must_succeed();
+    assert_eq!(server.objects("/manifests/").len(), 2, "{:?}", server.objects(""));
+    assert_eq!(server.objects("/builds/").len(), 1);
+    two.kache(&["pull"]).must_succeed();
+    build(&two).hits(&["dep", "app"]);
+    assert_eq!(two.app_says(), "7");
+    // Again: there is nothing left to do.
+    server.proxy.forget();
+    one.kache(&["push"]).must_succeed();
+    two.kache(&["pull"]).must_succeed();
+    assert_eq!((server.proxy.count("PUT", "/packs/"), server.proxy.count("GET", "/packs/")), (0, 0));
+}
+
+#[test]
+fn large_packs_go_in_parts_and_come_in_ranges() {
+    let Some(server) = Server::of("large") else { return };
+    let mut one = Project::lib("pub static NOISE: &[u8] = include_bytes!(\"noise\");\n");
+    one.file("src/noise", noise(20 << 20));
+    one.use_remote(&server.variables());
+    let two = one.other_machine("two");
+    build(&one).misses(&["dep"]);
+    one.kache(&["push"]).must_succeed();
+    let parts = server.proxy.seen_of("PUT", "partNumber=");
+    assert!(parts.len() >= 3 && server.proxy.count("POST", "uploads") >= 1, "{:?}", server.proxy.seen());
+    two.kache(&["pull"]).must_succeed();
+    let ranges = server.proxy.seen_of("GET", "/packs/");
+    assert!(ranges.len() >= 3, "{ranges:?}");
+    for range in &ranges {
+        assert_eq!(range.status, Some(206), "{range:?}");
+        assert!(range.range.is_some(), "{range:?}");
+    }
+    assert!(ranges.iter().filter(|range| range.if_match.is_some()).count() + 1 >= ranges.len(), "{ranges:?}");
+    build(&two).hits(&["dep"]);
+}
+
+#[test]
+fn only_trusted_signatures_count() {
+    let Some(server) = Server::of("signed") else { return };
+    let mut one = app(&server);
+    let mut two = one.other_machine("two");
+    let (secret, public) = key_pair(&one);
+    let (_, stranger) = key_pair(&one);
+    build(&one).misses(&["dep"]);
+    one.set("KACHE_SIGNING_KEY", &secret);
+    one.kache(&["push"]).must_succeed();
+    two.set("KACHE_TRUSTED_KEYS", &stranger);
+    two.kache(&["pull"]);
+    assert_eq!(two.entries(), Vec::<std::path::PathBuf>::new());
+    assert!(two.kache(&["stats"]).stdout.contains("untrusted"));
+    two.set("KACHE_TRUSTED_KEYS", &public);
+    two.kache(&["pull"]).must_succeed();
+    build(&two).hits(&["dep", "app"]);
+}
+
+#[test]
+fn r08_a_wrong_secret_is_a_403_and_exits_non_zero() {
+    let Some(server) = Server::of("denied") else { return };
+    let mut project = app(&server);
+    build(&project).misses(&["dep"]);
+    project.set("KACHE_S3_SECRET_KEY", "not-the-secret");
+    for verb in ["push", "pull"] {
+        let run = project.kache(&[verb]).must_fail();
+        assert!(run.stderr.contains("403") && !run.stderr.contains("not-the-secret"), "{verb}: {run:?}");
+    }
+    let run = project.kache(&["doctor", "--remote"]);
+    assert!(run.code == 3 && run.stdout.contains("status 403"), "{run:?}");
+    assert_eq!(server.objects(""), Vec::<String>::new());
+}
+
+#[test]
+fn doctor_tries_everything() {
+    let Some(server) = Server::of("doctor") else { return };
+    let run = app(&server).kache(&["doctor", "--remote"]).must_succeed();
+    assert!(run.stdout.contains("as written") && run.stdout.contains("removed"), "{run:?}");
+    assert_eq!(server.objects(""), Vec::<String>::new());
+}
+
+/// The secret and the public half of a new pair.
+fn key_pair(project: &Project) -> (String, String) {
+    let run = project.kache(&["keygen"]).must_succeed();
+    let text = format!("{}\n{}", run.stdout, run.stderr);
+    let word = |prefix: &str| {
+        let fits = |word: &&str| word.starts_with(prefix);
+        text.split(|c: char| c.is_whitespace() || "\"'=,[]".contains(c)).find(fits).expect("a key").to_owned()
+    };
+    (word("kache-sk1:"), word("kache-pk1:"))
+}

@@ -1,0 +1,90 @@
+//! Entries made without any compiler, for tests and benches that need many or large ones.
+#![allow(dead_code, reason = "a toolbox: each binary that includes it uses its part")]
+
+use std::path::Path;
+
+use kache::fsx::{Mtime, Publish, clock};
+use kache::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, Input, InputSet, LookupKey};
+use kache::store::{Entry, Output, Store};
+
+/// An entry that was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) crate_name: String,
+    pub(crate) lookup: LookupKey,
+    pub(crate) key: EntryKey,
+}
+
+/// What the outputs of an entry hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    /// Bytes of its `.rlib`.
+    pub(crate) bytes: usize,
+    /// How much of it cannot be compressed, in percent. The rest is text that can.
+    pub(crate) noise: usize,
+}
+
+/// Bytes that any seed makes anew (xorshift).
+pub(crate) fn bytes(seed: u64, size: Size) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut out = Vec::with_capacity(size.bytes + 1000);
+    let words = ["core::option::Option", "alloc::vec::Vec<T>", "impl Trait for", "unwrap_or_default", "0123456789"];
+    while out.len() < size.bytes {
+        if next() % 100 < size.noise as u64 {
+            (0..125).for_each(|_| out.extend(next().to_le_bytes()));
+        } else {
+            while out.len() % 1000 < 975 {
+                out.extend(words[usize::try_from(next() % 5).expect("small")].as_bytes());
+            }
+            out.resize(out.len().next_multiple_of(1000), b' ');
+        }
+    }
+    out.truncate(size.bytes);
+    out
+}
+
+/// Puts an entry of the crate `name` into the store. The same seed makes the same entry.
+pub(crate) fn make(store: &Store, name: &str, seed: u64, size: Size) -> Made {
+    let lookup = LookupKey(Digest::of(format!("lookup {name} {seed}").as_bytes()));
+    let set = InputSet { inputs: vec![Input::DiagnosticWidth(Some(seed.to_string()))] };
+    let key = set.entry_key(lookup);
+    let output = |file: &str, kind, bytes: &[u8]| {
+        let blob = BlobId(Digest::of(bytes));
+        let publish = Publish { mtime: Mtime::At(clock::CANONICAL), ..Publish::default() };
+        publish.bytes(&store.layout().blob(blob), bytes).expect("blob");
+        Output { name: file.to_owned(), kind, blob, size: bytes.len() as u64, executable: false }
+    };
+    let rlib = output(&format!("lib{name}-{seed:016x}.rlib"), ArtifactKind::Rlib, &bytes(seed, size));
+    let rmeta = bytes(!seed, Size { bytes: size.bytes / 10, ..size });
+    let rmeta = output(&format!("lib{name}-{seed:016x}.rmeta"), ArtifactKind::Rmeta, &rmeta);
+    let entry = Entry {
+        crate_name: name.to_owned(),
+        package: format!("{name} 1.0.0"),
+        kind: "lib".to_owned(),
+        emit: "link".to_owned(),
+        outputs: vec![rlib, rmeta],
+        dep_info_name: format!("{name}-{seed:016x}.d"),
+        dep_info: DepInfo { targets: vec![], files: vec![], env: vec![] },
+        stdout: vec![],
+        stderr: vec![],
+        cost_ms: 100.0,
+        created: clock::now().as_millis(),
+        boot: kache::fsx::boot_id(),
+        pulled: false,
+    };
+    store.put_entry(key, &entry).expect("entry");
+    store.put_set(lookup, &set).expect("manifest");
+    Made { crate_name: name.to_owned(), lookup, key }
+}
+
+/// As many entries, of crates `c0`, `c1`, ... .
+pub(crate) fn fill(cache: &Path, count: u64, size: Size) -> Vec<Made> {
+    let store = Store::open(cache);
+    (0..count).map(|n| make(&store, &format!("c{n}"), n, size)).collect()
+}
