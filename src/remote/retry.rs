@@ -87,13 +87,12 @@ impl Breaker {
                 open.until = now + open.wait;
                 open.probed = false;
             }
-            // Sent before it opened.
-            Some(_) => {}
             None if self.failures >= self.limits.failures && now.duration_since(first) >= self.limits.over => {
                 let wait = self.limits.open;
                 self.open = Some(Open { until: now + wait, wait, probed: false });
             }
-            None => {}
+            // Sent before it opened, or not enough yet.
+            _ => {}
         }
     }
 }

@@ -202,7 +202,7 @@ fn r09_a_server_that_hangs_is_left() {
         assert!(bucket.put("v1/a", Vec::new()).await.is_err());
         assert!(bucket.list("").all().await.is_err());
     });
-    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert!(begun.elapsed() < Duration::from_mins(1));
 }
 
 #[test]

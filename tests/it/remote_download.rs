@@ -228,7 +228,8 @@ fn one_slow_part_is_asked_for_again() {
     let (line, bytes) = line_with(6 * PART);
     line.proxy.rule(on_get().with_header("range").nth(4).then(Action::Slow(50_000)));
     run(async {
-        let bucket = line.bucket().await;
+        // Long enough for some of it to have come, at its pace.
+        let bucket = line.bucket_with(|tuning| tuning.slow_after = Duration::from_secs(3)).await;
         assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });
     let seen = line.proxy.seen();

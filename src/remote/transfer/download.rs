@@ -86,7 +86,7 @@ async fn in_parts(job: &Arc<Job>, size: u64) -> Result<Option<u64>> {
             Ended::Absent => return Ok(None),
             Ended::NoRanges(got) => {
                 job.meter.rewind(0);
-                return Stream::new(job)?.run(got).await;
+                return Stream::new(job)?.run(got.map(|got| *got)).await;
             }
             Ended::Changed => job.meter.rewind(0),
             Ended::Whole => {
@@ -135,7 +135,7 @@ impl<'a> Stream<'a> {
             let got = match first.take() {
                 Some(got) => got,
                 None => match self.ask().await? {
-                    Asked::Got(got) => got,
+                    Asked::Got(got) => *got,
                     Asked::Absent => return Ok(None),
                     Asked::AtTheEnd => break,
                     Asked::Again => continue,
@@ -175,7 +175,7 @@ impl<'a> Stream<'a> {
         let from = self.sink.reached();
         let range = (from > 0).then_some(Range { first: from, last: None });
         match open(&self.job.bucket, &self.job.what.name, range, &self.version).await {
-            Ok(Some(got)) => Ok(Asked::Got(got)),
+            Ok(Some(got)) => Ok(Asked::Got(Box::new(got))),
             Ok(None) => Ok(Asked::Absent),
             Err(error) if error.status() == Some(416) && from > 0 && self.total.is_none() => Ok(Asked::AtTheEnd),
             Err(error) if matches!(error.status(), Some(412 | 416)) && from > 0 => {
@@ -271,7 +271,7 @@ impl<'a> Stream<'a> {
 
 /// How a question ended.
 enum Asked {
-    Got(Got),
+    Got(Box<Got>),
     Absent,
     AtTheEnd,
     Again,

@@ -102,9 +102,8 @@ pub(super) async fn open(
 /// A small object into memory.
 pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(mut got) = open(bucket, name, None, &Validator::default()).await? else { return Ok(None) };
-    let length = match got.reply {
-        Reply::Whole(length) => length,
-        _ => return Err(RemoteError::Garbled { tried: got.tried, reason: "a part of it came".to_owned() }),
+    let Reply::Whole(length) = got.reply else {
+        return Err(RemoteError::Garbled { tried: got.tried, reason: "a part of it came".to_owned() });
     };
     let check = |actual, tried: &Tried| match actual <= limit {
         true => Ok(()),

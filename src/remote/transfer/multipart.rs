@@ -177,9 +177,8 @@ impl Work<'_> {
             let upload = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
             let shared = &self.bucket.0;
             let request = shared.client.complete_multipart_upload().bucket(&shared.name).key(&state.name);
-            self.bucket
-                .ask_for(&tried, patience, request.upload_id(&state.upload).multipart_upload(upload).send())
-                .await
+            let send = Box::pin(request.upload_id(&state.upload).multipart_upload(upload).send());
+            self.bucket.ask_for(&tried, patience, send).await
         });
         let error = match answer.await {
             Ok(Some(_)) => return Ok(true),

@@ -21,7 +21,7 @@ pub(super) enum Ended {
     /// The object changed on the way.
     Changed,
     /// The server knows no ranges, or no versions. With the whole object, if it gave that at once.
-    NoRanges(Option<Got>),
+    NoRanges(Option<Box<Got>>),
 }
 
 /// Why a part is not there.
@@ -58,7 +58,7 @@ pub(super) async fn download(job: &Arc<Job>, size: u64) -> Result<Ended> {
         Err(error) => return Err(error),
     };
     match first.reply {
-        Reply::Whole(_) => return Ok(Ended::NoRanges(Some(first))),
+        Reply::Whole(_) => return Ok(Ended::NoRanges(Some(Box::new(first)))),
         Reply::Lie(_) => return Ok(Ended::NoRanges(None)),
         Reply::Part { total: Some(total), .. } if total != size => {
             return Err(RemoteError::Size { tried: job.tried.clone(), declared: size, actual: total });

@@ -51,14 +51,14 @@ pub(crate) fn settings(endpoint: Option<&str>) -> Remote {
         checksums: Checksums::Crc32,
         signing_key: None,
         trusted_keys: Vec::new(),
-        agent_idle: Duration::from_secs(60),
+        agent_idle: Duration::from_mins(1),
     }
 }
 
 /// Runs `work` to its end, or panics when it does not come.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let timed = async { tokio::time::timeout(Duration::from_secs(120), work).await };
+    let timed = async { tokio::time::timeout(Duration::from_mins(2), work).await };
     runtime.block_on(timed).expect("it hangs")
 }
 
