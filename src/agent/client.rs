@@ -46,11 +46,12 @@ pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
                 tracing::debug!(?answer, "nothing is coming");
                 return None;
             }
-            Err(Silence::TimedOut) => {
-                place.silent().set();
+            Err(silence) => {
+                if silence == Silence::TimedOut {
+                    place.silent().set();
+                }
                 return None;
             }
-            Err(Silence::Ended) => return None,
         }
     }
     None
@@ -96,9 +97,8 @@ impl Connection {
             }
             match self.stream.by_ref().take(MAX_LINE).read_until(b'\n', &mut text) {
                 Ok(_) if text.last() == Some(&b'\n') => break,
-                Ok(_) => return Err(Silence::Ended),
                 Err(error) if is_pause(&error) => {}
-                Err(_) => return Err(Silence::Ended),
+                Ok(_) | Err(_) => return Err(Silence::Ended),
             }
         }
         match serde_json::from_slice::<Reply>(&text) {

@@ -22,7 +22,7 @@ use crate::remote::{RemoteError, Workspace};
 /// How many entries are brought at once.
 const AT_ONCE: usize = 24;
 /// How long one entry may take.
-const ENTRY: Duration = Duration::from_secs(120);
+const ENTRY: Duration = Duration::from_mins(2);
 /// How long the remote may take to tell what it has.
 const TELLING: Duration = Duration::from_secs(10);
 /// How many pages of the list of everything are read: a larger remote is known by its build records alone.
@@ -41,7 +41,7 @@ async fn bring_for_ever(agent: Arc<Agent>) {
         let next = {
             let mut knowledge = agent.knowledge();
             let is_usable = knowledge.health.is_usable(knowledge.now());
-            if is_usable { knowledge.shelf.next() } else { None }
+            if is_usable { knowledge.shelf.take_next() } else { None }
         };
         let Some((lookup, unit)) = next else {
             work.await;

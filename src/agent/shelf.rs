@@ -87,7 +87,7 @@ impl Shelf {
     }
 
     /// What to bring next: it is on its way from now on.
-    pub fn next(&mut self) -> Option<(LookupKey, Unit)> {
+    pub fn take_next(&mut self) -> Option<(LookupKey, Unit)> {
         while let Some(lookup) = self.wanted.pop_front().or_else(|| self.order.pop_front()) {
             if let Some(unit) = self.units.get_mut(&lookup).filter(|unit| unit.state == State::There) {
                 unit.state = State::Coming;
@@ -129,14 +129,14 @@ mod tests {
         shelf.want(lookup("c"));
         shelf.want(lookup("c"));
         let mut came = Vec::new();
-        while let Some((next, _)) = shelf.next() {
+        while let Some((next, _)) = shelf.take_next() {
             came.push(next);
         }
         assert_eq!(came, [lookup("c"), lookup("a"), lookup("b")]);
         assert_eq!(shelf.pending(), 3);
         shelf.ended(lookup("c"), State::Here);
         shelf.want(lookup("c"));
-        assert_eq!((shelf.next(), shelf.pending()), (None, 2));
+        assert_eq!((shelf.take_next(), shelf.pending()), (None, 2));
     }
 
     #[test]
@@ -144,12 +144,12 @@ mod tests {
         let mut shelf = Shelf::default();
         shelf.learn(lookup("a"), unit("one"));
         shelf.want(lookup("a"));
-        shelf.next().unwrap();
+        shelf.take_next().unwrap();
         shelf.ended(lookup("a"), State::Here);
         shelf.learn(lookup("a"), Unit { state: State::Here, ..unit("one") });
         assert_eq!(shelf.unit(lookup("a")).unwrap().state, State::Here, "nothing new");
         shelf.learn(lookup("a"), unit("two"));
         shelf.want(lookup("a"));
-        assert_eq!(shelf.next().unwrap().1.keys.len(), 2);
+        assert_eq!(shelf.take_next().unwrap().1.keys.len(), 2);
     }
 }

@@ -192,7 +192,9 @@ impl Knowledge {
             build.budget.told(took);
         }
         // Who asked may have given up by now; what comes after it has not.
-        early.into_iter().for_each(|wanted| self.plan(subject, wanted));
+        for wanted in early {
+            self.plan(subject, wanted);
+        }
     }
 
     /// What to do about the want now.
@@ -349,7 +351,7 @@ mod tests {
         assert_eq!(knowledge.shelf.pending(), 0);
         assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
         let mut came = Vec::new();
-        while let Some((lookup, _)) = knowledge.shelf.next() {
+        while let Some((lookup, _)) = knowledge.shelf.take_next() {
             came.push(lookup);
         }
         assert_eq!(came, ["b", "a", "c"].map(|name| want(name).lookup), "what is waited for, then the rest in order");

@@ -27,12 +27,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How many entries go at once.
 const AT_ONCE: usize = 4;
 /// How long one entry may take.
-const ENTRY: Duration = Duration::from_secs(600);
+const ENTRY: Duration = Duration::from_mins(10);
 /// How long nobody must have asked before a build counts as over.
 const QUIET_MS: f64 = 3_000.0;
 /// The first pause after an error; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The thread that sends.
 #[derive(Debug)]

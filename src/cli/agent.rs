@@ -1,10 +1,11 @@
 //! `kache agent`: the background helper of a build with a remote.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use super::{Exit, Session};
 use crate::agent::place::Place;
@@ -84,7 +85,6 @@ fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
     // The SDK says much, some of it about requests; only our own words go to the file.
     let ours = tracing_subscriber::filter::filter_fn(|of| of.target().starts_with("kache"));
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file));
-    use tracing_subscriber::layer::{Layer, SubscriberExt};
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(ours).with_filter(LevelFilter::DEBUG));
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())
@@ -126,17 +126,16 @@ fn text(status: &Status) -> String {
 fn stop(session: &Session) -> anyhow::Result<Exit> {
     let (_, store) = session.store()?;
     let layout = store.layout();
-    match client::ask(layout, Ask::Stop, PATIENCE) {
-        None => session.out.talk(format_args!("no agent runs")),
-        Some(_) => {
-            let until = std::time::Instant::now() + PATIENCE;
-            while fsx::exists(&Place::of(layout).socket()) && std::time::Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            anyhow::ensure!(!fsx::exists(&Place::of(layout).socket()), "the agent does not end");
-            session.out.talk(format_args!("the agent has ended"));
-        }
+    if client::ask(layout, Ask::Stop, PATIENCE).is_none() {
+        session.out.talk(format_args!("no agent runs"));
+        return Ok(Exit::Ok);
     }
+    let (socket, until) = (Place::of(layout).socket(), Instant::now() + PATIENCE);
+    while fsx::exists(&socket) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    anyhow::ensure!(!fsx::exists(&socket), "the agent does not end");
+    session.out.talk(format_args!("the agent has ended"));
     Ok(Exit::Ok)
 }
 

@@ -155,7 +155,8 @@ impl Remote {
             agent_idle: optional("agent_idle", text(env::KACHE_AGENT_IDLE, file.agent_idle), WAIT)?
                 .unwrap_or(DEFAULT_AGENT_IDLE),
             signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret),
-            trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS).map_or(file.trusted_keys.unwrap_or_default(), split),
+            trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS)
+                .map_or(file.trusted_keys.unwrap_or_default(), |list| split(&list)),
         }))
     }
 
@@ -195,7 +196,7 @@ fn set(vars: &Env, name: &str) -> Option<String> {
     vars.text(name).filter(|value| !value.is_empty())
 }
 
-fn split(list: String) -> Vec<String> {
+fn split(list: &str) -> Vec<String> {
     list.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 

@@ -3,6 +3,7 @@
 //! A socket's address holds some 107 bytes; cache directories may be longer. Where the system offers it, the address goes
 //! through the open directory instead.
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,6 @@ fn address(path: &Path) -> Result<(PathBuf, Option<std::fs::File>)> {
     if path.as_os_str().len() <= ADDRESS_MAX || !cfg!(target_os = "linux") {
         return Ok((path.to_owned(), None));
     }
-    use std::os::fd::AsRawFd;
     let dir = super::open(path.parent().unwrap_or(Path::new("/")))?;
     let through = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     Ok((through.join(path.file_name().unwrap_or_default()), Some(dir)))
