@@ -19,8 +19,8 @@ fn name(n: usize) -> String {
 /// A program over many libraries, each of which stands on the one two before, so that cargo always has two to compile.
 fn workspace() -> Project {
     let mut project = Project::new();
-    let all: String = (0..CRATES).map(|n| format!("k{n} = {{ path = \"k{n}\" }}\n")).collect();
-    project.file("Cargo.toml", manifest("app", &format!("[dependencies]\n{all}[workspace]\n")));
+    let all: Vec<String> = (0..CRATES).map(|n| format!("k{n} = {{ path = \"k{n}\" }}")).collect();
+    project.file("Cargo.toml", manifest("app", &format!("[dependencies]\n{}\n[workspace]\n", all.join("\n"))));
     let sum: Vec<String> = (0..CRATES).map(|n| format!("k{n}::value()")).collect();
     project.file("src/main.rs", format!("fn main() {{ println!(\"{{}}\", {}); }}\n", sum.join(" + ")));
     for n in 0..CRATES {
@@ -63,7 +63,7 @@ fn pushed(server: &S3Server) -> (Project, Project) {
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < end, "{what} never came to be");
         std::thread::sleep(Duration::from_millis(50));
@@ -205,7 +205,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     remote(&mut project, &proxy.endpoint());
     project.build();
     let queue = project.cache_dir().join("v1/remote/queue");
-    let queued = || std::fs::read_dir(&queue).map_or(0, |dir| dir.count());
+    let queued = || std::fs::read_dir(&queue).map_or(0, Iterator::count);
     assert_eq!(queued(), 2);
     assert_eq!(server.objects_with("/manifests/").len(), 0);
     signal("KILL", &pid(&project).to_string());
@@ -317,7 +317,7 @@ fn nonsense_is_not_answered_and_a_newer_version_takes_over() {
     let agent = PathBuf::from(format!("/proc/{}", pid(&project)));
     let long = "x".repeat(1 << 20);
     for nonsense in ["", "\n", "{}\n", "GET / HTTP/1.1\r\n\r\n", "{\"v\":1}\n", "[[[[\n", long.as_str()] {
-        assert_eq!(say(&project, nonsense), None, "{:.20}", nonsense);
+        assert_eq!(say(&project, nonsense), None, "{nonsense:.20}");
     }
     assert!(say(&project, "{\"v\":0,\"ask\":\"status\"}\n").expect("an answer").contains("other-version"));
     assert!(agent.exists(), "an older one asks in vain");
