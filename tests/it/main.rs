@@ -47,7 +47,6 @@ mod remote_packs;
 mod remote_push_pull;
 mod remote_server;
 mod remote_servers;
-mod remote_servers;
 mod remote_upload;
 mod report;
 mod setup;
