@@ -156,7 +156,7 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
     let mut bytes = 0_u64;
     for unit in &found.record.units {
         bytes = bytes.saturating_add(unit.bytes);
-        if bytes > agent.setup.most_bytes {
+        if bytes > agent.setup.max_size / 2 {
             tracing::warn!("the build record names more than may be brought");
             break;
         }

@@ -17,11 +17,11 @@ use super::state::{Knowledge, Verdict};
 use super::{prefetch, uploads};
 use crate::config::{self, Env};
 use crate::fsx::lock::FileLock;
-use crate::fsx::{self, socket};
+use crate::fsx::{self, clock, socket};
 use crate::remote;
 use crate::remote::open::{Open, OpenError};
 use crate::remote::progress::Cancel;
-use crate::store::Store;
+use crate::store::{Store, gc};
 
 /// What a waiting miss is granted at a time.
 const SLICE: Duration = Duration::from_millis(25);
@@ -43,8 +43,8 @@ pub struct Setup {
     pub store: Arc<Store>,
     /// After how long without wants and work it ends.
     pub idle: Duration,
-    /// How many bytes of packs it may bring for one build record.
-    pub most_bytes: u64,
+    /// The size that the store is trimmed to; one build record may bring half of it.
+    pub max_size: u64,
 }
 
 /// All that the agent's tasks share.
@@ -151,9 +151,26 @@ async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
                     tokio::time::sleep(LOOK).await;
                 }
             },
-            _ = look.tick() => if is_needless(agent) { return },
+            _ = look.tick() => {
+                if is_needless(agent) {
+                    return;
+                }
+                collect_if_due(agent);
+            }
             () = agent.end.cancelled() => return,
         }
+    }
+}
+
+/// What is brought fills the store as what is compiled does, and nobody else collects after it.
+fn collect_if_due(agent: &Arc<Agent>) {
+    let has_brought = agent.counts().fetched > 0;
+    if has_brought && gc::is_due(&agent.setup.store, clock::now()) {
+        let agent = Arc::clone(agent);
+        tokio::task::spawn_blocking(move || {
+            let collected = gc::collect(&agent.setup.store, agent.setup.max_size, clock::now());
+            tracing::info!(?collected, "collected garbage");
+        });
     }
 }
 

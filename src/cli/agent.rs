@@ -67,7 +67,7 @@ fn serve(session: &Session) -> anyhow::Result<Exit> {
         remote,
         env: session.env.clone(),
         store: Arc::new(store),
-        most_bytes: config.max_size.value.as_u64() / 2,
+        max_size: config.max_size.value.as_u64(),
     };
     if !server::run(setup)? {
         session.out.talk(format_args!("another agent serves this cache directory"));

@@ -11,6 +11,9 @@ use super::bucket::Bucket;
 use super::error::{RemoteError, Result, Tried, judge};
 use super::retry::random;
 
+/// How often in a row a request may fail with the last try ending in silence.
+const SILENCES: u32 = 2;
+
 impl Bucket {
     /// One request with a small answer. `None`: 404. The SDK's futures are large: callers put them on the heap.
     pub(super) async fn ask<T, E>(
@@ -101,6 +104,10 @@ impl Bucket {
     /// Pauses after a transient error; the error itself when it is enough.
     pub(super) async fn pause(&self, tried: &Tried, failures: &mut u32, error: RemoteError) -> Result<()> {
         *failures += 1;
+        // Silence has cost much time already, and is seldom followed by an answer.
+        if matches!(error, RemoteError::TimedOut { .. }) && *failures >= SILENCES {
+            return Err(error);
+        }
         let Some(pause) = self.0.tuning.backoff.pause(*failures, random()) else { return Err(error) };
         tracing::debug!("{tried}: try {failures} failed, the next in {pause:?}: {error}");
         tokio::time::sleep(pause).await;

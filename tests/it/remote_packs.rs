@@ -206,6 +206,21 @@ fn what_others_would_refuse_is_not_packed() {
     assert!(!to.exists());
 }
 
+/// Two machines that made the same thing may push it at once: then one's manifest lies beside the other's pack.
+#[test]
+fn r06_the_same_result_is_the_same_pack_whenever_and_however_fast_it_was_made() {
+    let (one, other) = (Place::with_sample(), Place::with_sample());
+    let later = Entry { created: 1_800_000_000_000, cost_ms: 99.5, ..packs::entry() };
+    other.store.put_entry(packs::key(), &later).unwrap();
+    let ((manifest, pack_of_one), (of_other, pack_of_other)) = (pack(&one, 3).unwrap(), pack(&other, 3).unwrap());
+    assert!(pack_of_one == pack_of_other && manifest.pack == of_other.pack);
+    assert_ne!((manifest.created, manifest.cost_ms), (of_other.created, of_other.cost_ms), "each says its own");
+    let there = Place::empty();
+    pack::import(&there.store, &of_other, &mut &*pack_of_one).unwrap();
+    let entry = there.store.entry(packs::key()).unwrap();
+    assert_eq!((entry.created, entry.cost_ms), (later.created, later.cost_ms));
+}
+
 /// The bytes of version 1. They are the seeds of the fuzz targets, too. If this fails, the format has changed: then it
 /// needs another version, or other kaches refuse what this one writes.
 #[test]

@@ -47,6 +47,7 @@ pub fn import(store: &Store, manifest: &Manifest, pack: &mut impl Read) -> Resul
         Err(ImportError::Refused(refused)) => return Err(frame.settle(refused).into()),
         unpacked => unpacked?,
     };
+    let entry = Entry { created: manifest.created, cost_ms: manifest.cost_ms, ..entry };
     let record = Record { key: manifest.key, inputs: manifest.inputs.clone() };
     let bytes = incoming.publish(manifest.lookup, &record, entry, CLAIM_WAIT)?;
     Ok(Imported { bytes })
@@ -119,8 +120,8 @@ pub(super) fn check_entry(entry: &Entry, manifest: &Manifest) -> Result<(), Refu
     let texts = |entry: &Entry| [&entry.crate_name, &entry.package, &entry.kind, &entry.emit].map(String::clone);
     let same_texts =
         texts(entry) == [&manifest.crate_name, &manifest.package, &manifest.kind, &manifest.emit].map(String::clone);
-    let same_cost = entry.cost_ms.to_bits() == manifest.cost_ms.to_bits() && entry.created == manifest.created;
-    if !same_texts || !same_cost {
+    let has_own_time = entry.cost_ms.to_bits() != 0 || entry.created != 0;
+    if !same_texts || has_own_time {
         return Err(Refused::Entry("another crate or compile"));
     }
     let outputs = entry.outputs.iter().map(|output| (&output.name, output.blob.0, output.size));

@@ -42,10 +42,12 @@ pub enum PackError {
 /// Writes the pack of the entry that `record` is for to the file `to`, and gives the manifest that describes it.
 pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: &Path) -> Result<Manifest, PackError> {
     let stored = store.entry(record.key).ok_or(PackError::Gone)?;
-    // Neither says anything to another machine.
-    let entry = Entry { boot: String::new(), pulled: false, ..stored };
+    // When and how fast it was made stands in the manifest alone: two machines that made the same thing write the same pack,
+    // so that it does not matter whose manifest comes to lie beside whose pack.
+    let (created, cost_ms) = (stored.created, stored.cost_ms);
+    let entry = Entry { boot: String::new(), pulled: false, created: 0, cost_ms: 0.0, ..stored };
     let meta = serde_json::to_vec(&entry).unwrap_or_default();
-    let mut manifest = describe(lookup, record, &entry, &meta);
+    let mut manifest = Manifest { created, cost_ms, ..describe(lookup, record, &entry, &meta) };
     manifest.check()?;
     check_entry(&entry, &manifest)?;
     let published = write_pack(store, &entry, &meta, level, to)?;

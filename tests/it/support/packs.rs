@@ -173,7 +173,7 @@ impl Parts {
         let outputs = FILES.into_iter().map(|(name, bytes, executable)| Item::new(name, bytes, executable));
         let items = [Item::new(META, b"", false)].into_iter().chain(outputs).collect();
         let mut parts = Self { manifest, items, end: vec![0; 1024], compress, damage: |_| {} };
-        parts.set_meta(&serde_json::to_vec(&entry).unwrap());
+        parts.set_entry(|_| {});
         parts
     }
 
@@ -185,7 +185,7 @@ impl Parts {
 
     /// Changes the entry, and what the manifest says of it.
     pub(crate) fn set_entry(&mut self, change: impl FnOnce(&mut Entry)) {
-        let mut entry = entry();
+        let mut entry = Entry { created: 0, cost_ms: 0.0, ..entry() };
         change(&mut entry);
         self.set_meta(&serde_json::to_vec(&entry).unwrap());
     }
