@@ -29,6 +29,8 @@ const SLICE: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the agent looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long the end may take.
+const ENDING: Duration = Duration::from_secs(4);
 /// For how long after the last want an agent is not replaced by one for another remote.
 const BUSY_MS: f64 = 10_000.0;
 
@@ -62,6 +64,7 @@ pub(super) struct Agent {
     pub(super) end: Cancel,
     pub(super) queue: Queue,
     open: OnceCell<Arc<Open>>,
+    lock: FileLock,
     began: Instant,
 }
 
@@ -100,7 +103,7 @@ impl Agent {
 /// Serves until there is no more need. `Ok(false)`: another agent serves this cache directory.
 pub fn run(setup: Setup) -> fsx::Result<bool> {
     let place = Place::of(setup.store.layout());
-    let Some(_lock) = FileLock::try_acquire(&place.lock())? else { return Ok(false) };
+    let Some(lock) = lock(&place)? else { return Ok(false) };
     let listener = socket::listen(&place.socket())?;
     place.starting().clear();
     place.silent().clear();
@@ -116,6 +119,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
         end: Cancel::default(),
         queue: Queue::of(setup.store.layout()),
         open: OnceCell::new(),
+        lock,
         began: Instant::now(),
         setup,
     });
@@ -125,11 +129,26 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     runtime.block_on(serve(&agent, listener));
     agent.end.cancel();
     // New clients must find nobody before the lock is free.
-    let _ = fsx::remove_file(&place.socket());
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    uploads.wait(Duration::from_secs(2));
+    if agent.lock.is_seen() {
+        let _ = fsx::remove_file(&place.socket());
+    }
+    runtime.shutdown_timeout(ENDING / 2);
+    uploads.wait(ENDING / 2);
     tracing::info!("ended");
     Ok(true)
+}
+
+/// The lock of the place. An agent that is about to end (its socket is gone) is waited for: nobody starts another one for a
+/// while.
+fn lock(place: &Place) -> fsx::Result<Option<FileLock>> {
+    let until = Instant::now() + ENDING;
+    loop {
+        let lock = FileLock::try_acquire(&place.lock())?;
+        if lock.is_some() || fsx::exists(&place.socket()) || Instant::now() > until {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
@@ -164,13 +183,12 @@ fn is_mine(stream: &UnixStream) -> bool {
 
 fn is_needless(agent: &Agent) -> bool {
     let layout = agent.setup.store.layout();
-    if !fsx::exists(layout.root()) {
+    // The directory may have been removed, and made anew since the last look: then nobody can find this agent any more.
+    if !agent.lock.is_seen() || !fsx::exists(&Place::of(layout).socket()) {
         return true;
     }
     let knowledge = agent.knowledge();
-    let idle_ms = knowledge.now() - knowledge.active_ms;
-    let is_idle = idle_ms > agent.setup.idle.as_secs_f64() * 1000.0;
-    is_idle && knowledge.shelf.pending() == 0
+    knowledge.is_idle(knowledge.now(), agent.setup.idle.as_secs_f64() * 1000.0)
 }
 
 /// One connection.

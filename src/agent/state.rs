@@ -235,6 +235,12 @@ impl Knowledge {
         }
     }
 
+    /// Whether nobody has wanted anything for so long, and nothing has moved. What is planned and does not move, since the
+    /// remote cannot be used, keeps nobody up.
+    pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
+        now - self.active_ms > idle_ms && !self.shelf.is_moving()
+    }
+
     /// The workspaces that builds asked for.
     pub(super) fn workspaces(&self) -> Vec<String> {
         let mut found: Vec<String> = self.told.keys().filter_map(|subject| subject.workspace.clone()).collect();
@@ -369,6 +375,19 @@ mod tests {
         }
         assert_eq!(knowledge.judge(&want("10")), Verdict::No(No::Spent));
         assert!(knowledge.shelf.pending() <= 6, "only what was asked for");
+    }
+
+    #[test]
+    fn what_cannot_be_brought_keeps_no_agent_alive() {
+        let mut knowledge = knowledge(&["a", "b"]);
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+        let (lookup, _) = knowledge.shelf.next().unwrap();
+        let later = knowledge.now() + 10_000.0;
+        assert!(!knowledge.is_idle(later, 5_000.0), "one is on its way");
+        knowledge.ended(lookup, Way::Lost);
+        knowledge.health.unusable(later);
+        assert!(knowledge.shelf.pending() > 0);
+        assert!(knowledge.is_idle(later, 5_000.0) && !knowledge.is_idle(later, 20_000.0));
     }
 
     #[test]

@@ -80,13 +80,14 @@ async fn send_for_ever(agent: &Arc<Agent>) {
             () = agent.end.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let words = match send_all(agent, &open).await {
+        let done = match send_all(agent, &open).await {
             Ok(0) if is_unrecorded && is_quiet(agent) => {
-                is_unrecorded = false;
-                write_records(agent, &open).await.err().unwrap_or_default()
+                write_records(agent, &open).await.inspect(|()| is_unrecorded = false)
             }
-            Ok(sent) => {
-                is_unrecorded |= sent > 0;
+            sent => sent.map(|sent| is_unrecorded |= sent > 0),
+        };
+        let words = match done {
+            Ok(()) => {
                 pause = LOOK;
                 String::new()
             }
