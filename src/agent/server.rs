@@ -12,12 +12,12 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::place::Place;
 use super::protocol::{Answer, Ask, MAX_LINE, No, Reply, Request, Status, VERSION, Want, line};
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use super::state::{Knowledge, Verdict};
 use super::{prefetch, uploads};
 use crate::config::{self, Env};
 use crate::fsx::lock::FileLock;
-use crate::fsx::{self, socket};
+use crate::fsx::{self, clock, socket};
 use crate::remote;
 use crate::remote::open::{Open, OpenError};
 use crate::remote::progress::Cancel;
@@ -29,6 +29,8 @@ const SLICE: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the agent looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(500);
+/// Threads for what reads, writes and unpacks: where processes are limited, a build's own count against the same limit.
+pub(super) const BLOCKING: usize = 16;
 /// How long the end may take.
 const ENDING: Duration = Duration::from_secs(4);
 /// For how long after the last want an agent is not replaced by one for another remote.
@@ -107,17 +109,18 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     let listener = socket::listen(&place.socket())?;
     place.starting().clear();
     place.silent().clear();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(BLOCKING).enable_all().build();
     let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &place.socket(), error))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let agent = Arc::new(Agent {
-        identity: setup.remote.identity(),
+        identity: setup.remote.identity(&setup.env),
         knowledge: Mutex::new(Knowledge::new(jobs)),
         changed: Notify::new(),
         work: Notify::new(),
         counts: Mutex::default(),
         end: Cancel::default(),
-        queue: Queue::of(setup.store.layout()),
+        queue: Queue::of(setup.store.layout(), &setup.remote),
         open: OnceCell::new(),
         lock,
         began: Instant::now(),
@@ -125,6 +128,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     });
     tracing::info!(remote = agent.setup.remote.place(), "listening");
     remote::sweep(agent.setup.store.layout());
+    queue::sweep(agent.setup.store.layout(), clock::now());
     let uploads = uploads::start(&agent);
     runtime.block_on(serve(&agent, listener));
     agent.end.cancel();

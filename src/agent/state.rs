@@ -19,6 +19,8 @@ const NEWS_MS: f64 = 5_000.0;
 const STALE_MS: f64 = 60_000.0;
 /// After so many entries that came and did not hold, and none that did, nothing is brought for a build any more.
 const USELESS: u32 = 6;
+/// How long the entries of one lookup key may be on their way; more than their deadlines allow.
+const LONGEST_WAY_MS: f64 = 900_000.0;
 /// How many builds are remembered.
 const BUILDS: usize = 16;
 
@@ -236,9 +238,10 @@ impl Knowledge {
     }
 
     /// Whether nobody has wanted anything for so long, and nothing has moved. What is planned and does not move, since the
-    /// remote cannot be used, keeps nobody up.
+    /// remote cannot be used, keeps nobody up; nor does what is on its way for longer than anything may be.
     pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
-        now - self.active_ms > idle_ms && !self.shelf.is_moving()
+        let quiet = now - self.active_ms;
+        quiet > idle_ms && (!self.shelf.is_moving() || quiet > idle_ms + LONGEST_WAY_MS)
     }
 
     /// The workspaces that builds asked for.
@@ -384,6 +387,7 @@ mod tests {
         let (lookup, _) = knowledge.shelf.next().unwrap();
         let later = knowledge.now() + 10_000.0;
         assert!(!knowledge.is_idle(later, 5_000.0), "one is on its way");
+        assert!(knowledge.is_idle(later + LONGEST_WAY_MS, 5_000.0), "whoever brought it is gone");
         knowledge.ended(lookup, Way::Lost);
         knowledge.health.unusable(later);
         assert!(knowledge.shelf.pending() > 0);

@@ -1,12 +1,11 @@
 //! The agent in odd surroundings: no build is slower for it, no agent stays behind, nothing goes where it should not.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::support::faults::{Action, FaultProxy, Rule};
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{Project, manifest, signal};
+use crate::support::{Project, manifest};
 
 fn remote(project: &mut Project, endpoint: &str) {
     project.set("KACHE_AGENT_IDLE", "60s");
@@ -14,7 +13,7 @@ fn remote(project: &mut Project, endpoint: &str) {
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < end, "{what} never came to be");
         std::thread::sleep(Duration::from_millis(50));
@@ -88,17 +87,19 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
 #[test]
 fn an_agent_with_a_plan_and_no_remote_ends() {
     let server = S3Server::start();
-    let mut one = libraries(12);
+    // More than are brought at once.
+    let mut one = libraries(40);
     one.build();
     remote(&mut one, &server.endpoint());
     one.kache(&["push"]).must_succeed_ref();
     let mut two = one.other_machine("two");
     let proxy = FaultProxy::start(server.address());
-    proxy.rule(Rule::on("GET", "/packs/").then(Action::Error(500, "InternalError", "no")));
+    proxy.rule(Rule::on("GET", "/packs/").then(Action::Error(403, "AccessDenied", "no")));
     remote(&mut two, &proxy.endpoint());
-    two.set("KACHE_AGENT_IDLE", "3s");
+    two.set("KACHE_AGENT_IDLE", "10s");
     two.build();
     let agent = process(&two);
+    assert_ne!(status(&two)["fetching"], 0, "control: something is planned");
     until("the end", || !agent.exists());
 }
 
@@ -123,4 +124,44 @@ fn what_is_queued_for_one_remote_never_goes_to_another() {
     remote(&mut project, &proxy.endpoint());
     project.file("src/lib.rs", "pub fn third() {}").build();
     until("the rest", || private.objects_with("/manifests/").len() == 2);
+}
+
+#[test]
+fn r08_a_variable_that_looks_secret_is_never_told_to_the_remote() {
+    let server = S3Server::start();
+    let mut project = Project::app_over("pub fn value() -> u32 { option_env!(\"DATABASE_URL\").map_or(0, |_| 1) }");
+    project.set("DATABASE_URL", "postgres://me:hunter2@host/db").build();
+    remote(&mut project, &server.endpoint());
+    let push = project.kache(&["push"]);
+    assert!(push.must_succeed_ref().stdout.contains("looks secret"), "{}", push.stdout);
+    assert!(server.objects_with("/dep/").is_empty(), "{:?}", server.objects());
+    assert_eq!(server.objects_with("/packs/app/").len(), 1, "what does not read it goes");
+    // Control: the same variable without a password.
+    project.set("DATABASE_URL", "sqlite://file").build();
+    until("the sending", || server.objects_with("/packs/dep/").len() == 1);
+}
+
+#[test]
+fn uploads_that_nobody_went_on_with_are_aborted() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    let mut project = Project::lib("pub fn value() {}");
+    project.build();
+    remote(&mut project, &proxy.endpoint());
+    let states = project.cache_dir().join("v1/remote/uploads");
+    std::fs::create_dir_all(&states).expect("the states");
+    let state = |begun: u64| {
+        serde_json::json!({
+            "v": 1, "endpoint": proxy.endpoint(), "bucket": project.env_value("KACHE_S3_BUCKET").expect("a bucket").to_str(),
+            "name": "v1/packs/x", "upload": "one", "part_size": 1, "size": 1, "digest": "0".repeat(64), "checksums": true,
+            "begun": begun, "parts": {},
+        })
+    };
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
+    for (name, begun) in [("old", 1_000_000), ("young", now)] {
+        std::fs::write(states.join(format!("{name}.json")), state(begun).to_string()).expect("a state");
+    }
+    project.kache(&["push"]).must_succeed_ref();
+    assert!(proxy.count("DELETE", "v1/packs/x") > 0);
+    assert!(!states.join("old.json").exists() && states.join("young.json").exists());
 }
