@@ -48,7 +48,7 @@ pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
             }
             Err(silence) => {
                 if silence == Silence::TimedOut {
-                    place.silent().set();
+                    let _ = place.silent().set();
                 }
                 return None;
             }
@@ -121,10 +121,9 @@ fn connect_or_start(place: &Place) -> Option<Connection> {
     match place.starting().age_ms() {
         Some(age) if age > START.as_millis() && age < PAUSE_MS => return None,
         Some(age) if age <= START.as_millis() => {}
-        _ => {
-            place.starting().set();
-            start()?;
-        }
+        // Without a mark every miss would start one, and wait: the cache can only be read, or the place is another user's.
+        _ if !place.starting().set() => return None,
+        _ => start()?,
     }
     let until = Instant::now() + START;
     while Instant::now() < until {

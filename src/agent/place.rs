@@ -48,9 +48,9 @@ impl Place {
 pub struct Mark(PathBuf);
 
 impl Mark {
-    /// Sets it to now. One that cannot be written is not set.
-    pub fn set(&self) {
-        let _ = Publish::default().bytes(&self.0, b"");
+    /// Sets it to now. `false`: it cannot be written.
+    pub fn set(&self) -> bool {
+        Publish::default().bytes(&self.0, b"").is_ok()
     }
 
     /// Takes it away.
@@ -58,7 +58,8 @@ impl Mark {
         let _ = fsx::remove_file(&self.0);
     }
 
-    /// Milliseconds since it was set; `None`: it is not.
+    /// Milliseconds since it was set; `None`: it is not. A time to come is of a clock that was set back, or of a file
+    /// server's: as far away as one that has passed.
     pub fn age_ms(&self) -> Option<u128> {
         age(&self.0)
     }
@@ -66,5 +67,35 @@ impl Mark {
 
 fn age(path: &Path) -> Option<u128> {
     let stamp = Stamp::of(path).ok()?;
-    u128::try_from((clock::now().as_nanos() - stamp.mtime.as_nanos()).max(0) / 1_000_000).ok()
+    Some((clock::now().as_nanos() - stamp.mtime.as_nanos()).unsigned_abs() / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::clock::Time;
+
+    #[test]
+    fn a_mark_counts_for_a_while_whatever_the_clock_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = Place::of(&Layout::new(dir.path())).starting();
+        assert_eq!(mark.age_ms(), None);
+        assert!(mark.set());
+        assert!(mark.age_ms().unwrap() < 20_000);
+        for hours in [-1, 1] {
+            let then = Time { secs: clock::now().secs + hours * 3600, nanos: 0 };
+            clock::stamp(&fsx::open(&mark.0).unwrap(), &mark.0, then).unwrap();
+            assert!(mark.age_ms().unwrap() > 3_500_000, "{hours}");
+        }
+        mark.clear();
+        assert_eq!(mark.age_ms(), None);
+    }
+
+    #[test]
+    fn a_mark_that_cannot_be_written_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        Publish::default().bytes(&layout.remote(), b"no directory").unwrap();
+        assert!(!Place::of(&layout).starting().set());
+    }
 }

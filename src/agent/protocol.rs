@@ -44,7 +44,7 @@ pub struct Want {
     pub workspace: Option<String>,
     /// `<triple or host>/<profile's directory>`.
     pub shape: String,
-    /// The process that builds.
+    /// The build: what stays the same while it lasts, and differs from others.
     pub build: u64,
     /// Crate name.
     #[serde(rename = "crate")]

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::place::Place;
 use super::protocol::{Answer, Ask, MAX_LINE, No, Reply, Request, Status, VERSION, Want, line};
-use super::queue::Queue;
+use super::queue::{self, Queue};
 use super::state::{Knowledge, Verdict};
 use super::{prefetch, uploads};
 use crate::config::{self, Env};
@@ -29,6 +29,10 @@ const SLICE: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the agent looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(500);
+/// Threads for what reads, writes and unpacks: where processes are limited, a build's own count against the same limit.
+pub(super) const BLOCKING: usize = 16;
+/// How long the end may take.
+const ENDING: Duration = Duration::from_secs(4);
 /// For how long after the last want an agent is not replaced by one for another remote.
 const BUSY_MS: f64 = 10_000.0;
 
@@ -62,6 +66,7 @@ pub(super) struct Agent {
     pub(super) end: Cancel,
     pub(super) queue: Queue,
     open: OnceCell<Arc<Open>>,
+    lock: FileLock,
     began: Instant,
 }
 
@@ -100,36 +105,54 @@ impl Agent {
 /// Serves until there is no more need. `Ok(false)`: another agent serves this cache directory.
 pub fn run(setup: Setup) -> fsx::Result<bool> {
     let place = Place::of(setup.store.layout());
-    let Some(_lock) = FileLock::try_acquire(&place.lock())? else { return Ok(false) };
+    let Some(lock) = lock(&place)? else { return Ok(false) };
     let listener = socket::listen(&place.socket())?;
     place.starting().clear();
     place.silent().clear();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).max_blocking_threads(BLOCKING).enable_all().build();
     let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &place.socket(), error))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let agent = Arc::new(Agent {
-        identity: setup.remote.identity(),
+        identity: setup.remote.identity(&setup.env),
         knowledge: Mutex::new(Knowledge::new(jobs)),
         changed: Notify::new(),
         work: Notify::new(),
         counts: Mutex::default(),
         end: Cancel::default(),
-        queue: Queue::of(setup.store.layout()),
+        queue: Queue::of(setup.store.layout(), &setup.remote),
         open: OnceCell::new(),
+        lock,
         began: Instant::now(),
         setup,
     });
     tracing::info!(remote = agent.setup.remote.place(), "listening");
     remote::sweep(agent.setup.store.layout());
+    queue::sweep(agent.setup.store.layout(), clock::now());
     let uploads = uploads::start(&agent);
     runtime.block_on(serve(&agent, listener));
     agent.end.cancel();
     // New clients must find nobody before the lock is free.
-    let _ = fsx::remove_file(&place.socket());
-    runtime.shutdown_timeout(Duration::from_secs(2));
-    uploads.wait(Duration::from_secs(2));
+    if agent.lock.is_seen() {
+        let _ = fsx::remove_file(&place.socket());
+    }
+    runtime.shutdown_timeout(ENDING / 2);
+    uploads.wait(ENDING / 2);
     tracing::info!("ended");
     Ok(true)
+}
+
+/// The lock of the place. An agent that is about to end (its socket is gone) is waited for: nobody starts another one for a
+/// while.
+fn lock(place: &Place) -> fsx::Result<Option<FileLock>> {
+    let until = Instant::now() + ENDING;
+    loop {
+        let lock = FileLock::try_acquire(&place.lock())?;
+        if lock.is_some() || fsx::exists(&place.socket()) || Instant::now() > until {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
@@ -181,13 +204,12 @@ fn is_mine(stream: &UnixStream) -> bool {
 
 fn is_needless(agent: &Agent) -> bool {
     let layout = agent.setup.store.layout();
-    if !fsx::exists(layout.root()) {
+    // The directory may have been removed, and made anew since the last look: then nobody can find this agent any more.
+    if !agent.lock.is_seen() || !fsx::exists(&Place::of(layout).socket()) {
         return true;
     }
     let knowledge = agent.knowledge();
-    let idle_ms = knowledge.now() - knowledge.active_ms;
-    let is_idle = idle_ms > agent.setup.idle.as_secs_f64() * 1000.0;
-    is_idle && knowledge.shelf.pending() == 0
+    knowledge.is_idle(knowledge.now(), agent.setup.idle.as_secs_f64() * 1000.0)
 }
 
 /// One connection.

@@ -86,6 +86,11 @@ impl Shelf {
         self.order.len() + self.wanted.len() + coming
     }
 
+    /// Whether something is on its way.
+    pub fn is_moving(&self) -> bool {
+        self.units.values().any(|unit| unit.state == State::Coming)
+    }
+
     /// What to bring next: it is on its way from now on.
     pub fn take_next(&mut self) -> Option<(LookupKey, Unit)> {
         while let Some(lookup) = self.wanted.pop_front().or_else(|| self.order.pop_front()) {

@@ -19,6 +19,8 @@ const NEWS_MS: f64 = 5_000.0;
 const STALE_MS: f64 = 60_000.0;
 /// After so many entries that came and did not hold, and none that did, nothing is brought for a build any more.
 const USELESS: u32 = 6;
+/// How long the entries of one lookup key may be on their way; more than their deadlines allow.
+const LONGEST_WAY_MS: f64 = 900_000.0;
 /// How many builds are remembered.
 const BUILDS: usize = 16;
 
@@ -237,6 +239,13 @@ impl Knowledge {
         }
     }
 
+    /// Whether nobody has wanted anything for so long, and nothing has moved. What is planned and does not move, since the
+    /// remote cannot be used, keeps nobody up; nor does what is on its way for longer than anything may be.
+    pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
+        let quiet = now - self.active_ms;
+        quiet > idle_ms && (!self.shelf.is_moving() || quiet > idle_ms + LONGEST_WAY_MS)
+    }
+
     /// The workspaces that builds asked for.
     pub(super) fn workspaces(&self) -> Vec<String> {
         let mut found: Vec<String> = self.told.keys().filter_map(|subject| subject.workspace.clone()).collect();
@@ -371,6 +380,20 @@ mod tests {
         }
         assert_eq!(knowledge.judge(&want("10")), Verdict::No(No::Spent));
         assert!(knowledge.shelf.pending() <= 6, "only what was asked for");
+    }
+
+    #[test]
+    fn what_cannot_be_brought_keeps_no_agent_alive() {
+        let mut knowledge = knowledge(&["a", "b"]);
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+        let (lookup, _) = knowledge.shelf.take_next().unwrap();
+        let later = knowledge.now() + 10_000.0;
+        assert!(!knowledge.is_idle(later, 5_000.0), "one is on its way");
+        assert!(knowledge.is_idle(later + LONGEST_WAY_MS, 5_000.0), "whoever brought it is gone");
+        knowledge.ended(lookup, Way::Lost);
+        knowledge.health.unusable(later);
+        assert!(knowledge.shelf.pending() > 0);
+        assert!(knowledge.is_idle(later, 5_000.0) && !knowledge.is_idle(later, 20_000.0));
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::queue::Item as Queued;
-use super::server::Agent;
+use super::server::{Agent, BLOCKING};
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
+use crate::remote;
 use crate::remote::fetch::Item;
 use crate::remote::open::{self, Open};
 use crate::remote::presence;
@@ -59,7 +60,8 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
     std::thread::spawn(move || {
         // Threads inherit this: all of the runtime gives way.
         sys_process::give_way();
-        match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        match builder.worker_threads(1).max_blocking_threads(BLOCKING).enable_all().build() {
             Ok(runtime) => {
                 runtime.block_on(send_for_ever(&agent));
                 runtime.shutdown_timeout(Duration::from_secs(1));
@@ -80,13 +82,14 @@ async fn send_for_ever(agent: &Arc<Agent>) {
             () = agent.end.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let words = match send_all(agent, &open).await {
+        let done = match send_all(agent, &open).await {
             Ok(0) if is_unrecorded && is_quiet(agent) => {
-                is_unrecorded = false;
-                write_records(agent, &open).await.err().unwrap_or_default()
+                write_records(agent, &open).await.inspect(|()| is_unrecorded = false)
             }
-            Ok(sent) => {
-                is_unrecorded |= sent > 0;
+            sent => sent.map(|sent| is_unrecorded |= sent > 0),
+        };
+        let words = match done {
+            Ok(()) => {
                 pause = LOOK;
                 String::new()
             }
@@ -111,6 +114,7 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
     let (Some(open), store) = (open.get(), &agent.setup.store) else { return Ok(()) };
     let since = clock::now().as_millis() - workspace::RECENT_MS;
     let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
+    remote::abort_stale(open, store.layout()).await;
     let workspaces = agent.knowledge().workspaces();
     for dir in workspaces {
         let Some(here) = Workspace::around(Path::new(&dir)).filter(|here| here.lock.is_some()) else { continue };

@@ -1,7 +1,7 @@
 //! `kache push`: entries to the remote, after a build.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -142,11 +142,8 @@ impl Job<'_> {
         let control = transfer::control(&display, self.cancel.clone());
         let told = |settled| display.settled(settled);
         let report = push::run(&self.remote, &self.store, items, &control, told).await;
-        if !report.is_cancelled {
-            // Uploads that nobody has come back for: the server keeps their parts until it is told. Best effort.
-            let states = self.store.layout().remote().join("uploads");
-            let _ = self.remote.bucket.sweep_uploads(&states, SystemTime::now()).await;
-        }
+        let stale = crate::remote::abort_stale(&self.remote, self.store.layout());
+        let _ = crate::remote::unless_cancelled(&self.cancel, stale).await;
         display.finish();
         report
     }
@@ -176,6 +173,7 @@ fn tell(session: &Session, report: &Report, (there, began): (usize, Instant)) ->
     let rest = transfer::rest(&[
         (there + report.there, "there already"),
         (report.gone.len(), "not whole in the store any more"),
+        (report.secret.len(), "kept here (the compile read a variable that looks secret)"),
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
     ]);

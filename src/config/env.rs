@@ -80,6 +80,19 @@ pub const AWS_ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 /// Where a container asks for credentials. The SDK reads them itself.
 pub const AWS_CONTAINER_CREDENTIALS: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+/// All that decides whose credentials are used where kache has none of its own.
+pub const AMBIENT: [&str; 10] = [
+    AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY,
+    AWS_SESSION_TOKEN,
+    AWS_PROFILE,
+    AWS_CONFIG_FILE,
+    AWS_SHARED_CREDENTIALS_FILE,
+    AWS_WEB_IDENTITY_TOKEN_FILE,
+    AWS_ROLE_ARN,
+    AWS_CONTAINER_CREDENTIALS[0],
+    AWS_CONTAINER_CREDENTIALS[1],
+];
 /// `true`: never ask EC2's metadata service.
 pub const AWS_EC2_METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 /// Where that service is.
@@ -90,6 +103,28 @@ pub const HTTPS_PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy",
 pub const HTTP_PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 /// ...and the hosts that need none.
 pub const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
+
+/// What no program that kache asks something needs to know.
+pub const SECRETS: [&str; 5] =
+    [KACHE_S3_ACCESS_KEY, KACHE_S3_SECRET_KEY, KACHE_SIGNING_KEY, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN];
+/// What git sets for its hooks, and goes by whatever directory it is told (`git rev-parse --local-env-vars`, without
+/// settings). A build may be started by a hook.
+pub const GIT_PLACES: [&str; 12] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+];
+/// `1`: git fetches no object that a partial clone lacks.
+pub const GIT_NO_LAZY_FETCH: &str = "GIT_NO_LAZY_FETCH";
 
 /// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
 pub const KACHE_TRACE: &str = "KACHE_TRACE";

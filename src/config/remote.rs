@@ -167,18 +167,27 @@ impl Remote {
         format!("s3://{}{below}{at}", self.bucket)
     }
 
-    /// What tells this remote from others, as a text without secrets: a long-lived helper serves only those who mean the same.
-    pub fn identity(&self) -> String {
+    /// Where objects go, as a short plain text: what waits for one place must not go to another, whatever else is set.
+    pub fn destination(&self) -> String {
+        let endpoint = self.endpoint.as_deref().unwrap_or_default();
+        let parts = [endpoint, &self.bucket, &self.prefix].join("\0");
+        blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned()
+    }
+
+    /// What tells this remote from others, as a text without secrets: a long-lived helper serves only those who mean the same,
+    /// with the same credentials. Those of the environment are often short-lived, and a helper keeps its own.
+    pub fn identity(&self, vars: &Env) -> String {
         let own = |value: &Option<String>| value.clone().unwrap_or_default();
         let secret = |value: Option<&str>| blake3::hash(value.unwrap_or_default().as_bytes()).to_hex().to_string();
-        let keys = self.keys.as_ref().map(|(id, key)| format!("{id}:{}", key.expose()));
+        let ambient = || env::AMBIENT.map(|name| vars.text(name).unwrap_or_default()).join("\0");
+        let keys = self.keys.as_ref().map_or_else(ambient, |(id, key)| format!("{id}:{}", key.expose()));
         let parts = [
             self.bucket.clone(),
             own(&self.region),
             own(&self.endpoint),
             self.prefix.clone(),
             own(&self.profile),
-            secret(keys.as_deref()),
+            secret(Some(&keys)),
             secret(self.signing_key.as_ref().map(Secret::expose)),
             self.trusted_keys.join(","),
             format!("{} {} {:?}", self.read_only, self.level, self.checksums),
@@ -268,8 +277,32 @@ mod tests {
         };
         let (one, other) = (of("hunter2"), of("hunter3"));
         assert!(!format!("{one:?}").contains("hunter2"));
-        assert!(!one.identity().contains("hunter2"));
-        assert_ne!(one.identity(), other.identity());
-        assert_eq!(one.identity(), of("hunter2").identity());
+        let none = Env::of([("", ""); 0]);
+        assert!(!one.identity(&none).contains("hunter2"));
+        assert_ne!(one.identity(&none), other.identity(&none));
+        assert_eq!(one.identity(&none), of("hunter2").identity(&none));
+        assert_eq!(one.destination(), other.destination());
+    }
+
+    #[test]
+    fn credentials_of_the_environment_tell_remotes_apart_unless_there_are_own_ones() {
+        let token = |token| Env::of([(env::AWS_ACCESS_KEY_ID, "id"), (env::AWS_SESSION_TOKEN, token)]);
+        let ambient = load(&[(env::KACHE_S3_BUCKET, "b")], "").unwrap().unwrap();
+        assert_ne!(ambient.identity(&token("old")), ambient.identity(&token("new")));
+        assert_eq!(ambient.identity(&token("old")), ambient.identity(&token("old")));
+        let vars = [(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ACCESS_KEY, "x"), (env::KACHE_S3_SECRET_KEY, "y")];
+        let own = load(&vars, "").unwrap().unwrap();
+        assert_eq!(own.identity(&token("old")), own.identity(&token("new")));
+    }
+
+    #[test]
+    fn places_are_told_apart_by_where_objects_go() {
+        let of = |more: (&str, &str)| load(&[(env::KACHE_S3_BUCKET, "b"), more], "").unwrap().unwrap().destination();
+        let plain = of((env::KACHE_REMOTE_LEVEL, "3"));
+        assert_eq!(plain, of((env::KACHE_REMOTE_LEVEL, "9")));
+        for other in [(env::KACHE_S3_PREFIX, "p"), (env::KACHE_S3_ENDPOINT, "http://h")] {
+            assert_ne!(plain, of(other), "{other:?}");
+        }
+        assert!(plain.len() == 16 && plain.bytes().all(|byte| byte.is_ascii_hexdigit()));
     }
 }

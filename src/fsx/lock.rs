@@ -34,11 +34,18 @@ impl FileLock {
     }
 }
 
+impl FileLock {
+    /// Whether its file still stands at its path: if not, others do not see this lock.
+    pub fn is_seen(&self) -> bool {
+        still_named(&self.file, &self.path).unwrap_or(false)
+    }
+}
+
 impl Drop for FileLock {
     fn drop(&mut self) {
         // First the name, then (with the file) the lock: whoever waits on this file sees that it lost its name. A name that
         // somebody else has taken meanwhile is not ours to remove.
-        if still_named(&self.file, &self.path).unwrap_or(false) {
+        if self.is_seen() {
             let _ = super::remove_file(&self.path);
         }
     }

@@ -3,20 +3,30 @@
 //! A socket's address holds some 107 bytes; cache directories may be longer. Where the system offers it, the address goes
 //! through the open directory instead.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{At, Result};
 
 /// What fits into an address on every system (macOS: 104 with the final zero).
 const ADDRESS_MAX: usize = 100;
 
-/// Connects to the socket at `path`.
+/// Connects to the socket at `path`, now or not at all: where the listener sleeps (stopped, or in a paused container) and
+/// its queue is full, a plain `connect` would wait for it without end.
 pub fn connect(path: &Path) -> Result<UnixStream> {
     let (address, _dir) = address(path)?;
-    UnixStream::connect(address).at("connect to", path)
+    let open = || -> std::io::Result<UnixStream> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(&address)?)?;
+        socket.set_nonblocking(false)?;
+        Ok(UnixStream::from(OwnedFd::from(socket)))
+    };
+    open().at("connect to", path)
 }
 
 /// Listens at `path`, replacing a socket that stands there; its directory is for this user alone. The caller must know (by a
@@ -47,6 +57,22 @@ fn address(path: &Path) -> Result<(PathBuf, Option<std::fs::File>)> {
 mod tests {
     use super::*;
     use std::io::{Read, Write};
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn nobody_waits_for_a_listener_that_sleeps() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = Socket::from(OwnedFd::from(listen(&path).unwrap()));
+        listener.listen(1).unwrap();
+        let streams: Vec<_> = (0..10).map(|_| connect(&path)).collect();
+        assert!(streams[0].is_ok() && streams[9].is_err());
+        let queued = streams.iter().filter(|stream| stream.is_ok()).count();
+        for _ in 0..queued {
+            listener.accept().unwrap();
+        }
+        assert!(connect(&path).is_ok(), "it is awake again");
+    }
 
     #[test]
     fn a_socket_is_mine_alone_however_long_its_path() {

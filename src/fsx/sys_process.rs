@@ -98,6 +98,13 @@ pub fn caller() -> u32 {
     std::os::unix::process::parent_id()
 }
 
+/// When the process that started this one began, in ticks since the machine did. `None`: the system does not tell.
+pub fn caller_began() -> Option<u64> {
+    let stat = super::read_to_string(std::path::Path::new(&format!("/proc/{}/stat", caller()))).ok()?;
+    // The second field is a name that may hold anything; the last parenthesis ends it.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
 /// The working directory of the process that started this one. `None`: the system does not tell.
 pub fn directory_of_caller() -> Option<std::path::PathBuf> {
     super::canonicalize(std::path::Path::new(&format!("/proc/{}/cwd", caller()))).ok()
@@ -107,4 +114,15 @@ pub fn directory_of_caller() -> Option<std::path::PathBuf> {
 #[expect(clippy::exit, reason = "the one place where the wrapper ends")]
 pub fn end(code: i32) -> ! {
     std::process::exit(code)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_system_tells_when_the_caller_began() {
+        let began = super::caller_began().expect("/proc");
+        assert!(began > 0);
+        assert_eq!(super::caller_began(), Some(began), "it stays the same");
+    }
 }

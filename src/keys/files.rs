@@ -199,6 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn a_link_into_a_root_that_is_not_known_here_does_not_hold() {
+        let f = Fixture::new();
+        let elsewhere = Roots::new([(RootKind::CargoHome, Some("/elsewhere".into()))]);
+        let there = elsewhere.tokenise("/elsewhere/x");
+        assert_eq!(f.roots.expand(&there), None, "control");
+        for input in [Input::Link(f.path("link"), there.clone()), Input::Resolved(f.path("link"), there)] {
+            assert!(f.first_that_differs(std::slice::from_ref(&input)).is_some(), "{input:?}");
+        }
+        f.write("beside", "");
+        std::os::unix::fs::symlink("beside", f.invocation.cwd.join("link")).unwrap();
+        assert_eq!(f.first_that_differs(&[Input::Link(f.path("link"), f.path("beside"))]), None);
+    }
+
+    #[test]
     fn u24_no_finding_outlives_what_was_found() {
         let f = Fixture::new();
         let names = ["src/a.rs", "src/b.rs", "src/c.rs", "d.rs"];

@@ -43,8 +43,8 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Modified(path, seconds) => at(path, context, things::modified) == Some(*seconds),
         Input::Created(path, seconds) => at(path, context, things::created) == Some(*seconds),
         Input::Listing(path, digest) => at(path, context, |dir| context.stamps.listing(dir).ok()) == Some(*digest),
-        Input::Link(path, target) => at(path, context, fsx::read_link_text) == context.roots.expand(target),
-        Input::Resolved(path, real) => at(path, context, things::resolved) == context.roots.expand(real),
+        Input::Link(path, target) => leads_to(target, at(path, context, fsx::read_link_text).as_deref(), context),
+        Input::Resolved(path, real) => leads_to(real, at(path, context, things::resolved).as_deref(), context),
         Input::Program(name, path) => things::program(name, context) == *path,
         Input::Environment(digest) => environment::digest(context) == *digest,
         Input::DiagnosticWidth(width) => *width == context.invocation.diagnostic_width,
@@ -100,6 +100,12 @@ fn file_is(path: &TokenString, digest: Digest, context: Context<'_>) -> bool {
     let Some(path) = context.roots.expand(path) else { return false };
     let content = context.stamps.content(&context.invocation.cwd.join(path));
     content.is_ok_and(|content| content.digest == digest)
+}
+
+/// Whether what was found is the recorded place as it reads here. A place below a root that is not known here is nowhere, which
+/// is not the same as a link that does not exist.
+fn leads_to(recorded: &TokenString, found: Option<&str>, context: Context<'_>) -> bool {
+    found.is_some() && found == context.roots.expand(recorded).as_deref()
 }
 
 fn is_absent(path: &TokenString, context: Context<'_>) -> bool {

@@ -53,6 +53,14 @@ use crate::store::Layout;
 
 /// Removes what transfers that were killed long ago left on this machine. Best effort.
 pub fn sweep(layout: &Layout) {
-    let _ = sweep::sweep(&layout.remote().join("inbox"), clock::now());
+    for dir in ["inbox", "uploads", "doubts", "agent"] {
+        let _ = sweep::sweep(&layout.remote().join(dir), clock::now());
+    }
     send::sweep(layout, clock::now());
+}
+
+/// Aborts uploads of this machine that nobody has gone on with for days: servers keep their parts, and charge for them. Best
+/// effort.
+pub async fn abort_stale(remote: &Open, layout: &Layout) {
+    let _ = remote.bucket.sweep_uploads(&layout.remote().join("uploads"), std::time::SystemTime::now()).await;
 }

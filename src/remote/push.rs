@@ -86,6 +86,8 @@ pub struct Report {
     pub there: usize,
     /// Entries that were not whole in the store any more.
     pub gone: Vec<Item>,
+    /// Entries that tell a variable's value that looks secret.
+    pub secret: Vec<Item>,
     /// Entries that were not sent any more.
     pub not_tried: Vec<Item>,
     /// Entries that failed, and why.
@@ -97,7 +99,8 @@ pub struct Report {
 impl Report {
     /// Whether the remote is not known to have this entry now.
     pub fn lacks(&self, key: EntryKey) -> bool {
-        let mut others = self.gone.iter().chain(&self.not_tried).chain(self.failed.iter().map(|(item, _)| item));
+        let mut others =
+            self.gone.iter().chain(&self.secret).chain(&self.not_tried).chain(self.failed.iter().map(|(item, _)| item));
         others.any(|other| other.key == key)
     }
 
@@ -109,6 +112,7 @@ impl Report {
             }
             Ok(Some(Sent::AlreadyThere)) => self.there += 1,
             Ok(Some(Sent::Gone)) => self.gone.push(item),
+            Ok(Some(Sent::Secret)) => self.secret.push(item),
             Ok(None) | Err(SendError::Remote(RemoteError::Cancelled { .. })) => self.not_tried.push(item),
             Err(error) => self.failed.push((item, error.to_string())),
         }

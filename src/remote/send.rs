@@ -40,6 +40,8 @@ pub enum Sent {
     AlreadyThere,
     /// It is not in the store any more, or not whole.
     Gone,
+    /// It tells a variable's value that looks secret: it stays on this machine.
+    Secret,
 }
 
 /// An entry could not be sent.
@@ -92,7 +94,10 @@ async fn send_locked(
     if waited && presence::has(remote, store.layout(), item).await? {
         return Ok(Sent::AlreadyThere);
     }
-    let Some(manifest) = pack_up(remote, store, item, &parcel).await? else { return Ok(Sent::Gone) };
+    let manifest = match pack_up(remote, store, item, &parcel).await? {
+        Ok(manifest) => manifest,
+        Err(unfit) => return Ok(unfit),
+    };
     let transfer = control.begin(&item.crate_name, Some(manifest.pack.size));
     let sent = send_parcel(remote, store, item, (&manifest, &parcel), &transfer).await;
     transfer.end(&sent);
@@ -153,21 +158,22 @@ impl Parcel {
         is_whole.then_some(manifest)
     }
 
-    /// The pack, its manifest not yet signed. `None`: the entry is not in the store any more.
-    fn make(&self, store: &Store, item: &Item, level: i32) -> fsx::Result<Option<Manifest>> {
+    /// The pack, its manifest not yet signed; else what becomes of the entry.
+    fn make(&self, store: &Store, item: &Item, level: i32) -> fsx::Result<Result<Manifest, Sent>> {
         if let Some(manifest) = self.known(item) {
-            return Ok(Some(manifest));
+            return Ok(Ok(manifest));
         }
         fsx::remove_file(&self.note)?;
-        let Some(record) = record(store, item) else { return Ok(None) };
+        let Some(record) = record(store, item) else { return Ok(Err(Sent::Gone)) };
         let manifest = match pack::write(store, item.lookup, &record, level, &self.pack) {
             Ok(manifest) => manifest,
             Err(PackError::Store(error)) => return Err(error),
+            Err(PackError::Secret(_)) => return Ok(Err(Sent::Secret)),
             // Removed, damaged, or nothing that a pack can hold.
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Err(Sent::Gone)),
         };
         Publish::default().bytes(&self.note, &manifest.encode(None))?;
-        Ok(Some(manifest))
+        Ok(Ok(manifest))
     }
 
     /// Takes it away again. What stays behind is swept by age.
@@ -182,7 +188,7 @@ async fn pack_up(
     store: &Arc<Store>,
     item: &Item,
     parcel: &Parcel,
-) -> Result<Option<Manifest>, SendError> {
+) -> Result<Result<Manifest, Sent>, SendError> {
     // Closed only with the whole remote, which never happens.
     let _core = Arc::clone(&remote.cores).acquire_owned().await;
     let (store, item, level) = (Arc::clone(store), item.clone(), remote.settings.level);

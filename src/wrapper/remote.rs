@@ -23,10 +23,10 @@ pub(super) fn settings(call: &Call<'_>) -> Option<Remote> {
 pub(super) fn ask(call: &Call<'_>, remote: &Remote, report: &Report) -> Option<Connection> {
     let began = Instant::now();
     let want = Want {
-        remote: remote.identity(),
+        remote: remote.identity(call.env),
         workspace: workspace(call).and_then(|dir| dir.into_os_string().into_string().ok()),
         shape: report::shape(call),
-        build: sys_process::caller().into(),
+        build: build(),
         crate_name: call.invocation.crate_name.clone(),
         lookup: call.lookup.key,
     };
@@ -35,12 +35,18 @@ pub(super) fn ask(call: &Call<'_>, remote: &Remote, report: &Report) -> Option<C
     connection
 }
 
+/// What tells this build from others. Process ids are used again, in containers even by every build; not at the same moment.
+fn build() -> u64 {
+    let began = sys_process::caller_began().unwrap_or(0);
+    u64::from(sys_process::caller()) | began << 32
+}
+
 /// Queues what was stored, unless the remote is only read.
 pub(super) fn queue(call: &Call<'_>, remote: &Remote, key: EntryKey) {
     if !remote.read_only {
         let item = Item { crate_name: call.invocation.crate_name.clone(), lookup: call.lookup.key, key };
         // What is not queued is still found by `kache push`.
-        let _ = Queue::of(call.store.layout()).add(&item);
+        let _ = Queue::of(call.store.layout(), remote).add(&item);
     }
 }
 

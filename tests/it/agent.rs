@@ -74,6 +74,12 @@ fn place(project: &Project) -> PathBuf {
     project.cache_dir().join("v1/remote/agent")
 }
 
+/// How many entries are to go, to all remotes.
+fn queued(project: &Project) -> usize {
+    let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+    list(project.cache_dir().join("v1/remote/queue")).flat_map(list).count()
+}
+
 fn status(project: &Project) -> serde_json::Value {
     let run = project.kache(&["agent", "status", "--json"]);
     serde_json::from_str(&run.must_succeed_ref().stdout).expect("JSON")
@@ -204,8 +210,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     let mut project = Project::app_over("pub fn value() -> u32 { 1 }");
     remote(&mut project, &proxy.endpoint());
     project.build();
-    let queue = project.cache_dir().join("v1/remote/queue");
-    let queued = || std::fs::read_dir(&queue).map_or(0, Iterator::count);
+    let queued = || queued(&project);
     assert_eq!(queued(), 2);
     assert_eq!(server.objects_with("/manifests/").len(), 0);
     signal("KILL", &pid(&project).to_string());
@@ -357,6 +362,6 @@ fn what_cannot_be_sent_stops_no_other() {
     project.build();
     until("the sending", || !server.objects_with("/manifests/app/").is_empty());
     until("the words", || status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one")));
-    assert_eq!(std::fs::read_dir(project.cache_dir().join("v1/remote/queue")).expect("the queue").count(), 1);
+    assert_eq!(queued(&project), 1);
     assert_eq!(server.objects_with("/dep/"), Vec::<String>::new());
 }

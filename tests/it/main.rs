@@ -3,6 +3,7 @@
 
 mod action;
 mod agent;
+mod agent_odd;
 mod artifacts;
 mod cli;
 mod clippy;

@@ -10,7 +10,8 @@ use zstd::zstd_safe::CParameter;
 use super::read::check_entry;
 use super::{MAX_WINDOW_LOG, META, tape};
 use crate::fsx::{self, Publish, Published, Staged};
-use crate::model::{BlobId, Digest, LookupKey};
+use crate::model::secret::is_secret;
+use crate::model::{BlobId, Digest, Input, LookupKey};
 use crate::remote::manifest::MAX_MANIFEST;
 use crate::remote::{FileRef, Manifest, PackRef, Refused};
 use crate::store::manifests::Record;
@@ -31,6 +32,9 @@ pub enum PackError {
     /// A blob does not hold what its name says. It was put into quarantine.
     #[error("a blob of the entry is damaged: {0}")]
     BlobDamaged(BlobId),
+    /// The compile read this variable, whose value looks secret, and the manifest would tell it.
+    #[error("the compile read {0}, which looks secret")]
+    Secret(String),
     /// Others would refuse the pack.
     #[error("the entry does not fit into a pack: {0}")]
     Unfit(#[from] Refused),
@@ -42,6 +46,9 @@ pub enum PackError {
 /// Writes the pack of the entry that `record` is for to the file `to`, and gives the manifest that describes it.
 pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: &Path) -> Result<Manifest, PackError> {
     let stored = store.entry(record.key).ok_or(PackError::Gone)?;
+    if let Some(name) = secret(&record.inputs) {
+        return Err(PackError::Secret(name.to_owned()));
+    }
     // When and how fast it was made stands in the manifest alone: two machines that made the same thing write the same pack,
     // so that it does not matter whose manifest comes to lie beside whose pack.
     let (created, cost_ms) = (stored.created, stored.cost_ms);
@@ -61,6 +68,17 @@ pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: 
         return Err(refused.into());
     }
     Ok(manifest)
+}
+
+/// A variable among the inputs whose value looks secret. Inputs are on the remote as they are, for all who can read there, and
+/// nothing that was made of a secret needs to be shared.
+fn secret(inputs: &[Input]) -> Option<&str> {
+    inputs.iter().find_map(|input| match input {
+        Input::Env(name, Some(value)) if !value.as_str().is_empty() => {
+            is_secret(name, value.as_str()).then_some(name.as_str())
+        }
+        _ => None,
+    })
 }
 
 /// The manifest, but for the pack.

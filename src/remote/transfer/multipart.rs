@@ -282,13 +282,13 @@ fn spelled(crc32: u32) -> String {
     base64::engine::general_purpose::STANDARD.encode(crc32.to_be_bytes())
 }
 
-/// Tells the server to forget an upload. One that it does not know is forgotten.
+/// Tells the server to forget an upload. One that it does not know, or will not hear of, is forgotten.
 async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     let tried = bucket.tried("abort the upload of", &state.name);
     let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
     let aborted = bucket.ask(&tried, Box::pin(request.upload_id(&state.upload).send())).await;
     match aborted {
-        Err(error) if !is_unknown(&error) => Err(error),
+        Err(error) if error.is_transient() && !is_unknown(&error) || error.status().is_none() => Err(error),
         _ => Ok(()),
     }
 }
