@@ -144,7 +144,7 @@ impl Remote {
         Ok(Some(Self {
             bucket: read("bucket", &bucket, BUCKET)?,
             region: text(env::KACHE_S3_REGION, file.region),
-            endpoint: optional("endpoint", text(env::KACHE_S3_ENDPOINT, file.endpoint), ENDPOINT)?,
+            endpoint: endpoint(text(env::KACHE_S3_ENDPOINT, file.endpoint))?,
             prefix: optional("prefix", text(env::KACHE_S3_PREFIX, file.prefix), PREFIX)?.unwrap_or_default(),
             profile: text(env::KACHE_S3_PROFILE, file.profile),
             keys: keys(vars)?,
@@ -198,6 +198,17 @@ impl Remote {
 
 fn optional<T>(what: &str, value: Option<String>, reader: Reader<T>) -> Result<Option<T>, ConfigError> {
     value.map(|value| read(what, &value, reader)).transpose()
+}
+
+/// The server's URL, which is printed and written down in many places: it may not hold a password, and no error repeats it.
+fn endpoint(value: Option<String>) -> Result<Option<String>, ConfigError> {
+    let authority = value.as_ref().and_then(|url| url.split("://").nth(1)?.split(['/', '?', '#']).next());
+    match authority.is_some_and(|authority| authority.contains('@')) {
+        true => {
+            Err(incomplete("endpoint", "free of a user name: keys are KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY"))
+        }
+        false => optional("endpoint", value, ENDPOINT),
+    }
 }
 
 /// A variable's text; empty is unset.
@@ -267,6 +278,16 @@ mod tests {
             assert!(load(&[bucket, bad], "").is_err(), "{bad:?}");
         }
         assert!(load(&[bucket], "[cache.remote]\ntype = \"gcs\"\n").is_err());
+    }
+
+    #[test]
+    fn r08_an_endpoint_holds_no_password() {
+        let of = |url| load(&[(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ENDPOINT, url)], "");
+        for url in ["https://me:hunter2@host", "http://hunter2@host:1/x", "https://me:hunter2@host?x"] {
+            let error = of(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && error.contains("KACHE_S3_ACCESS_KEY"), "{error}");
+        }
+        assert!(of("https://host/a@b").is_ok(), "control");
     }
 
     #[test]
