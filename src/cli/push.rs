@@ -153,6 +153,10 @@ impl Job<'_> {
         let mut exit = Exit::Ok;
         for mut record in records {
             record.units.retain(|unit| !report.lacks(unit.key));
+            // It would be the best for others, and bring them nothing.
+            if record.units.is_empty() {
+                continue;
+            }
             match records::publish(&self.remote, workspace, &record).await {
                 Ok(name) => {
                     let entries = units::count(record.units.len(), "entry", "entries");

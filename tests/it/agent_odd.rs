@@ -143,6 +143,21 @@ fn r08_a_variable_that_looks_secret_is_never_told_to_the_remote() {
 }
 
 #[test]
+fn a_build_record_without_entries_is_not_written() {
+    let server = S3Server::start();
+    let mut project = Project::lib("pub fn value() -> u32 { option_env!(\"A_TOKEN\").map_or(0, |_| 1) }");
+    project.file("Cargo.lock", "version = 4\n\n[[package]]\nname = \"dep\"\nversion = \"0.1.0\"\n");
+    project.set("A_TOKEN", "hunter2").build();
+    remote(&mut project, &server.endpoint());
+    project.kache(&["push"]).must_succeed_ref();
+    assert!(server.objects_with("v1/").is_empty(), "{:?}", server.objects());
+    // Control: with an entry there is one.
+    project.unset("A_TOKEN").wipe().build();
+    project.kache(&["push"]).must_succeed_ref();
+    assert_eq!(server.objects_with("/builds/").len(), 1, "{:?}", server.objects());
+}
+
+#[test]
 fn uploads_that_nobody_went_on_with_are_aborted() {
     let server = S3Server::start();
     let proxy = FaultProxy::start(server.address());
