@@ -63,13 +63,10 @@ async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) 
     for key in unit.keys.iter().take(fetch::MOST_OF_A_LOOKUP) {
         let item = Item { crate_name: unit.crate_name.clone(), lookup, key: *key };
         match fetch::fetch(open, &agent.setup.store, &item, &control).await {
-            Ok(Fetched::Imported { pack, .. }) => {
+            Ok(Fetched::Imported { pack, bytes }) => {
                 tracing::debug!(crate_name = item.crate_name, pack, "brought");
                 way = State::Here;
-                agent.knowledge().health.well();
-                let mut counts = agent.counts();
-                counts.fetched += 1;
-                counts.fetched_bytes += pack;
+                count(agent, pack, bytes);
             }
             // It was here when somebody missed, so it does not hold: no news.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
@@ -79,6 +76,24 @@ async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) 
         }
     }
     way
+}
+
+/// Counts what was brought. What a record claims of sizes is a claim: plans end when the store has really grown by what one
+/// agent may bring.
+fn count(agent: &Agent, pack: u64, bytes: u64) {
+    let grown = {
+        let mut counts = agent.counts();
+        counts.fetched += 1;
+        counts.fetched_bytes += pack;
+        counts.grown_bytes += bytes;
+        counts.grown_bytes
+    };
+    let mut knowledge = agent.knowledge();
+    knowledge.health.well();
+    if grown > agent.setup.max_size / 2 {
+        tracing::warn!(grown, "enough was brought: only what is asked for comes from now on");
+        knowledge.shelf.forget_plan();
+    }
 }
 
 fn failed(agent: &Agent, words: String) -> State {

@@ -110,6 +110,8 @@ pub struct Status {
     pub fetched: u64,
     /// Bytes of their packs.
     pub fetched_bytes: u64,
+    /// Bytes that the store has grown by.
+    pub grown_bytes: u64,
     /// Entries that are to come.
     pub fetching: u64,
     /// Entries that went.

@@ -307,7 +307,17 @@ async fn receive(reader: &mut BufReader<unix::OwnedReadHalf>) -> Option<Request>
     let mut text = Vec::new();
     let mut limited = reader.take(MAX_LINE);
     tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut text)).await.ok()?.ok()?;
-    serde_json::from_slice(&text).ok()
+    // What another version asks need not be a word of ours.
+    serde_json::from_slice(&text).ok().or_else(|| {
+        let Version { v } = serde_json::from_slice(&text).ok()?;
+        (v != VERSION).then_some(Request { v, ask: Ask::Status })
+    })
+}
+
+/// What all versions of a request have in common.
+#[derive(serde::Deserialize)]
+struct Version {
+    v: u32,
 }
 
 async fn answer(writer: &mut unix::OwnedWriteHalf, answer: Answer) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::printer::Table;
 use super::progress::Display;
 use super::{Exit, Session, transfer, units};
+use crate::config::Remote;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
 use crate::remote::push::{self, Candidate, Filter, Report};
@@ -22,7 +23,8 @@ use crate::store::Store;
 /// `kache pull` elsewhere.
 ///
 /// What the remote has is found out by a listing or by one question for each
-/// entry, whichever is less. A push can be run twice, or twice at once; one that
+/// entry, whichever is less. With a signing key only what was compiled here is
+/// sent, as a signature says who answers for it. A push can be run twice, or twice at once; one that
 /// was interrupted goes on where it was, large uploads in the middle.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -57,7 +59,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let here = fsx::current_dir()?;
     let used = workspace::used(&events, &workspace::places(&here, &session.env));
     let workspace = Workspace::around(&here);
-    let candidates = push::candidates(&store, &filter(args)).context("cannot look at the store")?;
+    let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot look at the store")?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
         let remote = transfer::connect(session, &settings).await?;
@@ -80,10 +82,10 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-fn filter(args: &Args) -> Filter {
+fn filter(args: &Args, settings: &Remote) -> Filter {
     let ago = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     let since = args.since.map(|span| clock::now().as_millis().saturating_sub(ago(span)));
-    Filter { since, crates: args.crates.clone() }
+    Filter { since, crates: args.crates.clone(), own: settings.signing_key.is_some() }
 }
 
 /// The candidates that are to be sent, in their order.

@@ -1,7 +1,8 @@
 //! Many entries to the remote: which there are, and sending them.
 //!
 //! Packs are written on all cores while others are on their way. One that fails stops no other, unless the remote refuses us
-//! outright. What came from the remote is an entry like any other: it is not sent again because it is not lacking there.
+//! outright. What came from the remote is an entry like any other (it is not sent again because it is not lacking there), but it is
+//! never signed here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +31,8 @@ pub struct Filter {
     pub since: Option<i64>,
     /// Of one of these crates or packages; empty: of any.
     pub crates: Vec<String>,
+    /// Only what was compiled on this machine. Who signs answers for what he signs: not for what somebody else has sent.
+    pub own: bool,
 }
 
 /// An entry of the store that could be sent.
@@ -43,13 +46,16 @@ pub struct Candidate {
     pub created: i64,
     /// Bytes of its outputs.
     pub bytes: u64,
+    /// Whether it came from a remote.
+    pub pulled: bool,
 }
 
 impl Filter {
     fn takes(&self, candidate: &Candidate) -> bool {
         let package = candidate.package.split(' ').next().unwrap_or_default();
         let is_called = |name: &String| candidate.item.crate_name == name.replace('-', "_") || package == name;
-        self.since.is_none_or(|since| candidate.created >= since)
+        (!self.own || !candidate.pulled)
+            && self.since.is_none_or(|since| candidate.created >= since)
             && (self.crates.is_empty() || self.crates.iter().any(is_called))
     }
 }
@@ -66,6 +72,7 @@ pub fn candidates(store: &Store, filter: &Filter) -> fsx::Result<Vec<Candidate>>
                 item: Item { crate_name: entry.crate_name, lookup: lookups.remove(&info.key)?, key: info.key },
                 package: entry.package,
                 created: entry.created,
+                pulled: entry.pulled,
                 bytes: entry.outputs.iter().map(|output| output.size).sum(),
             })
         })

@@ -326,7 +326,7 @@ fn nonsense_is_not_answered_and_a_newer_version_takes_over() {
     }
     assert!(say(&project, "{\"v\":0,\"ask\":\"status\"}\n").expect("an answer").contains("other-version"));
     assert!(agent.exists(), "an older one asks in vain");
-    assert!(say(&project, "{\"v\":9,\"ask\":\"status\"}\n").expect("an answer").contains("other-version"));
+    assert!(say(&project, "{\"v\":9,\"ask\":\"dance\"}\n").expect("an answer").contains("other-version"));
     until("the end", || !agent.exists());
     // The next miss starts another.
     project.file("src/lib.rs", "pub fn other() {}").build();

@@ -451,3 +451,24 @@ fn r11_a_record_that_lies_costs_requests_and_nothing_else() {
     says(&pull(&bed, &mut two, &[]).must_succeed(), "going by the packages in Cargo.lock");
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
 }
+
+#[test]
+fn r07_what_somebody_else_sent_is_never_signed_here() {
+    let (bed, made) = Bed::pushed(3, SMALL);
+    let mut two = bed.two;
+    two.kache(&["pull", "--all"]).must_succeed();
+    let other = S3Server::start();
+    two.use_remote(&S3Server::variables(&other.endpoint(), WRITER));
+    let store = Store::open(&two.cache_dir());
+    entries::make(&store, "own", 9, SMALL);
+    let keys = two.kache(&["keygen"]).must_succeed();
+    let secret = keys.stdout.split_whitespace().find_map(|word| word.strip_prefix("KACHE_SIGNING_KEY="));
+    two.set("KACHE_SIGNING_KEY", secret.expect("a key"));
+    two.kache(&["push", "--all"]).must_succeed();
+    let sent = other.objects_with("/manifests/");
+    assert!(sent.len() == 1 && sent[0].contains("/own/"), "{sent:?}");
+    // Control: nobody answers for what is not signed.
+    two.unset("KACHE_SIGNING_KEY");
+    two.kache(&["push"]).must_succeed();
+    assert_eq!(other.objects_with("/manifests/").len(), 1 + made.len());
+}
