@@ -12,7 +12,7 @@ use super::error::{RemoteError, Result, Tried, judge};
 use super::retry::random;
 
 /// How often in a row a request may fail with the last try ending in silence.
-const SILENCES: u32 = 2;
+const SILENCES: u32 = 3;
 
 impl Bucket {
     /// One request with a small answer. `None`: 404. The SDK's futures are large: callers put them on the heap.
