@@ -118,6 +118,8 @@ pub(super) struct Knowledge {
     came: HashMap<LookupKey, f64>,
     /// When somebody last asked for something, or something last moved.
     pub(super) active_ms: f64,
+    /// When a build last asked for something.
+    pub(super) asked_ms: f64,
 }
 
 impl Knowledge {
@@ -132,6 +134,7 @@ impl Knowledge {
             order: Vec::new(),
             came: HashMap::new(),
             active_ms: 0.0,
+            asked_ms: 0.0,
         }
     }
 
@@ -144,7 +147,7 @@ impl Knowledge {
     /// and says so with [`Self::has_told`].
     pub(super) fn must_ask(&mut self, want: &Want) -> bool {
         let (now, subject) = (self.now(), subject(want));
-        self.active_ms = now;
+        (self.active_ms, self.asked_ms) = (now, now);
         if !self.builds.contains_key(&want.build) {
             self.builds.insert(
                 want.build,
