@@ -139,11 +139,10 @@ async fn tell(agent: &Arc<Agent>, subject: &Subject) -> Result<(), String> {
         learn_record(agent, &mut knowledge, found);
     }
     match listed {
-        Ok((units, is_complete)) => {
+        Ok(units) => {
             for (lookup, unit) in units {
                 knowledge.shelf.learn(lookup, unit);
             }
-            knowledge.shelf.complete = is_complete;
         }
         Err(error) => tracing::warn!(%error, "cannot list"),
     }
@@ -188,16 +187,12 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
     }
 }
 
-/// Everything that the remote has, and whether it is really everything.
-async fn list(open: &Open) -> Result<(HashMap<LookupKey, Unit>, bool), RemoteError> {
+/// What the remote has, as far as [`PAGES`] go.
+async fn list(open: &Open) -> Result<HashMap<LookupKey, Unit>, RemoteError> {
     let mut listing = open.bucket.list(&open.names.all_manifests());
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
-    let mut is_complete = false;
     for _ in 0..PAGES {
-        let Some(page) = listing.next_page().await? else {
-            is_complete = true;
-            break;
-        };
+        let Some(page) = listing.next_page().await? else { break };
         for listed in page {
             if let Some(located) = open.names.parse_manifest(&listed.name) {
                 let entry = (listed.modified, located.crate_part, located.key);
@@ -211,5 +206,5 @@ async fn list(open: &Open) -> Result<(HashMap<LookupKey, Unit>, bool), RemoteErr
         let keys = entries.into_iter().map(|entry| entry.2).collect();
         Unit { crate_name, keys, cost_ms: None, state: State::There }
     };
-    Ok((units.into_iter().map(|(lookup, entries)| (lookup, unit(entries))).collect(), is_complete))
+    Ok(units.into_iter().map(|(lookup, entries)| (lookup, unit(entries))).collect())
 }

@@ -38,8 +38,6 @@ pub struct Shelf {
     order: VecDeque<LookupKey>,
     /// What somebody waits for.
     wanted: VecDeque<LookupKey>,
-    /// Whether everything that the remote has is known: then what is not here is nowhere.
-    pub complete: bool,
 }
 
 impl Shelf {

@@ -89,7 +89,9 @@ async fn send_for_ever(agent: &Arc<Agent>) {
             continue;
         }
         let done = match send_all(agent, &open).await {
-            Ok(0) if is_unrecorded => write_records(agent, &open).await.inspect(|()| is_unrecorded = false),
+            Ok(0) if is_unrecorded && is_quiet(agent) => {
+                write_records(agent, &open).await.inspect(|()| is_unrecorded = false)
+            }
             sent => sent.map(|sent| is_unrecorded |= sent > 0),
         };
         let words = match done {

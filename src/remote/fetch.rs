@@ -4,7 +4,6 @@
 //! absent and is noted, so that the next push replaces it; it is no error. Errors are the network's and the disk's. Any
 //! number of these may run at once, in any number of processes: downloads have names of their own.
 
-use std::cmp::Reverse;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -87,32 +86,6 @@ pub async fn fetch(
         Looked::Settled(fetched) => Ok(fetched),
         Looked::Offered(manifest) => bring(remote, store, &manifest, control).await,
     }
-}
-
-/// Brings the newest entries under one lookup key, at most [`MOST_OF_A_LOOKUP`]; newest first.
-///
-/// The first error ends it: whoever asks is waiting.
-pub async fn fetch_lookup(
-    remote: &Arc<Open>,
-    store: &Arc<Store>,
-    crate_name: &str,
-    lookup: LookupKey,
-    control: &Control,
-) -> Result<Vec<Fetched>, FetchError> {
-    let mut listing = remote.bucket.list(&remote.names.manifests_under(crate_name, lookup));
-    let mut found = Vec::new();
-    while let Some(page) = listing.next_page().await? {
-        let located = |name: &str| remote.names.parse_manifest(name).filter(|located| located.lookup == lookup);
-        found
-            .extend(page.into_iter().filter_map(|listed| Some((Reverse(listed.modified), located(&listed.name)?.key))));
-    }
-    found.sort_unstable();
-    let mut all = Vec::new();
-    for (_, key) in found.into_iter().take(MOST_OF_A_LOOKUP) {
-        let item = Item { crate_name: crate_name.to_owned(), lookup, key };
-        all.push(fetch(remote, store, &item, control).await?);
-    }
-    Ok(all)
 }
 
 /// Asks for the manifest of an entry, unless the entry is here.

@@ -43,7 +43,7 @@ pub mod records;
 pub mod send;
 pub mod workspace;
 
-pub use fetch::{FetchError, Fetched, Item, fetch, fetch_lookup, unless_cancelled};
+pub use fetch::{FetchError, Fetched, Item, fetch, unless_cancelled};
 pub use open::{Open, OpenError};
 pub use send::{SendError, Sent, send};
 pub use workspace::Workspace;

@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::faults::{Action, FaultProxy, Lie, Rule};
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{Project, manifest, signal};
+use crate::support::{Project, manifest, signal, wait_until};
 
 const CRATES: usize = 24;
 
@@ -60,14 +60,6 @@ fn pushed(server: &S3Server) -> (Project, Project) {
     one.kache(&["push"]).must_succeed_ref();
     let two = one.other_machine("two");
     (one, two)
-}
-
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what} never came to be");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn place(project: &Project) -> PathBuf {
@@ -150,7 +142,7 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
     assert_eq!(session.split(' ').nth(5), Some(agent.to_string().as_str()), "a session of its own");
 
     assert!(project.kache(&["agent", "stop"]).must_succeed_ref().stderr.contains("ended"));
-    until("the end", || !PathBuf::from(format!("/proc/{agent}")).exists());
+    wait_until("the end", || !PathBuf::from(format!("/proc/{agent}")).exists());
     assert_eq!(status(&project), serde_json::Value::Null);
     assert!(project.kache(&["agent", "logs"]).must_succeed_ref().stdout.contains("listening"));
 }
@@ -191,7 +183,7 @@ fn an_idle_agent_ends_and_so_does_one_whose_cache_is_gone() {
     project.set("KACHE_AGENT_IDLE", "2s");
     project.build();
     let agent = PathBuf::from(format!("/proc/{}", pid(&project)));
-    until("the end of the idle agent", || !agent.exists());
+    wait_until("the end of the idle agent", || !agent.exists());
     assert!(!place(&project).join("socket").exists());
 
     project.set("KACHE_AGENT_IDLE", "600s").wipe();
@@ -199,7 +191,7 @@ fn an_idle_agent_ends_and_so_does_one_whose_cache_is_gone() {
     project.build();
     let agent = PathBuf::from(format!("/proc/{}", pid(&project)));
     std::fs::remove_dir_all(project.cache_dir()).expect("delete the cache");
-    until("the end of the agent without a cache", || !agent.exists());
+    wait_until("the end of the agent without a cache", || !agent.exists());
 }
 
 #[test]
@@ -218,7 +210,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     // The next miss starts another agent, which finds what the first one left.
     project.file("dep/src/lib.rs", "pub fn value() -> u32 { 2 }");
     project.build();
-    until("the sending", || queued() == 0);
+    wait_until("the sending", || queued() == 0);
     assert_eq!(server.objects_with("/manifests/").len(), 4, "{:?}", server.objects());
     let two = project.other_machine("two");
     two.kache(&["pull", "--all"]).must_succeed_ref();
@@ -235,7 +227,7 @@ fn a_read_only_remote_is_never_written() {
         project.set("KACHE_REMOTE_READONLY", read_only);
         project.build();
         match writes {
-            true => until("the control's writing", || proxy.count("PUT", "/manifests/") > 0),
+            true => wait_until("the control's writing", || proxy.count("PUT", "/manifests/") > 0),
             false => std::thread::sleep(Duration::from_secs(3)),
         }
         assert_eq!(proxy.count("PUT", "/") > 0, writes);
@@ -327,7 +319,7 @@ fn nonsense_is_not_answered_and_a_newer_version_takes_over() {
     assert!(say(&project, "{\"v\":0,\"ask\":\"status\"}\n").expect("an answer").contains("other-version"));
     assert!(agent.exists(), "an older one asks in vain");
     assert!(say(&project, "{\"v\":9,\"ask\":\"dance\"}\n").expect("an answer").contains("other-version"));
-    until("the end", || !agent.exists());
+    wait_until("the end", || !agent.exists());
     // The next miss starts another.
     project.file("src/lib.rs", "pub fn other() {}").build();
     assert!(pid(&project) > 0);
@@ -360,8 +352,10 @@ fn what_cannot_be_sent_stops_no_other() {
     let mut project = Project::app_over("pub fn value() -> u32 { 1 }");
     remote(&mut project, &proxy.endpoint());
     project.build();
-    until("the sending", || !server.objects_with("/manifests/app/").is_empty());
-    until("the words", || status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one")));
+    wait_until("the sending", || !server.objects_with("/manifests/app/").is_empty());
+    wait_until("the words", || {
+        status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one"))
+    });
     assert_eq!(queued(&project), 1);
     assert_eq!(server.objects_with("/dep/"), Vec::<String>::new());
 }

@@ -1,23 +1,15 @@
 //! The agent in odd surroundings: no build is slower for it, no agent stays behind, nothing goes where it should not.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::faults::{Action, FaultProxy, Rule};
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{Project, manifest};
+use crate::support::{Project, manifest, wait_until};
 
 fn remote(project: &mut Project, endpoint: &str) {
     project.set("KACHE_AGENT_IDLE", "60s");
     project.use_remote(&S3Server::variables(endpoint, WRITER));
-}
-
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_mins(1);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what} never came to be");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn place(project: &Project) -> PathBuf {
@@ -77,12 +69,12 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
     project.file("src/lib.rs", "pub fn other() {}").build();
     let second = process(&project);
     assert_ne!(first, second);
-    until("the end of the first", || !first.exists());
+    wait_until("the end of the first", || !first.exists());
     assert!(place(&project).join("socket").exists());
     assert_eq!(process(&project), second);
     // So does one whose socket alone is gone.
     std::fs::remove_file(place(&project).join("socket")).expect("the socket");
-    until("the end of the second", || !second.exists());
+    wait_until("the end of the second", || !second.exists());
 }
 
 #[test]
@@ -101,7 +93,7 @@ fn an_agent_with_a_plan_and_no_remote_ends() {
     two.build();
     let agent = process(&two);
     assert_ne!(status(&two)["fetching"], 0, "control: something is planned");
-    until("the end", || !agent.exists());
+    wait_until("the end", || !agent.exists());
 }
 
 #[test]
@@ -116,7 +108,7 @@ fn what_is_queued_for_one_remote_never_goes_to_another() {
     // Other work with another remote, in the same cache.
     remote(&mut project, &public.endpoint());
     project.file("src/lib.rs", "pub fn open() {}").build();
-    until("the sending", || status(&project)["queued"] == 0 && public.objects_with("/manifests/").len() == 1);
+    wait_until("the sending", || status(&project)["queued"] == 0 && public.objects_with("/manifests/").len() == 1);
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(public.objects_with("/packs/").len(), 1, "{:?}", public.objects());
     project.kache(&["agent", "stop"]).must_succeed_ref();
@@ -124,7 +116,7 @@ fn what_is_queued_for_one_remote_never_goes_to_another() {
     proxy.heal();
     remote(&mut project, &proxy.endpoint());
     project.file("src/lib.rs", "pub fn third() {}").build();
-    until("the rest", || private.objects_with("/manifests/").len() == 2);
+    wait_until("the rest", || private.objects_with("/manifests/").len() == 2);
 }
 
 #[test]
@@ -139,7 +131,7 @@ fn r08_a_variable_that_looks_secret_is_never_told_to_the_remote() {
     assert_eq!(server.objects_with("/packs/app/").len(), 1, "what does not read it goes");
     // Control: the same variable without a password.
     project.set("DATABASE_URL", "sqlite://file").build();
-    until("the sending", || server.objects_with("/packs/dep/").len() == 1);
+    wait_until("the sending", || server.objects_with("/packs/dep/").len() == 1);
 }
 
 #[test]
