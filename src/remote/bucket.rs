@@ -182,6 +182,12 @@ impl Bucket {
         unless_stopped(&tried, control, transfer::download::download(self, what, to, transfer)).await
     }
 
+    /// A small object of declared size into memory: whole and checked. As part of a transfer that the caller began and will end.
+    pub async fn download_small(&self, what: &Download, transfer: &Transfer) -> Result<Option<Vec<u8>>> {
+        let tried = self.tried("get", &what.name);
+        unless_stopped(&tried, transfer.control(), transfer::download::into_memory(self, what, transfer)).await
+    }
+
     /// Uploads a file. Large ones in parts, whose state is kept below `states` so that a killed upload goes on where it was.
     pub async fn upload(&self, what: &Upload, states: &Path, control: &Control) -> Result<()> {
         let transfer = control.begin(label(&what.label, &what.name), Some(what.size));

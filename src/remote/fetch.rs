@@ -26,6 +26,9 @@ use crate::store::Store;
 /// How many entries of one lookup key are brought: more than one where the input sets differ, such as two branches.
 pub const MOST_OF_A_LOOKUP: usize = 4;
 
+/// Packs up to this size wait in memory until they are unpacked. A pull has at most 64 of them on their way.
+const IN_MEMORY: u64 = 1024 * 1024;
+
 /// An entry of the remote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Item {
@@ -167,32 +170,56 @@ async fn bring_in(
         size: Some(manifest.pack.size),
         digest: Some(manifest.pack.digest),
     };
-    let (file, temp) = fsx::temp::file_beside(&store.layout().remote().join("inbox").join("pack"))?;
-    drop(file);
-    match remote.bucket.download_in(&what, temp.path(), transfer).await {
-        Ok(Some(_)) => {}
+    let pack = match download(remote, store, &what, transfer).await {
+        Ok(Some(pack)) => pack,
         Ok(None) => return Ok(Fetched::Absent),
-        Err(RemoteError::Digest { .. } | RemoteError::Size { .. }) => {
+        Err(FetchError::Remote(RemoteError::Digest { .. } | RemoteError::Size { .. })) => {
             return Ok(Fetched::Refused(Refused::Digest("the pack".to_owned())));
         }
-        Err(error) => return Err(error.into()),
-    }
-    // Somebody else may have brought it, or compiled it.
-    if is_here(store, &item).await {
-        return Ok(Fetched::AlreadyHere);
-    }
+        Err(error) => return Err(error),
+    };
     transfer.enter(Phase::Verifying);
     // Closed only with the whole remote, which never happens.
     let _core = Arc::clone(&remote.cores).acquire_owned().await;
     let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
-    run_blocking(move || unpack(&store, &manifest, &temp)).await
+    run_blocking(move || unpack(&store, &item, &manifest, &pack)).await
 }
 
-fn unpack(store: &Store, manifest: &Manifest, pack: &Temp) -> Result<Fetched, FetchError> {
-    match pack::import(store, manifest, &mut fsx::open(pack.path())?) {
+/// A pack that came whole, with the declared digest.
+enum Pack {
+    Memory(Vec<u8>),
+    File(Temp),
+}
+
+async fn download(
+    remote: &Arc<Open>,
+    store: &Store,
+    what: &Download,
+    transfer: &progress::Transfer,
+) -> Result<Option<Pack>, FetchError> {
+    if what.size.is_some_and(|size| size <= IN_MEMORY) {
+        return Ok(remote.bucket.download_small(what, transfer).await?.map(Pack::Memory));
+    }
+    let (file, temp) = fsx::temp::file_beside(&store.layout().remote().join("inbox").join("pack"))?;
+    drop(file);
+    Ok(remote.bucket.download_in(what, temp.path(), transfer).await?.map(|_| Pack::File(temp)))
+}
+
+fn unpack(store: &Store, item: &Item, manifest: &Manifest, pack: &Pack) -> Result<Fetched, FetchError> {
+    // Somebody else may have brought it, or compiled it.
+    if holds(store, item) {
+        return Ok(Fetched::AlreadyHere);
+    }
+    let imported = match pack {
+        Pack::Memory(bytes) => pack::import(store, manifest, &mut bytes.as_slice()),
+        Pack::File(temp) => pack::import(store, manifest, &mut fsx::open(temp.path())?),
+    };
+    match imported {
         Ok(imported) => Ok(Fetched::Imported { pack: manifest.pack.size, bytes: imported.bytes }),
         Err(ImportError::Refused(refused)) => Ok(Fetched::Refused(refused)),
-        Err(ImportError::Read(error)) => Err(fsx::Error::new("read", pack.path(), error).into()),
+        Err(ImportError::Read(error)) => {
+            Err(fsx::Error::new("read the pack in", &store.layout().remote(), error).into())
+        }
         Err(ImportError::Store(error)) => Err(error.into()),
     }
 }

@@ -1,9 +1,9 @@
-//! Downloads: one stream for small objects and for servers that know no ranges, parts for large ones ([`super::parts`]).
+//! Downloads: one stream (into memory or a file) for small objects and for servers that know no ranges, parts for large ones ([`super::parts`]).
 //!
 //! Whatever the server does, the file is only kept if its size and digest are the declared ones. A stream that breaks goes on
 //! from the bytes that are on disk, as long as the object is the same version.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::bucket::Bucket;
@@ -13,7 +13,7 @@ use super::Download;
 use super::get::{Got, Validator, open};
 use super::parts::{self, Ended};
 use super::range::{Range, Reply};
-use super::sink::{Sink, Target};
+use super::sink::{self, Run, Sink};
 use crate::fsx;
 
 /// One download on its way.
@@ -21,15 +21,18 @@ pub(super) struct Job {
     pub(super) bucket: Bucket,
     pub(super) what: Download,
     pub(super) tried: Tried,
-    pub(super) to: PathBuf,
     pub(super) meter: Meter,
 }
 
 impl Job {
-    /// A new file for a new attempt. A write of an older one that is still on its way goes to that one's own, nameless file.
-    pub(super) fn fresh_target(&self) -> Result<Target> {
-        fsx::remove_file(&self.to)?;
-        Ok(Arc::new((fsx::offset::create_empty(&self.to)?, self.to.as_path().into())))
+    fn new(bucket: &Bucket, what: &Download, transfer: &Transfer) -> Arc<Self> {
+        transfer.enter(Phase::Downloading);
+        Arc::new(Self {
+            bucket: bucket.clone(),
+            what: what.clone(),
+            tried: bucket.tried("get", &what.name),
+            meter: transfer.meter().clone(),
+        })
     }
 }
 
@@ -44,22 +47,29 @@ pub(in crate::remote) async fn download(
     transfer: &Transfer,
 ) -> Result<Option<u64>> {
     let unfinished = Unfinished(Some(to));
-    transfer.enter(Phase::Downloading);
-    let job = Arc::new(Job {
-        bucket: bucket.clone(),
-        what: what.clone(),
-        tried: bucket.tried("get", &what.name),
-        to: to.to_owned(),
-        meter: transfer.meter().clone(),
-    });
+    let job = Job::new(bucket, what, transfer);
     let size = match what.size {
-        Some(size) if size >= bucket.0.tuning.parts_from => in_parts(&job, size).await?,
-        _ => Stream::new(&job)?.run(None).await?,
+        Some(size) if size >= bucket.0.tuning.parts_from => in_parts(&job, to, size).await?,
+        _ => in_one(&job, to, None).await?,
     };
     if size.is_some() {
         unfinished.finish();
     }
     Ok(size)
+}
+
+/// Downloads a small object, whose size is declared, into memory: all of it and checked, or nothing.
+pub(in crate::remote) async fn into_memory(
+    bucket: &Bucket,
+    what: &Download,
+    transfer: &Transfer,
+) -> Result<Option<Vec<u8>>> {
+    let job = Job::new(bucket, what, transfer);
+    let capacity = what.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+    match Stream::new(&job, Sink::Memory(Vec::with_capacity(capacity))).run(None).await? {
+        Some(Sink::Memory(bytes)) => Ok(Some(bytes)),
+        Some(Sink::File(_)) | None => Ok(None),
+    }
 }
 
 /// Removes the file on drop: also when somebody cancels.
@@ -80,29 +90,35 @@ impl Drop for Unfinished<'_> {
 }
 
 /// In parts if the server can, and again in one stream if it cannot, or if what came is wrong: ranges may be at fault.
-async fn in_parts(job: &Arc<Job>, size: u64) -> Result<Option<u64>> {
+async fn in_parts(job: &Arc<Job>, to: &Path, size: u64) -> Result<Option<u64>> {
     for _ in 0..job.bucket.0.tuning.restarts {
-        match parts::download(job, size).await? {
+        match parts::download(job, to, size).await? {
             Ended::Absent => return Ok(None),
             Ended::NoRanges(got) => {
                 job.meter.rewind(0);
-                return Stream::new(job)?.run(got.map(|got| *got)).await;
+                return in_one(job, to, got.map(|got| *got)).await;
             }
             Ended::Changed => job.meter.rewind(0),
             Ended::Whole => {
                 job.meter.enter(Phase::Verifying);
                 let Some(expected) = job.what.digest else { return Ok(Some(size)) };
-                if super::digest_of(job.to.clone()).await? == (expected, size) {
+                if super::digest_of(to.to_owned()).await? == (expected, size) {
                     return Ok(Some(size));
                 }
                 tracing::debug!("{}: wrong in parts, once more in one stream", job.tried);
                 job.meter.enter(Phase::Downloading);
                 job.meter.rewind(0);
-                return Stream::new(job)?.run(None).await;
+                return in_one(job, to, None).await;
             }
         }
     }
     Err(RemoteError::Changed { tried: job.tried.clone() })
+}
+
+/// In one stream. `first`: an answer that was asked for already, from the object's first byte on.
+async fn in_one(job: &Job, to: &Path, first: Option<Got>) -> Result<Option<u64>> {
+    let sink = Sink::File(Box::new(Run::new(&sink::create(to)?, 0, true)));
+    Ok(Stream::new(job, sink).run(first).await?.map(|sink| sink.reached()))
 }
 
 /// A download in one stream.
@@ -124,13 +140,12 @@ enum Read {
 }
 
 impl<'a> Stream<'a> {
-    fn new(job: &'a Job) -> Result<Self> {
-        let sink = Sink::new(&job.fresh_target()?, 0, true);
-        Ok(Self { job, sink, version: Validator::default(), total: job.what.size, restarts: 0, failures: 0 })
+    fn new(job: &'a Job, sink: Sink) -> Self {
+        Self { job, sink, version: Validator::default(), total: job.what.size, restarts: 0, failures: 0 }
     }
 
-    /// Until all is there. `first`: an answer that was asked for already, from the object's first byte on.
-    async fn run(mut self, mut first: Option<Got>) -> Result<Option<u64>> {
+    /// Until all is there, and right.
+    async fn run(mut self, mut first: Option<Got>) -> Result<Option<Sink>> {
         loop {
             let got = match first.take() {
                 Some(got) => got,
@@ -162,7 +177,7 @@ impl<'a> Stream<'a> {
             Some(expected) if self.sink.digest() != Some(expected) => {
                 Err(RemoteError::Digest { tried: self.job.tried.clone() })
             }
-            _ => Ok(Some(self.sink.reached())),
+            _ => Ok(Some(self.sink)),
         }
     }
 

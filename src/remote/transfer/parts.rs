@@ -1,5 +1,6 @@
 //! A download in parts: ranged GETs side by side, each written to its place, each resumed and asked for again on its own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use super::download::Job;
 use super::get::{Got, Validator, open};
 use super::pace::Pace;
 use super::range::{Range, Reply};
-use super::sink::Sink;
+use super::sink::{self, Run};
 
 /// How a download in parts ended.
 pub(super) enum Ended {
@@ -40,8 +41,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// Bytes that one attempt has to bring to count as progress.
 const PROGRESS: u64 = 64 * 1024;
 
-/// Downloads an object of `size` bytes.
-pub(super) async fn download(job: &Arc<Job>, size: u64) -> Result<Ended> {
+/// Downloads an object of `size` bytes into a new file `to`.
+pub(super) async fn download(job: &Arc<Job>, to: &Path, size: u64) -> Result<Ended> {
     let part_size = job.bucket.0.tuning.part_size.max(1);
     let mut parts = (0..size.div_ceil(part_size)).map(|n| (n * part_size, ((n + 1) * part_size).min(size) - 1));
     let Some(mut next) = parts.next() else { return Ok(Ended::NoRanges(None)) };
@@ -68,13 +69,13 @@ pub(super) async fn download(job: &Arc<Job>, size: u64) -> Result<Ended> {
         }
         Reply::Part { .. } => {}
     }
-    let target = job.fresh_target()?;
+    let target = sink::create(to)?;
     let (version, pace) = (Arc::new(first.validator.clone()), Arc::new(Pace::default()));
     let mut first = Some(first);
     let mut running = JoinSet::new();
     loop {
         let part = Part { job: Arc::clone(job), version: Arc::clone(&version), pace: Arc::clone(&pace), last: next.1 };
-        running.spawn(part.run(Sink::new(&target, next.0, false), first.take()));
+        running.spawn(part.run(Run::new(&target, next.0, false), first.take()));
         while running.len() >= job.bucket.0.tuning.parallel_downloads.max(1) {
             if let Some(ended) = join_one(&mut running).await? {
                 return Ok(ended);
@@ -125,7 +126,7 @@ enum Read {
 }
 
 impl Part {
-    async fn run(self, mut sink: Sink, mut got: Option<Got>) -> std::result::Result<(), Lost> {
+    async fn run(self, mut sink: Run, mut got: Option<Got>) -> std::result::Result<(), Lost> {
         let (mut failures, mut hedges) = (0, 0);
         let begun = Instant::now();
         while sink.reached() <= self.last {
@@ -176,7 +177,7 @@ impl Part {
         }
     }
 
-    async fn read(&self, mut got: Got, sink: &mut Sink, may_be_slow: bool) -> std::result::Result<Read, Lost> {
+    async fn read(&self, mut got: Got, sink: &mut Run, may_be_slow: bool) -> std::result::Result<Read, Lost> {
         let tuning = &self.job.bucket.0.tuning;
         let begun = Instant::now();
         let mut heard = begun;

@@ -1,4 +1,5 @@
-//! The file end of a download: pieces are gathered, then written (and hashed, if they come in order) off the network's thread.
+//! The near end of a download: memory for what is small, else a file. For a file, pieces are gathered, then written (and
+//! hashed, if they come in order) off the network's thread.
 
 use std::fs::File;
 use std::path::Path;
@@ -21,8 +22,70 @@ const LITTLE: u64 = 64 * 1024;
 /// A file that several sinks may write to, each at its place.
 pub(super) type Target = Arc<(File, Box<Path>)>;
 
-/// Writes one run of bytes.
-pub(super) struct Sink {
+/// A new file for a new attempt. A write of an older one that is still on its way goes to that one's own, nameless file.
+pub(super) fn create(path: &Path) -> Result<Target> {
+    fsx::remove_file(path)?;
+    Ok(Arc::new((fsx::offset::create_empty(path)?, path.into())))
+}
+
+/// Where the bytes of one stream go.
+pub(super) enum Sink {
+    /// Into memory, for an object whose size is known to be small.
+    Memory(Vec<u8>),
+    /// Into a file.
+    File(Box<Run>),
+}
+
+impl Sink {
+    /// The offset after the last byte that was taken.
+    pub(super) fn reached(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File(run) => run.reached(),
+        }
+    }
+
+    /// Takes more bytes.
+    pub(super) async fn push(&mut self, bytes: Bytes) -> Result<()> {
+        match self {
+            Self::Memory(memory) => {
+                memory.extend_from_slice(&bytes);
+                Ok(())
+            }
+            Self::File(run) => run.push(bytes).await,
+        }
+    }
+
+    /// Returns when all bytes are where they belong.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::File(run) => run.settle().await,
+        }
+    }
+
+    /// Forgets all bytes.
+    pub(super) async fn restart(&mut self) -> Result<()> {
+        match self {
+            Self::Memory(bytes) => {
+                bytes.clear();
+                Ok(())
+            }
+            Self::File(run) => run.restart().await,
+        }
+    }
+
+    /// The digest of the bytes, once they are settled.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Memory(bytes) => Some(Digest::of(bytes)),
+            Self::File(run) => run.digest(),
+        }
+    }
+}
+
+/// A run of bytes of a file.
+pub(super) struct Run {
     target: Target,
     /// Where the next gathered bytes belong.
     at: u64,
@@ -33,7 +96,7 @@ pub(super) struct Sink {
     hasher: Option<blake3::Hasher>,
 }
 
-impl Sink {
+impl Run {
     /// A run from offset `at` on.
     pub(super) fn new(target: &Target, at: u64, hash: bool) -> Self {
         let hasher = hash.then(blake3::Hasher::new);
@@ -68,7 +131,7 @@ impl Sink {
     }
 
     /// Forgets all: the run begins again at offset 0.
-    pub(super) async fn restart(&mut self) -> Result<()> {
+    async fn restart(&mut self) -> Result<()> {
         self.settle().await?;
         let hash = self.hasher.is_some();
         fsx::offset::set_len(&self.target.0, &self.target.1, 0)?;
@@ -77,7 +140,7 @@ impl Sink {
     }
 
     /// The digest of the run, once it is settled.
-    pub(super) fn digest(&self) -> Option<Digest> {
+    fn digest(&self) -> Option<Digest> {
         self.hasher.as_ref().map(|hasher| Digest::from_bytes(*hasher.finalize().as_bytes()))
     }
 

@@ -10,6 +10,7 @@ mod http;
 mod listing;
 mod proxy;
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -185,6 +186,8 @@ struct State {
     open: usize,
     peak: usize,
     connections: usize,
+    /// Answers to GETs of whole objects, by the requests' targets, if they are kept.
+    kept: Option<HashMap<String, Arc<proxy::Kept>>>,
 }
 
 #[derive(Default)]
@@ -252,6 +255,13 @@ impl FaultProxy {
     /// All connections together carry this many bytes of bodies per second and direction (0: no limit).
     pub(crate) fn set_bandwidth(&self, bytes_per_second: u64) -> &Self {
         self.shared.lock().line.bandwidth = bytes_per_second;
+        self
+    }
+
+    /// From now on every object that the server gives is kept in memory and given again without the server, however it may
+    /// have changed there: the line then costs a bench next to nothing but the line.
+    pub(crate) fn keep_objects(&self) -> &Self {
+        self.shared.lock().kept = Some(HashMap::new());
         self
     }
 

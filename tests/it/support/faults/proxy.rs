@@ -14,7 +14,7 @@ use super::http::{Body, Framing, Head, Incoming, send_end, send_piece};
 use super::{Action, Line, OVERLOOK, Seen, Shared, listing};
 
 /// How much of a body that had to be read as a whole is sent at once.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 64 * 1024;
 
 /// What all connections share.
 struct Proxy {
@@ -49,6 +49,12 @@ impl Drop for Open<'_> {
 enum After {
     Keep,
     Close,
+}
+
+/// An answer that is given again.
+pub(super) struct Kept {
+    head: Head,
+    body: Vec<u8>,
 }
 
 type Client = (Incoming<OwnedReadHalf>, OwnedWriteHalf);
@@ -218,6 +224,10 @@ impl Exchange<'_> {
     }
 
     async fn pass_on(&self, client: &mut Client) -> io::Result<After> {
+        if let Some(kept) = self.kept() {
+            sleep(self.line.latency).await;
+            return self.send_whole(kept.head.clone(), &kept.body, &mut client.1).await;
+        }
         let upstream = TcpStream::connect(self.proxy.upstream).await?;
         upstream.set_nodelay(true)?;
         let (from, mut to) = upstream.into_split();
@@ -286,31 +296,63 @@ impl Exchange<'_> {
             true => Some(self.changed(body.all(from).await?)),
             false => None,
         };
-        let ours = self.change_head(&mut head, theirs, whole.as_deref());
+        if let Some(whole) = whole {
+            self.keep(&head, &whole);
+            return self.send_whole(head, &whole, write).await;
+        }
+        let ours = self.change_head(&mut head, theirs, None);
         self.note(|seen| seen.status = Some(head.status()));
         head.send(write).await?;
         let mut sent = 0;
-        if let Some(whole) = whole {
-            for piece in whole.chunks(PIECE) {
-                if !self.send_some(write, ours, piece, &mut sent).await? {
-                    return Ok(After::Close);
-                }
-            }
-        } else {
-            body = Body::new(theirs);
-            while let Some(bytes) = body.next(from).await? {
-                if !self.send_some(write, ours, &bytes, &mut sent).await? {
-                    return Ok(After::Close);
-                }
+        body = Body::new(theirs);
+        while let Some(bytes) = body.next(from).await? {
+            if !self.send_some(write, ours, &bytes, &mut sent).await? {
+                return Ok(After::Close);
             }
         }
         send_end(write, ours).await?;
         Ok(if ours == Framing::UntilClose { After::Close } else { After::Keep })
     }
 
+    /// Sends an answer whose body is in memory.
+    async fn send_whole(&self, mut head: Head, body: &[u8], write: &mut OwnedWriteHalf) -> io::Result<After> {
+        let framing = self.change_head(&mut head, Framing::Length(body.len() as u64), Some(body));
+        self.note(|seen| seen.status = Some(head.status()));
+        head.send(write).await?;
+        let mut sent = 0;
+        for piece in body.chunks(PIECE) {
+            if !self.send_some(write, framing, piece, &mut sent).await? {
+                return Ok(After::Close);
+            }
+        }
+        send_end(write, framing).await?;
+        Ok(if framing == Framing::UntilClose { After::Close } else { After::Keep })
+    }
+
     fn needs_whole_body(&self) -> bool {
         let changes = |action: &Action| matches!(action, Action::Truncate(_) | Action::Flip(_) | Action::Listing(_));
-        self.actions.iter().any(changes)
+        self.actions.iter().any(changes) || (self.is_object() && self.proxy.shared.lock().kept.is_some())
+    }
+
+    /// Whether a whole object is asked for.
+    fn is_object(&self) -> bool {
+        let is_plain = !self.request.word(1).contains('?') || self.request.word(1).ends_with("?x-id=GetObject");
+        self.request.word(0) == "GET" && self.request.header("range").is_none() && is_plain
+    }
+
+    fn kept(&self) -> Option<Arc<Kept>> {
+        let state = self.proxy.shared.lock();
+        state.kept.as_ref()?.get(self.request.word(1)).filter(|_| self.is_object()).cloned()
+    }
+
+    fn keep(&self, head: &Head, body: &[u8]) {
+        if self.is_object()
+            && head.status() == 200
+            && let Some(kept) = &mut self.proxy.shared.lock().kept
+        {
+            let answer = Kept { head: head.clone(), body: body.to_owned() };
+            kept.insert(self.request.word(1).to_owned(), Arc::new(answer));
+        }
     }
 
     fn changed(&self, mut body: Vec<u8>) -> Vec<u8> {
