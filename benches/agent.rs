@@ -1,11 +1,20 @@
 //! Whole builds on a cold machine with a remote that helps, and with remotes that do not.
 //!
-//! `cargo bench --bench agent -- WORKSPACE [ROUNDS]`: builds the workspace (a directory with a lock file, its crates downloaded)
-//! once and pushes it, then in every round, each time into an empty cache and an empty target directory: without kache,
-//! with kache alone, with an agent at a remote 50 ms away that has everything, with one that is empty (all is uploaded
-//! meanwhile), and with remotes that hang, refuse, crawl at 10 KB/s, answer garbage, or are not there. Prints medians, the ratio
-//! to kache alone, and how many units were hits. The server runs in this process and takes from the same cores.
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench is no part of the program")]
+//! `cargo bench --bench agent -- WORKSPACE [ROUNDS] [SCENES]`: builds the workspace (a directory with a lock file, its crates
+//! downloaded) once and pushes it, then in every round, each time into an empty cache and an empty target directory: without
+//! kache, with kache alone, with an agent at a remote 50 ms away that has everything, with one that is empty, and with remotes
+//! that hang, refuse, crawl at 10 KB/s, answer garbage, or are not there. `SCENES` (of their names, `|` between) leaves the
+//! others out. `AGENT_BENCH_LOGS` names a directory for the agents' logs. The server runs in this process and takes from the same cores.
+//!
+//! Prints medians, the ratios of wall and processor time to kache alone, how many units were hits, and what the remote took from the build: the time that
+//! misses waited and the processor time of the agent while the build ran, over the time of all cores. Single builds vary by
+//! more than a few percent, so the last is the finer measure.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench is no part of the program"
+)]
 
 #[path = "../tests/it/support/faults/mod.rs"]
 mod faults;
@@ -20,6 +29,8 @@ use faults::{Action, FaultProxy};
 use s3_server::{S3Server, WRITER};
 
 const KACHE: &str = env!("CARGO_BIN_EXE_kache");
+/// What the others are compared to.
+const ALONE: &str = "kache alone";
 const LATENCY: Duration = Duration::from_millis(50);
 
 /// A way to build.
@@ -33,8 +44,14 @@ struct Scene {
 /// What a build came to.
 struct Built {
     seconds: f64,
+    /// Processor seconds of cargo and all that it ran.
+    cpu: f64,
     hits: usize,
     misses: usize,
+    /// Seconds that misses waited, all together.
+    waited: f64,
+    /// Processor seconds of the agent.
+    agent: f64,
 }
 
 fn proxied(name: &'static str, server: &S3Server, action: Option<Action>) -> Scene {
@@ -53,7 +70,7 @@ fn scenes(full: &S3Server, empty: &S3Server) -> Vec<Scene> {
     let not_there = Scene { name: "not there", wrapped: true, endpoint: Some(format!("http://{gone}")), _proxy: None };
     vec![
         alone("plain cargo", false),
-        alone("kache alone", true),
+        alone(ALONE, true),
         proxied("has everything", full, None),
         proxied("is empty", empty, None),
         proxied("hangs", full, Some(Action::Hang)),
@@ -83,16 +100,45 @@ fn build(machine: &Path, scene: &Scene) -> Built {
     for dir in ["cache", "checkout/target"] {
         std::fs::remove_dir_all(machine.join(dir)).ok();
     }
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), children_seconds());
     let status = command("cargo", machine, scene, &["build", "--locked"]).status().expect("cargo");
-    let seconds = began.elapsed().as_secs_f64();
+    let (seconds, cpu) = (began.elapsed().as_secs_f64(), children_seconds() - before);
     assert!(status.success(), "{}: the build failed", scene.name);
+    let agent = agent_seconds(machine, scene).unwrap_or(0.0);
     if scene.endpoint.is_some() {
+        if let Ok(dir) = std::env::var("AGENT_BENCH_LOGS") {
+            let log = machine.join("cache/v1/remote/agent/log");
+            std::fs::copy(log, Path::new(&dir).join(scene.name.replace(' ', "-"))).ok();
+        }
         command(KACHE, machine, scene, &["agent", "stop"]).status().expect("kache");
     }
     let events = std::fs::read_to_string(machine.join("cache/events/events.jsonl")).unwrap_or_default();
     let count = |outcome: &str| events.matches(&format!("\"outcome\":\"{outcome}")).count();
-    Built { seconds, hits: count("hit."), misses: count("miss.") }
+    let waited = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["waited_ms"].as_f64();
+    let waited = events.lines().filter_map(waited).sum::<f64>() / 1000.0;
+    Built { seconds, cpu, hits: count("hit."), misses: count("miss."), waited, agent }
+}
+
+/// Processor seconds of the agent so far; `None`: there is none.
+fn agent_seconds(machine: &Path, scene: &Scene) -> Option<f64> {
+    let output = command(KACHE, machine, scene, &["agent", "status", "--json"]);
+    let output = { output }.stdout(Stdio::piped()).output().ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    // The 14th and 15th field.
+    ticks(&status["pid"].as_u64()?.to_string(), 14)
+}
+
+/// Processor seconds of all children that have ended, and theirs: the 16th and 17th field.
+fn children_seconds() -> f64 {
+    ticks("self", 16).expect("/proc/self/stat")
+}
+
+/// Two fields of a process's `stat` (proc_pid_stat(5)), together, in seconds.
+fn ticks(process: &str, field: usize) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The third field follows the name in brackets.
+    let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(field - 3).take(2);
+    Some(fields.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0)
 }
 
 fn median(mut of: Vec<f64>) -> f64 {
@@ -128,19 +174,35 @@ fn main() {
     let direct = Scene { endpoint: Some(full.endpoint()), ..direct };
     assert!(command(KACHE, &first, &direct, &["push"]).status().expect("kache").success(), "push");
     let machine = checkout(&source, dir.path().join("second/machine"));
-    let scenes = scenes(&full, &empty);
+    let wanted = |scene: &Scene| args.get(2).is_none_or(|names| names.split('|').any(|name| name == scene.name));
+    let scenes: Vec<Scene> =
+        scenes(&full, &empty).into_iter().filter(|scene| scene.name == ALONE || wanted(scene)).collect();
     let mut all: Vec<Vec<Built>> = scenes.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         for at in 0..scenes.len() {
             let at = (at + round) % scenes.len();
             empty.clear();
-            all[at].push(build(&machine, &scenes[at]));
+            let built = build(&machine, &scenes[at]);
+            eprintln!("{round} {}: {:.2} s, {:.2} s of processor time", scenes[at].name, built.seconds, built.cpu);
+            all[at].push(built);
         }
     }
-    let seconds = |at: usize| median(all[at].iter().map(|built| built.seconds).collect());
-    println!("{:<16} {:>8} {:>8} {:>6} {:>6}", "remote", "median s", "ratio", "hits", "misses");
+    let median_of = |at: usize, of: fn(&Built) -> f64| median(all[at].iter().map(of).collect());
+    let base = scenes.iter().position(|scene| scene.name == ALONE).expect("is always built");
+    #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+    println!("| remote | median s | ratio | processor | hits | misses | waited s | agent s | taken |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (at, scene) in scenes.iter().enumerate() {
         let (hits, misses) = all[at].iter().fold((0, 0), |sum, built| (sum.0 + built.hits, sum.1 + built.misses));
-        println!("{:<16} {:>8.2} {:>8.3} {:>6} {:>6}", scene.name, seconds(at), seconds(at) / seconds(1), hits, misses);
+        let seconds = median_of(at, |built| built.seconds);
+        let (waited, agent) = (median_of(at, |built| built.waited), median_of(at, |built| built.agent));
+        println!(
+            "| {} | {seconds:.2} | {:.3} | {:.3} | {hits} | {misses} | {waited:.2} | {agent:.2} | {:.2} % |",
+            scene.name,
+            seconds / median_of(base, |built| built.seconds),
+            median_of(at, |built| built.cpu) / median_of(base, |built| built.cpu),
+            (waited + agent) / cores / seconds * 100.0
+        );
     }
 }

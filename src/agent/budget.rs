@@ -6,7 +6,11 @@
 
 /// What every job may lose before the remote has shown anything.
 const SILENT_MS: f64 = 150.0;
-/// What every job may lose on top once the remote has told quickly what it has: this many times what telling took.
+/// What every job may lose on top once the remote has named something that is wanted, if it did so at once.
+const HEARD_MS: f64 = 150.0;
+/// How soon that is.
+const AT_ONCE_MS: f64 = 150.0;
+/// What every job may lose instead once the remote has told quickly what it has: this many times what telling took.
 const ALIVE_FACTOR: f64 = 4.0;
 /// The most that this comes to.
 const ALIVE_MS: f64 = 400.0;
@@ -15,7 +19,7 @@ const SPENDABLE: f64 = 0.5;
 /// The part of all jobs' time that may be spent in the long run, or lost to a remote that stops bringing.
 const SHARE: f64 = 0.005;
 /// A unit whose cost nobody told is waited for at most so long.
-const UNKNOWN_COST_MS: f64 = 150.0;
+const UNKNOWN_COST_MS: f64 = 400.0;
 
 /// The account of one build.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +28,7 @@ pub struct Budget {
     began_ms: f64,
     spent: f64,
     saved: f64,
+    was_heard: bool,
     told_in: Option<f64>,
 }
 
@@ -32,7 +37,12 @@ impl Budget {
     pub fn new(jobs: usize, now: f64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
         let jobs = jobs.max(1) as f64;
-        Self { jobs, began_ms: now, spent: 0.0, saved: 0.0, told_in: None }
+        Self { jobs, began_ms: now, spent: 0.0, saved: 0.0, was_heard: false, told_in: None }
+    }
+
+    /// The remote has named something that this build wants.
+    pub fn heard(&mut self, now: f64) {
+        self.was_heard |= now - self.began_ms <= AT_ONCE_MS;
     }
 
     /// The remote has told what it has, so long after it was first asked.
@@ -63,8 +73,9 @@ impl Budget {
     }
 
     fn available(&self, now: f64) -> f64 {
+        let heard = if self.was_heard { HEARD_MS } else { 0.0 };
         let alive =
-            self.told_in.map_or(0.0, |told| if told <= ALIVE_MS { (told * ALIVE_FACTOR).min(ALIVE_MS) } else { 0.0 });
+            self.told_in.map_or(heard, |told| if told <= ALIVE_MS { (told * ALIVE_FACTOR).min(ALIVE_MS) } else { 0.0 });
         let long_run = (now - self.began_ms).max(0.0) * SHARE;
         (SILENT_MS + alive + long_run) * self.jobs + self.saved * SPENDABLE - self.spent
     }
@@ -101,6 +112,19 @@ mod tests {
             assert!(waited >= 200.0, "{n}");
             budget.hit(1000.0, waited);
         }
+    }
+
+    #[test]
+    fn a_remote_that_names_what_is_wanted_and_is_slow_to_bring_it_costs_little_more() {
+        let mut budget = Budget::new(2, 0.0);
+        budget.heard(100.0);
+        let lost: f64 = (0..1000).map(|_| wait(&mut budget, None, 0.0)).sum();
+        assert!((550.0..=600.0).contains(&lost), "{lost}");
+        budget.told(2000.0);
+        assert!(wait(&mut budget, None, 0.0) < 25.0);
+        let mut late = Budget::new(2, 0.0);
+        late.heard(200.0);
+        assert!((0..1000).map(|_| wait(&mut late, None, 0.0)).sum::<f64>() <= 300.0);
     }
 
     #[test]

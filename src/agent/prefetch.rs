@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::protocol::Want;
 use super::server::Agent;
 use super::shelf::{State, Unit};
 use super::state::Subject;
@@ -114,42 +115,69 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
             Ok(Err(words)) => Some(words),
             Err(_) => Some(format!("no answer within {} s", TELLING.as_secs())),
         };
+        let mut knowledge = agent.knowledge();
         if let Some(words) = words {
             tracing::warn!(error = words, "the remote does not tell what it has");
-            let mut knowledge = agent.knowledge();
             let now = knowledge.now();
             knowledge.health.words = words;
             knowledge.health.unusable(now);
-            knowledge.has_told(&subject, Vec::new());
         }
+        knowledge.has_told(&subject);
+        drop(knowledge);
         agent.changed.notify_waiters();
-        agent.work.notify_waiters();
     });
 }
 
-/// The build record first, which says what will be asked for; then everything, which says what need not be waited for.
+/// The build record, which says what will be asked for, and everything, which says what need not be waited for.
 async fn tell(agent: &Arc<Agent>, subject: &Subject) -> Result<(), String> {
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    let open = agent.open().await.map_err(|error| words(&error))?;
+    let open = agent.open().await.map_err(|error| error.to_string())?;
     tracing::debug!("opened the remote");
-    let (found, listed) = tokio::join!(record(&open, subject), list(&open));
-    let found = found.map_err(|error| words(&error))?;
-    let mut knowledge = agent.knowledge();
-    if let Some(found) = &found {
-        learn_record(agent, &mut knowledge, found);
-    }
-    match listed {
+    // One after the other: the list is long, and until it is there misses are looked for on their own.
+    tell_record(agent, &open, subject).await.map_err(|error| error.to_string())?;
+    match list(&open, &open.names.all_manifests()).await {
         Ok(units) => {
+            let mut knowledge = agent.knowledge();
             for (lookup, unit) in units {
                 knowledge.shelf.learn(lookup, unit);
             }
         }
         Err(error) => tracing::warn!(%error, "cannot list"),
     }
-    tracing::debug!(record = found.as_ref().map(|found| found.name.as_str()), "the remote has told");
-    let order = found.iter().flat_map(|found| found.record.units.iter().map(|unit| unit.lookup)).collect();
-    knowledge.has_told(subject, order);
+    tracing::debug!("the remote has told");
     Ok(())
+}
+
+async fn tell_record(agent: &Agent, open: &Open, subject: &Subject) -> Result<(), RemoteError> {
+    let Some(found) = record(open, subject).await? else { return Ok(()) };
+    tracing::debug!(name = found.name, "a build record");
+    {
+        let mut knowledge = agent.knowledge();
+        learn_record(agent, &mut knowledge, &found);
+        knowledge.has_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
+    }
+    agent.changed.notify_waiters();
+    agent.work.notify_waiters();
+    Ok(())
+}
+
+/// Looks for what one miss wants: it is known a round trip earlier than from the record.
+pub(super) fn look(agent: &Arc<Agent>, want: Want) {
+    let agent = Arc::clone(agent);
+    tokio::spawn(async move {
+        let Ok(open) = agent.open().await else { return };
+        let prefix = open.names.manifests_under(&want.crate_name, want.lookup);
+        match tokio::time::timeout(TELLING, list(&open, &prefix)).await {
+            Ok(Ok(mut units)) => {
+                let unit = units.remove(&want.lookup);
+                tracing::debug!(want.crate_name, is_there = unit.is_some(), "looked");
+                agent.knowledge().has_looked(&want, unit);
+            }
+            // Whether the remote can be used is judged by what it tells.
+            Ok(Err(_)) | Err(_) => return,
+        }
+        agent.changed.notify_waiters();
+        agent.work.notify_waiters();
+    });
 }
 
 async fn record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteError> {
@@ -187,9 +215,9 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
     }
 }
 
-/// What the remote has, as far as [`PAGES`] go.
-async fn list(open: &Open) -> Result<HashMap<LookupKey, Unit>, RemoteError> {
-    let mut listing = open.bucket.list(&open.names.all_manifests());
+/// What the remote has under manifests' names that begin so, as far as [`PAGES`] go.
+async fn list(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, Unit>, RemoteError> {
+    let mut listing = open.bucket.list(prefix);
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
     for _ in 0..PAGES {
         let Some(page) = listing.next_page().await? else { break };

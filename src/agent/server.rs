@@ -260,6 +260,9 @@ async fn wanted(
     if agent.knowledge().must_ask(want) {
         prefetch::ask(agent, super::state::subject(want));
     }
+    if agent.knowledge().must_look(want) {
+        prefetch::look(agent, want.clone());
+    }
     let began = Instant::now();
     let last = wait(agent, want, writer).await;
     let waited = began.elapsed().as_secs_f64() * 1000.0;

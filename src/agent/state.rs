@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::budget::Budget;
 use super::protocol::{No, Want};
-use super::shelf::{Shelf, State as Way};
+use super::shelf::{Shelf, State as Way, Unit};
 use crate::model::LookupKey;
 
 /// How long the remote is left alone after it failed; doubled each time, up to [`LONGEST_PAUSE_MS`].
@@ -19,6 +19,8 @@ const NEWS_MS: f64 = 5_000.0;
 const STALE_MS: f64 = 60_000.0;
 /// After so many entries that came and did not hold, and none that did, nothing is brought for a build any more.
 const USELESS: u32 = 6;
+/// How many lookup keys are looked for on their own while the remote tells what it has.
+const LOOKS: usize = 16;
 /// How long the entries of one lookup key may be on their way; more than their deadlines allow.
 const LONGEST_WAY_MS: f64 = 900_000.0;
 /// How many builds are remembered.
@@ -37,15 +39,17 @@ pub(super) struct Subject {
 #[derive(Debug)]
 pub(super) struct Told {
     asked_ms: f64,
-    /// Whether the answer is there, good or bad.
-    pub(super) done: bool,
-    /// How long it took.
+    /// Whether the whole answer is there, good or bad.
+    done: bool,
+    /// How long the record took.
     took_ms: f64,
     /// The lookup keys of its build record, in build order.
-    pub(super) record: Vec<LookupKey>,
+    record: Vec<LookupKey>,
     planned: bool,
     /// What was wanted before there was an answer.
     early: Vec<LookupKey>,
+    /// What of that the remote does not have.
+    lacking: Vec<LookupKey>,
 }
 
 #[derive(Debug)]
@@ -171,6 +175,7 @@ impl Knowledge {
                     record: Vec::new(),
                     planned: false,
                     early: Vec::new(),
+                    lacking: Vec::new(),
                 },
             );
         } else if is_new
@@ -182,16 +187,44 @@ impl Knowledge {
         must
     }
 
-    /// The remote has told what it has for the subject (or has failed to: then the record is empty).
-    pub(super) fn has_told(&mut self, subject: &Subject, record: Vec<LookupKey>) {
+    /// Whether the remote is to be asked for this lookup key on its own, since a build waits for it and nothing is known yet. The
+    /// caller asks, and says so with [`Self::has_looked`].
+    pub(super) fn must_look(&mut self, want: &Want) -> bool {
+        let is_known = self.shelf.unit(want.lookup).is_some() || !self.health.is_usable(self.now());
+        let told = self.told.get_mut(&subject(want)).filter(|told| !is_known && !told.done);
+        told.is_some_and(|told| {
+            let is_new = !told.early.contains(&want.lookup);
+            told.early.extend(is_new.then_some(want.lookup));
+            is_new && told.early.len() <= LOOKS
+        })
+    }
+
+    /// What the remote has under the wanted lookup key, if anything.
+    pub(super) fn has_looked(&mut self, want: &Want, unit: Option<Unit>) {
+        let now = self.now();
+        self.active_ms = now;
+        match unit {
+            Some(unit) => {
+                self.shelf.learn(want.lookup, unit);
+                if let Some(build) = self.builds.get_mut(&want.build) {
+                    build.budget.heard(now);
+                }
+            }
+            None => {
+                if let Some(told) = self.told.get_mut(&subject(want)) {
+                    told.lacking.push(want.lookup);
+                }
+            }
+        }
+    }
+
+    /// The build record of the subject: what it names, in build order.
+    pub(super) fn has_record(&mut self, subject: &Subject, record: Vec<LookupKey>) {
         let now = self.now();
         self.active_ms = now;
         let Some(told) = self.told.get_mut(subject) else { return };
         let took = now - told.asked_ms;
-        (told.done, told.took_ms, told.record) = (true, took, record);
-        if told.record.is_empty() {
-            return;
-        }
+        (told.took_ms, told.record) = (took, record);
         let early = std::mem::take(&mut told.early);
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
             build.budget.told(took);
@@ -202,14 +235,19 @@ impl Knowledge {
         }
     }
 
+    /// The remote has told all that it will tell of the subject, or has failed to.
+    pub(super) fn has_told(&mut self, subject: &Subject) {
+        self.active_ms = self.now();
+        if let Some(told) = self.told.get_mut(subject) {
+            told.done = true;
+        }
+    }
+
     /// What to do about the want now.
     pub(super) fn judge(&mut self, want: &Want) -> Verdict {
         let now = self.now();
         let subject = subject(want);
-        let is_telling = self.told.get_mut(&subject).is_some_and(|told| {
-            told.early.extend((!told.done && !told.early.contains(&want.lookup)).then_some(want.lookup));
-            !told.done
-        });
+        let is_telling = self.told.get(&subject).is_some_and(|told| !told.done && !told.lacking.contains(&want.lookup));
         let Some(unit) = self.shelf.unit(want.lookup) else {
             return match () {
                 () if !self.health.is_usable(now) => Verdict::No(No::Unusable),
@@ -307,7 +345,6 @@ pub(super) fn subject(want: &Want) -> Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::shelf::Unit;
     use crate::model::{Digest, EntryKey};
 
     fn want(name: &str) -> Want {
@@ -330,7 +367,8 @@ mod tests {
             knowledge.shelf.learn(want(name).lookup, unit);
         }
         let record = names.iter().map(|name| want(name).lookup).collect();
-        knowledge.has_told(&subject(&want(names[0])), record);
+        knowledge.has_record(&subject(&want(names[0])), record);
+        knowledge.has_told(&subject(&want(names[0])));
         knowledge
     }
 
@@ -339,8 +377,26 @@ mod tests {
         let mut knowledge = Knowledge::new(2);
         assert!(knowledge.must_ask(&want("a")) && !knowledge.must_ask(&want("b")));
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-        knowledge.has_told(&subject(&want("a")), Vec::new());
+        knowledge.has_told(&subject(&want("a")));
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+    }
+
+    #[test]
+    fn what_is_wanted_before_the_answer_is_looked_for_on_its_own() {
+        let mut knowledge = Knowledge::new(2);
+        assert!(knowledge.must_ask(&want("a")));
+        assert!(knowledge.must_look(&want("a")) && !knowledge.must_look(&want("a")) && knowledge.must_look(&want("b")));
+        knowledge.has_looked(&want("a"), None);
+        let unit = Unit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: Way::There };
+        knowledge.has_looked(&want("b"), Some(unit));
+        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+        assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
+        assert!(knowledge.shelf.take_next().is_some(), "b comes");
+        assert!(!knowledge.must_look(&want("b")));
+        let looks = (0..100).filter(|n| knowledge.must_look(&want(&n.to_string()))).count();
+        assert!(looks <= LOOKS, "{looks}");
+        knowledge.has_told(&subject(&want("a")));
+        assert!(!knowledge.must_look(&want("c")));
     }
 
     #[test]
@@ -348,10 +404,10 @@ mod tests {
         let (mut asked, mut other) = (Knowledge::new(2), Knowledge::new(2));
         for (knowledge, name) in [(&mut asked, "a"), (&mut other, "edited")] {
             assert!(knowledge.must_ask(&want(name)));
-            assert_eq!(knowledge.judge(&want(name)), Verdict::Wait);
+            assert!(knowledge.must_look(&want(name)));
             let unit = Unit { crate_name: "a".into(), keys: Vec::new(), cost_ms: None, state: Way::There };
             knowledge.shelf.learn(want("a").lookup, unit);
-            knowledge.has_told(&subject(&want("a")), vec![want("a").lookup]);
+            knowledge.has_record(&subject(&want("a")), vec![want("a").lookup]);
         }
         assert_eq!((asked.shelf.pending(), other.shelf.pending()), (1, 0));
     }
