@@ -245,14 +245,15 @@ fn refuse(store: &Store, item: &Item, refused: Refused) -> Looked {
     Looked::Settled(Fetched::Refused(refused))
 }
 
-/// Writes a line of the journal. Best effort.
+/// Writes a line of the journal, and puts a large journal aside. Best effort.
 pub(super) fn journal(
     store: &Store,
     crate_name: &str,
     key: EntryKey,
     (ending, bytes, ms, reason): (Ending, u64, f64, &str),
 ) {
-    let _ = Journal::of(store.layout().cache_dir()).append(&Transfer {
+    let journal = Journal::of(store.layout().cache_dir());
+    let _ = journal.append(&Transfer {
         v: transfer::VERSION,
         at: clock::now().as_millis(),
         ending,
@@ -262,6 +263,7 @@ pub(super) fn journal(
         ms,
         reason: reason.to_owned(),
     });
+    let _ = journal.rotate();
 }
 
 /// Runs what reads, writes or computes for long on a thread of its own. A panic goes on here.
