@@ -142,26 +142,17 @@ fn tell(session: &Session, args: &Args, report: &Report, began: Instant) -> anyh
         true => ("would pull", report.offered.len(), report.offered.iter().map(|manifest| manifest.pack.size).sum()),
         false => ("pulled", report.fetched, report.bytes),
     };
-    let rest = transfer::rest(&[
+    let rest = [
         (report.here, "here already"),
         (report.absent, "not there"),
         (report.refused.len(), "refused"),
         (report.failed.len(), "failed"),
         (report.not_tried, "not tried"),
-    ]);
-    let (entries, bytes) = (units::count(entries, "entry", "entries"), units::bytes(bytes));
-    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
-    session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?;
+    ];
+    transfer::sum_up(session, what, (entries, bytes), began, &rest)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
         session.out.talk(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
     }
-    match report {
-        Report { is_cancelled: true, .. } => {
-            session.out.talk("interrupted");
-            Ok(Exit::Interrupted)
-        }
-        Report { failed, .. } if !failed.is_empty() => Ok(Exit::Failed),
-        _ => Ok(Exit::Ok),
-    }
+    Ok(transfer::exit(session, report.is_cancelled, &report.failed))
 }
