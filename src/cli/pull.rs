@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// What this build record names, as push and pull print it
     #[arg(long, value_name = "NAME", group = "what")]
     build: Option<String>,
-    /// Only list what would be brought, with sizes
+    /// Only list what would be brought, with sizes; nothing is written here
     #[arg(long)]
     dry_run: bool,
 }
@@ -71,7 +71,10 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let workspace = Workspace::around(&here);
     let shape = last_shape(session, &config, &here);
     let max_size = config.max_size.value.as_u64();
-    store.mark().context("cannot make the cache directory")?;
+    if !args.dry_run {
+        store.mark().context("cannot make the cache directory")?;
+        crate::remote::sweep(store.layout());
+    }
     let began = Instant::now();
     transfer::run(async |cancel| {
         let remote = transfer::connect(session, &settings).await?;
@@ -102,7 +105,6 @@ fn last_shape(session: &Session, config: &Config, here: &Path) -> Option<String>
 
 /// Bytes until the store is as large as it may be.
 fn room(store: &Store, max_size: u64) -> anyhow::Result<u64> {
-    crate::remote::sweep(store.layout());
     let survey = survey::survey(store).context("cannot look at the store")?;
     Ok(max_size.saturating_sub(survey.total_bytes()))
 }
