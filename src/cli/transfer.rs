@@ -8,7 +8,6 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::printer::Printer;
 use super::progress::Display;
 use super::{Exit, Session, units};
 use crate::config::{self, Config};
@@ -44,7 +43,6 @@ pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> any
         tokio::spawn(async move {
             interrupts.recv().await;
             on_interrupt.cancel();
-            Printer::new().talk("stopping; Ctrl-C once more ends it at once");
             interrupts.recv().await;
             sys_process::end(Exit::Interrupted as i32);
         });
@@ -69,9 +67,13 @@ pub(super) async fn connect(session: &Session, settings: &config::Remote) -> any
     Ok(Arc::new(Open::connect(settings, &session.env).await.context("cannot use the remote")?))
 }
 
-/// The control of transfers that `display` shows.
+/// The control of transfers that `display` shows. To be called in the runtime.
 pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
-    let display = Arc::clone(display);
+    let (display, stopping, cancelled) = (Arc::clone(display), Arc::clone(display), cancel.clone());
+    tokio::spawn(async move {
+        cancelled.cancelled().await;
+        stopping.stopping();
+    });
     Control::new(Some(Arc::new(move |step| display.step(step))), cancel, None)
 }
 
