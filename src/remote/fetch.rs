@@ -180,7 +180,10 @@ async fn bring_in(
     };
     transfer.enter(Phase::Verifying);
     // Closed only with the whole remote, which never happens.
-    let _core = Arc::clone(&remote.cores).acquire_owned().await;
+    let core = unless_cancelled(&transfer.control().cancel, Arc::clone(&remote.cores).acquire_owned()).await;
+    let Some(_core) = core else {
+        return Err(RemoteError::Cancelled { tried: remote.bucket.tried("get", &what.name) }.into());
+    };
     let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
     run_blocking(move || unpack(&store, &item, &manifest, &pack)).await
 }
