@@ -198,16 +198,19 @@ async fn pack_up(
     // Closed only with the whole remote, which never happens.
     let core = unless_cancelled(cancel, Arc::clone(&remote.cores).acquire_owned()).await;
     let Some(_core) = core else { return Err(cancelled(remote, item)) };
-    let (store, item, level) = (Arc::clone(store), item.clone(), remote.settings.level);
+    let (store, wanted, level) = (Arc::clone(store), item.clone(), remote.settings.level);
     let parcel = Parcel { pack: parcel.pack.clone(), note: parcel.note.clone(), lock: parcel.lock.clone() };
     let is_signed = remote.signer.is_some();
     let made = run_blocking(move || {
-        let made = parcel.make(&store, &item, level)?;
+        let made = parcel.make(&store, &wanted, level)?;
         // Looked at last: it may have been replaced while it was packed.
-        let is_foreign = is_signed && store.entry(item.key).is_some_and(|entry| entry.pulled);
+        let is_foreign = is_signed && store.entry(wanted.key).is_some_and(|entry| entry.pulled);
         fsx::Result::Ok(if is_foreign { Err(Sent::Foreign) } else { made })
     });
-    Ok(made.await?)
+    match unless_cancelled(cancel, made).await {
+        Some(made) => Ok(made?),
+        None => Err(cancelled(remote, item)),
+    }
 }
 
 /// Removes packs that nobody has come back for.

@@ -1,18 +1,19 @@
 //! The outbox: what lies packed there goes out only as long as the store says the same, and nobody's word is given for
 //! what somebody else made. Nothing more is packed once somebody asked to stop.
 
+use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kache::config::{Env, Secret};
 use kache::remote::{Cancel, Control, Item, Manifest, Names, Open, SendError, Sent, SigningKey, Trust, send};
 use kache::store::{Entry, Store};
 
-use crate::support::Project;
 use crate::support::entries::{self, Made, Size};
 use crate::support::faults::{Action, FaultProxy, Rule};
 use crate::support::remote::{run, settings};
 use crate::support::s3_server::{S3Server, WRITER};
+use crate::support::{KACHE, Project, signal, wait_until};
 
 const SMALL: Size = Size { bytes: 20_000, noise: 30 };
 
@@ -21,7 +22,8 @@ fn item(made: &Made) -> Item {
 }
 
 fn manifest(server: &S3Server, made: &Made) -> Manifest {
-    let name = server.objects_with(&format!("/{}/", made.crate_name)).into_iter().find(|name| name.contains("manifests"));
+    let name =
+        server.objects_with(&format!("/{}/", made.crate_name)).into_iter().find(|name| name.contains("manifests"));
     let name = name.expect("a manifest");
     let at = Names::new("").parse_manifest(&name).expect("a name");
     Manifest::decode(&server.read(&name).expect("its bytes"), &at, &Trust::Anyone).expect("it can be read")
@@ -115,4 +117,66 @@ fn nothing_is_packed_once_somebody_asked_to_stop() {
         // Control: with a core it goes.
         assert!(send(&remote, &bed.store, &wanted, &Control::default()).await.is_ok());
     });
+}
+
+/// Starts kache, stops it by Ctrl-C once it has come so far, and gives how it ended; `None`: it had not ended five seconds
+/// later.
+fn stopped(project: &Project, args: &[&str], so_far: impl Fn() -> bool) -> Option<i32> {
+    let mut command = project.command(KACHE);
+    let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
+    wait_until("the phase", so_far);
+    signal("INT", &child.id().to_string());
+    let until = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().expect("kill");
+    child.wait().expect("it was killed");
+    None
+}
+
+#[test]
+fn ctrl_c_ends_what_waits_for_credentials() {
+    let server = S3Server::start();
+    let mut one = Project::new();
+    one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    let asked = one.path("asked");
+    one.file("slow.sh", format!("touch {}\nexec sleep 20\n", asked.display()));
+    one.file("config", format!("[profile slow]\ncredential_process = sh {}\n", one.path("slow.sh").display()));
+    one.set("AWS_CONFIG_FILE", one.path("config")).set("KACHE_S3_PROFILE", "slow");
+    one.unset("KACHE_S3_ACCESS_KEY").unset("KACHE_S3_SECRET_KEY");
+    for verb in [&["push"][..], &["pull", "--all"]] {
+        let _ = std::fs::remove_file(&asked);
+        assert_eq!(stopped(&one, verb, || asked.exists()), Some(130), "{verb:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_what_writes_the_build_record() {
+    let server = S3Server::start();
+    let proxy = FaultProxy::start(server.address());
+    let mut one = Project::app_over("pub fn value() -> u32 { 1 }\n");
+    one.build();
+    one.use_remote(&S3Server::variables(&proxy.endpoint(), WRITER));
+    proxy.rule(Rule::on("PUT", "/builds/").then(Action::Hang));
+    assert_eq!(stopped(&one, &["push"], || proxy.count("PUT", "/builds/") > 0), Some(130));
+    proxy.heal();
+    one.kache(&["push"]).must_succeed();
+    assert_eq!(server.objects_with("/builds/").len(), 1);
+}
+
+/// At zstd's highest level, packing this takes much longer than anybody who pressed Ctrl-C waits.
+#[test]
+fn ctrl_c_ends_what_packs_a_large_entry() {
+    let server = S3Server::start();
+    let mut one = Project::new();
+    one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    entries::make(&Store::open(&one.cache_dir()), "large", 1, Size { bytes: 40_000_000, noise: 50 });
+    one.set("KACHE_REMOTE_LEVEL", "19");
+    let outbox = one.cache_dir().join("v1/remote/outbox");
+    let is_packing = || std::fs::read_dir(&outbox).is_ok_and(|files| files.count() > 1);
+    assert_eq!(stopped(&one, &["push"], is_packing), Some(130));
 }
