@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "a toolbox: each binary that includes it uses its part")]
 
 mod http;
+mod kept;
 mod listing;
 mod proxy;
 
@@ -187,7 +188,7 @@ struct State {
     peak: usize,
     connections: usize,
     /// Answers to GETs of whole objects, by the requests' targets, if they are kept.
-    kept: Option<HashMap<String, Arc<proxy::Kept>>>,
+    kept: Option<HashMap<String, Arc<kept::Kept>>>,
 }
 
 #[derive(Default)]

@@ -17,20 +17,20 @@ use super::{Action, Line, OVERLOOK, Seen, Shared, listing};
 const PIECE: usize = 64 * 1024;
 
 /// What all connections share.
-struct Proxy {
+pub(super) struct Proxy {
     upstream: SocketAddr,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// When the line is free again, down and up.
     down: Mutex<Option<Instant>>,
     up: Mutex<Option<Instant>>,
 }
 
 /// A request, and what is to go wrong with it.
-struct Exchange<'a> {
-    proxy: &'a Proxy,
+pub(super) struct Exchange<'a> {
+    pub(super) proxy: &'a Proxy,
     /// Its number among all that were ever seen.
     at: usize,
-    request: Head,
+    pub(super) request: Head,
     actions: Vec<Action>,
     line: Line,
 }
@@ -49,12 +49,6 @@ impl Drop for Open<'_> {
 enum After {
     Keep,
     Close,
-}
-
-/// An answer that is given again.
-pub(super) struct Kept {
-    head: Head,
-    body: Vec<u8>,
 }
 
 type Client = (Incoming<OwnedReadHalf>, OwnedWriteHalf);
@@ -332,27 +326,6 @@ impl Exchange<'_> {
     fn needs_whole_body(&self) -> bool {
         let changes = |action: &Action| matches!(action, Action::Truncate(_) | Action::Flip(_) | Action::Listing(_));
         self.actions.iter().any(changes) || (self.is_object() && self.proxy.shared.lock().kept.is_some())
-    }
-
-    /// Whether a whole object is asked for.
-    fn is_object(&self) -> bool {
-        let is_plain = !self.request.word(1).contains('?') || self.request.word(1).ends_with("?x-id=GetObject");
-        self.request.word(0) == "GET" && self.request.header("range").is_none() && is_plain
-    }
-
-    fn kept(&self) -> Option<Arc<Kept>> {
-        let state = self.proxy.shared.lock();
-        state.kept.as_ref()?.get(self.request.word(1)).filter(|_| self.is_object()).cloned()
-    }
-
-    fn keep(&self, head: &Head, body: &[u8]) {
-        if self.is_object()
-            && head.status() == 200
-            && let Some(kept) = &mut self.proxy.shared.lock().kept
-        {
-            let answer = Kept { head: head.clone(), body: body.to_owned() };
-            kept.insert(self.request.word(1).to_owned(), Arc::new(answer));
-        }
     }
 
     fn changed(&self, mut body: Vec<u8>) -> Vec<u8> {
