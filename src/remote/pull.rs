@@ -2,7 +2,7 @@
 //!
 //! A plan lists entries in the order in which a build will want them. Manifests are asked for ahead of packs, packs come many
 //! at once, and what came is unpacked on all cores while the rest is on its way. A pull ends where the store would pass its
-//! size, and where the remote refuses us outright; everything else is told entry by entry and stops nothing.
+//! size, and where the remote refuses all ([`super::hope`]); everything else is told entry by entry and stops nothing.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
@@ -14,7 +14,8 @@ use tokio::task::JoinSet;
 
 use super::error::RemoteError;
 use super::fetch::{self, FetchError, Fetched, Item, Looked};
-use super::open::{Open, is_hopeless};
+use super::hope::Hope;
+use super::open::Open;
 use super::progress::Control;
 use super::workspace::{Package, Workspace};
 use super::{Manifest, Refused, records};
@@ -244,9 +245,28 @@ struct Shared {
     packages: Option<BTreeSet<Package>>,
     room: AtomicU64,
     is_full: AtomicBool,
-    is_hopeless: AtomicBool,
-    manifests: Semaphore,
-    packs: Semaphore,
+    manifests: Turns,
+    packs: Turns,
+}
+
+/// Requests of one kind: how many at once, and how they fare.
+struct Turns {
+    turns: Semaphore,
+    hope: Hope,
+}
+
+impl Turns {
+    fn new(at_once: usize) -> Self {
+        Self { turns: Semaphore::new(at_once), hope: Hope::default() }
+    }
+
+    fn heard<T>(&self, ended: &Result<T, FetchError>) {
+        match ended {
+            Ok(_) => self.hope.succeeded(),
+            Err(FetchError::Remote(error)) => self.hope.failed(error),
+            Err(FetchError::Store(_)) => {}
+        }
+    }
 }
 
 impl Pull {
@@ -256,9 +276,8 @@ impl Pull {
             room: AtomicU64::new(self.room),
             packages: plan.packages,
             is_full: AtomicBool::new(false),
-            is_hopeless: AtomicBool::new(false),
-            manifests: Semaphore::new(MANIFESTS),
-            packs: Semaphore::new(PACKS),
+            manifests: Turns::new(MANIFESTS),
+            packs: Turns::new(PACKS),
             pull: self,
         });
         let mut items = plan.items.into_iter().enumerate();
@@ -271,7 +290,7 @@ impl Pull {
                 let shared = Arc::clone(&shared);
                 tasks.spawn(async move {
                     let ended = shared.one(&item).await.unwrap_or_else(Ended::Failed);
-                    (at, item, shared.judged(ended))
+                    (at, item, ended)
                 });
             }
             match tasks.join_next().await {
@@ -296,12 +315,15 @@ impl Shared {
         let Pull { remote, store, control, .. } = &self.pull;
         let looked = {
             // The semaphores are never closed.
-            let _turn = self.manifests.acquire().await;
+            let _turn = self.manifests.turns.acquire().await;
             if let Some(over) = self.is_over() {
                 return Ok(over);
             }
             let look = fetch::look(remote, store, item, self.pull.is_dry);
             let Some(looked) = fetch::unless_cancelled(&control.cancel, look).await else { return Ok(Ended::NotTried) };
+            if !matches!(looked, Ok(Looked::Settled(Fetched::AlreadyHere))) {
+                self.manifests.heard(&looked);
+            }
             looked?
         };
         let manifest = match looked {
@@ -317,17 +339,19 @@ impl Shared {
         if self.pull.is_dry {
             return Ok(Ended::Offered(manifest));
         }
-        let _turn = self.packs.acquire().await;
-        match self.is_over() {
-            Some(over) => Ok(over),
-            None => fetch::bring(remote, store, &manifest, control).await.map(Ended::Fetched),
+        let _turn = self.packs.turns.acquire().await;
+        if let Some(over) = self.is_over() {
+            return Ok(over);
         }
+        let brought = fetch::bring(remote, store, &manifest, control).await;
+        self.packs.heard(&brought);
+        brought.map(Ended::Fetched)
     }
 
     /// What becomes of whatever has not begun.
     fn is_over(&self) -> Option<Ended> {
-        let is_stopped = self.pull.control.cancel.is_cancelled() || self.is_hopeless.load(Ordering::Relaxed);
-        if is_stopped {
+        let is_lost = self.manifests.hope.is_lost() || self.packs.hope.is_lost();
+        if is_lost || self.pull.control.cancel.is_cancelled() {
             return Some(Ended::NotTried);
         }
         self.is_full.load(Ordering::Relaxed).then_some(Ended::NoRoom)
@@ -349,15 +373,5 @@ impl Shared {
             self.is_full.store(true, Ordering::Relaxed);
         }
         is_taken
-    }
-
-    /// Passes it on, and ends the pull if whatever follows would fare no better.
-    fn judged(&self, ended: Ended) -> Ended {
-        if let Ended::Failed(FetchError::Remote(error)) = &ended
-            && is_hopeless(error)
-        {
-            self.is_hopeless.store(true, Ordering::Relaxed);
-        }
-        ended
     }
 }

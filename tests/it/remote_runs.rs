@@ -2,7 +2,9 @@
 //! is not brought again.
 
 use crate::remote_push_pull::{Bed, SMALL, says};
-use crate::support::{entries, snapshot};
+use crate::support::entries::{self, Size};
+use crate::support::faults::{Action, Rule};
+use crate::support::{Project, snapshot};
 
 #[test]
 fn a_dry_pull_writes_nothing_into_the_cache_directory() {
@@ -27,4 +29,60 @@ fn a_dry_pull_writes_nothing_into_the_cache_directory() {
     for written in ["events/transfers.jsonl", "v1/remote/doubts", "v1/quarantine"] {
         assert!(after.keys().any(|path| path.starts_with(written)), "{written}");
     }
+}
+
+const DENIED: Action = Action::Error(403, "AccessDenied", "not this one");
+const TINY: Size = Size { bytes: 1000, noise: 30 };
+
+/// One object is denied: the others arrive, and the run says which one and fails.
+#[track_caller]
+fn all_but_one(bed: &Bed, project: &Project, verb: &[&str], (method, object): (&'static str, &str), what: &str) {
+    bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
+    let run = project.kache(verb);
+    assert_eq!(run.code, 1, "{}\n{}", run.stdout, run.stderr);
+    says(&run, what);
+    says(&run, "1 failed");
+    says(&run, "error: c2 ");
+    says(&run, "not this one");
+    assert!(!run.stdout.contains("not tried"), "{}", run.stdout);
+    bed.proxy.heal();
+}
+
+#[test]
+fn r09_one_denied_object_stops_no_other() {
+    let (bed, _) = Bed::with(6, SMALL);
+    all_but_one(&bed, &bed.one, &["push"], ("PUT", "v1/packs/c2/"), "pushed 5 entries");
+    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    for object in ["v1/packs/c2/", "v1/manifests/c2/"] {
+        let two = bed.one.other_machine(&object.replace('/', "-"));
+        all_but_one(&bed, &two, &["pull", "--all"], ("GET", object), "pulled 5 entries");
+        says(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
+    }
+    // What the remote does not tell of is sent.
+    entries::fill(&bed.one.cache_dir(), 8, SMALL);
+    bed.proxy.rule(Rule::on("HEAD", "v1/manifests/c2/").then(DENIED));
+    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 3 entries");
+}
+
+#[test]
+fn r09_a_remote_that_denies_everything_is_not_asked_for_each_entry() {
+    let (bed, _) = Bed::pushed(200, TINY);
+    let few = |method: &'static str, object: &'static str, project: &Project, verb: &[&str]| {
+        bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
+        bed.proxy.forget();
+        let run = project.kache(verb);
+        assert_eq!(run.code, 1, "{}\n{}", run.stdout, run.stderr);
+        says(&run, "not this one");
+        bed.proxy.count(method, object)
+    };
+    // As many as are under way at once, and some more.
+    let asked = [
+        few("GET", "v1/manifests/c", &bed.two, &["pull", "--all"]),
+        few("GET", "v1/packs/c", &bed.two, &["pull", "--all"]),
+        few("PUT", "v1/packs/c", &bed.one, &["push", "--all"]),
+    ];
+    assert!(asked.iter().all(|asked| (3..=100).contains(asked)), "{asked:?}");
+    let listed =
+        [few("GET", "list-type=2", &bed.two, &["pull", "--all"]), few("GET", "list-type=2", &bed.one, &["push"])];
+    assert_eq!((listed, bed.proxy.seen().len()), ([1, 1], 1));
 }
