@@ -5,7 +5,7 @@
 //! size, and where the remote refuses all ([`super::hope`]); everything else is told entry by entry and stops nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,6 +20,7 @@ use super::progress::Control;
 use super::workspace::{Package, Workspace};
 use super::{Manifest, Refused, records};
 use crate::store::Store;
+use crate::store::manifests::MAX_SETS;
 
 /// Manifests that are asked for at once.
 const MANIFESTS: usize = 64;
@@ -31,6 +32,9 @@ const AHEAD: usize = 256;
 const LISTINGS: usize = 32;
 /// How many entries of one crate the lock file stands for: one version comes with many features, profiles and compilers.
 const PER_CRATE: usize = 64;
+/// How many entries of one lookup key are brought, those that are here included. Half of what the store keeps: with more,
+/// and some of its own beside them, each that is brought would push out another, which the next pull would bring again.
+const PER_LOOKUP: usize = MAX_SETS / 2;
 
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +152,7 @@ async fn list_crates(remote: &Arc<Open>, names: Vec<String>, most: usize) -> Res
     Ok(found.into_iter().flat_map(|(_, items)| items).collect())
 }
 
-/// The entries whose manifests' names begin so, newest first.
+/// The entries whose manifests' names begin so, newest first, and [`PER_LOOKUP`] of one lookup key.
 async fn list(remote: &Open, prefix: &str) -> Result<Vec<Item>, RemoteError> {
     let mut listing = remote.bucket.list(prefix);
     let mut found = Vec::new();
@@ -159,8 +163,19 @@ async fn list(remote: &Open, prefix: &str) -> Result<Vec<Item>, RemoteError> {
         }));
     }
     found.sort();
-    let mut seen = HashSet::new();
-    Ok(found.into_iter().map(|(_, item)| item).filter(|item| seen.insert(item.key)).collect())
+    Ok(newest(found.into_iter().map(|(_, item)| item)))
+}
+
+/// The first of `items` that the store can keep, each once. Pure.
+fn newest(items: impl Iterator<Item = Item>) -> Vec<Item> {
+    let (mut seen, mut per_lookup) = (HashSet::new(), HashMap::<_, usize>::new());
+    let is_kept = |item: &Item| {
+        let kept = per_lookup.entry(item.lookup).or_default();
+        let is_kept = *kept < PER_LOOKUP && seen.insert(item.key);
+        *kept += usize::from(is_kept);
+        is_kept
+    };
+    items.filter(is_kept).collect()
 }
 
 /// What became of one entry.

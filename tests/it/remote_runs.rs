@@ -1,6 +1,10 @@
 //! What a push or a pull leaves undone: a dry run writes nothing, one denied object stops no other, and what a pull has brought
 //! is not brought again.
 
+use kache::model::{Digest, LookupKey};
+use kache::store::Store;
+use kache::store::manifests::MAX_SETS;
+
 use crate::remote_push_pull::{Bed, SMALL, says};
 use crate::support::entries::{self, Size};
 use crate::support::faults::{Action, Rule};
@@ -85,4 +89,30 @@ fn r09_a_remote_that_denies_everything_is_not_asked_for_each_entry() {
     let listed =
         [few("GET", "list-type=2", &bed.two, &["pull", "--all"]), few("GET", "list-type=2", &bed.one, &["push"])];
     assert_eq!((listed, bed.proxy.seen().len()), ([1, 1], 1));
+}
+
+#[test]
+fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
+    let bed = Bed::new();
+    let lookup = LookupKey(Digest::of(b"one lookup key"));
+    let make = |project: &Project, seeds: std::ops::Range<u64>| {
+        let store = Store::open(&project.cache_dir());
+        seeds.for_each(|seed| drop(entries::make_under(&store, lookup, "a", seed, TINY)));
+    };
+    // More than a store keeps, from two machines.
+    make(&bed.one, 0..10);
+    bed.one.kache(&["push"]).must_succeed();
+    make(&bed.two, 10..20);
+    bed.two.kache(&["push"]).must_succeed();
+    assert_eq!(bed.objects("v1/manifests/"), 20);
+    for own in [0, 1, MAX_SETS as u64] {
+        let three = bed.one.other_machine(&format!("three-{own}"));
+        make(&three, 100..100 + own);
+        says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 8 entries");
+        let run = three.kache(&["pull", "--all"]).must_succeed();
+        says(&run, "pulled 0 entries");
+        says(&run, "8 here already");
+        let sets = Store::open(&three.cache_dir()).manifest(lookup).expect("a manifest").records().count();
+        assert_eq!(sets, MAX_SETS.min(8 + usize::try_from(own).expect("small")));
+    }
 }
