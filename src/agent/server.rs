@@ -260,6 +260,8 @@ async fn wanted(
     if agent.knowledge().must_ask(want) {
         prefetch::ask(agent, super::state::subject(want));
     }
+    let layout = agent.setup.store.layout();
+    agent.knowledge().notice_removal(want, |key| fsx::exists(&layout.entry(key)));
     if agent.knowledge().must_look(want) {
         prefetch::look(agent, want.clone());
     }

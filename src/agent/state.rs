@@ -8,7 +8,8 @@ use super::health::Health;
 use super::protocol::{No, Want};
 use super::shelf::{Shelf, State as Way, Unit};
 use super::told::Told;
-use crate::model::LookupKey;
+use crate::model::{EntryKey, LookupKey};
+use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
 /// How long after it came an entry may still be news to somebody who asks.
 const NEWS_MS: f64 = 5_000.0;
@@ -163,6 +164,14 @@ impl Knowledge {
         }
     }
 
+    /// What came for this want and was removed since (`gc`, `purge`) can come again. `exists`: whether the store has an entry.
+    pub(super) fn notice_removal(&mut self, want: &Want, exists: impl Fn(EntryKey) -> bool) {
+        let is_gone = |unit: &Unit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
+        if self.shelf.unit(want.lookup).is_some_and(|unit| unit.state == Way::Here && is_gone(unit)) {
+            self.shelf.ended(want.lookup, Way::There);
+        }
+    }
+
     /// What to do about the want now.
     pub(super) fn judge(&mut self, want: &Want) -> Verdict {
         let now = self.now();
@@ -263,7 +272,7 @@ pub(super) fn subject(want: &Want) -> Subject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Digest, EntryKey};
+    use crate::model::Digest;
 
     fn want(name: &str) -> Want {
         Want {
@@ -345,6 +354,22 @@ mod tests {
         assert_eq!(knowledge.judge(&want("b")), Verdict::Here(500.0));
         knowledge.ended(want("a").lookup, Way::Lost);
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+    }
+
+    #[test]
+    fn what_came_and_was_removed_can_come_again() {
+        let mut knowledge = knowledge(&["a"]);
+        knowledge.shelf.ended(want("a").lookup, Way::Here);
+        knowledge.notice_removal(&want("a"), |_| true);
+        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown), "it does not hold");
+        knowledge.notice_removal(&want("a"), |_| false);
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+        knowledge.shelf.take_next().unwrap();
+        knowledge.notice_removal(&want("a"), |_| false);
+        assert_eq!(knowledge.shelf.unit(want("a").lookup).unwrap().state, Way::Coming);
+        knowledge.ended(want("a").lookup, Way::Lost);
+        knowledge.notice_removal(&want("a"), |_| false);
+        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown), "it was never here");
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
 use crate::remote;
 use crate::remote::fetch::Item;
-use crate::remote::open::{self, Open};
+use crate::remote::hope::Hope;
+use crate::remote::open::Open;
 use crate::remote::presence;
 use crate::remote::progress::Control;
 use crate::remote::records;
@@ -145,9 +146,9 @@ async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usiz
     }
     let connect = || async { Open::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
     let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
-    let (mut failed, mut tried) = (None, 0);
+    let (mut failed, mut tried, hope) = (None, 0, Hope::default());
     for some in items.chunks(AT_ONCE) {
-        if !is_quiet(agent) {
+        if !is_quiet(agent) || hope.is_lost() {
             break;
         }
         tried += some.len();
@@ -157,9 +158,13 @@ async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usiz
         }
         while let Some(sent) = tasks.join_next().await {
             match sent.map_err(|error| error.to_string())? {
-                Ok(()) => {}
-                Err(SendError::Remote(error)) if open::is_hopeless(&error) => return Err(error.to_string()),
-                Err(error) => failed = Some(error.to_string()),
+                Ok(()) => hope.succeeded(),
+                Err(error) => {
+                    failed = Some(error.to_string());
+                    if let SendError::Remote(error) = error {
+                        hope.failed(&error);
+                    }
+                }
             }
         }
     }

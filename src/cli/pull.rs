@@ -39,10 +39,10 @@ Examples:
 Exit codes: 1 if anything failed (what is absent or refused did not fail);
 130 after Ctrl-C.")]
 pub(super) struct Args {
-    /// Everything that the remote has, newest first
+    /// Everything that the remote has, newest first: of what differs in its inputs only, the eight newest
     #[arg(long, group = "what")]
     all: bool,
-    /// All entries of this crate (may be given several times)
+    /// What the remote has of this crate (may be given several times)
     #[arg(long = "crate", value_name = "NAME", group = "what")]
     crates: Vec<String>,
     /// What this build record names, as push and pull print it

@@ -35,6 +35,7 @@ pub use transfer::{Download, Upload};
 pub use tuning::Tuning;
 
 pub mod fetch;
+pub mod hope;
 pub mod open;
 pub mod presence;
 pub mod pull;

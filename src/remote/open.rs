@@ -51,9 +51,3 @@ impl Open {
         Ok(Self { bucket, names, trust, signer, settings: settings.clone(), cores: Arc::new(Semaphore::new(cores)) })
     }
 }
-
-/// Whether the remote will answer nothing else for a while: whoever has many things to ask can stop.
-pub fn is_hopeless(error: &RemoteError) -> bool {
-    use RemoteError::{Broken, Credentials, Denied, Setting};
-    matches!(error, Broken { .. } | Credentials(_) | Denied { .. } | Setting(_))
-}

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::error::RemoteError;
 use super::fetch::Item;
+use super::hope::Hope;
 use super::open::Open;
 use crate::fsx::{self, Publish};
 use crate::model::EntryKey;
@@ -95,10 +96,10 @@ fn scope(remote: &Open, items: &[Item]) -> String {
     }
 }
 
-/// Those of `items` that exist.
+/// Those of `items` that exist. One of which the remote does not tell counts as lacking: sending it will show.
 async fn heads(remote: &Arc<Open>, items: Vec<Item>) -> Result<Vec<EntryKey>, RemoteError> {
     let mut tasks: JoinSet<Result<Option<EntryKey>, RemoteError>> = JoinSet::new();
-    let mut present = Vec::new();
+    let (mut present, hope) = (Vec::new(), Hope::default());
     let mut items = items.into_iter();
     loop {
         while tasks.len() < AT_ONCE
@@ -111,7 +112,18 @@ async fn heads(remote: &Arc<Open>, items: Vec<Item>) -> Result<Vec<EntryKey>, Re
         }
         let Some(answer) = tasks.join_next().await else { return Ok(present) };
         // No task is aborted but with this set, so it can only have panicked.
-        present.extend(answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?);
+        match answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+            Ok(found) => {
+                hope.succeeded();
+                present.extend(found);
+            }
+            Err(error) => {
+                hope.failed(&error);
+                if hope.is_lost() || error.status().is_none() {
+                    return Err(error);
+                }
+            }
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! A plan lists entries in the order in which a build will want them. Manifests are asked for ahead of packs, packs come many
 //! at once, and what came is unpacked on all cores while the rest is on its way. A pull ends where the store would pass its
-//! size, and where the remote refuses us outright; everything else is told entry by entry and stops nothing.
+//! size, and where the remote refuses all ([`super::hope`]); everything else is told entry by entry and stops nothing.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,11 +14,13 @@ use tokio::task::JoinSet;
 
 use super::error::RemoteError;
 use super::fetch::{self, FetchError, Fetched, Item, Looked};
-use super::open::{Open, is_hopeless};
+use super::hope::Hope;
+use super::open::Open;
 use super::progress::Control;
 use super::workspace::{Package, Workspace};
 use super::{Manifest, Refused, records};
 use crate::store::Store;
+use crate::store::manifests::MAX_SETS;
 
 /// Manifests that are asked for at once.
 const MANIFESTS: usize = 64;
@@ -30,6 +32,9 @@ const AHEAD: usize = 256;
 const LISTINGS: usize = 32;
 /// How many entries of one crate the lock file stands for: one version comes with many features, profiles and compilers.
 const PER_CRATE: usize = 64;
+/// How many entries of one lookup key are brought, those that are here included. Half of what the store keeps: with more,
+/// and some of its own beside them, each that is brought would push out another, which the next pull would bring again.
+const PER_LOOKUP: usize = MAX_SETS / 2;
 
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,7 +152,7 @@ async fn list_crates(remote: &Arc<Open>, names: Vec<String>, most: usize) -> Res
     Ok(found.into_iter().flat_map(|(_, items)| items).collect())
 }
 
-/// The entries whose manifests' names begin so, newest first.
+/// The entries whose manifests' names begin so, newest first, and [`PER_LOOKUP`] of one lookup key.
 async fn list(remote: &Open, prefix: &str) -> Result<Vec<Item>, RemoteError> {
     let mut listing = remote.bucket.list(prefix);
     let mut found = Vec::new();
@@ -158,8 +163,19 @@ async fn list(remote: &Open, prefix: &str) -> Result<Vec<Item>, RemoteError> {
         }));
     }
     found.sort();
-    let mut seen = HashSet::new();
-    Ok(found.into_iter().map(|(_, item)| item).filter(|item| seen.insert(item.key)).collect())
+    Ok(newest(found.into_iter().map(|(_, item)| item)))
+}
+
+/// The first of `items` that the store can keep, each once. Pure.
+fn newest(items: impl Iterator<Item = Item>) -> Vec<Item> {
+    let (mut seen, mut per_lookup) = (HashSet::new(), HashMap::<_, usize>::new());
+    let is_kept = |item: &Item| {
+        let kept = per_lookup.entry(item.lookup).or_default();
+        let is_kept = *kept < PER_LOOKUP && seen.insert(item.key);
+        *kept += usize::from(is_kept);
+        is_kept
+    };
+    items.filter(is_kept).collect()
 }
 
 /// What became of one entry.
@@ -244,9 +260,28 @@ struct Shared {
     packages: Option<BTreeSet<Package>>,
     room: AtomicU64,
     is_full: AtomicBool,
-    is_hopeless: AtomicBool,
-    manifests: Semaphore,
-    packs: Semaphore,
+    manifests: Turns,
+    packs: Turns,
+}
+
+/// Requests of one kind: how many at once, and how they fare.
+struct Turns {
+    turns: Semaphore,
+    hope: Hope,
+}
+
+impl Turns {
+    fn new(at_once: usize) -> Self {
+        Self { turns: Semaphore::new(at_once), hope: Hope::default() }
+    }
+
+    fn heard<T>(&self, ended: &Result<T, FetchError>) {
+        match ended {
+            Ok(_) => self.hope.succeeded(),
+            Err(FetchError::Remote(error)) => self.hope.failed(error),
+            Err(FetchError::Store(_)) => {}
+        }
+    }
 }
 
 impl Pull {
@@ -256,9 +291,8 @@ impl Pull {
             room: AtomicU64::new(self.room),
             packages: plan.packages,
             is_full: AtomicBool::new(false),
-            is_hopeless: AtomicBool::new(false),
-            manifests: Semaphore::new(MANIFESTS),
-            packs: Semaphore::new(PACKS),
+            manifests: Turns::new(MANIFESTS),
+            packs: Turns::new(PACKS),
             pull: self,
         });
         let mut items = plan.items.into_iter().enumerate();
@@ -271,7 +305,7 @@ impl Pull {
                 let shared = Arc::clone(&shared);
                 tasks.spawn(async move {
                     let ended = shared.one(&item).await.unwrap_or_else(Ended::Failed);
-                    (at, item, shared.judged(ended))
+                    (at, item, ended)
                 });
             }
             match tasks.join_next().await {
@@ -296,12 +330,15 @@ impl Shared {
         let Pull { remote, store, control, .. } = &self.pull;
         let looked = {
             // The semaphores are never closed.
-            let _turn = self.manifests.acquire().await;
+            let _turn = self.manifests.turns.acquire().await;
             if let Some(over) = self.is_over() {
                 return Ok(over);
             }
             let look = fetch::look(remote, store, item, self.pull.is_dry);
             let Some(looked) = fetch::unless_cancelled(&control.cancel, look).await else { return Ok(Ended::NotTried) };
+            if !matches!(looked, Ok(Looked::Settled(Fetched::AlreadyHere))) {
+                self.manifests.heard(&looked);
+            }
             looked?
         };
         let manifest = match looked {
@@ -317,17 +354,19 @@ impl Shared {
         if self.pull.is_dry {
             return Ok(Ended::Offered(manifest));
         }
-        let _turn = self.packs.acquire().await;
-        match self.is_over() {
-            Some(over) => Ok(over),
-            None => fetch::bring(remote, store, &manifest, control).await.map(Ended::Fetched),
+        let _turn = self.packs.turns.acquire().await;
+        if let Some(over) = self.is_over() {
+            return Ok(over);
         }
+        let brought = fetch::bring(remote, store, &manifest, control).await;
+        self.packs.heard(&brought);
+        brought.map(Ended::Fetched)
     }
 
     /// What becomes of whatever has not begun.
     fn is_over(&self) -> Option<Ended> {
-        let is_stopped = self.pull.control.cancel.is_cancelled() || self.is_hopeless.load(Ordering::Relaxed);
-        if is_stopped {
+        let is_lost = self.manifests.hope.is_lost() || self.packs.hope.is_lost();
+        if is_lost || self.pull.control.cancel.is_cancelled() {
             return Some(Ended::NotTried);
         }
         self.is_full.load(Ordering::Relaxed).then_some(Ended::NoRoom)
@@ -349,15 +388,5 @@ impl Shared {
             self.is_full.store(true, Ordering::Relaxed);
         }
         is_taken
-    }
-
-    /// Passes it on, and ends the pull if whatever follows would fare no better.
-    fn judged(&self, ended: Ended) -> Ended {
-        if let Ended::Failed(FetchError::Remote(error)) = &ended
-            && is_hopeless(error)
-        {
-            self.is_hopeless.store(true, Ordering::Relaxed);
-        }
-        ended
     }
 }

@@ -1,18 +1,18 @@
 //! Many entries to the remote: which there are, and sending them.
 //!
-//! Packs are written on all cores while others are on their way. One that fails stops no other, unless the remote refuses us
-//! outright. What came from the remote is an entry like any other (it is not sent again because it is not lacking there), but it is
+//! Packs are written on all cores while others are on their way. One that fails stops no other, unless the remote refuses all
+//! ([`super::hope`]). What came from the remote is an entry like any other (it is not sent again because it is not lacking there), but it is
 //! never signed here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::error::RemoteError;
 use super::fetch::Item;
-use super::open::{self, Open};
+use super::hope::Hope;
+use super::open::Open;
 use super::progress::Control;
 use super::send::{self, SendError, Sent};
 use crate::fsx;
@@ -136,7 +136,7 @@ pub async fn run(
     control: &Control,
     told: impl Fn(usize),
 ) -> Report {
-    let (turns, is_hopeless) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(AtomicBool::new(false)));
+    let (turns, hope) = (Arc::new(Semaphore::new(AT_ONCE)), Arc::new(Hope::default()));
     let mut items = items.into_iter();
     let mut tasks = JoinSet::new();
     let (mut report, mut settled) = (Report::default(), 0);
@@ -145,17 +145,19 @@ pub async fn run(
             && let Some(item) = items.next()
         {
             let (remote, store, control) = (Arc::clone(remote), Arc::clone(store), control.clone());
-            let (turns, is_hopeless) = (Arc::clone(&turns), Arc::clone(&is_hopeless));
+            let (turns, hope) = (Arc::clone(&turns), Arc::clone(&hope));
             tasks.spawn(async move {
                 // Never closed.
                 let _turn = turns.acquire().await;
-                let is_over = control.cancel.is_cancelled() || is_hopeless.load(Ordering::Relaxed);
+                let is_over = control.cancel.is_cancelled() || hope.is_lost();
                 let ended = match is_over {
                     true => Ok(None),
                     false => send::send(&remote, &store, &item, &control).await.map(Some),
                 };
-                if matches!(&ended, Err(SendError::Remote(error)) if open::is_hopeless(error)) {
-                    is_hopeless.store(true, Ordering::Relaxed);
+                match &ended {
+                    Ok(Some(Sent::Sent(_) | Sent::AlreadyThere)) => hope.succeeded(),
+                    Err(SendError::Remote(error)) => hope.failed(error),
+                    _ => {}
                 }
                 (item, ended)
             });

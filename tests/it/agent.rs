@@ -103,6 +103,13 @@ fn a_cold_machine_is_served_while_it_builds() {
     // How many exactly is a matter of speed, and benches/agent.rs's.
     assert!(compiled <= CRATES / 4, "{:?}\n{}", run.compiles(), two.history());
     assert_eq!(compiled + hits, CRATES + 1, "{}", two.history());
+    // What is removed behind the agent's back comes again.
+    let (agent, (_, before)) = (pid(&two), waits(&two));
+    two.kache(&["purge"]).must_succeed();
+    let run = two.wipe().build();
+    assert_eq!(pid(&two), agent);
+    let (compiled, hits) = (run.compiles().len(), waits(&two).1 - before);
+    assert!(compiled <= CRATES / 4 && compiled + hits == CRATES + 1, "{:?}\n{}", run.compiles(), two.history());
     // Control: without the agent all of it is compiled.
     let mut three = two.other_machine("three");
     three.use_no_remote();

@@ -1,8 +1,14 @@
 //! What a push or a pull leaves undone: a dry run writes nothing, one denied object stops no other, and what a pull has brought
 //! is not brought again.
 
+use kache::model::{Digest, LookupKey};
+use kache::store::Store;
+use kache::store::manifests::MAX_SETS;
+
 use crate::remote_push_pull::{Bed, SMALL, says};
-use crate::support::{entries, snapshot};
+use crate::support::entries::{self, Size};
+use crate::support::faults::{Action, Rule};
+use crate::support::{Project, snapshot};
 
 #[test]
 fn a_dry_pull_writes_nothing_into_the_cache_directory() {
@@ -26,5 +32,91 @@ fn a_dry_pull_writes_nothing_into_the_cache_directory() {
     assert_ne!(after, before);
     for written in ["events/transfers.jsonl", "v1/remote/doubts", "v1/quarantine"] {
         assert!(after.keys().any(|path| path.starts_with(written)), "{written}");
+    }
+}
+
+const DENIED: Action = Action::Error(403, "AccessDenied", "not this one");
+const TINY: Size = Size { bytes: 1000, noise: 30 };
+
+/// One object is denied: the others arrive, and the run says which one and fails.
+#[track_caller]
+fn all_but_one(bed: &Bed, project: &Project, verb: &[&str], (method, object): (&'static str, &str), what: &str) {
+    bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
+    let run = project.kache(verb);
+    assert_eq!(run.code, 1, "{}\n{}", run.stdout, run.stderr);
+    says(&run, what);
+    says(&run, "1 failed");
+    says(&run, &format!("error: {} ", object.split('/').nth(2).expect("a crate")));
+    says(&run, "not this one");
+    assert!(!run.stdout.contains("not tried"), "{}", run.stdout);
+    bed.proxy.heal();
+}
+
+#[test]
+fn r09_one_denied_object_stops_no_other() {
+    // More than are under way at once; the denied one comes early.
+    let (bed, _) = Bed::with(150, TINY);
+    all_but_one(&bed, &bed.one, &["push"], ("PUT", "v1/packs/c2/"), "pushed 149 entries");
+    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    for object in ["v1/packs/c147/", "v1/manifests/c147/"] {
+        let two = bed.one.other_machine(&object.replace('/', "-"));
+        all_but_one(&bed, &two, &["pull", "--all"], ("GET", object), "pulled 149 entries");
+        says(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
+    }
+    // What the remote does not tell of is sent.
+    entries::fill(&bed.two.cache_dir(), 8, TINY);
+    bed.proxy.rule(Rule::on("HEAD", "v1/manifests/c2/").then(DENIED));
+    says(&bed.two.kache(&["push"]).must_succeed(), "pushed 1 entry");
+}
+
+#[test]
+fn r09_a_remote_that_denies_everything_is_not_asked_for_each_entry() {
+    let (bed, _) = Bed::pushed(200, TINY);
+    let few = |method: &'static str, object: &'static str, project: &Project, verb: &[&str]| {
+        bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
+        bed.proxy.forget();
+        let run = project.kache(verb);
+        assert_eq!(run.code, 1, "{}\n{}", run.stdout, run.stderr);
+        says(&run, "not this one");
+        bed.proxy.count(method, object)
+    };
+    // As many as are under way at once, and some more.
+    let asked = [
+        few("GET", "v1/manifests/c", &bed.two, &["pull", "--all"]),
+        few("GET", "v1/packs/c", &bed.two, &["pull", "--all"]),
+        few("PUT", "v1/packs/c", &bed.one, &["push", "--all"]),
+    ];
+    assert!(asked.iter().all(|asked| (3..=100).contains(asked)), "{asked:?}");
+    let listed =
+        [few("GET", "list-type=2", &bed.two, &["pull", "--all"]), few("GET", "list-type=2", &bed.one, &["push"])];
+    assert_eq!((listed, bed.proxy.seen().len()), ([1, 1], 1));
+}
+
+#[test]
+fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
+    let bed = Bed::new();
+    let lookup = LookupKey(Digest::of(b"one lookup key"));
+    let make = |project: &Project, seeds: std::ops::Range<u64>| {
+        let store = Store::open(&project.cache_dir());
+        seeds.for_each(|seed| drop(entries::make_under(&store, lookup, "a", seed, TINY)));
+    };
+    // More than a store keeps, from two machines.
+    make(&bed.one, 0..10);
+    bed.one.kache(&["push"]).must_succeed();
+    make(&bed.two, 10..20);
+    bed.two.kache(&["push"]).must_succeed();
+    assert_eq!(bed.objects("v1/manifests/"), 20);
+    for own in [0, 1, MAX_SETS as u64] {
+        let three = bed.one.other_machine(&format!("three-{own}"));
+        make(&three, 100..100 + own);
+        says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 8 entries");
+        let run = three.kache(&["pull", "--all"]).must_succeed();
+        says(&run, "pulled 0 entries");
+        says(&run, "8 here already");
+        // Nor after a few compiles, which come before what was pulled and push out the oldest.
+        make(&three, 200..204);
+        says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
+        let sets = Store::open(&three.cache_dir()).manifest(lookup).expect("a manifest").records().count();
+        assert_eq!(sets, MAX_SETS.min(12 + usize::try_from(own).expect("small")));
     }
 }

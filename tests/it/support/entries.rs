@@ -52,6 +52,11 @@ pub(crate) fn bytes(seed: u64, size: Size) -> Vec<u8> {
 /// Puts an entry of the crate `name` into the store. The same seed makes the same entry.
 pub(crate) fn make(store: &Store, name: &str, seed: u64, size: Size) -> Made {
     let lookup = LookupKey(Digest::of(format!("lookup {name} {seed}").as_bytes()));
+    make_under(store, lookup, name, seed, size)
+}
+
+/// The same, one of those under a lookup key.
+pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64, size: Size) -> Made {
     let set = InputSet { inputs: vec![Input::DiagnosticWidth(Some(seed.to_string()))] };
     let key = set.entry_key(lookup);
     let output = |file: &str, kind, bytes: &[u8]| {
