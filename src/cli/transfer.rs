@@ -3,6 +3,7 @@
 //! The only place where commands make a runtime.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,8 +87,26 @@ pub(super) fn tell(session: &Session, level: &str, troubles: &[(Item, String)]) 
     }
 }
 
-/// `, 3 refused` for each number that is not zero.
-pub(super) fn rest(parts: &[(usize, &str)]) -> String {
-    let told = parts.iter().filter(|(number, _)| *number > 0);
-    told.flat_map(|(number, what)| [", ".to_owned(), number.to_string(), " ".to_owned(), (*what).to_owned()]).collect()
+/// Says what a run came to: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of `rest` that is not zero.
+pub(super) fn sum_up(
+    session: &Session,
+    what: &str,
+    (entries, bytes): (usize, u64),
+    began: Instant,
+    rest: &[(usize, &str)],
+) -> anyhow::Result<()> {
+    let (entries, bytes) = (units::count(entries, "entry", "entries"), units::bytes(bytes));
+    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
+    let rest = rest.iter().filter(|(number, _)| *number > 0);
+    let rest = rest.map(|(number, what)| format!(", {number} {what}")).collect::<Vec<_>>().concat();
+    Ok(session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?)
+}
+
+/// How a run exits.
+pub(super) fn exit(session: &Session, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
+    if is_cancelled {
+        session.out.talk("interrupted");
+        return Exit::Interrupted;
+    }
+    if failed.is_empty() { Exit::Ok } else { Exit::Failed }
 }

@@ -121,7 +121,9 @@ impl Bucket {
         let tried = self.tried("head", name);
         self.persist(&tried, || async {
             let request = self.0.client.head_object().bucket(&self.0.name).key(name);
-            let Some(head) = self.ask(&tried, Box::pin(request.send())).await? else { return Ok(None) };
+            let Some(head) = self.ask(&tried, self.patience(0), Box::pin(request.send())).await? else {
+                return Ok(None);
+            };
             let size = size(&tried, head.content_length().unwrap_or(-1))?;
             let modified = head.last_modified().and_then(time);
             Ok(Some(Head { size, etag: get::strong(head.e_tag()), modified }))
@@ -143,7 +145,7 @@ impl Bucket {
         self.persist(&tried, || async {
             let request = self.0.client.put_object().bucket(&self.0.name).key(name);
             let send = Box::pin(request.body(ByteStream::from(bytes.clone())).send());
-            match self.ask_for(&tried, patience, send).await? {
+            match self.ask(&tried, patience, send).await? {
                 Some(_) => Ok(()),
                 None => Err(absent(&tried)),
             }
@@ -161,7 +163,7 @@ impl Bucket {
         let tried = self.tried("delete", name);
         self.persist(&tried, || async {
             let request = self.0.client.delete_object().bucket(&self.0.name).key(name);
-            self.ask(&tried, Box::pin(request.send())).await.map(|_| ())
+            self.ask(&tried, self.patience(0), Box::pin(request.send())).await.map(|_| ())
         })
         .await
     }

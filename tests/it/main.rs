@@ -46,6 +46,7 @@ mod remote_kill;
 mod remote_malformed;
 mod remote_packs;
 mod remote_push_pull;
+mod remote_runs;
 mod remote_server;
 mod remote_servers;
 mod remote_upload;

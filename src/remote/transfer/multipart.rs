@@ -178,7 +178,7 @@ impl Work<'_> {
             let shared = &self.bucket.0;
             let request = shared.client.complete_multipart_upload().bucket(&shared.name).key(&state.name);
             let send = Box::pin(request.upload_id(&state.upload).multipart_upload(upload).send());
-            self.bucket.ask_for(&tried, patience, send).await
+            self.bucket.ask(&tried, patience, send).await
         });
         let error = match answer.await {
             Ok(Some(_)) => return Ok(true),
@@ -210,7 +210,7 @@ async fn create(bucket: &Bucket, what: &Upload) -> Result<State> {
         .persist(&tried, || async {
             let request = bucket.0.client.create_multipart_upload().bucket(&bucket.0.name).key(&what.name);
             let send = Box::pin(request.set_checksum_algorithm(algorithm.clone()).send());
-            let answer = bucket.ask(&tried, send).await?;
+            let answer = bucket.ask(&tried, bucket.patience(0), send).await?;
             answer.ok_or_else(|| absent(&tried))
         })
         .await?;
@@ -267,7 +267,7 @@ impl Sender {
             let request = shared.client.upload_part().bucket(&shared.name).key(&self.what.name);
             let request = request.upload_id(&self.upload).part_number(n).set_checksum_crc32(crc32.clone());
             let send = Box::pin(request.body(ByteStream::from(bytes.clone())).send());
-            self.bucket.ask_for(&tried, patience, send).await
+            self.bucket.ask(&tried, patience, send).await
         });
         let Some(sent) = sent.await? else { return Ok(None) };
         let Some(etag) = sent.e_tag() else {
@@ -286,7 +286,7 @@ fn spelled(crc32: u32) -> String {
 async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     let tried = bucket.tried("abort the upload of", &state.name);
     let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
-    let aborted = bucket.ask(&tried, Box::pin(request.upload_id(&state.upload).send())).await;
+    let aborted = bucket.ask(&tried, bucket.patience(0), Box::pin(request.upload_id(&state.upload).send())).await;
     match aborted {
         Err(error) if error.is_transient() && !is_unknown(&error) || error.status().is_none() => Err(error),
         _ => Ok(()),
