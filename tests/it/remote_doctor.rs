@@ -130,6 +130,14 @@ fn a_part_of_the_cache_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn what_the_system_answers_is_said_once() {
+    let project = Project::new();
+    fs::create_dir_all(project.cache_dir().join("v1/remote/agent/log")).unwrap();
+    let run = project.kache(&["agent", "logs"]);
+    assert_eq!((run.code, run.stderr.matches("Is a directory").count()), (1, 1), "{run:?}");
+}
+
+#[test]
 fn it_says_whose_signatures_count() {
     let mut setup = Setup::new(WRITER);
     let keys = setup.project.kache(&["keygen"]).must_succeed();

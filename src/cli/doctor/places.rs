@@ -8,8 +8,17 @@ use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, LinkMode, Mtime, stamp};
 
 /// What is below the cache directory; each part is made when it is needed.
-const PARTS: [&str; 8] =
-    ["events", "v1", "v1/blobs", "v1/entries", "v1/manifests", "v1/claims", "v1/remote", "v1/remote/inbox"];
+const PARTS: [&str; 9] = [
+    "events",
+    "v1",
+    "v1/blobs",
+    "v1/entries",
+    "v1/manifests",
+    "v1/claims",
+    "v1/remote",
+    "v1/remote/inbox",
+    "v1/remote/agent",
+];
 
 pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
     let cache = &config.cache_dir.value;
