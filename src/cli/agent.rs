@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use super::{Exit, Session, transfer};
+use super::{Exit, Session, transfer, units};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Answer, Ask, Status};
 use crate::agent::{client, server};
@@ -20,8 +20,8 @@ const LOG_LIMIT: u64 = 4 * 1024 * 1024;
 /// Bring entries from the remote while cargo builds, and send what it compiled
 ///
 /// With a remote set, the first miss of a build starts the agent by itself, and
-/// it ends after ten minutes without work (KACHE_AGENT_IDLE). Whatever happens to it,
-/// builds go on without it.
+/// it ends after ten minutes without work (KACHE_AGENT_IDLE). Whatever happens
+/// to it, builds go on without it.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
@@ -112,12 +112,17 @@ fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
 
 fn text(status: &Status) -> String {
     let up = humantime::format_duration(Duration::from_secs(status.up_s));
-    let fetched_bytes = bytesize::ByteSize::b(status.fetched_bytes).display().iec();
+    let entries = |number: u64| units::count(usize::try_from(number).unwrap_or(usize::MAX), "entry", "entries");
     let mut lines = vec![
         format!("agent     process {}, up {up}", status.pid),
         format!("remote    {}, {}", status.remote, status.health),
-        format!("brought   {} entries, {fetched_bytes}; {} to come", status.fetched, status.fetching),
-        format!("sent      {} entries; {} to go", status.sent, status.queued),
+        format!(
+            "brought   {}, {}; {} to come",
+            entries(status.fetched),
+            units::bytes(status.fetched_bytes),
+            status.fetching
+        ),
+        format!("sent      {}; {} to go", entries(status.sent), status.queued),
     ];
     if !status.uploads.is_empty() {
         lines.push(format!("uploads   {}", status.uploads));

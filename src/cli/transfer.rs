@@ -62,7 +62,7 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
         _ => advice(cause.downcast_ref()?),
     };
     match error.chain().find_map(of_remote) {
-        Some(advice) => anyhow::anyhow!("{error:#}. {advice}"),
+        Some(advice) => anyhow::anyhow!("{}. {advice}", format!("{error:#}").trim_end_matches('.')),
         None => error,
     }
 }
