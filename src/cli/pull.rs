@@ -77,7 +77,8 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     }
     let began = Instant::now();
     transfer::run(async |cancel| {
-        let remote = transfer::connect(session, &settings).await?;
+        let remote = transfer::asking(&cancel, transfer::connect(session, &settings)).await?;
+        let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let room = tokio::task::block_in_place(|| room(&store, max_size))?;
         let plan = async {
             let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref(), shape.as_deref()).await;

@@ -12,7 +12,7 @@ use crate::config::Remote;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
 use crate::remote::push::{self, Candidate, Filter, Report};
-use crate::remote::{BuildRecord, Cancel, Item, Open, Workspace, presence, records, workspace};
+use crate::remote::{BuildRecord, Cancel, Item, Open, Workspace, presence, records, unless_cancelled, workspace};
 use crate::store::Store;
 
 /// Send what the remote lacks
@@ -63,7 +63,8 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot look at the store")?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
-        let remote = transfer::connect(session, &settings).await?;
+        let remote = transfer::asking(&cancel, transfer::connect(session, &settings)).await?;
+        let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let lacking = lacking(&remote, &store, &candidates, args.all);
         let Some(lacking) = transfer::asking(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
         let records = || workspace.as_ref().map_or_else(Vec::new, |workspace| records_of(&store, workspace, &used));
@@ -146,7 +147,7 @@ impl Job<'_> {
         let told = |settled| display.settled(settled);
         let report = push::run(&self.remote, &self.store, items, &control, told).await;
         let stale = crate::remote::abort_stale(&self.remote, self.store.layout());
-        let _ = crate::remote::unless_cancelled(&self.cancel, stale).await;
+        let _ = unless_cancelled(&self.cancel, stale).await;
         display.finish();
         report
     }
@@ -160,7 +161,12 @@ impl Job<'_> {
             if record.units.is_empty() {
                 continue;
             }
-            match records::publish(&self.remote, workspace, &record).await {
+            let publish = records::publish(&self.remote, workspace, &record);
+            let Some(published) = unless_cancelled(&self.cancel, publish).await else {
+                self.session.out.talk("interrupted");
+                return Ok(Exit::Interrupted);
+            };
+            match published {
                 Ok(name) => {
                     let entries = units::count(record.units.len(), "entry", "entries");
                     self.session.out.data(format_args!("build record {name}: {entries}"))?;

@@ -3,7 +3,7 @@
 //! The only place where commands make a runtime.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +19,9 @@ use crate::remote::{Cancel, Control, Item, Open, RemoteError, unless_cancelled};
 const TOLD: usize = 10;
 /// Threads for what reads, writes and unpacks.
 const BLOCKING: usize = 16;
+
+/// How long what reads or writes may take to end after all else has. What is cut off then leaves temps, which are swept.
+const ENDING: Duration = Duration::from_millis(500);
 
 /// The remote of the settings; without one there is nothing to do.
 pub(super) fn settings(session: &Session, config: &Config) -> anyhow::Result<config::Remote> {
@@ -36,7 +39,7 @@ pub(super) fn settings(session: &Session, config: &Config) -> anyhow::Result<con
 pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().max_blocking_threads(BLOCKING).build().context("cannot start threads")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let cancel = Cancel::default();
         let mut interrupts = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
         let mut terminations = signal(SignalKind::terminate()).context("cannot listen to signals")?;
@@ -52,7 +55,9 @@ pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> any
             on_termination.cancel();
         });
         work(cancel).await.map_err(advised)
-    })
+    });
+    runtime.shutdown_timeout(ENDING);
+    ended
 }
 
 /// The error with what to do about it.

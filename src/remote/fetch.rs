@@ -186,9 +186,13 @@ async fn bring_in(
     };
     transfer.enter(Phase::Verifying);
     // Closed only with the whole remote, which never happens.
-    let _core = Arc::clone(&remote.cores).acquire_owned().await;
-    let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
-    run_blocking(move || unpack(&store, &item, &manifest, &pack)).await
+    let unpacked = async {
+        let _core = Arc::clone(&remote.cores).acquire_owned().await;
+        let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
+        run_blocking(move || unpack(&store, &item, &manifest, &pack)).await
+    };
+    let cancelled = || Err(RemoteError::Cancelled { tried: remote.bucket.tried("get", &what.name) }.into());
+    unless_cancelled(&transfer.control().cancel, unpacked).await.unwrap_or_else(cancelled)
 }
 
 /// A pack that came whole, with the declared digest.

@@ -120,7 +120,9 @@ impl Report {
             Ok(Some(Sent::AlreadyThere)) => self.there += 1,
             Ok(Some(Sent::Gone)) => self.gone.push(item),
             Ok(Some(Sent::Secret)) => self.secret.push(item),
-            Ok(None) | Err(SendError::Remote(RemoteError::Cancelled { .. })) => self.not_tried.push(item),
+            Ok(None | Some(Sent::Foreign)) | Err(SendError::Remote(RemoteError::Cancelled { .. })) => {
+                self.not_tried.push(item);
+            }
             Err(error) => self.failed.push((item, error.to_string())),
         }
     }

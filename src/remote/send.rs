@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::{RemoteError, Tried};
-use super::fetch::{Item, journal, run_blocking};
+use super::fetch::{Item, journal, run_blocking, unless_cancelled};
 use super::manifest::Manifest;
 use super::names::Located;
 use super::open::Open;
 use super::pack::{self, PackError};
 use super::presence;
-use super::progress::{Control, Transfer};
+use super::progress::{Cancel, Control, Transfer};
 use super::sign::Trust;
 use super::transfer::Upload;
 use crate::events::Ending;
@@ -42,6 +42,8 @@ pub enum Sent {
     Gone,
     /// It tells a variable's value that looks secret: it stays on this machine.
     Secret,
+    /// It came from somebody else, and would be signed here.
+    Foreign,
 }
 
 /// An entry could not be sent.
@@ -94,7 +96,7 @@ async fn send_locked(
     if waited && presence::has(remote, store.layout(), item).await? {
         return Ok(Sent::AlreadyThere);
     }
-    let manifest = match pack_up(remote, store, item, &parcel).await? {
+    let manifest = match pack_up(remote, store, (item, &parcel), &control.cancel).await? {
         Ok(manifest) => manifest,
         Err(unfit) => return Ok(unfit),
     };
@@ -147,11 +149,15 @@ impl Parcel {
         Self { pack: path(".tar.zst"), note: path(".json"), lock: path(".lock") }
     }
 
-    /// What was packed up before, if it is whole. The digest is compared: a crash may have torn the file.
-    fn known(&self, item: &Item) -> Option<Manifest> {
+    /// What was packed up before, if it is whole and still what the store has. The digest is compared: a crash may have torn
+    /// the file.
+    fn known(&self, store: &Store, item: &Item, record: &Record) -> Option<Manifest> {
         let bytes = fsx::read(&self.note).ok()?;
         let at = Located::new(&item.crate_name, item.lookup, item.key);
         let manifest = Manifest::decode(&bytes, &at, &Trust::Anyone).ok()?;
+        if !pack::is_of(store, item.lookup, record, &manifest) {
+            return None;
+        }
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(fsx::open(&self.pack).ok()?).ok()?;
         let is_whole = hasher.finalize().as_bytes() == manifest.pack.digest.as_bytes();
@@ -160,11 +166,11 @@ impl Parcel {
 
     /// The pack, its manifest not yet signed; else what becomes of the entry.
     fn make(&self, store: &Store, item: &Item, level: i32) -> fsx::Result<Result<Manifest, Sent>> {
-        if let Some(manifest) = self.known(item) {
+        let Some(record) = record(store, item) else { return Ok(Err(Sent::Gone)) };
+        if let Some(manifest) = self.known(store, item, &record) {
             return Ok(Ok(manifest));
         }
         fsx::remove_file(&self.note)?;
-        let Some(record) = record(store, item) else { return Ok(Err(Sent::Gone)) };
         let manifest = match pack::write(store, item.lookup, &record, level, &self.pack) {
             Ok(manifest) => manifest,
             Err(PackError::Store(error)) => return Err(error),
@@ -186,14 +192,25 @@ impl Parcel {
 async fn pack_up(
     remote: &Arc<Open>,
     store: &Arc<Store>,
-    item: &Item,
-    parcel: &Parcel,
+    (item, parcel): (&Item, &Parcel),
+    cancel: &Cancel,
 ) -> Result<Result<Manifest, Sent>, SendError> {
     // Closed only with the whole remote, which never happens.
-    let _core = Arc::clone(&remote.cores).acquire_owned().await;
-    let (store, item, level) = (Arc::clone(store), item.clone(), remote.settings.level);
+    let core = unless_cancelled(cancel, Arc::clone(&remote.cores).acquire_owned()).await;
+    let Some(_core) = core else { return Err(cancelled(remote, item)) };
+    let (store, wanted, level) = (Arc::clone(store), item.clone(), remote.settings.level);
     let parcel = Parcel { pack: parcel.pack.clone(), note: parcel.note.clone(), lock: parcel.lock.clone() };
-    Ok(run_blocking(move || parcel.make(&store, &item, level)).await?)
+    let is_signed = remote.signer.is_some();
+    let made = run_blocking(move || {
+        let made = parcel.make(&store, &wanted, level)?;
+        // Looked at last: it may have been replaced while it was packed.
+        let is_foreign = is_signed && store.entry(wanted.key).is_some_and(|entry| entry.pulled);
+        fsx::Result::Ok(if is_foreign { Err(Sent::Foreign) } else { made })
+    });
+    match unless_cancelled(cancel, made).await {
+        Some(made) => Ok(made?),
+        None => Err(cancelled(remote, item)),
+    }
 }
 
 /// Removes packs that nobody has come back for.

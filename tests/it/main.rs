@@ -44,6 +44,7 @@ mod remote_download;
 mod remote_keygen;
 mod remote_kill;
 mod remote_malformed;
+mod remote_outbox;
 mod remote_packs;
 mod remote_push_pull;
 mod remote_runs;

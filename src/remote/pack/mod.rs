@@ -14,7 +14,7 @@ mod tape;
 mod write;
 
 pub use read::{ImportError, Imported, import};
-pub use write::{PackError, write};
+pub use write::{PackError, is_of, write};
 
 /// The name of the entry in its pack.
 pub const META: &str = "meta.json";

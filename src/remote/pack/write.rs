@@ -49,11 +49,8 @@ pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: 
     if let Some(name) = secret(&record.inputs) {
         return Err(PackError::Secret(name.to_owned()));
     }
-    // When and how fast it was made stands in the manifest alone: two machines that made the same thing write the same pack,
-    // so that it does not matter whose manifest comes to lie beside whose pack.
     let (created, cost_ms) = (stored.created, stored.cost_ms);
-    let entry = Entry { boot: String::new(), pulled: false, created: 0, cost_ms: 0.0, ..stored };
-    let meta = serde_json::to_vec(&entry).unwrap_or_default();
+    let (entry, meta) = packed(stored);
     let mut manifest = Manifest { created, cost_ms, ..describe(lookup, record, &entry, &meta) };
     manifest.check()?;
     check_entry(&entry, &manifest)?;
@@ -68,6 +65,21 @@ pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: 
         return Err(refused.into());
     }
     Ok(manifest)
+}
+
+/// Whether a pack of this manifest, written earlier, is still one of the entry that `record` is for.
+pub fn is_of(store: &Store, lookup: LookupKey, record: &Record, manifest: &Manifest) -> bool {
+    let Some((entry, meta)) = store.entry(record.key).map(packed) else { return false };
+    let Manifest { created, cost_ms, pack, .. } = *manifest;
+    Manifest { created, cost_ms, pack, ..describe(lookup, record, &entry, &meta) } == *manifest
+}
+
+/// The entry as it is packed, and its bytes. When and how fast it was made stands in the manifest alone: two machines that
+/// made the same thing write the same pack, so that it does not matter whose manifest comes to lie beside whose pack.
+fn packed(stored: Entry) -> (Entry, Vec<u8>) {
+    let entry = Entry { boot: String::new(), pulled: false, created: 0, cost_ms: 0.0, ..stored };
+    let meta = serde_json::to_vec(&entry).unwrap_or_default();
+    (entry, meta)
 }
 
 /// A variable among the inputs whose value looks secret. Inputs are on the remote as they are, for all who can read there, and
