@@ -268,7 +268,7 @@ async fn wanted(
     let began = Instant::now();
     let last = wait(agent, want, writer).await;
     let waited = began.elapsed().as_secs_f64() * 1000.0;
-    tracing::debug!(crate_name = want.crate_name, ?last, waited, "wanted");
+    tracing::debug!(crate_name = want.crate_name, ?last, waited_ms = waited.round(), "wanted");
     let Ok(verdict) = last else { return };
     let (reply, cost) = match verdict {
         Verdict::Here(cost) => (Answer::Here, Some(cost)),

@@ -86,7 +86,7 @@ async fn send_for_ever(agent: &Arc<Agent>) {
             () = tokio::time::sleep(pause) => {}
         }
         if !is_quiet(agent) {
-            "until the build is over".clone_into(&mut agent.counts().uploads);
+            "wait for the end of the build".clone_into(&mut agent.counts().uploads);
             continue;
         }
         let done = match send_all(agent, &open).await {
@@ -103,7 +103,7 @@ async fn send_for_ever(agent: &Arc<Agent>) {
             Err(words) => {
                 tracing::warn!(error = words, "uploads wait");
                 pause = if pause < FIRST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-                words
+                format!("paused: {words}")
             }
         };
         agent.counts().uploads = words;

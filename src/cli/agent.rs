@@ -3,15 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use super::{Exit, Session};
+use super::{Exit, Session, transfer, units};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Answer, Ask, Status};
 use crate::agent::{client, server};
-use crate::config::Remote;
 use crate::fsx;
 
 /// How long a question to a running agent may take.
@@ -21,11 +19,16 @@ const LOG_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Bring entries from the remote while cargo builds, and send what it compiled
 ///
-/// With a remote configured, the first miss of a build starts the agent by
-/// itself, and it ends after ten minutes without work. Whatever happens to it,
-/// builds go on without it.
+/// With a remote set, the first miss of a build starts the agent by itself, and
+/// it ends after ten minutes without work (KACHE_AGENT_IDLE). Whatever happens
+/// to it, builds go on without it.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache agent status     does one run, what has it brought and sent?
+  kache agent logs       what it did, and what failed
+  kache agent stop       before the cache directory is moved, say")]
 pub(super) struct Args {
     #[command(subcommand)]
     what: Option<What>,
@@ -37,7 +40,7 @@ enum What {
     Run,
     /// Say whether an agent runs, and what it does
     Status {
-        /// Write JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -58,8 +61,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
 
 fn serve(session: &Session) -> anyhow::Result<Exit> {
     let (config, store) = session.store()?;
-    let remote = Remote::load(&session.env, &config)?
-        .context("no remote is configured: set KACHE_S3_BUCKET, or [cache.remote] in the configuration file")?;
+    let remote = transfer::settings(session, &config)?;
     let log = Place::of(store.layout()).log();
     open_log(&log)?;
     let setup = server::Setup {
@@ -110,12 +112,17 @@ fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
 
 fn text(status: &Status) -> String {
     let up = humantime::format_duration(Duration::from_secs(status.up_s));
-    let fetched_bytes = bytesize::ByteSize::b(status.fetched_bytes).display().iec();
+    let entries = |number: u64| units::count(usize::try_from(number).unwrap_or(usize::MAX), "entry", "entries");
     let mut lines = vec![
         format!("agent     process {}, up {up}", status.pid),
         format!("remote    {}, {}", status.remote, status.health),
-        format!("brought   {} entries, {fetched_bytes}; {} to come", status.fetched, status.fetching),
-        format!("sent      {} entries; {} to go", status.sent, status.queued),
+        format!(
+            "brought   {}, {}; {} to come",
+            entries(status.fetched),
+            units::bytes(status.fetched_bytes),
+            status.fetching
+        ),
+        format!("sent      {}; {} to go", entries(status.sent), status.queued),
     ];
     if !status.uploads.is_empty() {
         lines.push(format!("uploads   {}", status.uploads));

@@ -153,15 +153,24 @@ impl Display {
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants; one that could not be read would show in the test below.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let style = with_bytes(style, "done", |state| state.pos());
-    let style = with_bytes(style, "whole", |state| state.len().unwrap_or(0));
-    with_bytes(style, "rate", |state| state.per_sec() as u64).progress_chars("=> ")
+    let style = with_bytes(style, "done", "", ProgressState::pos);
+    let style = with_bytes(style, "whole", "", |state| state.len().unwrap_or(0));
+    with_bytes(style, "rate", "/s", rate).progress_chars("=> ")
 }
 
-fn with_bytes(style: ProgressStyle, key: &'static str, number: fn(&ProgressState) -> u64) -> ProgressStyle {
-    let end = if key == "rate" { "/s" } else { "" };
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, to be looked at")]
+fn rate(state: &ProgressState) -> u64 {
+    state.per_sec() as u64
+}
+
+fn with_bytes(
+    style: ProgressStyle,
+    key: &'static str,
+    unit: &'static str,
+    of: fn(&ProgressState) -> u64,
+) -> ProgressStyle {
     style.with_key(key, move |state: &ProgressState, out: &mut dyn Write| {
-        let _ = write!(out, "{}{end}", units::bytes(number(state)));
+        let _ = write!(out, "{}{unit}", units::bytes(of(state)));
     })
 }
 

@@ -117,6 +117,8 @@ fn say_origin(session: &Session, plan: &Plan, workspace: Option<&Workspace>) {
             let name = workspace.map_or("", |workspace| workspace.name.as_str());
             session.out.talk(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
         }
+        Origin::Crates if plan.items.is_empty() => session.out.talk("the remote has no such crate"),
+        Origin::All if plan.items.is_empty() => session.out.talk("the remote has no entries"),
         Origin::Crates | Origin::All => {}
     }
 }

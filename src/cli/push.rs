@@ -24,20 +24,21 @@ use crate::store::Store;
 ///
 /// What the remote has is found out by a listing or by one question for each
 /// entry, whichever is less. With a signing key only what was compiled here is
-/// sent, as a signature says who answers for it. A push can be run twice, or twice at once; one that
-/// was interrupted goes on where it was, large uploads in the middle.
+/// sent, as a signature says who answers for it. A push can be run twice, or
+/// twice at once; one that was interrupted goes on where it was, large uploads
+/// in the middle.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
   kache push                    everything that is lacking there
-  kache push --since 1h         of what was compiled in the last hour
+  kache push --since 1h         only what was compiled in the last hour
   kache push --dry-run          what that would be
 
 Exit codes: 1 if anything failed; 130 after Ctrl-C.")]
 pub(super) struct Args {
-    /// Only what was compiled this short a while ago, such as 90s, 1h or 7d
-    #[arg(long, value_name = "DURATION", value_parser = super::span)]
+    /// Only what was compiled in the last 15m, 1h, 7d, ...
+    #[arg(long, value_name = "TIME", value_parser = super::span)]
     since: Option<Duration>,
     /// Only entries of this crate or package (may be given several times)
     #[arg(long = "crate", value_name = "NAME")]

@@ -12,7 +12,8 @@ use super::progress::Display;
 use super::{Exit, Session, units};
 use crate::config::{self, Config};
 use crate::fsx::sys_process;
-use crate::remote::{Cancel, Control, Item, Open, unless_cancelled};
+use crate::remote::pull::PlanError;
+use crate::remote::{Cancel, Control, Item, Open, RemoteError, unless_cancelled};
 
 /// How many failures are told one by one.
 const TOLD: usize = 10;
@@ -53,10 +54,43 @@ pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> any
             terminations.recv().await;
             on_termination.cancel();
         });
-        work(cancel).await
+        work(cancel).await.map_err(advised)
     });
     runtime.shutdown_timeout(ENDING);
     ended
+}
+
+/// The error with what to do about it.
+fn advised(error: anyhow::Error) -> anyhow::Error {
+    let of_remote = |cause: &'_ (dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(PlanError::Remote(error)) => advice(error),
+        _ => advice(cause.downcast_ref()?),
+    };
+    match error.chain().find_map(of_remote) {
+        Some(advice) => anyhow::anyhow!("{}. {advice}", format!("{error:#}").trim_end_matches('.')),
+        None => error,
+    }
+}
+
+/// What to do about it. Codes differ between servers; where none is known, the status has to do.
+pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
+    let (status, code) = match error {
+        RemoteError::Denied { status, code, .. } | RemoteError::Status { status, code, .. } => (*status, code.as_str()),
+        RemoteError::Unreachable { .. } => return Some("Is the endpoint right, and may this machine reach it?"),
+        _ => return None,
+    };
+    Some(match (status, code) {
+        (_, "RequestTimeTooSkewed") => "The clock of this machine, or of the server, is wrong.",
+        (_, "SignatureDoesNotMatch") => "The secret key does not belong to the access key (or the region is wrong).",
+        (_, "InvalidAccessKeyId") => "The server does not know this access key.",
+        (_, "ExpiredToken") => "The credentials have expired.",
+        (401 | 403, _) => {
+            "These credentials may not do this here. Where they may only read, set KACHE_REMOTE_READONLY=1."
+        }
+        (_, "NoSuchBucket") | (404, _) => "There is no such bucket at this endpoint.",
+        (301 | 307 | 400, _) => "Is the region right?",
+        _ => return None,
+    })
 }
 
 /// What `work` comes to; Ctrl-C drops it where it is. For what only asks and writes nothing.

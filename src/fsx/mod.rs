@@ -38,22 +38,23 @@ pub use temp::Temp;
 
 /// A failed file-system call: what was tried, where, and the operating system's answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{op} {}: {source}", path.display())]
+#[error("{op} {}: {cause}", path.display())]
 pub struct Error {
     op: &'static str,
     path: PathBuf,
-    source: io::Error,
+    /// Not called `source`: it is part of the text, and would be said twice.
+    cause: io::Error,
 }
 
 impl Error {
     /// An error of `op` at `path`.
-    pub fn new(op: &'static str, path: &Path, source: io::Error) -> Self {
-        Self { op, path: path.to_owned(), source }
+    pub fn new(op: &'static str, path: &Path, cause: io::Error) -> Self {
+        Self { op, path: path.to_owned(), cause }
     }
 
     /// The operating system's kind of error.
     pub fn kind(&self) -> io::ErrorKind {
-        self.source.kind()
+        self.cause.kind()
     }
 
     /// Whether the path, or a directory above it, does not exist.

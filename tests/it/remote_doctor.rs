@@ -1,5 +1,6 @@
 //! `kache doctor --remote`: what it tries, and what it says of what goes wrong.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::support::faults::{Action, FaultProxy, Rule};
@@ -73,6 +74,9 @@ fn r08_a_wrong_secret_is_called_that_and_not_shown() {
     assert!(line.starts_with("fail ") && line.contains("403 SignatureDoesNotMatch"), "{line}");
     assert!(line.contains("secret key does not belong"), "{line}");
     assert!(!run.stdout.contains("not-the-secret") && !run.stderr.contains("not-the-secret"), "{run:?}");
+    let run = setup.project.kache(&["pull", "--all"]);
+    assert!(run.code == 1 && run.stderr.contains(" The secret key does not belong"), "{run:?}");
+    assert!(!run.stderr.contains("..") && !run.stderr.contains("not-the-secret"), "{run:?}");
 }
 
 #[test]
@@ -107,6 +111,30 @@ fn a_bucket_that_does_not_exist_is_called_that() {
     let run = setup.doctor();
     assert_eq!(run.code, 3, "{run:?}");
     assert!(run.stdout.contains("no such bucket"), "{run:?}");
+}
+
+#[test]
+fn a_part_of_the_cache_directory_that_cannot_be_written_is_named() {
+    let project = Project::lib("pub fn one() {}\n");
+    project.build().misses(&["dep"]);
+    let line = || Setup::line(&project.kache(&["doctor"]), "cache");
+    assert!(line().starts_with("ok "), "{}", line());
+    for part in ["v1/entries", "v1/remote"] {
+        let path = project.cache_dir().join(part);
+        let _ = fs::remove_dir_all(&path);
+        fs::write(&path, "").unwrap();
+        assert!(line().starts_with("fail ") && line().contains(path.to_str().unwrap()), "{}", line());
+        fs::remove_file(&path).unwrap();
+        assert!(line().starts_with("ok "), "what is not there is made: {}", line());
+    }
+}
+
+#[test]
+fn what_the_system_answers_is_said_once() {
+    let project = Project::new();
+    fs::create_dir_all(project.cache_dir().join("v1/remote/agent/log")).unwrap();
+    let run = project.kache(&["agent", "logs"]);
+    assert_eq!((run.code, run.stderr.matches("Is a directory").count()), (1, 1), "{run:?}");
 }
 
 #[test]

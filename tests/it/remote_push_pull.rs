@@ -272,6 +272,14 @@ fn without_a_remote_it_says_how_to_set_one() {
 }
 
 #[test]
+fn a_crate_that_the_remote_does_not_have_is_called_that() {
+    let (bed, made) = Bed::pushed(1, SMALL);
+    says(&bed.two.kache(&["pull", "--crate", "no_such_crate"]).must_succeed(), "the remote has no such crate");
+    let run = bed.two.kache(&["pull", "--crate", &made[0].crate_name]).must_succeed();
+    assert!(!run.stderr.contains("no such crate"), "{run:?}");
+}
+
+#[test]
 fn r05_listings_that_lie_end_and_lose_nothing() {
     let (bed, made) = Bed::pushed(20, SMALL);
     let foreign = vec!["v1/manifests/../../x/y.json".to_owned(), "v1/manifests/c/short/name.json".to_owned()];

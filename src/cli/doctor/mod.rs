@@ -90,8 +90,12 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         }
     };
     if args.remote {
-        section("Remote", remote::settings(session, &config))?;
-        section("Trial: an object below v1/probe/", remote::trial(session, &config))?;
+        let settings = remote::settings(session, &config);
+        let is_readable = !settings.iter().any(|finding| finding.what == "remote" && finding.status == Status::Fail);
+        section("Remote", settings)?;
+        if is_readable {
+            section("Trial: an object below v1/probe/", remote::trial(session, &config))?;
+        }
         return Ok(exit);
     }
     let mut findings = settings::findings(&config);

@@ -7,6 +7,19 @@ use crate::config::{Config, Env, env};
 use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, LinkMode, Mtime, stamp};
 
+/// What is below the cache directory; each part is made when it is needed.
+const PARTS: [&str; 9] = [
+    "events",
+    "v1",
+    "v1/blobs",
+    "v1/entries",
+    "v1/manifests",
+    "v1/claims",
+    "v1/remote",
+    "v1/remote/inbox",
+    "v1/remote/agent",
+];
+
 pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
     let cache = &config.cache_dir.value;
     let probe = cache.join(format!("doctor-probe-{}", std::process::id()));
@@ -15,7 +28,14 @@ pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
         findings.push(Finding::fail("cache directory", format!("cannot be written: {error}")));
         return findings;
     }
-    findings.push(Finding::ok("cache directory", format!("{} can be written", cache.display())));
+    findings.push(match PARTS.iter().find_map(|part| Some((part, unusable(&cache.join(part))?))) {
+        None => Finding::ok("cache directory", format!("{} can be written", cache.display())),
+        Some((part, error)) => {
+            let part = cache.join(part);
+            let text = format!("{} cannot be written: {error}; it may be removed, builds make it anew", part.display());
+            Finding::fail("cache directory", text)
+        }
+    });
     findings.push(match stamp::is_on_network(cache) {
         false => Finding::ok("file system", "local"),
         true => Finding::warn("file system", "a network file system: every hit reads its inputs again"),
@@ -23,6 +43,14 @@ pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
     findings.push(links(&probe, &target_dir(vars)));
     let _ = fsx::remove_file(&probe);
     findings
+}
+
+/// Why nothing can be put into this directory, if it is there.
+fn unusable(dir: &Path) -> Option<fsx::Error> {
+    let probe = dir.join(format!("doctor-probe-{}", std::process::id()));
+    let written = fsx::symlink_metadata(dir).is_ok().then(|| fsx::Publish::default().bytes(&probe, b""));
+    let _ = fsx::remove_file(&probe);
+    written?.err()
 }
 
 fn links(probe: &Path, target: &Path) -> Finding {

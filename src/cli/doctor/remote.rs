@@ -161,32 +161,11 @@ impl<T> Step<T> {
             Err(None) => Finding::fail(self.what, format!("no answer within {took}")),
             Err(Some(error)) => {
                 let error_text = error.to_string();
-                let advice = advice(error).map_or_else(String::new, |advice| format!(". {advice}"));
+                let advice = transfer::advice(error).map_or_else(String::new, |advice| format!(". {advice}"));
                 Finding::fail(self.what, format!("after {took}: {}{advice}", error_text.trim_end_matches('.')))
             }
         }
     }
-}
-
-/// What to do about it. Codes differ between servers; where none is known, the status has to do.
-fn advice(error: &RemoteError) -> Option<&'static str> {
-    let (status, code) = match error {
-        RemoteError::Denied { status, code, .. } | RemoteError::Status { status, code, .. } => (*status, code.as_str()),
-        RemoteError::Unreachable { .. } => return Some("Is the endpoint right, and may this machine reach it?"),
-        _ => return None,
-    };
-    Some(match (status, code) {
-        (_, "RequestTimeTooSkewed") => "The clock of this machine, or of the server, is wrong.",
-        (_, "SignatureDoesNotMatch") => "The secret key does not belong to the access key (or the region is wrong).",
-        (_, "InvalidAccessKeyId") => "The server does not know this access key.",
-        (_, "ExpiredToken") => "The credentials have expired.",
-        (401 | 403, _) => {
-            "These credentials may not do this here. Where they may only read, set KACHE_REMOTE_READONLY=1."
-        }
-        (_, "NoSuchBucket") | (404, _) => "There is no such bucket at this endpoint.",
-        (301 | 307 | 400, _) => "Is the region right?",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
