@@ -239,7 +239,12 @@ impl<'a> Stream<'a> {
     }
 
     async fn read(&mut self, mut got: Got) -> Result<Read> {
+        let left = self.total.map(|total| total.saturating_sub(self.sink.reached()));
+        let until = left.map(|left| got.until(left, &self.job.bucket));
         loop {
+            if let Some(Err(late)) = until.map(|until| got.in_time(until)) {
+                return Ok(Read::Broken(late));
+            }
             match got.next().await {
                 Ok(None) => return Ok(Read::ToTheEnd),
                 Ok(Some(bytes)) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -64,6 +64,19 @@ impl Got {
         }
     }
 
+    /// When so many bytes must have come: a body that drips is never silent for long, and never whole.
+    pub(super) fn until(&self, bytes: u64, bucket: &Bucket) -> Instant {
+        Instant::now() + bucket.patience(bytes)
+    }
+
+    /// Whether it is not yet later than that.
+    pub(super) fn in_time(&self, until: Instant) -> Result<()> {
+        match Instant::now() > until {
+            true => Err(RemoteError::TimedOut { tried: self.tried.clone() }),
+            false => Ok(()),
+        }
+    }
+
     /// The same without the patience. May be dropped while it waits, and asked again.
     pub(super) async fn next_for_ever(&mut self) -> Result<Option<Bytes>> {
         let broken = |error| RemoteError::Unreachable { tried: self.tried.clone(), reason: reason(&error) };
@@ -110,10 +123,12 @@ pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) ->
         false => Err(RemoteError::Size { tried: tried.clone(), declared: limit, actual }),
     };
     check(length.unwrap_or(0), &got.tried)?;
+    let until = got.until(length.unwrap_or(limit).min(limit), bucket);
     let mut bytes = Vec::new();
     while let Some(more) = got.next().await? {
         bytes.extend_from_slice(&more);
         check(bytes.len() as u64, &got.tried)?;
+        got.in_time(until)?;
     }
     Ok(Some(bytes))
 }
