@@ -64,12 +64,7 @@ impl Got {
         }
     }
 
-    /// When so many bytes must have come: a body that drips is never silent for long, and never whole.
-    pub(super) fn until(&self, bytes: u64, bucket: &Bucket) -> Instant {
-        Instant::now() + bucket.patience(bytes)
-    }
-
-    /// Whether it is not yet later than that.
+    /// Whether it is not yet later than `until`: a body that drips is never silent for long, and never whole.
     pub(super) fn in_time(&self, until: Instant) -> Result<()> {
         match Instant::now() > until {
             true => Err(RemoteError::TimedOut { tried: self.tried.clone() }),
@@ -123,7 +118,7 @@ pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) ->
         false => Err(RemoteError::Size { tried: tried.clone(), declared: limit, actual }),
     };
     check(length.unwrap_or(0), &got.tried)?;
-    let until = got.until(length.unwrap_or(limit).min(limit), bucket);
+    let until = Instant::now() + bucket.patience(length.unwrap_or(limit).min(limit));
     let mut bytes = Vec::new();
     while let Some(more) = got.next().await? {
         bytes.extend_from_slice(&more);

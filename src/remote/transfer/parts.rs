@@ -180,7 +180,7 @@ impl Part {
     async fn read(&self, mut got: Got, sink: &mut Run, may_be_slow: bool) -> std::result::Result<Read, Lost> {
         let tuning = &self.job.bucket.0.tuning;
         let begun = Instant::now();
-        let until = got.until((self.last + 1).saturating_sub(sink.reached()), &self.job.bucket);
+        let until = begun + self.job.bucket.patience((self.last + 1).saturating_sub(sink.reached()));
         let mut heard = begun;
         loop {
             if let Err(late) = got.in_time(until) {
