@@ -272,3 +272,23 @@ fn r09_a_body_that_drips_is_given_up() {
         }
     });
 }
+
+/// The SDK holds an answer in memory before it reads it.
+#[test]
+fn r03_an_answer_without_end_is_not_held_in_memory() {
+    let line = Line::new();
+    let listing = |filling: usize| {
+        let head = "<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated><!--";
+        format!("{head}{}--></ListBucketResult>", "x".repeat(filling)).into_bytes()
+    };
+    run(async {
+        let bucket = line.bucket().await;
+        for (filling, is_read) in [(1 << 20, true), (20 << 20, false)] {
+            line.proxy.heal().rule(Rule::on("GET", "").then(Action::Body(200, listing(filling))));
+            let listed = bucket.list("v1/").all().await;
+            assert_eq!(listed.is_ok(), is_read, "{:?}", listed.err());
+            // What is read piece by piece has a limit of its own.
+            assert_eq!(bucket.get("v1/a", 30 << 20).await.unwrap().unwrap().len(), listing(filling).len());
+        }
+    });
+}

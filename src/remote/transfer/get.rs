@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::bucket::Bucket;
 use super::super::error::{RemoteError, Result, Tried, reason};
+use super::super::limit::Limit;
 use super::range::{Range, Reply, interpret};
 
 /// What tells one version of an object from another.
@@ -98,7 +99,7 @@ pub(super) async fn open(
             None => request.set_if_unmodified_since(expected.modified),
         };
     }
-    let send = Box::pin(request.customize().interceptor(status.clone()).send());
+    let send = Box::pin(request.customize().interceptor(status.clone()).interceptor(Limit::Errors).send());
     let Some(answer) = bucket.send(&tried, bucket.0.tuning.answer, send).await? else { return Ok(None) };
     let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
     let reply = interpret(range, status.0.load(Ordering::Relaxed), answer.content_range(), length);
