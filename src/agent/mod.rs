@@ -5,11 +5,12 @@
 //! answer nonsense), a build goes on without it. It never decides what a hit is: it puts entries into the store, where the
 //! wrapper looks again.
 //!
-//! [`protocol`] is the format, [`budget`] and [`shelf`] are policy (pure), [`server`] answers, `prefetch` brings, [`queue`]
+//! [`protocol`] is the format; [`budget`], `health`, [`shelf`] and `told` are policy (pure); [`server`] answers, `prefetch` brings, [`queue`]
 //! is what is to go, and `uploads` sends it.
 
 pub mod budget;
 pub mod client;
+mod health;
 pub mod place;
 mod prefetch;
 pub mod protocol;
@@ -17,4 +18,5 @@ pub mod queue;
 pub mod server;
 pub mod shelf;
 mod state;
+mod told;
 mod uploads;

@@ -3,11 +3,12 @@
 //! Hears every step of every transfer from many threads, so it holds its lock shortly. Knows nothing of S3.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::printer::Printer;
 use super::units;
@@ -20,8 +21,9 @@ const WORTH_A_LINE: u64 = 1024 * 1024;
 /// How often a log gets a line.
 const EVERY: Duration = Duration::from_secs(15);
 
-const ALL: &str = "{prefix} [{bar:28}] {bytes}/{total_bytes}  {bytes_per_sec}  eta {eta}  {msg}";
-const ONE: &str = "  {msg:24!} [{bar:28}] {bytes}/{total_bytes}  {prefix}";
+// Both fit into 80 columns, whatever the numbers: a line that is wrapped cannot be taken away again.
+const ALL: &str = "{prefix} [{wide_bar}] {done}/{whole}  {rate}  eta {eta}  {msg}";
+const ONE: &str = "  {msg:22!} [{bar:18}] {done}/{whole}  {prefix}";
 
 /// The display of one command.
 pub(super) struct Display {
@@ -129,6 +131,16 @@ impl Display {
         }
     }
 
+    /// Says that the transfers are coming to their end.
+    pub(super) fn stopping(&self) {
+        const LINE: &str = "stopping; Ctrl-C once more ends it at once";
+        // Above the bars, which would else not find themselves again.
+        match &self.bars {
+            Some((all, bar)) if !bar.is_finished() => drop(all.println(LINE)),
+            _ => self.out.talk(LINE),
+        }
+    }
+
     /// Takes all bars away.
     pub(super) fn finish(&self) {
         if let Some((all, bar)) = &self.bars {
@@ -140,15 +152,85 @@ impl Display {
 
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants; one that could not be read would show in the test below.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = with_bytes(style, "done", |state| state.pos());
+    let style = with_bytes(style, "whole", |state| state.len().unwrap_or(0));
+    with_bytes(style, "rate", |state| state.per_sec() as u64).progress_chars("=> ")
+}
+
+fn with_bytes(style: ProgressStyle, key: &'static str, number: fn(&ProgressState) -> u64) -> ProgressStyle {
+    let end = if key == "rate" { "/s" } else { "" };
+    style.with_key(key, move |state: &ProgressState, out: &mut dyn Write| {
+        let _ = write!(out, "{}{end}", units::bytes(number(state)));
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use indicatif::{ProgressDrawTarget, TermLike};
+
     use super::*;
 
     fn step(id: u64, phase: Phase, done: u64, total: u64) -> Step {
         Step { id, label: "x".into(), phase, done, total: Some(total) }
+    }
+
+    /// A terminal of 80 columns that keeps what is written.
+    #[derive(Clone, Debug, Default)]
+    struct Paper(Arc<Mutex<String>>);
+
+    impl TermLike for Paper {
+        fn width(&self) -> u16 {
+            80
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_fit_into_eighty_columns() {
+        const MIB: u64 = 1024 * 1024;
+        let line = |template, prefix: &'static str, message: &'static str| {
+            let paper = Paper::default();
+            let bar =
+                ProgressBar::with_draw_target(Some(1023 * MIB), ProgressDrawTarget::term_like(Box::new(paper.clone())));
+            bar.set_style(style(template));
+            bar.set_prefix(prefix);
+            bar.set_message(message);
+            bar.set_position(1022 * MIB);
+            paper.0.lock().unwrap().clear();
+            bar.force_draw();
+            paper.0.lock().unwrap().trim_end().to_owned()
+        };
+        let all = line(ALL, "pull", "12345 of 23456 entries");
+        assert!(all.len() == 80 && all.contains("=>"), "{all:?}");
+        let one = line(ONE, "verifying", "a_crate_with_a_very_long_name_indeed");
+        assert!(one.len() <= 80 && one.ends_with("1022.0 MiB/1023.0 MiB  verifying"), "{one:?}");
     }
 
     #[test]

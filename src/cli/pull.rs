@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// What this build record names, as push and pull print it
     #[arg(long, value_name = "NAME", group = "what")]
     build: Option<String>,
-    /// Only list what would be brought, with sizes
+    /// Only list what would be brought, with sizes; nothing is written here
     #[arg(long)]
     dry_run: bool,
 }
@@ -71,7 +71,10 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let workspace = Workspace::around(&here);
     let shape = last_shape(session, &config, &here);
     let max_size = config.max_size.value.as_u64();
-    store.mark().context("cannot make the cache directory")?;
+    if !args.dry_run {
+        store.mark().context("cannot make the cache directory")?;
+        crate::remote::sweep(store.layout());
+    }
     let began = Instant::now();
     transfer::run(async |cancel| {
         let remote = transfer::asking(&cancel, transfer::connect(session, &settings)).await?;
@@ -103,7 +106,6 @@ fn last_shape(session: &Session, config: &Config, here: &Path) -> Option<String>
 
 /// Bytes until the store is as large as it may be.
 fn room(store: &Store, max_size: u64) -> anyhow::Result<u64> {
-    crate::remote::sweep(store.layout());
     let survey = survey::survey(store).context("cannot look at the store")?;
     Ok(max_size.saturating_sub(survey.total_bytes()))
 }
@@ -143,26 +145,17 @@ fn tell(session: &Session, args: &Args, report: &Report, began: Instant) -> anyh
         true => ("would pull", report.offered.len(), report.offered.iter().map(|manifest| manifest.pack.size).sum()),
         false => ("pulled", report.fetched, report.bytes),
     };
-    let rest = transfer::rest(&[
+    let rest = [
         (report.here, "here already"),
         (report.absent, "not there"),
         (report.refused.len(), "refused"),
         (report.failed.len(), "failed"),
         (report.not_tried, "not tried"),
-    ]);
-    let (entries, bytes) = (units::count(entries, "entry", "entries"), units::bytes(bytes));
-    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
-    session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?;
+    ];
+    transfer::sum_up(session, what, (entries, bytes), began, &rest)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
         session.out.talk(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
     }
-    match report {
-        Report { is_cancelled: true, .. } => {
-            session.out.talk("interrupted");
-            Ok(Exit::Interrupted)
-        }
-        Report { failed, .. } if !failed.is_empty() => Ok(Exit::Failed),
-        _ => Ok(Exit::Ok),
-    }
+    Ok(transfer::exit(session, report.is_cancelled, &report.failed))
 }

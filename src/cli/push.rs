@@ -182,22 +182,13 @@ impl Job<'_> {
 
 fn tell(session: &Session, report: &Report, (there, began): (usize, Instant)) -> anyhow::Result<Exit> {
     transfer::tell(session, "error", &report.failed);
-    let rest = transfer::rest(&[
+    let rest = [
         (there + report.there, "there already"),
         (report.gone.len(), "not whole in the store any more"),
         (report.secret.len(), "kept here (the compile read a variable that looks secret)"),
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
-    ]);
-    let (entries, bytes) = (units::count(report.sent, "entry", "entries"), units::bytes(report.bytes));
-    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
-    session.out.data(format_args!("pushed {entries}, {bytes}, in {took}{rest}"))?;
-    match report {
-        Report { is_cancelled: true, .. } => {
-            session.out.talk("interrupted");
-            Ok(Exit::Interrupted)
-        }
-        Report { failed, .. } if !failed.is_empty() => Ok(Exit::Failed),
-        _ => Ok(Exit::Ok),
-    }
+    ];
+    transfer::sum_up(session, "pushed", (report.sent, report.bytes), began, &rest)?;
+    Ok(transfer::exit(session, report.is_cancelled, &report.failed))
 }

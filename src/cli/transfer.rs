@@ -3,12 +3,11 @@
 //! The only place where commands make a runtime.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::printer::Printer;
 use super::progress::Display;
 use super::{Exit, Session, units};
 use crate::config::{self, Config};
@@ -47,7 +46,6 @@ pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> any
         tokio::spawn(async move {
             interrupts.recv().await;
             on_interrupt.cancel();
-            Printer::new().talk("stopping; Ctrl-C once more ends it at once");
             interrupts.recv().await;
             sys_process::end(Exit::Interrupted as i32);
         });
@@ -74,9 +72,13 @@ pub(super) async fn connect(session: &Session, settings: &config::Remote) -> any
     Ok(Arc::new(Open::connect(settings, &session.env).await.context("cannot use the remote")?))
 }
 
-/// The control of transfers that `display` shows.
+/// The control of transfers that `display` shows. To be called in the runtime.
 pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
-    let display = Arc::clone(display);
+    let (display, stopping, cancelled) = (Arc::clone(display), Arc::clone(display), cancel.clone());
+    tokio::spawn(async move {
+        cancelled.cancelled().await;
+        stopping.stopping();
+    });
     Control::new(Some(Arc::new(move |step| display.step(step))), cancel, None)
 }
 
@@ -90,8 +92,26 @@ pub(super) fn tell(session: &Session, level: &str, troubles: &[(Item, String)]) 
     }
 }
 
-/// `, 3 refused` for each number that is not zero.
-pub(super) fn rest(parts: &[(usize, &str)]) -> String {
-    let told = parts.iter().filter(|(number, _)| *number > 0);
-    told.flat_map(|(number, what)| [", ".to_owned(), number.to_string(), " ".to_owned(), (*what).to_owned()]).collect()
+/// Says what a run came to: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of `rest` that is not zero.
+pub(super) fn sum_up(
+    session: &Session,
+    what: &str,
+    (entries, bytes): (usize, u64),
+    began: Instant,
+    rest: &[(usize, &str)],
+) -> anyhow::Result<()> {
+    let (entries, bytes) = (units::count(entries, "entry", "entries"), units::bytes(bytes));
+    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
+    let rest = rest.iter().filter(|(number, _)| *number > 0);
+    let rest = rest.map(|(number, what)| format!(", {number} {what}")).collect::<Vec<_>>().concat();
+    Ok(session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?)
+}
+
+/// How a run exits.
+pub(super) fn exit(session: &Session, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
+    if is_cancelled {
+        session.out.talk("interrupted");
+        return Exit::Interrupted;
+    }
+    if failed.is_empty() { Exit::Ok } else { Exit::Failed }
 }

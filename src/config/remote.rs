@@ -144,7 +144,7 @@ impl Remote {
         Ok(Some(Self {
             bucket: read("bucket", &bucket, BUCKET)?,
             region: text(env::KACHE_S3_REGION, file.region),
-            endpoint: endpoint(text(env::KACHE_S3_ENDPOINT, file.endpoint))?,
+            endpoint: endpoint(vars, file.endpoint)?,
             prefix: optional("prefix", text(env::KACHE_S3_PREFIX, file.prefix), PREFIX)?.unwrap_or_default(),
             profile: text(env::KACHE_S3_PROFILE, file.profile),
             keys: keys(vars)?,
@@ -200,14 +200,18 @@ fn optional<T>(what: &str, value: Option<String>, reader: Reader<T>) -> Result<O
     value.map(|value| read(what, &value, reader)).transpose()
 }
 
-/// The server's URL, which is printed and written down in many places: it may not hold a password, and no error repeats it.
-fn endpoint(value: Option<String>) -> Result<Option<String>, ConfigError> {
-    let authority = value.as_ref().and_then(|url| url.split("://").nth(1)?.split(['/', '?', '#']).next());
+/// The server's URL: kache's own variable, the file, then AWS's variables. It is printed and written down in many places:
+/// it may not hold a password, and no error repeats it.
+fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, ConfigError> {
+    let var = |name: &'static str| Some((name, set(vars, name)?));
+    let named = var(env::KACHE_S3_ENDPOINT)
+        .or(in_file.map(|url| ("endpoint", url)))
+        .or_else(|| env::AWS_ENDPOINTS.into_iter().find_map(var));
+    let Some((name, url)) = named else { return Ok(None) };
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
     match authority.is_some_and(|authority| authority.contains('@')) {
-        true => {
-            Err(incomplete("endpoint", "free of a user name: keys are KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY"))
-        }
-        false => optional("endpoint", value, ENDPOINT),
+        true => Err(incomplete(name, "free of a user name: keys are KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY")),
+        false => read(name, &url, ENDPOINT).map(Some),
     }
 }
 
@@ -278,6 +282,35 @@ mod tests {
             assert!(load(&[bucket, bad], "").is_err(), "{bad:?}");
         }
         assert!(load(&[bucket], "[cache.remote]\ntype = \"gcs\"\n").is_err());
+    }
+
+    #[test]
+    fn aws_variables_name_the_endpoint_where_nothing_of_kaches_does() {
+        let (own, s3, all) = (env::KACHE_S3_ENDPOINT, env::AWS_ENDPOINTS[0], env::AWS_ENDPOINTS[1]);
+        let of = |vars: &[(&str, &str)], file: &str| {
+            let vars = [&[(env::KACHE_S3_BUCKET, "b")], vars].concat();
+            load(&vars, &format!("[cache.remote]\n{file}")).unwrap().unwrap()
+        };
+        let endpoint = |vars: &[(&str, &str)], file: &str| of(vars, file).endpoint;
+        let vars = [(own, "http://own"), (s3, "http://s3/"), (all, "http://all")];
+        let file = "endpoint = \"http://file\"";
+        assert_eq!(endpoint(&vars, file).as_deref(), Some("http://own"));
+        assert_eq!(endpoint(&vars[1..], file).as_deref(), Some("http://file"));
+        assert_eq!(endpoint(&vars[1..], "").as_deref(), Some("http://s3"));
+        assert_eq!(endpoint(&vars[2..], "").as_deref(), Some("http://all"));
+        assert_eq!(endpoint(&[(own, ""), (s3, ""), vars[2]], "").as_deref(), Some("http://all"), "empty is unset");
+        assert_eq!(endpoint(&[], ""), None);
+
+        let none = Env::of([("", ""); 0]);
+        let (aws, other) = (of(&vars[2..], ""), of(&[], ""));
+        assert_ne!(aws.identity(&none), other.identity(&none));
+        assert_ne!(aws.destination(), other.destination());
+        assert_eq!(aws.identity(&none), of(&[(own, "http://all")], "").identity(&none));
+
+        let alone = load(&vars[1..], "").unwrap();
+        assert_eq!(alone, None, "an endpoint is no bucket");
+        let bad = load(&[(env::KACHE_S3_BUCKET, "b"), (all, "localhost:4566")], "").unwrap_err().to_string();
+        assert!(bad.contains(all), "{bad}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::log::Line;
 use crate::model::Difference;
 
 /// The version that this program writes. Lines of other versions are skipped by readers.
@@ -64,4 +65,13 @@ pub struct Event {
     pub differs: Vec<Difference>,
     /// How many things differ.
     pub differing: usize,
+}
+
+impl Line for Event {
+    const NAME: &'static str = "events";
+    const ROTATE_AT: u64 = 32 * 1024 * 1024;
+
+    fn at(&self) -> Option<i64> {
+        (self.v == VERSION).then_some(self.at)
+    }
 }

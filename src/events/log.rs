@@ -1,29 +1,43 @@
-//! The event log: appended with one `write` per event, so that lines of many processes never mix.
+//! Logs: one JSON object per line, appended with one `write` each, so that lines of many processes never mix.
+//!
+//! What the lines say is the formats' business ([`super::event`], [`super::transfer`]). One older log is kept.
 
 use std::io::{BufRead, BufReader, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use super::event::{Event, VERSION};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::fsx;
 
-/// Size from which the log is put aside (one older log is kept).
-const ROTATE_AT: u64 = 32 * 1024 * 1024;
+/// A format of lines.
+pub trait Line: Serialize + DeserializeOwned {
+    /// The log's file name without its ending.
+    const NAME: &'static str;
+    /// Bytes from which a log is put aside.
+    const ROTATE_AT: u64;
 
-/// The event log of a cache directory.
-#[derive(Clone, Debug)]
-pub struct EventLog {
-    path: PathBuf,
+    /// When it was written, milliseconds since 1970. `None`: it is of another version, and skipped.
+    fn at(&self) -> Option<i64>;
 }
 
-impl EventLog {
+/// A log of a cache directory.
+#[derive(Clone, Debug)]
+pub struct Log<L> {
+    path: PathBuf,
+    lines: PhantomData<L>,
+}
+
+impl<L: Line> Log<L> {
     /// The log below `cache_dir`.
     pub fn of(cache_dir: &Path) -> Self {
-        Self { path: cache_dir.join("events").join("events.jsonl") }
+        Self { path: cache_dir.join("events").join(L::NAME).with_extension("jsonl"), lines: PhantomData }
     }
 
     /// Appends one line. The directory is created when it is absent.
-    pub fn append(&self, event: &Event) -> fsx::Result<()> {
-        let mut line = serde_json::to_vec(event).unwrap_or_default();
+    pub fn append(&self, line: &L) -> fsx::Result<()> {
+        let mut line = serde_json::to_vec(line).unwrap_or_default();
         line.push(b'\n');
         let mut file = match fsx::open_append(&self.path) {
             Err(error) if error.is_absent() => {
@@ -35,23 +49,23 @@ impl EventLog {
         file.write_all(&line).map_err(|error| fsx::Error::new("append to", &self.path, error))
     }
 
-    /// All events at or after `since` (milliseconds since 1970), oldest first. Lines that are not events of this version
-    /// are skipped: a torn last line, or another version's.
-    pub fn read(&self, since: i64) -> fsx::Result<Vec<Event>> {
-        let mut events = Vec::new();
+    /// All lines at or after `since` (milliseconds since 1970), oldest first. What is no line of this version is skipped: a
+    /// torn last line, or another version's.
+    pub fn read(&self, since: i64) -> fsx::Result<Vec<L>> {
+        let mut found = Vec::new();
         for path in [self.older(), self.path.clone()] {
             let Some(file) = fsx::optional(fsx::open(&path))? else { continue };
             let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
-            let parsed = lines.filter_map(|line| serde_json::from_slice::<Event>(&line).ok());
-            events.extend(parsed.filter(|event| event.v == VERSION && event.at >= since));
+            let parsed = lines.filter_map(|line| serde_json::from_slice::<L>(&line).ok());
+            found.extend(parsed.filter(|line| line.at().is_some_and(|at| at >= since)));
         }
-        Ok(events)
+        Ok(found)
     }
 
     /// Puts the log aside once it is large.
     pub fn rotate(&self) -> fsx::Result<()> {
         match fsx::optional(fsx::metadata(&self.path))? {
-            Some(metadata) if metadata.len() > ROTATE_AT => fsx::rename(&self.path, &self.older()),
+            Some(metadata) if metadata.len() > L::ROTATE_AT => fsx::rename(&self.path, &self.older()),
             _ => Ok(()),
         }
     }
@@ -65,16 +79,42 @@ impl EventLog {
 mod tests {
     use super::*;
 
+    #[derive(Serialize, serde::Deserialize, Debug, PartialEq)]
+    struct Short(u32, i64);
+
+    impl Line for Short {
+        const NAME: &'static str = "short";
+        const ROTATE_AT: u64 = 8;
+
+        fn at(&self) -> Option<i64> {
+            (self.0 == 1).then_some(self.1)
+        }
+    }
+
     #[test]
-    fn events_round_trip_and_garbage_is_skipped() {
+    fn lines_round_trip_and_garbage_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
-        let log = EventLog::of(dir.path());
-        let event = |at| Event { v: VERSION, at, outcome: "hit.local".into(), ..Event::default() };
-        log.append(&event(5)).unwrap();
+        let log = Log::of(dir.path());
+        log.append(&Short(1, 5)).unwrap();
         fsx::open_append(&log.path).unwrap().write_all(b"{torn\n").unwrap();
-        log.append(&event(9)).unwrap();
-        log.append(&Event { v: VERSION + 1, ..event(10) }).unwrap();
-        assert_eq!(log.read(0).unwrap(), [event(5), event(9)]);
-        assert_eq!(log.read(6).unwrap(), [event(9)]);
+        log.append(&Short(1, 9)).unwrap();
+        log.append(&Short(2, 10)).unwrap();
+        assert_eq!(log.read(0).unwrap(), [Short(1, 5), Short(1, 9)]);
+        assert_eq!(log.read(6).unwrap(), [Short(1, 9)]);
+    }
+
+    #[test]
+    fn a_large_log_is_put_aside_and_read_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::of(dir.path());
+        log.rotate().unwrap();
+        log.append(&Short(1, 1)).unwrap();
+        log.rotate().unwrap();
+        assert!(!fsx::exists(&log.older()), "small");
+        log.append(&Short(1, 2)).unwrap();
+        log.rotate().unwrap();
+        assert!(fsx::exists(&log.older()) && !fsx::exists(&log.path));
+        log.append(&Short(1, 3)).unwrap();
+        assert_eq!(log.read(0).unwrap(), [Short(1, 1), Short(1, 2), Short(1, 3)]);
     }
 }

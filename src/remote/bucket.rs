@@ -122,7 +122,9 @@ impl Bucket {
         let tried = self.tried("head", name);
         self.persist(&tried, || async {
             let request = self.0.client.head_object().bucket(&self.0.name).key(name);
-            let Some(head) = self.ask(&tried, Box::pin(request.customize().interceptor(Limit::Each).send())).await?
+            let Some(head) = self
+                .ask(&tried, self.patience(0), Box::pin(request.customize().interceptor(Limit::Each).send()))
+                .await?
             else {
                 return Ok(None);
             };
@@ -148,7 +150,7 @@ impl Bucket {
             let request = self.0.client.put_object().bucket(&self.0.name).key(name);
             let send =
                 Box::pin(request.body(ByteStream::from(bytes.clone())).customize().interceptor(Limit::Each).send());
-            match self.ask_for(&tried, patience, send).await? {
+            match self.ask(&tried, patience, send).await? {
                 Some(_) => Ok(()),
                 None => Err(absent(&tried)),
             }
@@ -166,7 +168,9 @@ impl Bucket {
         let tried = self.tried("delete", name);
         self.persist(&tried, || async {
             let request = self.0.client.delete_object().bucket(&self.0.name).key(name);
-            self.ask(&tried, Box::pin(request.customize().interceptor(Limit::Each).send())).await.map(|_| ())
+            self.ask(&tried, self.patience(0), Box::pin(request.customize().interceptor(Limit::Each).send()))
+                .await
+                .map(|_| ())
         })
         .await
     }

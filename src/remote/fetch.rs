@@ -19,8 +19,8 @@ use super::progress::{self, Cancel, Control, Phase};
 use super::transfer::Download;
 use super::{Refused, presence};
 use crate::events::{Ending, Journal, Transfer, transfer};
-use crate::fsx::{self, Temp, clock};
-use crate::model::{EntryKey, LookupKey};
+use crate::fsx::{self, Stamp, Temp, clock};
+use crate::model::{BlobId, EntryKey, LookupKey};
 use crate::store::Store;
 
 /// How many entries of one lookup key are brought: more than one where the input sets differ, such as two branches.
@@ -85,27 +85,33 @@ pub async fn fetch(
     item: &Item,
     control: &Control,
 ) -> Result<Fetched, FetchError> {
-    match look(remote, store, item).await? {
+    match look(remote, store, item, false).await? {
         Looked::Settled(fetched) => Ok(fetched),
         Looked::Offered(manifest) => bring(remote, store, &manifest, control).await,
     }
 }
 
-/// Asks for the manifest of an entry, unless the entry is here.
-pub async fn look(remote: &Arc<Open>, store: &Arc<Store>, item: &Item) -> Result<Looked, FetchError> {
-    if is_here(store, item).await {
+/// Asks for the manifest of an entry, unless the entry is here. A dry look writes nothing, and believes blobs of the right size.
+pub async fn look(remote: &Open, store: &Arc<Store>, item: &Item, is_dry: bool) -> Result<Looked, FetchError> {
+    if is_here(store, item, is_dry).await {
         return Ok(Looked::Settled(Fetched::AlreadyHere));
     }
     let at = Located::new(&item.crate_name, item.lookup, item.key);
-    let bytes = match remote.bucket.get(&remote.names.manifest_at(&at), MAX_MANIFEST).await {
-        Ok(Some(bytes)) => bytes,
+    let decoded = match remote.bucket.get(&remote.names.manifest_at(&at), MAX_MANIFEST).await {
+        Ok(Some(bytes)) => Manifest::decode(&bytes, &at, &remote.trust),
         Ok(None) => return Ok(Looked::Settled(Fetched::Absent)),
-        Err(RemoteError::Size { .. }) => return Ok(refuse(store, item, Refused::TooLarge("the manifest"))),
+        Err(RemoteError::Size { .. }) => Err(Refused::TooLarge("the manifest")),
         Err(error) => return Err(error.into()),
     };
-    match Manifest::decode(&bytes, &at, &remote.trust) {
+    match decoded {
         Ok(manifest) => Ok(Looked::Offered(Arc::new(manifest))),
-        Err(refused) => Ok(refuse(store, item, refused)),
+        Err(refused) => {
+            if !is_dry {
+                presence::doubt(store.layout(), item.key);
+                journal(store, &item.crate_name, item.key, (Ending::Refused, 0, 0.0, refused.id()));
+            }
+            Ok(Looked::Settled(Fetched::Refused(refused)))
+        }
     }
 }
 
@@ -228,35 +234,36 @@ fn unpack(store: &Store, item: &Item, manifest: &Manifest, pack: &Pack) -> Resul
     }
 }
 
-async fn is_here(store: &Arc<Store>, item: &Item) -> bool {
+async fn is_here(store: &Arc<Store>, item: &Item, is_dry: bool) -> bool {
     let (store, item) = (Arc::clone(store), item.clone());
-    run_blocking(move || holds(&store, &item)).await
+    run_blocking(move || {
+        let has_size = |blob, size| Stamp::of(&store.layout().blob(blob)).is_ok_and(|stamp| stamp.size == size);
+        if is_dry { holds_with(&store, &item, has_size) } else { holds(&store, &item) }
+    })
+    .await
 }
 
-/// Whether the store has the whole entry: its record in the manifest, itself, and all its blobs.
+/// Whether the store has the whole entry: its record in the manifest, itself, and all its blobs. Damaged blobs are put aside.
 pub fn holds(store: &Store, item: &Item) -> bool {
+    holds_with(store, item, |blob, size| store.check_blob(blob, size).is_ok())
+}
+
+fn holds_with(store: &Store, item: &Item, is_whole: impl Fn(BlobId, u64) -> bool) -> bool {
     let is_recorded =
         || store.manifest(item.lookup).is_ok_and(|manifest| manifest.records().any(|record| record.key == item.key));
-    let is_whole = |blob, size| store.check_blob(blob, size).is_ok();
     store.entry(item.key).is_some_and(|entry| entry.outputs.iter().all(|output| is_whole(output.blob, output.size)))
         && is_recorded()
 }
 
-/// A manifest that is not believed: noted, and settled.
-fn refuse(store: &Store, item: &Item, refused: Refused) -> Looked {
-    presence::doubt(store.layout(), item.key);
-    journal(store, &item.crate_name, item.key, (Ending::Refused, 0, 0.0, refused.id()));
-    Looked::Settled(Fetched::Refused(refused))
-}
-
-/// Writes a line of the journal. Best effort.
+/// Writes a line of the journal, and puts a large journal aside. Best effort.
 pub(super) fn journal(
     store: &Store,
     crate_name: &str,
     key: EntryKey,
     (ending, bytes, ms, reason): (Ending, u64, f64, &str),
 ) {
-    let _ = Journal::of(store.layout().cache_dir()).append(&Transfer {
+    let journal = Journal::of(store.layout().cache_dir());
+    let _ = journal.append(&Transfer {
         v: transfer::VERSION,
         at: clock::now().as_millis(),
         ending,
@@ -266,6 +273,7 @@ pub(super) fn journal(
         ms,
         reason: reason.to_owned(),
     });
+    let _ = journal.rotate();
 }
 
 /// Runs what reads, writes or computes for long on a thread of its own. A panic goes on here.

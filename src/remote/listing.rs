@@ -38,7 +38,8 @@ impl Listing {
                 let request = client.list_objects_v2().bucket(&self.bucket.0.name).prefix(&self.prefix);
                 let sent =
                     Box::pin(request.set_continuation_token(token.clone()).customize().interceptor(Limit::Each).send());
-                let page = self.bucket.ask(&tried, sent).await?.ok_or_else(|| absent(&tried))?;
+                let page =
+                    self.bucket.ask(&tried, self.bucket.patience(0), sent).await?.ok_or_else(|| absent(&tried))?;
                 match is_whole(&page) {
                     true => Ok(page),
                     false => Err(RemoteError::Garbled { tried: tried.clone(), reason: "no whole listing".to_owned() }),

@@ -234,7 +234,7 @@ pub struct Pull {
     pub control: Control,
     /// Bytes that the store may gain.
     pub room: u64,
-    /// Whether packs are left where they are.
+    /// Whether packs are left where they are, and nothing is written here.
     pub is_dry: bool,
 }
 
@@ -300,9 +300,8 @@ impl Shared {
             if let Some(over) = self.is_over() {
                 return Ok(over);
             }
-            let Some(looked) = fetch::unless_cancelled(&control.cancel, fetch::look(remote, store, item)).await else {
-                return Ok(Ended::NotTried);
-            };
+            let look = fetch::look(remote, store, item, self.pull.is_dry);
+            let Some(looked) = fetch::unless_cancelled(&control.cancel, look).await else { return Ok(Ended::NotTried) };
             looked?
         };
         let manifest = match looked {

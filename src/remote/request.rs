@@ -15,20 +15,9 @@ use super::retry::random;
 const SILENCES: u32 = 3;
 
 impl Bucket {
-    /// One request with a small answer. `None`: 404. The SDK's futures are large: callers put them on the heap.
+    /// One request with a small answer, waited for with this patience. `None`: 404. The SDK's futures are large: callers put
+    /// them on the heap.
     pub(super) async fn ask<T, E>(
-        &self,
-        tried: &Tried,
-        send: impl Future<Output = std::result::Result<T, SdkError<E>>>,
-    ) -> Result<Option<T>>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        self.ask_for(tried, self.0.tuning.answer, send).await
-    }
-
-    /// The same, with another patience.
-    pub(super) async fn ask_for<T, E>(
         &self,
         tried: &Tried,
         patience: Duration,
@@ -81,7 +70,7 @@ impl Bucket {
         self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long an upload of so many bytes may take.
+    /// How long an answer may take to a request that uploads so many bytes.
     pub(super) fn patience(&self, bytes: u64) -> Duration {
         self.0.tuning.answer + Duration::from_secs(bytes / self.0.tuning.slowest_upload.max(1))
     }

@@ -100,7 +100,7 @@ fn a_cold_machine_is_served_while_it_builds() {
     assert_eq!(two.app_says(), sum());
     let compiled = run.compiles().len();
     let (_, hits) = waits(&two);
-    // How many exactly is a matter of speed, and benches/agent.sh's.
+    // How many exactly is a matter of speed, and benches/agent.rs's.
     assert!(compiled <= CRATES / 4, "{:?}\n{}", run.compiles(), two.history());
     assert_eq!(compiled + hits, CRATES + 1, "{}", two.history());
     // Control: without the agent all of it is compiled.

@@ -1,37 +1,15 @@
 //! `kill -9` of a whole build at random moments (design 3.6): no torn state, and the next build is right.
-//!
-//! `KACHE_TEST_SEED` repeats a run; the seed is printed.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use crate::support::random::Random;
 use crate::support::{Project, manifest, real_cargo, signal};
 
 const ROUNDS: u64 = 30;
 const CRATES: u64 = 8;
 const NAMES: [&str; 8] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"];
-
-/// A small generator (xorshift): the moments need no quality, only a seed.
-struct Random(u64);
-
-impl Random {
-    #[expect(clippy::print_stderr, reason = "a failure is repeated with the seed")]
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let given = std::env::var("KACHE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or(now.as_secs() * 1_000_000 + u64::from(now.subsec_micros())) | 1;
-        eprintln!("KACHE_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 /// `app` prints the sum of what eight libraries return; the odd ones stand on the one before.
 fn workspace() -> Project {
@@ -74,7 +52,7 @@ fn build_and_kill(project: &Project, after: Duration) {
 }
 
 /// Something is always left to compile, and something to hit.
-fn edit(project: &Project, random: &mut Random, values: &mut [u64]) {
+fn edit(project: &Project, random: &Random, values: &mut [u64]) {
     for _ in 0..=random.below(3) {
         let n = random.below(CRATES);
         let at = usize::try_from(n).expect("small");
@@ -84,14 +62,14 @@ fn edit(project: &Project, random: &mut Random, values: &mut [u64]) {
 }
 
 fn killed_builds(mut project: Project, incremental: &str) {
-    let mut random = Random::new();
+    let random = Random::new();
     project.set("CARGO_INCREMENTAL", incremental);
     let mut values = [0; NAMES.len()];
     let began = Instant::now();
     project.build();
     let whole = u64::try_from(began.elapsed().as_millis()).expect("short").clamp(200, 4000);
     for round in 0..ROUNDS / 2 {
-        edit(&project, &mut random, &mut values);
+        edit(&project, &random, &mut values);
         if random.below(2) == 0 {
             project.wipe();
         }

@@ -47,6 +47,7 @@ mod remote_malformed;
 mod remote_outbox;
 mod remote_packs;
 mod remote_push_pull;
+mod remote_runs;
 mod remote_server;
 mod remote_servers;
 mod remote_upload;

@@ -1,12 +1,9 @@
 //! `kill -9` of pushes and pulls at random moments: what is on the remote is whole, what is in the store is whole, and the
 //! next run completes it. Large uploads go on where they were.
-//!
-//! `KACHE_TEST_SEED` repeats a run; the seed is printed.
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use kache::model::Digest;
 use kache::remote::{Manifest, Names, Trust};
@@ -14,6 +11,7 @@ use kache::store::Store;
 
 use crate::support::entries::{self, Size};
 use crate::support::faults::FaultProxy;
+use crate::support::random::Random;
 use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{KACHE, Project, TEMP_PREFIX, signal, wait_until};
 
@@ -22,29 +20,6 @@ const ENTRIES: u64 = 16;
 /// Large enough for its pack to go in parts (from 16 MiB).
 const LARGE: Size = Size { bytes: 18_000_000, noise: 98 };
 const SMALL: Size = Size { bytes: 100_000, noise: 50 };
-
-/// A small generator (xorshift): the moments need no quality, only a seed.
-struct Random(AtomicU64);
-
-impl Random {
-    #[expect(clippy::print_stderr, reason = "a failure is repeated with the seed")]
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let given = std::env::var("KACHE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or(now.as_secs() * 1_000_000 + u64::from(now.subsec_micros())) | 1;
-        eprintln!("KACHE_TEST_SEED={seed}");
-        Self(AtomicU64::new(seed))
-    }
-
-    fn below(&self, limit: u64) -> u64 {
-        let mut state = self.0.load(Ordering::Relaxed);
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.0.store(state, Ordering::Relaxed);
-        state % limit
-    }
-}
 
 struct Bed {
     server: S3Server,

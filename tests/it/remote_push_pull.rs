@@ -10,18 +10,18 @@ use crate::support::faults::{Action, FaultProxy, Lie, Rule};
 use crate::support::s3_server::{READER, S3Server, WRITER};
 use crate::support::{KACHE, Project, Run, manifest, signal, wait_until};
 
-const SMALL: Size = Size { bytes: 20_000, noise: 30 };
+pub(crate) const SMALL: Size = Size { bytes: 20_000, noise: 30 };
 
 /// Two machines without any workspace, and a remote.
-struct Bed {
-    server: S3Server,
-    proxy: FaultProxy,
-    one: Project,
-    two: Project,
+pub(crate) struct Bed {
+    pub(crate) server: S3Server,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) one: Project,
+    pub(crate) two: Project,
 }
 
 impl Bed {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let server = S3Server::start();
         let proxy = FaultProxy::start(server.address());
         let mut one = Project::new();
@@ -31,20 +31,20 @@ impl Bed {
     }
 
     /// The first machine has so many entries.
-    fn with(count: u64, size: Size) -> (Self, Vec<Made>) {
+    pub(crate) fn with(count: u64, size: Size) -> (Self, Vec<Made>) {
         let bed = Self::new();
         let made = entries::fill(&bed.one.cache_dir(), count, size);
         (bed, made)
     }
 
     /// So many entries are on the remote, and on the first machine.
-    fn pushed(count: u64, size: Size) -> (Self, Vec<Made>) {
+    pub(crate) fn pushed(count: u64, size: Size) -> (Self, Vec<Made>) {
         let (bed, made) = Self::with(count, size);
         bed.one.kache(&["push"]).must_succeed();
         (bed, made)
     }
 
-    fn objects(&self, kind: &str) -> usize {
+    pub(crate) fn objects(&self, kind: &str) -> usize {
         self.server.objects_with(kind).len()
     }
 }
@@ -69,7 +69,7 @@ fn assert_same(from: &Project, to: &Project, made: &[Made]) {
 }
 
 #[track_caller]
-fn says(run: &Run, what: &str) {
+pub(crate) fn says(run: &Run, what: &str) {
     assert!(run.stdout.contains(what) || run.stderr.contains(what), "no {what:?} in\n{}\n{}", run.stdout, run.stderr);
 }
 

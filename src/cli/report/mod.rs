@@ -133,7 +133,8 @@ fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report
         target: (since.is_none() && !target.is_empty()).then(|| target.to_owned()),
         hit_rate: summary.hit_rate(),
         remote_hits: summary.outcomes.get(HitSource::Remote.id()).copied().unwrap_or_default(),
-        compiled_ms: misses.iter().map(|event| event.ms).sum(),
+        // Not `sum`: that of nothing is -0.
+        compiled_ms: misses.iter().fold(0.0, |sum, event| sum + event.ms),
         slowest: misses.iter().take(SLOWEST).map(|event| miss(event)).collect(),
         events: summary,
         remote,

@@ -181,7 +181,7 @@ impl Work<'_> {
             let send = Box::pin(
                 request.upload_id(&state.upload).multipart_upload(upload).customize().interceptor(Limit::Each).send(),
             );
-            self.bucket.ask_for(&tried, patience, send).await
+            self.bucket.ask(&tried, patience, send).await
         });
         let error = match answer.await {
             Ok(Some(_)) => return Ok(true),
@@ -214,7 +214,7 @@ async fn create(bucket: &Bucket, what: &Upload) -> Result<State> {
             let request = bucket.0.client.create_multipart_upload().bucket(&bucket.0.name).key(&what.name);
             let send =
                 Box::pin(request.set_checksum_algorithm(algorithm.clone()).customize().interceptor(Limit::Each).send());
-            let answer = bucket.ask(&tried, send).await?;
+            let answer = bucket.ask(&tried, bucket.patience(0), send).await?;
             answer.ok_or_else(|| absent(&tried))
         })
         .await?;
@@ -272,7 +272,7 @@ impl Sender {
             let request = request.upload_id(&self.upload).part_number(n).set_checksum_crc32(crc32.clone());
             let send =
                 Box::pin(request.body(ByteStream::from(bytes.clone())).customize().interceptor(Limit::Each).send());
-            self.bucket.ask_for(&tried, patience, send).await
+            self.bucket.ask(&tried, patience, send).await
         });
         let Some(sent) = sent.await? else { return Ok(None) };
         let Some(etag) = sent.e_tag() else {
@@ -292,7 +292,11 @@ async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     let tried = bucket.tried("abort the upload of", &state.name);
     let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
     let aborted = bucket
-        .ask(&tried, Box::pin(request.upload_id(&state.upload).customize().interceptor(Limit::Each).send()))
+        .ask(
+            &tried,
+            bucket.patience(0),
+            Box::pin(request.upload_id(&state.upload).customize().interceptor(Limit::Each).send()),
+        )
         .await;
     match aborted {
         Err(error) if error.is_transient() && !is_unknown(&error) || error.status().is_none() => Err(error),

@@ -11,6 +11,7 @@ mod files;
 mod observed;
 pub(crate) mod packs;
 mod project;
+pub(crate) mod random;
 pub(crate) mod remote;
 mod rig;
 mod run;
