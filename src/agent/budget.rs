@@ -40,6 +40,13 @@ impl Budget {
         Self { jobs, began_ms: now, spent: 0.0, saved: 0.0, was_heard: false, told_in: None }
     }
 
+    /// The same, begun after others: what they have lost and not got back is missing, so that many short builds lose no more
+    /// than a long one.
+    pub fn after<'a>(jobs: usize, now: f64, others: impl IntoIterator<Item = &'a Self>) -> Self {
+        let missing = others.into_iter().map(|other| other.missing(now)).fold(0.0, f64::max);
+        Self { spent: missing, ..Self::new(jobs, now) }
+    }
+
     /// The remote has named something that this build wants.
     pub fn heard(&mut self, now: f64) {
         self.was_heard |= now - self.began_ms <= AT_ONCE_MS;
@@ -61,9 +68,9 @@ impl Budget {
         true
     }
 
-    /// A part of a slice was not needed.
+    /// A part of a slice was not needed; less than nothing: it took longer.
     pub fn refund(&mut self, unused: f64) {
-        self.spent = (self.spent - unused.max(0.0)).max(0.0);
+        self.spent = (self.spent - unused).max(0.0);
     }
 
     /// A hit that would have cost that much to compile, and was waited for that long: the wait is given back.
@@ -76,8 +83,13 @@ impl Budget {
         let heard = if self.was_heard { HEARD_MS } else { 0.0 };
         let alive =
             self.told_in.map_or(heard, |told| if told <= ALIVE_MS { (told * ALIVE_FACTOR).min(ALIVE_MS) } else { 0.0 });
+        (SILENT_MS + alive) * self.jobs - self.missing(now)
+    }
+
+    /// What was lost beyond what may be lost in the long run; below zero: what is left of that.
+    fn missing(&self, now: f64) -> f64 {
         let long_run = (now - self.began_ms).max(0.0) * SHARE;
-        (SILENT_MS + alive + long_run) * self.jobs + self.saved * SPENDABLE - self.spent
+        self.spent - long_run * self.jobs - self.saved * SPENDABLE
     }
 }
 
@@ -101,6 +113,31 @@ mod tests {
         // 20 seconds of two jobs.
         assert!(lost >= 300.0, "it is waited for at all: {lost}");
         assert!(lost <= 300.0 + 2.0 * 20_000.0 * SHARE + 25.0, "{lost}");
+    }
+
+    #[test]
+    fn r09_many_short_builds_lose_no_more_than_a_long_one() {
+        let (mut lost, mut now, mut last) = (0.0, 0.0, Budget::new(2, 0.0));
+        for _ in 0..100 {
+            let mut budget = Budget::after(2, now, [&last]);
+            budget.told(100.0);
+            let waited: f64 = (0..10).map(|_| wait(&mut budget, None, now)).sum();
+            (lost, now, last) = (lost + waited, now + 1000.0, budget);
+        }
+        let most = 2.0 * (SILENT_MS + ALIVE_MS + 100_000.0 * SHARE) + 100.0;
+        assert!((1000.0..=most).contains(&lost), "{lost} of {most}");
+        // Control: what was saved pays for the next.
+        last.hit(10_000.0, 0.0);
+        let mut budget = Budget::after(2, now, [&last]);
+        assert!(wait(&mut budget, Some(1000.0), now) >= 2.0 * SILENT_MS);
+    }
+
+    #[test]
+    fn a_slice_that_took_longer_is_paid_for() {
+        let mut budget = Budget::new(1, 0.0);
+        assert!(budget.grant(0.0, 25.0, None, 0.0));
+        budget.refund(25.0 - SILENT_MS);
+        assert!(!budget.grant(0.0, 25.0, None, 0.0), "nothing is left");
     }
 
     #[test]

@@ -35,26 +35,26 @@ pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
         return None;
     }
     let mut connection = connect_or_start(&place)?;
-    let asked = Instant::now();
-    let mut patience = ANSWER;
     connection.send(&Request::new(Ask::Want(want))).ok()?;
-    while asked.elapsed() < LONGEST {
-        match connection.receive(patience) {
-            Ok(Answer::Here) => return Some(connection),
-            Ok(Answer::Wait(ms)) => patience = ANSWER + Duration::from_millis(ms),
-            Ok(answer) => {
-                tracing::debug!(?answer, "nothing is coming");
-                return None;
-            }
-            Err(silence) => {
-                if silence == Silence::TimedOut {
-                    let _ = place.silent().set();
-                }
-                return None;
-            }
-        }
+    match wait(&mut connection, LONGEST) {
+        Ok(Answer::Here) => return Some(connection),
+        Ok(answer) => tracing::debug!(?answer, "nothing is coming"),
+        Err(Silence::TimedOut) => drop(place.silent().set()),
+        Err(Silence::Ended) => {}
     }
     None
+}
+
+/// The last answer: each may ask for more time, but for no more than `longest` in all.
+fn wait(connection: &mut Connection, longest: Duration) -> Result<Answer, Silence> {
+    let until = Instant::now() + longest;
+    let mut patience = ANSWER;
+    loop {
+        match connection.receive(patience.min(until.saturating_duration_since(Instant::now())))? {
+            Answer::Wait(ms) => patience = ANSWER + Duration::from_millis(ms),
+            answer => return Ok(answer),
+        }
+    }
 }
 
 /// Asks a running agent; `None`: none is running, or it does not answer.
@@ -142,4 +142,30 @@ fn start() -> Option<()> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sys_process::detach(&mut command);
     command.spawn().ok().map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r09_nobody_waits_longer_than_that_whatever_the_agent_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::of(&Layout::new(dir.path()));
+        let listener = socket::listen(&place.socket()).unwrap();
+        let hear = |words: &[Answer]| {
+            let mut connection = Connection::open(&place).unwrap();
+            let mut agent = listener.accept().unwrap().0;
+            for answer in words {
+                agent.write_all(&line(&Reply::new(answer.clone()))).unwrap();
+            }
+            wait(&mut connection, Duration::from_millis(300))
+        };
+        let began = Instant::now();
+        assert!(matches!(hear(&[Answer::Wait(u64::MAX)]), Err(Silence::TimedOut)));
+        assert!(matches!(hear(&[Answer::Wait(100), Answer::Wait(60_000)]), Err(Silence::TimedOut)));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        // Control: what comes in time counts.
+        assert!(matches!(hear(&[Answer::Wait(100), Answer::Here]), Ok(Answer::Here)));
+    }
 }

@@ -32,7 +32,8 @@ impl Place {
         self.dir.join("log")
     }
 
-    /// Set by a client that starts an agent, so that others wait for that one.
+    /// Set by a client that starts an agent, so that others wait for that one, and none that dies young is started again by
+    /// every miss. Taken away by an agent that was asked to end.
     pub fn starting(&self) -> Mark {
         Mark(self.dir.join("starting"))
     }

@@ -107,7 +107,6 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     let place = Place::of(setup.store.layout());
     let Some(lock) = lock(&place)? else { return Ok(false) };
     let listener = socket::listen(&place.socket())?;
-    place.starting().clear();
     place.silent().clear();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).max_blocking_threads(BLOCKING).enable_all().build();
@@ -131,6 +130,10 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     queue::sweep(agent.setup.store.layout(), clock::now());
     let uploads = uploads::start(&agent);
     runtime.block_on(serve(&agent, listener));
+    if agent.end.is_cancelled() {
+        // Somebody asked for the end: the next miss may start another one. Whoever ended by himself may do so again, at once.
+        place.starting().clear();
+    }
     agent.end.cancel();
     // New clients must find nobody before the lock is free.
     if agent.lock.is_seen() {

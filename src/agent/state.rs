@@ -92,10 +92,8 @@ impl Knowledge {
         let (now, subject) = (self.now(), subject(want));
         (self.active_ms, self.asked_ms) = (now, now);
         if !self.builds.contains_key(&want.build) {
-            self.builds.insert(
-                want.build,
-                Build { budget: Budget::new(self.jobs, now), subjects: HashSet::new(), used: 0, unused: 0 },
-            );
+            let budget = Budget::after(self.jobs, now, self.builds.values().map(|build| &build.budget));
+            self.builds.insert(want.build, Build { budget, subjects: HashSet::new(), used: 0, unused: 0 });
             self.order.push(want.build);
             if self.order.len() > BUILDS {
                 self.builds.remove(&self.order.remove(0));

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::credentials;
 use super::error::{RemoteError, Result, Tried};
 use super::http;
+use super::limit::Limit;
 use super::listing::Listing;
 use super::progress::{Control, Transfer};
 use super::retry::Breaker;
@@ -121,7 +122,10 @@ impl Bucket {
         let tried = self.tried("head", name);
         self.persist(&tried, || async {
             let request = self.0.client.head_object().bucket(&self.0.name).key(name);
-            let Some(head) = self.ask(&tried, self.patience(0), Box::pin(request.send())).await? else {
+            let Some(head) = self
+                .ask(&tried, self.patience(0), Box::pin(request.customize().interceptor(Limit::Each).send()))
+                .await?
+            else {
                 return Ok(None);
             };
             let size = size(&tried, head.content_length().unwrap_or(-1))?;
@@ -144,7 +148,8 @@ impl Bucket {
         let patience = self.patience(bytes.len() as u64);
         self.persist(&tried, || async {
             let request = self.0.client.put_object().bucket(&self.0.name).key(name);
-            let send = Box::pin(request.body(ByteStream::from(bytes.clone())).send());
+            let send =
+                Box::pin(request.body(ByteStream::from(bytes.clone())).customize().interceptor(Limit::Each).send());
             match self.ask(&tried, patience, send).await? {
                 Some(_) => Ok(()),
                 None => Err(absent(&tried)),
@@ -163,7 +168,9 @@ impl Bucket {
         let tried = self.tried("delete", name);
         self.persist(&tried, || async {
             let request = self.0.client.delete_object().bucket(&self.0.name).key(name);
-            self.ask(&tried, self.patience(0), Box::pin(request.send())).await.map(|_| ())
+            self.ask(&tried, self.patience(0), Box::pin(request.customize().interceptor(Limit::Each).send()))
+                .await
+                .map(|_| ())
         })
         .await
     }

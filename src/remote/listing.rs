@@ -6,6 +6,7 @@ use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 
 use super::bucket::{Bucket, Listed, absent, time};
 use super::error::{RemoteError, Result};
+use super::limit::Limit;
 
 /// No listing has more pages: ten million objects.
 const PAGES: usize = 10_000;
@@ -35,7 +36,8 @@ impl Listing {
             .persist(&tried, || async {
                 let client = &self.bucket.0.client;
                 let request = client.list_objects_v2().bucket(&self.bucket.0.name).prefix(&self.prefix);
-                let sent = Box::pin(request.set_continuation_token(token.clone()).send());
+                let sent =
+                    Box::pin(request.set_continuation_token(token.clone()).customize().interceptor(Limit::Each).send());
                 let page =
                     self.bucket.ask(&tried, self.bucket.patience(0), sent).await?.ok_or_else(|| absent(&tried))?;
                 match is_whole(&page) {

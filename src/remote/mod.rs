@@ -20,6 +20,7 @@ pub mod bucket;
 mod credentials;
 pub mod error;
 mod http;
+mod limit;
 pub mod listing;
 pub mod progress;
 mod request;

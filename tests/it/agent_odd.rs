@@ -173,3 +173,21 @@ fn uploads_that_nobody_went_on_with_are_aborted() {
     assert!(proxy.count("DELETE", "v1/packs/x") > 0);
     assert!(!states.join("old.json").exists() && states.join("young.json").exists());
 }
+
+#[test]
+fn r09_an_agent_that_always_ends_at_once_is_not_started_by_every_miss() {
+    let server = S3Server::start();
+    let mut project = libraries(20);
+    remote(&mut project, &server.endpoint());
+    project.set("KACHE_AGENT_IDLE", "0s");
+    // Long enough for each agent to have ended when the next miss asks.
+    for n in 0..20 {
+        project.hook("before", &format!("k{n}"), "sleep 0.2");
+    }
+    assert_eq!(project.build().compiles().len(), 21);
+    let started =
+        || std::fs::read_to_string(place(&project).join("log")).map_or(0, |log| log.matches("listening").count());
+    wait_until("one agent", || started() > 0);
+    // Two that missed at once may both have started one.
+    assert!(started() <= 2, "{}", std::fs::read_to_string(place(&project).join("log")).unwrap_or_default());
+}

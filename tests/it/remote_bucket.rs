@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use kache::config::{Env, Secret};
+use kache::model::Digest;
 use kache::remote::retry::Limits;
-use kache::remote::{Bucket, RemoteError};
+use kache::remote::{Bucket, Download, RemoteError};
 
 use crate::support::faults::{Action, Lie, Rule};
-use crate::support::remote::{Line, noise, run, settings, tuning};
+use crate::support::remote::{Line, PART, noise, run, settings, tuning};
 use crate::support::s3_server::{BUCKET, READER};
 
 #[test]
@@ -229,5 +230,65 @@ fn who_may_only_read_reads() {
         let bucket = line.bucket_of(&settings, tuning()).await;
         assert_eq!(bucket.get("v1/a", 10).await.unwrap().unwrap(), b"hello");
         assert!(matches!(bucket.put("v1/b", Vec::new()).await, Err(RemoteError::Denied { .. })));
+    });
+}
+
+/// Each byte comes soon enough; all of them would take for ever.
+#[test]
+fn r09_a_body_that_drips_is_given_up() {
+    let line = Line::new();
+    let bytes = noise(3 * PART, 1);
+    for (name, len) in [("v1/small", 1000), ("v1/middle", PART), ("v1/large", 3 * PART)] {
+        line.server.write(name, &bytes[..len]);
+    }
+    run(async {
+        let bucket = line
+            .bucket_with(|tuning| (tuning.answer, tuning.slowest_upload) = (Duration::from_millis(500), 1 << 20))
+            .await;
+        let download = async |name: &str, len: usize| {
+            let digest = Some(Digest::of(&bytes[..len]));
+            let what = Download { name: name.into(), label: String::new(), size: Some(len as u64), digest };
+            let to = line.dir.path().join(len.to_string());
+            bucket.download(&what, &to, &line.control()).await.map(|_| ())
+        };
+        for drips in [false, true] {
+            if drips {
+                line.proxy.always(Action::Slow(10));
+            }
+            let most = Duration::from_secs(20);
+            // Each at a place of its own, as all of them take their time.
+            let (small, middle, large) = tokio::join!(
+                tokio::time::timeout(most, async { bucket.get("v1/small", 1000).await.map(|_| ()) }),
+                tokio::time::timeout(most, download("v1/middle", PART)),
+                tokio::time::timeout(most, download("v1/large", 3 * PART)),
+            );
+            let ends = [small, middle, large];
+            for (n, end) in ends.iter().enumerate() {
+                match end.as_ref().unwrap_or_else(|_| panic!("number {n} hangs")) {
+                    Ok(()) => assert!(!drips, "{n}"),
+                    Err(error) => assert!(drips && matches!(error, RemoteError::TimedOut { .. }), "{n}: {error}"),
+                }
+            }
+        }
+    });
+}
+
+/// The SDK holds an answer in memory before it reads it.
+#[test]
+fn r03_an_answer_without_end_is_not_held_in_memory() {
+    let line = Line::new();
+    let listing = |filling: usize| {
+        let head = "<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated><!--";
+        format!("{head}{}--></ListBucketResult>", "x".repeat(filling)).into_bytes()
+    };
+    run(async {
+        let bucket = line.bucket().await;
+        for (filling, is_read) in [(1 << 20, true), (20 << 20, false)] {
+            line.proxy.heal().rule(Rule::on("GET", "").then(Action::Body(200, listing(filling))));
+            let listed = bucket.list("v1/").all().await;
+            assert_eq!(listed.is_ok(), is_read, "{:?}", listed.err());
+            // What is read piece by piece has a limit of its own.
+            assert_eq!(bucket.get("v1/a", 30 << 20).await.unwrap().unwrap().len(), listing(filling).len());
+        }
     });
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::super::bucket::Bucket;
 use super::super::error::{RemoteError, Result, Tried};
@@ -239,7 +240,12 @@ impl<'a> Stream<'a> {
     }
 
     async fn read(&mut self, mut got: Got) -> Result<Read> {
+        let left = self.total.map(|total| total.saturating_sub(self.sink.reached()));
+        let until = left.map(|left| Instant::now() + self.job.bucket.patience(left));
         loop {
+            if let Some(Err(late)) = until.map(|until| got.in_time(until)) {
+                return Ok(Read::Broken(late));
+            }
             match got.next().await {
                 Ok(None) => return Ok(Read::ToTheEnd),
                 Ok(Some(bytes)) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::bucket::Bucket;
 use super::super::error::{RemoteError, Result, Tried, reason};
+use super::super::limit::Limit;
 use super::range::{Range, Reply, interpret};
 
 /// What tells one version of an object from another.
@@ -64,6 +65,14 @@ impl Got {
         }
     }
 
+    /// Whether it is not yet later than `until`: a body that drips is never silent for long, and never whole.
+    pub(super) fn in_time(&self, until: Instant) -> Result<()> {
+        match Instant::now() > until {
+            true => Err(RemoteError::TimedOut { tried: self.tried.clone() }),
+            false => Ok(()),
+        }
+    }
+
     /// The same without the patience. May be dropped while it waits, and asked again.
     pub(super) async fn next_for_ever(&mut self) -> Result<Option<Bytes>> {
         let broken = |error| RemoteError::Unreachable { tried: self.tried.clone(), reason: reason(&error) };
@@ -90,7 +99,7 @@ pub(super) async fn open(
             None => request.set_if_unmodified_since(expected.modified),
         };
     }
-    let send = Box::pin(request.customize().interceptor(status.clone()).send());
+    let send = Box::pin(request.customize().interceptor(status.clone()).interceptor(Limit::Errors).send());
     let Some(answer) = bucket.send(&tried, bucket.0.tuning.answer, send).await? else { return Ok(None) };
     let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
     let reply = interpret(range, status.0.load(Ordering::Relaxed), answer.content_range(), length);
@@ -110,10 +119,12 @@ pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) ->
         false => Err(RemoteError::Size { tried: tried.clone(), declared: limit, actual }),
     };
     check(length.unwrap_or(0), &got.tried)?;
+    let until = Instant::now() + bucket.patience(length.unwrap_or(limit).min(limit));
     let mut bytes = Vec::new();
     while let Some(more) = got.next().await? {
         bytes.extend_from_slice(&more);
         check(bytes.len() as u64, &got.tried)?;
+        got.in_time(until)?;
     }
     Ok(Some(bytes))
 }

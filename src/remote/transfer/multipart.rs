@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::super::bucket::{Bucket, Head, absent};
 use super::super::error::{RemoteError, Result};
+use super::super::limit::Limit;
 use super::super::progress::{Meter, Phase, Transfer};
 use super::super::tuning::MIB;
 use super::state::{Done, Place, STALE, State};
@@ -177,7 +178,9 @@ impl Work<'_> {
             let upload = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
             let shared = &self.bucket.0;
             let request = shared.client.complete_multipart_upload().bucket(&shared.name).key(&state.name);
-            let send = Box::pin(request.upload_id(&state.upload).multipart_upload(upload).send());
+            let send = Box::pin(
+                request.upload_id(&state.upload).multipart_upload(upload).customize().interceptor(Limit::Each).send(),
+            );
             self.bucket.ask(&tried, patience, send).await
         });
         let error = match answer.await {
@@ -209,7 +212,8 @@ async fn create(bucket: &Bucket, what: &Upload) -> Result<State> {
     let created = bucket
         .persist(&tried, || async {
             let request = bucket.0.client.create_multipart_upload().bucket(&bucket.0.name).key(&what.name);
-            let send = Box::pin(request.set_checksum_algorithm(algorithm.clone()).send());
+            let send =
+                Box::pin(request.set_checksum_algorithm(algorithm.clone()).customize().interceptor(Limit::Each).send());
             let answer = bucket.ask(&tried, bucket.patience(0), send).await?;
             answer.ok_or_else(|| absent(&tried))
         })
@@ -266,7 +270,8 @@ impl Sender {
             let shared = &self.bucket.0;
             let request = shared.client.upload_part().bucket(&shared.name).key(&self.what.name);
             let request = request.upload_id(&self.upload).part_number(n).set_checksum_crc32(crc32.clone());
-            let send = Box::pin(request.body(ByteStream::from(bytes.clone())).send());
+            let send =
+                Box::pin(request.body(ByteStream::from(bytes.clone())).customize().interceptor(Limit::Each).send());
             self.bucket.ask(&tried, patience, send).await
         });
         let Some(sent) = sent.await? else { return Ok(None) };
@@ -286,7 +291,13 @@ fn spelled(crc32: u32) -> String {
 async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     let tried = bucket.tried("abort the upload of", &state.name);
     let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
-    let aborted = bucket.ask(&tried, bucket.patience(0), Box::pin(request.upload_id(&state.upload).send())).await;
+    let aborted = bucket
+        .ask(
+            &tried,
+            bucket.patience(0),
+            Box::pin(request.upload_id(&state.upload).customize().interceptor(Limit::Each).send()),
+        )
+        .await;
     match aborted {
         Err(error) if error.is_transient() && !is_unknown(&error) || error.status().is_none() => Err(error),
         _ => Ok(()),

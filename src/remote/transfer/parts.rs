@@ -180,8 +180,12 @@ impl Part {
     async fn read(&self, mut got: Got, sink: &mut Run, may_be_slow: bool) -> std::result::Result<Read, Lost> {
         let tuning = &self.job.bucket.0.tuning;
         let begun = Instant::now();
+        let until = begun + self.job.bucket.patience((self.last + 1).saturating_sub(sink.reached()));
         let mut heard = begun;
         loop {
+            if let Err(late) = got.in_time(until) {
+                return Ok(Read::Broken(late));
+            }
             let next = tokio::time::timeout(TICK.min(tuning.stall), got.next_for_ever()).await;
             match next {
                 Err(_) if heard.elapsed() >= tuning.stall => {

@@ -383,13 +383,17 @@ impl Exchange<'_> {
         let all = bytes.len();
         let most = limit.map_or(all, |limit| all.min(usize::try_from(limit).unwrap_or(all)));
         let bytes = &bytes[..most];
-        for action in &self.actions {
-            if let Action::Slow(bytes_per_second) = action {
-                Proxy::pass(&Mutex::default(), *bytes_per_second, bytes.len()).await;
-            }
+        let slow = self.actions.iter().find_map(|action| match action {
+            Action::Slow(bytes_per_second) => Some(*bytes_per_second),
+            _ => None,
+        });
+        // What is slow drips all the time, rather than in large drops.
+        let drop = slow.map_or(usize::MAX, |slow| usize::try_from(slow / 4).unwrap_or(usize::MAX).max(1));
+        for bytes in bytes.chunks(drop) {
+            Proxy::pass(&Mutex::default(), slow.unwrap_or(0), bytes.len()).await;
+            Proxy::pass(&self.proxy.down, self.line.bandwidth, bytes.len()).await;
+            send_piece(write, framing, bytes).await?;
         }
-        Proxy::pass(&self.proxy.down, self.line.bandwidth, bytes.len()).await;
-        send_piece(write, framing, bytes).await?;
         *sent += bytes.len() as u64;
         self.note(|seen| seen.sent = *sent);
         if most < all && self.actions.iter().any(|action| matches!(action, Action::HangAfter(_))) {

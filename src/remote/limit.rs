@@ -1,0 +1,66 @@
+//! A limit for answers that the SDK holds in memory before it reads them: all but the objects themselves.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::SdkBody;
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+/// Bytes of the longest answer; a page of a listing has some hundred kilobytes.
+const MOST: u64 = 16 << 20;
+
+/// Which answers of a request are cut off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Limit {
+    /// All.
+    Each,
+    /// Those that are no object.
+    Errors,
+}
+
+impl Intercept for Limit {
+    fn name(&self) -> &'static str {
+        "kache::Limit"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if *self == Self::Each || !context.response().status().is_success() {
+            let body = context.response_mut().body_mut();
+            let inner = std::mem::replace(body, SdkBody::taken());
+            *body = SdkBody::from_body_1_x(Limited { inner, left: MOST });
+        }
+        Ok(())
+    }
+}
+
+/// A body that fails once it is too long.
+struct Limited {
+    inner: SdkBody,
+    left: u64,
+}
+
+impl Body for Limited {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+            match self.left.checked_sub(bytes) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err("the answer is too long".into()))),
+            }
+        }
+        Poll::Ready(frame)
+    }
+}
