@@ -13,7 +13,9 @@ const AT_ONCE_MS: f64 = 150.0;
 /// What every job may lose instead once the remote has told quickly what it has: this many times what telling took.
 const ALIVE_FACTOR: f64 = 4.0;
 /// The most that this comes to.
-const ALIVE_MS: f64 = 400.0;
+const ALIVE_MS: f64 = 250.0;
+/// How quick that is.
+const QUICKLY_MS: f64 = 400.0;
 /// The part of what was saved that may be spent.
 const SPENDABLE: f64 = 0.5;
 /// The part of all jobs' time that may be spent in the long run, or lost to a remote that stops bringing.
@@ -81,8 +83,11 @@ impl Budget {
 
     fn available(&self, now: f64) -> f64 {
         let heard = if self.was_heard { HEARD_MS } else { 0.0 };
-        let alive =
-            self.told_in.map_or(heard, |told| if told <= ALIVE_MS { (told * ALIVE_FACTOR).min(ALIVE_MS) } else { 0.0 });
+        let alive = match self.told_in {
+            None => heard,
+            Some(told) if told <= QUICKLY_MS => (told * ALIVE_FACTOR).min(ALIVE_MS),
+            Some(_) => 0.0,
+        };
         (SILENT_MS + alive) * self.jobs - self.missing(now)
     }
 
