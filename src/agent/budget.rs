@@ -19,7 +19,7 @@ const QUICKLY_MS: f64 = 400.0;
 /// The part of what was saved that may be spent.
 const SPENDABLE: f64 = 0.5;
 /// The part of all jobs' time that may be spent in the long run, or lost to a remote that stops bringing.
-const SHARE: f64 = 0.005;
+const SHARE: f64 = 0.002;
 /// A unit whose cost nobody told is waited for at most so long.
 const UNKNOWN_COST_MS: f64 = 400.0;
 
