@@ -105,13 +105,17 @@ fn failed(agent: &Agent, words: String) -> State {
     State::Lost
 }
 
-/// Asks the remote what it has for the subject.
+/// Asks the remote what it has for the subject: the build record, which says what will be asked for, then everything, which
+/// says what need not be waited for. One after the other: the list is long, and until it is there misses are looked for on
+/// their own. Whether the remote can be used is judged by the record.
 pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
-        let told = tokio::time::timeout(TELLING, tell(&agent, &subject)).await;
-        let words = match told {
-            Ok(Ok(())) => None,
+        let words = match tokio::time::timeout(TELLING, tell_record(&agent, &subject)).await {
+            Ok(Ok(open)) => {
+                tell_all(&agent, &open).await;
+                None
+            }
             Ok(Err(words)) => Some(words),
             Err(_) => Some(format!("no answer within {} s", TELLING.as_secs())),
         };
@@ -128,27 +132,27 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
     });
 }
 
-/// The build record, which says what will be asked for, and everything, which says what need not be waited for.
-async fn tell(agent: &Arc<Agent>, subject: &Subject) -> Result<(), String> {
-    let open = agent.open().await.map_err(|error| error.to_string())?;
-    tracing::debug!("opened the remote");
-    // One after the other: the list is long, and until it is there misses are looked for on their own.
-    tell_record(agent, &open, subject).await.map_err(|error| error.to_string())?;
-    match list(&open, &open.names.all_manifests()).await {
-        Ok(units) => {
+/// Learns what there is. A remote that is too large to list in time is known by its records alone.
+async fn tell_all(agent: &Agent, open: &Open) {
+    match tokio::time::timeout(TELLING, list(open, &open.names.all_manifests())).await {
+        Ok(Ok(units)) => {
             let mut knowledge = agent.knowledge();
             for (lookup, unit) in units {
                 knowledge.shelf.learn(lookup, unit);
             }
+            tracing::debug!("the remote has told");
         }
-        Err(error) => tracing::warn!(%error, "cannot list"),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot list"),
+        Err(_) => tracing::warn!("the list takes too long"),
     }
-    tracing::debug!("the remote has told");
-    Ok(())
 }
 
-async fn tell_record(agent: &Agent, open: &Open, subject: &Subject) -> Result<(), RemoteError> {
-    let Some(found) = record(open, subject).await? else { return Ok(()) };
+/// Opens the remote and learns the build record, if there is one.
+async fn tell_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, String> {
+    let open = agent.open().await.map_err(|error| error.to_string())?;
+    tracing::debug!("opened the remote");
+    let found = record(&open, subject).await.map_err(|error| error.to_string())?;
+    let Some(found) = found else { return Ok(open) };
     tracing::debug!(name = found.name, "a build record");
     {
         let mut knowledge = agent.knowledge();
@@ -157,7 +161,7 @@ async fn tell_record(agent: &Agent, open: &Open, subject: &Subject) -> Result<()
     }
     agent.changed.notify_waiters();
     agent.work.notify_waiters();
-    Ok(())
+    Ok(open)
 }
 
 /// Looks for what one miss wants: it is known a round trip earlier than from the record.

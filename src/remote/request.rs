@@ -70,9 +70,9 @@ impl Bucket {
         self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long an answer may take to a request that uploads so many bytes.
+    /// How long an answer may take to a request that sends so many bytes, and a body of so many to come.
     pub(super) fn patience(&self, bytes: u64) -> Duration {
-        self.0.tuning.answer + Duration::from_secs(bytes / self.0.tuning.slowest_upload.max(1))
+        self.0.tuning.answer + Duration::from_secs(bytes / self.0.tuning.slowest.max(1))
     }
 
     /// Tries until it goes well, the error is for good, or it is enough.

@@ -155,13 +155,11 @@ impl Parcel {
         let bytes = fsx::read(&self.note).ok()?;
         let at = Located::new(&item.crate_name, item.lookup, item.key);
         let manifest = Manifest::decode(&bytes, &at, &Trust::Anyone).ok()?;
-        if !pack::is_of(store, item.lookup, record, &manifest) {
-            return None;
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(fsx::open(&self.pack).ok()?).ok()?;
-        let is_whole = hasher.finalize().as_bytes() == manifest.pack.digest.as_bytes();
-        is_whole.then_some(manifest)
+        let is_whole = || {
+            let found = fsx::offset::digest(&self.pack);
+            found.is_ok_and(|found| found == (manifest.pack.digest, manifest.pack.size))
+        };
+        (pack::is_of(store, item.lookup, record, &manifest) && is_whole()).then_some(manifest)
     }
 
     /// The pack, its manifest not yet signed; else what becomes of the entry.

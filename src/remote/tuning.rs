@@ -16,8 +16,8 @@ pub struct Tuning {
     pub answer: Duration,
     /// How long a body may bring nothing.
     pub stall: Duration,
-    /// The slowest upload that is waited for, in bytes a second.
-    pub slowest_upload: u64,
+    /// The slowest transfer of one request that is waited for, in bytes a second.
+    pub slowest: u64,
     /// Pauses between attempts.
     pub backoff: Backoff,
     /// When the server is not asked for a while.
@@ -50,7 +50,7 @@ impl Default for Tuning {
             connect: Duration::from_secs(5),
             answer: Duration::from_secs(20),
             stall: Duration::from_secs(20),
-            slowest_upload: 16 * 1024,
+            slowest: 16 * 1024,
             backoff: Backoff { base: Duration::from_millis(200), cap: Duration::from_secs(5), attempts: 6 },
             breaker: Limits {
                 failures: 8,

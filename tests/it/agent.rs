@@ -282,6 +282,21 @@ fn r09_whatever_the_remote_does_the_build_is_right_and_hardly_waits() {
 }
 
 #[test]
+fn r09_a_list_that_never_ends_stops_nothing_that_the_record_names() {
+    let server = S3Server::start();
+    let (_one, mut two) = pushed(&server);
+    let proxy = FaultProxy::start(server.address());
+    proxy.rule(Rule::on("GET", "prefix=v1%2Fmanifests").then(Action::Hang));
+    remote(&mut two, &proxy.endpoint());
+    slow_down(&two);
+    two.build();
+    assert!(waits(&two).1 > 0, "{}", two.history());
+    let log = place(&two).join("log");
+    wait_until("the list is given up", || std::fs::read_to_string(&log).expect("a log").contains("takes too long"));
+    assert_eq!(status(&two)["health"], "usable");
+}
+
+#[test]
 fn an_agent_that_hangs_is_left_alone() {
     let server = S3Server::start();
     let mut project = workspace();

@@ -242,9 +242,8 @@ fn r09_a_body_that_drips_is_given_up() {
         line.server.write(name, &bytes[..len]);
     }
     run(async {
-        let bucket = line
-            .bucket_with(|tuning| (tuning.answer, tuning.slowest_upload) = (Duration::from_millis(500), 1 << 20))
-            .await;
+        let bucket =
+            line.bucket_with(|tuning| (tuning.answer, tuning.slowest) = (Duration::from_millis(500), 1 << 20)).await;
         let download = async |name: &str, len: usize| {
             let digest = Some(Digest::of(&bytes[..len]));
             let what = Download { name: name.into(), label: String::new(), size: Some(len as u64), digest };
