@@ -1,30 +1,27 @@
-//! Builds the observer (`src/observe/preload`) with the C compiler that blake3 needs too, for `observe::library` to embed, and
-//! says how the program is linked.
+//! Builds the observer (`src/observe/preload`) and the hook of build scripts (`src/script/hook.c`) with the C compiler that
+//! blake3 needs too, for `observe::library` and `script::hook` to embed, and says how the program is linked.
 
 #![expect(clippy::disallowed_methods, reason = "cargo talks to build scripts through the environment")]
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 8] =
-    ["environment.c", "files.c", "metadata.c", "paths.c", "programs.c", "start.c", "trace.c", "walks.c"];
+const SOURCES: [&str; 9] =
+    ["environment.c", "files.c", "metadata.c", "paths.c", "programs.c", "remaps.c", "start.c", "trace.c", "walks.c"];
 
+const HOOK: &str = "hook.c";
+
+/// No stack protector: what it needs may not be there yet, or not at all.
+const FLAGS: [&str; 5] = ["-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-stack-protector", "-Wall"];
 /// * `-nostdlib`: the library names no other, so that it can be loaded beside whatever C library a program has.
-/// * No stack protector, for the same reason.
-const FLAGS: [&str; 8] = [
-    "-std=gnu11",
-    "-fPIC",
-    "-shared",
-    "-nostdlib",
-    "-fvisibility=hidden",
-    "-fno-stack-protector",
-    "-Wall",
-    "-Wno-nonnull-compare",
-];
+const OF_LIBRARY: [&str; 3] = ["-shared", "-nostdlib", "-Wno-nonnull-compare"];
+/// * No unwind tables: not every link keeps what they need.
+const OF_OBJECT: [&str; 2] = ["-c", "-fno-asynchronous-unwind-tables"];
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(kache_observer)");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/observe/preload");
+    println!("cargo::rerun-if-changed=src/script/hook.c");
     let var = |name| std::env::var(name).unwrap_or_default();
     if var("CARGO_CFG_TARGET_OS") != "linux" || var("CARGO_CFG_TARGET_ENV") != "gnu" {
         return;
@@ -34,13 +31,20 @@ fn main() {
     if !var("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static") {
         println!("cargo::rustc-link-arg-bins=-no-pie");
     }
-    let dir = Path::new(&var("CARGO_MANIFEST_DIR")).join("src/observe/preload");
-    let out = PathBuf::from(var("OUT_DIR")).join("observer.so");
+    let src = Path::new(&var("CARGO_MANIFEST_DIR")).join("src");
+    let out = PathBuf::from(var("OUT_DIR"));
+    let observer = src.join("observe/preload");
+    compile(&OF_LIBRARY, &SOURCES.map(|name| observer.join(name)), &out.join("observer.so"));
+    compile(&OF_OBJECT, &[src.join("script").join(HOOK)], &out.join("hook.o"));
+    println!("cargo::rustc-cfg=kache_observer");
+    println!("cargo::rustc-env=KACHE_HOST={}", var("TARGET"));
+}
+
+fn compile(flags: &[&str], sources: &[PathBuf], to: &Path) {
     // Not with the program's profile: debug info would name this directory, and the program hold it.
     let compiler = cc::Build::new().debug(false).opt_level(2).warnings(false).cargo_metadata(false).try_get_compiler();
     let mut command = compiler.expect("a C compiler: the observer is written in C").to_command();
-    command.args(FLAGS).arg("-o").arg(&out).args(SOURCES.map(|name| dir.join(name)));
+    command.args(FLAGS).args(flags).arg("-o").arg(to).args(sources);
     let status = command.status().expect("the C compiler starts");
-    assert!(status.success(), "the observer does not compile: {command:?}");
-    println!("cargo::rustc-cfg=kache_observer");
+    assert!(status.success(), "{} does not compile: {command:?}", to.display());
 }

@@ -62,7 +62,7 @@ impl Subject {
     }
 
     fn context<'a>(&'a self, env: &'a Env) -> Context<'a> {
-        Context { invocation: &self.invocation, roots: &self.roots, env, stamps: self.store.stamps() }
+        Context::of(&self.invocation, &self.roots, env, self.store.stamps())
     }
 
     fn manifest(&self) -> Manifest {

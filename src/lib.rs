@@ -30,5 +30,6 @@ pub mod observe;
 pub mod remote;
 pub mod restore;
 pub mod rustc;
+pub mod script;
 pub mod store;
 pub mod wrapper;

@@ -1,4 +1,5 @@
-//! `kache <compiler> args...` is a call of cargo's; anything else is the command line.
+//! `kache <compiler> args...` is a call of cargo's, `kache <program> --kache-build-script <name>` one of a build script's hook;
+//! anything else is the command line.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -8,6 +9,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     match argv.first() {
+        _ if kache::script::is_call(&argv) => kache::wrapper::run_script(&argv, started),
         Some(first) if names_a_compiler(first) || kache::cli::is_foreign(&argv) => kache::wrapper::run(argv, started),
         _ => kache::cli::run(),
     }

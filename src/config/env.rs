@@ -23,6 +23,8 @@ pub const KACHE_PATHS: &str = "KACHE_PATHS";
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
 /// `off`: do not look at what rustc reads; go by its dep-info alone.
 pub const KACHE_OBSERVE: &str = "KACHE_OBSERVE";
+/// `off`: let cargo run build scripts as it does without kache.
+pub const KACHE_SCRIPTS: &str = "KACHE_SCRIPTS";
 /// `hits`: compile on a hit too, and compare.
 pub const KACHE_VERIFY: &str = "KACHE_VERIFY";
 /// How many of the hits, such as `1/50`.
@@ -130,6 +132,10 @@ pub const GIT_NO_LAZY_FETCH: &str = "GIT_NO_LAZY_FETCH";
 
 /// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
 pub const KACHE_TRACE: &str = "KACHE_TRACE";
+/// Set by kache for a build script that it runs: the hook in the program then lets it run. The hook takes it away again.
+pub const KACHE_SCRIPT: &str = "KACHE_SCRIPT";
+/// Answered by the observer alone: whether this process is observed, as a child of a build script that kache runs.
+pub const KACHE_OBSERVED: &str = "KACHE_OBSERVED";
 /// Libraries that the dynamic linker puts before all others; the observer among them.
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
@@ -167,6 +173,10 @@ pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
 pub const CARGO_TARGET_DIR: &str = "CARGO_TARGET_DIR";
 /// Cargo's other spelling of the same.
 pub const CARGO_BUILD_TARGET_DIR: &str = "CARGO_BUILD_TARGET_DIR";
+/// The compiler that cargo names to build scripts.
+pub const RUSTC: &str = "RUSTC";
+/// The triple that cargo builds for, for build scripts.
+pub const TARGET: &str = "TARGET";
 /// The program that runs a nested cargo.
 pub const CARGO: &str = "CARGO";
 /// A build script's output directory; rustc calls below it are a build script's probes.

@@ -33,6 +33,7 @@ pub(super) struct Build {
     pub(super) disabled: Option<bool>,
     pub(super) claim_wait: Option<String>,
     pub(super) observe: Option<bool>,
+    pub(super) scripts: Option<bool>,
     pub(super) verify: Option<String>,
     pub(super) verify_rate: Option<String>,
 }

@@ -109,6 +109,8 @@ pub struct Config {
     pub claim_wait: Setting<Duration>,
     /// Whether it is observed what a compile reads; else its dep-info is all that is known.
     pub observe: Setting<bool>,
+    /// Whether runs of build scripts are restored and stored.
+    pub scripts: Setting<bool>,
     /// Which hits are checked against a fresh compile.
     pub verify: Setting<Verify>,
     /// How many of them.
@@ -180,6 +182,7 @@ impl Config {
                 DEFAULT_CLAIM_WAIT,
             )?,
             observe: pick_switch(env, env::KACHE_OBSERVE, file.build.observe, true)?,
+            scripts: pick_switch(env, env::KACHE_SCRIPTS, file.build.scripts, true)?,
             verify: pick(env, env::KACHE_VERIFY, "build.verify", file.build.verify, VERIFY, Verify::Off)?,
             verify_rate: pick(
                 env,
@@ -336,6 +339,9 @@ mod tests {
         }
         assert!(!load(&[], "[build]\nobserve = false\n").unwrap().observe.value);
         assert!(load(&[], "").unwrap().observe.value, "on by default");
+        assert!(
+            load(&[], "").unwrap().scripts.value && !load(&[(env::KACHE_SCRIPTS, "off")], "").unwrap().scripts.value
+        );
         assert!(load(&[(env::KACHE_OBSERVE, "perhaps")], "").is_err());
     }
 

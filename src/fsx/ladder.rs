@@ -109,6 +109,18 @@ impl Ladder {
     }
 }
 
+impl Ladder {
+    /// Fills the new, empty file `to` at `path` with the bytes of `source`: shared extents, else a copy.
+    pub(super) fn fill(&mut self, source: &Path, to: &File, path: &Path) -> Result<LinkMode> {
+        let from = super::open(source)?;
+        if !self.no_reflink && sys_clone::reflink(&from, to).is_ok() {
+            return Ok(LinkMode::Reflink);
+        }
+        self.no_reflink = true;
+        copy(&from, to, path).map(|()| LinkMode::Copy)
+    }
+}
+
 /// Links where nothing is, else by way of a temp. What cannot be linked (another file system, too many names) is copied.
 fn commit_link(source: &Path, target: &Path) -> Result<LinkMode> {
     let parent_is_there = match std::fs::hard_link(source, target) {

@@ -19,6 +19,7 @@ mod sys_clone;
 pub mod sys_process;
 pub mod sys_terminal;
 pub mod temp;
+pub mod tree;
 
 use std::ffi::OsString;
 pub use std::fs::Metadata;

@@ -25,7 +25,10 @@ pub fn sweep(dir: &Path, now: Time) -> Result<u64> {
         if let Ok(stamp) = Stamp::of(&path)
             && is_orphan(name, stamp.ctime, now)
         {
-            super::remove_file(&path)?;
+            // A tree on its way to its target is a directory.
+            if super::remove_file(&path).is_err() {
+                super::remove_dir_all(&path)?;
+            }
             freed += stamp.size;
         }
     }

@@ -62,6 +62,24 @@ pub fn keep_signals(command: &mut Command) {
     }
 }
 
+/// Lets what the children of this process leave behind become its own children.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// Whether a child of this process is still running. Collects those that have ended.
+pub fn has_children() -> bool {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
 /// Ends this process as `status` says: the same code, or killed by the same signal.
 pub fn end_like(status: ExitStatus) -> ! {
     if let Some(number) = status.signal() {

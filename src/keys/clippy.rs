@@ -17,8 +17,8 @@ pub fn add(key: &mut KeyHasher, context: Context<'_>) -> fsx::Result<Vec<PathBuf
         key.optional(&format!("env {name}"), value.as_deref());
     }
     let mut files = config_files(context)?;
-    let cwd = &context.invocation.cwd;
-    let package = context.env.path(env::CARGO_MANIFEST_DIR).unwrap_or_else(|| cwd.clone());
+    let cwd = context.cwd;
+    let package = context.env.path(env::CARGO_MANIFEST_DIR).unwrap_or_else(|| cwd.to_owned());
     files.extend([package.join("Cargo.toml"), cwd.join("Cargo.toml"), cwd.join("Cargo.lock")]);
     files.dedup();
     for file in &files {
@@ -35,7 +35,7 @@ pub fn add(key: &mut KeyHasher, context: Context<'_>) -> fsx::Result<Vec<PathBuf
 /// The nearest configuration, upward from where clippy starts to look.
 fn config_files(context: Context<'_>) -> fsx::Result<Vec<PathBuf>> {
     let start = context.env.path("CLIPPY_CONF_DIR").or_else(|| context.env.path(env::CARGO_MANIFEST_DIR));
-    let start = context.invocation.cwd.join(start.unwrap_or_default());
+    let start = context.cwd.join(start.unwrap_or_default());
     let Some(start) = fsx::optional(fsx::canonicalize(&start))? else { return Ok(Vec::new()) };
     let present = |dir: &Path| -> Vec<PathBuf> {
         CONFIG_NAMES.iter().map(|name| dir.join(name)).filter(|path| fsx::exists(path)).collect()

@@ -29,6 +29,9 @@ pub struct Compiler {
     /// The first line of its version text, for people. (Empty in memos of the first kache.)
     #[serde(default)]
     pub version: String,
+    /// The triple that it runs on. (Empty in memos of the first kache.)
+    #[serde(default)]
+    pub host: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -136,8 +139,9 @@ impl Search<'_> {
         if around.is_none() {
             files.extend(self.proxy_files(toolchain.as_deref()));
         }
+        let host = host.to_owned();
         let version = version.lines().next().unwrap_or_default().to_owned();
-        Some(Found { compiler: Compiler { identity, sysroot, version }, files, is_lasting })
+        Some(Found { compiler: Compiler { identity, sysroot, version, host }, files, is_lasting })
     }
 
     /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's

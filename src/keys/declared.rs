@@ -22,6 +22,7 @@ use crate::rustc::dep_info;
 /// What is declared for one unit, and how it was when the key was made.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Declared {
+    crate_name: String,
     /// Files as cargo may spell them; `None`: absent.
     files: BTreeMap<String, (PathBuf, Option<Digest>)>,
     /// Variables; `None`: unset.
@@ -33,14 +34,14 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// What is declared for this unit, if anything.
-    pub fn read(context: Context<'_>) -> Result<Option<Self>, Refusal> {
-        let (vars, cwd) = (context.env, &context.invocation.cwd);
-        let package = vars.path(env::CARGO_MANIFEST_DIR).map_or_else(|| cwd.clone(), |dir| cwd.join(dir));
+    /// What is declared for the unit of this crate, if anything.
+    pub fn read(crate_name: &str, context: Context<'_>) -> Result<Option<Self>, Refusal> {
+        let (vars, cwd) = (context.env, context.cwd);
+        let package = vars.path(env::CARGO_MANIFEST_DIR).map_or_else(|| cwd.to_owned(), |dir| cwd.join(dir));
         let refuse = |detail: String| Refusal::new(BypassReason::ProjectFile, detail);
         let project = Project::of_package(&package, vars).map_err(|error| refuse(error.to_string()))?;
         let Some(project) = project else { return Ok(None) };
-        let inputs = project.inputs_of(&context.invocation.crate_name, vars);
+        let inputs = project.inputs_of(crate_name, vars);
         if inputs.is_empty() {
             return Ok(None);
         }
@@ -62,7 +63,7 @@ impl Declared {
         }
         let others = [&[project.path.as_path()], found.watchable(&[cwd, target]).as_slice()].concat();
         let told = told(&files, &others, &values, &speller).map_err(refuse)?;
-        Ok(Some(Self { files, env: values, dirs: found.dirs, told }))
+        Ok(Some(Self { crate_name: crate_name.to_owned(), files, env: values, dirs: found.dirs, told }))
     }
 
     /// Adds all of it to a key.
@@ -83,7 +84,7 @@ impl Declared {
     /// Checks that what is declared is as it was when the key was made.
     pub fn still_holds(&self, context: Context<'_>) -> Result<(), NotStored> {
         let changed = |detail: String| NotStored(Stored::InputChanged, detail);
-        let now = Self::read(context).map_err(|refusal| changed(refusal.detail))?;
+        let now = Self::read(&self.crate_name, context).map_err(|refusal| changed(refusal.detail))?;
         let now = now.ok_or_else(|| changed(FILE_NAME.into()))?;
         let differs = now.files.iter().find(|(spelled, file)| self.files.get(*spelled) != Some(*file));
         match differs {
@@ -202,7 +203,8 @@ mod tests {
             files: vec!["src/lib.rs".into(), "a b.sql".into(), "assets".into()],
             env: vec![env("A", Some("1")), env("B", None)],
         };
-        let declared = Declared { files: BTreeMap::new(), env: Vec::new(), dirs: BTreeSet::new(), told };
+        let crate_name = "a".to_owned();
+        let declared = Declared { crate_name, files: BTreeMap::new(), env: Vec::new(), dirs: BTreeSet::new(), told };
         let plain = "/t/x.d: src/lib.rs\n\nsrc/lib.rs:\n\n# env-dep:A=1\n";
         let extended = declared.extend(plain).unwrap();
         assert_eq!(

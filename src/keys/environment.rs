@@ -25,6 +25,7 @@ const READ_BY_STD: &[&str] = &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN
 /// * `TMPDIR`, `TMP`, `TEMP`: where temporary files go. Their names do not reach outputs, or the root scan pins them.
 /// * `CARGO_MAKEFLAGS`, `MAKEFLAGS`, `MFLAGS`, `NUM_JOBS`: the jobserver; how many threads work, not what they make.
 /// * `PATH`: programs that are looked up are inputs of their own, by name.
+/// * `PWD`: believed only where it is another name of the working directory, which is part of every key.
 /// * `LD_LIBRARY_PATH`: the linker searches it for libraries that libraries need; what it tries and finds is recorded. (For
 ///   what the dynamic linker loads it counts all the same: see `observed`.)
 /// * `MALLOC_CONF`: jemalloc's settings.
@@ -54,6 +55,7 @@ const READ_BY_TOOLS: &[&str] = &[
     "MFLAGS",
     "NUM_JOBS",
     "PATH",
+    "PWD",
     "LD_LIBRARY_PATH",
     "MALLOC_CONF",
     "LLVM_DISABLE_CRASH_REPORT",
@@ -67,7 +69,7 @@ const READ_BY_TOOLS: &[&str] = &[
 /// What a shell or cargo sets anew for every run, left out of the whole: the last command, the depth of shells, directories
 /// (the working directory is part of every key), the jobserver, and kache's own settings.
 const NOT_OF_THE_WHOLE: &[&str] =
-    &["_", "SHLVL", "PWD", "OLDPWD", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "NUM_JOBS", "LD_LIBRARY_PATH"];
+    &["_", "SHLVL", "PWD", "OLDPWD", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "LD_LIBRARY_PATH"];
 
 /// Whether a variable that was read is an input. `plugin`: a proc macro, or a program that one started, read it.
 pub fn counts(name: &str, plugin: bool) -> bool {
@@ -94,14 +96,69 @@ pub fn digest(context: Context<'_>) -> Digest {
 /// Programs of a toolchain: compilers, linkers and what they start. They read variables by name, through getenv.
 const TOOLS: &[&str] = &[
     "cc", "gcc", "g++", "c++", "clang", "clang++", "collect2", "ld", "lld", "mold", "wild", "gold", "bfd", "as", "ar",
-    "nm", "strip", "objcopy", "dsymutil", "dwp", "lto1", "cc1", "rustc", "rustup", "clippy", "sold",
+    "nm", "strip", "objcopy", "dsymutil", "dwp", "lto1", "cc1", "cc1plus", "cpp", "ranlib", "readelf", "objdump",
+    "nasm", "yasm", "rustc", "rustup", "rustfmt", "clippy", "sold", "llvm",
+];
+
+/// What build scripts start besides: each reads variables by name. Not among them is whatever runs a language in which any
+/// variable can be named: shells, make, awk, perl, python.
+const UTILITIES: &[&str] = &[
+    "pkg-config",
+    "pkgconf",
+    "cmake",
+    "ninja",
+    "git",
+    "llvm-config",
+    "protoc",
+    "basename",
+    "cat",
+    "chmod",
+    "cmp",
+    "cp",
+    "cut",
+    "date",
+    "diff",
+    "dirname",
+    "echo",
+    "expr",
+    "false",
+    "grep",
+    "gzip",
+    "head",
+    "hostname",
+    "install",
+    "ln",
+    "ls",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "patch",
+    "pwd",
+    "readlink",
+    "realpath",
+    "rm",
+    "rmdir",
+    "sed",
+    "sleep",
+    "sort",
+    "tail",
+    "tar",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "uname",
+    "uniq",
+    "wc",
+    "which",
+    "xz",
 ];
 
 /// Whether a program tells which variables it reads. Shells, interpreters and everything unknown may take them all.
 pub fn tells_what_it_reads(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or(program);
     // `x86_64-linux-gnu-gcc-12`, `ld.lld`, `rust-objcopy`.
-    name.split(['-', '.']).any(|part| TOOLS.contains(&part)) || name == "lto-wrapper"
+    name.split(['-', '.']).any(|part| TOOLS.contains(&part)) || name == "lto-wrapper" || UTILITIES.contains(&name)
 }
 
 #[cfg(test)]

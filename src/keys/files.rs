@@ -43,7 +43,7 @@ enum Place {
 impl<'a> Files<'a> {
     pub(super) fn new(context: Context<'a>) -> Self {
         let roots = context.roots.iter().flat_map(|(kind, place)| [kind.name(), place]);
-        let about = context.invocation.cwd.to_str().into_iter().chain(roots);
+        let about = context.cwd.to_str().into_iter().chain(roots);
         Self { finding: Finding::begin(about), found: Vec::new(), context }
     }
 
@@ -55,7 +55,7 @@ impl<'a> Files<'a> {
 
     fn place(&self, input: &Input) -> Place {
         let dir = directory_of(input).and_then(|dir| self.context.roots.expand_spelled(dir));
-        match dir.map(|dir| Dir::open(&self.context.invocation.cwd.join(dir))) {
+        match dir.map(|dir| Dir::open(&self.context.cwd.join(dir))) {
             Some(Ok(Some(dir))) => Place::Open(dir),
             Some(Ok(None)) => Place::Missing,
             Some(Err(_)) | None => Place::ByPath,
@@ -85,7 +85,7 @@ impl<'a> Files<'a> {
 
     fn path(&self, path: &TokenString) -> Option<PathBuf> {
         let path = self.context.roots.expand(path)?;
-        Some(self.context.invocation.cwd.join(Path::new(&path)))
+        Some(self.context.cwd.join(Path::new(&path)))
     }
 
     /// Compares the contents of all files that were found; the error is the first that differs.
@@ -157,7 +157,7 @@ mod tests {
             let (env, store) =
                 (Env::of([("", ""); 0]), Store::open(&canonicalize(self.dir.path()).unwrap().join("cache")));
             let (invocation, roots) = (&self.invocation, &self.roots);
-            let context = Context { invocation, roots, env: &env, stamps: store.stamps() };
+            let context = Context::of(invocation, roots, &env, store.stamps());
             validate::holds(inputs, context).err().map(|differs| differs.0)
         }
     }

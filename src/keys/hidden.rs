@@ -7,21 +7,21 @@ use super::scan::Scan;
 use super::{Context, env_use};
 use crate::fsx;
 use crate::model::{DepInfo, RootKind, TokenString};
-use crate::rustc::dep_info;
+use crate::rustc::{Invocation, dep_info};
 
 /// Pins the roots that the outputs may depend on although no scan of them can tell: those of path variables that are used
 /// for more than includes, and those that a source names in full.
-pub fn pin(info: &DepInfo<String>, context: Context<'_>, scan: &mut Scan<'_>) {
+pub fn pin(info: &DepInfo<String>, invocation: &Invocation, context: Context<'_>, scan: &mut Scan<'_>) {
     let variables = path_variables(info, context);
     let names_roots =
         |file: &String| context.roots.tokenise(file).roots().iter().any(|kind| *kind != RootKind::CargoHome);
     if variables.is_empty() && !info.files.iter().any(names_roots) {
         return;
     }
-    let sources = read_sources(info, &context.invocation.cwd);
+    let sources = read_sources(info, context.cwd);
     for (name, value) in variables {
         let is_include = env_use::is_include_only(name, sources.iter().map(|source| source.text.as_str()));
-        if !is_include || dependency_may_read(name, context) {
+        if !is_include || dependency_may_read(name, invocation) {
             value.roots().iter().for_each(|kind| scan.pin(*kind));
         }
     }
@@ -43,10 +43,10 @@ fn path_variables<'a>(info: &'a DepInfo<String>, context: Context<'_>) -> Vec<(&
 /// A proc macro needs the name for that. A library's own sources, which its `.d` lists, show whether a macro of its reads
 /// the variable, or one that its caller names; but a library whose metadata holds the name while its sources do not has it
 /// from a macro of yet another crate, whose sources are not at hand.
-fn dependency_may_read(name: &str, context: Context<'_>) -> bool {
+fn dependency_may_read(name: &str, invocation: &Invocation) -> bool {
     let finder = memchr::memmem::Finder::new(name);
     let holds_name = |path: &Path| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
-    context.invocation.externs.iter().any(|dep| match library_sources(&dep.path, &context.invocation.cwd) {
+    invocation.externs.iter().any(|dep| match library_sources(&dep.path, &invocation.cwd) {
         Some(sources) => {
             // Data that is listed too (`include_str!`, declared inputs) explains no name in the metadata.
             let names_it = sources.iter().any(|source| source.is_rust && source.text.contains(name));

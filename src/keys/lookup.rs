@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Compiler, Context, Declared, KeyHasher, clippy, native};
+use super::{Compiler, Context, Declared, KeyHasher, clippy, native, processor};
 use crate::config::{Paths, env};
 use crate::fsx;
 use crate::model::{BypassReason, Digest, LookupKey, Refusal, Trace};
@@ -59,6 +59,8 @@ pub struct Lookup {
 /// What a key is made of besides the invocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
+    /// The call.
+    pub invocation: &'a Invocation,
     /// Who compiles.
     pub compiler: &'a Compiler,
     /// In which shape.
@@ -67,6 +69,8 @@ pub struct Setting<'a> {
     pub paths: Paths,
     /// The flags that kache will add.
     pub injected: &'a [String],
+    /// The hook that is linked into a build script.
+    pub hook: Option<Digest>,
     /// What the user declares.
     pub declared: Option<&'a Declared>,
     /// Whether the compile is observed. Sets that were recorded without never serve a call that is.
@@ -77,7 +81,7 @@ pub struct Setting<'a> {
 
 /// Makes the lookup key.
 pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
-    let invocation = context.invocation;
+    let invocation = setting.invocation;
     let mut key = KeyHasher::new(setting.traced);
     key.digest("compiler", "", setting.compiler.identity);
     key.note(|| setting.compiler.version.clone());
@@ -86,10 +90,13 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());
     add_text(&mut key, context, "source", &invocation.source);
     for flag in &invocation.flags {
-        add_flag(&mut key, context, flag);
+        add_flag(&mut key, (context, invocation), flag);
     }
     for flag in setting.injected {
         add_text(&mut key, context, "injected", flag);
+    }
+    if let Some(hook) = setting.hook {
+        key.digest("hook", "", hook);
     }
     for name in env::RUSTC_INPUTS {
         let value = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
@@ -98,7 +105,7 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     if let Some(declared) = setting.declared {
         declared.add_to(&mut key, context);
     }
-    let mut files = Files { context, key, read: Vec::new() };
+    let mut files = Files { invocation, context, key, read: Vec::new() };
     let static_libraries = files.add_arguments()?;
     if setting.driver == Driver::Clippy {
         files.add_clippy()?;
@@ -112,12 +119,11 @@ fn add_text(key: &mut KeyHasher, context: Context<'_>, tag: &str, text: &str) {
     key.field(tag, context.roots.tokenise(text).as_str());
 }
 
-fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
+fn add_flag(key: &mut KeyHasher, (context, invocation): (Context<'_>, &Invocation), flag: &Arg) {
     // An `--extern` without a path names a crate of the sysroot; those with one are added by content.
     let is_pathless = flag.name == "--extern" && !flag.value.as_deref().is_some_and(|value| value.contains('='));
     let name = flag.name.as_str();
-    let is_left_out =
-        LEFT_OUT.contains(&name) || LEFT_OUT_UNLINKED.contains(&name) && !context.invocation.needs_observer();
+    let is_left_out = LEFT_OUT.contains(&name) || LEFT_OUT_UNLINKED.contains(&name) && !invocation.needs_observer();
     if is_left_out && !is_pathless {
         return;
     }
@@ -129,6 +135,7 @@ fn add_flag(key: &mut KeyHasher, context: Context<'_>, flag: &Arg) {
 
 /// The content that arguments name.
 struct Files<'a> {
+    invocation: &'a Invocation,
     context: Context<'a>,
     key: KeyHasher,
     read: Vec<(PathBuf, Content)>,
@@ -136,7 +143,7 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn add_arguments(&mut self) -> Result<Vec<PathBuf>, Refusal> {
-        let invocation = self.context.invocation;
+        let invocation = self.invocation;
         // rustc keeps them by name, so that only the order of equal names counts (`rustc_session::config::Externs`).
         let mut externs: Vec<_> = invocation.externs.iter().collect();
         externs.sort_by_key(|dep| &dep.name);
@@ -157,7 +164,8 @@ impl Files<'_> {
             self.add("profile", "", &invocation.cwd.join(profile), BypassReason::UnknownFlag)?;
         }
         if is_native(invocation) {
-            let cpu = host_cpu().ok_or_else(|| Refusal::new(BypassReason::UnknownFlag, "-C target-cpu=native"))?;
+            let cpu =
+                processor::digest().ok_or_else(|| Refusal::new(BypassReason::UnknownFlag, "-C target-cpu=native"))?;
             self.key.digest("host cpu", "", cpu);
         }
         Ok(libraries)
@@ -188,15 +196,4 @@ fn names_json(target: &Path) -> bool {
 fn is_native(invocation: &Invocation) -> bool {
     let is_cpu = |flag: &Arg| flag.name == "-C target-cpu" || flag.name == "-Z tune-cpu";
     invocation.flags.iter().any(|flag| is_cpu(flag) && flag.value.as_deref() == Some("native"))
-}
-
-/// What `native` resolves to: the model and feature lines of the first processor. `None` where the system does not say.
-fn host_cpu() -> Option<Digest> {
-    const LINES: [&str; 8] =
-        ["vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part", "CPU implementer"];
-    let text = fsx::read_to_string(Path::new("/proc/cpuinfo")).ok()?;
-    let first = text.split("\n\n").next()?;
-    let is_wanted = |line: &&str| LINES.iter().any(|name| line.starts_with(name));
-    let lines: Vec<&str> = first.lines().filter(is_wanted).collect();
-    (!lines.is_empty()).then(|| Digest::of(lines.join("\n").as_bytes()))
 }

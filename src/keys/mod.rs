@@ -17,14 +17,18 @@ pub mod lookup;
 pub mod macros;
 pub mod native;
 pub mod observed;
+mod processor;
 pub mod question;
 pub mod record;
 pub mod roots;
 pub mod scan;
+pub mod script;
+mod subject;
 pub mod things;
 pub mod times;
 mod tokens;
 pub mod told;
+mod upward;
 pub mod validate;
 pub mod written;
 
@@ -33,20 +37,33 @@ pub use declared::Declared;
 pub use hasher::KeyHasher;
 pub use lookup::Lookup;
 pub use roots::Roots;
+pub use subject::Subject;
+
+use std::path::Path;
 
 use crate::config::Env;
 use crate::rustc::Invocation;
 use crate::store::Stamps;
 
-/// What every question about an invocation's inputs needs.
+/// What every question about inputs needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The call.
-    pub invocation: &'a Invocation,
+    /// The working directory, which relative paths start from.
+    pub cwd: &'a Path,
+    /// `--diagnostic-width` of a compile.
+    pub diagnostic_width: Option<&'a str>,
     /// The machine-local roots of this checkout.
     pub roots: &'a Roots,
     /// The environment of this call.
     pub env: &'a Env,
     /// Digests of files.
     pub stamps: &'a Stamps,
+}
+
+impl<'a> Context<'a> {
+    /// The context of a compile.
+    pub fn of(invocation: &'a Invocation, roots: &'a Roots, env: &'a Env, stamps: &'a Stamps) -> Self {
+        let diagnostic_width = invocation.diagnostic_width.as_deref();
+        Self { cwd: &invocation.cwd, diagnostic_width, roots, env, stamps }
+    }
 }

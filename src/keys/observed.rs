@@ -1,4 +1,4 @@
-//! From what was seen of a compile to its inputs.
+//! From what was seen of a compile, or of a run of a build script, to its inputs.
 //!
 //! Left out is what something else stands for: the compiler's identity, the lookup key, dep-info, this unit's own outputs,
 //! and, for a unit that is not linked, the metadata of crates that its dependencies depend on (their digests chain to it).
@@ -9,27 +9,32 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
-use super::written::{is_own, is_temporary};
-use super::{Context, Lookup, environment, things, told};
+use super::written::is_temporary;
+use super::{Context, Lookup, Subject, environment, processor, script, things, told, upward};
 use crate::config::env;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
 use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
 use crate::rustc::{symbols, toolchain};
+use crate::store::entries::stays_below;
 
 /// What is known of the compile besides what was seen.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
-    /// The call.
+    /// What was observed.
+    pub subject: Subject<'a>,
+    /// Where inputs are looked up.
     pub context: Context<'a>,
     /// What the lookup key stands for.
     pub lookup: &'a Lookup,
-    /// What rustc says that it read.
-    pub info: &'a DepInfo<String>,
+    /// What rustc says that it read, of a compile.
+    pub info: Option<&'a DepInfo<String>>,
+    /// Whether a text among the outputs names a path, so that the scan of it judges.
+    pub mentions: &'a dyn Fn(&str) -> bool,
     /// The compiler's sysroot.
     pub sysroot: &'a Path,
-    /// The kernel's time before rustc began.
+    /// The kernel's time before it began.
     pub start: Time,
 }
 
@@ -47,13 +52,25 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     if let Some(what) = &seen.unobserved {
         return Err(NotStored(Stored::Unobserved, what.clone()));
     }
+    if let Some((path, _)) = seen.links.iter().find(|(path, target)| !is_contained(path, target, known.subject)) {
+        return Err(NotStored(Stored::Unobserved, format!("the symbolic link {path}")));
+    }
     let mut collector = Collector::new(known, &seen.written);
     for fact in &seen.facts {
         collector.add(fact)?;
     }
     let mut observed = collector.finish();
-    observed.inputs.extend(told::pins(&seen.facts, known.context));
+    observed.inputs.extend(told::pins(seen, known));
+    observed.inputs.extend(upward::pin(&seen.facts, known));
     Ok(observed)
+}
+
+/// Whether nothing outside of the subject's own directory can be read through a link that was made, so that what is below the
+/// link was made, too. A compile makes no links.
+fn is_contained(link: &str, target: &str, subject: Subject<'_>) -> bool {
+    let Subject::Run(script) = subject else { return false };
+    let below = Path::new(link).strip_prefix(&script.out_dir).ok().and_then(Path::to_str);
+    below.is_some_and(|below| stays_below(below, target))
 }
 
 struct Collector<'a> {
@@ -69,7 +86,7 @@ struct Collector<'a> {
     dependency_dirs: HashSet<PathBuf>,
     /// Directories of `PATH`.
     path_dirs: Vec<PathBuf>,
-    is_linked: bool,
+    reads_libraries: bool,
     /// By what they are called, so that each is there once and in a stable order.
     inputs: BTreeMap<(&'static str, String), Input>,
     /// Directories that were there, for the toolchain: anything found below stands for them.
@@ -79,20 +96,20 @@ struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     fn new(known: Known<'a>, written: &'a BTreeMap<String, bool>) -> Self {
-        let Known { context, lookup, info, .. } = known;
-        let cwd = &context.invocation.cwd;
-        let mut known_files: HashSet<PathBuf> = info.files.iter().map(|file| cwd.join(file)).collect();
+        let Known { subject, context, lookup, info, .. } = known;
+        let of_info = info.iter().flat_map(|info| &info.files);
+        let mut known_files: HashSet<PathBuf> = of_info.map(|file| context.cwd.join(file)).collect();
         known_files.extend(lookup.files.iter().map(|(path, _)| path.clone()));
         let path = context.env.get(env::PATH).unwrap_or_default();
         Self {
             known,
             written,
             known_files,
-            known_variables: info.env.iter().map(|(name, _)| name.as_str()).collect(),
-            search_dirs: context.invocation.search_dirs().chain([context.invocation.out_dir.clone()]).collect(),
-            dependency_dirs: context.invocation.dependency_dirs().collect(),
+            known_variables: info.iter().flat_map(|info| &info.env).map(|(name, _)| name.as_str()).collect(),
+            search_dirs: subject.search_dirs().into_iter().collect(),
+            dependency_dirs: subject.dependency_dirs().into_iter().collect(),
             path_dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
-            is_linked: context.invocation.is_linked(),
+            reads_libraries: subject.reads_libraries(),
             inputs: BTreeMap::new(),
             directories: BTreeSet::new(),
             times: Vec::new(),
@@ -105,12 +122,7 @@ impl<'a> Collector<'a> {
             What::Env(name, value) => self.variable(name, value.as_deref(), plugin),
             What::Lookup(name, _) => self.program(name),
             What::Environ(library) => self.environ(library)?,
-            What::Program(path) => {
-                if !environment::tells_what_it_reads(path) {
-                    self.whole_environment();
-                }
-                self.file(path, false)?;
-            }
+            What::Program(path) => self.ran(path)?,
             What::Library(path) => {
                 self.search_path();
                 self.file(path, plugin)?;
@@ -131,12 +143,34 @@ impl<'a> Collector<'a> {
         self.inputs.insert((kind, name.to_owned()), input);
     }
 
+    /// A program that was run. kache itself, called as a wrapper by a script, stands for the compiler that it starts; the script
+    /// stands in the lookup key.
+    fn ran(&mut self, path: &str) -> Result<(), NotStored> {
+        let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
+        if is_script {
+            return self.environ(path);
+        }
+        if self.is_kache(path) {
+            return Ok(());
+        }
+        if !environment::tells_what_it_reads(path) {
+            self.whole_environment();
+        }
+        self.file(path, false)
+    }
+
+    fn is_kache(&self, path: &str) -> bool {
+        matches!(self.known.subject, Subject::Run(_)) && fsx::current_exe().is_ok_and(|own| own == Path::new(path))
+    }
+
     /// Only what came from cargo counts: what a process of the tree set for its children follows from its own inputs.
     fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
         let context = self.known.context;
         let inherited = context.env.get(name);
         let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
-        if is_inherited && environment::counts(name, plugin) && !self.known_variables.contains(name) {
+        let is_known = self.known_variables.contains(name)
+            || matches!(self.known.subject, Subject::Run(_)) && script::needs_no_input(name, context.env);
+        if is_inherited && environment::counts(name, plugin) && !is_known {
             let value = value.map(|value| context.roots.tokenise(value));
             self.insert("env", name, Input::Env(name.to_owned(), value));
         }
@@ -171,9 +205,9 @@ impl<'a> Collector<'a> {
     /// Whether a file needs no input of its own. `path` is not canonical: what it leads to may be.
     fn is_covered(&self, path: &Path, plugin: bool) -> bool {
         self.known_files.contains(path)
-            || is_own(path, self.known.context)
+            || self.known.subject.owns(path)
             || self.is_of_compiler(path)
-            || (!plugin && !self.is_linked && self.is_foreign_metadata(path))
+            || (!plugin && !self.reads_libraries && self.is_foreign_metadata(path))
     }
 
     fn is_of_compiler(&self, path: &Path) -> bool {
@@ -192,6 +226,11 @@ impl<'a> Collector<'a> {
     }
 
     fn read(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        if path == processor::FILE {
+            let digest = processor::digest().ok_or_else(|| NotStored(Stored::Unobserved, path.to_owned()))?;
+            self.insert("processor", "", Input::Processor(digest));
+            return Ok(());
+        }
         match things::present(Path::new(path)) {
             Some(Thing::File) => self.file(path, plugin),
             Some(Thing::Directory) => self.stat(path, Found::Directory, false, plugin),
@@ -213,6 +252,9 @@ impl<'a> Collector<'a> {
 
     fn list(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let dir = Path::new(path);
+        if self.known.subject.owns(dir) {
+            return Ok(());
+        }
         if !plugin && (self.search_dirs.contains(dir) || self.is_in_sysroot(dir)) {
             return Ok(());
         }
@@ -293,7 +335,7 @@ impl<'a> Collector<'a> {
     fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
-        if is_own(place, self.known.context) || (!plugin && (is_dull || self.take_for_lookup(place))) {
+        if self.known.subject.owns(place) || (!plugin && (is_dull || self.take_for_lookup(place))) {
             return Ok(());
         }
         if things::present(place).is_some() {

@@ -8,6 +8,7 @@ use super::{Context, Lookup};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp, stamp};
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
+use crate::rustc::Invocation;
 
 /// Why a result is not stored, and what exactly said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub fn inputs(
     observed: bool,
 ) -> Result<Vec<Input>, NotStored> {
     let mut inputs = Vec::with_capacity(info.files.len() * 2 + info.env.len());
-    check_directories(&info.files, &context.invocation.cwd, start)?;
+    check_directories(&info.files, context.cwd, start)?;
     for file in &info.files {
         inputs.push(file_input(file, context, start)?);
     }
@@ -49,7 +50,7 @@ pub fn inputs(
 }
 
 pub(super) fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
-    let path = context.invocation.cwd.join(file);
+    let path = context.cwd.join(file);
     let content = context.stamps.content(&path).map_err(|_| NotStored::changed(&path))?;
     // A shared rlib: a restore in another checkout moves its ctime, any write would have moved its mtime.
     let is_blob = content.stamp.is_canonical();
@@ -101,7 +102,7 @@ fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
     let token = context.roots.tokenise(shadow.to_str()?);
     let is_module = path.extension().is_some_and(|extension| extension == "rs");
     let is_fixed = token.roots().contains(&RootKind::CargoHome);
-    let absent = is_module && !is_fixed && !fsx::exists(&context.invocation.cwd.join(&shadow));
+    let absent = is_module && !is_fixed && !fsx::exists(&context.cwd.join(&shadow));
     absent.then_some(Input::Absent(token))
 }
 
@@ -122,15 +123,18 @@ pub fn recheck(lookup: &Lookup, context: Context<'_>) -> Result<(), NotStored> {
 /// The rlibs that a staticlib holds, as inputs; and the check that a produced library holds nothing unknown.
 pub fn archive_inputs(
     (produced, kind): (&Path, ArtifactKind),
-    lookup: &Lookup,
+    (invocation, lookup): (&Invocation, &Lookup),
     sysroot: &Path,
     context: Context<'_>,
 ) -> Result<Vec<Input>, NotStored> {
-    let invocation = context.invocation;
     let upstream = match kind {
         ArtifactKind::Staticlib => native::upstream_archives(invocation, sysroot)?,
         ArtifactKind::Rlib => Vec::new(),
-        ArtifactKind::Rmeta | ArtifactKind::Linked | ArtifactKind::DebugInfo => return Ok(Vec::new()),
+        ArtifactKind::Rmeta
+        | ArtifactKind::Linked
+        | ArtifactKind::DebugInfo
+        | ArtifactKind::Generated
+        | ArtifactKind::GeneratedText => return Ok(Vec::new()),
     };
     let used = match native::explain(produced, invocation, &lookup.static_libraries, &upstream)? {
         Explained::ByKey => return Ok(Vec::new()),

@@ -53,6 +53,6 @@ pub fn resolved(path: &Path) -> Option<String> {
 
 /// Where `PATH` leads for a program's name.
 pub fn program(name: &str, context: Context<'_>) -> Option<TokenString> {
-    let path = toolchain::find_program(OsStr::new(name), &context.invocation.cwd, context.env)?;
+    let path = toolchain::find_program(OsStr::new(name), context.cwd, context.env)?;
     Some(context.roots.tokenise(path.to_str()?))
 }

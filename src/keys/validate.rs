@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::files::{self, Files};
-use super::{Context, environment, things};
+use super::{Context, environment, processor, things};
 use crate::fsx;
 use crate::model::{Digest, Input, TokenString};
 
@@ -47,7 +47,8 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Resolved(path, real) => leads_to(real, at(path, context, things::resolved).as_deref(), context),
         Input::Program(name, path) => things::program(name, context) == *path,
         Input::Environment(digest) => environment::digest(context) == *digest,
-        Input::DiagnosticWidth(width) => *width == context.invocation.diagnostic_width,
+        Input::Processor(digest) => processor::digest() == Some(*digest),
+        Input::DiagnosticWidth(width) => width.as_deref() == context.diagnostic_width,
     };
     if same { Ok(()) } else { Err(differs(input)) }
 }
@@ -55,7 +56,7 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
 /// What `look` finds at `path` here.
 pub(super) fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
     let path = context.roots.expand(path)?;
-    look(&context.invocation.cwd.join(path))
+    look(&context.cwd.join(path))
 }
 
 /// The kind of an input, for people.
@@ -72,6 +73,7 @@ pub fn kind_of(input: &Input) -> &'static str {
         Input::Link(..) | Input::Resolved(..) => "link",
         Input::Program(..) => "program",
         Input::Environment(..) => "environment",
+        Input::Processor(..) => "processor",
         Input::DiagnosticWidth(..) => "flag",
     }
 }
@@ -91,14 +93,14 @@ pub fn name_of(input: &Input) -> &str {
         | Input::Resolved(path, _) => path.as_str(),
         Input::Env(name, _) | Input::Program(name, _) => name,
         Input::Pinned(kind, _) => kind.name(),
-        Input::Environment(_) => "",
+        Input::Environment(_) | Input::Processor(_) => "",
         Input::DiagnosticWidth(_) => "--diagnostic-width",
     }
 }
 
 fn file_is(path: &TokenString, digest: Digest, context: Context<'_>) -> bool {
     let Some(path) = context.roots.expand(path) else { return false };
-    let content = context.stamps.content(&context.invocation.cwd.join(path));
+    let content = context.stamps.content(&context.cwd.join(path));
     content.is_ok_and(|content| content.digest == digest)
 }
 
@@ -109,7 +111,7 @@ fn leads_to(recorded: &TokenString, found: Option<&str>, context: Context<'_>) -
 }
 
 fn is_absent(path: &TokenString, context: Context<'_>) -> bool {
-    context.roots.expand(path).is_some_and(|path| !fsx::exists(&context.invocation.cwd.join(Path::new(&path))))
+    context.roots.expand(path).is_some_and(|path| !fsx::exists(&context.cwd.join(Path::new(&path))))
 }
 
 fn env_is(name: &str, recorded: Option<&TokenString>, context: Context<'_>) -> bool {

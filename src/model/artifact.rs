@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An output file of rustc.
+/// An output file of rustc or of a build script.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArtifactKind {
@@ -16,6 +16,10 @@ pub enum ArtifactKind {
     Linked,
     /// Debug info beside it (`.dwp`, `.dwo`), which rustc does not announce.
     DebugInfo,
+    /// A file that a build script made in `OUT_DIR`. Later runs rewrite such files in place, so private.
+    Generated,
+    /// The same, a text that names the checkout: stored with tokens, written with the paths of this checkout.
+    GeneratedText,
 }
 
 impl ArtifactKind {

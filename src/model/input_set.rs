@@ -39,6 +39,8 @@ pub enum Input {
     Program(String, Option<TokenString>),
     /// All variables: digest of their names and values. For programs that do not tell which ones they read.
     Environment(Digest),
+    /// The processor: digest of its model and features. For code that is compiled for `native`.
+    Processor(Digest),
     /// The value of `--diagnostic-width`, counted because the entry replays diagnostics that were laid out for it.
     DiagnosticWidth(Option<String>),
 }
@@ -112,6 +114,7 @@ fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
         Input::Program(name, Some(path)) => ("program", name.clone().into(), text(path)),
         Input::Program(name, None) => ("program nowhere", name.clone().into(), Vec::new()),
         Input::Environment(digest) => ("environment", Vec::new(), digest.as_bytes().to_vec()),
+        Input::Processor(digest) => ("processor", Vec::new(), digest.as_bytes().to_vec()),
         Input::DiagnosticWidth(Some(width)) => ("diagnostic width", Vec::new(), width.clone().into()),
         Input::DiagnosticWidth(None) => ("no diagnostic width", Vec::new(), Vec::new()),
     };

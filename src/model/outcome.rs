@@ -63,6 +63,12 @@ reasons! {
         UnkeyedArchive = "unkeyed-archive", "the output bundles a native archive that no flag names";
         Unobserved = "unobserved", "something was read that could not be observed";
         SideEffects = "side-effects", "files were written that are no outputs";
+        ScriptFailed = "script-failed", "the build script failed, and failures are never stored";
+        OutDirUsed = "out-dir-used", "OUT_DIR held files of an earlier run, which the script may build on";
+        OutDirUnsupported = "out-dir-unsupported", "OUT_DIR holds something that cannot be restored elsewhere";
+        AlwaysRuns = "always-runs", "the script tells cargo to run it in every build";
+        NotText = "not-text", "the script printed something that is not UTF-8";
+        ChildrenLeft = "children-left", "processes that the script started were still running at its end";
         MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
         StoreFailed = "store-failed", "the store could not be written";
     }

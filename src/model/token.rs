@@ -14,6 +14,8 @@ pub enum RootKind {
     Workspace,
     /// The target (or build) directory.
     Target,
+    /// The git repository around the workspace, where they are not one directory.
+    Repository,
     /// `$CARGO_HOME`.
     CargoHome,
     /// The compiler's sysroot.
@@ -26,13 +28,15 @@ pub enum RootKind {
 
 impl RootKind {
     /// All kinds, in the order in which ties between equal paths are decided.
-    pub const ALL: [Self; 6] = [Self::Target, Self::Workspace, Self::CargoHome, Self::Sysroot, Self::Home, Self::Tmp];
+    pub const ALL: [Self; 7] =
+        [Self::Target, Self::Workspace, Self::Repository, Self::CargoHome, Self::Sysroot, Self::Home, Self::Tmp];
 
     /// The name between the braces.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Workspace => "workspace",
             Self::Target => "target",
+            Self::Repository => "repository",
             Self::CargoHome => "cargo-home",
             Self::Sysroot => "sysroot",
             Self::Home => "home",
@@ -126,7 +130,8 @@ impl TokenString {
         Some(out)
     }
 
-    fn parse(spelled: &str) -> Option<Self> {
+    /// The text that is spelled so. `None`: it names a root that this version does not know.
+    pub fn spelled(spelled: &str) -> Option<Self> {
         let mut roots = Vec::new();
         let mut rest = spelled;
         while let Some(at) = brace(rest) {
@@ -167,7 +172,7 @@ impl<'de> Deserialize<'de> for TokenString {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TokenString, E> {
-                TokenString::parse(text).ok_or_else(|| E::custom("unknown token in a text with roots"))
+                TokenString::spelled(text).ok_or_else(|| E::custom("unknown token in a text with roots"))
             }
         }
         deserializer.deserialize_str(Spelled)
@@ -193,7 +198,7 @@ mod tests {
     #[test]
     fn a_path_is_a_name_in_a_directory() {
         let parts = |spelled: &str| {
-            TokenString::parse(spelled)
+            TokenString::spelled(spelled)
                 .unwrap()
                 .directory_and_name()
                 .map(|(dir, name)| (dir.to_owned(), name.to_owned()))

@@ -16,4 +16,4 @@ pub mod trace;
 pub mod wire;
 
 pub use seen::{Fact, Found, Seen, What};
-pub use trace::Trace;
+pub use trace::{First, Trace};

@@ -68,6 +68,8 @@ pub struct Seen {
     pub facts: Vec<Fact>,
     /// Files that were written, and whether a plugin wrote them.
     pub written: BTreeMap<String, bool>,
+    /// Symbolic links that were made, and where they lead.
+    pub links: BTreeMap<String, String>,
     /// What happened unseen, or cannot be made to happen again.
     pub unobserved: Option<String>,
 }
@@ -121,6 +123,10 @@ impl Teller {
             Kind::Lost => self.trouble(one.to_owned()),
             Kind::Connect => self.trouble("a socket".to_owned()),
             Kind::Write => self.wrote(path(one), record.plugin),
+            Kind::Symlink => {
+                self.wrote(path(one), record.plugin);
+                self.seen.links.insert(path(one), two.to_owned());
+            }
             Kind::Env => {
                 let value = (record.answer == Answer::Ok).then(|| two.to_owned());
                 self.tell(What::Env(one.to_owned(), value), record.plugin);
@@ -172,7 +178,7 @@ impl Teller {
         match unheard {
             Some((program, _)) => Some(program.clone()),
             // What it loaded is told at its end.
-            None if !self.root_ended || !began => Some("rustc".to_owned()),
+            None if !self.root_ended || !began => Some("the program itself".to_owned()),
             None => None,
         }
     }
@@ -298,8 +304,8 @@ mod tests {
         assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec)]), Some("/bin/cc".into()));
         let through = start_by(11, "/bin/sh");
         assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), through]), Some("/bin/cc".into()), "through it");
-        assert_eq!(unobserved(&[]), Some("rustc".into()));
-        assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("rustc".into()), "it never ended");
+        assert_eq!(unobserved(&[]), Some("the program itself".into()));
+        assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("the program itself".into()), "it never ended");
     }
 
     #[test]

@@ -11,8 +11,18 @@ use super::wire::{self, Torn};
 use super::{Seen, seen};
 use crate::fsx;
 
-/// How much is kept. Memory is taken as it is filled: a large link writes a few hundred kilobytes.
-const CAPACITY: u64 = 64 << 20;
+/// How much is kept, in bytes. Memory is taken as it is filled: a large link writes a few hundred kilobytes, a build of some
+/// hundred C files several megabytes.
+const CAPACITY: u64 = 512 << 20;
+
+/// The first program that is observed. The letters are those of `preload/start.c`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First {
+    /// rustc: calls from libraries that it loads later come from plugins.
+    Compiler,
+    /// A build script, which may put anything that it sees into its result, as a plugin may.
+    Script,
+}
 
 /// A trace that is being written.
 #[derive(Debug)]
@@ -44,11 +54,22 @@ impl Trace {
         libraries
     }
 
-    /// The value of `KACHE_TRACE` for rustc. `r`: in this first program plugins are told from the rest.
-    pub fn place(&self) -> OsString {
-        let mut place = OsString::from("r");
+    /// The value of `KACHE_TRACE` for the first program.
+    pub fn place(&self, first: First) -> OsString {
+        let mut place = OsString::from(match first {
+            First::Compiler => "r",
+            First::Script => "p",
+        });
         place.push(fsx::path_of_descriptor(self.file.as_raw_fd()));
         place
+    }
+
+    /// Lets the C compilers that are started call directories by other names: `FROM=TO` each, the last one wins. Best effort:
+    /// an output that holds the real name serves only where that is the same.
+    pub fn remap(&self, remaps: &[String]) {
+        if let Some(bytes) = wire::remaps(remaps) {
+            let _ = self.file.write_all_at(&bytes, wire::REMAPS.start);
+        }
     }
 
     /// What was seen of the process `root` and its children, all of which have ended.

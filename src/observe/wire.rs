@@ -1,10 +1,10 @@
-//! The trace's format, version 2: see `preload/trace.h`, which writes it.
+//! The trace's format, version 3: see `preload/trace.h`, which writes it.
 //!
 //! A trace that was cut, overfilled, or holds a record that was begun and not finished is [`Torn`]: what is missing could be
 //! the one input that matters.
 
 /// The mark of this version.
-pub const MAGIC: &[u8; 8] = b"KACHETR2";
+pub const MAGIC: &[u8; 8] = b"KACHETR3";
 /// Where records begin: behind a page for the header and the filter of 8192 hashes.
 pub const LOG_AT: u64 = 4096 + (1 << 13) * 8;
 /// The header: mark, bytes for records, bytes used, whether something was lost.
@@ -35,10 +35,11 @@ pub enum Kind {
     Lost = 16,
     Environ = 17,
     End = 18,
+    Symlink = 19,
 }
 
 impl Kind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::Start,
         Self::Read,
         Self::Write,
@@ -57,6 +58,7 @@ impl Kind {
         Self::Lost,
         Self::Environ,
         Self::End,
+        Self::Symlink,
     ];
 }
 
@@ -110,6 +112,21 @@ pub fn used(header: &[u8]) -> Result<usize, Torn> {
         return Err(Torn);
     }
     usize::try_from(used).map_err(|_| Torn)
+}
+
+/// Where the remaps of compilers are, and the room for them.
+pub const REMAPS: std::ops::Range<u64> = 64..4096;
+
+/// Remaps of compilers, each `FROM=TO`, as they are in a trace. `None`: they do not fit, or cannot be told apart.
+pub fn remaps(all: &[String]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for remap in all.iter().filter(|remap| !remap.is_empty()) {
+        bytes.extend(remap.as_bytes());
+        bytes.push(0);
+    }
+    bytes.push(0);
+    let fits = bytes.len() as u64 <= REMAPS.end - REMAPS.start;
+    (fits && !all.iter().any(|remap| remap.contains('\0'))).then_some(bytes)
 }
 
 /// The header of an empty trace.

@@ -17,7 +17,7 @@ pub struct Bytes {
 }
 
 impl Bytes {
-    fn add(&mut self, mode: LinkMode, size: u64) {
+    pub(super) fn add(&mut self, mode: LinkMode, size: u64) {
         match mode {
             LinkMode::Reflink => self.reflink += size,
             LinkMode::HardLink => self.hard_link += size,

@@ -43,6 +43,8 @@ pub fn replay(messages: &[Message], out_dir: &Path) -> Vec<u8> {
     for message in messages {
         match message {
             Message::Raw(text) => stream.push_str(text),
+            // Of a run, which is not replayed here.
+            Message::Text(_) => {}
             Message::Artifact(name) => {
                 stream.push_str(&notices::json_escaped(&out_dir.join(name).to_string_lossy()));
             }

@@ -71,7 +71,7 @@ pub fn shares_inodes(entry: &Entry) -> bool {
     entry.outputs.iter().any(|output| output.kind == ArtifactKind::Rmeta)
 }
 
-fn miss(problem: BlobProblem) -> MissReason {
+pub(super) fn miss(problem: BlobProblem) -> MissReason {
     match problem {
         BlobProblem::Gone => MissReason::BlobGone,
         BlobProblem::Corrupt => MissReason::BlobCorrupt,

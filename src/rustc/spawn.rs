@@ -1,4 +1,4 @@
-//! Running a compiler: by `exec` when nothing is to be learned, else with its streams passed on live and recorded.
+//! Running a compiler or a build script: by `exec` when nothing is to be learned, else with its streams passed on live and recorded.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::fsx::sys_process;
 /// How long to listen on after the compiler has ended: something that it left behind may hold its streams open for ever.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What a compiler did.
+/// What a program did.
 #[derive(Debug)]
 pub struct Ran {
     /// The number of its process.
@@ -39,11 +39,18 @@ pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>)
     command.exec()
 }
 
-/// Runs `program`, passes its streams on as they come, and records them.
+/// A call of the compiler `program`, with `extra` in its environment.
+pub fn command(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, OsString)]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(cwd).envs(extra.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Runs `command`, passes its streams on as they come, and records them.
 ///
-/// stdin, environment (with `extra` in it) and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams
-/// has gone, the compiler is still listened to until it ends.
-pub fn run(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, OsString)]) -> std::io::Result<Ran> {
+/// stdin and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams has gone, the
+/// program is still listened to until it ends.
+pub fn run(mut command: Command) -> std::io::Result<Ran> {
     let (sender, receiver) = mpsc::channel();
     let in_hand = Arc::new(AtomicUsize::new(0));
     // The threads come first: without them the compiler must not start.
@@ -51,9 +58,7 @@ pub fn run(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, OsStr
     let (err, stderr) = std::io::pipe()?;
     forward(out, std::io::stdout(), Stream::Out, sender.clone(), Arc::clone(&in_hand))?;
     forward(err, std::io::stderr(), Stream::Err, sender, Arc::clone(&in_hand))?;
-    let mut command = Command::new(program);
-    command.args(args).current_dir(cwd).stdout(stdout).stderr(stderr);
-    command.envs(extra.iter().map(|(name, value)| (name, value)));
+    command.stdout(stdout).stderr(stderr);
     sys_process::die_with_parent(&mut command);
     sys_process::keep_signals(&mut command);
     let mut child = command.spawn()?;

@@ -1,6 +1,7 @@
-//! Entries: the result of one compile.
+//! Entries: the result of one compile, or of one run of a build script.
 //!
 //! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens in place; JSON under a seal.
+//! A run has a [`Tree`] and no dep-info; a reader that does not know its kinds of outputs and messages misses.
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ const USE_GRAIN_NS: i128 = 6 * 3600 * 1_000_000_000;
 /// One output file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The file's name in the output directory: one normal path component.
+    /// The file's name in the output directory: one normal path component, in a run's tree any number of them.
     pub name: String,
     /// What it is.
     pub kind: ArtifactKind,
@@ -26,6 +27,18 @@ pub struct Output {
     pub size: u64,
     /// Whether it may be executed. The other permission bits are whatever the umask of the one who restores it leaves.
     pub executable: bool,
+    /// Whether its owner may not write it. Outputs of rustc are always writable.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
+/// What a run's output directory holds besides files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// Empty directories.
+    pub directories: Vec<String>,
+    /// Symbolic links and their targets, which do not lead out of the tree.
+    pub links: Vec<(String, String)>,
 }
 
 /// A piece of what rustc said.
@@ -36,6 +49,8 @@ pub enum Message {
     Raw(String),
     /// The path of an output, spelled as in JSON, in an `artifact` notice: the file of this name in the output directory.
     Artifact(String),
+    /// Text that names the checkout, of a build script.
+    Text(TokenString),
 }
 
 /// The result of one compile.
@@ -49,9 +64,12 @@ pub struct Entry {
     pub kind: String,
     /// `link` or `metadata`.
     pub emit: String,
-    /// The outputs, `.d` excepted.
+    /// The outputs, `.d` excepted. Those of a run in the order in which they were last written.
     pub outputs: Vec<Output>,
-    /// The name of the `.d` file.
+    /// Of a run, the rest of its output directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Tree>,
+    /// The name of the `.d` file; empty for a run.
     pub dep_info_name: String,
     /// Its content.
     pub dep_info: DepInfo<TokenString>,
@@ -82,15 +100,41 @@ impl Entry {
         serde_json::from_slice(sealed::open(key.0, bytes)?).ok().filter(Self::names_are_safe)
     }
 
-    /// Whether every name is a single normal path component, so that none leads out of the output directory.
+    /// Whether no name leads out of the output directory: every one is a single normal path component, or in a run's tree
+    /// a path of them.
     pub fn names_are_safe(&self) -> bool {
         let outputs = self.outputs.iter().map(|output| output.name.as_str());
+        if let Some(tree) = &self.tree {
+            return tree.is_safe() && outputs.into_iter().all(is_tree_path);
+        }
         let announced = self.stdout.iter().chain(&self.stderr).filter_map(|message| match message {
             Message::Artifact(name) => Some(name.as_str()),
-            Message::Raw(_) => None,
+            Message::Raw(_) | Message::Text(_) => None,
         });
         outputs.chain(announced).chain([self.dep_info_name.as_str()]).all(is_file_name)
     }
+}
+
+impl Tree {
+    fn is_safe(&self) -> bool {
+        let stays = |(link, target): &(String, String)| is_tree_path(link) && stays_below(link, target);
+        self.directories.iter().all(|name| is_tree_path(name)) && self.links.iter().all(stays)
+    }
+}
+
+/// Whether `name` is a path of normal components below a tree, spelled in the one way that there is.
+pub fn is_tree_path(name: &str) -> bool {
+    !name.is_empty() && name.split('/').all(is_file_name)
+}
+
+/// Whether a link at `link`, relative to a tree, stays in the tree, judged by the text alone: a `..` behind a name may lead
+/// anywhere if that name is a link.
+pub fn stays_below(link: &str, target: &str) -> bool {
+    let depth = link.split('/').count() - 1;
+    let parts: Vec<&str> = target.split('/').collect();
+    let ups = parts.iter().take_while(|part| matches!(**part, ".." | ".")).count();
+    let above = parts[..ups].iter().filter(|part| **part == "..").count();
+    !target.is_empty() && above <= depth && parts[ups..].iter().all(|part| is_file_name(part))
 }
 
 /// Whether `name` is one normal path component.
@@ -141,7 +185,9 @@ mod tests {
                 blob: BlobId(Digest::of(b"x")),
                 size: 1,
                 executable: false,
+                read_only: false,
             }],
+            tree: None,
             dep_info_name: "a.d".into(),
             dep_info: DepInfo { targets: vec![], files: vec![], env: vec![] },
             stdout: vec![],
@@ -161,6 +207,29 @@ mod tests {
         assert_eq!(store.entry(key), None);
         store.put_entry(key, &entry()).unwrap();
         assert_eq!(store.entry(key), Some(entry()));
+    }
+
+    #[test]
+    fn r02_a_tree_stays_in_its_directory() {
+        let run = |outputs: &str, tree: Tree| {
+            let mut entry = entry();
+            entry.outputs[0].name = outputs.into();
+            entry.tree = Some(tree);
+            entry.names_are_safe()
+        };
+        assert!(run("include/a/b.h", Tree::default()));
+        for name in ["../b.h", "a/../b", "/b", "a//b", "", "a/", "./a"] {
+            assert!(!run(name, Tree::default()), "{name}");
+            assert!(!run("a", Tree { directories: vec![name.into()], ..Tree::default() }), "{name}");
+        }
+        let link =
+            |link: &str, target: &str| run("a", Tree { links: vec![(link.into(), target.into())], ..Tree::default() });
+        for target in ["libx.so.1", "../lib/libx.so", "./x", ".."] {
+            assert!(link("lib/libx.so", target), "{target}");
+        }
+        for target in ["/etc/passwd", "../../x", "a/../../../x", "", "x/../y"] {
+            assert!(!link("lib/libx.so", target), "{target}");
+        }
     }
 
     #[test]

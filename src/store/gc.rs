@@ -215,6 +215,7 @@ mod tests {
                 blob: id,
                 size: bytes.len() as u64,
                 executable: false,
+                read_only: false,
             });
         }
         let entry = Entry {
@@ -223,6 +224,7 @@ mod tests {
             kind: "lib".into(),
             emit: "link".into(),
             outputs,
+            tree: None,
             dep_info_name: "x.d".into(),
             dep_info: DepInfo { targets: vec![], files: vec![], env: vec![] },
             stdout: vec![],

@@ -94,6 +94,15 @@ fn publish(id: BlobId) -> Publish {
 }
 
 impl Store {
+    /// Puts `bytes`, whose digest is `id`, into the store, and gives how many of them are new to it.
+    pub fn put_blob(&self, id: BlobId, bytes: &[u8]) -> fsx::Result<u64> {
+        let path = self.layout.blob(id);
+        if fsx::exists(&path) && self.verify_blob(id).is_ok() {
+            return Ok(0);
+        }
+        publish(id).bytes(&path, bytes).map(|published| published.size)
+    }
+
     /// Begins to take an entry in.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { store: self, blobs: Vec::new() }

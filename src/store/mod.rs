@@ -22,7 +22,7 @@ pub mod units;
 use std::path::{Path, PathBuf};
 
 pub use blobs::BlobProblem;
-pub use entries::{Entry, Message, Output};
+pub use entries::{Entry, Message, Output, Tree};
 pub use layout::Layout;
 pub use stamps::Stamps;
 

@@ -1,14 +1,18 @@
 //! A call with all that is known about it before anything is decided.
 
 use std::ffi::OsString;
+use std::path::Path;
 
+use super::task::{Labels, Task};
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
 use crate::keys::lookup::{self, Setting};
-use crate::keys::{Compiler, Context, Declared, Lookup, Roots, compiler, macros};
-use crate::model::{BypassReason, Refusal, RootKind, Trace};
+use crate::keys::{Compiler, Context, Declared, KeyHasher, Lookup, Roots, compiler, macros};
+use crate::model::{BypassReason, EmitKind, Refusal, RootKind, Trace, UnitKey};
 use crate::observe::library;
 use crate::rustc::{Chain, Driver, Invocation};
+use crate::script;
+use crate::script::hook::Hook;
 use crate::store::Store;
 
 /// A call that the cache can serve.
@@ -24,6 +28,8 @@ pub(super) struct Call<'a> {
     pub(super) observed: bool,
     /// Flags that kache adds to every compile of its own.
     pub(super) injected: Vec<String>,
+    /// The hook that is linked into a build script.
+    hook: Option<Hook>,
     pub(super) lookup: Lookup,
     /// Inputs that a `.kache.toml` names for this unit.
     pub(super) declared: Option<Declared>,
@@ -52,36 +58,36 @@ impl<'a> Call<'a> {
             .ok_or_else(|| Refusal::new(BypassReason::CompilerUnknown, chain.program.to_string_lossy()))?;
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
         let injected = injected(&invocation, &roots, config.paths.value);
-        let context = Context { invocation: &invocation, roots: &roots, env: vars, stamps: store.stamps() };
-        let declared = Declared::read(context)?;
-        let (driver, paths, traced) = (chain.driver, config.paths.value, super::log::wants_trace(config));
-        let known = declared.as_ref();
-        let setting =
-            Setting { compiler: &compiler, driver, paths, injected: &injected, declared: known, observed, traced };
+        let hook = hook(&invocation, &compiler, config).filter(|_| observed);
+        let context = Context::of(&invocation, &roots, vars, store.stamps());
+        let declared = Declared::read(&invocation.crate_name, context)?;
+        let setting = Setting {
+            invocation: &invocation,
+            compiler: &compiler,
+            driver: chain.driver,
+            paths: config.paths.value,
+            injected: &injected,
+            hook: hook.as_ref().map(Hook::digest),
+            declared: declared.as_ref(),
+            observed,
+            traced: super::log::wants_trace(config),
+        };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
-        Ok(Self { chain, config, env: vars, invocation, compiler, roots, store, observed, injected, lookup, declared })
-    }
-
-    /// The same as the `keys` module takes it.
-    pub(super) fn context(&self) -> Context<'_> {
-        Context { invocation: &self.invocation, roots: &self.roots, env: self.env, stamps: self.store.stamps() }
-    }
-
-    /// What the lookup key was made of. `None` if it would be another one by now.
-    pub(super) fn trace(&self) -> Option<Trace> {
-        let (driver, paths) = (self.chain.driver, self.config.paths.value);
-        let setting = Setting {
-            compiler: &self.compiler,
-            driver,
-            paths,
-            injected: &self.injected,
-            declared: self.declared.as_ref(),
-            observed: self.observed,
-            traced: true,
-        };
-        let lookup = lookup::lookup(self.context(), setting).ok()?;
-        lookup.trace.filter(|_| lookup.key == self.lookup.key)
+        Ok(Self {
+            chain,
+            config,
+            env: vars,
+            invocation,
+            compiler,
+            roots,
+            store,
+            observed,
+            injected,
+            hook,
+            lookup,
+            declared,
+        })
     }
 
     /// The arguments of a compile: as they came, `-C incremental` taken out if `shared`, and our own at the end.
@@ -92,8 +98,87 @@ impl<'a> Call<'a> {
             false => args.extend(self.invocation.argv.iter().cloned()),
         }
         args.extend(self.injected.iter().map(OsString::from));
+        args.extend(self.hook.iter().flat_map(Hook::arguments).map(OsString::from));
         args
     }
+}
+
+impl Task for Call<'_> {
+    fn config(&self) -> &Config {
+        self.config
+    }
+
+    fn env(&self) -> &Env {
+        self.env
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context::of(&self.invocation, &self.roots, self.env, self.store.stamps())
+    }
+
+    fn labels(&self) -> Labels {
+        Labels {
+            crate_name: self.invocation.crate_name.clone(),
+            package: super::report::package(self.env),
+            kind: self.invocation.kind(),
+            emit: if self.invocation.emits(EmitKind::Link) { "link" } else { "metadata" },
+            unit: self.invocation.stem(),
+            shape: super::report::shape(&self.invocation.out_dir, &self.roots),
+        }
+    }
+
+    fn unit_key(&self) -> UnitKey {
+        let invocation = &self.invocation;
+        let mut name = KeyHasher::new(false);
+        name.field("crate", &invocation.crate_name);
+        name.field("package", &self.env.text(env::CARGO_PKG_NAME).unwrap_or_default());
+        name.field("kind", &invocation.kind());
+        for emit in &invocation.emit {
+            name.field("emit", &format!("{emit:?}"));
+        }
+        // Unit tests of a library and of a binary may bear one name.
+        let source = Path::new(&invocation.source).file_name().unwrap_or_default();
+        name.field("source", &source.to_string_lossy());
+        name.optional("target", invocation.last("--target"));
+        name.field("driver", if self.chain.driver == Driver::Clippy { "clippy" } else { "rustc" });
+        UnitKey(name.finish().0.0)
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        let setting = Setting {
+            invocation: &self.invocation,
+            compiler: &self.compiler,
+            driver: self.chain.driver,
+            paths: self.config.paths.value,
+            injected: &self.injected,
+            hook: self.hook.as_ref().map(Hook::digest),
+            declared: self.declared.as_ref(),
+            observed: self.observed,
+            traced: true,
+        };
+        let lookup = lookup::lookup(self.context(), setting).ok()?;
+        lookup.trace.filter(|_| lookup.key == self.lookup.key)
+    }
+}
+
+/// The hook, for a build script that runs on this machine.
+fn hook(invocation: &Invocation, compiler: &Compiler, config: &Config) -> Option<Hook> {
+    let is_program = invocation.crate_types == ["bin"] && !invocation.test && invocation.emits(EmitKind::Link);
+    let is_script = is_program && script::is_script(&invocation.crate_name, &invocation.out_dir);
+    let triple = invocation.last("--target").unwrap_or(&compiler.host);
+    (is_script && config.scripts.value).then(|| Hook::open(triple)).flatten()
 }
 
 /// Makes debug info and panic locations neutral, and openable by a debugger that was started in the workspace root. (For
@@ -104,13 +189,22 @@ impl<'a> Call<'a> {
 /// Nothing is injected where the user has mappings of his own (the last one wins in rustc), for coverage (its reports need
 /// real paths) and under `--cfg trybuild` (which compares diagnostics).
 fn injected(invocation: &Invocation, roots: &Roots, paths: Paths) -> Vec<String> {
-    if paths == Paths::Exact || has_own_mapping(invocation) || wants_coverage(invocation) {
+    if has_own_mapping(invocation) || wants_coverage(invocation) {
         return Vec::new();
     }
-    let map = |kind, to: &str| roots.place(kind).map(|from| format!("--remap-path-prefix={from}={to}"));
-    let home = if paths == Paths::Portable { map(RootKind::CargoHome, "/cargo") } else { None };
+    remaps(roots, paths).into_iter().map(|remap| format!("--remap-path-prefix={remap}")).collect()
+}
+
+/// What compilers are told to call directories: `FROM=TO` each, the last one wins.
+pub(super) fn remaps(roots: &Roots, paths: Paths) -> Vec<String> {
+    let map = |kind, to: &str| roots.place(kind).map(|from| format!("{from}={to}"));
+    let (home, checkout) = match paths {
+        Paths::Exact => return Vec::new(),
+        Paths::Remap => (None, map(RootKind::Workspace, ".")),
+        Paths::Portable => (map(RootKind::CargoHome, "/cargo"), map(RootKind::Workspace, ".")),
+    };
     // The target directory comes last, so that it wins where it lies in the workspace.
-    [home, map(RootKind::Workspace, "."), map(RootKind::Target, "./target")].into_iter().flatten().collect()
+    [home, checkout, map(RootKind::Target, "./target")].into_iter().flatten().collect()
 }
 
 /// Whether the user maps paths himself, or compares them.

@@ -3,14 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::call::Call;
 use super::hit::Missed;
-use crate::config::env;
+use super::task::Task;
 use crate::events::Event;
-use crate::keys::KeyHasher;
 use crate::keys::explain::{Differences, fields, inputs};
-use crate::model::{Compared, Difference, DifferenceKind, MissReason, Trace, UnitKey};
-use crate::rustc::{Driver, invocation};
+use crate::model::{Compared, Difference, DifferenceKind, MissReason, Trace};
+use crate::rustc::invocation;
 use crate::store::units;
 
 /// What differs, and from what.
@@ -23,10 +21,10 @@ pub(super) struct Explained {
 }
 
 /// Compares the call with what is recorded.
-pub(super) fn explain(call: &Call<'_>, missed: &Missed) -> Explained {
+pub(super) fn explain(task: &impl Task, missed: &Missed) -> Explained {
     let caught = catch_unwind(AssertUnwindSafe(|| match missed.reason {
-        MissReason::NoManifest => compare_call(call),
-        MissReason::InputChanged => Some(compare_inputs(call, missed)),
+        MissReason::NoManifest => compare_call(task),
+        MissReason::InputChanged => Some(compare_inputs(task, missed)),
         MissReason::PrivateInput => Some(name_private(Path::new(&missed.detail))),
         // The reason says it all.
         _ => None,
@@ -34,18 +32,18 @@ pub(super) fn explain(call: &Call<'_>, missed: &Missed) -> Explained {
     caught.ok().flatten().unwrap_or_default()
 }
 
-fn compare_inputs(call: &Call<'_>, missed: &Missed) -> Explained {
+fn compare_inputs(task: &impl Task, missed: &Missed) -> Explained {
     let records = missed.tried.iter().map(|record| record.inputs.as_slice());
-    let differences = inputs::nearest(records, call.context());
+    let differences = inputs::nearest(records, task.context());
     Explained { compared: Some(Compared::InputSet), differences, trace: None }
 }
 
-fn compare_call(call: &Call<'_>) -> Option<Explained> {
-    let trace = call.trace()?.shortened();
-    let known = call.store.unit(unit(call));
+fn compare_call(task: &impl Task) -> Option<Explained> {
+    let trace = task.trace()?.shortened();
+    let known = task.store().unit(task.unit_key());
     let (compared, differences) = match known.as_slice() {
         [] => (Compared::FirstSeen, Differences::default()),
-        known if known.iter().any(|one| one.lookup == call.lookup.key) => (Compared::Removed, Differences::default()),
+        known if known.iter().any(|one| one.lookup == task.lookup().key) => (Compared::Removed, Differences::default()),
         known => (Compared::Call, fields::nearest(known.iter().map(|one| &one.trace), &trace)),
     };
     Some(Explained { compared: Some(compared), differences, trace: Some(trace) })
@@ -67,27 +65,9 @@ impl Explained {
     }
 
     /// Keeps the trace of a call whose result was stored. Best effort.
-    pub(super) fn remember(&mut self, call: &Call<'_>) {
+    pub(super) fn remember(&mut self, task: &impl Task) {
         if let Some(trace) = self.trace.take() {
-            let _ = call.store.put_call(unit(call), &units::Call { lookup: call.lookup.key, trace });
+            let _ = task.store().put_call(task.unit_key(), &units::Call { lookup: task.lookup().key, trace });
         }
     }
-}
-
-/// What the unit is called, whatever its flags, dependencies and version.
-fn unit(call: &Call<'_>) -> UnitKey {
-    let invocation = &call.invocation;
-    let mut name = KeyHasher::new(false);
-    name.field("crate", &invocation.crate_name);
-    name.field("package", &call.env.text(env::CARGO_PKG_NAME).unwrap_or_default());
-    name.field("kind", &invocation.kind());
-    for emit in &invocation.emit {
-        name.field("emit", &format!("{emit:?}"));
-    }
-    // Unit tests of a library and of a binary may bear one name.
-    let source = Path::new(&invocation.source).file_name().unwrap_or_default();
-    name.field("source", &source.to_string_lossy());
-    name.optional("target", invocation.last("--target"));
-    name.field("driver", if call.chain.driver == Driver::Clippy { "clippy" } else { "rustc" });
-    UnitKey(name.finish().0.0)
 }

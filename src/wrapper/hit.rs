@@ -4,14 +4,16 @@ use std::io::Write;
 
 use super::call::Call;
 use super::report::Report;
+use super::task::Task;
 use super::{declared, incremental, verify};
+use crate::events::Event;
 use crate::fsx::{self, sys_process};
 use crate::keys::validate;
 use crate::model::{EntryKey, HitSource, MissReason, Outcome};
 use crate::restore::{self, Bytes, Plan, messages, plan};
-use crate::store::Entry;
 use crate::store::claims::Claim;
 use crate::store::manifests::Record;
+use crate::store::{Entry, Store};
 
 /// An entry that holds here and could be put in place.
 pub(super) struct Found {
@@ -62,7 +64,7 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
     let (rank, record) = record(call)?;
     let key = record.key;
     let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
-    let entry = settle(call, key, entry)?;
+    let entry = settle(&call.store, key, entry)?;
     let mut plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
     declared::extend(call, &mut plan.dep_info.1)
@@ -71,12 +73,12 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
 }
 
 /// The first recorded input set that holds here, and its place in the manifest.
-fn record(call: &Call<'_>) -> Result<(usize, Record), Missed> {
-    let manifest = call.store.manifest(call.lookup.key);
+pub(super) fn record(task: &impl Task) -> Result<(usize, Record), Missed> {
+    let manifest = task.store().manifest(task.lookup().key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
     let (mut newest, mut tried) = (None, Vec::new());
     for (rank, record) in manifest.records().enumerate() {
-        match validate::holds(&record.inputs, call.context()) {
+        match validate::holds(&record.inputs, task.context()) {
             Ok(()) => return Ok((rank, record)),
             Err(differs) => newest = newest.or(Some(differs)),
         }
@@ -89,17 +91,17 @@ fn record(call: &Call<'_>) -> Result<(usize, Record), Missed> {
 }
 
 /// Reads an entry's blobs back once after a restart of the machine: nothing was synced when they were written.
-fn settle(call: &Call<'_>, key: EntryKey, entry: Entry) -> Result<Entry, Missed> {
+pub(super) fn settle(store: &Store, key: EntryKey, entry: Entry) -> Result<Entry, Missed> {
     let boot = fsx::boot_id();
     if entry.boot == boot {
         return Ok(entry);
     }
     for output in &entry.outputs {
-        call.store.verify_blob(output.blob).map_err(|_| Missed::new(MissReason::BlobCorrupt, output.name.as_str()))?;
+        store.verify_blob(output.blob).map_err(|_| Missed::new(MissReason::BlobCorrupt, output.name.as_str()))?;
     }
     let entry = Entry { boot, ..entry };
     // A store that cannot be written is read back each time.
-    let _ = call.store.put_entry(key, &entry);
+    let _ = store.put_entry(key, &entry);
     Ok(entry)
 }
 
@@ -110,17 +112,23 @@ fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(&messages::replay(&found.entry.stdout, out_dir)).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&messages::replay(&found.entry.stderr, out_dir));
-    if found.rank > 0 {
-        call.store.prefer(call.lookup.key, &found.record);
-    }
-    call.store.touch_entry(found.record.key);
-    let source = if found.entry.pulled { HitSource::Remote } else { HitSource::Local };
-    let mut event = Report::event(Outcome::Hit(source), call);
-    event.saved_ms = found.entry.cost_ms;
-    event.key = found.record.key.0.hex();
-    event.reflink_bytes = bytes.reflink;
-    event.hardlink_bytes = bytes.hard_link;
-    event.copy_bytes = bytes.copy;
-    report.write(event);
+    note(call, (&found.record, found.rank), &found.entry, bytes, report);
     sys_process::end(0)
+}
+
+/// Notes the hit of a record that is the `rank`th of its manifest: in the store and in the event log.
+pub(super) fn note(task: &impl Task, (record, rank): (&Record, usize), entry: &Entry, bytes: Bytes, report: &Report) {
+    if rank > 0 {
+        task.store().prefer(task.lookup().key, record);
+    }
+    task.store().touch_entry(record.key);
+    let source = if entry.pulled { HitSource::Remote } else { HitSource::Local };
+    report.write(Event {
+        saved_ms: entry.cost_ms,
+        key: record.key.0.hex(),
+        reflink_bytes: bytes.reflink,
+        hardlink_bytes: bytes.hard_link,
+        copy_bytes: bytes.copy,
+        ..Report::event(Outcome::Hit(source), task)
+    });
 }

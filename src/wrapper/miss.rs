@@ -7,14 +7,15 @@ use std::time::Instant;
 use super::call::Call;
 use super::explain::{self, Explained};
 use super::hit::{self, Missed};
-use super::publish::{self, Compiled};
+use super::publish::{self, Compiled, Published};
 use super::report::Report;
+use super::task::Task;
 use super::{bypass, declared, incremental, remote};
-use crate::config::{Remote, env};
+use crate::config::{Env, Remote, env};
 use crate::fsx::clock;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
-use crate::observe::Trace;
+use crate::observe::{First, Trace};
 use crate::rustc::spawn;
 use crate::store::claims::Claim;
 
@@ -50,11 +51,11 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     let (start, began) = (clock::tick_after(report.asked), Instant::now());
     let args = call.compile_args(fate == Fate::Shared);
     let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
-    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call, trace));
-    let ran = spawn::run(&call.chain.program, &args, &call.invocation.cwd, &extra)
+    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.env, trace, First::Compiler));
+    let ran = spawn::run(spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra))
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
-    let stored = conclude(call, (&missed, explained), fate, &compiled, report);
+    let stored = note(call, (&missed, explained), store(call, fate, &compiled), report);
     if let (Some(remote), Some(key)) = (&remote, stored) {
         remote::queue(call, remote, key);
     }
@@ -75,8 +76,9 @@ fn begin_trace(call: &Call<'_>) -> Option<Trace> {
     call.observed.then(|| Trace::begin(&call.store.layout().observer())).flatten()
 }
 
-fn observed_env(call: &Call<'_>, trace: &Trace) -> Vec<(&'static str, OsString)> {
-    vec![(env::LD_PRELOAD, trace.preload(call.env.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place())]
+/// What makes the next program, and all that it starts, write to `trace`.
+pub(super) fn observed_env(vars: &Env, trace: &Trace, first: First) -> Vec<(&'static str, OsString)> {
+    vec![(env::LD_PRELOAD, trace.preload(vars.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place(first))]
 }
 
 /// An edit of a unit that was here before goes the incremental way; so does what rests on such a unit.
@@ -92,28 +94,31 @@ fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
     (Fate::Shared, missed)
 }
 
-/// Stores and reports; gives the key of what was stored. From here on rustc has run: nothing that fails may change how this ends.
-fn conclude(
-    call: &Call<'_>,
-    (missed, mut explained): (&Missed, Explained),
-    fate: Fate,
-    compiled: &Compiled<'_>,
-    report: &Report,
-) -> Option<EntryKey> {
-    let stored = match fate {
+/// What became of the result. From here on rustc has run: nothing that fails may change how this ends.
+fn store(call: &Call<'_>, fate: Fate, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
+    match fate {
         _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
         Fate::Private(why) => Err(NotStored(why, String::new())),
         Fate::Shared => publish::publish(call, compiled),
-    };
+    }
+}
+
+/// Notes a miss in the event log, and gives the key of what was stored.
+pub(super) fn note(
+    task: &impl Task,
+    (missed, mut explained): (&Missed, Explained),
+    stored: Result<Published, NotStored>,
+    report: &Report,
+) -> Option<EntryKey> {
     let mut details = vec![missed.detail.clone()];
-    let mut event = Report::event(Outcome::Miss(missed.reason, Stored::Yes), call);
+    let mut event = Report::event(Outcome::Miss(missed.reason, Stored::Yes), task);
     let mut key = None;
     event.stored = match stored {
         Ok(published) => {
             key = Some(published.key);
             event.key = published.key.0.hex();
             event.stored_bytes = published.bytes;
-            explained.remember(call);
+            explained.remember(task);
             Stored::Yes.id().to_owned()
         }
         Err(NotStored(why, detail)) => {

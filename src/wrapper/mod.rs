@@ -16,6 +16,8 @@ mod probe;
 mod publish;
 mod remote;
 mod report;
+mod script;
+mod task;
 mod verify;
 
 use std::ffi::OsString;
@@ -24,11 +26,18 @@ use std::time::Instant;
 
 use call::Call;
 
-use crate::config::{Config, Env};
-use crate::fsx::sys_process;
+use crate::config::{Config, Env, env};
+use crate::fsx::{self, sys_process};
 use crate::model::{BypassReason, Refusal};
-use crate::rustc::{Chain, chain};
+use crate::rustc::{Chain, Invocation, chain};
 use crate::store::claims::Claim;
+
+/// Serves one run of a build script, which its hook handed over ([`crate::script::FLAG`]). Never returns.
+pub fn run_script(argv: &[OsString], started: Instant) -> ! {
+    std::panic::set_hook(Box::new(|_| {}));
+    sys_process::survive_size_limit();
+    script::serve(argv, &Env::process(), started)
+}
 
 /// Serves one call of cargo's: `argv` without our own name. Never returns.
 pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
@@ -37,6 +46,9 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     sys_process::survive_size_limit();
     let env = Env::process();
     let Some(chain) = own_name_removed(argv) else { sys_process::end(2) };
+    if is_called_by_observed_script(&env) && !is_compile_of_cargo(&chain) {
+        bypass::exec(&chain, &env);
+    }
     if chain::is_probe(chain.rustc_args()) {
         probe::serve(&chain, &env);
     }
@@ -49,6 +61,18 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     let served = catch_unwind(AssertUnwindSafe(|| serve(&chain, &config, &env, &report)));
     let refusal = served.unwrap_or_else(|_| Refusal::new(BypassReason::Internal, "panic"));
     bypass::refuse(&chain, &env, &report, &refusal);
+}
+
+/// Whether a build script that is observed called this wrapper. What it wants to know of the compiler is then to be seen, as if
+/// it had asked the compiler itself; a compile of a nested cargo is served as ever, and its traces in the event log keep the
+/// script's run out of the store.
+fn is_called_by_observed_script(vars: &Env) -> bool {
+    vars.get(env::KACHE_OBSERVED).is_some()
+}
+
+fn is_compile_of_cargo(chain: &Chain) -> bool {
+    let args = chain.rustc_args();
+    !chain::is_probe(args) && fsx::current_dir().is_ok_and(|cwd| Invocation::parse(args, &cwd).is_ok())
 }
 
 /// The chain, our own name at its front taken off: `RUSTC` may lead back to us.

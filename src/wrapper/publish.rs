@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::call::{self, Call};
 use super::incremental;
+use super::task::Task;
 use crate::fsx::clock::{self, Time};
 use crate::fsx::{self, Ladder, Stamp, sweep};
 use crate::keys::observed::{self, Known, Observed};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
-use crate::keys::{hidden, written};
+use crate::keys::{Subject, hidden, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
 use crate::observe::{Fact, Seen, Trace, What};
 use crate::restore::{messages, plan};
@@ -68,11 +69,17 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     let produced = scan_outputs(outputs, &mut scan)?;
     // Where rustc is observed, the archives that it takes from are among what it read.
     for file in produced.iter().filter(|_| !call.observed) {
-        let archive = (file.path.as_path(), file.output.kind);
-        set.inputs.extend(record::archive_inputs(archive, &call.lookup, &call.compiler.sysroot, context)?);
+        let Source::File(path, _) = &file.source else { continue };
+        let archive = (path.as_path(), file.output.kind);
+        set.inputs.extend(record::archive_inputs(
+            archive,
+            (&call.invocation, &call.lookup),
+            &call.compiler.sysroot,
+            context,
+        )?);
     }
     scan_messages(&[&stdout, &stderr], &mut scan);
-    hidden::pin(&info, context, &mut scan);
+    hidden::pin(&info, &call.invocation, context, &mut scan);
     call.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let invocation = &call.invocation;
     if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
@@ -85,7 +92,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     }
     let outputs = produced.iter().map(|file| file.output.clone()).collect();
     let entry = entry(call, compiled, outputs, &info, (stdout, stderr));
-    Ok(store(call, &set, &entry, &produced)?)
+    Ok(store(call, &set, &entry, &produced, &call.invocation.out_dir)?)
 }
 
 /// What was observed; `None` if nothing is to be.
@@ -104,13 +111,21 @@ fn observed_inputs(
     info: &DepInfo<String>,
     (call, start): (&Call<'_>, Time),
 ) -> Result<Observed, NotStored> {
-    let known = Known { context: call.context(), lookup: &call.lookup, info, sysroot: &call.compiler.sysroot, start };
+    let known = Known {
+        subject: Subject::Compile(&call.invocation),
+        context: call.context(),
+        lookup: &call.lookup,
+        info: Some(info),
+        mentions: &|_| false,
+        sysroot: &call.compiler.sysroot,
+        start,
+    };
     let is_private = |fact: &&Fact| matches!(&fact.what, What::Read(path) if incremental::is_private(Path::new(path)));
     if call.invocation.is_linked() && seen.facts.iter().any(|fact| is_private(&fact)) {
         return Err(NotStored(Stored::PrivateInput, String::new()));
     }
     let paths: Vec<PathBuf> = outputs.iter().map(|(path, _)| path.clone()).collect();
-    written::side_effects(seen, &paths, call.context())?;
+    written::side_effects(seen, &paths, known.subject, call.context())?;
     observed::inputs(seen, known)
 }
 
@@ -170,11 +185,18 @@ fn read_dep_info(call: &Call<'_>) -> Result<DepInfo<String>, NotStored> {
     Ok(info)
 }
 
-/// An output as it was read.
-struct Produced {
-    path: PathBuf,
-    stamp: Stamp,
-    output: Output,
+/// An output on its way into the store.
+pub(super) struct Produced {
+    pub(super) output: Output,
+    pub(super) source: Source,
+}
+
+/// Where an output's bytes are.
+pub(super) enum Source {
+    /// In a file that was read under this stamp.
+    File(PathBuf, Stamp),
+    /// Here: they are not those of the file.
+    Bytes(Vec<u8>),
 }
 
 fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) -> Result<Vec<Produced>, NotStored> {
@@ -187,8 +209,8 @@ fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) ->
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let executable = stamp.mode & 0o111 != 0;
-        let output = Output { name, kind, blob: BlobId(digest), size: stamp.size, executable };
-        produced.push(Produced { path, stamp, output });
+        let output = Output { name, kind, blob: BlobId(digest), size: stamp.size, executable, read_only: false };
+        produced.push(Produced { output, source: Source::File(path, stamp) });
     }
     Ok(produced)
 }
@@ -208,7 +230,7 @@ fn has_diagnostics(stderr: &[Message]) -> bool {
     };
     stderr.iter().any(|message| match message {
         Message::Raw(text) => !text.lines().all(is_frame),
-        Message::Artifact(_) => false,
+        Message::Artifact(_) | Message::Text(_) => false,
     })
 }
 
@@ -220,6 +242,7 @@ fn entry(
     (stdout, stderr): (Vec<Message>, Vec<Message>),
 ) -> Entry {
     let invocation = &call.invocation;
+    let labels = call.labels();
     let dep_info_name = invocation.stem() + ".d";
     let tokens = DepInfo {
         targets: info.targets.iter().map(|text| call.roots.tokenise(text)).collect(),
@@ -232,10 +255,11 @@ fn entry(
     };
     Entry {
         crate_name: invocation.crate_name.clone(),
-        package: super::report::package(call.env),
-        kind: invocation.kind(),
-        emit: super::report::emit(invocation).to_owned(),
+        package: labels.package,
+        kind: labels.kind,
+        emit: labels.emit.to_owned(),
         outputs,
+        tree: None,
         dep_info_name,
         dep_info: tokens,
         stdout,
@@ -247,25 +271,38 @@ fn entry(
     }
 }
 
-fn store(call: &Call<'_>, set: &InputSet, entry: &Entry, produced: &[Produced]) -> fsx::Result<Published> {
-    let store = &call.store;
-    let key = set.entry_key(call.lookup.key);
+/// Stores an entry: its blobs, itself, and the record that makes it visible. `dir` is where a killed restore leaves temps.
+pub(super) fn store(
+    task: &impl Task,
+    set: &InputSet,
+    entry: &Entry,
+    produced: &[Produced],
+    dir: &Path,
+) -> fsx::Result<Published> {
+    let (store, lookup) = (task.store(), task.lookup().key);
+    let key = set.entry_key(lookup);
     let may_share = plan::shares_inodes(entry);
     let mut ladder = Ladder::default();
     let mut bytes = 0;
     store.mark()?;
-    for Produced { path, stamp, output } in produced {
+    for Produced { output, source } in produced {
         let share = may_share && output.kind.may_share_inode();
-        bytes += store.adopt_blob(&mut ladder, (path, *stamp), output.blob, share)?;
-        store.stamps().remember_own(path, output.blob.0, |now| now.same_file(stamp));
+        bytes += match source {
+            Source::File(path, stamp) => {
+                let new = store.adopt_blob(&mut ladder, (path, *stamp), output.blob, share)?;
+                store.stamps().remember_own(path, output.blob.0, |now| now.same_file(stamp));
+                new
+            }
+            Source::Bytes(bytes) => store.put_blob(output.blob, bytes)?,
+        };
     }
     store.put_entry(key, entry)?;
-    store.put_set(call.lookup.key, set)?;
+    store.put_set(lookup, set)?;
     let now = clock::now();
     if gc::is_due(store, now) {
         super::report::collect_in_background();
-        // A collection does not know the target directories, where a killed restore leaves its temps.
-        let _ = sweep::sweep(&call.invocation.out_dir, now);
+        // A collection does not know the target directories.
+        let _ = sweep::sweep(dir, now);
     }
     Ok(Published { key, bytes })
 }

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::call::Call;
-use super::report::{self, Report};
+use super::report::Report;
+use super::task::Task;
 use crate::agent::client::{self, Connection};
 use crate::agent::protocol::Want;
 use crate::agent::queue::{Item, Queue};
@@ -15,22 +15,22 @@ use crate::fsx::{self, sys_process};
 use crate::model::{EntryKey, RootKind};
 
 /// The remote of this build, if there is one. Settings that cannot be read are `kache doctor`'s matter.
-pub(super) fn settings(call: &Call<'_>) -> Option<Remote> {
-    Remote::load(call.env, call.config).ok().flatten()
+pub(super) fn settings(task: &impl Task) -> Option<Remote> {
+    Remote::load(task.env(), task.config()).ok().flatten()
 }
 
 /// Asks the agent for an entry and waits as long as it says. `Some`: look again.
-pub(super) fn ask(call: &Call<'_>, remote: &Remote, report: &Report) -> Option<Connection> {
-    let began = Instant::now();
+pub(super) fn ask(task: &impl Task, remote: &Remote, report: &Report) -> Option<Connection> {
+    let (began, labels) = (Instant::now(), task.labels());
     let want = Want {
-        remote: remote.identity(call.env),
-        workspace: workspace(call).and_then(|dir| dir.into_os_string().into_string().ok()),
-        shape: report::shape(call),
+        remote: remote.identity(task.env()),
+        workspace: workspace(task).and_then(|dir| dir.into_os_string().into_string().ok()),
+        shape: labels.shape,
         build: build(),
-        crate_name: call.invocation.crate_name.clone(),
-        lookup: call.lookup.key,
+        crate_name: labels.crate_name,
+        lookup: task.lookup().key,
     };
-    let connection = client::want(call.store.layout(), want);
+    let connection = client::want(task.store().layout(), want);
     report.waited(began.elapsed());
     connection
 }
@@ -42,18 +42,18 @@ fn build() -> u64 {
 }
 
 /// Queues what was stored, unless the remote is only read.
-pub(super) fn queue(call: &Call<'_>, remote: &Remote, key: EntryKey) {
+pub(super) fn queue(task: &impl Task, remote: &Remote, key: EntryKey) {
     if !remote.read_only {
-        let item = Item { crate_name: call.invocation.crate_name.clone(), lookup: call.lookup.key, key };
+        let item = Item { crate_name: task.labels().crate_name, lookup: task.lookup().key, key };
         // What is not queued is still found by `kache push`.
-        let _ = Queue::of(call.store.layout(), remote).add(&item);
+        let _ = Queue::of(task.store().layout(), remote).add(&item);
     }
 }
 
 /// The directory with the lock file: above the target directory as a rule, else above where cargo was started.
-fn workspace(call: &Call<'_>) -> Option<PathBuf> {
+fn workspace(task: &impl Task) -> Option<PathBuf> {
     let has_lock = |dir: &&Path| fsx::exists(&dir.join("Cargo.lock"));
-    let target = call.roots.place(RootKind::Target).map(Path::new);
+    let target = task.roots().place(RootKind::Target).map(Path::new);
     let above_target = target.and_then(|target| target.ancestors().skip(1).take(2).find(has_lock).map(Path::to_owned));
     above_target.or_else(|| sys_process::directory_of_caller()?.ancestors().find(has_lock).map(Path::to_owned))
 }

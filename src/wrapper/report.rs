@@ -5,14 +5,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::call::Call;
+use super::task::Task;
 use crate::config::{Config, Env, env};
 use crate::events::{Event, EventLog, event};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, clock, sys_process};
-use crate::keys::roots;
-use crate::model::{EmitKind, Outcome, Refusal, RootKind};
-use crate::rustc::Invocation;
+use crate::keys::{Roots, roots};
+use crate::model::{Outcome, Refusal, RootKind};
 
 /// The reporter of one invocation.
 pub(super) struct Report {
@@ -29,16 +28,17 @@ impl Report {
     }
 
     /// An event of a call that was understood.
-    pub(super) fn event(outcome: Outcome, call: &Call<'_>) -> Event {
+    pub(super) fn event(outcome: Outcome, task: &impl Task) -> Event {
+        let labels = task.labels();
         Event {
-            crate_name: call.invocation.crate_name.clone(),
-            kind: call.invocation.kind(),
-            emit: emit(&call.invocation).to_owned(),
-            lookup: call.lookup.key.0.hex(),
-            target: call.roots.place(RootKind::Target).unwrap_or_default().to_owned(),
-            shape: shape(call),
-            unit: call.invocation.stem(),
-            ..Self::bare(outcome, call.env)
+            crate_name: labels.crate_name,
+            kind: labels.kind,
+            emit: labels.emit.to_owned(),
+            lookup: task.lookup().key.0.hex(),
+            target: task.roots().place(RootKind::Target).unwrap_or_default().to_owned(),
+            shape: labels.shape,
+            unit: labels.unit,
+            ..Self::bare(outcome, task.env())
         }
     }
 
@@ -57,7 +57,7 @@ impl Report {
         event
     }
 
-    fn bare(outcome: Outcome, vars: &Env) -> Event {
+    pub(super) fn bare(outcome: Outcome, vars: &Env) -> Event {
         Event {
             v: event::VERSION,
             at: clock::now().as_millis(),
@@ -81,10 +81,10 @@ impl Report {
     }
 }
 
-/// Target triple and profile.
-pub(super) fn shape(call: &Call<'_>) -> String {
-    let target = call.roots.place(RootKind::Target).unwrap_or_default();
-    roots::shape(&call.invocation.out_dir, Path::new(target)).unwrap_or_default()
+/// Target triple and profile of what is put into `out_dir`.
+pub(super) fn shape(out_dir: &Path, roots: &Roots) -> String {
+    let target = roots.place(RootKind::Target).unwrap_or_default();
+    roots::shape(out_dir, Path::new(target)).unwrap_or_default()
 }
 
 /// `-C extra-filename` as cargo writes it.
@@ -103,11 +103,6 @@ fn target(args: &[std::ffi::OsString]) -> Option<String> {
 pub(super) fn package(vars: &Env) -> String {
     let text = |name| vars.text(name).unwrap_or_default();
     format!("{} {}", text(env::CARGO_PKG_NAME), text(env::CARGO_PKG_VERSION)).trim().to_owned()
-}
-
-/// The unit's emit, for people.
-pub(super) fn emit(invocation: &Invocation) -> &'static str {
-    if invocation.emits(EmitKind::Link) { "link" } else { "metadata" }
 }
 
 /// Starts a garbage collection that outlives this process and holds none of its descriptors.

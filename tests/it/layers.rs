@@ -12,13 +12,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["fsx", "model"]),
     ("events", &["fsx", "model"]),
     ("rustc", &["config", "fsx", "model"]),
+    ("script", &["config", "fsx", "model"]),
     ("store", &["fsx", "model"]),
     ("observe", &["fsx", "model"]),
-    ("keys", &["config", "fsx", "model", "observe", "rustc", "store"]),
+    ("keys", &["config", "fsx", "model", "observe", "rustc", "script", "store"]),
     ("restore", &["fsx", "model", "rustc", "store"]),
     ("remote", &["config", "events", "fsx", "model", "store"]),
     ("agent", &["config", "events", "fsx", "model", "remote", "store"]),
-    ("wrapper", &["agent", "config", "events", "fsx", "keys", "model", "observe", "restore", "rustc", "store"]),
+    (
+        "wrapper",
+        &["agent", "config", "events", "fsx", "keys", "model", "observe", "restore", "rustc", "script", "store"],
+    ),
     ("cli", &["agent", "config", "events", "fsx", "model", "remote", "rustc", "store"]),
 ];
 

@@ -372,11 +372,11 @@ fn pull(bed: &Bed, two: &mut Project, args: &[&str]) -> Run {
 fn two_machines_build_push_pull_build() {
     let (bed, one, mut two) = workspace();
     let run = one.kache(&["push"]).must_succeed();
-    says(&run, "pushed 4 entries");
+    says(&run, "pushed 5 entries");
     says(&run, "build record v1/builds/app/");
     let run = pull(&bed, &mut two, &[]).must_succeed();
     says(&run, "build record v1/builds/app/");
-    says(&run, "pulled 4 entries");
+    says(&run, "pulled 5 entries");
     let (run, said) = two.build_and_say();
     assert_eq!((run.compiles(), said.as_str()), (Vec::new(), "7"), "0 rustc runs");
     two.assert_noop();
@@ -398,7 +398,7 @@ fn a_record_can_be_named_and_without_any_the_lock_file_counts() {
     let record = bed.server.objects_with("v1/builds/").remove(0);
     let short = record.rsplit('/').next().expect("a name").to_owned();
     for name in [record.as_str(), short.as_str(), short.trim_end_matches(".json")] {
-        says(&pull(&bed, &mut two, &["--dry-run", "--build", name]).must_succeed(), "would pull 4 entries");
+        says(&pull(&bed, &mut two, &["--dry-run", "--build", name]).must_succeed(), "would pull 5 entries");
     }
     let run = pull(&bed, &mut two, &["--build", "host-debug-nothing"]);
     assert_eq!(run.code, 1);
@@ -409,7 +409,7 @@ fn a_record_can_be_named_and_without_any_the_lock_file_counts() {
     bed.server.objects_with("v1/builds/").iter().for_each(|name| assert!(bed.server.remove(name)));
     let run = pull(&bed, &mut two, &[]).must_succeed();
     says(&run, "going by the packages in Cargo.lock");
-    says(&run, "pulled 4 entries");
+    says(&run, "pulled 5 entries");
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
     assert_eq!(foreign.len(), 3);
 }
@@ -453,7 +453,7 @@ fn r11_a_record_that_lies_costs_requests_and_nothing_else() {
     let key = text.split("\"key\":\"").nth(1).expect("a key")[..64].to_owned();
     bed.server.write(&record, text.replace(&key, &"0123456789abcdef".repeat(4)).as_bytes());
     let run = pull(&bed, &mut two, &[]).must_succeed();
-    says(&run, "pulled 3 entries");
+    says(&run, "pulled 4 entries");
     says(&run, "1 not there");
     bed.server.write(&record, b"garbage");
     says(&pull(&bed, &mut two, &[]).must_succeed(), "going by the packages in Cargo.lock");

@@ -16,6 +16,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         shown("build.paths", &config.paths, config.paths.value.name()),
         shown("build.claim_wait", &config.claim_wait, humantime::format_duration(config.claim_wait.value)),
         observe(config),
+        shown("build.scripts", &config.scripts, config.scripts.value),
         verify(config),
         shown("build.verify_rate", &config.verify_rate, config.verify_rate.value),
         shown("log.level", &config.log, config.log.value.0),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Differences, valued};
 use crate::fsx;
-use crate::keys::{Context, environment, things, validate};
+use crate::keys::{Context, environment, processor, things, validate};
 use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
 use crate::rustc::invocation::crate_of;
 
@@ -104,8 +104,12 @@ fn describe(input: &Input, context: Context<'_>) -> Difference {
             let now = environment::digest(context).short();
             Difference::new(Kind::Variable, "all of the environment", Some(digest.short()), Some(now))
         }
+        Input::Processor(digest) => {
+            let now = processor::digest().map(|now| now.short());
+            Difference::new(Kind::Other, "the processor", Some(digest.short()), now)
+        }
         Input::DiagnosticWidth(width) => {
-            let new = context.invocation.diagnostic_width.as_deref();
+            let new = context.diagnostic_width;
             valued(Kind::Flag, "--diagnostic-width", width.as_deref(), new)
         }
     }
@@ -131,13 +135,13 @@ fn here(text: &TokenString, context: Context<'_>) -> String {
 /// A path as people know it: relative to where rustc runs, which is the workspace for its members.
 fn name(path: &TokenString, context: Context<'_>) -> String {
     let path = here(path, context);
-    let below = path.strip_prefix(&*context.invocation.cwd.to_string_lossy());
+    let below = path.strip_prefix(&*context.cwd.to_string_lossy());
     below.and_then(|rest| rest.strip_prefix('/')).map_or_else(|| path.clone(), str::to_owned)
 }
 
 /// What stands at `path` now: a file's digest, else a word.
 fn content(path: &TokenString, context: Context<'_>) -> Option<String> {
-    let path: PathBuf = context.invocation.cwd.join(context.roots.expand(path)?);
+    let path: PathBuf = context.cwd.join(context.roots.expand(path)?);
     match context.stamps.content(&path) {
         Ok(content) => Some(Digest::short(&content.digest)),
         Err(_) => things::itself(&path).map(word),
@@ -160,21 +164,16 @@ mod tests {
     use crate::fsx::Publish;
     use crate::keys::Roots;
     use crate::model::RootKind;
-    use crate::rustc::Invocation;
     use crate::store::Stamps;
 
     /// What `nearest` says in a directory with `a` holding "a" and `MOOD=glad`, `TOKEN=hush`.
     fn explained(records: &[&[Input]]) -> Vec<(String, String, Option<String>, Option<String>)> {
         let dir = tempfile::tempdir().unwrap();
         Publish::default().bytes(&dir.path().join("a"), b"a").unwrap();
-        let line = "--crate-name x x.rs --error-format=json --json=artifacts --crate-type lib \
-            --emit=dep-info,metadata --out-dir target/deps";
-        let argv: Vec<_> = line.split_whitespace().map(Into::into).collect();
-        let invocation = Invocation::parse(&argv, dir.path()).unwrap();
         let roots = Roots::new([(RootKind::Workspace, Some(dir.path().to_owned()))]);
         let env = Env::of([("MOOD", "glad"), ("TOKEN", "hush")]);
         let stamps = Stamps::open(&dir.path().join("stamps"));
-        let context = Context { invocation: &invocation, roots: &roots, env: &env, stamps: &stamps };
+        let context = Context { cwd: dir.path(), diagnostic_width: None, roots: &roots, env: &env, stamps: &stamps };
         let found = nearest(records.iter().copied(), context);
         found.listed.into_iter().map(|one| (one.kind, one.name, one.old, one.new)).collect()
     }

@@ -219,20 +219,24 @@ VISIBLE int mkdirat(int at, const char *path, mode_t mode) {
     return result;
 }
 
-/* What is below a link that the compile made was not made by it. Neither rustc nor a linker makes any. */
-static void link_made(int failed, int plugin) {
-    if (!failed)
-        trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string("a symbolic link that was made"), trace_string(NULL));
+/* A link that was made, and where it leads: what is below it may not have been made by anybody here. */
+static void link_made(int failed, const char *to, int at, const char *path, int plugin) {
+    char room[PATH_ROOM];
+    if (failed || !trace_is_open())
+        return;
+    struct trace_text text = observer_path(at, path, plugin, room);
+    if (text.bytes)
+        trace_once(KIND_SYMLINK, RESULT_OK, plugin, text, trace_string(to));
 }
 
 VISIBLE int symlink(const char *to, const char *path) {
     int result = CALL(symlink)(to, path);
-    link_made(result != 0, FROM_PLUGIN);
+    link_made(result != 0, to, AT_FDCWD, path, FROM_PLUGIN);
     return result;
 }
 VISIBLE int symlinkat(const char *to, int at, const char *path) {
     int result = CALL(symlinkat)(to, at, path);
-    link_made(result != 0, FROM_PLUGIN);
+    link_made(result != 0, to, at, path, FROM_PLUGIN);
     return result;
 }
 

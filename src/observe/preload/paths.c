@@ -58,6 +58,9 @@ static int is_dull(const char *path, int plugin) {
         return is_dull_device(path);
     if (!is_below(path, "/proc") && !is_below(path, "/sys"))
         return 0;
+    /* The processor is something that others can look at too. */
+    if (plugin && strcmp(path, "/proc/cpuinfo") == 0)
+        return 0;
     if (plugin && !is_dull_fact(path))
         trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string(path), trace_string(NULL));
     return 1;

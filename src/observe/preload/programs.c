@@ -34,6 +34,13 @@ extern char **environ;
         size > MOST_ROOM ? (char **)(env) : observer_environment(path, env, plugin, same_process, alloca(size));       \
     })
 
+/* The arguments for the next program, on the caller's stack. */
+#define WITH_REMAPS(path, argv)                                                                                        \
+    ({                                                                                                                 \
+        size_t size = observer_arguments_room(path, argv);                                                             \
+        size == 0 || size > MOST_ROOM ? (char **)(argv) : observer_arguments(path, argv, alloca(size));                \
+    })
+
 /* Reports a program that is called by its path. Not only failures are of interest: another program may stand there. */
 static void report_exec(enum kind kind, uint32_t process, const char *path, int plugin) {
     char room[PATH_ROOM];
@@ -85,6 +92,16 @@ static const char *look_up(const char *name, int plugin, char room[PATH_ROOM]) {
     return NULL;
 }
 
+/* `-march=native` and the like make a compiler look at the processor by an instruction, which nobody sees. */
+static void report_processor(char *const argv[], int plugin) {
+    static const char native[] = "=native";
+    for (; argv && *argv; argv++) {
+        size_t length = strlen(*argv);
+        if (length >= sizeof native - 1 && strcmp(*argv + length - (sizeof native - 1), native) == 0)
+            trace_once(KIND_READ, RESULT_OK, plugin, trace_string("/proc/cpuinfo"), trace_string(NULL));
+    }
+}
+
 static void failed_to_start(const char *path, int plugin) {
     if (strchr(path, '/'))
         observer_report(KIND_STAT, AT_FDCWD, path, errno, plugin);
@@ -94,9 +111,11 @@ static int run(const char *file, int on_path, char *const argv[], char *const en
     char room[PATH_ROOM];
     const char *found = on_path ? look_up(file, plugin, room) : file;
     char **with = WITH_OBSERVER(found, env, plugin, 1);
+    report_processor(argv, plugin);
     if (found)
         report_exec(KIND_EXEC, trace_process(), found, plugin);
-    int result = on_path ? CALL(execvpe)(file, argv, with) : CALL(execve)(file, argv, with);
+    char **arguments = WITH_REMAPS(found, argv);
+    int result = on_path ? CALL(execvpe)(file, arguments, with) : CALL(execve)(file, arguments, with);
     int error = errno;
     if (found) {
         report_exec(KIND_EXEC_FAILED, trace_process(), found, plugin);
@@ -157,7 +176,9 @@ VISIBLE int posix_spawn(pid_t *process, const char *path, const posix_spawn_file
     int plugin = FROM_PLUGIN;
     pid_t child = 0;
     char **with = WITH_OBSERVER(is_elsewhere(path, actions) ? NULL : path, env, plugin, 0);
-    int error = CALL(posix_spawn)(&child, path, actions, attributes, argv, with);
+    report_processor(argv, plugin);
+    char **arguments = WITH_REMAPS(path, argv);
+    int error = CALL(posix_spawn)(&child, path, actions, attributes, arguments, with);
     if (error == 0)
         report_spawn((uint32_t)child, path, actions, plugin);
     else
@@ -174,7 +195,9 @@ VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_fil
     pid_t child = 0;
     const char *found = look_up(file, plugin, room);
     char **with = WITH_OBSERVER(found && !is_elsewhere(found, actions) ? found : NULL, env, plugin, 0);
-    int error = CALL(posix_spawnp)(&child, file, actions, attributes, argv, with);
+    report_processor(argv, plugin);
+    char **arguments = WITH_REMAPS(found, argv);
+    int error = CALL(posix_spawnp)(&child, file, actions, attributes, arguments, with);
     if (error == 0)
         report_spawn((uint32_t)child, found ? found : file, actions, plugin);
     else if (found)

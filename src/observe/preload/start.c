@@ -25,6 +25,10 @@ enum mode {
 static char mode = MODE_TOOL;
 static uint32_t started_as;
 
+/* A compiler that a plugin started tells more of what it reads than the plugin would (its sources are inputs, its terminal is
+ * none); what it starts may be anything again, such as a script that is called as its linker. */
+static int is_tool;
+
 /* Which file the observer's library is: whoever put it there may be gone. */
 static struct {
     dev_t device;
@@ -94,7 +98,7 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
         return 0;
     if (data && info->dlpi_phnum > 0 && is_known((const char *)info->dlpi_addr + info->dlpi_phdr[0].p_vaddr))
         return 0;
-    int plugin = data ? mode != MODE_TOOL : mode == MODE_PLUGIN;
+    int plugin = mode == MODE_PLUGIN ? !is_tool : data && mode == MODE_ROOT;
     trace_once(KIND_LOAD, RESULT_OK, plugin, trace_string(name), trace_string(NULL));
     if (data && plugin && names_environ(info))
         trace_once(KIND_ENVIRON, RESULT_OK, plugin, trace_string(name), trace_string(NULL));
@@ -126,6 +130,24 @@ static void step_out(char **env) {
     *kept = NULL;
 }
 
+/* Whether the file is a compiler or one of its tools by its name: `gcc`, `x86_64-linux-gnu-gcc-12`, `ld.bfd`, `rust-lld`. */
+static int names_tool(const char *path) {
+    static const char *const tools[] = {"cc",  "gcc", "g++", "c++", "cpp",    "clang", "clang++", "cc1",    "cc1plus", "collect2",
+                                        "as",  "ld",  "lld", "ar",  "ranlib", "nm",    "strip",   "objcopy", "lto1",   "rustc"};
+    const char *name = strrchr(path, '/');
+    name = name ? name + 1 : path;
+    /* Not `my-as`: before the name there is nothing, a target, or whose tools they are. */
+    int is_prefixed = strstr(name, "linux-gnu") || strncmp(name, "rust-", 5) == 0 || strncmp(name, "llvm-", 5) == 0;
+    for (const char *part = name; *part; part += strspn(part, "-.")) {
+        size_t length = strcspn(part, "-.");
+        for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
+            if ((part == name || is_prefixed) && strlen(tools[i]) == length && strncmp(part, tools[i], length) == 0)
+                return 1;
+        part += length;
+    }
+    return 0;
+}
+
 unsigned long getauxval(unsigned long type) __attribute__((weak));
 
 /* The path that the program was started by tells it from one that it was started through: a program without the dynamic
@@ -134,6 +156,8 @@ static void report_program(void) {
     char room[PATH_ROOM];
     long length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", room, sizeof room - 1);
     struct trace_text path = {room, length > 0 ? (size_t)length : 0};
+    room[path.length] = 0;
+    is_tool = mode == MODE_PLUGIN && names_tool(room);
     const char *started_by = getauxval ? (const char *)getauxval(AT_EXECFN) : NULL;
     trace_always(KIND_START, RESULT_OK, mode == MODE_PLUGIN, trace_process(), path, trace_string(started_by));
 }
@@ -228,7 +252,7 @@ __attribute__((constructor(102))) static void start(int argc, char **argv, char 
 int observer_is_plugin(const void *caller) {
     if (!began)
         begin(&environ ? environ : NULL);
-    return mode == MODE_ROOT ? !is_known(caller) : mode == MODE_PLUGIN;
+    return mode == MODE_ROOT ? !is_known(caller) : mode == MODE_PLUGIN && !is_tool;
 }
 
 /* What was loaded on the way. */
@@ -262,6 +286,7 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
     errno = saved;
     if (!enters)
         return (char **)theirs;
+    char *const *given = theirs;
     char **env = room;
     size_t count = 0;
     const char *preload = NULL;
@@ -270,6 +295,8 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
             preload = *theirs + sizeof PRELOAD - 1;
         else if (strncmp(*theirs, TRACE, sizeof TRACE - 1) != 0)
             env[count++] = *theirs;
+        else
+            return (char **)given; /* kache, with a compile of its own to observe: this trace stays without that program. */
     }
     char *text = (char *)(env + count + 3);
     env[count++] = text;
@@ -284,7 +311,7 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
     strcpy(text, TRACE);
     /* rustup's proxy becomes rustc: the root stays the root. */
     int is_root = mode == MODE_ROOT && same_process && trace_process() == started_as;
-    char letter[2] = {plugin ? MODE_PLUGIN : is_root ? MODE_ROOT : MODE_TOOL, 0};
+    char letter[2] = {plugin || mode == MODE_PLUGIN ? MODE_PLUGIN : is_root ? MODE_ROOT : MODE_TOOL, 0};
     strcat(text, letter);
     strcat(text, own_trace + 1);
     env[count] = NULL;

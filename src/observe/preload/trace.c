@@ -33,6 +33,8 @@ static unsigned char *log_start;
 
 int trace_is_open(void) { return header != NULL; }
 
+const char *trace_remaps(void) { return header ? (const char *)header + TRACE_REMAPS_AT : ""; }
+
 uint32_t trace_process(void) { return (uint32_t)syscall(SYS_getpid); }
 
 struct trace_text trace_string(const char *string) {

@@ -1,8 +1,9 @@
 /* The trace: one shared mapping that all observed processes append to.
  *
- * Format, version 2 (`wire.rs` reads it; MAGIC changes with it):
+ * Format, version 3 (`wire.rs` reads it; MAGIC changes with it; since 2: remaps, and links that were made):
  *
  *   0          header: magic, bytes of the log, bytes used, whether something was lost
+ *   64         remaps: `FROM=TO` for compilers' -ffile-prefix-map, each ended by a zero byte, ended by an empty one
  *   4096       filter: hashes of records that are there already, so that most are written once. Small, as every page of
  *              it that is touched is one that the kernel has to clear: a process with 200 records took 0.51 ms more than
  *              unobserved with 65536 hashes, 0.26 with 16384, 0.18 with 4096
@@ -23,7 +24,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRACE_MAGIC "KACHETR2"
+#define TRACE_MAGIC "KACHETR3"
+#define TRACE_REMAPS_AT 64u
 #define TRACE_FILTER_AT 4096u
 #define TRACE_FILTER_SLOTS (1u << 13)
 #define TRACE_LOG_AT (TRACE_FILTER_AT + TRACE_FILTER_SLOTS * 8u)
@@ -48,6 +50,7 @@ enum kind {
     KIND_LOST = 16,       /* something happened that cannot be observed: what */
     KIND_ENVIRON = 17,    /* a library was loaded that may read all variables past getenv: its file */
     KIND_END = 18,        /* the program ended in good order */
+    KIND_SYMLINK = 19,    /* a symbolic link was made: path, target */
 };
 
 /* How it ended. For STAT and LSTAT of what exists: what it is. */
@@ -66,6 +69,9 @@ struct trace_text {
     const char *bytes;
     size_t length;
 };
+
+/* What compilers are told to call directories in debug info and `__FILE__`; empty at its end. */
+const char *trace_remaps(void);
 
 /* Maps the trace in the file `path`. Without it everything below does nothing. */
 void trace_open(const char *path);

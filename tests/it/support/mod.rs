@@ -17,6 +17,7 @@ mod rig;
 mod run;
 pub(crate) mod s3_client;
 pub(crate) mod s3_server;
+pub(crate) mod scripted;
 mod toolchain;
 
 pub(crate) use direct::Unit;
@@ -30,6 +31,7 @@ pub(crate) use rig::{
     Said, TEMP_PREFIX, Tmpfs, has_program, name_of, settle, signal, snapshot, unsealed, wait_until, write_program,
 };
 pub(crate) use run::Run;
+pub(crate) use scripted::Scripted;
 pub(crate) use toolchain::{
     make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver,
 };

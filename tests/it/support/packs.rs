@@ -38,6 +38,7 @@ pub(crate) fn entry() -> Entry {
         blob: BlobId(Digest::of(bytes)),
         size: bytes.len() as u64,
         executable,
+        read_only: false,
     };
     Entry {
         crate_name: "a".into(),
@@ -45,6 +46,7 @@ pub(crate) fn entry() -> Entry {
         kind: "lib".into(),
         emit: "link".into(),
         outputs: FILES.into_iter().map(output).collect(),
+        tree: None,
         dep_info_name: "a.d".into(),
         dep_info: DepInfo { targets: vec![], files: vec![TokenString::literal("src/lib.rs")], env: vec![] },
         stdout: vec![],

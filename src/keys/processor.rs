@@ -1,0 +1,20 @@
+//! The processor of this machine, as `native` code is made for it.
+
+use std::path::Path;
+
+use crate::fsx;
+use crate::model::Digest;
+
+/// Where Linux tells of it. The observer reports a read of this file, too, where a compiler is told to compile for `native`.
+pub(super) const FILE: &str = "/proc/cpuinfo";
+
+/// Digest of the model and feature lines of the first processor. `None` where the system does not tell.
+pub(super) fn digest() -> Option<Digest> {
+    const LINES: [&str; 8] =
+        ["vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part", "CPU implementer"];
+    let text = fsx::read_to_string(Path::new(FILE)).ok()?;
+    let first = text.split("\n\n").next()?;
+    let is_wanted = |line: &&str| LINES.iter().any(|name| line.starts_with(name));
+    let lines: Vec<&str> = first.lines().filter(is_wanted).collect();
+    (!lines.is_empty()).then(|| Digest::of(lines.join("\n").as_bytes()))
+}

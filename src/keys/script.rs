@@ -1,0 +1,178 @@
+//! The lookup key of a run of a build script: the program, and what cargo tells it.
+
+use std::path::{Path, PathBuf};
+
+use super::{Compiler, Context, Declared, KeyHasher, Lookup, Roots, roots};
+use crate::config::{Env, Paths, env};
+use crate::fsx;
+use crate::model::{BypassReason, Refusal, RootKind};
+use crate::script::Script;
+
+/// Variables that cargo sets for a build script and that decide what it does: they are part of the key, whether the script
+/// reads them or not (`cargo/src/cargo/core/compiler/custom_build.rs`, `build_work`).
+const NAMES: [&str; 12] = [
+    "CARGO_ENCODED_RUSTFLAGS",
+    env::CARGO_MANIFEST_DIR,
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_MANIFEST_PATH",
+    "DEBUG",
+    "HOST",
+    "OPT_LEVEL",
+    env::OUT_DIR,
+    "PROFILE",
+    "RUSTC_LINKER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    env::TARGET,
+];
+/// How the others of them begin.
+const PREFIXES: [&str; 4] = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+
+/// Variables that say by which channel a script and its children share cargo's job slots: other ones in every build. A run
+/// whose outputs hold such a value is not stored ([`held_by`]).
+const OF_THE_BUILD: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+
+/// What a key is made of besides the run itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The compiler that cargo names to the script.
+    pub compiler: &'a Compiler,
+    /// How paths are treated.
+    pub paths: Paths,
+    /// What the user declares.
+    pub declared: Option<&'a Declared>,
+    /// Whether to keep a trace.
+    pub traced: bool,
+}
+
+/// Makes the lookup key of a run.
+pub fn lookup(script: &Script, context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
+    let refuse = |error: fsx::Error| Refusal::new(BypassReason::Internal, error.to_string());
+    let program = context.stamps.content(&script.program).map_err(refuse)?;
+    let mut key = KeyHasher::new(setting.traced);
+    key.field("run of", "a build script");
+    key.digest("program", "", program.digest);
+    key.note(|| script.program.display().to_string());
+    key.digest("compiler", "", setting.compiler.identity);
+    key.note(|| setting.compiler.version.clone());
+    key.field("paths", setting.paths.name());
+    let mut text = |tag: &str, text: &str| key.field(tag, context.roots.tokenise(text).as_str());
+    text("cwd", &script.cwd.to_string_lossy());
+    text("argv[0]", &script.argv0.to_string_lossy());
+    for (name, value) in context.env.all() {
+        let Some(name) = name.to_str().filter(|name| is_in_key(name)) else { continue };
+        let non_utf8 = || Refusal::new(BypassReason::NonUtf8, name);
+        text(&format!("env {name}"), value.to_str().ok_or_else(non_utf8)?);
+    }
+    if let Some(declared) = setting.declared {
+        declared.add_to(&mut key, context);
+    }
+    let (key, trace) = key.finish();
+    Ok(Lookup { key, files: vec![(script.program.clone(), program)], static_libraries: Vec::new(), trace })
+}
+
+fn is_in_key(name: &str) -> bool {
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a variable that a run reads is no input of its own: the key holds it, or it says how this build is run and not what
+/// it makes.
+pub(super) fn needs_no_input(name: &str, vars: &Env) -> bool {
+    is_in_key(name) || OF_THE_BUILD.contains(&name) || (name == env::RUSTC_WRAPPER && names_kache(vars))
+}
+
+fn names_kache(vars: &Env) -> bool {
+    vars.path(env::RUSTC_WRAPPER).is_some_and(|wrapper| wrapper.file_name().is_some_and(|name| name == "kache"))
+}
+
+/// The variable of the build whose value `text` holds.
+pub fn held_by(text: &[u8], vars: &Env) -> Option<&'static str> {
+    let holds = |name: &&&str| {
+        let value = vars.get(name).unwrap_or_default();
+        let value = value.as_encoded_bytes().trim_ascii();
+        !value.is_empty() && memchr::memmem::find(text, value).is_some()
+    };
+    OF_THE_BUILD.iter().chain(&[env::RUSTC_WRAPPER]).find(holds).copied()
+}
+
+/// The roots of a run.
+pub fn roots(script: &Script, sysroot: &Path, vars: &Env) -> Roots {
+    let triple = vars.text(env::TARGET);
+    let target = roots::target_dir(&script.out_dir, triple.as_deref());
+    let workspace = workspace_dir(&target, &script.cwd, vars);
+    let repository = workspace.as_deref().and_then(repository_above);
+    Roots::new([
+        (RootKind::Target, Some(target)),
+        (RootKind::Workspace, workspace),
+        (RootKind::Repository, repository),
+        (RootKind::CargoHome, vars.cargo_home()),
+        (RootKind::Sysroot, Some(sysroot.to_owned())),
+        (RootKind::Home, vars.home()),
+        (RootKind::Tmp, Some(vars.path(env::TMPDIR).unwrap_or_else(|| "/tmp".into()))),
+    ])
+}
+
+/// The roots by which texts that a run leaves are rewritten for another checkout. The other ones (a home directory, say) may
+/// stand in a text by themselves, so a text that holds one serves only where it has the same place.
+pub fn text_roots(roots: &Roots) -> Roots {
+    let of_checkout = [RootKind::Target, RootKind::Workspace, RootKind::Repository];
+    Roots::new(of_checkout.map(|kind| (kind, roots.place(kind).map(PathBuf::from))))
+}
+
+/// The workspace: the directory with the lock file, directly above the target directory or one further up, else the outermost
+/// one above the package. A package of cargo's home has none of its own.
+fn workspace_dir(target: &Path, package: &Path, vars: &Env) -> Option<PathBuf> {
+    let has_lock = |dir: &&Path| fsx::exists(&dir.join("Cargo.lock")) && fsx::exists(&dir.join("Cargo.toml"));
+    let above_target = target.ancestors().skip(1).take(2).find(has_lock);
+    let is_foreign = vars.cargo_home().is_some_and(|home| package.starts_with(home));
+    let above_package = || package.ancestors().filter(|_| !is_foreign).filter(has_lock).last();
+    above_target.or_else(above_package).map(Path::to_owned)
+}
+
+/// The git repository that a workspace is a part of.
+fn repository_above(workspace: &Path) -> Option<PathBuf> {
+    let is_repository = |dir: &&Path| fsx::exists(&dir.join(".git"));
+    workspace.ancestors().find(is_repository).filter(|dir| *dir != workspace).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_decides_is_in_the_key_and_what_changes_with_every_build_is_not() {
+        for name in ["TARGET", "CARGO_CFG_UNIX", "CARGO_FEATURE_X", "DEP_Z_INCLUDE", "CARGO_PKG_NAME", "OUT_DIR"] {
+            assert!(is_in_key(name), "{name}");
+        }
+        for name in ["NUM_JOBS", "CARGO_MAKEFLAGS", "RUSTC", "CARGO", "PATH", "RUSTC_WRAPPER", "CARGO_HOME"] {
+            assert!(!is_in_key(name), "{name}");
+        }
+        let vars = |wrapper: &str| Env::of([("RUSTC_WRAPPER", wrapper)]);
+        assert!(
+            needs_no_input("RUSTC_WRAPPER", &vars("/x/kache")) && !needs_no_input("RUSTC_WRAPPER", &vars("/x/other"))
+        );
+        assert!(!needs_no_input("NUM_JOBS", &vars("")), "a script may do anything with it");
+    }
+
+    #[test]
+    fn a_jobserver_in_an_output_is_found() {
+        let vars = Env::of([("CARGO_MAKEFLAGS", " -j --jobserver-auth=3,4 "), ("MAKEFLAGS", " ")]);
+        assert_eq!(held_by(b"x -j --jobserver-auth=3,4", &vars), Some("CARGO_MAKEFLAGS"));
+        assert_eq!(held_by(b"x -j --jobserver-auth=3,5", &vars), None);
+    }
+
+    #[test]
+    fn a_workspace_is_found_above_target_or_package() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["mono/.git/HEAD", "mono/ws/Cargo.toml", "mono/ws/Cargo.lock", "home/registry/p/Cargo.lock"] {
+            fsx::Publish::default().bytes(&at(name), b"").unwrap();
+        }
+        let vars = Env::of([("CARGO_HOME", at("home"))]);
+        let of = |target: &str, package: &str| workspace_dir(&at(target), &at(package), &vars);
+        assert_eq!(of("mono/ws/target", "home/registry/p"), Some(at("mono/ws")));
+        assert_eq!(of("elsewhere", "mono/ws/member"), Some(at("mono/ws")));
+        assert_eq!(of("elsewhere", "home/registry/p"), None);
+        assert_eq!(repository_above(&at("mono/ws")), Some(at("mono")));
+        assert_eq!(repository_above(&at("mono")), None);
+    }
+}

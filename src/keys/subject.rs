@@ -1,0 +1,72 @@
+//! What was observed: a compile or a run of a build script. Each has files of its own, which are no inputs.
+
+use std::path::{Path, PathBuf};
+
+use memchr::memmem::Finder;
+
+use crate::rustc::Invocation;
+use crate::script::Script;
+
+/// What was observed.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A compile.
+    Compile(&'a Invocation),
+    /// A run of a build script.
+    Run(&'a Script),
+}
+
+impl Subject<'_> {
+    /// Whether a path is one of the subject's own outputs, or of their temporary forms.
+    pub(super) fn owns(self, path: &Path) -> bool {
+        match self {
+            Self::Compile(invocation) => is_output_of(invocation, path),
+            Self::Run(script) => path.starts_with(&script.out_dir),
+        }
+    }
+
+    /// Directories in which rustc looks for crates and the linker for libraries.
+    pub(super) fn search_dirs(self) -> Vec<PathBuf> {
+        match self {
+            Self::Compile(invocation) => invocation.search_dirs().chain([invocation.out_dir.clone()]).collect(),
+            Self::Run(_) => Vec::new(),
+        }
+    }
+
+    /// Those among them in which rustc looks only for what its dependencies depend on.
+    pub(super) fn dependency_dirs(self) -> Vec<PathBuf> {
+        match self {
+            Self::Compile(invocation) => invocation.dependency_dirs().collect(),
+            Self::Run(_) => Vec::new(),
+        }
+    }
+
+    /// Whether metadata of crates is read for what is in it, not only for its digest.
+    pub(super) fn reads_libraries(self) -> bool {
+        match self {
+            Self::Compile(invocation) => invocation.is_linked(),
+            Self::Run(_) => true,
+        }
+    }
+
+    /// Whether an argument names a file of this name.
+    pub(super) fn is_asked_for(self, name: &std::ffi::OsStr) -> bool {
+        let finder = Finder::new(name.as_encoded_bytes());
+        match self {
+            Self::Compile(invocation) => {
+                invocation.argv.iter().any(|arg| finder.find(arg.as_encoded_bytes()).is_some())
+            }
+            Self::Run(_) => false,
+        }
+    }
+}
+
+fn is_output_of(invocation: &Invocation, path: &Path) -> bool {
+    let stem = invocation.stem();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // Without a hash in it, the stem may begin the name of another crate.
+    let is_called_so =
+        |name: &str| name.strip_prefix(&stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    (is_called_so(name) || name.strip_prefix("lib").is_some_and(is_called_so))
+        && path.parent() == Some(&invocation.out_dir)
+}

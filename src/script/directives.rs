@@ -1,0 +1,40 @@
+//! What a build script tells cargo on its standard output.
+
+use std::path::{Path, PathBuf};
+
+use crate::fsx;
+
+/// The path of the first `rerun-if-changed` for which cargo runs the script again in every build: none, one that does not
+/// exist, or one below `out_dir`, which the run itself writes. Relative paths are relative to the package's directory.
+pub fn always_stale(stdout: &str, package: &Path, out_dir: &Path) -> Option<PathBuf> {
+    let values = stdout.lines().filter_map(|line| value(line, "rerun-if-changed"));
+    let is_stale =
+        |path: &str| path.is_empty() || Path::new(path).starts_with(out_dir) || !fsx::exists(&package.join(path));
+    values.into_iter().find(|path| is_stale(path)).map(|path| package.join(path))
+}
+
+/// The value of a directive, in either of its spellings (`cargo:NAME=VALUE`, and `cargo::NAME=VALUE` since 1.77).
+fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let rest = line.trim().strip_prefix("cargo:")?;
+    rest.strip_prefix(':').unwrap_or(rest).strip_prefix(name)?.strip_prefix('=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_are_never_fresh_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        fsx::Publish::default().bytes(&dir.path().join("there"), b"").unwrap();
+        let stale = |line: &str| {
+            let text = format!("noise\ncargo:rustc-cfg=x\n{line}\n");
+            always_stale(&text, dir.path(), Path::new("/o/out")).is_some()
+        };
+        assert!(stale("cargo:rerun-if-changed=gone") && stale("cargo::rerun-if-changed=gone"));
+        assert!(stale("  cargo:rerun-if-changed= "));
+        assert!(stale("cargo:rerun-if-changed=/o/out/x") && stale("cargo:rerun-if-changed=/o/out"));
+        assert!(!stale("cargo:rerun-if-changed=there") && !stale("cargo:rerun-if-changed=."));
+        assert!(!stale("rerun-if-changed=gone") && !stale("cargo:rerun-if-env-changed=gone"));
+    }
+}

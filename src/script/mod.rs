@@ -1,0 +1,104 @@
+//! What is known of cargo's build scripts: how one is called, what it tells cargo, and the hook that hands its runs to kache.
+//!
+//! No caching. Source of facts: `cargo/src/cargo/core/compiler/custom_build.rs` of cargo 1.95.
+
+pub mod directives;
+pub mod hook;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::config::{Env, env};
+
+/// The flag by which [`hook`] calls kache: `kache <program> --kache-build-script <argv[0]>`.
+pub const FLAG: &str = "--kache-build-script";
+
+/// How cargo names the crate of a build script: this and the name of its source file.
+const CRATE_PREFIX: &str = "build_script_";
+
+/// One run of a build script, as cargo asked for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Script {
+    /// The program's file.
+    pub program: PathBuf,
+    /// What cargo called it.
+    pub argv0: OsString,
+    /// Where it is started: the package's directory.
+    pub cwd: PathBuf,
+    /// Where it may write.
+    pub out_dir: PathBuf,
+}
+
+/// Whether the arguments are those of the hook.
+pub fn is_call(argv: &[OsString]) -> bool {
+    matches!(argv, [_, flag, _] if flag == FLAG)
+}
+
+impl Script {
+    /// Reads the hook's arguments and cargo's environment. `None`: not a run that cargo asked for.
+    pub fn parse(argv: &[OsString], cwd: PathBuf, vars: &Env) -> Option<Self> {
+        let [program, _, argv0] = argv else { return None };
+        let out_dir = vars.path(env::OUT_DIR).filter(|dir| dir.is_absolute())?;
+        let is_text = cwd.to_str().is_some() && out_dir.to_str().is_some();
+        is_text.then(|| Self { program: program.into(), argv0: argv0.clone(), cwd, out_dir })
+    }
+
+    /// The name of cargo's directory for this run, `<package>-<hash>`, which tells it from all others of its build.
+    pub fn unit(&self) -> String {
+        // In cargo's newer layout the hash is a directory of its own: `build/<package>/<hash>/out`.
+        let names = self.out_dir.iter().rev().skip(1).take_while(|name| *name != "build");
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+        names.reverse();
+        names.join("-")
+    }
+
+    /// The crate's name by the program's file: `build-script-main` is that of `main.rs`.
+    pub fn crate_name(&self) -> String {
+        self.program.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().replace('-', "_"))
+    }
+}
+
+/// Whether cargo compiles a build script under this crate name into this directory. A package may call a program of its own
+/// so, but cargo puts that elsewhere.
+pub fn is_script(crate_name: &str, out_dir: &std::path::Path) -> bool {
+    let is_below_build =
+        out_dir.ancestors().skip(1).take(3).any(|dir| dir.file_name().is_some_and(|name| name == "build"));
+    crate_name.starts_with(CRATE_PREFIX) && is_below_build
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn scripts_are_told_by_name_and_place() {
+        let is = |name, dir: &str| is_script(name, Path::new(dir));
+        assert!(is("build_script_build", "/t/debug/build/a-1"));
+        assert!(is("build_script_main", "/t/x86_64-unknown-linux-gnu/release/build/a/1/out"));
+        assert!(!is("build_script_build", "/t/debug/deps") && !is("a", "/t/debug/build/a-1"));
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_directory() {
+        let of = |dir: &str| Script {
+            program: "/t/debug/build/a-0/build-script-main".into(),
+            argv0: OsString::new(),
+            cwd: "/p".into(),
+            out_dir: dir.into(),
+        };
+        assert_eq!(of("/t/debug/build/a-1/out").unit(), "a-1");
+        assert_eq!(of("/t/debug/build/a/1/out").unit(), "a-1");
+        assert_eq!(of("/t/debug/build/a-1/out").crate_name(), "build_script_main");
+    }
+
+    #[test]
+    fn a_call_needs_all_that_the_hook_gives() {
+        let argv = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let call = argv("/t/build-script-build --kache-build-script /t/x");
+        assert!(is_call(&call) && !is_call(&call[..2]) && !is_call(&argv("/t/rustc --crate-name a")));
+        let parse = |out_dir: &str| Script::parse(&call, "/p".into(), &Env::of([("OUT_DIR", out_dir)]));
+        assert_eq!(parse("/o").unwrap().argv0, "/t/x");
+        assert_eq!((parse("o"), parse("")), (None, None));
+    }
+}

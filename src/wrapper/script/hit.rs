@@ -1,0 +1,64 @@
+//! The hit of a run.
+
+use std::io::Write;
+
+use super::run::Run;
+use super::verify;
+use crate::fsx::sys_process;
+use crate::model::MissReason;
+use crate::restore::Bytes;
+use crate::restore::run::{self as restore, RunPlan};
+use crate::store::Entry;
+use crate::store::claims::Claim;
+use crate::store::manifests::Record;
+use crate::wrapper::hit::{self, Missed};
+use crate::wrapper::report::Report;
+use crate::wrapper::verify::is_drawn;
+
+/// An entry that holds here and could be put in place.
+pub(super) struct Found {
+    /// The entry's key and the inputs that it holds for.
+    pub(super) record: Record,
+    /// How many sets of the manifest did not hold before this one.
+    rank: usize,
+    entry: Entry,
+    pub(super) plan: RunPlan,
+}
+
+/// Serves a hit and ends this process; `claim` is given up before that. Coming back means that there is none.
+pub(super) fn serve(run: &Run<'_>, claim: &mut Claim, report: &Report) -> Missed {
+    let found = match find(run) {
+        Ok(found) => found,
+        Err(missed) => return missed,
+    };
+    if is_drawn(run.config, report.asked) {
+        *claim = Claim::None;
+        verify::verify(run, &found, report);
+    }
+    match restore::apply(&found.plan, &run.script.out_dir) {
+        Ok(bytes) => {
+            *claim = Claim::None;
+            finish(run, &found, bytes, report)
+        }
+        Err(error) => Missed::new(MissReason::RestoreFailed, error.to_string()),
+    }
+}
+
+fn find(run: &Run<'_>) -> Result<Found, Missed> {
+    let (rank, record) = hit::record(run)?;
+    let key = record.key;
+    let entry = run.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
+    let entry = hit::settle(&run.store, key, entry)?;
+    let plan = restore::plan(&entry, &run.store, |text| run.roots.expand(text))
+        .map_err(|reason| Missed::new(reason, key.0.short()))?;
+    Ok(Found { record, rank, entry, plan })
+}
+
+/// Prints what the script printed, notes the hit and ends.
+fn finish(run: &Run<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(&found.plan.stdout).and_then(|()| stdout.flush());
+    let _ = std::io::stderr().lock().write_all(&found.plan.stderr);
+    hit::note(run, (&found.record, found.rank), &found.entry, bytes, report);
+    sys_process::end(0)
+}

@@ -1,0 +1,83 @@
+//! The miss of a run: the script runs under the observer, and what it left is stored.
+
+use std::process::ExitStatus;
+use std::time::Instant;
+
+use super::hit;
+use super::publish::{self, Ended};
+use super::run::Run;
+use crate::config::Remote;
+use crate::fsx::{clock, sys_process, tree};
+use crate::keys::record::NotStored;
+use crate::model::{BypassReason, Refusal, Stored};
+use crate::observe::{First, Trace};
+use crate::rustc::spawn;
+use crate::store::claims::Claim;
+use crate::wrapper::call::remaps;
+use crate::wrapper::hit::Missed;
+use crate::wrapper::publish::Published;
+use crate::wrapper::report::Report;
+use crate::wrapper::{explain, miss, remote};
+
+/// Runs the script, and stores what is fit to be shared. The error is a failure from before the script ran.
+pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
+    let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
+    let remote = remote::settings(run);
+    let missed = match &remote {
+        Some(remote) => ask_remote(run, missed, remote, report),
+        None => missed,
+    };
+    // What an earlier run left in OUT_DIR, only this script knows how to use: what it makes of that is nobody else's.
+    let is_fresh = tree::is_empty(&run.script.out_dir).map_err(|error| internal(error.to_string()))?;
+    let mut claim = match is_fresh {
+        true => run.store.claim(run.lookup.key, run.config.claim_wait.value),
+        false => Claim::None,
+    };
+    if matches!(claim, Claim::Inherited(_)) {
+        let _ = hit::serve(run, &mut claim, report);
+    }
+    let explained = explain::explain(run, &missed);
+    let trace = if is_fresh { Trace::begin(&run.store.layout().observer()) } else { None };
+    if let Some(trace) = &trace {
+        trace.remap(&remaps(&run.roots, run.config.paths.value));
+    }
+    let mut command = super::command(&run.script.program, &run.script.argv0);
+    command.envs(trace.iter().flat_map(|trace| miss::observed_env(run.env, trace, First::Script)));
+    sys_process::adopt_orphans();
+    let (start, began) = (clock::tick_after(report.asked), Instant::now());
+    let ran = spawn::run(command).map_err(|error| internal(error.to_string()))?;
+    let ended = Ended { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
+    let stored = match is_fresh {
+        true => store(run, trace.as_ref(), &ended),
+        false => Err(NotStored(Stored::OutDirUsed, String::new())),
+    };
+    let key = miss::note(run, (&missed, explained), stored, report);
+    if let (Some(remote), Some(key)) = (&remote, key) {
+        remote::queue(run, remote, key);
+    }
+    drop(claim);
+    Ok(ran.status)
+}
+
+/// Asks for help; a hit ends this process.
+fn ask_remote(run: &Run<'_>, missed: Missed, remote: &Remote, report: &Report) -> Missed {
+    let Some(connection) = remote::ask(run, remote, report) else { return missed };
+    let missed = hit::serve(run, &mut Claim::None, report);
+    connection.unused();
+    missed
+}
+
+/// What became of the result. From here on the script has run: nothing that fails may change how this ends.
+fn store(run: &Run<'_>, trace: Option<&Trace>, ended: &Ended<'_>) -> Result<Published, NotStored> {
+    if !ended.ran.status.success() {
+        return Err(NotStored(Stored::ScriptFailed, ended.ran.status.to_string()));
+    }
+    // They may still write.
+    if sys_process::has_children() {
+        return Err(NotStored(Stored::ChildrenLeft, String::new()));
+    }
+    let unobserved = |why: String| NotStored(Stored::Unobserved, why);
+    let trace = trace.ok_or_else(|| unobserved("no trace could be begun".to_owned()))?;
+    let seen = trace.read(ended.ran.process).map_err(|torn| unobserved(torn.to_string()))?;
+    publish::publish(run, &seen, ended)
+}

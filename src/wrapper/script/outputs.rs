@@ -1,0 +1,92 @@
+//! What a run left: the files of `OUT_DIR` and what the script printed, with tokens where a text names the checkout.
+
+use std::path::{Path, PathBuf};
+
+use crate::fsx::tree::{self, Node};
+use crate::fsx::{self, Stamp};
+use crate::keys::Roots;
+use crate::keys::record::NotStored;
+use crate::model::{RootKind, Stored, TokenString};
+use crate::restore::run as restore;
+use crate::store::entries::stays_below;
+use crate::store::{Message, Tree};
+
+/// The longest file that is taken for a text, in bytes. Generated sources of some megabytes exist.
+const LONGEST_TEXT: u64 = 16 << 20;
+
+/// A regular file of the tree.
+pub(super) struct File {
+    /// Its path relative to `OUT_DIR`.
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) stamp: Stamp,
+    /// Its text, if that names the checkout.
+    pub(super) text: Option<TokenString>,
+}
+
+/// All that a run left.
+pub(super) struct Outputs {
+    /// In the order in which they were last written.
+    pub(super) files: Vec<File>,
+    pub(super) tree: Tree,
+    pub(super) stdout: Vec<Message>,
+    pub(super) stderr: Vec<Message>,
+}
+
+impl Outputs {
+    /// Reads the tree at `out_dir` and both streams. `roots`: the directories of the checkout.
+    pub(super) fn read(out_dir: &Path, streams: [&[u8]; 2], roots: &Roots) -> Result<Self, NotStored> {
+        let tokenise = |text: &str| roots.tokenise(text);
+        let not_text = |name: &str| NotStored(Stored::NotText, name.to_owned());
+        let mut outputs = Self {
+            files: Vec::new(),
+            tree: Tree::default(),
+            stdout: restore::record(streams[0], tokenise).ok_or_else(|| not_text("stdout"))?,
+            stderr: restore::record(streams[1], tokenise).ok_or_else(|| not_text("stderr"))?,
+        };
+        let unsupported = |what: String| NotStored(Stored::OutDirUnsupported, what);
+        for (name, node) in tree::walk(out_dir).map_err(|error| unsupported(error.to_string()))? {
+            match node {
+                Node::File(stamp) => {
+                    let path = out_dir.join(&name);
+                    let text = text_of(&path, stamp, roots)?;
+                    outputs.files.push(File { name, path, stamp, text });
+                }
+                Node::EmptyDirectory => outputs.tree.directories.push(name),
+                Node::Link(target) if stays_below(&name, &target) => outputs.tree.links.push((name, target)),
+                Node::Link(_) => return Err(unsupported(format!("the link {name}"))),
+                Node::Special => return Err(unsupported(name)),
+            }
+        }
+        outputs.files.sort_by_key(|file| file.stamp.mtime);
+        Ok(outputs)
+    }
+
+    /// All texts with tokens.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &TokenString> {
+        let messages = self.stdout.iter().chain(&self.stderr).filter_map(|message| match message {
+            Message::Text(text) => Some(text),
+            Message::Raw(_) | Message::Artifact(_) => None,
+        });
+        self.files.iter().filter_map(|file| file.text.as_ref()).chain(messages)
+    }
+
+    /// The directories of the checkout that texts name.
+    pub(super) fn named(&self) -> Vec<RootKind> {
+        let mut kinds: Vec<RootKind> = self.texts().flat_map(|text| text.roots().iter().copied()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+}
+
+/// The text of a file with tokens. `None`: it names no place of the checkout, or is no text.
+fn text_of(path: &Path, stamp: Stamp, roots: &Roots) -> Result<Option<TokenString>, NotStored> {
+    if stamp.size > LONGEST_TEXT {
+        return Ok(None);
+    }
+    let bytes = fsx::read(path)?;
+    let names_root = roots.iter().any(|(_, place)| memchr::memmem::find(&bytes, place.as_bytes()).is_some());
+    let text = if names_root && !bytes.contains(&0) { String::from_utf8(bytes).ok() } else { None };
+    Ok(text.map(|text| roots.tokenise(&text)).filter(|text| !text.roots().is_empty()))
+}

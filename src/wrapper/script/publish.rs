@@ -1,0 +1,174 @@
+//! Storing a run: its inputs from the trace, its outputs from `OUT_DIR` and the streams.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::outputs::Outputs;
+use super::run::Run;
+use crate::fsx;
+use crate::fsx::clock::{self, Time};
+use crate::keys::observed::{self, Known};
+use crate::keys::record::{self, NotStored};
+use crate::keys::scan::Scan;
+use crate::keys::times::Times;
+use crate::keys::{Roots, Subject, script, written};
+use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, Input, InputSet, Stored};
+use crate::observe::Seen;
+use crate::rustc::spawn::Ran;
+use crate::script::directives;
+use crate::store::stamps::Content;
+use crate::store::{Entry, Message, Output};
+use crate::wrapper::publish::{self, Produced, Published, Source};
+use crate::wrapper::task::Task;
+
+/// A run that has ended well.
+pub(super) struct Ended<'a> {
+    pub(super) ran: &'a Ran,
+    /// The kernel's time before the script began.
+    pub(super) start: Time,
+    /// How long it took, in milliseconds.
+    pub(super) cost_ms: f64,
+}
+
+/// Records and stores. A panic in here is an outcome like any other failure.
+pub(super) fn publish(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Published, NotStored> {
+    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(run, seen, ended)));
+    caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
+}
+
+fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Published, NotStored> {
+    let (context, subject) = (run.context(), Subject::Run(&run.script));
+    record::recheck(&run.lookup, context)?;
+    if let Some(declared) = &run.declared {
+        declared.recheck(context, ended.start)?;
+    }
+    check_directives(run, &ended.ran.stdout)?;
+    let text_roots = script::text_roots(&run.roots);
+    let outputs = Outputs::read(&run.script.out_dir, [&ended.ran.stdout, &ended.ran.stderr], &text_roots)?;
+    written::side_effects(seen, &[], subject, context)?;
+
+    let texts: Vec<String> = outputs.texts().filter_map(|text| run.roots.expand(text)).collect();
+    let known = Known {
+        subject,
+        context,
+        lookup: &run.lookup,
+        info: None,
+        mentions: &|path| texts.iter().any(|text| text.contains(path)),
+        sysroot: &run.compiler.sysroot,
+        start: ended.start,
+    };
+    let observed = observed::inputs(seen, known)?;
+
+    let mut scan = Scan::new(&run.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
+    let produced = scan_files(&outputs, &mut scan, run)?;
+    scan_messages(&outputs, &mut scan);
+    pin_named_by_inputs(&outputs, &observed.inputs, &mut scan, run)?;
+    run.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
+    let mut set = InputSet { inputs: observed.inputs };
+    set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
+    set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
+    let entry = entry(run, ended, outputs, &produced);
+    // A killed restore leaves its tree beside OUT_DIR.
+    let dir = run.script.out_dir.parent().unwrap_or(Path::new("/"));
+    Ok(publish::store(run, &set, &entry, &produced, dir)?)
+}
+
+/// Checks what the script told cargo.
+fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
+    let text = String::from_utf8_lossy(stdout);
+    match directives::always_stale(&text, &run.script.cwd, &run.script.out_dir) {
+        Some(path) => Err(NotStored(Stored::AlwaysRuns, path.display().to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Hashes and scans all files. Those that are text with tokens are stored as such.
+fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<Vec<Produced>, NotStored> {
+    let mut produced = Vec::with_capacity(outputs.files.len());
+    for file in &outputs.files {
+        let mode = file.stamp.mode;
+        let (kind, digest, size, source) = if let Some(text) = &file.text {
+            let bytes = text.as_str().as_bytes().to_vec();
+            scan.bytes(&bytes);
+            (ArtifactKind::GeneratedText, Digest::of(&bytes), bytes.len() as u64, Source::Bytes(bytes))
+        } else {
+            let Content { digest, stamp } = scan.file(&file.path)?;
+            (ArtifactKind::Generated, digest, stamp.size, Source::File(file.path.clone(), stamp))
+        };
+        let output = Output {
+            name: file.name.clone(),
+            kind,
+            blob: BlobId(digest),
+            size,
+            executable: mode & 0o111 != 0,
+            read_only: mode & 0o200 == 0,
+        };
+        check_holds_nothing_of_the_build(&file.path, file.stamp.size, run)?;
+        produced.push(Produced { output, source });
+    }
+    Ok(produced)
+}
+
+/// Refuses a file that holds a variable which is another one in every build.
+fn check_holds_nothing_of_the_build(path: &Path, size: u64, run: &Run<'_>) -> Result<(), NotStored> {
+    /// Texts that say how something was built are shorter.
+    const LONGEST: u64 = 1 << 20;
+    if size > LONGEST {
+        return Ok(());
+    }
+    match script::held_by(&fsx::read(path)?, run.env) {
+        Some(name) => Err(NotStored(Stored::OutDirUnsupported, format!("{} holds {name}", path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn scan_messages(outputs: &Outputs, scan: &mut Scan<'_>) {
+    for message in outputs.stdout.iter().chain(&outputs.stderr) {
+        match message {
+            Message::Raw(text) => scan.bytes(text.as_bytes()),
+            Message::Text(text) => scan.bytes(text.as_str().as_bytes()),
+            Message::Artifact(_) => {}
+        }
+    }
+}
+
+/// Pins the roots that texts name if an input file names them, too: the path then comes from that file, which may be the same in
+/// another checkout.
+fn pin_named_by_inputs(
+    outputs: &Outputs,
+    inputs: &[Input],
+    scan: &mut Scan<'_>,
+    run: &Run<'_>,
+) -> Result<(), NotStored> {
+    let named = outputs.named();
+    let roots = Roots::new(named.iter().map(|kind| (*kind, run.roots.place(*kind).map(PathBuf::from))));
+    let mut of_inputs = Scan::new(&roots);
+    for input in inputs.iter().filter(|_| !named.is_empty()) {
+        let Input::File(path, _) = input else { continue };
+        if let Some(path) = run.roots.expand(path) {
+            of_inputs.file(&run.script.cwd.join(path))?;
+        }
+    }
+    of_inputs.pinned().into_iter().for_each(|(kind, _)| scan.pin(kind));
+    Ok(())
+}
+
+fn entry(run: &Run<'_>, ended: &Ended<'_>, outputs: Outputs, produced: &[Produced]) -> Entry {
+    let labels = run.labels();
+    Entry {
+        crate_name: labels.crate_name,
+        package: labels.package,
+        kind: labels.kind,
+        emit: labels.emit.to_owned(),
+        outputs: produced.iter().map(|file| file.output.clone()).collect(),
+        tree: Some(outputs.tree),
+        dep_info_name: String::new(),
+        dep_info: DepInfo { targets: Vec::new(), files: Vec::new(), env: Vec::new() },
+        stdout: outputs.stdout,
+        stderr: outputs.stderr,
+        cost_ms: ended.cost_ms,
+        created: clock::now().as_millis(),
+        boot: fsx::boot_id(),
+        pulled: false,
+    }
+}

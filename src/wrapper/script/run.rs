@@ -1,0 +1,108 @@
+//! A run of a build script with all that is known about it before anything is decided.
+
+use std::ffi::OsString;
+
+use crate::config::{Config, Env, env};
+use crate::fsx;
+use crate::keys::script::{self, Setting};
+use crate::keys::{Compiler, Context, Declared, KeyHasher, Lookup, Roots, compiler};
+use crate::model::{BypassReason, Refusal, Trace, UnitKey};
+use crate::rustc::Chain;
+use crate::script::Script;
+use crate::store::Store;
+use crate::wrapper::report;
+use crate::wrapper::task::{Labels, Task};
+
+/// The kind of unit that a run is, for people.
+pub(super) const KIND: &str = "run";
+
+/// A run that the cache can serve.
+pub(super) struct Run<'a> {
+    pub(super) config: &'a Config,
+    pub(super) env: &'a Env,
+    pub(super) script: Script,
+    pub(super) compiler: Compiler,
+    pub(super) roots: Roots,
+    pub(super) store: Store,
+    pub(super) lookup: Lookup,
+    /// Inputs that a `.kache.toml` names for this script.
+    pub(super) declared: Option<Declared>,
+}
+
+impl<'a> Run<'a> {
+    /// Reads the call and makes its lookup key.
+    pub(super) fn prepare(argv: &[OsString], config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
+        let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
+        let cwd = fsx::current_dir().map_err(|error| internal(error.to_string()))?;
+        let script =
+            Script::parse(argv, cwd, vars).ok_or_else(|| internal("cargo's variables are missing".to_owned()))?;
+        let rustc = vars.get(env::RUSTC).unwrap_or_else(|| "rustc".into());
+        let store = Store::open(&config.cache_dir.value);
+        let unknown = || Refusal::new(BypassReason::CompilerUnknown, rustc.to_string_lossy());
+        let chain = Chain::parse(vec![rustc.clone()]).ok_or_else(unknown)?;
+        let compiler = compiler::identify(&chain, None, &script.cwd, vars, &store).ok_or_else(unknown)?;
+        let roots = script::roots(&script, &compiler.sysroot, vars);
+        let context =
+            Context { cwd: &script.cwd, diagnostic_width: None, roots: &roots, env: vars, stamps: store.stamps() };
+        let declared = Declared::read(&script.crate_name(), context)?;
+        let traced = crate::wrapper::log::wants_trace(config);
+        let setting = Setting { compiler: &compiler, paths: config.paths.value, declared: declared.as_ref(), traced };
+        let lookup = script::lookup(&script, context, setting)?;
+        crate::wrapper::log::key(&script.unit(), &lookup);
+        Ok(Self { config, env: vars, script, compiler, roots, store, lookup, declared })
+    }
+}
+
+impl Task for Run<'_> {
+    fn config(&self) -> &Config {
+        self.config
+    }
+
+    fn env(&self) -> &Env {
+        self.env
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    fn context(&self) -> Context<'_> {
+        let (cwd, roots) = (self.script.cwd.as_path(), &self.roots);
+        Context { cwd, diagnostic_width: None, roots, env: self.env, stamps: self.store.stamps() }
+    }
+
+    fn labels(&self) -> Labels {
+        Labels {
+            crate_name: self.script.crate_name(),
+            package: report::package(self.env),
+            kind: KIND.to_owned(),
+            emit: KIND,
+            unit: self.script.unit(),
+            shape: report::shape(&self.script.out_dir, &self.roots),
+        }
+    }
+
+    fn unit_key(&self) -> UnitKey {
+        let mut name = KeyHasher::new(false);
+        name.field("run of", &self.script.crate_name());
+        for variable in [env::CARGO_PKG_NAME, env::TARGET] {
+            name.field(variable, &self.env.text(variable).unwrap_or_default());
+        }
+        UnitKey(name.finish().0.0)
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        let (compiler, paths) = (&self.compiler, self.config.paths.value);
+        let setting = Setting { compiler, paths, declared: self.declared.as_ref(), traced: true };
+        let lookup = script::lookup(&self.script, self.context(), setting).ok()?;
+        lookup.trace.filter(|_| lookup.key == self.lookup.key)
+    }
+}

@@ -1,0 +1,86 @@
+//! Checking a hit of a run: the script runs all the same, and what it leaves is compared with what would have been restored.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::hit::Found;
+use super::run::Run;
+use crate::events::Event;
+use crate::fsx::tree::{self, Node};
+use crate::fsx::{self, compare, sys_process};
+use crate::keys::{record, validate};
+use crate::model::{HitSource, MissReason, Outcome, Stored};
+use crate::restore::run as restore;
+use crate::rustc::spawn::{self, Ran};
+use crate::wrapper::report::Report;
+use crate::wrapper::task::Task;
+
+/// Runs the script in an empty `OUT_DIR`, compares and ends as it did. Comes back if it cannot be started.
+pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
+    let out_dir = &run.script.out_dir;
+    if fsx::remove_dir_all(out_dir).and_then(|()| fsx::create_dir_all(out_dir)).is_err() {
+        return;
+    }
+    // Unobserved: what the observer changes would be a difference.
+    let Ok(ran) = spawn::run(super::command(&run.script.program, &run.script.argv0)) else { return };
+    let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
+    report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
+    run.store.touch_entry(found.record.key);
+    sys_process::end_like(ran.status)
+}
+
+fn judge(run: &Run<'_>, found: &Found, ran: &Ran) -> Event {
+    let differences = differences(run, found, ran).unwrap_or_else(|error| vec![error.to_string()]);
+    let context = run.context();
+    // What was edited meanwhile proves nothing.
+    let still_holds =
+        || validate::holds(&found.record.inputs, context).is_ok() && record::recheck(&run.lookup, context).is_ok();
+    let mut event = if differences.is_empty() {
+        Report::event(Outcome::Hit(HitSource::Verified), run)
+    } else if still_holds() {
+        differs(run, differences.join("; "))
+    } else {
+        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged, Stored::InputChanged), run);
+        Stored::InputChanged.id().clone_into(&mut event.stored);
+        "while the hit was verified".clone_into(&mut event.detail);
+        event
+    };
+    event.key = found.record.key.0.hex();
+    event
+}
+
+fn differs(run: &Run<'_>, detail: String) -> Event {
+    Event { detail, ..Report::event(Outcome::Hit(HitSource::Differs), run) }
+}
+
+/// Everything in which the run and the entry are not the same, in words.
+fn differences(run: &Run<'_>, found: &Found, ran: &Ran) -> fsx::Result<Vec<String>> {
+    if !ran.status.success() {
+        return Ok(vec![format!("the script failed ({})", ran.status)]);
+    }
+    let mut differences = Vec::new();
+    for (name, stored, fresh) in
+        [("stdout", &found.plan.stdout, &ran.stdout), ("stderr", &found.plan.stderr, &ran.stderr)]
+    {
+        differences.extend(compare::first_difference_of(stored, fresh).map(|at| format!("{name}: at byte {at}")));
+    }
+    // Restored beside, so that both are trees.
+    let beside = fsx::Temp::dir()?;
+    let restored = beside.path().join("out");
+    restore::apply(&found.plan, &restored)?;
+    let (stored, fresh) = (tree::walk(&restored)?, tree::walk(&run.script.out_dir)?);
+    for (name, node) in &stored {
+        match (node, fresh.iter().find(|(other, _)| other == name).map(|(_, node)| node)) {
+            (_, None) => differences.push(format!("{name}: not there now")),
+            (Node::File(one), Some(Node::File(other))) if (one.mode ^ other.mode) & 0o700 == 0 => {
+                let at = compare::first_difference(&restored.join(name), &run.script.out_dir.join(name))?;
+                differences.extend(at.map(|at| format!("{name}: at byte {at}")));
+            }
+            (one, Some(other)) if one == other => {}
+            (_, Some(_)) => differences.push(format!("{name}: another kind or mode now")),
+        }
+    }
+    let is_new = |name: &&String| !stored.iter().any(|(other, _)| other == *name);
+    differences
+        .extend(fresh.iter().map(|(name, _)| name).filter(is_new).map(|name| format!("{name}: not in the store")));
+    Ok(differences)
+}

@@ -1,0 +1,37 @@
+//! What hits, misses, events and the remote need to know of a call, be it a compile or a run of a build script.
+
+use crate::config::{Config, Env};
+use crate::keys::{Context, Lookup, Roots};
+use crate::model::{Trace, UnitKey};
+use crate::store::Store;
+
+/// A call that the cache can serve.
+pub(super) trait Task {
+    fn config(&self) -> &Config;
+    fn env(&self) -> &Env;
+    fn store(&self) -> &Store;
+    fn roots(&self) -> &Roots;
+    fn lookup(&self) -> &Lookup;
+    fn context(&self) -> Context<'_>;
+    /// Names for people, in events and in the store.
+    fn labels(&self) -> Labels;
+    /// The unit's name whatever its flags, dependencies and version.
+    fn unit_key(&self) -> UnitKey;
+    /// What the lookup key was made of. `None` if it would be another one by now.
+    fn trace(&self) -> Option<Trace>;
+}
+
+/// Names of a unit.
+pub(super) struct Labels {
+    pub(super) crate_name: String,
+    /// Package name and version.
+    pub(super) package: String,
+    /// Crate types, `test` or `run`.
+    pub(super) kind: String,
+    /// `link`, `metadata`, or `run`.
+    pub(super) emit: &'static str,
+    /// What tells the unit from all others of its build.
+    pub(super) unit: String,
+    /// Target triple and profile.
+    pub(super) shape: String,
+}

@@ -1,0 +1,171 @@
+//! Scenes for build scripts: a package whose script computes a value, and which tells runs apart.
+//!
+//! The script puts the value and a number that no two runs share into a generated source, and `app` prints both. So what
+//! `app` prints tells whether the script ran: a restored run bears the number of the run that was stored. Plain cargo in an
+//! empty target directory says what the value must be.
+
+use std::cell::RefCell;
+use std::fs;
+
+use super::{Project, Run, manifest, real_cargo, settle};
+
+/// What every script begins with; its own part defines `value() -> String`.
+const SCRIPT: &str = r#"
+#[allow(unused_imports)]
+use std::{env, fs, io::{Read, Write}, path::{Path, PathBuf}, process::Command};
+#[allow(dead_code)]
+fn out() -> PathBuf { env::var_os("OUT_DIR").unwrap().into() }
+#[allow(dead_code)]
+fn said(command: &mut Command) -> String {
+    let output = command.output().expect("starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+#[allow(dead_code)]
+fn sh(line: &str) -> String { said(Command::new("sh").arg("-c").arg(line)) }
+fn main() {
+    let value = value();
+    let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    let source = format!("pub const VALUE: &str = {value:?};\npub const RUN: u128 = {run};\n");
+    fs::write(out().join("gen.rs"), source).unwrap();
+}
+"#;
+
+/// Where cargo puts what is built for a target that is named and is the host.
+const HOST_DEBUG: &str = concat!(env!("KACHE_HOST"), "/debug");
+
+/// A package with a build script, and what its program printed last.
+pub(crate) struct Scripted {
+    pub(crate) project: Project,
+    last: RefCell<String>,
+}
+
+impl Scripted {
+    /// A package whose script computes its value by this body of `fn value() -> String`.
+    pub(crate) fn new(body: &str) -> Self {
+        let project = Project::new();
+        project.file("Cargo.toml", manifest("app", "[features]\nextra = []\n[workspace]\n"));
+        project.file(
+            "src/main.rs",
+            "include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\nfn main() { println!(\"{VALUE} run {RUN}\"); }\n",
+        );
+        let scripted = Self::of(project);
+        scripted.script(body);
+        scripted
+    }
+
+    /// The same for a project that is there.
+    pub(crate) fn of(mut project: Project) -> Self {
+        // Some scripts start programs that read all variables: no log, which every checkout has for itself.
+        project.unset("COUNTING_RUSTC_LOG");
+        Self { project, last: RefCell::default() }
+    }
+
+    /// Writes the script.
+    pub(crate) fn script(&self, body: &str) -> &Self {
+        self.project.file("build.rs", format!("{SCRIPT}\nfn value() -> String {{ {body} }}\n"));
+        self
+    }
+
+    /// A second checkout of the same files.
+    pub(crate) fn clone_to(&self, relative: &str) -> Self {
+        Self { last: self.last.clone(), ..Self::of(self.project.clone_to(relative)) }
+    }
+
+    /// Builds into an empty target directory, and gives the value and the number of the run.
+    #[track_caller]
+    fn fresh(&self, arguments: &[&str]) -> (String, String) {
+        settle();
+        self.project.wipe();
+        self.project.cargo(&[&["build"], arguments].concat());
+        self.printed()
+    }
+
+    /// What the program prints: the value, and the number of the run.
+    #[track_caller]
+    pub(crate) fn printed(&self) -> (String, String) {
+        let target = self.project.target_dir();
+        let places = ["debug", "release", HOST_DEBUG].map(|place| target.join(place).join("app"));
+        let path = places.iter().find(|path| path.exists()).expect("app was built");
+        let output = self.project.command(path).output().expect("app was built");
+        let said = String::from_utf8(output.stdout).expect("text");
+        let (value, run) = said.trim_end().rsplit_once(" run ").expect("value and run");
+        (value.to_owned(), run.to_owned())
+    }
+
+    /// What the value is by plain cargo in an empty target directory.
+    #[track_caller]
+    pub(crate) fn plain(&self, arguments: &[&str]) -> String {
+        let dir = self.project.sandbox_dir().join("plain-target");
+        fs::remove_dir_all(&dir).ok();
+        let mut command = self.project.command(real_cargo());
+        command.arg("run").arg("--quiet").args(arguments).env_remove("RUSTC_WRAPPER").env("CARGO_TARGET_DIR", &dir);
+        let output = command.output().expect("cargo starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).expect("text");
+        said.trim_end().rsplit_once(" run ").expect("value and run").0.to_owned()
+    }
+
+    /// The run is restored from the last one that [`Self::runs`] saw, and the value is plain cargo's.
+    #[track_caller]
+    pub(crate) fn restored_with(&self, arguments: &[&str]) -> &Self {
+        let (value, run) = self.fresh(arguments);
+        assert_eq!(run, *self.last.borrow(), "the script should not run\n{}", self.project.history());
+        assert_eq!(value, self.plain(arguments), "plain cargo's value");
+        self
+    }
+
+    /// The script runs, and the value is plain cargo's.
+    #[track_caller]
+    pub(crate) fn runs_with(&self, arguments: &[&str]) -> &Self {
+        let (value, run) = self.fresh(arguments);
+        assert_ne!(run, *self.last.borrow(), "the script should run\n{}", self.project.history());
+        assert_eq!(value, self.plain(arguments), "plain cargo's value");
+        self.last.replace(run);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn restored(&self) -> &Self {
+        self.restored_with(&[])
+    }
+
+    #[track_caller]
+    pub(crate) fn runs(&self) -> &Self {
+        self.runs_with(&[])
+    }
+
+    /// The script runs each time, and the log says why its run is not stored.
+    #[track_caller]
+    pub(crate) fn never_stored(&self, reason: &str) {
+        for _ in 0..2 {
+            self.runs();
+            assert_eq!(self.last_run()["stored"], reason, "{}", self.project.history());
+        }
+    }
+
+    /// The newest event of a run.
+    #[track_caller]
+    pub(crate) fn last_run(&self) -> serde_json::Value {
+        let events = self.project.events();
+        events.into_iter().rfind(|event| event["kind"] == "run").expect("an event of a run")
+    }
+
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> &Self {
+        self.project.set(name, value);
+        self
+    }
+
+    /// Writes a file of the checkout.
+    pub(crate) fn file(&self, path: &str, text: &str) -> &Self {
+        self.project.file(path, text);
+        self
+    }
+
+    /// `cargo build` without wiping anything.
+    #[track_caller]
+    pub(crate) fn build(&self) -> Run {
+        self.project.build()
+    }
+}
