@@ -1,9 +1,9 @@
 //! The differential test: random edits of a small workspace, each built by plain cargo and through kache in two checkouts
 //! that share a cache. What the three programs print, and what the state says that they must print, agree every time.
 //!
-//! Edits are of sources, variables, features, the profile, C code and the data of proc macros; some go back to an earlier
-//! state, some wipe a target directory. Of what macros read cargo knows nothing, so their users are touched when that
-//! changes: rustc is asked again, with the very same arguments and sources.
+//! Edits are of sources, variables, features, the profile, C code and the data of proc macros and build scripts; some go back
+//! to an earlier state, some wipe a target directory, some builds are killed. Of what macros and some scripts read cargo
+//! knows nothing, so their users are touched when that changes: cargo asks again, with the very same arguments and sources.
 //!
 //! `KACHE_IT_EDITS` edits (25, in CI 200), drawn from `KACHE_IT_SEED` (the time). Both are printed; set them to replay:
 //!
@@ -18,13 +18,14 @@ mod workspace;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dice::Dice;
 use workspace::{MACRO_USERS, Node, State};
 
-use crate::support::{Project, has_program, real_cargo, settle};
+use crate::support::{Project, has_program, real_cargo, settle, signal};
 
 /// Edits, unless somebody says otherwise.
 const EDITS: u64 = 25;
@@ -59,6 +60,9 @@ impl Checkout {
         if state.looks_other_to_macros(&self.state) {
             self.touch(&files);
         }
+        if state.looks_other_to_scripts(&self.state) {
+            self.touch_one(&files, "finds/build.rs");
+        }
         for (name, value) in state.variables() {
             match value {
                 Some(value) => self.project.set(name, value),
@@ -71,10 +75,22 @@ impl Checkout {
 
     /// Lets cargo ask for the users of macros again.
     fn touch(&self, files: &BTreeMap<String, Node>) {
-        for path in MACRO_USERS {
-            let Node::File(text) = &files[path] else { panic!("{path} is a file") };
-            self.project.file(path, text);
-        }
+        MACRO_USERS.iter().for_each(|path| self.touch_one(files, path));
+    }
+
+    fn touch_one(&self, files: &BTreeMap<String, Node>, path: &str) {
+        let Node::File(text) = &files[path] else { panic!("{path} is a file") };
+        self.project.file(path, text);
+    }
+
+    /// Kills a build, and all that it started, after a while.
+    fn killed_after(&self, milliseconds: u64) {
+        let mut command = self.project.command(real_cargo());
+        command.args(self.state.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.process_group(0).spawn().expect("cargo starts");
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        signal("KILL", &format!("-{}", child.id()));
+        child.wait().expect("it ends");
     }
 
     /// Builds and returns what the program prints.
@@ -183,6 +199,11 @@ fn walk(seed: u64, edits: u64) -> Trial {
             let at = dice.roll(2) as usize;
             trial.cached[at].project.wipe();
             trail.push(format!("{number}: wipe of {}", trial.cached[at].name));
+        }
+        if dice.roll(8) == 0 {
+            let (at, milliseconds) = (dice.roll(2) as usize, u64::from(dice.roll(700)));
+            trial.cached[at].killed_after(milliseconds);
+            trail.push(format!("{number}: {} killed after {milliseconds} ms", trial.cached[at].name));
         }
         let wrong = trial.differing(dice.roll(2) as usize);
         let last = trail.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n");

@@ -146,10 +146,40 @@ fn main() {
 }
 "#;
 
+pub(super) const FINDS: &str = r#"
+include!(concat!(env!("OUT_DIR"), "/found/found.rs"));
+pub fn say() -> String { format!("found={FOUND} at={} hidden={HIDDEN}", env!("FOUND_AT")) }
+"#;
+
+/// Tells cargo nothing: which files of its package it reads is for cargo to guess, which variables and programs for nobody.
+pub(super) const FINDS_SCRIPT: &str = r#"
+use std::{fs, path::Path, process::Command};
+fn main() {
+    let out = std::env::var("OUT_DIR").unwrap();
+    let mut found: Vec<String> = fs::read_dir("data").unwrap().map(|entry| {
+        let path = entry.unwrap().path();
+        format!("{}:{}", path.file_name().unwrap().to_str().unwrap(), fs::read_to_string(&path).unwrap())
+    }).collect();
+    found.sort();
+    let shell = Command::new("sh").args(["-c", "cat shell.txt; echo ${HIDDEN-none} >&2"]).output().unwrap();
+    let hidden = String::from_utf8(shell.stderr).unwrap();
+    found.push(String::from_utf8(shell.stdout).unwrap());
+    if Path::new("maybe.txt").exists() { found.push("maybe".into()); }
+    let _ = fs::remove_dir_all(format!("{out}/found"));
+    fs::create_dir(format!("{out}/found")).unwrap();
+    let text = format!("pub const FOUND: &str = {:?};\npub const HIDDEN: &str = {:?};\n", found.join(","), hidden.trim_end());
+    fs::write(format!("{out}/found/found.rs"), text).unwrap();
+    fs::write(format!("{out}/found/where.txt"), format!("{out}\n")).unwrap();
+    println!("cargo::rustc-env=FOUND_AT={}", out.strip_prefix(&target_above(&out)).unwrap().split('/').nth(3).unwrap());
+}
+fn target_above(out: &str) -> String { out[..out.find("/target/").unwrap()].to_owned() }
+"#;
+
 pub(super) const APP: &str = r#"
 unsafe extern "C" { fn chosen() -> i32; }
 fn main() {
     println!("{}\n{}\n{}\n{}", alpha::say(), beta::say(), gamma::say(), native::say());
+    println!("{}", finds::say());
     let (second, listing, chosen) = (alpha::second!(), macros::listing!("data"), unsafe { chosen() });
     println!("second={second} listing={listing} chosen={chosen} debug={}", cfg!(debug_assertions));
 }

@@ -7,6 +7,7 @@
 //! * `wide` is another one, for `gamma`: it walks a tree, starts a shell, looks at a size and goes through all variables.
 //! * `beta` has a module in either of two places, an included file, a feature and a variable that rustc tells of.
 //! * `native` has a build script that compiles C, generates a source, sets a variable and a cfg.
+//! * `finds` has a build script that lists and reads files and a variable without telling cargo.
 //! * `app` is linked with a linker script that its build script names.
 
 use std::collections::BTreeMap;
@@ -47,6 +48,11 @@ pub(super) struct State {
     shell: u32,
     size: u32,
     script: &'static str,
+    /// Files that a build script lists and reads without telling cargo: number to value.
+    found: BTreeMap<u32, u32>,
+    found_shell: u32,
+    found_maybe: bool,
+    hidden: Option<u32>,
     unrelated_file: u32,
     mood: Option<u32>,
     weather: Option<u32>,
@@ -89,6 +95,15 @@ const EDITS: &[Edit] = &[
     ("macro data, a link", |state, dice| state.link = ["data/0.txt", "data/1.txt", "other.txt"][dice.roll(3) as usize]),
     ("macro data, a file that is asked for", |state, _| state.is_there ^= true),
     ("file that the build script reads", |state, dice| state.note = dice.roll(3)),
+    ("file that a script lists", |state, dice| {
+        let name = dice.roll(3);
+        if state.found.remove(&name).is_none() {
+            state.found.insert(name, dice.roll(3));
+        }
+    }),
+    ("file that a script's shell reads", |state, dice| state.found_shell = dice.roll(3)),
+    ("file that a script asks for", |state, _| state.found_maybe ^= true),
+    ("variable that a script's shell reads", |state, dice| state.hidden = dice.maybe(3)),
     ("C source", |state, dice| state.c = dice.roll(3)),
     ("C header", |state, dice| state.header = dice.roll(2)),
     ("profile", |state, dice| state.opt_level = ["0", "1", "s"][dice.roll(3) as usize]),
@@ -141,6 +156,10 @@ impl State {
             shell: 0,
             size: 0,
             script: "part_one",
+            found: BTreeMap::from([(0, 0)]),
+            found_shell: 0,
+            found_maybe: false,
+            hidden: None,
             unrelated_file: 0,
             mood: None,
             weather: None,
@@ -205,6 +224,16 @@ impl State {
         file(place, format!("pub const N: u32 = {inner};\n"));
         file("beta/template.txt", template.to_string());
         file("gamma/src/lib.rs", sources::GAMMA.into());
+        file("finds/build.rs", sources::FINDS_SCRIPT.into());
+        file("finds/src/lib.rs", sources::FINDS.into());
+        file("finds/shell.txt", self.found_shell.to_string());
+        file("finds/data/kept", "k".into());
+        for (name, value) in &self.found {
+            file(&format!("finds/data/{name}"), value.to_string());
+        }
+        if self.found_maybe {
+            file("finds/maybe.txt", String::new());
+        }
         file("native/build.rs", sources::NATIVE_SCRIPT.into());
         file("native/src/lib.rs", sources::NATIVE.into());
         file("native/note.txt", note.to_string());
@@ -227,7 +256,7 @@ impl State {
             })
         };
         let features = "[features]\nloud = [\"beta/loud\"]\nextra = [\"alpha/extra\"]\n";
-        let of_app = on(&["alpha", "beta", "gamma", "macros", "native"]);
+        let of_app = on(&["alpha", "beta", "finds", "gamma", "macros", "native"]);
         file("app/Cargo.toml", manifest("app", &format!("{of_app}{features}")));
         file("alpha/Cargo.toml", manifest("alpha", &format!("{}[features]\nextra = []\n", on(&["macros"]))));
         file("gamma/Cargo.toml", manifest("gamma", &on(&["wide"])));
@@ -235,15 +264,18 @@ impl State {
         for name in ["macros", "wide"] {
             file(&format!("{name}/Cargo.toml"), manifest(name, "[lib]\nproc-macro = true\n"));
         }
-        file("native/Cargo.toml", manifest("native", ""));
+        for name in ["native", "finds"] {
+            file(&format!("{name}/Cargo.toml"), manifest(name, ""));
+        }
     }
 
     /// The variables, set or not.
-    pub(super) fn variables(&self) -> [(&'static str, Option<String>); 7] {
+    pub(super) fn variables(&self) -> [(&'static str, Option<String>); 8] {
         [
             ("MOOD", self.mood.map(or_empty)),
             ("WEATHER", self.weather.map(or_empty)),
             ("FLAVOUR", self.flavour.map(|value| value.to_string())),
+            ("HIDDEN", self.hidden.map(or_empty)),
             ("UNRELATED", self.unrelated.map(|value| value.to_string())),
             ("LISTED_ONE", self.listed[0].then(String::new)),
             ("LISTED_TWO", self.listed[1].then(String::new)),
@@ -272,6 +304,11 @@ impl State {
         lists(self) != lists(other) || things(self) != things(other)
     }
 
+    /// Whether a script sees something else than in `other`, of which cargo knows nothing: it does not notice removals either.
+    pub(super) fn looks_other_to_scripts(&self, other: &Self) -> bool {
+        self.hidden != other.hidden || self.found != other.found || self.found_maybe != other.found_maybe
+    }
+
     /// What the program must print.
     pub(super) fn expected(&self) -> String {
         let Self { alpha, beta, inner, template, macros, note, loud, extra, opt_level, .. } = self;
@@ -287,6 +324,10 @@ impl State {
         let part = self.c + 10 * self.header + 100 * self.flavour.unwrap_or(9);
         let names: Vec<String> =
             self.data.keys().map(|name| format!("{name}.txt")).chain(["kept.txt".into()]).collect();
+        let mut found: Vec<String> = self.found.iter().map(|(name, value)| format!("{name}:{value}")).collect();
+        found.extend(["kept:k".into(), self.found_shell.to_string()]);
+        found.extend(self.found_maybe.then(|| "maybe".to_owned()));
+        let found = format!("found={} at=build hidden={}", found.join(","), or_none(self.hidden));
         let tree: Vec<String> = self.tree.iter().map(|((dir, name), value)| format!("{dir}/{name}:{value}")).collect();
         let listed = [("LISTED_ONE", self.listed[0]), ("LISTED_TWO", self.listed[1])];
         let listed: Vec<&str> = listed.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
@@ -301,7 +342,7 @@ impl State {
         format!(
             "alpha={alpha} extra={extra} first={macros}{} linked={macros}{linked} there={macros}{there} \
              weather={macros}{weather}\nbeta={beta} inner={inner} template={template} mood={mood} loud={loud}\n\
-             {gamma}\npart={part} note={note}{note} special={} level={opt_level}\nsecond={macros}{} listing={macros}{} chosen={} debug={}\n",
+             {gamma}\npart={part} note={note}{note} special={} level={opt_level}\n{found}\nsecond={macros}{} listing={macros}{} chosen={} debug={}\n",
             data(0),
             *note == 1,
             data(1),
