@@ -177,6 +177,8 @@ pub const CARGO_BUILD_TARGET_DIR: &str = "CARGO_BUILD_TARGET_DIR";
 pub const RUSTC: &str = "RUSTC";
 /// The triple that cargo builds for, for build scripts.
 pub const TARGET: &str = "TARGET";
+/// The triple that build scripts run on, for them.
+pub const HOST: &str = "HOST";
 /// The program that runs a nested cargo.
 pub const CARGO: &str = "CARGO";
 /// A build script's output directory; rustc calls below it are a build script's probes.

@@ -79,10 +79,25 @@ pub fn counts(name: &str, plugin: bool) -> bool {
 
 /// Digest of all variables.
 pub fn digest(context: Context<'_>) -> Digest {
+    digest_of(context, |_| true)
+}
+
+/// Whether a variable is one of the whole.
+pub(super) fn is_of_whole(name: &str) -> bool {
+    !NOT_OF_THE_WHOLE.contains(&name) && !name.starts_with("KACHE_")
+}
+
+/// Whether nothing but Rust's own std reads a variable wherever it is linked in.
+pub(super) fn is_of_std(name: &str) -> bool {
+    READ_BY_STD.contains(&name)
+}
+
+/// Digest of the names and values of those variables that count.
+pub(super) fn digest_of(context: Context<'_>, counts: impl Fn(&str) -> bool) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for (name, value) in context.env.all() {
         let name = name.to_string_lossy();
-        if NOT_OF_THE_WHOLE.contains(&&*name) || name.starts_with("KACHE_") {
+        if !is_of_whole(&name) || !counts(&name) {
             continue;
         }
         let value = context.roots.tokenise(&value.to_string_lossy());

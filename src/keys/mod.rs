@@ -13,6 +13,7 @@ mod files;
 mod globs;
 pub mod hasher;
 pub mod hidden;
+mod known_variables;
 pub mod lookup;
 pub mod macros;
 pub mod native;

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
 use super::written::is_temporary;
-use super::{Context, Lookup, Subject, environment, processor, script, things, told, upward};
+use super::{Context, Lookup, Subject, environment, known_variables, processor, script, things, told, upward};
 use crate::config::env;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
 use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
-use crate::rustc::{symbols, toolchain};
+use crate::rustc::symbols::{self, Walk};
+use crate::rustc::toolchain;
 use crate::store::entries::stays_below;
 
 /// What is known of the compile besides what was seen.
@@ -190,8 +191,14 @@ impl<'a> Collector<'a> {
 
     /// A plugin that names `environ` reads all variables, or starts programs: its symbols tell.
     fn environ(&mut self, library: &str) -> Result<(), NotStored> {
-        if symbols::may_walk_environment(&fsx::read(Path::new(library))?) {
-            self.whole_environment();
+        let code = fsx::read(Path::new(library))?;
+        match (symbols::walk_of_environment(&code), self.known.subject) {
+            (Walk::None, _) => {}
+            (Walk::OfCc, Subject::Run(_)) => {
+                let known = known_variables::record(library, &code, self.known.context);
+                self.insert("known variables", library, Input::KnownVariables(Box::new(known)));
+            }
+            (Walk::OfCc | Walk::Any, _) => self.whole_environment(),
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ const NAMES: [&str; 12] = [
     "CARGO_MANIFEST_LINKS",
     "CARGO_MANIFEST_PATH",
     "DEBUG",
-    "HOST",
+    env::HOST,
     "OPT_LEVEL",
     env::OUT_DIR,
     "PROFILE",

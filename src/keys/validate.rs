@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::files::{self, Files};
-use super::{Context, environment, processor, things};
+use super::{Context, environment, known_variables, processor, things};
 use crate::fsx;
 use crate::model::{Digest, Input, TokenString};
 
@@ -47,6 +47,7 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Resolved(path, real) => leads_to(real, at(path, context, things::resolved).as_deref(), context),
         Input::Program(name, path) => things::program(name, context) == *path,
         Input::Environment(digest) => environment::digest(context) == *digest,
+        Input::KnownVariables(known) => known_variables::holds(known, context),
         Input::Processor(digest) => processor::digest() == Some(*digest),
         Input::DiagnosticWidth(width) => width.as_deref() == context.diagnostic_width,
     };
@@ -72,7 +73,7 @@ pub fn kind_of(input: &Input) -> &'static str {
         Input::Listing(..) => "listing",
         Input::Link(..) | Input::Resolved(..) => "link",
         Input::Program(..) => "program",
-        Input::Environment(..) => "environment",
+        Input::Environment(..) | Input::KnownVariables(..) => "environment",
         Input::Processor(..) => "processor",
         Input::DiagnosticWidth(..) => "flag",
     }
@@ -93,7 +94,7 @@ pub fn name_of(input: &Input) -> &str {
         | Input::Resolved(path, _) => path.as_str(),
         Input::Env(name, _) | Input::Program(name, _) => name,
         Input::Pinned(kind, _) => kind.name(),
-        Input::Environment(_) | Input::Processor(_) => "",
+        Input::Environment(_) | Input::KnownVariables(_) | Input::Processor(_) => "",
         Input::DiagnosticWidth(_) => "--diagnostic-width",
     }
 }

@@ -39,10 +39,23 @@ pub enum Input {
     Program(String, Option<TokenString>),
     /// All variables: digest of their names and values. For programs that do not tell which ones they read.
     Environment(Digest),
+    /// Of all variables, those whose names a program can know. For programs that copy all of them and then look up some.
+    KnownVariables(Box<KnownVariables>),
     /// The processor: digest of its model and features. For code that is compiled for `native`.
     Processor(Digest),
     /// The value of `--diagnostic-width`, counted because the entry replays diagnostics that were laid out for it.
     DiagnosticWidth(Option<String>),
+}
+
+/// The variables whose names a program can know.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct KnownVariables {
+    /// The program's file.
+    pub program: TokenString,
+    /// Names that were set and that the program cannot know, sorted.
+    pub unknown: Vec<String>,
+    /// Digest of the names and values of all others.
+    pub digest: Digest,
 }
 
 /// What stands at a path.
@@ -114,6 +127,7 @@ fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
         Input::Program(name, Some(path)) => ("program", name.clone().into(), text(path)),
         Input::Program(name, None) => ("program nowhere", name.clone().into(), Vec::new()),
         Input::Environment(digest) => ("environment", Vec::new(), digest.as_bytes().to_vec()),
+        Input::KnownVariables(known) => ("known variables", text(&known.program), known_bytes(known)),
         Input::Processor(digest) => ("processor", Vec::new(), digest.as_bytes().to_vec()),
         Input::DiagnosticWidth(Some(width)) => ("diagnostic width", Vec::new(), width.clone().into()),
         Input::DiagnosticWidth(None) => ("no diagnostic width", Vec::new(), Vec::new()),
@@ -122,6 +136,11 @@ fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
         hasher.update(&(field.len() as u64).to_le_bytes());
         hasher.update(field);
     }
+}
+
+/// The names cannot run together: none holds a zero byte.
+fn known_bytes(known: &KnownVariables) -> Vec<u8> {
+    [known.digest.as_bytes().as_slice(), known.unknown.join("\0").as_bytes()].concat()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub use artifact::{ArtifactKind, EmitKind};
 pub use dep_info::DepInfo;
 pub use difference::{Difference, DifferenceKind};
 pub use digest::{BlobId, Digest, EntryKey, LookupKey, UnitKey};
-pub use input_set::{Input, InputSet, Thing};
+pub use input_set::{Input, InputSet, KnownVariables, Thing};
 pub use outcome::{BypassReason, Compared, HitSource, MissReason, Outcome, Refusal, Stored};
 pub use token::{RootKind, TokenString};
 pub use trace::Trace;

@@ -5,17 +5,47 @@
 /// The section that names functions (`SHT_SYMTAB`).
 const SYMBOL_TABLE: u32 = 2;
 
-/// Whether the code of a library may walk through all variables: it has a function of std's `Vars` or `VarsOs`, other than
-/// the one that drops it. (Starting a program links `env::vars_os` and drops what that gives, but does not walk through
-/// it. Measured on rustc 1.95, both manglings.) Without symbols: it may.
-pub fn may_walk_environment(library: &[u8]) -> bool {
-    let Some(names) = symbol_names(library) else { return true };
-    let walks = |name: &[u8]| {
+/// Whether and why code walks through all variables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walk {
+    /// It does not.
+    None,
+    /// Only the `cc` crate does (since 1.11), to look up by name in its copy what it would else ask the environment.
+    OfCc,
+    /// It does, or may.
+    Any,
+}
+
+/// Tells from the symbols of a library or program whether its code walks through all variables: whether it has a function of
+/// std's `Vars` or `VarsOs`, other than the one that drops it. (Starting a program links `env::vars_os` and drops what that
+/// gives, but does not walk through it. Measured on rustc 1.95, both manglings.) Without symbols: it may.
+///
+/// Whoever else walks in a program that holds `cc` has symbols of its own for it: a loop an `IntoIterator`, an adapter the
+/// type that it makes. So [`Walk::OfCc`] is said only of unoptimised programs, whose symbols are all there.
+pub fn walk_of_environment(file: &[u8]) -> Walk {
+    let Some(names) = symbol_names(file) else { return Walk::Any };
+    let (mut walks, mut of_cc, mut of_another) = (false, false, false);
+    for name in names.split(|byte| *byte == 0) {
         let holds = |part: &str| memchr::memmem::find(name, part.as_bytes()).is_some();
         let of_vars = holds("env..Vars") || (holds("3env") && (holds("4Vars") || holds("6VarsOs")));
-        of_vars && !holds("drop_in_place")
-    };
-    names.split(|byte| *byte == 0).any(walks)
+        if !of_vars {
+            continue;
+        }
+        let is_cc = holds("EnvSnapshot") && holds("build_env");
+        let is_drop = holds("drop_in_place");
+        // std's own function, which all who walk call.
+        let is_next =
+            (holds("VarsOs") && holds("Iterator") && !holds("IntoIterator")) && (holds("4next") || holds("9size_hint"));
+        of_cc |= is_cc;
+        walks |= is_cc || !is_drop;
+        let is_adapter = holds("adapters");
+        of_another |= !is_cc && (if is_drop { is_adapter } else { !is_next });
+    }
+    match (walks, of_cc, of_another) {
+        (false, _, false) => Walk::None,
+        (_, true, false) => Walk::OfCc,
+        _ => Walk::Any,
+    }
 }
 
 /// The names of all symbols, each followed by a zero byte.
@@ -55,29 +85,45 @@ mod tests {
         file[64 + 4] = 2;
         file[64 + 40] = 1;
         file[128 + 24] = 192;
-        file[128 + 32] = u8::try_from(names.len()).unwrap();
+        file[160..162].copy_from_slice(&u16::try_from(names.len()).unwrap().to_le_bytes());
         file.extend(names.bytes());
         file
     }
 
     #[test]
     fn who_walks_is_told_from_who_starts_programs() {
-        let walks = |names: &str| may_walk_environment(&library(names));
-        assert!(walks("a\0_ZN73_$LT$std..env..VarsOs$u20$as$u20$Iterator$GT$4next17h0E\0"));
-        assert!(walks("_RNvXs_NtCs1_3std3envNtB4_4VarsNtNtCs_4core8Iterator4next\0"));
-        assert!(!walks("_ZN3std3env7vars_os17h0E\0_ZN4core3ptr44drop_in_place$LT$std..env..VarsOs$GT$17h0E\0"));
-        assert!(!walks(""));
+        let walk = |names: &str| walk_of_environment(&library(names));
+        assert_eq!(walk("a\0_ZN73_$LT$std..env..VarsOs$u20$as$u20$Iterator$GT$4next17h0E\0"), Walk::Any);
+        assert_eq!(walk("_RNvXs_NtCs1_3std3envNtB4_4VarsNtNtCs_4core8Iterator4next\0"), Walk::Any);
+        let starts = "_ZN3std3env7vars_os17h0E\0_ZN4core3ptr44drop_in_place$LT$std..env..VarsOs$GT$17h0E\0";
+        assert_eq!((walk(starts), walk("")), (Walk::None, Walk::None));
+    }
+
+    #[test]
+    fn the_copy_of_cc_is_told_from_other_walks() {
+        let walk = |names: &str| walk_of_environment(&library(names));
+        let next = "_RNvXs0_NtCs1_3std3envNtB5_6VarsOsNtNtNtNtCs_4core4iter6traits8iterator8Iterator4next\0";
+        let cc =
+            "_ZN4drop_in_place$LT$iter..adapters..map..Map$LT$std..env..VarsOs$C$cc..build_env..EnvSnapshot..capture\0";
+        assert_eq!((walk(&format!("{next}{cc}")), walk(next)), (Walk::OfCc, Walk::Any));
+        for other in [
+            "_ZN63_$LT$std..env..VarsOs$u20$as$u20$core..iter..traits..collect..IntoIterator$GT$9into_iter17h0E",
+            "_ZN4drop_in_place$LT$iter..adapters..filter..Filter$LT$std..env..VarsOs$C$build_script_build..main",
+            "_RNvXs_NtCs1_3std3envNtB4_4VarsNtNtCs_4core8Iterator4next",
+        ] {
+            assert_eq!(walk(&format!("{next}{cc}{other}\0")), Walk::Any, "{other}");
+        }
     }
 
     #[test]
     fn what_cannot_be_read_may_do_anything() {
         let file = library("abc");
-        assert!(!may_walk_environment(&file));
+        assert_eq!(walk_of_environment(&file), Walk::None);
         for end in 0..file.len() {
-            assert!(may_walk_environment(&file[..end]), "cut at {end}");
+            assert_eq!(walk_of_environment(&file[..end]), Walk::Any, "cut at {end}");
         }
         let mut other = file;
         other[4] = 1;
-        assert!(may_walk_environment(&other));
+        assert_eq!(walk_of_environment(&other), Walk::Any);
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Differences, valued};
 use crate::fsx;
-use crate::keys::{Context, environment, processor, things, validate};
+use crate::keys::{Context, environment, known_variables, processor, things, validate};
 use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
 use crate::rustc::invocation::crate_of;
 
@@ -103,6 +103,10 @@ fn describe(input: &Input, context: Context<'_>) -> Difference {
         Input::Environment(digest) => {
             let now = environment::digest(context).short();
             Difference::new(Kind::Variable, "all of the environment", Some(digest.short()), Some(now))
+        }
+        Input::KnownVariables(known) => {
+            let now = known_variables::digest(known, context).map(|now| now.short());
+            Difference::new(Kind::Variable, "those that cc knows", Some(known.digest.short()), now)
         }
         Input::Processor(digest) => {
             let now = processor::digest().map(|now| now.short());

@@ -75,7 +75,9 @@ impl Checkout {
 
     /// Lets cargo ask for the users of macros again.
     fn touch(&self, files: &BTreeMap<String, Node>) {
-        MACRO_USERS.iter().for_each(|path| self.touch_one(files, path));
+        for path in MACRO_USERS {
+            self.touch_one(files, path);
+        }
     }
 
     fn touch_one(&self, files: &BTreeMap<String, Node>, path: &str) {
