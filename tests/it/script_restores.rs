@@ -140,7 +140,13 @@ fn objects_with_debug_info_are_shared() {
     one.file("src/more.S", ".globl more\nmore: ret\n");
     one.runs().restored();
     assert!(!contains(&run_dir(&one).join("out/part.o"), one.project.dir().to_str().expect("text")));
-    one.clone_to("elsewhere/two").restored();
+    let mut two = one.clone_to("elsewhere/two");
+    two.restored();
+    two.set("KACHE_VERIFY", "hits");
+    two.project.wipe().build();
+    // The number of the run is another one in each; the objects are the same.
+    let detail = two.last_run()["detail"].as_str().expect("detail").to_owned();
+    assert!(detail.starts_with("gen.rs: ") && !detail.contains(';'), "{detail}");
     // Without remaps they hold the path.
     let mut exact = one.clone_to("elsewhere/three");
     exact.set("KACHE_PATHS", "exact").runs();
@@ -236,7 +242,7 @@ fn a_damaged_file_of_the_store_is_not_restored() {
 
 #[test]
 fn two_builds_at_once_run_the_script_once() {
-    let one = Scripted::new("sh(\"sleep 1\"); \"x\".into()");
+    let one = Scripted::new("std::thread::sleep(std::time::Duration::from_secs(1)); \"x\".into()");
     let two = one.clone_to("elsewhere/two");
     std::thread::scope(|scope| {
         for scene in [&one.project, &two.project] {

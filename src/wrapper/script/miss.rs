@@ -1,6 +1,6 @@
 //! The miss of a run: the script runs under the observer, and what it left is stored.
 
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Instant;
 
 use super::hit;
@@ -37,12 +37,8 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
         let _ = hit::serve(run, &mut claim, report);
     }
     let explained = explain::explain(run, &missed);
-    let trace = if is_fresh { Trace::begin(&run.store.layout().observer()) } else { None };
-    if let Some(trace) = &trace {
-        trace.remap(&remaps(&run.roots, run.config.paths.value));
-    }
-    let mut command = super::command(&run.script.program, &run.script.argv0);
-    command.envs(trace.iter().flat_map(|trace| miss::observed_env(run.env, trace, First::Script)));
+    let trace = if is_fresh { begin_trace(run) } else { None };
+    let command = command(run, trace.as_ref());
     sys_process::adopt_orphans();
     let (start, began) = (clock::tick_after(report.asked), Instant::now());
     let ran = spawn::run(command).map_err(|error| internal(error.to_string()))?;
@@ -57,6 +53,20 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     }
     drop(claim);
     Ok(ran.status)
+}
+
+/// A trace in which C compilers are told what to call the directories of this checkout.
+pub(super) fn begin_trace(run: &Run<'_>) -> Option<Trace> {
+    let trace = Trace::begin(&run.store.layout().observer())?;
+    trace.remap(&remaps(&run.roots, run.config.paths.value));
+    Some(trace)
+}
+
+/// The script, observed if there is a trace.
+pub(super) fn command(run: &Run<'_>, trace: Option<&Trace>) -> Command {
+    let mut command = super::command(&run.script.program, &run.script.argv0);
+    command.envs(trace.into_iter().flat_map(|trace| miss::observed_env(run.env, trace, First::Script)));
+    command
 }
 
 /// Asks for help; a hit ends this process.
