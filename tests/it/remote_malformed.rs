@@ -181,9 +181,9 @@ const MANIFESTS: &[Case<Manifest>] = &[
     ("a file of an exabyte", "too-large", |m| m.files[0].size = 1 << 60),
     ("sizes beyond numbers", "too-large", |m| m.files.iter_mut().for_each(|file| file.size = u64::MAX)),
     ("a pack of an exabyte", "too-large", |m| m.pack.size = 1 << 60),
-    ("5000 files", "too-large", |m| {
+    ("9000 files", "too-large", |m| {
         let file = m.files[0].clone();
-        m.files = (0..5000).map(|at| kache::remote::FileRef { name: format!("f{at}"), ..file.clone() }).collect();
+        m.files = (0..9000).map(|at| kache::remote::FileRef { name: format!("f{at}"), ..file.clone() }).collect();
     }),
     ("a negative cost", "malformed", |m| m.cost_ms = -1.0),
     ("a cost that is no number", "malformed", |m| m.cost_ms = f64::NAN),

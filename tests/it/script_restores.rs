@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Scripted, contains, real_cargo};
 
 /// A tree of everything that there is.
@@ -238,6 +239,50 @@ fn a_damaged_file_of_the_store_is_not_restored() {
     }
     scene.runs().restored();
     assert_eq!(fs::read(run_dir(&scene).join("out/data")).expect("data"), b"some data");
+}
+
+#[test]
+fn a_run_comes_from_another_machine() {
+    let body = r#"
+        let deep = out().join("a-directory-with-a-rather-long-name/".repeat(4));
+        fs::create_dir_all(&deep).unwrap();
+        for name in ["one", "two", "three"] { fs::write(deep.join(name), "the same bytes").unwrap(); }
+        fs::write(out().join("prefix"), out().display().to_string()).unwrap();
+        std::os::unix::fs::symlink("prefix", out().join("link")).unwrap();
+        for number in 0..1500 { fs::write(out().join(number.to_string()), number.to_string()).unwrap(); }
+        println!("cargo:rustc-link-search={}", out().display());
+        "x".into()"#;
+    let server = S3Server::start();
+    let mut one = Scripted::new(body);
+    one.runs();
+    let mut two = one.other_machine("two");
+    let remote = S3Server::variables(&server.endpoint(), WRITER);
+    one.project.use_remote(&remote).kache(&["push"]).must_succeed();
+    two.project.use_remote(&remote).kache(&["pull"]).must_succeed();
+    two.project.use_no_remote();
+    two.restored();
+    assert_eq!(two.last_run()["outcome"], "hit.remote", "{}", two.project.history());
+    let (mut there, here) = (tree(&run_dir(&one).join("out")), tree(&run_dir(&two).join("out")));
+    let prefix = format!("600 {}", run_dir(&two).join("out").display());
+    there.insert("prefix".into(), prefix);
+    assert_eq!(there, here);
+}
+
+#[test]
+fn what_is_installed_here_decides_what_a_run_of_elsewhere_is_worth() {
+    let server = S3Server::start();
+    let remote = S3Server::variables(&server.endpoint(), WRITER);
+    let mut one = Scripted::new("said(&mut Command::new(\"answers\"))");
+    one.project.script("one-bin/answers", "echo one");
+    one.project.path_with(&["one-bin"]);
+    one.runs();
+    one.project.use_remote(&remote).kache(&["push"]).must_succeed();
+    let mut two = one.other_machine("two");
+    two.project.use_remote(&remote).kache(&["pull"]).must_succeed();
+    two.project.use_no_remote();
+    fs::write(two.project.sandbox_dir().join("one-bin/answers"), "#!/bin/sh\necho another\n").expect("replace");
+    two.runs();
+    assert_eq!(two.printed().0, "another");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Reading a pack into the store: everything is staged, and published only once the whole pack was checked.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::time::Duration;
 
 use super::frame::Frame;
 use super::tape::{Next, Tape};
-use super::{MAX_META, META};
+use super::{MAX_META, META, files_of};
 use crate::fsx;
 use crate::model::{BlobId, Digest};
 use crate::remote::{FileRef, Manifest, Refused};
@@ -61,9 +62,12 @@ fn unpack<R: Read>(
     frame.begin()?;
     let mut tape = Tape::new(frame);
     let entry = read_entry(&mut tape, manifest)?;
+    let packed = files_of(&entry);
+    let places: HashMap<&str, usize> =
+        manifest.files.iter().enumerate().map(|(at, file)| (file.name.as_str(), at)).collect();
     let mut seen = vec![false; manifest.files.len()];
     while let Some(next) = tape.next()? {
-        let Some(at) = manifest.files.iter().position(|file| file.name == next.name) else {
+        let Some(at) = places.get(next.name.as_str()).copied() else {
             let is_again = next.name == META;
             return Err(if is_again { Refused::duplicate(META) } else { Refused::undeclared(&next.name) }.into());
         };
@@ -71,7 +75,7 @@ fn unpack<R: Read>(
             return Err(Refused::duplicate(&next.name).into());
         }
         let file = &manifest.files[at];
-        check_header(&next, file, entry.outputs[at].executable)?;
+        check_header(&next, file, packed[at].executable)?;
         let mut blob = incoming.begin(BlobId(file.digest))?;
         tape.content(file.size, |bytes| Ok(blob.push(bytes)?))?;
         if !incoming.end(blob)? {
@@ -124,14 +128,13 @@ pub(super) fn check_entry(entry: &Entry, manifest: &Manifest) -> Result<(), Refu
     if !same_texts || has_own_time {
         return Err(Refused::Entry("another crate or compile"));
     }
-    let outputs = entry.outputs.iter().map(|output| (&output.name, output.blob.0, output.size));
-    if !outputs.eq(manifest.files.iter().map(|file| (&file.name, file.digest, file.size))) {
+    if !files_of(entry).iter().map(|packed| &packed.file).eq(&manifest.files) {
         return Err(Refused::Entry("other outputs"));
     }
     if !entry.names_are_safe() {
         return Err(Refused::Entry("a name that leads elsewhere"));
     }
-    if entry.outputs.iter().any(|output| output.name == entry.dep_info_name) {
+    if entry.tree.is_none() && entry.outputs.iter().any(|output| output.name == entry.dep_info_name) {
         return Err(Refused::Entry("an output in the place of its dep-info"));
     }
     Ok(())

@@ -8,14 +8,14 @@ use zstd::stream::write::Encoder;
 use zstd::zstd_safe::CParameter;
 
 use super::read::check_entry;
-use super::{MAX_WINDOW_LOG, META, tape};
+use super::{MAX_WINDOW_LOG, META, PackedFile, files_of, tape};
 use crate::fsx::{self, Publish, Published, Staged};
 use crate::model::secret::is_secret;
 use crate::model::{BlobId, Digest, Input, LookupKey};
 use crate::remote::manifest::MAX_MANIFEST;
 use crate::remote::{FileRef, Manifest, PackRef, Refused};
 use crate::store::manifests::Record;
-use crate::store::{Entry, Output, Store};
+use crate::store::{Entry, Store};
 
 /// What a manifest may grow by when it is signed.
 const SIGNATURE_ROOM: u64 = 4096;
@@ -95,7 +95,6 @@ fn secret(inputs: &[Input]) -> Option<&str> {
 
 /// The manifest, but for the pack.
 fn describe(lookup: LookupKey, record: &Record, entry: &Entry, meta: &[u8]) -> Manifest {
-    let file = |output: &Output| FileRef { name: output.name.clone(), digest: output.blob.0, size: output.size };
     Manifest {
         lookup,
         key: record.key,
@@ -107,7 +106,7 @@ fn describe(lookup: LookupKey, record: &Record, entry: &Entry, meta: &[u8]) -> M
         cost_ms: entry.cost_ms,
         pack: PackRef { digest: Digest::of(b""), size: 0 },
         meta: FileRef { name: META.to_owned(), digest: Digest::of(meta), size: meta.len() as u64 },
-        files: entry.outputs.iter().map(file).collect(),
+        files: files_of(entry).into_iter().map(|packed| packed.file).collect(),
         inputs: record.inputs.clone(),
     }
 }
@@ -116,8 +115,8 @@ fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) 
     let failed = |error| PackError::Store(fsx::Error::new("write", to, error));
     let mut tar = Builder::new(encoder(Publish::default().begin(to)?, level).map_err(failed)?);
     tar.append(&tape::header(META, meta.len() as u64, false), meta).map_err(failed)?;
-    for output in &entry.outputs {
-        append(&mut tar, store, output, to)?;
+    for packed in files_of(entry) {
+        append(&mut tar, store, &packed, to)?;
     }
     // The builder adds the two blocks of zeros.
     let staged = tar.into_inner().and_then(Encoder::finish).map_err(failed)?;
@@ -138,23 +137,23 @@ fn encoder(to: Staged, level: i32) -> io::Result<Encoder<'static, Staged>> {
 }
 
 /// Appends one output. What was read must be the blob; if it is not, the caller drops the pack.
-fn append(tar: &mut Builder<impl Write>, store: &Store, output: &Output, to: &Path) -> Result<(), PackError> {
-    let path = store.layout().blob(output.blob);
+fn append(tar: &mut Builder<impl Write>, store: &Store, packed: &PackedFile, to: &Path) -> Result<(), PackError> {
+    let PackedFile { file: FileRef { name, size, .. }, blob, executable } = packed;
+    let path = store.layout().blob(*blob);
     let file = match fsx::open(&path) {
-        Err(error) if error.is_absent() => return Err(PackError::BlobGone(output.blob)),
+        Err(error) if error.is_absent() => return Err(PackError::BlobGone(*blob)),
         opened => opened?,
     };
     // One byte more than declared, so that a longer file shows.
-    let mut source =
-        Hashing { inner: file.take(output.size.saturating_add(1)), hasher: blake3::Hasher::new(), count: 0 };
-    let header = tape::header(&output.name, output.size, output.executable);
+    let mut source = Hashing { inner: file.take(size.saturating_add(1)), hasher: blake3::Hasher::new(), count: 0 };
+    let header = tape::header(name, *size, *executable);
     tar.append(&header, &mut source).map_err(|error| PackError::Store(fsx::Error::new("write", to, error)))?;
-    if source.count == output.size && *source.hasher.finalize().as_bytes() == *output.blob.0.as_bytes() {
+    if source.count == *size && *source.hasher.finalize().as_bytes() == *blob.0.as_bytes() {
         return Ok(());
     }
     // A blob that only this read of it found damaged (a failing disk) stays.
-    let _ = store.verify_blob(output.blob);
-    Err(PackError::BlobDamaged(output.blob))
+    let _ = store.verify_blob(*blob);
+    Err(PackError::BlobDamaged(*blob))
 }
 
 /// Hashes and counts what is read.

@@ -72,6 +72,11 @@ impl Scripted {
         Self { last: self.last.clone(), ..Self::of(self.project.clone_to(relative)) }
     }
 
+    /// Another machine with a checkout of the same files.
+    pub(crate) fn other_machine(&self, name: &str) -> Self {
+        Self { last: self.last.clone(), ..Self::of(self.project.other_machine(name)) }
+    }
+
     /// Builds into an empty target directory, and gives the value and the number of the run.
     #[track_caller]
     fn fresh(&self, arguments: &[&str]) -> (String, String) {
