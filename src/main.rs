@@ -1,4 +1,4 @@
-//! `kache <compiler> args...` is a call of cargo's, `kache <program> --kache-build-script <name>` one of a build script's hook;
+//! Cargo calls `kache <compiler> args...`, the hook in a build script calls `kache <program> --kache-build-script <name>`;
 //! anything else is the command line.
 
 use std::ffi::{OsStr, OsString};

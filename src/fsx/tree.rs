@@ -1,4 +1,4 @@
-//! Directory trees: what is in one, and a new one that becomes visible as a whole.
+//! Directory trees: listing one, and building a new one that becomes visible as a whole.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;

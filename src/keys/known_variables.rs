@@ -3,7 +3,7 @@
 //! The `cc` crate does so since 1.11, in nearly every script that compiles C. The observer sees that all variables were read,
 //! and no more. But `cc` finds a value only by a name, and a name comes from somewhere (`cc::Build::target_envs`):
 //!
-//! * it stands in the program (`CFLAGS`, `CRATE_CC_NO_DEFAULTS`);
+//! * the program holds it (`CFLAGS`, `CRATE_CC_NO_DEFAULTS`);
 //! * it is such a name behind `HOST_` or `TARGET_`;
 //! * it is such a name before `_` and a target (`CFLAGS_x86_64-unknown-linux-gnu`).
 //!
@@ -33,7 +33,7 @@ pub(super) fn record(file: &str, code: &[u8], context: Context<'_>) -> KnownVari
     KnownVariables { program: context.roots.tokenise(file), unknown, digest }
 }
 
-/// Whether the variables that the program can know are what they were.
+/// Whether the variables that the program can know are unchanged.
 pub(super) fn holds(known: &KnownVariables, context: Context<'_>) -> bool {
     digest(known, context) == Some(known.digest)
 }

@@ -29,7 +29,7 @@ pub struct Known<'a> {
     pub context: Context<'a>,
     /// What the lookup key stands for.
     pub lookup: &'a Lookup,
-    /// What rustc says that it read, of a compile.
+    /// rustc's dep-info, of a compile.
     pub info: Option<&'a DepInfo<String>>,
     /// Whether a text among the outputs names a path, so that the scan of it judges.
     pub mentions: &'a dyn Fn(&str) -> bool,
@@ -144,8 +144,8 @@ impl<'a> Collector<'a> {
         self.inputs.insert((kind, name.to_owned()), input);
     }
 
-    /// A program that was run. kache itself, called as a wrapper by a script, stands for the compiler that it starts; the script
-    /// stands in the lookup key.
+    /// A program that was run. The lookup key holds the script itself. kache, which a script calls as a wrapper, only
+    /// starts the compiler.
     fn ran(&mut self, path: &str) -> Result<(), NotStored> {
         let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
         if is_script {

@@ -1,4 +1,4 @@
-//! The lookup key of a run of a build script: the program, and what cargo tells it.
+//! The lookup key of a run of a build script: the program, and the variables that cargo sets.
 
 use std::path::{Path, PathBuf};
 
@@ -74,8 +74,8 @@ fn is_in_key(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether a variable that a run reads is no input of its own: the key holds it, or it says how this build is run and not what
-/// it makes.
+/// Whether a variable that a run reads needs no input: the key holds it, or it is about this build (its jobs, its wrapper) and
+/// not about the result.
 pub(super) fn needs_no_input(name: &str, vars: &Env) -> bool {
     is_in_key(name) || OF_THE_BUILD.contains(&name) || (name == env::RUSTC_WRAPPER && names_kache(vars))
 }
@@ -112,7 +112,7 @@ pub fn roots(script: &Script, sysroot: &Path, vars: &Env) -> Roots {
 }
 
 /// The roots by which texts that a run leaves are rewritten for another checkout. The other ones (a home directory, say) may
-/// stand in a text by themselves, so a text that holds one serves only where it has the same place.
+/// be in a text by themselves, so a text that holds one serves only where it has the same place.
 pub fn text_roots(roots: &Roots) -> Roots {
     let of_checkout = [RootKind::Target, RootKind::Workspace, RootKind::Repository];
     Roots::new(of_checkout.map(|kind| (kind, roots.place(kind).map(PathBuf::from))))

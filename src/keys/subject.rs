@@ -1,4 +1,4 @@
-//! What was observed: a compile or a run of a build script. Each has files of its own, which are no inputs.
+//! The subject of an observation: a compile or a run of a build script. Files that it makes itself are not its inputs.
 
 use std::path::{Path, PathBuf};
 

@@ -25,7 +25,7 @@ pub(super) fn pin(facts: &[Fact], known: Known<'_>) -> Option<Input> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             continue;
         };
-        // What stands on the way to the package is looked at by whoever resolves a path.
+        // Whoever resolves a path looks at the directories on the way.
         if script.cwd.starts_with(dir) && !script.cwd.starts_with(path) {
             let (inside, above) = searched.entry(name).or_default();
             *inside |= dir.starts_with(checkout);

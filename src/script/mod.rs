@@ -1,4 +1,4 @@
-//! What is known of cargo's build scripts: how one is called, what it tells cargo, and the hook that hands its runs to kache.
+//! Build scripts: how cargo calls one, the directives that it prints, and the hook that hands its runs to kache.
 //!
 //! No caching. Source of facts: `cargo/src/cargo/core/compiler/custom_build.rs` of cargo 1.95.
 
@@ -43,9 +43,9 @@ impl Script {
         is_text.then(|| Self { program: program.into(), argv0: argv0.clone(), cwd, out_dir })
     }
 
-    /// The name of cargo's directory for this run, `<package>-<hash>`, which tells it from all others of its build.
+    /// `<package>-<hash>`, cargo's name for the directory of this run. It tells the run from all others of the build.
     pub fn unit(&self) -> String {
-        // In cargo's newer layout the hash is a directory of its own: `build/<package>/<hash>/out`.
+        // The newer layout of cargo has a directory for the hash: `build/<package>/<hash>/out`.
         let names = self.out_dir.iter().rev().skip(1).take_while(|name| *name != "build");
         let mut names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
         names.reverse();
@@ -58,8 +58,8 @@ impl Script {
     }
 }
 
-/// Whether cargo compiles a build script under this crate name into this directory. A package may call a program of its own
-/// so, but cargo puts that elsewhere.
+/// Whether cargo compiles a build script under this crate name into this directory. A package may have a program of
+/// that name, but cargo puts it elsewhere.
 pub fn is_script(crate_name: &str, out_dir: &std::path::Path) -> bool {
     let is_below_build =
         out_dir.ancestors().skip(1).take(3).any(|dir| dir.file_name().is_some_and(|name| name == "build"));

@@ -76,7 +76,7 @@ fn begin_trace(call: &Call<'_>) -> Option<Trace> {
     call.observed.then(|| Trace::begin(&call.store.layout().observer())).flatten()
 }
 
-/// What makes the next program, and all that it starts, write to `trace`.
+/// Variables that make the next program, and all that it starts, write to `trace`.
 pub(super) fn observed_env(vars: &Env, trace: &Trace, first: First) -> Vec<(&'static str, OsString)> {
     vec![(env::LD_PRELOAD, trace.preload(vars.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place(first))]
 }

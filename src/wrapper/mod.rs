@@ -63,9 +63,9 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     bypass::refuse(&chain, &env, &report, &refusal);
 }
 
-/// Whether a build script that is observed called this wrapper. What it wants to know of the compiler is then to be seen, as if
-/// it had asked the compiler itself; a compile of a nested cargo is served as ever, and its traces in the event log keep the
-/// script's run out of the store.
+/// Whether a build script that is observed called this wrapper. Its questions and probes go to the compiler, where the observer
+/// sees the answers being made. A compile of a nested cargo is served as ever; its event in the log is a side effect that
+/// keeps the script's run out of the store.
 fn is_called_by_observed_script(vars: &Env) -> bool {
     vars.get(env::KACHE_OBSERVED).is_some()
 }

@@ -1,4 +1,4 @@
-//! The miss of a run: the script runs under the observer, and what it left is stored.
+//! The miss of a run: the script runs under the observer, then its outputs are stored.
 
 use std::process::{Command, ExitStatus};
 use std::time::Instant;
@@ -27,7 +27,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
         Some(remote) => ask_remote(run, missed, remote, report),
         None => missed,
     };
-    // What an earlier run left in OUT_DIR, only this script knows how to use: what it makes of that is nobody else's.
+    // The script may build on files that an earlier run left in OUT_DIR; such a result serves nobody else.
     let is_fresh = tree::is_empty(&run.script.out_dir).map_err(|error| internal(error.to_string()))?;
     let mut claim = match is_fresh {
         true => run.store.claim(run.lookup.key, run.config.claim_wait.value),

@@ -1,4 +1,4 @@
-//! What a run left: the files of `OUT_DIR` and what the script printed, with tokens where a text names the checkout.
+//! The outputs of a run: the files of `OUT_DIR` and both streams, with tokens where a text names the checkout.
 
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ impl Outputs {
     }
 }
 
-/// The text of a file with tokens. `None`: it names no place of the checkout, or is no text.
+/// The text of a file with tokens. `None`: it does not name the checkout, or is not text.
 fn text_of(path: &Path, stamp: Stamp, roots: &Roots) -> Result<Option<TokenString>, NotStored> {
     if stamp.size > LONGEST_TEXT {
         return Ok(None);

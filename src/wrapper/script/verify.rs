@@ -1,4 +1,4 @@
-//! Checking a hit of a run: the script runs all the same, and what it leaves is compared with what would have been restored.
+//! Checking a hit of a run: the script runs all the same, and its outputs are compared with the entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
