@@ -95,10 +95,17 @@ fn usable(place: &Path) -> Option<String> {
     (!broad).then(|| text.to_owned())
 }
 
+/// Whether an absolute path may start behind `before`: after anything that is not in names, or after a flag of a compiler
+/// (`-I/usr/include`).
+fn is_start(before: &str) -> bool {
+    let is_free = |text: &str| text.chars().next_back().is_none_or(|last| !is_name_char(last));
+    let flag = before.trim_end_matches(|last: char| last.is_ascii_alphabetic());
+    is_free(before) || (flag.len() < before.len() && flag.strip_suffix('-').is_some_and(is_free))
+}
+
 fn stands_at(text: &str, at: usize, place: &str) -> bool {
-    let begins = text[..at].chars().next_back().is_none_or(|before| !is_name_char(before));
     let ends = || text[at + place.len()..].chars().next().is_none_or(|after| !is_name_char(after));
-    begins && text[at..].starts_with(place) && ends()
+    text[at..].starts_with(place) && ends() && is_start(&text[..at])
 }
 
 fn is_name_char(c: char) -> bool {
@@ -174,6 +181,8 @@ mod tests {
         assert_eq!(token("/mnt/home/me/ws"), "/mnt/home/me/ws");
         assert_eq!(token("a=/home/me/ws:/home/me"), "a={workspace}:{home}");
         assert_eq!(token("src/lib.rs"), "src/lib.rs");
+        assert_eq!(token("cc -I/home/me/ws -isystem/home/me"), "cc -I{workspace} -isystem{home}");
+        assert_eq!(token("a-b/home/me/ws"), "a-b/home/me/ws");
         assert_eq!(token("/usr/{x}"), "/usr/{{x}");
     }
 

@@ -74,6 +74,9 @@ pub struct Seen {
     pub unobserved: Option<String>,
 }
 
+/// The process of a program that was started by `system` or `popen`.
+const UNKNOWN: u32 = 0;
+
 /// Tells what the records say about the compile whose first process is `root`.
 pub fn tell(records: &[Record<'_>], root: u32) -> Seen {
     let mut teller = Teller { root, ..Teller::default() };
@@ -172,7 +175,9 @@ impl Teller {
 
     /// A program that was started and never said so: one without the dynamic linker, or with another C library.
     fn unheard(&self) -> Option<String> {
-        let unheard = self.starting.values().flat_map(|process| &process.0).find(|(_, starting)| **starting > 0);
+        let announced = self.starting.iter().filter(|(process, _)| **process != UNKNOWN);
+        let unheard = announced.flat_map(|(_, starts)| &starts.0).find(|(_, starting)| **starting > 0);
+        let unheard = unheard.or_else(|| self.unheard_shell());
         // Nobody announced the first one.
         let began = self.starting.get(&self.root).is_some_and(|root| root.0.values().sum::<i64>() < 0);
         match unheard {
@@ -181,6 +186,18 @@ impl Teller {
             None if !self.root_ended || !began => Some("the program itself".to_owned()),
             None => None,
         }
+    }
+
+    /// A program whose process nobody knew when it was started, and that fewer processes became, unannounced, than should have.
+    fn unheard_shell(&self) -> Option<(&String, &i64)> {
+        let became = |program: &String| {
+            let others = self.starting.iter().filter(|(process, _)| **process != UNKNOWN && **process != self.root);
+            others.filter_map(|(_, starts)| starts.0.get(program)).filter(|starting| **starting < 0).count()
+        };
+        let expected = self.starting.get(&UNKNOWN).into_iter().flat_map(|starts| &starts.0);
+        expected
+            .into_iter()
+            .find(|(program, count)| i64::try_from(became(program)).is_ok_and(|became| became < **count))
     }
 
     fn wrote(&mut self, path: String, plugin: bool) {
@@ -306,6 +323,20 @@ mod tests {
         assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), through]), Some("/bin/cc".into()), "through it");
         assert_eq!(unobserved(&[]), Some("the program itself".into()));
         assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("the program itself".into()), "it never ended");
+    }
+
+    #[test]
+    fn a_shell_whose_process_is_not_known_is_heard_by_its_name() {
+        let shell = Record { process: UNKNOWN, two: b"/bin/sh", ..record(Kind::Spawn, Answer::Ok, "/bin/sh") };
+        let end = record(Kind::End, Answer::Ok, "");
+        let unobserved = |records: &[Record<'_>]| tell(&[records, &[end]].concat(), ROOT).unobserved;
+        let (one, two) = (start_by(11, "/bin/sh"), start_by(12, "/bin/sh"));
+        assert_eq!(unobserved(&[start(ROOT), shell]), Some("/bin/sh".into()));
+        assert_eq!(unobserved(&[start(ROOT), shell, one]), None);
+        assert_eq!(unobserved(&[start(ROOT), shell, one, shell]), Some("/bin/sh".into()));
+        assert_eq!(unobserved(&[start(ROOT), shell, one, shell, two]), None);
+        let announced = Record { process: 11, ..shell };
+        assert_eq!(unobserved(&[start(ROOT), announced, shell, one]), Some("/bin/sh".into()), "it was another one");
     }
 
     #[test]

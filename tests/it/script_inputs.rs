@@ -132,6 +132,16 @@ fn a_variable_that_only_the_c_compiler_reads() {
 }
 
 #[test]
+fn a_shell_that_a_program_starts_by_the_c_library() {
+    // awk calls popen for a pipe, and system.
+    let body = r#"said(Command::new("awk").arg("BEGIN { \"cat data.txt\" | getline line; print line; system(\"cat more.txt\") }"))"#;
+    let scene = Scripted::new(body);
+    scene.file("data.txt", "one\n").file("more.txt", "and").runs().restored();
+    scene.file("data.txt", "two\n").runs().restored();
+    scene.file("more.txt", "or").runs().restored();
+}
+
+#[test]
 fn what_pkg_config_answers() {
     if !crate::support::has_program("pkg-config") {
         return;

@@ -25,6 +25,7 @@ const TREE: &str = r#"
     fs::set_permissions(dir.join("fixed"), PermissionsExt::from_mode(0o444)).unwrap();
     fs::write(dir.join("nothing"), "").unwrap();
     fs::write(dir.join("with {braces} and {workspace}"), "{workspace} {{x}").unwrap();
+    fs::write(dir.join("flags.make"), format!("FLAGS = -O2 -I{0}/include -L{0}/lib\n", dir.display())).unwrap();
     fs::write(dir.join("paths.txt"), format!("prefix={}\nsource={}\n{{target}}\n", dir.display(), env::current_dir().unwrap().display())).unwrap();
     println!("cargo:rustc-link-search=native={}", dir.join("lib").display());
     println!("cargo:rustc-env=FROM_SCRIPT={}", dir.join("lib").display());
@@ -95,6 +96,8 @@ fn another_checkout_gets_its_own_paths() {
     assert!(output.contains(&format!("native={}", out.join("lib").display())), "{output}");
     let stderr = fs::read_to_string(run_dir(&two).join("stderr")).expect("stderr");
     assert!(stderr.contains(out.to_str().expect("text")), "{stderr}");
+    let flags = fs::read_to_string(out.join("flags.make")).expect("flags");
+    assert_eq!(flags, format!("FLAGS = -O2 -I{0}/include -L{0}/lib\n", out.display()));
     assert!(!contains(&out.join("paths.txt"), one.project.dir().to_str().expect("text")));
 }
 

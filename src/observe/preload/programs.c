@@ -207,14 +207,25 @@ VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_fil
     return error;
 }
 
-/* These start a shell with an environment that the observer has left. Nobody does so in a compile; whoever does is not
- * observed. */
+/* These start a shell with the environment of this process, which the observer has left: for that time it is in there again.
+ * (Another thread that changes the environment meanwhile would lose its change; who has threads does not call these.) The
+ * process of the shell is not known here: the record bears none. */
+#define SHELL "/bin/sh"
+#define WITH_SHELL(plugin, call)                                                                                       \
+    char **theirs = environ;                                                                                           \
+    environ = WITH_OBSERVER(SHELL, theirs, plugin, 0);                                                                 \
+    trace_always(KIND_SPAWN, RESULT_OK, plugin, 0, trace_string(SHELL), trace_string(SHELL));                          \
+    __typeof__(call) result = call;                                                                                    \
+    environ = theirs;                                                                                                  \
+    return result;
+
 VISIBLE int system(const char *command) {
-    if (command)
-        trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string("system()"), trace_string(NULL));
-    return CALL(system)(command);
+    if (!command || !trace_is_open())
+        return CALL(system)(command);
+    WITH_SHELL(FROM_PLUGIN, CALL(system)(command))
 }
 VISIBLE FILE *popen(const char *command, const char *how) {
-    trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string("popen()"), trace_string(NULL));
-    return CALL(popen)(command, how);
+    if (!trace_is_open())
+        return CALL(popen)(command, how);
+    WITH_SHELL(FROM_PLUGIN, CALL(popen)(command, how))
 }

@@ -44,7 +44,7 @@ enum kind {
     KIND_LOOKUP = 10,     /* a program was looked for on PATH: name, file or nothing */
     KIND_EXEC = 11,       /* this process becomes another program: the path as given, the file */
     KIND_EXEC_FAILED = 12,/* it did not: the same */
-    KIND_SPAWN = 13,      /* another process was started (the record bears its number): the same */
+    KIND_SPAWN = 13,      /* another process was started (the record bears its number; 0: not known): the same */
     KIND_LOAD = 14,       /* a library was loaded */
     KIND_CONNECT = 15,    /* a socket was connected */
     KIND_LOST = 16,       /* something happened that cannot be observed: what */
