@@ -5,11 +5,12 @@
 //! Of what only the toolchain asked for, more is left out than of what a plugin did: a proc macro may put anything that it
 //! sees into the result.
 
+mod absences;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
-use super::written::is_temporary;
 use super::{Context, Lookup, Subject, environment, known_variables, processor, script, things, told, upward};
 use crate::config::env;
 use crate::fsx::clock::Time;
@@ -257,9 +258,20 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// Whether a script lists one of cargo's directories for libraries of this build (who looks for libclang does). What is in
+    /// there depends on which units have already been built, with or without kache: no script can go by that.
+    fn is_of_other_units(&self, dir: &Path) -> bool {
+        let Known { subject, context, .. } = self.known;
+        let libraries = context.env.get(env::LD_LIBRARY_PATH).unwrap_or_default();
+        let target = context.roots.place(RootKind::Target);
+        matches!(subject, Subject::Run(_))
+            && target.is_some_and(|target| dir.starts_with(target))
+            && std::env::split_paths(&libraries).any(|library| library == dir)
+    }
+
     fn list(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let dir = Path::new(path);
-        if self.known.subject.owns(dir) {
+        if self.known.subject.owns(dir) || self.is_of_other_units(dir) {
             return Ok(());
         }
         if !plugin && (self.search_dirs.contains(dir) || self.is_in_sysroot(dir)) {
@@ -335,42 +347,6 @@ impl<'a> Collector<'a> {
             self.program(name);
         }
         is_on_path
-    }
-
-    /// A path that is not there. Outside of the roots it is the first part of it that is not there: linkers try many names
-    /// in directories that do not exist.
-    fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
-        let place = Path::new(path);
-        let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
-        if self.known.subject.owns(place) || (!plugin && (is_dull || self.take_for_lookup(place))) {
-            return Ok(());
-        }
-        if things::present(place).is_some() {
-            return self.appeared(place, plugin);
-        }
-        let roots = self.known.context.roots;
-        let is_local = !roots.tokenise(path).roots().is_empty();
-        let is_missing = |part: &&Path| things::present(part).is_none();
-        // The last in a row of missing ones, from the path upward, is the first part of it that is not there.
-        let missing = if is_local { Some(place) } else { place.ancestors().take_while(is_missing).last() };
-        let Some(missing) = missing.and_then(Path::to_str) else { return Ok(()) };
-        let token = roots.tokenise(missing);
-        // Sources of the registry do not change.
-        if plugin || !token.roots().contains(&RootKind::CargoHome) {
-            self.insert("absent", missing, Input::Absent(token));
-        }
-        Ok(())
-    }
-
-    /// What was not there is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
-    fn appeared(&self, path: &Path, plugin: bool) -> Result<(), NotStored> {
-        let is_made = path.ancestors().filter_map(Path::to_str).any(|part| self.written.contains_key(part));
-        let below = format!("{}/", path.display());
-        let holds_made =
-            || self.written.range(below.clone()..).next().is_some_and(|(made, _)| made.starts_with(&below));
-        // Crates that are still being compiled.
-        let is_output = !plugin && path.parent().is_some_and(|dir| self.search_dirs.contains(dir));
-        if is_made || is_output || holds_made() { Ok(()) } else { Err(NotStored::changed(path)) }
     }
 
     fn link(&mut self, path: &str, target: &str, plugin: bool) {

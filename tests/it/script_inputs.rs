@@ -53,6 +53,39 @@ fn a_file_and_one_that_is_absent() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere() {
+    let scene = Scripted::new("fs::read_to_string(\"link\").unwrap_or_else(|_| \"none\".into())");
+    std::os::unix::fs::symlink("there", scene.project.path("link")).expect("link");
+    scene.runs().restored();
+    scene.file("there", "one").runs().restored();
+    scene.project.remove("there").remove("link");
+    std::os::unix::fs::symlink("elsewhere", scene.project.path("link")).expect("link");
+    scene.file("there", "two").runs().restored();
+    scene.file("elsewhere", "three").runs();
+    // In a circle.
+    scene.project.remove("link").remove("elsewhere");
+    std::os::unix::fs::symlink("elsewhere", scene.project.path("link")).expect("link");
+    std::os::unix::fs::symlink("link", scene.project.path("elsewhere")).expect("link");
+    scene.runs().restored();
+}
+
+#[test]
+fn directories_in_which_other_units_appear() {
+    // As whoever looks for libclang does.
+    let body = r#"
+        let dirs = env::split_paths(&env::var_os("LD_LIBRARY_PATH").unwrap()).collect::<Vec<_>>();
+        let found = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
+        found.filter(|entry| entry.as_ref().unwrap().file_name() == "libfound.so").count().to_string()"#;
+    let mut scene = Scripted::new(body);
+    let own = scene.project.sandbox_dir().join("libraries");
+    fs::create_dir_all(&own).expect("directory");
+    scene.set("LD_LIBRARY_PATH", own.to_str().expect("text"));
+    scene.file("src/lib.rs", "").runs().restored();
+    fs::write(own.join("libfound.so"), "").expect("library");
+    scene.runs().restored();
+}
+
+#[test]
 fn a_directory() {
     let body = r#"
         let names = fs::read_dir("data").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -1,0 +1,64 @@
+//! Paths that were looked for and not found.
+
+use std::path::{Path, PathBuf};
+
+use super::Collector;
+use crate::fsx;
+use crate::keys::record::NotStored;
+use crate::keys::things;
+use crate::keys::written::is_temporary;
+use crate::model::{Input, RootKind};
+
+impl Collector<'_> {
+    /// A path that is not there. Outside of the roots it is the first part of it that is not there: linkers try many names
+    /// in directories that do not exist.
+    pub(super) fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        let place = Path::new(path);
+        let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
+        if self.known.subject.owns(place) || (!plugin && (is_dull || self.take_for_lookup(place))) {
+            return Ok(());
+        }
+        if things::present(place).is_some() {
+            return self.appeared(place, plugin);
+        }
+        let Some(end) = self.end_of_links(place, plugin) else { return Ok(()) };
+        let (path, place) = (end.to_str().unwrap_or(path), end.as_path());
+        let roots = self.known.context.roots;
+        let is_local = !roots.tokenise(path).roots().is_empty();
+        let is_missing = |part: &&Path| things::present(part).is_none();
+        // The last in a row of missing ones, from the path upward, is the first part of it that is not there.
+        let missing = if is_local { Some(place) } else { place.ancestors().take_while(is_missing).last() };
+        let Some(missing) = missing.and_then(Path::to_str) else { return Ok(()) };
+        let token = roots.tokenise(missing);
+        // Sources of the registry do not change.
+        if plugin || !token.roots().contains(&RootKind::CargoHome) {
+            self.insert("absent", missing, Input::Absent(token));
+        }
+        Ok(())
+    }
+
+    /// The path at the end of the links from `path` on, which does not exist. The links are inputs. `None`: they lead in a circle,
+    /// and are all that there is to know.
+    fn end_of_links(&mut self, path: &Path, plugin: bool) -> Option<PathBuf> {
+        /// As many as Linux follows.
+        const MOST: usize = 40;
+        let mut place = path.to_owned();
+        for _ in 0..MOST {
+            let Some((target, text)) = fsx::read_link_text(&place).zip(place.to_str()) else { return Some(place) };
+            self.link(text, &target, plugin);
+            place = place.parent().unwrap_or(&place).join(target);
+        }
+        None
+    }
+
+    /// What was not there is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
+    fn appeared(&self, path: &Path, plugin: bool) -> Result<(), NotStored> {
+        let is_made = path.ancestors().filter_map(Path::to_str).any(|part| self.written.contains_key(part));
+        let below = format!("{}/", path.display());
+        let holds_made =
+            || self.written.range(below.clone()..).next().is_some_and(|(made, _)| made.starts_with(&below));
+        // Crates that are still being compiled.
+        let is_output = !plugin && path.parent().is_some_and(|dir| self.search_dirs.contains(dir));
+        if is_made || is_output || holds_made() { Ok(()) } else { Err(NotStored::changed(path)) }
+    }
+}
