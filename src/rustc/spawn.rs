@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::fsx::sys_process;
 
-/// How long to listen on after the compiler has ended: something that it left behind may hold its streams open for ever.
+/// The short while of [`Until::Ended`].
 const LINGER: Duration = Duration::from_millis(500);
 
 /// What a program did.
@@ -46,11 +46,20 @@ pub fn command(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, O
     command
 }
 
+/// How long to listen to the streams of a program that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// A short while: something that a compiler left behind may hold its streams open for ever.
+    Ended,
+    /// Until nobody holds them, as cargo itself does with a build script.
+    Closed,
+}
+
 /// Runs `command`, passes its streams on as they come, and records them.
 ///
 /// stdin and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams has gone, the
 /// program is still listened to until it ends.
-pub fn run(mut command: Command) -> std::io::Result<Ran> {
+pub fn run(mut command: Command, until: Until) -> std::io::Result<Ran> {
     let (sender, receiver) = mpsc::channel();
     let in_hand = Arc::new(AtomicUsize::new(0));
     // The threads come first: without them the compiler must not start.
@@ -71,6 +80,7 @@ pub fn run(mut command: Command) -> std::io::Result<Ran> {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((Stream::Out, bytes)) => ran.stdout.extend(bytes),
             Ok((Stream::Err, bytes)) => ran.stderr.extend(bytes),
+            Err(RecvTimeoutError::Timeout) if until == Until::Closed => deadline = Instant::now() + LINGER,
             // Our own reader takes its time (`cargo build | less`): what the compiler said is still on its way.
             Err(RecvTimeoutError::Timeout) if in_hand.load(Ordering::Acquire) > 0 => deadline = Instant::now() + LINGER,
             Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(ran),

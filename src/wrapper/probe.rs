@@ -15,7 +15,7 @@ use crate::fsx::{self, sys_process};
 use crate::keys;
 use crate::model::Digest;
 use crate::rustc::question::{self, Question};
-use crate::rustc::spawn::{self, Ran};
+use crate::rustc::spawn::{self, Ran, Until};
 use crate::rustc::{Chain, Driver};
 use crate::store::Store;
 
@@ -39,7 +39,7 @@ pub(super) fn serve(chain: &Chain, vars: &Env) -> ! {
         // Nobody reads it: the compiler has its own words for that.
         bypass::exec(chain, vars)
     }
-    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[])) {
+    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), Until::Ended) {
         Ok(ran) => {
             let _ = catch_unwind(AssertUnwindSafe(|| asked.remember(chain, vars, &ran)));
             sys_process::end_like(ran.status)

@@ -20,7 +20,7 @@ use crate::keys::{record, validate};
 use crate::model::{Digest, HitSource, MissReason, Outcome, Stored};
 use crate::restore::messages;
 use crate::restore::plan::Step;
-use crate::rustc::spawn::{self, Ran};
+use crate::rustc::spawn::{self, Ran, Until};
 use crate::store::{Message, Output, Stamps};
 
 /// Whether this hit is one of those to check. `asked`, in nanoseconds, is random enough to draw by.
@@ -35,7 +35,7 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     incremental::mark_shared(&call.invocation);
     // Unobserved: what the observer changes would be a difference.
     let (args, invocation) = (call.compile_args(true), &call.invocation);
-    let Ok(ran) = spawn::run(spawn::command(&call.chain.program, &args, &invocation.cwd, &[])) else { return };
+    let Ok(ran) = spawn::run(spawn::command(&call.chain.program, &args, &invocation.cwd, &[]), Until::Ended) else { return };
     // From here on rustc has run: nothing that fails may change how this ends.
     declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));

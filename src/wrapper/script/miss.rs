@@ -11,7 +11,7 @@ use crate::fsx::{clock, sys_process, tree};
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, Refusal, Stored};
 use crate::observe::{First, Trace};
-use crate::rustc::spawn;
+use crate::rustc::spawn::{self, Until};
 use crate::store::claims::Claim;
 use crate::wrapper::call::remaps;
 use crate::wrapper::hit::Missed;
@@ -41,7 +41,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     let command = command(run, trace.as_ref());
     sys_process::adopt_orphans();
     let (start, began) = (clock::tick_after(report.asked), Instant::now());
-    let ran = spawn::run(command).map_err(|error| internal(error.to_string()))?;
+    let ran = spawn::run(command, Until::Closed).map_err(|error| internal(error.to_string()))?;
     let ended = Ended { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     let stored = match is_fresh {
         true => store(run, trace.as_ref(), &ended),

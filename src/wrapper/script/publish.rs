@@ -140,13 +140,16 @@ fn pin_named_by_inputs(
     scan: &mut Scan<'_>,
     run: &Run<'_>,
 ) -> Result<(), NotStored> {
+    /// In bytes. Larger files are compilers and their libraries.
+    const LARGEST: u64 = 4 << 20;
     let named = outputs.named();
     let roots = Roots::new(named.iter().map(|kind| (*kind, run.roots.place(*kind).map(PathBuf::from))));
     let mut of_inputs = Scan::new(&roots);
     for input in inputs.iter().filter(|_| !named.is_empty()) {
         let Input::File(path, _) = input else { continue };
-        if let Some(path) = run.roots.expand(path) {
-            of_inputs.file(&run.script.cwd.join(path))?;
+        let Some(path) = run.roots.expand(path).map(|path| run.script.cwd.join(path)) else { continue };
+        if fsx::metadata(&path)?.len() <= LARGEST {
+            of_inputs.bytes(&fsx::read(&path)?);
         }
     }
     of_inputs.pinned().into_iter().for_each(|(kind, _)| scan.pin(kind));

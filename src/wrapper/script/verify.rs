@@ -11,7 +11,7 @@ use crate::fsx::{self, compare, sys_process};
 use crate::keys::{record, validate};
 use crate::model::{HitSource, MissReason, Outcome, Stored};
 use crate::restore::run as restore;
-use crate::rustc::spawn::{self, Ran};
+use crate::rustc::spawn::{self, Ran, Until};
 use crate::wrapper::report::Report;
 use crate::wrapper::task::Task;
 
@@ -23,7 +23,7 @@ pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
     }
     // Under the observer, since it is that which hands C compilers their names for directories.
     let trace = miss::begin_trace(run);
-    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref())) else { return };
+    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), Until::Closed) else { return };
     let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
     run.store.touch_entry(found.record.key);
