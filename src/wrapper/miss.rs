@@ -53,8 +53,8 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
     let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.env, trace, First::Compiler));
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra);
-    let ran = spawn::run(command, Until::Ended)
-        .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
+    let ran =
+        spawn::run(command, Until::Ended).map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     let stored = note(call, (&missed, explained), store(call, fate, &compiled), report);
     if let (Some(remote), Some(key)) = (&remote, stored) {

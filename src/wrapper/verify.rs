@@ -35,7 +35,9 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     incremental::mark_shared(&call.invocation);
     // Unobserved: what the observer changes would be a difference.
     let (args, invocation) = (call.compile_args(true), &call.invocation);
-    let Ok(ran) = spawn::run(spawn::command(&call.chain.program, &args, &invocation.cwd, &[]), Until::Ended) else { return };
+    let Ok(ran) = spawn::run(spawn::command(&call.chain.program, &args, &invocation.cwd, &[]), Until::Ended) else {
+        return;
+    };
     // From here on rustc has run: nothing that fails may change how this ends.
     declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));

@@ -179,9 +179,10 @@ fn what_make_finds_by_a_pattern() {
     if !crate::support::has_program("make") {
         return;
     }
-    let scene = Scripted::new("said(Command::new(\"make\").args([\"-s\", \"-f\", \"found.mk\"]).env_remove(\"MAKEFLAGS\"))");
+    let scene =
+        Scripted::new("said(Command::new(\"make\").args([\"-s\", \"-f\", \"found.mk\"]).env_remove(\"MAKEFLAGS\"))");
     scene.file("found.mk", "all:\n\t@echo $(sort $(wildcard parts/*.c))\n");
-    scene.file("parts/a.c", "").runs().restored();
+    scene.file("other/kept", "").file("parts/a.c", "").runs().restored();
     scene.file("parts/b.c", "").runs().restored();
     scene.file("other/c.c", "").restored();
 }

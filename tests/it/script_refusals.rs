@@ -83,7 +83,7 @@ fn a_program_that_cannot_be_observed() {
 #[test]
 fn a_child_that_is_left_behind() {
     let scene = Scripted::new(
-        "Command::new(\"sh\").args([\"-c\", \"sleep 1 & echo started\"]).stdout(std::process::Stdio::null()).status().unwrap(); \"x\".into()",
+        "Command::new(\"sh\").args([\"-c\", \"sleep 1 & echo started\"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap(); \"x\".into()",
     );
     scene.runs();
     assert_eq!(scene.last_run()["stored"], "children-left", "{}", scene.project.history());

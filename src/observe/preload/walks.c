@@ -33,7 +33,7 @@ static void globbed(const char *pattern, int plugin) {
 }
 
 /* Make hands its own functions over, which call opendir and stat where they are seen (GLOB_ALTDIRFUNC of glibc's glob.h). */
-#define BY_CALLER (1 << 6)
+#define BY_CALLER (1 << 9)
 
 #define GLOB(name)                                                                                                     \
     int name(const char *pattern, int flags, void *failed, void *found);                                               \
