@@ -1,5 +1,6 @@
 //! Directory trees: listing one, and building a new one that becomes visible as a whole.
 
+use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -68,14 +69,15 @@ pub fn is_empty(dir: &Path) -> Result<bool> {
 pub struct NewTree {
     temp: Temp,
     ladder: Ladder,
-    made: Option<PathBuf>,
+    /// Directories that exist in it.
+    made: HashSet<PathBuf>,
 }
 
 impl NewTree {
     /// An empty tree beside `target`.
     pub fn beside(target: &Path) -> Result<Self> {
         let ((), temp) = Temp::beside(target, |path| fs::create_dir(path))?;
-        Ok(Self { temp, ladder: Ladder::default(), made: None })
+        Ok(Self { temp, ladder: Ladder::default(), made: HashSet::new() })
     }
 
     /// Adds a directory.
@@ -116,10 +118,9 @@ impl NewTree {
     fn place(&mut self, name: &str) -> Result<PathBuf> {
         let path = self.temp.path().join(name);
         let parent = super::temp::parent_of(&path);
-        // Names come in any order, but many of one directory beside each other.
-        if self.made.as_deref() != Some(parent) {
+        if !self.made.contains(parent) {
             super::create_dir_all(parent)?;
-            self.made = Some(parent.to_owned());
+            self.made.insert(parent.to_owned());
         }
         Ok(path)
     }
