@@ -10,6 +10,7 @@ pub mod env_use;
 pub mod environment;
 pub mod explain;
 mod files;
+mod git;
 mod globs;
 pub mod hasher;
 pub mod hidden;
@@ -43,6 +44,7 @@ pub use subject::Subject;
 use std::path::Path;
 
 use crate::config::Env;
+use crate::fsx::clock::Time;
 use crate::rustc::Invocation;
 use crate::store::Stamps;
 
@@ -66,5 +68,21 @@ impl<'a> Context<'a> {
     pub fn of(invocation: &'a Invocation, roots: &'a Roots, env: &'a Env, stamps: &'a Stamps) -> Self {
         let diagnostic_width = invocation.diagnostic_width.as_deref();
         Self { cwd: &invocation.cwd, diagnostic_width, roots, env, stamps }
+    }
+}
+
+/// What is noted before a compile or a run of a script begins, to tell afterwards what changed meanwhile.
+#[derive(Debug)]
+pub struct Start {
+    /// The kernel's time.
+    pub time: Time,
+    /// git's repository around the package.
+    git: Option<git::Before>,
+}
+
+impl Start {
+    /// Notes what is there. `time`: the kernel's.
+    pub fn note(time: Time, context: Context<'_>) -> Self {
+        Self { time, git: git::Before::of(context) }
     }
 }

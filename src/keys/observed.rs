@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
-use super::{Context, Lookup, Subject, environment, known_variables, processor, script, things, told, upward};
+use super::{
+    Context, Lookup, Start, Subject, environment, git, known_variables, processor, script, things, told, upward,
+};
 use crate::config::env;
-use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
-use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
+use crate::model::{DepInfo, Digest, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
 use crate::rustc::symbols::{self, Walk};
 use crate::rustc::toolchain;
@@ -36,8 +37,8 @@ pub struct Known<'a> {
     pub mentions: &'a dyn Fn(&str) -> bool,
     /// The compiler's sysroot.
     pub sysroot: &'a Path,
-    /// The kernel's time before it began.
-    pub start: Time,
+    /// What was noted before it began.
+    pub start: &'a Start,
 }
 
 /// What dep-info does not tell.
@@ -57,7 +58,7 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     if let Some((path, _)) = seen.links.iter().find(|(path, target)| !is_contained(path, target, known.subject)) {
         return Err(NotStored(Stored::Unobserved, format!("the symbolic link {path}")));
     }
-    let mut collector = Collector::new(known, &seen.written);
+    let mut collector = Collector::new(known, seen);
     for fact in &seen.facts {
         collector.add(fact)?;
     }
@@ -89,6 +90,8 @@ struct Collector<'a> {
     /// Directories of `PATH`.
     path_dirs: Vec<PathBuf>,
     reads_libraries: bool,
+    /// Whether git was run.
+    runs_git: bool,
     /// By what they are called, so that each is there once and in a stable order.
     inputs: BTreeMap<(&'static str, String), Input>,
     /// Directories that were there, for the toolchain: anything found below stands for them.
@@ -97,7 +100,7 @@ struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    fn new(known: Known<'a>, written: &'a BTreeMap<String, bool>) -> Self {
+    fn new(known: Known<'a>, seen: &'a Seen) -> Self {
         let Known { subject, context, lookup, info, .. } = known;
         let of_info = info.iter().flat_map(|info| &info.files);
         let mut known_files: HashSet<PathBuf> = of_info.map(|file| context.cwd.join(file)).collect();
@@ -105,13 +108,14 @@ impl<'a> Collector<'a> {
         let path = context.env.get(env::PATH).unwrap_or_default();
         Self {
             known,
-            written,
+            written: &seen.written,
             known_files,
             known_variables: info.iter().flat_map(|info| &info.env).map(|(name, _)| name.as_str()).collect(),
             search_dirs: subject.search_dirs().into_iter().collect(),
             dependency_dirs: subject.dependency_dirs().into_iter().collect(),
             path_dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
             reads_libraries: subject.reads_libraries(),
+            runs_git: seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/git"))),
             inputs: BTreeMap::new(),
             directories: BTreeSet::new(),
             times: Vec::new(),
@@ -253,8 +257,25 @@ impl<'a> Collector<'a> {
         if self.is_covered(Path::new(path), plugin) || self.inputs.contains_key(&("file", path.to_owned())) {
             return Ok(());
         }
-        let input = record::file_input(path, self.known.context, self.known.start)?;
+        if let Some(state) = git::state(Path::new(path), self.known.context) {
+            return self.index(path, state);
+        }
+        let input = record::file_input(path, self.known.context, self.known.start.time)?;
         self.insert("file", path, input);
+        Ok(())
+    }
+
+    /// git's index. Of other programs than git, who knows whether they go by its bytes.
+    fn index(&mut self, path: &str, state: Digest) -> Result<(), NotStored> {
+        let Known { context, start, .. } = self.known;
+        let content = record::file_input(path, context, start.time);
+        let is_same = || start.git.as_ref().is_some_and(|git| git.lists_the_same_files(Path::new(path)));
+        match content {
+            Ok(content) if !self.runs_git => self.insert("file", path, content),
+            Err(changed) if !self.runs_git || !is_same() => return Err(changed),
+            Ok(_) | Err(_) => {}
+        }
+        self.insert("index", path, Input::GitIndex(context.roots.tokenise(path), state));
         Ok(())
     }
 
@@ -281,7 +302,8 @@ impl<'a> Collector<'a> {
         let changed = || NotStored(Stored::InputChanged, path.to_owned());
         let stamp = Stamp::of(dir).map_err(|_| changed())?;
         let digest = context.stamps.listing(dir).map_err(|_| changed())?;
-        if record::may_be_newer(stamp.ctime, start, || fsx::stamp::is_on_network(dir)) {
+        let is_same = || start.git.as_ref().is_some_and(|git| git.holds_the_same_names(dir, digest));
+        if record::may_be_newer(stamp.ctime, start.time, || fsx::stamp::is_on_network(dir)) && !is_same() {
             return Err(changed());
         }
         self.insert("listing", path, Input::Listing(context.roots.tokenise(path), digest));
@@ -298,7 +320,9 @@ impl<'a> Collector<'a> {
         if !plugin && (self.take_for_lookup(place) || self.search_dirs.contains(place)) {
             return Ok(());
         }
-        if plugin && things::present(place) == Some(Thing::File) {
+        // git asks when its index was written, and tells nobody.
+        let is_asked_by_git = self.runs_git && git::is_index(place);
+        if plugin && !is_asked_by_git && things::present(place) == Some(Thing::File) {
             self.metadata_of(path);
         }
         if self.is_covered(place, plugin) || (!plugin && self.is_in_sysroot(place)) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::files::{self, Files};
-use super::{Context, environment, known_variables, processor, things};
+use super::{Context, environment, git, known_variables, processor, things};
 use crate::fsx;
 use crate::model::{Digest, Input, TokenString};
 
@@ -49,6 +49,7 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Environment(digest) => environment::digest(context) == *digest,
         Input::KnownVariables(known) => known_variables::holds(known, context),
         Input::Processor(digest) => processor::digest() == Some(*digest),
+        Input::GitIndex(path, digest) => at(path, context, |index| git::state(index, context)) == Some(*digest),
         Input::DiagnosticWidth(width) => width.as_deref() == context.diagnostic_width,
     };
     if same { Ok(()) } else { Err(differs(input)) }
@@ -75,6 +76,7 @@ pub fn kind_of(input: &Input) -> &'static str {
         Input::Program(..) => "program",
         Input::Environment(..) | Input::KnownVariables(..) => "environment",
         Input::Processor(..) => "processor",
+        Input::GitIndex(..) => "git's index",
         Input::DiagnosticWidth(..) => "flag",
     }
 }
@@ -91,7 +93,8 @@ pub fn name_of(input: &Input) -> &str {
         | Input::Created(path, _)
         | Input::Listing(path, _)
         | Input::Link(path, _)
-        | Input::Resolved(path, _) => path.as_str(),
+        | Input::Resolved(path, _)
+        | Input::GitIndex(path, _) => path.as_str(),
         Input::Env(name, _) | Input::Program(name, _) => name,
         Input::Pinned(kind, _) => kind.name(),
         Input::Environment(_) | Input::KnownVariables(_) | Input::Processor(_) => "",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::record::NotStored;
-use super::{Context, Subject};
+use super::{Context, Start, Subject};
 use crate::config::env;
 use crate::fsx;
 use crate::model::Stored;
@@ -15,7 +15,7 @@ pub fn side_effects(
     seen: &Seen,
     outputs: &[PathBuf],
     subject: Subject<'_>,
-    context: Context<'_>,
+    (context, start): (Context<'_>, &Start),
 ) -> Result<(), NotStored> {
     let is_output = |path: &Path| outputs.iter().any(|output| output == path) || subject.owns(path);
     // A script may be missed by a directory that it made for another program; rustc makes none that outlives it.
@@ -29,7 +29,9 @@ pub fn side_effects(
         // map); a macro's are its work.
         let is_scratch =
             !plugin && is_temporary(path, context) && !path.file_name().is_none_or(|name| subject.is_asked_for(name));
-        if lasts && !is_scratch && !is_output(path) {
+        // git writes its index anew when it has looked at the files, or does not: nobody may miss that.
+        let is_refreshed = || start.git.as_ref().is_some_and(|git| git.lists_the_same_files(path));
+        if lasts && !is_scratch && !is_output(path) && !is_refreshed() {
             return Err(NotStored(Stored::SideEffects, path.display().to_string()));
         }
     }

@@ -43,6 +43,8 @@ pub enum Input {
     KnownVariables(Box<KnownVariables>),
     /// The processor: digest of its model and features. For code that is compiled for `native`.
     Processor(Digest),
+    /// git's index at the path says this: digest of the files that it lists and of how each differs from what it says.
+    GitIndex(TokenString, Digest),
     /// The value of `--diagnostic-width`, counted because the entry replays diagnostics that were laid out for it.
     DiagnosticWidth(Option<String>),
 }
@@ -129,6 +131,7 @@ fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
         Input::Environment(digest) => ("environment", Vec::new(), digest.as_bytes().to_vec()),
         Input::KnownVariables(known) => ("known variables", text(&known.program), known_bytes(known)),
         Input::Processor(digest) => ("processor", Vec::new(), digest.as_bytes().to_vec()),
+        Input::GitIndex(path, digest) => ("git index", text(path), digest.as_bytes().to_vec()),
         Input::DiagnosticWidth(Some(width)) => ("diagnostic width", Vec::new(), width.clone().into()),
         Input::DiagnosticWidth(None) => ("no diagnostic width", Vec::new(), Vec::new()),
     };

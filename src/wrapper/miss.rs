@@ -13,6 +13,7 @@ use super::task::Task;
 use super::{bypass, declared, incremental, remote};
 use crate::config::{Env, Remote, env};
 use crate::fsx::clock;
+use crate::keys::Start;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
 use crate::observe::{First, Trace};
@@ -48,7 +49,8 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         Fate::Shared => incremental::mark_shared(&call.invocation),
         Fate::Private(_) => incremental::mark_private(&call.invocation),
     }
-    let (start, began) = (clock::tick_after(report.asked), Instant::now());
+    let start = Start::note(clock::tick_after(report.asked), call.context());
+    let began = Instant::now();
     let args = call.compile_args(fate == Fate::Shared);
     let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
     let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.env, trace, First::Compiler));

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use super::call::{self, Call};
 use super::incremental;
 use super::task::Task;
-use crate::fsx::clock::{self, Time};
+use crate::fsx::clock;
 use crate::fsx::{self, Ladder, Stamp, sweep};
 use crate::keys::observed::{self, Known, Observed};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
-use crate::keys::{Subject, hidden, written};
+use crate::keys::{Start, Subject, hidden, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
 use crate::observe::{Fact, Seen, Trace, What};
 use crate::restore::{messages, plan};
@@ -26,8 +26,8 @@ pub(super) struct Compiled<'a> {
     pub(super) ran: &'a Ran,
     /// What was observed of it.
     pub(super) trace: Option<Trace>,
-    /// The kernel's time before rustc began.
-    pub(super) start: Time,
+    /// What was noted before rustc began.
+    pub(super) start: Start,
     /// How long it took.
     pub(super) cost_ms: f64,
 }
@@ -49,15 +49,15 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     let context = call.context();
     record::recheck(&call.lookup, context)?;
     if let Some(declared) = &call.declared {
-        declared.recheck(context, compiled.start)?;
+        declared.recheck(context, compiled.start.time)?;
     }
     let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
     let info = read_dep_info(call)?;
-    let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start, call.observed)? };
+    let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start.time, call.observed)? };
     let mut observed = Observed::default();
     if let Some(seen) = seen(call, compiled)? {
         outputs.extend(outputs_beside(&outputs, &seen, call)?);
-        observed = observed_inputs(&seen, &outputs, &info, (call, compiled.start))?;
+        observed = observed_inputs(&seen, &outputs, &info, (call, &compiled.start))?;
     }
     set.inputs.append(&mut observed.inputs);
     let unplaceable = || NotStored(Stored::MessagesUnplaceable, String::new());
@@ -109,7 +109,7 @@ fn observed_inputs(
     seen: &Seen,
     outputs: &[(PathBuf, ArtifactKind)],
     info: &DepInfo<String>,
-    (call, start): (&Call<'_>, Time),
+    (call, start): (&Call<'_>, &Start),
 ) -> Result<Observed, NotStored> {
     let known = Known {
         subject: Subject::Compile(&call.invocation),
@@ -125,7 +125,7 @@ fn observed_inputs(
         return Err(NotStored(Stored::PrivateInput, String::new()));
     }
     let paths: Vec<PathBuf> = outputs.iter().map(|(path, _)| path.clone()).collect();
-    written::side_effects(seen, &paths, known.subject, call.context())?;
+    written::side_effects(seen, &paths, known.subject, (call.context(), start))?;
     observed::inputs(seen, known)
 }
 

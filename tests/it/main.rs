@@ -52,6 +52,7 @@ mod remote_server;
 mod remote_servers;
 mod remote_upload;
 mod report;
+mod script_git;
 mod script_hook;
 mod script_inputs;
 mod script_refusals;

@@ -267,28 +267,6 @@ fn the_compiler_asked_by_the_script() {
 }
 
 #[test]
-fn what_git_says() {
-    if !crate::support::has_program("git") {
-        return;
-    }
-    let scene = Scripted::new("said(Command::new(\"git\").args([\"rev-parse\", \"HEAD\"]))");
-    let git = |arguments: &[&str]| {
-        let mut command = scene.project.command("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(arguments);
-        assert!(command.output().expect("git").status.success());
-    };
-    scene.file(".gitignore", "target\n");
-    git(&["init", "-q"]);
-    git(&["add", "-A"]);
-    git(&["commit", "-qm", "one"]);
-    scene.runs().restored();
-    git(&["commit", "-q", "--allow-empty", "-m", "two"]);
-    scene.runs().restored();
-    git(&["checkout", "-q", "HEAD~1"]);
-    scene.runs().restored();
-}
-
-#[test]
 fn a_file_that_is_searched_for_above_the_checkout() {
     let body = r#"
         let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Differences, valued};
 use crate::fsx;
-use crate::keys::{Context, environment, known_variables, processor, things, validate};
+use crate::keys::{Context, environment, git, known_variables, processor, things, validate};
 use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
 use crate::rustc::invocation::crate_of;
 
@@ -111,6 +111,10 @@ fn describe(input: &Input, context: Context<'_>) -> Difference {
         Input::Processor(digest) => {
             let now = processor::digest().map(|now| now.short());
             Difference::new(Kind::Other, "the processor", Some(digest.short()), now)
+        }
+        Input::GitIndex(path, digest) => {
+            let now = validate::at(path, context, |index| git::state(index, context));
+            Difference::new(Kind::File, &name(path, context), Some(digest.short()), now.map(|now| now.short()))
         }
         Input::DiagnosticWidth(width) => {
             let new = context.diagnostic_width;

@@ -8,6 +8,7 @@ use super::publish::{self, Ended};
 use super::run::Run;
 use crate::config::Remote;
 use crate::fsx::{clock, sys_process, tree};
+use crate::keys::Start;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, Refusal, Stored};
 use crate::observe::{First, Trace};
@@ -17,6 +18,7 @@ use crate::wrapper::call::remaps;
 use crate::wrapper::hit::Missed;
 use crate::wrapper::publish::Published;
 use crate::wrapper::report::Report;
+use crate::wrapper::task::Task;
 use crate::wrapper::{explain, miss, remote};
 
 /// Runs the script, and stores what is fit to be shared. The error is a failure from before the script ran.
@@ -40,7 +42,8 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     let trace = if is_fresh { begin_trace(run) } else { None };
     let command = command(run, trace.as_ref());
     sys_process::adopt_orphans();
-    let (start, began) = (clock::tick_after(report.asked), Instant::now());
+    let start = Start::note(clock::tick_after(report.asked), run.context());
+    let began = Instant::now();
     let ran = spawn::run(command, Until::Closed).map_err(|error| internal(error.to_string()))?;
     let ended = Ended { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     let stored = match is_fresh {

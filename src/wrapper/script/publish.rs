@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::outputs::Outputs;
 use super::run::Run;
 use crate::fsx;
-use crate::fsx::clock::{self, Time};
+use crate::fsx::clock;
 use crate::keys::observed::{self, Known};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
-use crate::keys::{Roots, Subject, script, written};
+use crate::keys::{Roots, Start, Subject, script, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, Input, InputSet, Stored};
 use crate::observe::Seen;
 use crate::rustc::spawn::Ran;
@@ -24,8 +24,8 @@ use crate::wrapper::task::Task;
 /// A run that has ended well.
 pub(super) struct Ended<'a> {
     pub(super) ran: &'a Ran,
-    /// The kernel's time before the script began.
-    pub(super) start: Time,
+    /// What was noted before the script began.
+    pub(super) start: Start,
     /// How long it took, in milliseconds.
     pub(super) cost_ms: f64,
 }
@@ -40,12 +40,12 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
     let (context, subject) = (run.context(), Subject::Run(&run.script));
     record::recheck(&run.lookup, context)?;
     if let Some(declared) = &run.declared {
-        declared.recheck(context, ended.start)?;
+        declared.recheck(context, ended.start.time)?;
     }
     check_directives(run, &ended.ran.stdout)?;
     let text_roots = script::text_roots(&run.roots);
     let outputs = Outputs::read(&run.script.out_dir, [&ended.ran.stdout, &ended.ran.stderr], &text_roots)?;
-    written::side_effects(seen, &[], subject, context)?;
+    written::side_effects(seen, &[], subject, (context, &ended.start))?;
 
     let texts: Vec<String> = outputs.texts().filter_map(|text| run.roots.expand(text)).collect();
     let known = Known {
@@ -55,7 +55,7 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
         info: None,
         mentions: &|path| texts.iter().any(|text| text.contains(path)),
         sysroot: &run.compiler.sysroot,
-        start: ended.start,
+        start: &ended.start,
     };
     let observed = observed::inputs(seen, known)?;
 

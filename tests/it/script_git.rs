@@ -1,0 +1,160 @@
+//! What git says to build scripts and proc macros: its index counts by what it lists and by how the files differ from that, and
+//! not by its bytes, which git writes anew whenever it has looked.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::support::{Project, Scripted, has_program, manifest};
+
+fn git(dir: &Path, arguments: &[&str]) {
+    let mut command = Command::new("git");
+    command.current_dir(dir).args(["-c", "user.name=t", "-c", "user.email=t@localhost"]).args(arguments);
+    let output = command.output().expect("git");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A committed package whose script says what `git` with these arguments says.
+fn committed(arguments: &str) -> Scripted {
+    let scene = Scripted::new(&format!("format!(\"{{:?}}\", Command::new(\"git\").args({arguments}).output())"));
+    scene.file(".gitignore", "target\nCargo.lock\n").file("data.txt", "one");
+    commit(scene.project.dir());
+    scene
+}
+
+fn commit(dir: &Path) {
+    git(dir, &["init", "-q"]);
+    git(dir, &["add", "-A"]);
+    git(dir, &["commit", "-qm", "one"]);
+}
+
+/// Builds into an empty target directory: the script does not run, and says what it says without kache.
+#[track_caller]
+fn hits(scene: &Scripted) {
+    let before = scene.project.events().len();
+    scene.project.wipe().build();
+    let runs: Vec<_> =
+        scene.project.events().split_off(before).into_iter().filter(|event| event["kind"] == "run").collect();
+    assert!(!runs.is_empty() && runs.iter().all(|event| event["outcome"] == "hit.local"), "{runs:?}");
+    assert_eq!(scene.printed().0, scene.plain(&[]));
+}
+
+#[test]
+fn the_commit() {
+    if !has_program("git") {
+        return;
+    }
+    let scene = committed("[\"rev-parse\", \"HEAD\"]");
+    scene.runs().restored();
+    git(scene.project.dir(), &["commit", "-q", "--allow-empty", "-m", "two"]);
+    scene.runs().restored();
+    git(scene.project.dir(), &["checkout", "-q", "HEAD~1"]);
+    scene.runs().restored();
+}
+
+/// These write the index anew, behind a lock.
+#[test]
+fn changed_files() {
+    if !has_program("git") {
+        return;
+    }
+    for arguments in ["[\"describe\", \"--always\", \"--dirty\"]", "[\"status\", \"--porcelain\"]"] {
+        let scene = committed(arguments);
+        scene.runs().restored();
+        scene.file("data.txt", "two").runs().restored();
+        git(scene.project.dir(), &["checkout", "-q", "."]);
+        hits(&scene);
+        git(scene.project.dir(), &["rm", "-q", "--cached", "data.txt"]);
+        scene.runs().restored();
+    }
+}
+
+#[test]
+fn a_file_that_git_does_not_know() {
+    if !has_program("git") {
+        return;
+    }
+    let scene = committed("[\"status\", \"--porcelain\"]");
+    scene.runs().restored();
+    scene.file("new.txt", "").runs().restored();
+}
+
+/// `git diff-index` takes a file for changed whose time alone is another one, until somebody refreshes the index.
+#[test]
+fn a_touched_file() {
+    if !has_program("git") {
+        return;
+    }
+    let scene = committed("[\"diff-index\", \"--quiet\", \"HEAD\"]");
+    scene.runs().restored();
+    let file = File::options().write(true).open(scene.project.path("data.txt")).expect("open");
+    file.set_modified(SystemTime::now() - Duration::from_secs(1000)).expect("touch");
+    scene.runs().restored();
+    git(scene.project.dir(), &["status"]);
+    hits(&scene);
+}
+
+#[test]
+fn another_checkout() {
+    if !has_program("git") {
+        return;
+    }
+    let one = committed("[\"describe\", \"--always\", \"--dirty\"]");
+    one.runs().restored();
+    let two = one.clone_to("elsewhere/two");
+    fs::remove_dir_all(two.project.dir()).expect("remove");
+    git(one.project.dir(), &["clone", "-q", ".", &two.project.dir().to_string_lossy()]);
+    // git writes a path of its own into the configuration of a clone.
+    fs::copy(one.project.path(".git/config"), two.project.path(".git/config")).expect("copy");
+    two.runs().restored();
+    two.file("data.txt", "two").runs().restored();
+}
+
+#[test]
+fn a_script_that_adds_to_the_index_is_not_stored() {
+    if !has_program("git") {
+        return;
+    }
+    let scene = committed("[\"add\", \"new.txt\"]");
+    scene.file("new.txt", "").runs();
+    assert_ne!(scene.last_run()["stored"], "stored", "{}", scene.project.history());
+    assert!(fs::read(scene.project.path(".git/index")).expect("index").windows(7).any(|name| name == b"new.txt"));
+}
+
+#[test]
+fn a_macro_that_asks_git() {
+    if !has_program("git") {
+        return;
+    }
+    let project = Project::new();
+    let depends = "[dependencies]\nversion = { path = \"version\" }\n[workspace]\n";
+    project.file("Cargo.toml", manifest("app", depends));
+    project.file("src/main.rs", "fn main() { println!(\"{}\", version::version!()); }\n");
+    project.file("version/Cargo.toml", manifest("version", "[lib]\nproc-macro = true\n"));
+    let source = r#"use proc_macro::TokenStream;
+        #[proc_macro]
+        pub fn version(_: TokenStream) -> TokenStream {
+            let said = std::process::Command::new("git").args(["describe", "--always", "--dirty"]).output().unwrap();
+            format!("{:?}", String::from_utf8(said.stdout).unwrap().trim()).parse().unwrap()
+        }"#;
+    project.file("version/src/lib.rs", source).file(".gitignore", "target\nCargo.lock\n");
+    commit(project.dir());
+    let said = |is_hit: bool| {
+        crate::support::settle();
+        let before = project.events().len();
+        project.wipe().build();
+        let app = project.events().split_off(before).into_iter().find(|event| event["crate"] == "app").expect("app");
+        assert_eq!(app["outcome"] == "hit.local", is_hit, "{app}");
+        project.app_says()
+    };
+    let clean = said(false);
+    assert_eq!(said(true), clean);
+    project.file("version/README", "").file("README", "");
+    assert_eq!(said(true), clean, "git does not know these");
+    project.file("Cargo.toml", format!("{}\n", manifest("app", depends)));
+    let dirty = said(false);
+    assert!(dirty.trim_end().ends_with("-dirty"), "{dirty}");
+    git(project.dir(), &["checkout", "-q", "."]);
+    assert_eq!(said(true), clean);
+}
