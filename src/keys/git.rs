@@ -31,6 +31,7 @@ const MEANINGFUL: u16 = 0xb000;
 #[derive(Debug)]
 pub(super) struct Before {
     dir: PathBuf,
+    inode: (u64, u64),
     index: Vec<u8>,
     listing: Option<Digest>,
 }
@@ -48,7 +49,7 @@ impl Before {
         };
         let index = fsx::read(&dir.join(INDEX)).ok()?;
         let listing = context.stamps.listing(&dir).ok();
-        Some(Self { dir, index, listing })
+        Some(Self { inode: inode(&dir)?, dir, index, listing })
     }
 
     /// Whether `path` is the index and lists the same files as before, whatever it says of their stamps.
@@ -62,10 +63,14 @@ impl Before {
             && fsx::read(path).is_ok_and(is_same)
     }
 
-    /// Whether `path` is the repository's directory and holds the same names as before, though a lock may have come and gone.
-    pub(super) fn holds_the_same_names(&self, path: &Path, listing: Digest) -> bool {
-        path == self.dir && self.listing == Some(listing)
+    /// Whether `path` is the repository's directory, still the same one, and holds the same names as before.
+    pub(super) fn holds_the_same_names(&self, path: &Path, context: Context<'_>) -> bool {
+        Some(self.inode) == inode(path) && self.listing == context.stamps.listing(&self.dir).ok()
     }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    fsx::Stamp::of(path).ok().map(|stamp| (stamp.dev, stamp.ino))
 }
 
 /// What the index at `path` says: digest of the files that it lists, and of how each differs from what it says. `None`: it is

@@ -85,4 +85,9 @@ impl Start {
     pub fn note(time: Time, context: Context<'_>) -> Self {
         Self { time, git: git::Before::of(context) }
     }
+
+    /// Whether `path` is the directory of git's repository and holds the same names as at the start: git's locks come and go.
+    fn is_same_repository(&self, path: &Path, context: Context<'_>) -> bool {
+        self.git.as_ref().is_some_and(|git| git.holds_the_same_names(path, context))
+    }
 }

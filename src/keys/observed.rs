@@ -302,8 +302,9 @@ impl<'a> Collector<'a> {
         let changed = || NotStored(Stored::InputChanged, path.to_owned());
         let stamp = Stamp::of(dir).map_err(|_| changed())?;
         let digest = context.stamps.listing(dir).map_err(|_| changed())?;
-        let is_same = || start.git.as_ref().is_some_and(|git| git.holds_the_same_names(dir, digest));
-        if record::may_be_newer(stamp.ctime, start.time, || fsx::stamp::is_on_network(dir)) && !is_same() {
+        if record::may_be_newer(stamp.ctime, start.time, || fsx::stamp::is_on_network(dir))
+            && !start.is_same_repository(dir, context)
+        {
             return Err(changed());
         }
         self.insert("listing", path, Input::Listing(context.roots.tokenise(path), digest));

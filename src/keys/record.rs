@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::native::{self, Explained};
-use super::{Context, Lookup};
+use super::{Context, Lookup, Start};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp, stamp};
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
@@ -26,18 +26,18 @@ impl From<fsx::Error> for NotStored {
     }
 }
 
-/// The files and variables that the compile read, as rustc recorded them. `start`: the kernel's time before rustc began;
-/// what changed since then may not be what rustc read. `observed`: where rustc looked in vain is told by the trace.
+/// The files and variables that the compile read, as rustc recorded them. What changed since `start` may not be what rustc
+/// read. `observed`: where rustc looked in vain is told by the trace.
 pub fn inputs(
     info: &DepInfo<String>,
     context: Context<'_>,
-    start: Time,
+    start: &Start,
     observed: bool,
 ) -> Result<Vec<Input>, NotStored> {
     let mut inputs = Vec::with_capacity(info.files.len() * 2 + info.env.len());
-    check_directories(&info.files, context.cwd, start)?;
+    check_directories(&info.files, context, start)?;
     for file in &info.files {
-        inputs.push(file_input(file, context, start)?);
+        inputs.push(file_input(file, context, start.time)?);
     }
     for file in info.files.iter().filter(|_| !observed) {
         inputs.extend(shadow_of(file, context));
@@ -75,7 +75,8 @@ pub(super) fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce(
 
 /// Checks that no directory between the working directory and a source was swapped for another since `start`: that moves no
 /// file's ctime, but the directory's.
-fn check_directories(files: &[String], cwd: &Path, start: Time) -> Result<(), NotStored> {
+fn check_directories(files: &[String], context: Context<'_>, start: &Start) -> Result<(), NotStored> {
+    let cwd = context.cwd;
     let relative = |file: &String| Path::new(file).strip_prefix(cwd).map_or(PathBuf::from(file), Path::to_owned);
     let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
     for file in files.iter().map(relative).filter(|file| file.is_relative()) {
@@ -83,8 +84,8 @@ fn check_directories(files: &[String], cwd: &Path, start: Time) -> Result<(), No
     }
     for dir in dirs {
         let path = cwd.join(dir);
-        let changed = fsx::symlink_metadata(&path).map_or(true, |metadata| Stamp::from(&metadata).ctime >= start);
-        if changed {
+        let changed = fsx::symlink_metadata(&path).map_or(true, |metadata| Stamp::from(&metadata).ctime >= start.time);
+        if changed && !start.is_same_repository(&path, context) {
             return Err(NotStored::changed(&path));
         }
     }

@@ -53,7 +53,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     }
     let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
     let info = read_dep_info(call)?;
-    let mut set = InputSet { inputs: record::inputs(&info, context, compiled.start.time, call.observed)? };
+    let mut set = InputSet { inputs: record::inputs(&info, context, &compiled.start, call.observed)? };
     let mut observed = Observed::default();
     if let Some(seen) = seen(call, compiled)? {
         outputs.extend(outputs_beside(&outputs, &seen, call)?);
