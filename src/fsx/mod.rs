@@ -17,6 +17,7 @@ pub mod stamp;
 pub mod sweep;
 mod sys_clone;
 pub mod sys_process;
+mod sys_spread;
 pub mod sys_terminal;
 pub mod temp;
 pub mod tree;

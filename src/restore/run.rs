@@ -59,7 +59,7 @@ pub fn plan(
 
 /// Puts the whole tree in the place of `out_dir`.
 pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
-    let mut tree = NewTree::beside(out_dir)?;
+    let mut tree = NewTree::beside(out_dir, plan.files.len())?;
     let mut bytes = Bytes::default();
     for (name, content, mode) in &plan.files {
         match content {
