@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::task::{Labels, Task};
+use super::task::{Common, Labels, Task};
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
 use crate::keys::lookup::{self, Setting};
-use crate::keys::{Compiler, Context, Declared, KeyHasher, Lookup, Roots, compiler, macros};
+use crate::keys::{Compiler, Context, Declared, KeyHasher, Roots, compiler, macros};
 use crate::model::{BypassReason, EmitKind, Refusal, RootKind, Trace, UnitKey};
 use crate::observe::library;
 use crate::rustc::{Chain, Driver, Invocation};
@@ -18,21 +18,14 @@ use crate::store::Store;
 /// A call that the cache can serve.
 pub(super) struct Call<'a> {
     pub(super) chain: &'a Chain,
-    pub(super) config: &'a Config,
-    pub(super) env: &'a Env,
+    pub(super) common: Common<'a>,
     pub(super) invocation: Invocation,
-    pub(super) compiler: Compiler,
-    pub(super) roots: Roots,
-    pub(super) store: Store,
     /// Whether compiles are observed.
     pub(super) observed: bool,
     /// Flags that kache adds to every compile of its own.
     pub(super) injected: Vec<String>,
     /// The hook that is linked into a build script.
     hook: Option<Hook>,
-    pub(super) lookup: Lookup,
-    /// Inputs that a `.kache.toml` names for this unit.
-    pub(super) declared: Option<Declared>,
 }
 
 impl<'a> Call<'a> {
@@ -74,20 +67,8 @@ impl<'a> Call<'a> {
         };
         let lookup = lookup::lookup(context, setting)?;
         super::log::key(&invocation.crate_name, &lookup);
-        Ok(Self {
-            chain,
-            config,
-            env: vars,
-            invocation,
-            compiler,
-            roots,
-            store,
-            observed,
-            injected,
-            hook,
-            lookup,
-            declared,
-        })
+        let common = Common { config, env: vars, compiler, roots, store, lookup, declared };
+        Ok(Self { chain, common, invocation, observed, injected, hook })
     }
 
     /// The arguments of a compile: as they came, `-C incremental` taken out if `shared`, and our own at the end.
@@ -104,38 +85,22 @@ impl<'a> Call<'a> {
 }
 
 impl Task for Call<'_> {
-    fn config(&self) -> &Config {
-        self.config
-    }
-
-    fn env(&self) -> &Env {
-        self.env
-    }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn roots(&self) -> &Roots {
-        &self.roots
-    }
-
-    fn lookup(&self) -> &Lookup {
-        &self.lookup
+    fn common(&self) -> &Common<'_> {
+        &self.common
     }
 
     fn context(&self) -> Context<'_> {
-        Context::of(&self.invocation, &self.roots, self.env, self.store.stamps())
+        Context::of(&self.invocation, &self.common.roots, self.common.env, self.common.store.stamps())
     }
 
     fn labels(&self) -> Labels {
         Labels {
             crate_name: self.invocation.crate_name.clone(),
-            package: super::report::package(self.env),
+            package: super::report::package(self.common.env),
             kind: self.invocation.kind(),
             emit: if self.invocation.emits(EmitKind::Link) { "link" } else { "metadata" },
             unit: self.invocation.stem(),
-            shape: super::report::shape(&self.invocation.out_dir, &self.roots),
+            shape: super::report::shape(&self.invocation.out_dir, &self.common.roots),
         }
     }
 
@@ -143,7 +108,7 @@ impl Task for Call<'_> {
         let invocation = &self.invocation;
         let mut name = KeyHasher::new(false);
         name.field("crate", &invocation.crate_name);
-        name.field("package", &self.env.text(env::CARGO_PKG_NAME).unwrap_or_default());
+        name.field("package", &self.common.env.text(env::CARGO_PKG_NAME).unwrap_or_default());
         name.field("kind", &invocation.kind());
         for emit in &invocation.emit {
             name.field("emit", &format!("{emit:?}"));
@@ -159,17 +124,17 @@ impl Task for Call<'_> {
     fn trace(&self) -> Option<Trace> {
         let setting = Setting {
             invocation: &self.invocation,
-            compiler: &self.compiler,
+            compiler: &self.common.compiler,
             driver: self.chain.driver,
-            paths: self.config.paths.value,
+            paths: self.common.config.paths.value,
             injected: &self.injected,
             hook: self.hook.as_ref().map(Hook::digest),
-            declared: self.declared.as_ref(),
+            declared: self.common.declared.as_ref(),
             observed: self.observed,
             traced: true,
         };
         let lookup = lookup::lookup(self.context(), setting).ok()?;
-        lookup.trace.filter(|_| lookup.key == self.lookup.key)
+        lookup.trace.filter(|_| lookup.key == self.common.lookup.key)
     }
 }
 

@@ -40,10 +40,12 @@ fn compare_inputs(task: &impl Task, missed: &Missed) -> Explained {
 
 fn compare_call(task: &impl Task) -> Option<Explained> {
     let trace = task.trace()?.shortened();
-    let known = task.store().unit(task.unit_key());
+    let known = task.common().store.unit(task.unit_key());
     let (compared, differences) = match known.as_slice() {
         [] => (Compared::FirstSeen, Differences::default()),
-        known if known.iter().any(|one| one.lookup == task.lookup().key) => (Compared::Removed, Differences::default()),
+        known if known.iter().any(|one| one.lookup == task.common().lookup.key) => {
+            (Compared::Removed, Differences::default())
+        }
         known => (Compared::Call, fields::nearest(known.iter().map(|one| &one.trace), &trace)),
     };
     Some(Explained { compared: Some(compared), differences, trace: Some(trace) })
@@ -67,7 +69,8 @@ impl Explained {
     /// Keeps the trace of a call whose result was stored. Best effort.
     pub(super) fn remember(&mut self, task: &impl Task) {
         if let Some(trace) = self.trace.take() {
-            let _ = task.store().put_call(task.unit_key(), &units::Call { lookup: task.lookup().key, trace });
+            let _ =
+                task.common().store.put_call(task.unit_key(), &units::Call { lookup: task.common().lookup.key, trace });
         }
     }
 }

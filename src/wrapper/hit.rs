@@ -46,11 +46,11 @@ pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &Report) -> Miss
         Ok(found) => found,
         Err(missed) => return missed,
     };
-    if verify::is_drawn(call.config, report.asked) {
+    if verify::is_drawn(call.common.config, report.asked) {
         *claim = Claim::None;
         verify::verify(call, &found, report);
     }
-    match restore::apply(&found.plan, call.store.stamps()) {
+    match restore::apply(&found.plan, call.common.store.stamps()) {
         Ok(bytes) => {
             *claim = Claim::None;
             finish(call, &found, bytes, report)
@@ -63,10 +63,11 @@ pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &Report) -> Miss
 fn find(call: &Call<'_>) -> Result<Found, Missed> {
     let (rank, record) = record(call)?;
     let key = record.key;
-    let entry = call.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
-    let entry = settle(&call.store, key, entry)?;
-    let mut plan = plan::plan(&entry, &call.invocation.out_dir, &call.store, |text| call.roots.expand(text))
-        .map_err(|reason| Missed::new(reason, key.0.short()))?;
+    let entry = call.common.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
+    let entry = settle(&call.common.store, key, entry)?;
+    let mut plan =
+        plan::plan(&entry, &call.invocation.out_dir, &call.common.store, |text| call.common.roots.expand(text))
+            .map_err(|reason| Missed::new(reason, key.0.short()))?;
     declared::extend(call, &mut plan.dep_info.1)
         .map_err(|()| Missed::new(MissReason::RestoreFailed, plan.dep_info.0.to_string_lossy()))?;
     Ok(Found { record, rank, entry, plan })
@@ -74,7 +75,7 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
 
 /// The first recorded input set that holds here, and its place in the manifest.
 pub(super) fn record(task: &impl Task) -> Result<(usize, Record), Missed> {
-    let manifest = task.store().manifest(task.lookup().key);
+    let manifest = task.common().store.manifest(task.common().lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
     let (mut newest, mut tried) = (None, Vec::new());
     for (rank, record) in manifest.records().enumerate() {
@@ -119,9 +120,9 @@ fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
 /// Notes the hit of a record that is the `rank`th of its manifest: in the store and in the event log.
 pub(super) fn note(task: &impl Task, (record, rank): (&Record, usize), entry: &Entry, bytes: Bytes, report: &Report) {
     if rank > 0 {
-        task.store().prefer(task.lookup().key, record);
+        task.common().store.prefer(task.common().lookup.key, record);
     }
-    task.store().touch_entry(record.key);
+    task.common().store.touch_entry(record.key);
     let source = if entry.pulled { HitSource::Remote } else { HitSource::Local };
     report.write(Event {
         saved_ms: entry.cost_ms,

@@ -36,7 +36,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         None => missed,
     };
     let mut claim = match fate {
-        Fate::Shared => call.store.claim(call.lookup.key, call.config.claim_wait.value),
+        Fate::Shared => call.common.store.claim(call.common.lookup.key, call.common.config.claim_wait.value),
         Fate::Private(_) => Claim::None,
     };
     if matches!(claim, Claim::Inherited(_)) {
@@ -53,7 +53,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     let began = Instant::now();
     let args = call.compile_args(fate == Fate::Shared);
     let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
-    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.env, trace, First::Compiler));
+    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.common.env, trace, First::Compiler));
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra);
     let ran =
         spawn::run(command, Until::Ended).map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
@@ -76,7 +76,7 @@ fn ask_remote(call: &Call<'_>, missed: Missed, remote: &Remote, report: &Report)
 }
 
 fn begin_trace(call: &Call<'_>) -> Option<Trace> {
-    call.observed.then(|| Trace::begin(&call.store.layout().observer())).flatten()
+    call.observed.then(|| Trace::begin(&call.common.store.layout().observer())).flatten()
 }
 
 /// Variables that make the next program, and all that it starts, write to `trace`.

@@ -47,8 +47,8 @@ pub(super) fn publish(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publis
 
 fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
     let context = call.context();
-    record::recheck(&call.lookup, context)?;
-    if let Some(declared) = &call.declared {
+    record::recheck(&call.common.lookup, context)?;
+    if let Some(declared) = &call.common.declared {
         declared.recheck(context, compiled.start.time)?;
     }
     let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
@@ -65,7 +65,8 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
     let stdout = messages::record(&compiled.ran.stdout, out_dir).ok_or_else(unplaceable)?;
     let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
 
-    let mut scan = Scan::new(&call.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
+    let mut scan =
+        Scan::new(&call.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
     let produced = scan_outputs(outputs, &mut scan)?;
     // Where rustc is observed, the archives that it takes from are among what it read.
     for file in produced.iter().filter(|_| !call.observed) {
@@ -73,14 +74,14 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
         let archive = (path.as_path(), file.output.kind);
         set.inputs.extend(record::archive_inputs(
             archive,
-            (&call.invocation, &call.lookup),
-            &call.compiler.sysroot,
+            (&call.invocation, &call.common.lookup),
+            &call.common.compiler.sysroot,
             context,
         )?);
     }
     scan_messages(&[&stdout, &stderr], &mut scan);
     hidden::pin(&info, &call.invocation, context, &mut scan);
-    call.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
+    call.common.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let invocation = &call.invocation;
     if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
         scan.pin_all();
@@ -114,10 +115,10 @@ fn observed_inputs(
     let known = Known {
         subject: Subject::Compile(&call.invocation),
         context: call.context(),
-        lookup: &call.lookup,
+        lookup: &call.common.lookup,
         info: Some(info),
         mentions: &|_| false,
-        sysroot: &call.compiler.sysroot,
+        sysroot: &call.common.compiler.sysroot,
         start,
     };
     let is_private = |fact: &&Fact| matches!(&fact.what, What::Read(path) if incremental::is_private(Path::new(path)));
@@ -245,12 +246,12 @@ fn entry(
     let labels = call.labels();
     let dep_info_name = invocation.stem() + ".d";
     let tokens = DepInfo {
-        targets: info.targets.iter().map(|text| call.roots.tokenise(text)).collect(),
-        files: info.files.iter().map(|text| call.roots.tokenise(text)).collect(),
+        targets: info.targets.iter().map(|text| call.common.roots.tokenise(text)).collect(),
+        files: info.files.iter().map(|text| call.common.roots.tokenise(text)).collect(),
         env: info
             .env
             .iter()
-            .map(|(name, value)| (name.clone(), value.as_ref().map(|text| call.roots.tokenise(text))))
+            .map(|(name, value)| (name.clone(), value.as_ref().map(|text| call.common.roots.tokenise(text))))
             .collect(),
     };
     Entry {
@@ -279,7 +280,7 @@ pub(super) fn store(
     produced: &[Produced],
     dir: &Path,
 ) -> fsx::Result<Published> {
-    let (store, lookup) = (task.store(), task.lookup().key);
+    let (store, lookup) = (&task.common().store, task.common().lookup.key);
     let key = set.entry_key(lookup);
     let may_share = plan::shares_inodes(entry);
     let mut ladder = Ladder::default();

@@ -34,11 +34,11 @@ impl Report {
             crate_name: labels.crate_name,
             kind: labels.kind,
             emit: labels.emit.to_owned(),
-            lookup: task.lookup().key.0.hex(),
-            target: task.roots().place(RootKind::Target).unwrap_or_default().to_owned(),
+            lookup: task.common().lookup.key.0.hex(),
+            target: task.common().roots.place(RootKind::Target).unwrap_or_default().to_owned(),
             shape: labels.shape,
             unit: labels.unit,
-            ..Self::bare(outcome, task.env())
+            ..Self::bare(outcome, task.common().env)
         }
     }
 

@@ -1,17 +1,13 @@
 //! What hits, misses, events and the remote need to know of a call, be it a compile or a run of a build script.
 
 use crate::config::{Config, Env};
-use crate::keys::{Context, Lookup, Roots};
+use crate::keys::{Compiler, Context, Declared, Lookup, Roots};
 use crate::model::{Trace, UnitKey};
 use crate::store::Store;
 
 /// A call that the cache can serve.
 pub(super) trait Task {
-    fn config(&self) -> &Config;
-    fn env(&self) -> &Env;
-    fn store(&self) -> &Store;
-    fn roots(&self) -> &Roots;
-    fn lookup(&self) -> &Lookup;
+    fn common(&self) -> &Common<'_>;
     fn context(&self) -> Context<'_>;
     /// Names for people, in events and in the store.
     fn labels(&self) -> Labels;
@@ -19,6 +15,18 @@ pub(super) trait Task {
     fn unit_key(&self) -> UnitKey;
     /// What the lookup key was made of. `None` if it would be another one by now.
     fn trace(&self) -> Option<Trace>;
+}
+
+/// What every call has.
+pub(super) struct Common<'a> {
+    pub(super) config: &'a Config,
+    pub(super) env: &'a Env,
+    pub(super) compiler: Compiler,
+    pub(super) roots: Roots,
+    pub(super) store: Store,
+    pub(super) lookup: Lookup,
+    /// Inputs that a `.kache.toml` names for this unit.
+    pub(super) declared: Option<Declared>,
 }
 
 /// Names of a unit.

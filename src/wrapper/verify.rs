@@ -42,7 +42,7 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
-    call.store.touch_entry(found.record.key);
+    call.common.store.touch_entry(found.record.key);
     sys_process::end_like(ran.status)
 }
 
@@ -51,10 +51,10 @@ fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
     // What was edited meanwhile proves nothing: that is a compile of something else.
     let context = call.context();
     let still_holds = || {
-        let declared = call.declared.as_ref().is_none_or(|declared| declared.still_holds(context).is_ok());
+        let declared = call.common.declared.as_ref().is_none_or(|declared| declared.still_holds(context).is_ok());
         declared
             && validate::holds(&found.record.inputs, context).is_ok()
-            && record::recheck(&call.lookup, context).is_ok()
+            && record::recheck(&call.common.lookup, context).is_ok()
     };
     let mut event = if differences.is_empty() {
         Report::event(Outcome::Hit(HitSource::Verified), call)

@@ -31,7 +31,7 @@ pub(super) fn serve(run: &Run<'_>, claim: &mut Claim, report: &Report) -> Missed
         Ok(found) => found,
         Err(missed) => return missed,
     };
-    if is_drawn(run.config, report.asked) {
+    if is_drawn(run.common.config, report.asked) {
         *claim = Claim::None;
         verify::verify(run, &found, report);
     }
@@ -47,9 +47,9 @@ pub(super) fn serve(run: &Run<'_>, claim: &mut Claim, report: &Report) -> Missed
 fn find(run: &Run<'_>) -> Result<Found, Missed> {
     let (rank, record) = hit::record(run)?;
     let key = record.key;
-    let entry = run.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
-    let entry = hit::settle(&run.store, key, entry)?;
-    let plan = restore::plan(&entry, &run.store, |text| run.roots.expand(text))
+    let entry = run.common.store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
+    let entry = hit::settle(&run.common.store, key, entry)?;
+    let plan = restore::plan(&entry, &run.common.store, |text| run.common.roots.expand(text))
         .map_err(|reason| Missed::new(reason, key.0.short()))?;
     Ok(Found { record, rank, entry, plan })
 }

@@ -32,7 +32,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     // The script may build on files that an earlier run left in OUT_DIR; such a result serves nobody else.
     let is_fresh = tree::is_empty(&run.script.out_dir).map_err(|error| internal(error.to_string()))?;
     let mut claim = match is_fresh {
-        true => run.store.claim(run.lookup.key, run.config.claim_wait.value),
+        true => run.common.store.claim(run.common.lookup.key, run.common.config.claim_wait.value),
         false => Claim::None,
     };
     if matches!(claim, Claim::Inherited(_)) {
@@ -60,15 +60,15 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
 
 /// A trace in which C compilers are told what to call the directories of this checkout.
 pub(super) fn begin_trace(run: &Run<'_>) -> Option<Trace> {
-    let trace = Trace::begin(&run.store.layout().observer())?;
-    trace.remap(&remaps(&run.roots, run.config.paths.value));
+    let trace = Trace::begin(&run.common.store.layout().observer())?;
+    trace.remap(&remaps(&run.common.roots, run.common.config.paths.value));
     Some(trace)
 }
 
 /// The script, observed if there is a trace.
 pub(super) fn command(run: &Run<'_>, trace: Option<&Trace>) -> Command {
     let mut command = super::command(&run.script.program, &run.script.argv0);
-    command.envs(trace.into_iter().flat_map(|trace| miss::observed_env(run.env, trace, First::Script)));
+    command.envs(trace.into_iter().flat_map(|trace| miss::observed_env(run.common.env, trace, First::Script)));
     command
 }
 

@@ -38,32 +38,33 @@ pub(super) fn publish(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<P
 
 fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Published, NotStored> {
     let (context, subject) = (run.context(), Subject::Run(&run.script));
-    record::recheck(&run.lookup, context)?;
-    if let Some(declared) = &run.declared {
+    record::recheck(&run.common.lookup, context)?;
+    if let Some(declared) = &run.common.declared {
         declared.recheck(context, ended.start.time)?;
     }
     check_directives(run, &ended.ran.stdout)?;
-    let text_roots = script::text_roots(&run.roots);
+    let text_roots = script::text_roots(&run.common.roots);
     let outputs = Outputs::read(&run.script.out_dir, [&ended.ran.stdout, &ended.ran.stderr], &text_roots)?;
     written::side_effects(seen, &[], subject, (context, &ended.start))?;
 
-    let texts: Vec<String> = outputs.texts().filter_map(|text| run.roots.expand(text)).collect();
+    let texts: Vec<String> = outputs.texts().filter_map(|text| run.common.roots.expand(text)).collect();
     let known = Known {
         subject,
         context,
-        lookup: &run.lookup,
+        lookup: &run.common.lookup,
         info: None,
         mentions: &|path| texts.iter().any(|text| text.contains(path)),
-        sysroot: &run.compiler.sysroot,
+        sysroot: &run.common.compiler.sysroot,
         start: &ended.start,
     };
     let observed = observed::inputs(seen, known)?;
 
-    let mut scan = Scan::new(&run.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
+    let mut scan =
+        Scan::new(&run.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
     let produced = scan_files(&outputs, &mut scan, run)?;
     scan_messages(&outputs, &mut scan);
     pin_named_by_inputs(&outputs, &observed.inputs, &mut scan, run)?;
-    run.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
+    run.common.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let mut set = InputSet { inputs: observed.inputs };
     set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
@@ -116,7 +117,7 @@ fn check_holds_nothing_of_the_build(path: &Path, size: u64, run: &Run<'_>) -> Re
     if size > LONGEST {
         return Ok(());
     }
-    match script::held_by(&fsx::read(path)?, run.env) {
+    match script::held_by(&fsx::read(path)?, run.common.env) {
         Some(name) => Err(NotStored(Stored::OutDirUnsupported, format!("{} holds {name}", path.display()))),
         None => Ok(()),
     }
@@ -143,11 +144,11 @@ fn pin_named_by_inputs(
     /// In bytes. Larger files are compilers and their libraries.
     const LARGEST: u64 = 4 << 20;
     let named = outputs.named();
-    let roots = Roots::new(named.iter().map(|kind| (*kind, run.roots.place(*kind).map(PathBuf::from))));
+    let roots = Roots::new(named.iter().map(|kind| (*kind, run.common.roots.place(*kind).map(PathBuf::from))));
     let mut of_inputs = Scan::new(&roots);
     for input in inputs.iter().filter(|_| !named.is_empty()) {
         let Input::File(path, _) = input else { continue };
-        let Some(path) = run.roots.expand(path).map(|path| run.script.cwd.join(path)) else { continue };
+        let Some(path) = run.common.roots.expand(path).map(|path| run.script.cwd.join(path)) else { continue };
         if fsx::metadata(&path)?.len() <= LARGEST {
             of_inputs.bytes(&fsx::read(&path)?);
         }

@@ -5,28 +5,21 @@ use std::ffi::OsString;
 use crate::config::{Config, Env, env};
 use crate::fsx;
 use crate::keys::script::{self, Setting};
-use crate::keys::{Compiler, Context, Declared, KeyHasher, Lookup, Roots, compiler};
+use crate::keys::{Context, Declared, KeyHasher, compiler};
 use crate::model::{BypassReason, Refusal, Trace, UnitKey};
 use crate::rustc::Chain;
 use crate::script::Script;
 use crate::store::Store;
 use crate::wrapper::report;
-use crate::wrapper::task::{Labels, Task};
+use crate::wrapper::task::{Common, Labels, Task};
 
 /// The kind of unit that a run is, for people.
 pub(super) const KIND: &str = "run";
 
 /// A run that the cache can serve.
 pub(super) struct Run<'a> {
-    pub(super) config: &'a Config,
-    pub(super) env: &'a Env,
+    pub(super) common: Common<'a>,
     pub(super) script: Script,
-    pub(super) compiler: Compiler,
-    pub(super) roots: Roots,
-    pub(super) store: Store,
-    pub(super) lookup: Lookup,
-    /// Inputs that a `.kache.toml` names for this script.
-    pub(super) declared: Option<Declared>,
 }
 
 impl<'a> Run<'a> {
@@ -49,44 +42,29 @@ impl<'a> Run<'a> {
         let setting = Setting { compiler: &compiler, paths: config.paths.value, declared: declared.as_ref(), traced };
         let lookup = script::lookup(&script, context, setting)?;
         crate::wrapper::log::key(&script.unit(), &lookup);
-        Ok(Self { config, env: vars, script, compiler, roots, store, lookup, declared })
+        let common = Common { config, env: vars, compiler, roots, store, lookup, declared };
+        Ok(Self { common, script })
     }
 }
 
 impl Task for Run<'_> {
-    fn config(&self) -> &Config {
-        self.config
-    }
-
-    fn env(&self) -> &Env {
-        self.env
-    }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn roots(&self) -> &Roots {
-        &self.roots
-    }
-
-    fn lookup(&self) -> &Lookup {
-        &self.lookup
+    fn common(&self) -> &Common<'_> {
+        &self.common
     }
 
     fn context(&self) -> Context<'_> {
-        let (cwd, roots) = (self.script.cwd.as_path(), &self.roots);
-        Context { cwd, diagnostic_width: None, roots, env: self.env, stamps: self.store.stamps() }
+        let (cwd, roots) = (self.script.cwd.as_path(), &self.common.roots);
+        Context { cwd, diagnostic_width: None, roots, env: self.common.env, stamps: self.common.store.stamps() }
     }
 
     fn labels(&self) -> Labels {
         Labels {
             crate_name: self.script.crate_name(),
-            package: report::package(self.env),
+            package: report::package(self.common.env),
             kind: KIND.to_owned(),
             emit: KIND,
             unit: self.script.unit(),
-            shape: report::shape(&self.script.out_dir, &self.roots),
+            shape: report::shape(&self.script.out_dir, &self.common.roots),
         }
     }
 
@@ -94,15 +72,15 @@ impl Task for Run<'_> {
         let mut name = KeyHasher::new(false);
         name.field("run of", &self.script.crate_name());
         for variable in [env::CARGO_PKG_NAME, env::TARGET] {
-            name.field(variable, &self.env.text(variable).unwrap_or_default());
+            name.field(variable, &self.common.env.text(variable).unwrap_or_default());
         }
         UnitKey(name.finish().0.0)
     }
 
     fn trace(&self) -> Option<Trace> {
-        let (compiler, paths) = (&self.compiler, self.config.paths.value);
-        let setting = Setting { compiler, paths, declared: self.declared.as_ref(), traced: true };
+        let (compiler, paths) = (&self.common.compiler, self.common.config.paths.value);
+        let setting = Setting { compiler, paths, declared: self.common.declared.as_ref(), traced: true };
         let lookup = script::lookup(&self.script, self.context(), setting).ok()?;
-        lookup.trace.filter(|_| lookup.key == self.lookup.key)
+        lookup.trace.filter(|_| lookup.key == self.common.lookup.key)
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
     let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), Until::Closed) else { return };
     let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
-    run.store.touch_entry(found.record.key);
+    run.common.store.touch_entry(found.record.key);
     sys_process::end_like(ran.status)
 }
 
@@ -34,8 +34,9 @@ fn judge(run: &Run<'_>, found: &Found, ran: &Ran) -> Event {
     let differences = differences(run, found, ran).unwrap_or_else(|error| vec![error.to_string()]);
     let context = run.context();
     // What was edited meanwhile proves nothing.
-    let still_holds =
-        || validate::holds(&found.record.inputs, context).is_ok() && record::recheck(&run.lookup, context).is_ok();
+    let still_holds = || {
+        validate::holds(&found.record.inputs, context).is_ok() && record::recheck(&run.common.lookup, context).is_ok()
+    };
     let mut event = if differences.is_empty() {
         Report::event(Outcome::Hit(HitSource::Verified), run)
     } else if still_holds() {
