@@ -81,7 +81,7 @@ fn answers_go_wrong_as_told() {
     let under = |action: Action| {
         proxy.heal().forget().rule(Rule::on("GET", "large").then(action));
         let got = client.get("large");
-        let seen = proxy.seen().pop().expect("seen");
+        let seen = proxy.wait_for_all().seen().pop().expect("seen");
         (got, seen.status, seen.sent)
     };
     let mut flipped = large.clone();

@@ -282,6 +282,14 @@ impl FaultProxy {
         self.seen_of(method, part).len()
     }
 
+    /// Waits until no request is under way: a client may have its answer before it was counted.
+    pub(crate) fn wait_for_all(&self) -> &Self {
+        while self.shared.lock().open > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self
+    }
+
     /// The most requests that were under way at once.
     pub(crate) fn peak(&self) -> usize {
         self.shared.lock().peak
