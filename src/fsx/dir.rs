@@ -1,9 +1,11 @@
 //! A directory held open, so that names in it are looked at without walking the path to it again.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 #[cfg(target_os = "linux")]
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, openat};
 #[cfg(target_os = "linux")]
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
@@ -31,6 +33,12 @@ impl Dir {
     /// Whether anything is called `name` here (a dangling link counts).
     pub fn holds(&self, name: &str) -> bool {
         fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Makes the file called `name`, which must not be there, with the permissions that the umask leaves of `mode`.
+    pub fn create(&self, name: &str, mode: u32) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        Ok(openat(&self.0, name, flags, Mode::from_bits_truncate(mode))?.into())
     }
 }
 
@@ -73,6 +81,12 @@ impl Dir {
     pub fn holds(&self, name: &str) -> bool {
         super::exists(&self.0.join(name))
     }
+
+    /// Makes the file called `name`, which must not be there, with the permissions that the umask leaves of `mode`.
+    pub fn create(&self, name: &str, mode: u32) -> io::Result<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        File::options().write(true).create_new(true).mode(mode).open(self.0.join(name))
+    }
 }
 
 #[cfg(test)]
@@ -92,6 +106,8 @@ mod tests {
             assert_eq!(opened.stamp(name), Stamp::of(&path.join(name)).ok().filter(|_| !name.is_empty()), "{name}");
             assert_eq!(opened.holds(name), !name.is_empty() && crate::fsx::exists(&path.join(name)), "{name}");
         }
+        assert!(opened.create("new", 0o600).is_ok() && opened.create("new", 0o600).is_err());
+        assert_eq!(Stamp::of(&path.join("new")).unwrap().mode & 0o777, 0o600);
         assert!(Dir::open(&path.join("none")).unwrap().is_none());
         assert!(Dir::open(&path.join("file")).unwrap().is_none());
         assert!(Dir::open(&path.join("file/below")).unwrap().is_none());

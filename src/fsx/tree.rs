@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::dir::Dir;
 use super::ladder::{Ladder, LinkMode};
 use super::temp::Temp;
 use super::{At, Error, Result, Stamp};
@@ -80,12 +81,14 @@ pub struct NewTree {
     ladder: Ladder,
     /// Directories that exist in it.
     made: HashSet<PathBuf>,
+    /// The one that got the last file.
+    open: Option<(PathBuf, Dir)>,
 }
 
 impl NewTree {
     /// An empty tree beside `target` for about `size` files.
     pub fn beside(target: &Path, size: usize) -> Result<Self> {
-        let new = |temp, around| Self { temp, around, ladder: Ladder::default(), made: HashSet::new() };
+        let new = |temp, around| Self { temp, around, ladder: Ladder::default(), made: HashSet::new(), open: None };
         let directory = |target: &Path| Temp::beside(target, |path| fs::create_dir(path));
         let ((), temp) = directory(target)?;
         let spread = || super::sys_spread::spread_children(&File::open(temp.path())?);
@@ -146,8 +149,15 @@ impl NewTree {
 
     fn create(&mut self, name: &str, mode: u32) -> Result<(File, PathBuf)> {
         let path = self.place(name)?;
+        let parent = super::temp::parent_of(&path);
+        if self.open.as_ref().is_none_or(|(open, _)| open != parent) {
+            self.open = Dir::open(parent)?.map(|dir| (parent.to_owned(), dir));
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let absent = || Error::new("open", parent, std::io::ErrorKind::NotFound.into());
+        let (_, dir) = self.open.as_ref().ok_or_else(absent)?;
         // Writable until it is full.
-        let file = File::options().write(true).create_new(true).mode(mode | 0o200).open(&path).at("create", &path)?;
+        let file = dir.create(name, mode | 0o200).at("create", &path)?;
         Ok((file, path))
     }
 }

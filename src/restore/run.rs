@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Bytes;
 use super::plan::miss;
 use crate::fsx;
+use crate::fsx::LinkMode;
 use crate::fsx::tree::NewTree;
 use crate::model::{ArtifactKind, MissReason, TokenString};
 use crate::store::{Entry, Message, Output, Store, Tree};
@@ -16,6 +17,7 @@ use crate::store::{Entry, Message, Output, Store, Tree};
 /// A restore that could happen.
 #[derive(Debug)]
 pub struct RunPlan {
+    /// Name, content, and permissions before the umask.
     files: Vec<(String, Content, u32)>,
     tree: Tree,
     /// What the script printed to standard output, as it reads here.
@@ -28,32 +30,61 @@ pub struct RunPlan {
 enum Content {
     /// The blob in this file, and its size in bytes.
     Blob(PathBuf, u64),
-    /// A text as it reads here.
-    Text(Vec<u8>),
+    /// These bytes: of a small blob, or of a text as it reads here.
+    Bytes(Vec<u8>),
 }
+
+/// Up to which size, in bytes, a blob is read at once instead of looked at and copied later: to open a file twice takes longer
+/// than to hold its bytes.
+const SMALL: u64 = 16 << 10;
+
+/// From how many files on two threads read them.
+const MANY: usize = 64;
 
 /// Plans the restore of `entry`. Every blob is checked here, none is touched. `expand` writes a text with tokens as it reads
 /// here.
 pub fn plan(
     entry: &Entry,
     store: &Store,
-    expand: impl Fn(&TokenString) -> Option<String>,
+    expand: impl Fn(&TokenString) -> Option<String> + Sync,
 ) -> Result<RunPlan, MissReason> {
     let content = |output: &Output| {
-        let blob = store.check_blob(output.blob, output.size).map_err(miss)?;
-        if output.kind != ArtifactKind::GeneratedText {
+        let is_text = output.kind == ArtifactKind::GeneratedText;
+        if !is_text && output.size > SMALL {
+            let blob = store.check_blob(output.blob, output.size).map_err(miss)?;
             return Ok(Content::Blob(blob.path, output.size));
         }
-        let spelled = fsx::read_to_string(&blob.path).map_err(|_| MissReason::BlobGone)?;
-        let text = TokenString::spelled(&spelled).and_then(|text| expand(&text)).ok_or(MissReason::RestoreFailed)?;
-        Ok(Content::Text(text.into_bytes()))
+        let bytes = store.read_blob(output.blob, output.size).map_err(miss)?;
+        if !is_text {
+            return Ok(Content::Bytes(bytes));
+        }
+        let spelled = String::from_utf8(bytes).ok().and_then(|text| TokenString::spelled(&text));
+        let text = spelled.and_then(|text| expand(&text)).ok_or(MissReason::RestoreFailed)?;
+        Ok(Content::Bytes(text.into_bytes()))
     };
     let file = |output: &Output| Ok((output.name.clone(), content(output)?, mode(output)));
     Ok(RunPlan {
-        files: entry.outputs.iter().map(file).collect::<Result<_, _>>()?,
+        files: on_two_threads(&entry.outputs, file)?,
         tree: entry.tree.clone().unwrap_or_default(),
         stdout: printed(&entry.stdout, &expand).ok_or(MissReason::RestoreFailed)?,
         stderr: printed(&entry.stderr, &expand).ok_or(MissReason::RestoreFailed)?,
+    })
+}
+
+fn on_two_threads<T: Send>(
+    outputs: &[Output],
+    read: impl Fn(&Output) -> Result<T, MissReason> + Sync,
+) -> Result<Vec<T>, MissReason> {
+    let all = |outputs: &[Output]| outputs.iter().map(&read).collect::<Result<Vec<T>, _>>();
+    if outputs.len() < MANY {
+        return all(outputs);
+    }
+    let (one, other) = outputs.split_at(outputs.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| all(other));
+        let mut read = all(one)?;
+        read.extend(other.join().map_err(|_| MissReason::RestoreFailed)??);
+        Ok(read)
     })
 }
 
@@ -64,7 +95,10 @@ pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
     for (name, content, mode) in &plan.files {
         match content {
             Content::Blob(source, size) => bytes.add(tree.clone_of(name, source, *mode)?, *size),
-            Content::Text(text) => tree.bytes(name, text, *mode)?,
+            Content::Bytes(content) => {
+                tree.bytes(name, content, *mode)?;
+                bytes.add(LinkMode::Copy, content.len() as u64);
+            }
         }
     }
     plan.tree.directories.iter().try_for_each(|name| tree.directory(name))?;

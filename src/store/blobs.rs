@@ -4,6 +4,7 @@
 //! once kache is gone. A blob whose size or mtime is not the recorded one was written through some link: it is read again,
 //! and either stamped anew or put into quarantine.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::Store;
@@ -67,6 +68,20 @@ impl Store {
             self.recheck_blob(&path, id)?;
         }
         Ok(Blob { path, mode: stamp.mode & 0o777 })
+    }
+
+    /// The bytes of a blob that is small, once it is known to hold what its name says.
+    pub fn read_blob(&self, id: BlobId, size: u64) -> Result<Vec<u8>, BlobProblem> {
+        let gone = |_| BlobProblem::Gone;
+        let path = self.layout.blob(id);
+        let mut file = fsx::open(&path).map_err(gone)?;
+        let stamp = file.metadata().map(|metadata| Stamp::from(&metadata)).map_err(|_| BlobProblem::Gone)?;
+        if stamp.size != size || !stamp.is_canonical() {
+            self.recheck_blob(&path, id)?;
+        }
+        let mut bytes = vec![0; usize::try_from(size).map_err(|_| BlobProblem::Corrupt)?];
+        file.read_exact(&mut bytes).map_err(|_| BlobProblem::Gone)?;
+        Ok(bytes)
     }
 
     /// Reads the blob and compares it with its name; what does not match goes to quarantine.
