@@ -118,9 +118,28 @@ pub fn caller() -> u32 {
 
 /// When the process that started this one began, in ticks since the machine did. `None`: the system does not tell.
 pub fn caller_began() -> Option<u64> {
-    let stat = super::read_to_string(std::path::Path::new(&format!("/proc/{}/stat", caller()))).ok()?;
+    stat_field(caller(), 19)?.parse().ok()
+}
+
+/// A field of what `/proc` says of a process, counted from the one behind its name.
+fn stat_field(process: u32, field: usize) -> Option<String> {
+    let stat = super::read_to_string(std::path::Path::new(&format!("/proc/{process}/stat"))).ok()?;
     // The second field is a name that may hold anything; the last parenthesis ends it.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(field).map(str::to_owned)
+}
+
+/// Whether a process above this one, up to the nearest cargo, runs `program`.
+pub fn is_below(program: &std::path::Path) -> bool {
+    let mut process = caller();
+    while process > 1 {
+        let running = super::read_link_text(std::path::Path::new(&format!("/proc/{process}/exe"))).unwrap_or_default();
+        let running = std::path::Path::new(&running);
+        if running == program || running.file_name().is_some_and(|name| name == "cargo") {
+            return running == program;
+        }
+        process = stat_field(process, 1).and_then(|parent| parent.parse().ok()).unwrap_or(0);
+    }
+    false
 }
 
 /// The working directory of the process that started this one. `None`: the system does not tell.

@@ -5,9 +5,11 @@
 //! and on whether each file is as the cache says, so that is the input: [`state`].
 //!
 //! Format: git's `Documentation/gitformat-index.adoc`. Comparing: `ie_match_stat` in git's `read-cache.c`. An index that is
-//! split, sparse, or told by a daemon or a cache of untracked files what has changed is not understood: its bytes count then.
+//! split, sparse, compressed (version 4), or told by a daemon or a cache of untracked files what has changed is not understood,
+//! nor is one whose files are elsewhere than beside it (`core.worktree`, submodules): who reads such a one is not stored.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use crate::fsx::{self, Metadata};
 use crate::model::Digest;
 
 const INDEX: &str = "index";
+const MAGIC: &[u8; 4] = b"DIRC";
 const FILE_MODES: [u32; 3] = [0o100_644, 0o100_755, 0o120_000];
 const LINK_MODE: u32 = 0o120_000;
 const SUBMODULE_MODE: u32 = 0o160_000;
@@ -31,6 +34,8 @@ const MEANINGFUL: u16 = 0xb000;
 #[derive(Debug)]
 pub(super) struct Before {
     dir: PathBuf,
+    /// When its index was written, in seconds since 1970.
+    written: i64,
     inode: (u64, u64),
     index: Vec<u8>,
     listing: Option<Digest>,
@@ -47,9 +52,11 @@ impl Before {
             let text = fsx::read_to_string(&found).ok()?;
             found.parent()?.join(text.strip_prefix("gitdir:")?.trim())
         };
-        let index = fsx::read(&dir.join(INDEX)).ok()?;
+        let index = dir.join(INDEX);
+        let written = fsx::metadata(&index).ok()?.mtime();
+        let index = fsx::read(&index).ok()?;
         let listing = context.stamps.listing(&dir).ok();
-        Some(Self { inode: inode(&dir)?, dir, index, listing })
+        Some(Self { inode: inode(&dir)?, dir, written, index, listing })
     }
 
     /// Whether `path` is the index and lists the same files as before, whatever it says of their stamps.
@@ -61,6 +68,12 @@ impl Before {
         path.file_name() == Some(OsStr::new(INDEX))
             && path.parent() == Some(&self.dir)
             && fsx::read(path).is_ok_and(is_same)
+    }
+
+    /// What the index said then, the files being as they are now. It was written anew since where the two differ: a command
+    /// that asked before that may have been told something else than one that asked afterwards.
+    pub(super) fn state(&self, context: Context<'_>) -> Option<Digest> {
+        state_of(&self.index, self.written, &worktree(&self.dir.join(INDEX))?, context)
     }
 
     /// Whether `path` is the repository's directory, still the same one, and holds the same names as before.
@@ -77,9 +90,12 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
 /// no index, or none that is understood.
 pub(super) fn state(path: &Path, context: Context<'_>) -> Option<Digest> {
     let worktree = worktree(path)?;
-    let bytes = fsx::read(path).ok()?;
-    let index = Index::parse(&bytes)?;
     let written = fsx::metadata(path).ok()?.mtime();
+    state_of(&fsx::read(path).ok()?, written, &worktree, context)
+}
+
+fn state_of(bytes: &[u8], written: i64, worktree: &Path, context: Context<'_>) -> Option<Digest> {
+    let index = Index::parse(bytes)?;
     let mut state = Vec::with_capacity(bytes.len());
     for entry in &index.entries {
         state.extend(entry.meaning());
@@ -88,14 +104,24 @@ pub(super) fn state(path: &Path, context: Context<'_>) -> Option<Digest> {
     Some(Digest::of(&state))
 }
 
-/// Whether an index may lie at this path.
+/// Whether an index stands at this path.
 pub(super) fn is_index(path: &Path) -> bool {
-    path.file_name() == Some(OsStr::new(INDEX)) && worktree(path).is_some()
+    let mut magic = [0; MAGIC.len()];
+    path.file_name() == Some(OsStr::new(INDEX))
+        && fsx::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && magic == *MAGIC
 }
 
-/// The directory whose files an index lists. `None`: no index lies at such a path.
+/// Variables that lead git to another index or to other files.
+pub(super) const LEADING_ELSEWHERE: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"];
+
+/// The directory whose files an index lists. `None`: no index lies at such a path, or the configuration names a directory.
 fn worktree(path: &Path) -> Option<PathBuf> {
     let dir = path.parent().filter(|_| path.file_name() == Some(OsStr::new(INDEX)))?;
+    let configuration = fsx::read(&dir.join("config")).unwrap_or_default().to_ascii_lowercase();
+    if memchr::memmem::find(&configuration, b"worktree").is_some() {
+        return None;
+    }
     if dir.file_name() == Some(OsStr::new(".git")) {
         return dir.parent().map(Path::to_owned);
     }
@@ -119,7 +145,7 @@ struct Entry<'a> {
 
 impl<'a> Index<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(b"DIRC")?;
+        let mut rest = bytes.strip_prefix(MAGIC)?;
         let version = number(&mut rest)?;
         let count = number(&mut rest)?;
         let entries = (0..count).map(|_| Entry::parse(&mut rest)).collect::<Option<Vec<_>>>()?;

@@ -6,6 +6,7 @@
 pub mod clippy;
 pub mod compiler;
 pub mod declared;
+mod dots;
 pub mod env_use;
 pub mod environment;
 pub mod explain;

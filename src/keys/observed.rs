@@ -6,17 +6,19 @@
 //! sees into the result.
 
 mod absences;
+mod index;
+mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
 use super::{
-    Context, Lookup, Start, Subject, environment, git, known_variables, processor, script, things, told, upward,
+    Context, Lookup, Start, Subject, dots, environment, git, known_variables, processor, script, things, told, upward,
 };
 use crate::config::env;
 use crate::fsx::{self, Stamp};
-use crate::model::{DepInfo, Digest, Input, RootKind, Stored, Thing};
+use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
 use crate::rustc::symbols::{self, Walk};
 use crate::rustc::toolchain;
@@ -33,8 +35,8 @@ pub struct Known<'a> {
     pub lookup: &'a Lookup,
     /// rustc's dep-info, of a compile.
     pub info: Option<&'a DepInfo<String>>,
-    /// Whether a text among the outputs names a path, so that the scan of it judges.
-    pub mentions: &'a dyn Fn(&str) -> bool,
+    /// Texts among the outputs of a run, as they read here.
+    pub texts: &'a [String],
     /// The compiler's sysroot.
     pub sysroot: &'a Path,
     /// What was noted before it began.
@@ -59,6 +61,9 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
         return Err(NotStored(Stored::Unobserved, format!("the symbolic link {path}")));
     }
     let mut collector = Collector::new(known, seen);
+    if let Some(name) = collector.git_goes_elsewhere(seen) {
+        return Err(NotStored(Stored::Unobserved, format!("git with {name}")));
+    }
     for fact in &seen.facts {
         collector.add(fact)?;
     }
@@ -124,7 +129,8 @@ impl<'a> Collector<'a> {
 
     fn add(&mut self, fact: &Fact) -> Result<(), NotStored> {
         let plugin = fact.plugin;
-        match &fact.what {
+        let what = self.folded(&fact.what);
+        match &what {
             What::Env(name, value) => self.variable(name, value.as_deref(), plugin),
             What::Lookup(name, _) => self.program(name),
             What::Environ(library) => self.environ(library)?,
@@ -136,7 +142,7 @@ impl<'a> Collector<'a> {
             What::Read(path) => self.read(path, plugin)?,
             What::List(path) => self.list(path, plugin)?,
             What::Stat(path, found) | What::LinkStat(path, found) => {
-                let itself = matches!(fact.what, What::LinkStat(..)) && plugin;
+                let itself = matches!(what, What::LinkStat(..)) && plugin;
                 self.stat(path, *found, itself, plugin)?;
             }
             What::Link(path, target) => self.link(path, target, plugin),
@@ -223,12 +229,15 @@ impl<'a> Collector<'a> {
     }
 
     fn is_of_compiler(&self, path: &Path) -> bool {
-        path.strip_prefix(self.known.sysroot).is_ok_and(toolchain::is_covered_by_identity)
+        let inside = |path: &Path| path.strip_prefix(self.known.sysroot).is_ok_and(toolchain::is_covered_by_identity);
+        // Inside by its spelling says nothing of a path that goes up.
+        inside(path) && (!dots::goes_up(path) || dots::resolved(path).is_some_and(|path| inside(&path)))
     }
 
     /// Whether only the compiler's own files are here: what they are decides what is there and what is not.
     fn is_in_sysroot(&self, path: &Path) -> bool {
-        path.strip_prefix(self.known.sysroot).is_ok_and(|path| path.starts_with("lib/rustlib") || path == "lib64")
+        let inside = path.strip_prefix(self.known.sysroot);
+        inside.is_ok_and(|path| !dots::goes_up(path) && (path.starts_with("lib/rustlib") || path == "lib64"))
     }
 
     /// Crates in other directories may be named by no `--extern`.
@@ -257,25 +266,11 @@ impl<'a> Collector<'a> {
         if self.is_covered(Path::new(path), plugin) || self.inputs.contains_key(&("file", path.to_owned())) {
             return Ok(());
         }
-        if let Some(state) = git::state(Path::new(path), self.known.context) {
-            return self.index(path, state);
+        if git::is_index(Path::new(path)) {
+            return self.index(path);
         }
         let input = record::file_input(path, self.known.context, self.known.start.time)?;
         self.insert("file", path, input);
-        Ok(())
-    }
-
-    /// git's index. Of other programs than git, who knows whether they go by its bytes.
-    fn index(&mut self, path: &str, state: Digest) -> Result<(), NotStored> {
-        let Known { context, start, .. } = self.known;
-        let content = record::file_input(path, context, start.time);
-        let is_same = || start.git.as_ref().is_some_and(|git| git.lists_the_same_files(Path::new(path)));
-        match content {
-            Ok(content) if !self.runs_git => self.insert("file", path, content),
-            Err(changed) if !self.runs_git || !is_same() => return Err(changed),
-            Ok(_) | Err(_) => {}
-        }
-        self.insert("index", path, Input::GitIndex(context.roots.tokenise(path), state));
         Ok(())
     }
 
@@ -286,6 +281,7 @@ impl<'a> Collector<'a> {
         let libraries = context.env.get(env::LD_LIBRARY_PATH).unwrap_or_default();
         let target = context.roots.place(RootKind::Target);
         matches!(subject, Subject::Run(_))
+            && !dots::goes_up(dir)
             && target.is_some_and(|target| dir.starts_with(target))
             && std::env::split_paths(&libraries).any(|library| library == dir)
     }

@@ -31,6 +31,9 @@ const PREFIXES: [&str; 4] = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_
 /// whose outputs hold such a value is not stored ([`held_by`]).
 const OF_THE_BUILD: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
+/// The user's options for make, who hands them on to a script. What is in there of this build's jobs does not count.
+const OF_MAKE: [&str; 2] = ["MAKEFLAGS", "MFLAGS"];
+
 /// What a key is made of besides the run itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
@@ -63,11 +66,35 @@ pub fn lookup(script: &Script, context: Context<'_>, setting: Setting<'_>) -> Re
         let non_utf8 = || Refusal::new(BypassReason::NonUtf8, name);
         text(&format!("env {name}"), value.to_str().ok_or_else(non_utf8)?);
     }
+    text("target directory", &target_in_workspace(context.roots));
+    for name in OF_MAKE {
+        let value = context.env.text(name).map(|value| without_jobs(&value)).filter(|value| !value.is_empty());
+        text(&format!("env {name}"), &value.unwrap_or_default());
+    }
     if let Some(declared) = setting.declared {
         declared.add_to(&mut key, context);
     }
     let (key, trace) = key.finish();
     Ok(Lookup { key, files: vec![(script.program.clone(), program)], static_libraries: Vec::new(), trace })
+}
+
+/// Where the target directory is in the workspace, links followed, or what it is called elsewhere. A script that goes up from
+/// `OUT_DIR` or down from its package finds the other one, or does not.
+fn target_in_workspace(roots: &Roots) -> String {
+    let place = |kind| roots.place(kind).and_then(|place| fsx::canonicalize(Path::new(place)).ok());
+    let Some(target) = place(RootKind::Target) else { return String::new() };
+    let inside = place(RootKind::Workspace).and_then(|workspace| Some(target.strip_prefix(workspace).ok()?.to_owned()));
+    match (inside, target.file_name()) {
+        (Some(inside), _) => format!("./{}", inside.display()),
+        (None, name) => name.unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
+/// Options for make without those that say how many jobs run and over which channel.
+fn without_jobs(options: &str) -> String {
+    let is_of_jobs =
+        |word: &&str| *word == "w" || *word == "--" || word.starts_with("-j") || word.starts_with("--jobserver");
+    options.split_whitespace().filter(|word| !is_of_jobs(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn is_in_key(name: &str) -> bool {
@@ -151,6 +178,13 @@ mod tests {
             needs_no_input("RUSTC_WRAPPER", &vars("/x/kache")) && !needs_no_input("RUSTC_WRAPPER", &vars("/x/other"))
         );
         assert!(!needs_no_input("NUM_JOBS", &vars("")), "a script may do anything with it");
+    }
+
+    #[test]
+    fn options_for_make_count_but_for_its_jobs() {
+        assert_eq!(without_jobs(" -j4 --jobserver-auth=fifo:/tmp/x"), "");
+        assert_eq!(without_jobs("w -j --jobserver-fds=3,4 -- MODE=slow"), "MODE=slow");
+        assert_eq!(without_jobs("ks -- A=1 B=2"), "ks A=1 B=2");
     }
 
     #[test]

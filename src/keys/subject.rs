@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use memchr::memmem::Finder;
 
+use super::dots;
 use crate::rustc::Invocation;
 use crate::script::Script;
 
@@ -21,7 +22,7 @@ impl Subject<'_> {
     pub(super) fn owns(self, path: &Path) -> bool {
         match self {
             Self::Compile(invocation) => is_output_of(invocation, path),
-            Self::Run(script) => path.starts_with(&script.out_dir),
+            Self::Run(script) => dots::is_below(path, &script.out_dir),
         }
     }
 

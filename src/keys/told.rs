@@ -32,13 +32,15 @@ pub fn pins(seen: &Seen, known: Known<'_>) -> Vec<Input> {
     let is_elsewhere = |path: &str, told: &str| {
         target.is_some_and(|target| Path::new(path).starts_with(target) && !Path::new(told).starts_with(target))
     };
+    // The scan judges what is named in a text.
+    let is_named = |path: &str| known.texts.iter().any(|text| text.contains(path));
     let mut kinds: BTreeSet<RootKind> = BTreeSet::new();
     for path in by_plugin().filter_map(|what| told(what, context)) {
         let path = path.trim_end_matches('/');
         let below = format!("{path}/");
         let all_below = went.range(below.as_str()..).take_while(|went| went.starts_with(&below));
         let is_below = all_below.into_iter().any(|went| !is_elsewhere(went, path));
-        if !is_below && !went.contains(path) && !(known.mentions)(path) {
+        if !is_below && !went.contains(path) && !is_named(path) {
             kinds.extend(context.roots.tokenise(path).roots());
         }
     }

@@ -1,11 +1,12 @@
-//! Searches that go up from a package's directory and leave the checkout.
+//! Searches that go up from a package's directory and leave the checkout, and what lies beside the checkout.
 //!
 //! A script that looks for `config.toml` beside itself, then in each directory above, finds another file in a checkout at
 //! another place. The recorded paths above the checkout name places around the first one, which still hold when the second
-//! one asks. So whoever searched beyond the checkout is pinned to it.
+//! one asks. So whoever searched beyond the checkout is pinned to it. So is who looked at, or named, what has a directory in
+//! common with the checkout: `../sibling` of another checkout is another one.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Subject;
 use super::observed::Known;
@@ -33,7 +34,53 @@ pub(super) fn pin(facts: &[Fact], known: Known<'_>) -> Option<Input> {
         }
     }
     let left = searched.values().any(|(inside, above)| *inside && *above);
-    left.then(|| Input::Pinned(kind, checkout.to_owned()))
+    let beside = || facts.iter().filter_map(|fact| looked_at(&fact.what)).any(|path| is_beside(Path::new(path), known));
+    let named = || known.texts.iter().any(|text| names_beside(text, checkout, known));
+    (left || beside() || named()).then(|| Input::Pinned(kind, checkout.to_owned()))
+}
+
+/// Whether a path has a directory in common with the workspace without being below it, on the way to it, or below another root.
+fn is_beside(path: &Path, known: Known<'_>) -> bool {
+    let roots = known.context.roots;
+    let is_of_root = |(kind, place): (RootKind, &str)| {
+        !matches!(kind, RootKind::Home | RootKind::Tmp)
+            && (path.starts_with(place) || Path::new(place).starts_with(path))
+    };
+    let Some(workspace) = roots.place(RootKind::Workspace).map(Path::new) else { return false };
+    let common: PathBuf = workspace
+        .components()
+        .zip(path.components())
+        .take_while(|(one, other)| one == other)
+        .map(|(one, _)| one)
+        .collect();
+    let home = roots.place(RootKind::Home).map(Path::new);
+    let is_hidden = || {
+        let name = path.strip_prefix(&common).ok().and_then(|rest| rest.iter().next()).and_then(|name| name.to_str());
+        Some(common.as_path()) == home && name.is_some_and(|name| name.starts_with('.'))
+    };
+    !roots.iter().any(is_of_root) && is_of_checkout(&common, known) && !is_hidden()
+}
+
+/// Whether a directory above a checkout belongs to it rather than to the system.
+fn is_of_checkout(dir: &Path, known: Known<'_>) -> bool {
+    let tmp = known.context.roots.place(RootKind::Tmp).map(Path::new);
+    dir.parent().is_some() && Some(dir) != tmp && dir != Path::new("/tmp")
+}
+
+/// Whether a text names something in the directory of the checkout besides the checkout.
+fn names_beside(text: &str, checkout: &str, known: Known<'_>) -> bool {
+    let home = known.context.roots.place(RootKind::Home).map(Path::new);
+    let Some((parent, name)) = checkout.rsplit_once('/') else { return false };
+    let place = Path::new(parent);
+    if Some(place) == home || !is_of_checkout(place, known) {
+        return false;
+    }
+    let parent = format!("{parent}/");
+    text.match_indices(&parent).any(|(at, _)| {
+        let rest = &text[at + parent.len()..];
+        let is_longer = |rest: &str| rest.starts_with(|next: char| next.is_alphanumeric() || "_-.".contains(next));
+        rest.strip_prefix(name).is_none_or(is_longer)
+    })
 }
 
 fn looked_at(what: &What) -> Option<&str> {

@@ -236,17 +236,27 @@ impl Teller {
         self.tell(what, record.plugin);
     }
 
+    /// Whether the compile made what stands at `path`. Where `..` follows anything but a directory that it made, nobody here
+    /// knows where that leads.
     fn is_made(&self, path: &str) -> bool {
-        let mut end = path.len();
-        loop {
-            if self.made.contains(&path[..end]) {
-                return true;
+        let mut place = String::with_capacity(path.len());
+        for part in path.split('/').skip(1) {
+            if part != ".." {
+                place.push('/');
+                place.push_str(part);
+                continue;
             }
-            match path[..end].rfind('/') {
-                Some(0) | None => return false,
-                Some(slash) => end = slash,
+            if !self.is_below_made(&place) || self.seen.links.contains_key(&place) {
+                return false;
             }
+            place.truncate(place.rfind('/').unwrap_or(0));
         }
+        self.is_below_made(&place)
+    }
+
+    fn is_below_made(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0).chain([path.len()]);
+        ends.into_iter().any(|end| self.made.contains(&path[..end]))
     }
 }
 
@@ -291,8 +301,14 @@ mod tests {
             record(Kind::Write, Answer::Ok, "/tmp/dir"),
             record(Kind::Read, Answer::Ok, "/tmp/dir/./sub//f"),
             record(Kind::Read, Answer::Ok, "/tmp/dirt"),
+            record(Kind::Read, Answer::Ok, "/tmp/dir/sub/../f"),
+            record(Kind::Read, Answer::Ok, "/tmp/dir/../other"),
+            record(Kind::Read, Answer::Ok, "/w/x/../../tmp/dir/f"),
         ]);
-        assert_eq!(seen, [What::Stat("/out/a.o".into(), Found::Nothing), What::Read("/tmp/dirt".into())]);
+        let read = |path: &str| What::Read(path.into());
+        let inputs = [read("/tmp/dirt"), read("/tmp/dir/../other"), read("/w/x/../../tmp/dir/f")];
+        assert_eq!(seen[0], What::Stat("/out/a.o".into(), Found::Nothing));
+        assert_eq!(seen[1..], inputs);
     }
 
     #[test]

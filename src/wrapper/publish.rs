@@ -117,7 +117,7 @@ fn observed_inputs(
         context: call.context(),
         lookup: &call.common.lookup,
         info: Some(info),
-        mentions: &|_| false,
+        texts: &[],
         sysroot: &call.common.compiler.sysroot,
         start,
     };

@@ -122,6 +122,44 @@ fn a_script_that_adds_to_the_index_is_not_stored() {
     assert!(fs::read(scene.project.path(".git/index")).expect("index").windows(7).any(|name| name == b"new.txt"));
 }
 
+/// The first question sees the stamps that the second one mends.
+#[test]
+fn a_run_that_saw_the_index_before_it_was_mended_is_not_stored() {
+    if !has_program("git") {
+        return;
+    }
+    let scene = committed("[\"rev-parse\", \"HEAD\"]");
+    scene.script(
+        "let ask = |a: &[&str]| said(Command::new(\"git\").args(a)); \
+                  let first = ask(&[\"diff-index\", \"--name-only\", \"HEAD\"]); ask(&[\"status\"]); first",
+    );
+    git(scene.project.dir(), &["commit", "-qam", "two"]);
+    let file = File::options().write(true).open(scene.project.path("data.txt")).expect("open");
+    file.set_modified(SystemTime::now() - Duration::from_secs(1000)).expect("touch");
+    crate::support::settle();
+    scene.project.wipe().build();
+    assert_eq!(scene.printed().0, "data.txt");
+    assert_eq!(scene.last_run()["stored"], "input-changed", "{}", scene.project.history());
+    scene.runs().restored();
+}
+
+#[test]
+fn an_index_that_is_not_understood_is_not_stored() {
+    if !has_program("git") {
+        return;
+    }
+    let compressed = committed("[\"diff-index\", \"--name-only\", \"HEAD\"]");
+    git(compressed.project.dir(), &["update-index", "--index-version", "4"]);
+    compressed.never_stored("unobserved");
+    let mut elsewhere = committed("[\"diff-index\", \"--name-only\", \"HEAD\"]");
+    let index = elsewhere.project.path(".git/other-index");
+    fs::copy(elsewhere.project.path(".git/index"), &index).expect("copy");
+    elsewhere.set("GIT_INDEX_FILE", &index.to_string_lossy()).never_stored("unobserved");
+    let named = committed("[\"diff-index\", \"--name-only\", \"HEAD\"]");
+    git(named.project.dir(), &["config", "core.worktree", &named.project.dir().to_string_lossy()]);
+    named.never_stored("unobserved");
+}
+
 #[test]
 fn a_macro_that_asks_git() {
     if !has_program("git") {

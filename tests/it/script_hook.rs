@@ -181,3 +181,22 @@ fn an_interrupted_script_is_interrupted() {
     assert!(began.elapsed().as_secs() < 10);
     scene.script("\"x\".into()").runs().restored();
 }
+
+/// The second one works in the first one's directory, and the first one waits for it.
+#[test]
+fn a_script_that_starts_itself_again() {
+    let body = r#"
+        if env::var_os("STAGE").is_some() {
+            std::process::exit(0);
+        }
+        let again = || Command::new(env::current_exe().unwrap()).env("STAGE", "2").status().unwrap().success();
+        assert!(again());
+        fs::write(out().join("kept.txt"), "").unwrap();
+        assert!(again());
+        out().join("kept.txt").exists().to_string()"#;
+    let mut scene = Scripted::new(body);
+    let began = std::time::Instant::now();
+    scene.set("KACHE_CLAIM_WAIT", "60s").runs();
+    assert!(began.elapsed().as_secs() < 60, "it waited for itself");
+    assert_eq!(scene.printed().0, "true");
+}

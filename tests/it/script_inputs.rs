@@ -299,3 +299,88 @@ fn an_edit_while_the_script_runs_is_not_lost() {
     scene.file("data.txt", "before").runs().restored();
     scene.file("data.txt", "after").runs().restored();
 }
+
+/// `..` leads out of `OUT_DIR`, whatever the path begins with.
+#[test]
+fn a_file_above_the_directory_of_outputs() {
+    let scene = Scripted::new("fs::read_to_string(out().join(\"../../../../../data.txt\")).unwrap()");
+    scene.file("data.txt", "one");
+    let first = built(&scene);
+    scene.file("beside.txt", "1");
+    assert_eq!(built(&scene), first);
+    scene.file("data.txt", "two");
+    assert_eq!((first.0.as_str(), built(&scene).0.as_str()), ("one", "two"));
+}
+
+/// What the script says in an empty target directory in the workspace, and which run said it. (Plain cargo's target directory
+/// is elsewhere in these tests, which here is another thing.)
+fn built(scene: &Scripted) -> (String, String) {
+    crate::support::settle();
+    scene.project.wipe().build();
+    scene.printed()
+}
+
+#[test]
+fn a_header_that_a_compiler_finds_above_where_it_runs() {
+    let body = r#"
+        let dir = out().join("build");
+        fs::create_dir(&dir).unwrap();
+        let mut cc = Command::new("cc");
+        cc.current_dir(&dir).args(["-E", "-P", "../../../../../../main.c"]);
+        said(&mut cc)"#;
+    let scene = Scripted::new(body);
+    scene.file("main.c", "#include \"main.h\"\n").file("main.h", "one");
+    let first = built(&scene);
+    assert_eq!((first.0.as_str(), built(&scene)), ("one", first.clone()));
+    let other = scene.clone_to("elsewhere/two");
+    assert_eq!(built(&other), first);
+    other.file("main.h", "four");
+    assert_eq!(built(&other).0, "four");
+    scene.file("main.h", "two");
+    assert_eq!(built(&scene).0, "two");
+    scene.file("main.c", "#include \"main.h\"\nthree\n");
+    assert_eq!(built(&scene).0, "two\nthree");
+}
+
+#[test]
+fn options_for_make() {
+    let mut scene = Scripted::new("env::var(\"MAKEFLAGS\").unwrap_or_default().matches(\"MODE\").count().to_string()");
+    scene.runs().restored();
+    scene.set("MAKEFLAGS", " -- MODE=slow").runs().restored();
+}
+
+/// What is beside one checkout is not beside the other.
+#[test]
+fn a_file_beside_the_checkout() {
+    let body = r#"
+        let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
+        fs::read_to_string(package.parent().unwrap().join("answer.txt")).unwrap_or_else(|_| "none".into())"#;
+    let one = Scripted::new(body);
+    let beside = |scene: &Scripted| scene.project.dir().parent().expect("parent").join("answer.txt");
+    fs::write(beside(&one), "one").expect("write");
+    one.runs().restored();
+    let two = one.clone_to("elsewhere/two");
+    fs::write(beside(&two), "two").expect("write");
+    two.runs().restored();
+}
+
+#[test]
+fn a_place_beside_the_checkout_that_is_named() {
+    let body = r#"
+        let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
+        package.parent().unwrap().join("sibling").display().to_string()"#;
+    let one = Scripted::new(body);
+    one.runs().restored();
+    one.clone_to("elsewhere/two").runs().restored();
+}
+
+/// A script that goes up from `OUT_DIR` finds the workspace, or does not.
+#[test]
+fn a_target_directory_elsewhere() {
+    let mut scene = Scripted::new("out().ancestors().any(|dir| dir.join(\"data.txt\").exists()).to_string()");
+    scene.file("data.txt", "");
+    assert_eq!(built(&scene).0, "true");
+    let elsewhere = scene.project.sandbox_dir().join("elsewhere/target");
+    scene.set("CARGO_TARGET_DIR", &elsewhere.to_string_lossy());
+    assert_eq!(built(&scene).0, "false");
+}

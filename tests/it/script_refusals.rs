@@ -166,3 +166,9 @@ fn scripts_are_left_alone_on_demand() {
     scene.project.wipe().build();
     assert_eq!(scene.last_run()["outcome"], "hit.local");
 }
+
+#[test]
+fn a_file_that_is_left_above_the_directory_of_outputs() {
+    let scene = Scripted::new("fs::write(out().join(\"../../../copied.txt\"), \"\").unwrap(); String::new()");
+    scene.never_stored("side-effects");
+}

@@ -13,6 +13,7 @@ mod verify;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -33,6 +34,10 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
         }
         _ => become_script(argv),
     };
+    // It has started itself again: it waits for us, and its OUT_DIR is in use.
+    if sys_process::is_below(Path::new(&argv[0])) {
+        become_script(argv);
+    }
     super::log::init(&config);
     let report = Report::new(&config, started);
     let served = catch_unwind(AssertUnwindSafe(|| decide(argv, &config, vars, &report)));

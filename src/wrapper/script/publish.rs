@@ -53,7 +53,7 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
         context,
         lookup: &run.common.lookup,
         info: None,
-        mentions: &|path| texts.iter().any(|text| text.contains(path)),
+        texts: &texts,
         sysroot: &run.common.compiler.sysroot,
         start: &ended.start,
     };

@@ -1,0 +1,79 @@
+//! Paths with `..` in them: which directory such a path is below is told by the file system, not by how it is spelled.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::fsx;
+
+/// Whether `path` goes up anywhere.
+pub(super) fn goes_up(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
+}
+
+/// `path` with links and `..` resolved in all but the last name. `None`: a directory on the way is not there.
+pub(super) fn resolved(path: &Path) -> Option<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Some(fsx::canonicalize(parent).ok()?.join(name)),
+        _ => fsx::canonicalize(path).ok(),
+    }
+}
+
+/// Whether `path` is `dir` or lies below it.
+pub(super) fn is_below(path: &Path, dir: &Path) -> bool {
+    if !goes_up(path) {
+        return path.starts_with(dir);
+    }
+    match (resolved(path), fsx::canonicalize(dir)) {
+        (Some(path), Ok(dir)) => path.starts_with(dir),
+        // A directory on the way is gone: a path that never leaves `dir` was below it.
+        _ => path.strip_prefix(dir).is_ok_and(|rest| depths(rest).is_some()),
+    }
+}
+
+/// `path` without the names that `..` takes away again, if it begins below `dir`, whose directories may not be there when the
+/// path is looked at again, and if that is the same place.
+pub(super) fn folded(path: &Path, dir: &Path) -> Option<PathBuf> {
+    if !goes_up(path) || !path.starts_with(dir) {
+        return None;
+    }
+    let mut folded = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(folded.pop()),
+            part => folded.push(part),
+        }
+    }
+    (resolved(path)? == resolved(&folded)?).then_some(folded)
+}
+
+/// How deep a relative path ends. `None`: it leaves the directory that it starts in on the way.
+fn depths(path: &Path) -> Option<usize> {
+    path.components().try_fold(0_usize, |depth, part| match part {
+        Component::ParentDir => depth.checked_sub(1),
+        _ => Some(depth + 1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn where_a_path_leads_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = fsx::canonicalize(dir.path()).unwrap();
+        fsx::create_dir_all(&dir.join("out/build")).unwrap();
+        fsx::create_dir_all(&dir.join("elsewhere/deep")).unwrap();
+        symlink(dir.join("elsewhere/deep"), dir.join("out/link")).unwrap();
+        let out = dir.join("out");
+        let is_below = |path: &str| is_below(&dir.join(path), &out);
+        assert!(is_below("out/x") && is_below("out/build/../x") && is_below("out/../out/x"));
+        assert!(!is_below("out/../x") && !is_below("out/build/../../x") && !is_below("out/link/../x"));
+        assert!(is_below("out/gone/../x") && !is_below("out/gone/../../x") && !is_below("gone/../out/x"));
+        let folded = |path: &str| folded(&dir.join(path), &out);
+        assert_eq!(folded("out/build/../../x"), Some(dir.join("x")));
+        assert_eq!(folded("out/link/../x"), None, "it leads elsewhere");
+        assert_eq!(folded("elsewhere/../x"), None);
+        assert_eq!(folded("out/x"), None);
+    }
+}
