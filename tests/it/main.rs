@@ -57,6 +57,7 @@ mod script_hook;
 mod script_inputs;
 mod script_refusals;
 mod script_restores;
+mod script_unseen;
 mod setup;
 mod store_damage;
 mod store_links;

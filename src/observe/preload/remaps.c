@@ -1,8 +1,9 @@
 /* Names of directories in what C compilers write.
  *
- * A checkout's path in debug info or `__FILE__` would tie an object file to that checkout. kache gives rustc
- * `--remap-path-prefix` for that; C compilers that a build script starts are given the same by their own flag, on top of what
- * they were called with. Only where the program is known to take it: a flag too many would fail the build. */
+ * A checkout's path in debug info would tie an object file to that checkout. kache gives rustc `--remap-path-prefix` for
+ * that; C compilers that a build script starts are given the same by their own flag, on top of what they were called with.
+ * Only where the program is known to take it: a flag too many would fail the build. `__FILE__` stays, as what it says may be
+ * used while compiling (`#include __FILE__`). */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -10,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* -ffile-prefix-map: GCC 8, clang 10. */
-#define FIRST_GCC 8
-#define FIRST_CLANG 10
+/* -fdebug-prefix-map: GCC 4.3, clang 3.8. */
+#define FIRST_GCC 5
+#define FIRST_CLANG 4
 
 static int number_at(const char *text) {
     int number = 0;
@@ -71,7 +72,7 @@ static const char *flag_of(const char *path, char *const argv[]) {
     name++;
     if (is_assembler(name))
         return "--debug-prefix-map=";
-    return is_gcc(path, name) || is_clang(path, name, argv) ? "-ffile-prefix-map=" : NULL;
+    return is_gcc(path, name) || is_clang(path, name, argv) ? "-fdebug-prefix-map=" : NULL;
 }
 
 size_t observer_arguments_room(const char *path, char *const argv[]) {

@@ -3,7 +3,7 @@
  * Format, version 3 (`wire.rs` reads it; MAGIC changes with it; since 2: remaps, and links that were made):
  *
  *   0          header: magic, bytes of the log, bytes used, whether something was lost
- *   64         remaps: `FROM=TO` for compilers' -ffile-prefix-map, each ended by a zero byte, ended by an empty one
+ *   64         remaps: `FROM=TO` for compilers' -fdebug-prefix-map, each ended by a zero byte, ended by an empty one
  *   4096       filter: hashes of records that are there already, so that most are written once. Small, as every page of
  *              it that is touched is one that the kernel has to clear: a process with 200 records took 0.51 ms more than
  *              unobserved with 65536 hashes, 0.26 with 16384, 0.18 with 4096
@@ -70,7 +70,7 @@ struct trace_text {
     size_t length;
 };
 
-/* What compilers are told to call directories in debug info and `__FILE__`; empty at its end. */
+/* What compilers are told to call directories in debug info; empty at its end. */
 const char *trace_remaps(void);
 
 /* Maps the trace in the file `path`. Without it everything below does nothing. */
