@@ -5,8 +5,18 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 9] =
-    ["environment.c", "files.c", "metadata.c", "paths.c", "programs.c", "remaps.c", "start.c", "trace.c", "walks.c"];
+const SOURCES: [&str; 10] = [
+    "effects.c",
+    "environment.c",
+    "files.c",
+    "metadata.c",
+    "paths.c",
+    "programs.c",
+    "remaps.c",
+    "start.c",
+    "trace.c",
+    "walks.c",
+];
 
 const HOOK: &str = "hook.c";
 

@@ -9,8 +9,8 @@ use crate::fsx;
 use crate::model::Stored;
 use crate::observe::Seen;
 
-/// Fails if files were left behind where nobody looks for outputs: a macro's or script's, or a linker's map. They would be
-/// missing after a hit.
+/// Fails if files were left behind, or given another mode or time, where nobody looks for outputs: a macro's or script's, or a
+/// linker's map. That would be missing after a hit.
 pub fn side_effects(
     seen: &Seen,
     outputs: &[PathBuf],
@@ -18,13 +18,16 @@ pub fn side_effects(
     (context, start): (Context<'_>, &Start),
 ) -> Result<(), NotStored> {
     let is_output = |path: &Path| outputs.iter().any(|output| output == path) || subject.owns(path);
-    // A script may be missed by a directory that it made for another program; rustc makes none that outlives it.
-    let counts = |metadata: &fsx::Metadata| {
-        metadata.is_file() || metadata.is_symlink() || (metadata.is_dir() && matches!(subject, Subject::Run(_)))
+    // A script may be missed by a directory that it made for another program; rustc makes none that outlives it, and writes
+    // to the jobserver's pipe.
+    let counts = |metadata: &fsx::Metadata, plugin: bool| match metadata {
+        _ if metadata.is_file() || metadata.is_symlink() => true,
+        _ if metadata.is_dir() => matches!(subject, Subject::Run(_)),
+        _ => plugin,
     };
     for (path, plugin) in &seen.written {
         let path = Path::new(path);
-        let lasts = fsx::symlink_metadata(path).is_ok_and(|metadata| counts(&metadata));
+        let lasts = fsx::symlink_metadata(path).is_ok_and(|metadata| counts(&metadata, *plugin));
         // A linker's temporary files may outlive it in a place that is meant for them, unless it was told to make them (a
         // map); a macro's are its work.
         let is_scratch =

@@ -34,7 +34,7 @@
 enum kind {
     KIND_START = 1,       /* a program began under observation: its file, the path that it was started by */
     KIND_READ = 2,        /* a file (or directory) was opened for reading */
-    KIND_WRITE = 3,       /* a file was created, opened for writing, or renamed to */
+    KIND_WRITE = 3,       /* a file was created, opened for writing, renamed to, or given another mode, owner or time */
     KIND_STAT = 4,        /* existence or metadata was asked for, links followed */
     KIND_LSTAT = 5,       /* the same of the link itself */
     KIND_LIST = 6,        /* a directory was listed */
