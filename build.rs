@@ -5,10 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "effects.c",
     "environment.c",
     "files.c",
+    "libraries.c",
     "metadata.c",
     "paths.c",
     "programs.c",

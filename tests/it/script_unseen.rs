@@ -1,6 +1,8 @@
 //! What a run of a build script does past what is opened and asked by name: effects on files that are there, libraries that
 //! cannot be loaded, and what the C library looks at for itself.
 
+use std::path::Path;
+
 use crate::support::Scripted;
 
 #[test]
@@ -49,4 +51,42 @@ fn modes_and_times_of_what_the_script_makes() {
 #[test]
 fn a_pipe_that_is_made_elsewhere() {
     Scripted::new("sh(\"rm -f pipe; mkfifo pipe\")").never_stored("side-effects");
+}
+
+/// A library that has one function.
+fn library(scene: &Scripted, name: &str, source: &str, flags: &[&str]) {
+    scene.project.compile_c(name, source, &[&["-shared", "-fPIC"], flags].concat());
+}
+
+#[test]
+fn a_library_that_is_not_there_yet() {
+    let body = |library: &Path| {
+        format!(
+            "unsafe extern \"C\" {{ fn dlopen(name: *const std::ffi::c_char, mode: i32) -> *mut std::ffi::c_void; }}
+            let name = std::ffi::CString::new({library:?}).unwrap();
+            (!unsafe {{ dlopen(name.as_ptr(), 2) }}.is_null()).to_string()"
+        )
+    };
+    let scene = Scripted::new("String::new()");
+    let found = scene.project.sandbox_dir().join("libraries/libfound.so");
+    scene.script(&body(&found)).runs().restored();
+    library(&scene, "libraries/libfound.so", "int found(void) { return 1; }\n", &[]);
+    scene.runs().restored();
+    assert_eq!(scene.printed().0, "true");
+}
+
+#[test]
+fn a_library_by_the_directories_of_who_loads_it() {
+    let scene = Scripted::new("String::new()");
+    let dir = scene.project.sandbox_dir();
+    let leads_to = |name: &str| format!("-Wl,--enable-new-dtags,-rpath,{}", dir.join(name).display());
+    library(&scene, "inner/libbare.so", "int bare(void) { return 1; }\n", &[]);
+    let loads = "#include <dlfcn.h>\nint outer(void) { return dlopen(\"libbare.so\", RTLD_NOW) != 0; }\n";
+    library(&scene, "outer/libouter.so", loads, &[&leads_to("inner")]);
+    let calls =
+        "#include <stdio.h>\nint outer(void);\nint main(void) { puts(outer() ? \"found\" : \"none\"); return 0; }\n";
+    let outer = dir.join("outer/libouter.so");
+    let program = scene.project.compile_c("loads", calls, &[outer.to_str().expect("text"), &leads_to("outer")]);
+    scene.script(&format!("said(&mut Command::new({program:?}))")).runs().restored();
+    assert_eq!(scene.printed().0, "found");
 }
