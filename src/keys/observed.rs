@@ -7,6 +7,7 @@
 
 mod absences;
 mod index;
+mod locale;
 mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -134,7 +135,7 @@ impl<'a> Collector<'a> {
             What::Env(name, value) => self.variable(name, value.as_deref(), plugin),
             What::Lookup(name, _) => self.program(name),
             What::Environ(library) => self.environ(library)?,
-            What::Program(path) => self.ran(path)?,
+            What::Program(path) => self.ran(path, plugin)?,
             What::Library(path) => {
                 self.search_path();
                 self.file(path, plugin)?;
@@ -157,7 +158,7 @@ impl<'a> Collector<'a> {
 
     /// A program that was run. The lookup key holds the script itself. kache, which a script calls as a wrapper, only
     /// starts the compiler.
-    fn ran(&mut self, path: &str) -> Result<(), NotStored> {
+    fn ran(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
         if is_script {
             return self.environ(path);
@@ -167,6 +168,9 @@ impl<'a> Collector<'a> {
         }
         if !environment::tells_what_it_reads(path) {
             self.whole_environment();
+        }
+        if plugin {
+            self.asked_by_c_library(path)?;
         }
         self.file(path, false)
     }

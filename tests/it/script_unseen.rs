@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::support::Scripted;
+use crate::support::{Scripted, has_program, skip};
 
 #[test]
 fn a_source_that_includes_itself() {
@@ -89,4 +89,40 @@ fn a_library_by_the_directories_of_who_loads_it() {
     let program = scene.project.compile_c("loads", calls, &[outer.to_str().expect("text"), &leads_to("outer")]);
     scene.script(&format!("said(&mut Command::new({program:?}))")).runs().restored();
     assert_eq!(scene.printed().0, "found");
+}
+
+#[test]
+fn the_time_zone_in_which_git_tells_times() {
+    if !has_program("git") {
+        return;
+    }
+    let mut scene = Scripted::new(r#"said(Command::new("git").args(["log", "-1", "--format=%cd", "--date=local"]))"#);
+    scene.file(".gitignore", "target\nCargo.lock\n");
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@localhost"];
+    for arguments in [&["init", "-q"][..], &["add", "-A"], &["commit", "-qm", "one"]] {
+        let status = scene.project.command("git").args(identity).args(arguments).status().expect("git");
+        assert!(status.success());
+    }
+    scene.project.unset("TZ");
+    scene.runs().restored();
+    scene.set("TZ", "UTC").runs().restored();
+    scene.set("TZ", "JST-9").runs().restored();
+    scene.set("SCRIPT_OTHER", "beside").restored();
+}
+
+#[test]
+fn the_locale_by_which_a_program_counts_characters() {
+    let mut scene = Scripted::new(r#"said(Command::new("wc").args(["-m", "text"]))"#);
+    scene.file("text", "\u{e4}\u{f6}\u{fc}\n");
+    let characters = |locale: &str| {
+        let output = scene.project.command("wc").args(["-m", "text"]).env("LC_ALL", locale).output();
+        String::from_utf8(output.expect("wc").stdout).expect("text")
+    };
+    if characters("C") == characters("C.UTF-8") {
+        skip("there is no locale but C");
+        return;
+    }
+    scene.set("LC_ALL", "C").runs().restored();
+    scene.set("LC_ALL", "C.UTF-8").runs().restored();
+    scene.set("SCRIPT_OTHER", "beside").restored();
 }
