@@ -95,12 +95,33 @@ fn usable(place: &Path) -> Option<String> {
     (!broad).then(|| text.to_owned())
 }
 
+/// The flags of compilers, without their first `-`, that are longer than a letter and stand directly before a path.
+const FLAGS_BEFORE_PATHS: [&str; 12] = [
+    "cxx-isystem",
+    "idirafter",
+    "iframework",
+    "imacros",
+    "include",
+    "iprefix",
+    "iquote",
+    "isysroot",
+    "isystem",
+    "iwithprefix",
+    "iwithprefixbefore",
+    "iwithsysroot",
+];
+
 /// Whether an absolute path may start behind `before`: after anything that is not in names, or after a flag of a compiler
-/// (`-I/usr/include`).
+/// (`-I/usr/include`). A second slash is that of an address (`https://host/`), but for `file://`.
 fn is_start(before: &str) -> bool {
+    if before.ends_with('/') {
+        return before.ends_with("file://");
+    }
     let is_free = |text: &str| text.chars().next_back().is_none_or(|last| !is_name_char(last));
-    let flag = before.trim_end_matches(|last: char| last.is_ascii_alphabetic());
-    is_free(before) || (flag.len() < before.len() && flag.strip_suffix('-').is_some_and(is_free))
+    let letter = |text: &str| text.chars().next_back().filter(char::is_ascii_alphabetic).map(|last| last.len_utf8());
+    let behind_flag = |length: usize| before[..before.len() - length].strip_suffix('-').is_some_and(is_free);
+    let long = FLAGS_BEFORE_PATHS.iter().filter(|flag| before.ends_with(**flag)).map(|flag| flag.len());
+    is_free(before) || letter(before).into_iter().chain(long).any(behind_flag)
 }
 
 fn stands_at(text: &str, at: usize, place: &str) -> bool {
@@ -184,6 +205,25 @@ mod tests {
         assert_eq!(token("cc -I/home/me/ws -isystem/home/me"), "cc -I{workspace} -isystem{home}");
         assert_eq!(token("a-b/home/me/ws"), "a-b/home/me/ws");
         assert_eq!(token("/usr/{x}"), "/usr/{{x}");
+    }
+
+    #[test]
+    fn a_short_root_is_not_found_in_addresses_and_relative_paths() {
+        let roots = Roots::new([(RootKind::Workspace, Some("/app".into()))]);
+        let token = |text: &str| roots.tokenise(text).as_str().to_owned();
+        for other in ["https://app/x", "//app", "-Iinclude/app", "-lstdc/app", "my-isystem/app", "--I/app", "a/app"] {
+            assert_eq!(token(other), other);
+        }
+        for (text, expected) in [
+            ("file:///app/x", "file://{workspace}/x"),
+            ("-I/app -L/app", "-I{workspace} -L{workspace}"),
+            ("-include/app/x.h -iquote/app", "-include{workspace}/x.h -iquote{workspace}"),
+            ("-cxx-isystem/app", "-cxx-isystem{workspace}"),
+            ("--sysroot=/app", "--sysroot={workspace}"),
+            ("-Wl,-rpath,/app", "-Wl,-rpath,{workspace}"),
+        ] {
+            assert_eq!(token(text), expected);
+        }
     }
 
     #[test]

@@ -55,6 +55,7 @@ mod report;
 mod script_git;
 mod script_hook;
 mod script_inputs;
+mod script_places;
 mod script_refusals;
 mod script_restores;
 mod script_unseen;

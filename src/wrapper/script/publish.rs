@@ -133,8 +133,8 @@ fn scan_messages(outputs: &Outputs, scan: &mut Scan<'_>) {
     }
 }
 
-/// Pins the roots that texts name if an input file names them, too: the path then comes from that file, which may be the same in
-/// another checkout.
+/// Pins the roots that texts name if the program or an input file names them, too: the path then comes from there, which may
+/// be the same in another checkout.
 fn pin_named_by_inputs(
     outputs: &Outputs,
     inputs: &[Input],
@@ -144,9 +144,13 @@ fn pin_named_by_inputs(
     /// In bytes. Larger files are compilers and their libraries.
     const LARGEST: u64 = 4 << 20;
     let named = outputs.named();
+    if named.is_empty() {
+        return Ok(());
+    }
     let roots = Roots::new(named.iter().map(|kind| (*kind, run.common.roots.place(*kind).map(PathBuf::from))));
     let mut of_inputs = Scan::new(&roots);
-    for input in inputs.iter().filter(|_| !named.is_empty()) {
+    of_inputs.file(&run.script.program)?;
+    for input in inputs {
         let Input::File(path, _) = input else { continue };
         let Some(path) = run.common.roots.expand(path).map(|path| run.script.cwd.join(path)) else { continue };
         if fsx::metadata(&path)?.len() <= LARGEST {
