@@ -71,6 +71,23 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Scans the name of a file below a directory. A place counts without its leading slash, too, and with anything in the
+    /// place of its slashes (`home-me-ws`), since names cannot hold them.
+    pub fn name(&mut self, name: &str) {
+        let plain = |text: &str| text.replace(|c: char| !c.is_alphanumeric(), "_");
+        let (whole, plain_name) = (format!("/{name}/"), plain(name));
+        let holds = |needle: &str| match needle.trim_start_matches('/') {
+            // `app` of `/app` is a part of many names.
+            word if !word.contains('/') => whole.contains(&format!("/{word}/")),
+            path => plain_name.contains(&plain(path)),
+        };
+        for (kind, needle) in &self.needles {
+            if !self.found.contains(kind) && str::from_utf8(needle.needle()).is_ok_and(holds) {
+                self.found.push(*kind);
+            }
+        }
+    }
+
     /// Scans and hashes a file in one pass. The stamp is the one that the bytes were read under.
     pub fn file(&mut self, path: &Path) -> fsx::Result<Content> {
         let file = fsx::open(path)?;
@@ -163,6 +180,28 @@ mod tests {
             let mut scan = Scan::new(&roots);
             scan.bytes(format!("in {place}/x").as_bytes());
             assert_eq!(scan.pinned().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn a_root_is_found_in_names() {
+        let roots = Roots::new([
+            (RootKind::Workspace, Some("/very/own/work space".into())),
+            (RootKind::Home, Some("/me".into())),
+        ]);
+        let found = |name: &str| {
+            let mut scan = Scan::new(&roots);
+            scan.name(name);
+            scan.pinned().into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()
+        };
+        for name in ["very/own/work space/x", "a/very/own/work space", "lib-very-own-work_space.a"] {
+            assert_eq!(found(name), [RootKind::Workspace], "{name}");
+        }
+        for name in ["me", "me/x", "x/me/y"] {
+            assert_eq!(found(name), [RootKind::Home], "{name}");
+        }
+        for name in ["very/own/work/x", "name/memory", "gen.rs"] {
+            assert_eq!(found(name), [], "{name}");
         }
     }
 

@@ -62,6 +62,13 @@ impl Outputs {
         Ok(outputs)
     }
 
+    /// The names of everything in the tree, and the targets of links.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let links = self.tree.links.iter().flat_map(|(name, target)| [name, target]);
+        let names = self.files.iter().map(|file| &file.name).chain(&self.tree.directories).chain(links);
+        names.map(String::as_str)
+    }
+
     /// All texts with tokens.
     pub(super) fn texts(&self) -> impl Iterator<Item = &TokenString> {
         let messages = self.stdout.iter().chain(&self.stderr).filter_map(|message| match message {

@@ -63,6 +63,8 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
         Scan::new(&run.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
     let produced = scan_files(&outputs, &mut scan, run)?;
     scan_messages(&outputs, &mut scan);
+    // Names are restored as they are.
+    outputs.names().for_each(|name| scan.name(name));
     pin_named_by_inputs(&outputs, &observed.inputs, &mut scan, run)?;
     run.common.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let mut set = InputSet { inputs: observed.inputs };
