@@ -9,6 +9,7 @@ pub mod declared;
 mod dots;
 pub mod env_use;
 pub mod environment;
+pub mod escaped;
 pub mod explain;
 mod files;
 mod git;

@@ -2,6 +2,9 @@
 
 use crate::support::Scripted;
 
+/// Where a script runs. It says so, since a place that is in no text is an input like any other.
+const HERE: &str = "let here = env::current_dir().unwrap().display().to_string(); println!(\"cargo:warning={here}\");";
+
 #[test]
 fn a_path_in_the_program_is_not_that_of_the_checkout() {
     let one = Scripted::new("\"\".into()");
@@ -16,16 +19,15 @@ fn a_path_in_the_program_is_not_that_of_the_checkout() {
 
 #[test]
 fn a_path_in_the_name_of_a_file_serves_only_there() {
-    let here = "let here = env::current_dir().unwrap().display().to_string();";
     let beside = r#"fs::create_dir_all(dir.parent().unwrap()).unwrap(); fs::write(dir, "x").unwrap(); "x".into()"#;
     for body in [
         // A tree that mirrors the sources, as compilers make one.
-        format!("{here} let dir = out().join(&here[1..]).join(\"gen.txt\"); {beside}"),
-        format!("{here} let dir = out().join(here.replace('/', \"_\")); {beside}"),
+        format!("{HERE} let dir = out().join(&here[1..]).join(\"gen.txt\"); {beside}"),
+        format!("{HERE} let dir = out().join(here.replace('/', \"_\")); {beside}"),
         format!(
-            "{here} let dir = out().join(&here[1..]).join(\"empty\"); fs::create_dir_all(dir).unwrap(); \"x\".into()"
+            "{HERE} let dir = out().join(&here[1..]).join(\"empty\"); fs::create_dir_all(dir).unwrap(); \"x\".into()"
         ),
-        format!("{here} std::os::unix::fs::symlink(&here[1..], out().join(\"link\")).unwrap(); \"x\".into()"),
+        format!("{HERE} std::os::unix::fs::symlink(&here[1..], out().join(\"link\")).unwrap(); \"x\".into()"),
     ] {
         let one = Scripted::new(&body);
         one.runs().restored();
@@ -47,4 +49,25 @@ fn a_text_that_includes_a_file_by_the_path_of_the_checkout_finds_it() {
     one.file("src/main.rs", main);
     one.runs().restored();
     one.clone_to("elsewhere/two").runs().restored();
+}
+
+#[test]
+fn an_escaped_path_serves_only_there() {
+    for body in [
+        format!("{HERE} println!(\"cargo:warning=file://{{}}\", here.replace(' ', \"%20\")); \"x\".into()"),
+        format!("{HERE} eprintln!(\"{{}}\", here.replace(' ', \"\\\\ \")); \"x\".into()"),
+        format!("{HERE} fs::write(out().join(\"a.d\"), here.replace(' ', \"\\\\ \")).unwrap(); \"x\".into()"),
+    ] {
+        let one = Scripted::new(&body).clone_to("elsewhere/with space");
+        one.runs().restored();
+        one.clone_to("elsewhere/with another space").runs().restored();
+    }
+}
+
+#[test]
+fn an_unescaped_path_with_a_space_is_rewritten() {
+    let body = r#"println!("cargo:warning={}", out().display()); env::current_dir().unwrap().display().to_string()"#;
+    let one = Scripted::new(body).clone_to("elsewhere/with space");
+    one.runs().restored();
+    one.clone_to("elsewhere/with another space").restored();
 }

@@ -12,7 +12,7 @@ use crate::store::entries::stays_below;
 use crate::store::{Message, Tree};
 
 /// The longest file that is taken for a text, in bytes. Generated sources of some megabytes exist.
-const LONGEST_TEXT: u64 = 16 << 20;
+pub(super) const LONGEST_TEXT: u64 = 16 << 20;
 
 /// A regular file of the tree.
 pub(super) struct File {

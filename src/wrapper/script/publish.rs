@@ -3,10 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use super::outputs::Outputs;
+use super::outputs::{LONGEST_TEXT, Outputs};
 use super::run::Run;
 use crate::fsx;
 use crate::fsx::clock;
+use crate::keys::escaped::Escaped;
 use crate::keys::observed::{self, Known};
 use crate::keys::record::{self, NotStored};
 use crate::keys::scan::Scan;
@@ -65,6 +66,7 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
     scan_messages(&outputs, &mut scan);
     // Names are restored as they are.
     outputs.names().for_each(|name| scan.name(name));
+    pin_escaped(&outputs, [&ended.ran.stdout, &ended.ran.stderr], &text_roots, &mut scan)?;
     pin_named_by_inputs(&outputs, &observed.inputs, &mut scan, run)?;
     run.common.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let mut set = InputSet { inputs: observed.inputs };
@@ -133,6 +135,21 @@ fn scan_messages(outputs: &Outputs, scan: &mut Scan<'_>) {
             Message::Artifact(_) => {}
         }
     }
+}
+
+/// Pins the roots that texts name in another spelling than their own: those are not rewritten.
+fn pin_escaped(outputs: &Outputs, streams: [&[u8]; 2], roots: &Roots, scan: &mut Scan<'_>) -> Result<(), NotStored> {
+    let escaped = Escaped::new(roots);
+    if escaped.is_empty() {
+        return Ok(());
+    }
+    for stream in streams {
+        escaped.found_in(stream).for_each(|kind| scan.pin(kind));
+    }
+    for file in outputs.files.iter().filter(|file| file.stamp.size <= LONGEST_TEXT) {
+        escaped.found_in(&fsx::read(&file.path)?).for_each(|kind| scan.pin(kind));
+    }
+    Ok(())
 }
 
 /// Pins the roots that texts name if the program or an input file names them, too: the path then comes from there, which may

@@ -1,0 +1,119 @@
+//! Places of roots as texts escape them: `%20`, `\ `, `\u{e9}`, `'\''`.
+//!
+//! There are too many ways of escaping to list. So the parts of a place that nobody escapes are looked for in their order,
+//! with anything short between them.
+
+use memchr::memmem;
+
+use super::Roots;
+use crate::fsx;
+use crate::model::RootKind;
+
+/// How many bytes one escaped byte takes at most (`\u{10ffff}`, a quoted quote, a backslash that was escaped twice).
+const LONGEST_ESCAPE: usize = 12;
+
+/// Looks for escaped places of roots. Empty if no place holds anything that is escaped.
+#[derive(Debug)]
+pub struct Escaped {
+    places: Vec<(RootKind, Place)>,
+}
+
+#[derive(Debug)]
+struct Place {
+    whole: String,
+    /// What is never escaped, and before each but the first, how many bytes stand there at most.
+    parts: Vec<(usize, String)>,
+}
+
+impl Escaped {
+    /// For `roots`, as they are called and as they are without links.
+    pub fn new(roots: &Roots) -> Self {
+        let real = |place: &str| fsx::canonicalize(place.as_ref()).ok()?.into_os_string().into_string().ok();
+        let both = |(kind, place): (RootKind, &str)| [Some(place.to_owned()), real(place)].map(|place| (kind, place));
+        let all = roots.iter().flat_map(both).filter_map(|(kind, place)| Some((kind, Place::new(place?)?)));
+        Self { places: all.collect() }
+    }
+
+    /// Whether nothing can be found.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The roots whose places are in `bytes` in another spelling than their own.
+    pub fn found_in<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = RootKind> + 'a {
+        self.places.iter().filter(|(_, place)| place.is_escaped_in(bytes)).map(|(kind, _)| *kind)
+    }
+}
+
+impl Place {
+    /// `None`: nothing of it is ever escaped.
+    fn new(whole: String) -> Option<Self> {
+        let mut parts = vec![(0, String::new())];
+        let mut between = 0;
+        for c in whole.chars() {
+            if !is_plain(c) {
+                between += LONGEST_ESCAPE * c.len_utf8();
+                continue;
+            }
+            if between > 0 {
+                parts.push((between, String::new()));
+                between = 0;
+            }
+            parts.iter_mut().last()?.1.push(c);
+        }
+        if between > 0 {
+            parts.push((between, String::new()));
+        }
+        (parts.len() > 1).then_some(Self { whole, parts })
+    }
+
+    fn is_escaped_in(&self, bytes: &[u8]) -> bool {
+        let Some(((_, first), rest)) = self.parts.split_first() else { return false };
+        let is_escaped =
+            |at: usize| !bytes[at..].starts_with(self.whole.as_bytes()) && follow(&bytes[at + first.len()..], rest);
+        memmem::find_iter(bytes, first).any(is_escaped)
+    }
+}
+
+/// Whether the parts stand at the start of `bytes`, each after no more than it may.
+fn follow(bytes: &[u8], parts: &[(usize, String)]) -> bool {
+    let Some(((between, part), rest)) = parts.split_first() else { return true };
+    let within = &bytes[..bytes.len().min(between + part.len())];
+    memmem::find_iter(within, part).any(|at| at > 0 && follow(&bytes[at + part.len()..], rest))
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | '~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_found(place: &str, text: &str) -> bool {
+        let roots = Roots::new([(RootKind::Workspace, Some(place.into()))]);
+        Escaped::new(&roots).found_in(text.as_bytes()).next().is_some()
+    }
+
+    #[test]
+    fn every_way_of_escaping_is_found() {
+        for (place, texts) in [
+            ("/me/a b/ws", &["file:///me/a%20b/ws/x", "-I/me/a\\ b/ws", "/me/a\\\\\\ b/ws", "/me/a\\040b/ws"][..]),
+            ("/me/é", &["file:///me/%C3%A9/x", "/me/\\u{e9}", "/me/\\303\\251"]),
+            (
+                "/me/it's a \"b\"/ws",
+                &["'/me/it'\\''s a \"b\"/ws'", "/me/it's a \\\"b\\\"/ws", "/me/it&apos;s a &quot;b&quot;/ws"],
+            ),
+            ("/me/(x)", &["/me/\\(x\\)/y"]),
+            ("/me/a,b:c", &["/me/a%2Cb%3Ac"]),
+        ] {
+            for text in texts {
+                assert!(is_found(place, text), "{text}");
+                assert!(is_found(place, &format!("{place}/x and then {text}")), "{text}");
+            }
+            assert!(!is_found(place, place) && !is_found(place, "/you/ws"), "{place}");
+        }
+        assert!(!is_found("/me/a b/ws", "/me/a and something longer b/ws"));
+        assert!(Escaped::new(&Roots::new([(RootKind::Target, Some("/me/w-s_1.0+x@y~".into()))])).is_empty());
+    }
+}
