@@ -169,9 +169,16 @@ pub fn remove_file(path: &Path) -> Result<()> {
     optional(fs::remove_file(path).at("remove", path)).map(|_| ())
 }
 
-/// Removes a directory and all below it. Absence is success.
+/// Removes a directory and all below it, directories that may not be written included. Absence is success.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
-    optional(fs::remove_dir_all(path).at("remove directory", path)).map(|_| ())
+    let remove = || optional(fs::remove_dir_all(path).at("remove directory", path)).map(|_| ());
+    match remove() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tree::unlock(path);
+            remove()
+        }
+        removed => removed,
+    }
 }
 
 /// Renames, replacing what stands at `to`.

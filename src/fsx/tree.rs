@@ -16,19 +16,26 @@ use super::{At, Error, Result, Stamp};
 pub enum Node {
     /// A regular file.
     File(Stamp),
-    /// A directory without anything in it.
-    EmptyDirectory,
+    /// A directory and its permission bits.
+    Directory {
+        /// Whether nothing is in it.
+        is_empty: bool,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A symbolic link and its target.
     Link(String),
     /// A pipe, a socket or a device.
     Special,
 }
 
-/// Everything below `dir` by its path relative to `dir`, sorted. Directories that hold something are not listed. An error of
-/// the kind `InvalidData`: a name that is not UTF-8.
+/// `dir` (as `.`) and everything below it by its path relative to `dir`, sorted. An error of the kind `InvalidData`: a name
+/// that is not UTF-8.
 pub fn walk(dir: &Path) -> Result<Vec<(String, Node)>> {
     let mut nodes = Vec::new();
+    let mode = permissions(&fs::metadata(dir).at("stat", dir)?);
     walk_below(dir, "", &mut nodes)?;
+    nodes.push((".".to_owned(), Node::Directory { is_empty: nodes.is_empty(), mode }));
     nodes.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(nodes)
 }
@@ -44,10 +51,7 @@ fn walk_below(dir: &Path, prefix: &str, nodes: &mut Vec<(String, Node)>) -> Resu
         let node = if metadata.is_dir() {
             let before = nodes.len();
             walk_below(&path, &format!("{name}/"), nodes)?;
-            if nodes.len() > before {
-                continue;
-            }
-            Node::EmptyDirectory
+            Node::Directory { is_empty: nodes.len() == before, mode: permissions(&metadata) }
         } else if metadata.is_symlink() {
             Node::Link(super::read_link_text(&path).ok_or_else(|| non_utf8(&path))?)
         } else if metadata.is_file() {
@@ -58,6 +62,20 @@ fn walk_below(dir: &Path, prefix: &str, nodes: &mut Vec<(String, Node)>) -> Resu
         nodes.push((name, node));
     }
     Ok(())
+}
+
+fn permissions(metadata: &fs::Metadata) -> u32 {
+    metadata.permissions().mode() & 0o777
+}
+
+/// Gives the owner of a tree all rights to its directories, as far as that works.
+pub(super) fn unlock(dir: &Path) {
+    if !fs::symlink_metadata(dir).is_ok_and(|metadata| metadata.is_dir()) {
+        return;
+    }
+    let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.for_each(|entry| unlock(&entry.path()));
 }
 
 /// Whether `dir` is a directory without anything in it.
@@ -83,12 +101,30 @@ pub struct NewTree {
     made: HashSet<PathBuf>,
     /// The one that got the last file.
     open: Option<(PathBuf, Dir)>,
+    /// The permissions that directories get in the end.
+    modes: Vec<(PathBuf, u32)>,
+}
+
+/// The permissions of a new file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// What the umask leaves of these.
+    Umask(u32),
+    /// These.
+    Exact(u32),
 }
 
 impl NewTree {
     /// An empty tree beside `target` for about `size` files.
     pub fn beside(target: &Path, size: usize) -> Result<Self> {
-        let new = |temp, around| Self { temp, around, ladder: Ladder::default(), made: HashSet::new(), open: None };
+        let new = |temp, around| Self {
+            temp,
+            around,
+            ladder: Ladder::default(),
+            made: HashSet::new(),
+            open: None,
+            modes: Vec::new(),
+        };
         let directory = |target: &Path| Temp::beside(target, |path| fs::create_dir(path));
         let ((), temp) = directory(target)?;
         let spread = || super::sys_spread::spread_children(&File::open(temp.path())?);
@@ -105,6 +141,11 @@ impl NewTree {
         super::create_dir_all(&self.temp.path().join(name))
     }
 
+    /// Gives a directory these permissions once everything is in it; `.` is the tree itself.
+    pub fn directory_mode(&mut self, name: &str, mode: u32) {
+        self.modes.push((name.into(), mode & 0o777));
+    }
+
     /// Adds a symbolic link.
     pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
         let path = self.place(name)?;
@@ -112,28 +153,36 @@ impl NewTree {
     }
 
     /// Adds a file with these bytes.
-    pub fn bytes(&mut self, name: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    pub fn bytes(&mut self, name: &str, bytes: &[u8], mode: Mode) -> Result<()> {
         let (mut file, path) = self.create(name, mode)?;
         file.write_all(bytes).at("write", &path)?;
         finish(&file, &path, mode)
     }
 
     /// Adds a file with the bytes of `source`, by the ladder.
-    pub fn clone_of(&mut self, name: &str, source: &Path, mode: u32) -> Result<LinkMode> {
+    pub fn clone_of(&mut self, name: &str, source: &Path, mode: Mode) -> Result<LinkMode> {
         let (file, path) = self.create(name, mode)?;
         let how = self.ladder.fill(source, &file, &path)?;
         finish(&file, &path, mode).map(|()| how)
     }
 
-    /// Puts the tree in the place of `target`, whose content is removed. Between the two there is a moment without either.
-    pub fn commit(self, target: &Path) -> Result<()> {
-        // Empty as a rule.
-        if fs::remove_dir(target).is_err() {
-            super::remove_dir_all(target)?;
+    /// Puts the tree in the place of `target`, whose content is removed. Between the two there is a moment without either. If
+    /// it fails, what stood there stands there again.
+    pub fn commit(mut self, target: &Path) -> Result<()> {
+        // What is in a directory comes before it, since the directory may be closed then.
+        self.modes.sort_by_key(|(name, _)| std::cmp::Reverse(name.components().count()));
+        let itself = Path::new(".");
+        for (name, mode) in self.modes.iter().filter(|(name, _)| name != itself) {
+            set_mode(&self.temp.path().join(name), *mode)?;
         }
-        self.temp.persist(target)?;
-        drop(self.around);
-        Ok(())
+        let old = Old::set_aside(target)?;
+        if let Err(error) = self.temp.persist(target) {
+            old.put_back(target)?;
+            return Err(error);
+        }
+        drop((old, self.around));
+        // Only now: a directory that may not be written cannot be moved into another one.
+        self.modes.iter().filter(|(name, _)| name == itself).try_for_each(|(_, mode)| set_mode(target, *mode))
     }
 
     /// The path of a new file, whose directory exists then.
@@ -147,7 +196,7 @@ impl NewTree {
         Ok(path)
     }
 
-    fn create(&mut self, name: &str, mode: u32) -> Result<(File, PathBuf)> {
+    fn create(&mut self, name: &str, mode: Mode) -> Result<(File, PathBuf)> {
         let path = self.place(name)?;
         let parent = super::temp::parent_of(&path);
         if self.open.as_ref().is_none_or(|(open, _)| open != parent) {
@@ -156,19 +205,55 @@ impl NewTree {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let absent = || Error::new("open", parent, std::io::ErrorKind::NotFound.into());
         let (_, dir) = self.open.as_ref().ok_or_else(absent)?;
-        // Writable until it is full.
-        let file = dir.create(name, mode | 0o200).at("create", &path)?;
+        let first = match mode {
+            // Writable until it is full.
+            Mode::Umask(mode) => mode | 0o200,
+            // Nobody else may read what nobody else shall read, not even before it is full.
+            Mode::Exact(_) => 0o600,
+        };
+        let file = dir.create(name, first).at("create", &path)?;
         Ok((file, path))
     }
 }
 
-/// Takes the write permission away that [`NewTree::create`] gave; the umask has taken the rest.
-fn finish(file: &File, path: &Path, mode: u32) -> Result<()> {
-    if mode & 0o200 != 0 {
-        return Ok(());
+/// Gives a file that is full the permissions that [`NewTree::create`] did not.
+fn finish(file: &File, path: &Path, mode: Mode) -> Result<()> {
+    let exact = match mode {
+        Mode::Umask(mode) if mode & 0o200 != 0 => return Ok(()),
+        Mode::Umask(_) => file.metadata().at("stat", path)?.permissions().mode() & !0o222,
+        Mode::Exact(mode) => mode & 0o777,
+    };
+    file.set_permissions(Permissions::from_mode(exact)).at("set the mode of", path)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
+}
+
+/// What stood at a target before. Dropping it removes it.
+enum Old {
+    /// An empty directory, or nothing.
+    Empty,
+    /// The rest, at another place. To remove it first could fail halfway.
+    Aside(Temp),
+}
+
+impl Old {
+    fn set_aside(target: &Path) -> Result<Self> {
+        // Empty as a rule.
+        match fs::remove_dir(target) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+            _ => return Ok(Self::Empty),
+        }
+        Temp::beside(target, |path| fs::rename(target, path)).map(|((), aside)| Self::Aside(aside))
     }
-    let now = file.metadata().at("stat", path)?.permissions().mode();
-    file.set_permissions(Permissions::from_mode(now & !0o222)).at("set the mode of", path)
+
+    fn put_back(self, target: &Path) -> Result<()> {
+        match self {
+            Self::Empty => super::create_dir_all(target),
+            Self::Aside(aside) => aside.persist(target),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -184,27 +269,70 @@ mod tests {
         let build = |size| {
             let mut tree = NewTree::beside(&target, size).unwrap();
             tree.directory("empty/one").unwrap();
-            tree.bytes("a/b/text", b"text", 0o666).unwrap();
-            tree.bytes("a/fixed", b"text", 0o444).unwrap();
-            tree.clone_of("a/b/tool", &source, 0o777).unwrap();
+            tree.bytes("a/b/text", b"text", Mode::Umask(0o666)).unwrap();
+            tree.bytes("a/fixed", b"text", Mode::Umask(0o444)).unwrap();
+            tree.clone_of("a/b/tool", &source, Mode::Umask(0o777)).unwrap();
             tree.link("a/link", "b/text").unwrap();
             tree
         };
         drop(build(1));
-        assert_eq!(walk(&target).unwrap().len(), 1, "not committed, not there");
+        assert_eq!(walk(&target).unwrap()[1].0, "file", "not committed, not there");
         build(1).commit(&target).unwrap();
         build(MANY).commit(&target).unwrap();
-        let nodes = walk(&target).unwrap();
+        let mut nodes = walk(&target).unwrap();
+        assert_eq!(nodes.remove(0).0, ".");
         let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["a/b/text", "a/b/tool", "a/fixed", "a/link", "empty/one"]);
-        assert_eq!(nodes[3].1, Node::Link("b/text".into()));
-        assert_eq!(nodes[4].1, Node::EmptyDirectory);
+        assert_eq!(names, ["a", "a/b", "a/b/text", "a/b/tool", "a/fixed", "a/link", "empty", "empty/one"]);
+        assert_eq!(nodes[5].1, Node::Link("b/text".into()));
+        assert!(matches!(nodes[6].1, Node::Directory { is_empty: false, .. }));
+        assert!(matches!(nodes[7].1, Node::Directory { is_empty: true, .. }));
         let mode = |at: usize| match &nodes[at].1 {
             Node::File(stamp) => stamp.mode & 0o700,
             other => panic!("{other:?}"),
         };
-        assert_eq!((mode(0), mode(1), mode(2)), (0o600, 0o700, 0o400));
+        assert_eq!((mode(2), mode(3), mode(4)), (0o600, 0o700, 0o400));
         assert_eq!(super::super::read(&target.join("a/b/tool")).unwrap(), b"from a blob");
         assert_eq!(super::super::list(dir.path()).unwrap().len(), 2, "no temp is left");
+    }
+    #[test]
+    fn permissions_are_those_that_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let build = |size| {
+            let mut tree = NewTree::beside(&target, size).unwrap();
+            tree.bytes("a/b/key", b"", Mode::Exact(0o600)).unwrap();
+            tree.bytes("a/b/all", b"", Mode::Exact(0o666)).unwrap();
+            for (name, mode) in [("a", 0o500), ("a/b", 0o555), (".", 0o555)] {
+                tree.directory_mode(name, mode);
+            }
+            tree
+        };
+        for size in [1, MANY, 1] {
+            build(size).commit(&target).unwrap();
+            let mode = |name: &str| permissions(&fs::metadata(target.join(name)).unwrap());
+            let modes = ["", "a", "a/b", "a/b/key", "a/b/all"].map(mode);
+            assert_eq!(modes, [0o555, 0o500, 0o555, 0o600, 0o666], "{size} files");
+            assert_eq!(super::super::list(dir.path()).unwrap(), ["out"], "what was there is removed");
+        }
+        super::super::remove_dir_all(&target).unwrap();
+        assert!(!target.exists());
+    }
+
+    #[test]
+    fn what_was_there_survives_a_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("out");
+        let fail = || {
+            let tree = NewTree::beside(&target, 1).unwrap();
+            // So that there is nothing to rename.
+            fs::remove_dir(tree.temp.path()).unwrap();
+            tree.commit(&target).unwrap_err();
+            walk(&target).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        fs::create_dir(&target).unwrap();
+        assert_eq!(fail(), ["."]);
+        super::super::Publish::default().bytes(&target.join("file"), b"").unwrap();
+        assert_eq!(fail(), [".", "file"]);
+        assert_eq!(super::super::list(dir.path()).unwrap(), ["out"]);
     }
 }

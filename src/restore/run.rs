@@ -10,15 +10,15 @@ use super::Bytes;
 use super::plan::miss;
 use crate::fsx;
 use crate::fsx::LinkMode;
-use crate::fsx::tree::NewTree;
+use crate::fsx::tree::{Mode, NewTree};
 use crate::model::{ArtifactKind, MissReason, TokenString};
 use crate::store::{Entry, Message, Output, Store, Tree};
 
 /// A restore that could happen.
 #[derive(Debug)]
 pub struct RunPlan {
-    /// Name, content, and permissions before the umask.
-    files: Vec<(String, Content, u32)>,
+    /// Name, content, and permissions.
+    files: Vec<(String, Content, Mode)>,
     tree: Tree,
     /// What the script printed to standard output, as it reads here.
     pub stdout: Vec<u8>,
@@ -62,7 +62,9 @@ pub fn plan(
         let text = spelled.and_then(|text| expand(&text)).ok_or(MissReason::RestoreFailed)?;
         Ok(Content::Bytes(text.into_bytes()))
     };
-    let file = |output: &Output| Ok((output.name.clone(), content(output)?, mode(output)));
+    let file = |output: &Output| {
+        Ok((output.name.clone(), content(output)?, output.mode.map_or(Mode::Umask(output.usual_mode()), Mode::Exact)))
+    };
     Ok(RunPlan {
         files: on_two_threads(&entry.outputs, file)?,
         tree: entry.tree.clone().unwrap_or_default(),
@@ -103,6 +105,7 @@ pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
     }
     plan.tree.directories.iter().try_for_each(|name| tree.directory(name))?;
     plan.tree.links.iter().try_for_each(|(name, target)| tree.link(name, target))?;
+    plan.tree.modes.iter().for_each(|(name, mode)| tree.directory_mode(name, *mode));
     tree.commit(out_dir)?;
     Ok(bytes)
 }
@@ -128,10 +131,4 @@ fn printed(messages: &[Message], expand: impl Fn(&TokenString) -> Option<String>
         }
     }
     Some(stream)
-}
-
-/// The permissions of an output before the umask.
-fn mode(output: &Output) -> u32 {
-    let all = if output.executable { 0o777 } else { 0o666 };
-    if output.read_only { all & !0o222 } else { all }
 }

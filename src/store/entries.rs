@@ -1,7 +1,8 @@
 //! Entries: the result of one compile, or of one run of a build script.
 //!
 //! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens in place; JSON under a seal.
-//! A run has a [`Tree`] and no dep-info; a reader that does not know its kinds of outputs and messages misses.
+//! A run has a [`Tree`] and no dep-info; a reader that does not know its kinds of outputs and messages misses. Permissions
+//! that no umask explains came later, as fields that may be absent: a reader that does not know them restores the usual ones.
 
 use std::path::PathBuf;
 
@@ -30,6 +31,17 @@ pub struct Output {
     /// Whether its owner may not write it. Outputs of rustc are always writable.
     #[serde(default, skip_serializing_if = "is_false")]
     pub read_only: bool,
+    /// Its permission bits, whatever the umask, if they are not those that the two above and the umask gave where it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+}
+
+impl Output {
+    /// Its permissions before the umask, if it has none of its own.
+    pub fn usual_mode(&self) -> u32 {
+        let all = if self.executable { 0o777 } else { 0o666 };
+        if self.read_only { all & !0o222 } else { all }
+    }
 }
 
 /// What a run's output directory holds besides files.
@@ -39,6 +51,9 @@ pub struct Tree {
     pub directories: Vec<String>,
     /// Symbolic links and their targets, which do not lead out of the tree.
     pub links: Vec<(String, String)>,
+    /// The permission bits of directories, empty or not, that have others than the umask left. `.` is the tree itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modes: Vec<(String, u32)>,
 }
 
 /// A piece of what rustc said.
@@ -118,7 +133,10 @@ impl Entry {
 impl Tree {
     fn is_safe(&self) -> bool {
         let stays = |(link, target): &(String, String)| is_tree_path(link) && stays_below(link, target);
-        self.directories.iter().all(|name| is_tree_path(name)) && self.links.iter().all(stays)
+        let is_directory = |(name, _): &(String, u32)| name == "." || is_tree_path(name);
+        self.directories.iter().all(|name| is_tree_path(name))
+            && self.links.iter().all(stays)
+            && self.modes.iter().all(is_directory)
     }
 }
 
@@ -186,6 +204,7 @@ mod tests {
                 size: 1,
                 executable: false,
                 read_only: false,
+                mode: None,
             }],
             tree: None,
             dep_info_name: "a.d".into(),
@@ -221,6 +240,7 @@ mod tests {
         for name in ["../b.h", "a/../b", "/b", "a//b", "", "a/", "./a"] {
             assert!(!run(name, Tree::default()), "{name}");
             assert!(!run("a", Tree { directories: vec![name.into()], ..Tree::default() }), "{name}");
+            assert!(!run("a", Tree { modes: vec![(name.into(), 0o700)], ..Tree::default() }), "{name}");
         }
         let link =
             |link: &str, target: &str| run("a", Tree { links: vec![(link.into(), target.into())], ..Tree::default() });

@@ -216,6 +216,7 @@ mod tests {
                 size: bytes.len() as u64,
                 executable: false,
                 read_only: false,
+                mode: None,
             });
         }
         let entry = Entry {

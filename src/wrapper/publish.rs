@@ -210,7 +210,8 @@ fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) ->
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let executable = stamp.mode & 0o111 != 0;
-        let output = Output { name, kind, blob: BlobId(digest), size: stamp.size, executable, read_only: false };
+        let output =
+            Output { name, kind, blob: BlobId(digest), size: stamp.size, executable, read_only: false, mode: None };
         produced.push(Produced { output, source: Source::File(path, stamp) });
     }
     Ok(produced)

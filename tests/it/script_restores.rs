@@ -23,6 +23,14 @@ const TREE: &str = r#"
     fs::set_permissions(dir.join("bin/tool"), PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(dir.join("fixed"), "fixed").unwrap();
     fs::set_permissions(dir.join("fixed"), PermissionsExt::from_mode(0o444)).unwrap();
+    fs::create_dir_all(dir.join("private/closed/empty")).unwrap();
+    for (name, mode) in [("key", 0o600), ("odd", 0o654), ("private/closed/all", 0o666)] {
+        fs::write(dir.join(name), "x").unwrap();
+        fs::set_permissions(dir.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
+    for (name, mode) in [("private/closed/empty", 0o711), ("private/closed", 0o555), ("private", 0o700)] {
+        fs::set_permissions(dir.join(name), PermissionsExt::from_mode(mode)).unwrap();
+    }
     fs::write(dir.join("nothing"), "").unwrap();
     fs::write(dir.join("with {braces} and {workspace}"), "{workspace} {{x}").unwrap();
     fs::write(dir.join("flags.make"), format!("FLAGS = -O2 -I{0}/include -L{0}/lib\n", dir.display())).unwrap();
@@ -33,7 +41,7 @@ const TREE: &str = r#"
     eprintln!("said to stderr in {}", dir.display());
     "x".into()"#;
 
-/// Everything below a directory: kind, owner's mode, content.
+/// Everything below a directory: kind, permissions, content.
 fn tree(dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
@@ -44,12 +52,12 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, String> {
             let name = path.strip_prefix(dir).expect("below").to_owned();
             let what = if metadata.is_dir() {
                 open.push(path);
-                "directory".to_owned()
+                format!("directory {:o}", metadata.permissions().mode() & 0o777)
             } else if metadata.is_symlink() {
                 format!("link to {}", fs::read_link(&path).expect("link").display())
             } else {
                 let text = String::from_utf8_lossy(&fs::read(&path).expect("read")).into_owned();
-                format!("{:o} {text}", metadata.permissions().mode() & 0o700)
+                format!("{:o} {text}", metadata.permissions().mode() & 0o777)
             };
             found.insert(name, what);
         }
@@ -266,7 +274,8 @@ fn a_run_comes_from_another_machine() {
     two.restored();
     assert_eq!(two.last_run()["outcome"], "hit.remote", "{}", two.project.history());
     let (mut there, here) = (tree(&run_dir(&one).join("out")), tree(&run_dir(&two).join("out")));
-    let prefix = format!("600 {}", run_dir(&two).join("out").display());
+    let (mode, _) = there[Path::new("prefix")].split_once(' ').expect("mode");
+    let prefix = format!("{mode} {}", run_dir(&two).join("out").display());
     there.insert("prefix".into(), prefix);
     assert_eq!(there, here);
 }

@@ -44,6 +44,7 @@ impl Outputs {
             stdout: restore::record(streams[0], tokenise).ok_or_else(|| not_text("stdout"))?,
             stderr: restore::record(streams[1], tokenise).ok_or_else(|| not_text("stderr"))?,
         };
+        let usual = fsx::new_file_mode(true);
         let unsupported = |what: String| NotStored(Stored::OutDirUnsupported, what);
         for (name, node) in tree::walk(out_dir).map_err(|error| unsupported(error.to_string()))? {
             match node {
@@ -52,7 +53,14 @@ impl Outputs {
                     let text = text_of(&path, stamp, roots)?;
                     outputs.files.push(File { name, path, stamp, text });
                 }
-                Node::EmptyDirectory => outputs.tree.directories.push(name),
+                Node::Directory { is_empty, mode } => {
+                    if mode != usual {
+                        outputs.tree.modes.push((name.clone(), mode));
+                    }
+                    if is_empty && name != "." {
+                        outputs.tree.directories.push(name);
+                    }
+                }
                 Node::Link(target) if stays_below(&name, &target) => outputs.tree.links.push((name, target)),
                 Node::Link(_) => return Err(unsupported(format!("the link {name}"))),
                 Node::Special => return Err(unsupported(name)),

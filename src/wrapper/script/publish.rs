@@ -89,6 +89,7 @@ fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
 
 /// Hashes and scans all files. Those that are text with tokens are stored as such.
 fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<Vec<Produced>, NotStored> {
+    let left = fsx::new_file_mode(true);
     let mut produced = Vec::with_capacity(outputs.files.len());
     for file in &outputs.files {
         let mode = file.stamp.mode;
@@ -100,14 +101,17 @@ fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<V
             let Content { digest, stamp } = scan.file(&file.path)?;
             (ArtifactKind::Generated, digest, stamp.size, Source::File(file.path.clone(), stamp))
         };
-        let output = Output {
+        let mut output = Output {
             name: file.name.clone(),
             kind,
             blob: BlobId(digest),
             size,
             executable: mode & 0o111 != 0,
             read_only: mode & 0o200 == 0,
+            mode: None,
         };
+        let mode = mode & 0o777;
+        output.mode = (mode != output.usual_mode() & left).then_some(mode);
         check_holds_nothing_of_the_build(&file.path, file.stamp.size, run)?;
         produced.push(Produced { output, source });
     }

@@ -63,7 +63,15 @@ pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64
         let blob = BlobId(Digest::of(bytes));
         let publish = Publish { mtime: Mtime::At(clock::CANONICAL), ..Publish::default() };
         publish.bytes(&store.layout().blob(blob), bytes).expect("blob");
-        Output { name: file.to_owned(), kind, blob, size: bytes.len() as u64, executable: false, read_only: false }
+        Output {
+            name: file.to_owned(),
+            kind,
+            blob,
+            size: bytes.len() as u64,
+            executable: false,
+            read_only: false,
+            mode: None,
+        }
     };
     let rlib = output(&format!("lib{name}-{seed:016x}.rlib"), ArtifactKind::Rlib, &bytes(seed, size));
     let rmeta = bytes(!seed, Size { bytes: size.bytes / 10, ..size });

@@ -39,6 +39,7 @@ pub(crate) fn entry() -> Entry {
         size: bytes.len() as u64,
         executable,
         read_only: false,
+        mode: None,
     };
     Entry {
         crate_name: "a".into(),
