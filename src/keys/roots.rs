@@ -118,7 +118,7 @@ fn is_start(before: &str) -> bool {
         return before.ends_with("file://");
     }
     let is_free = |text: &str| text.chars().next_back().is_none_or(|last| !is_name_char(last));
-    let letter = |text: &str| text.chars().next_back().filter(char::is_ascii_alphabetic).map(|last| last.len_utf8());
+    let letter = |text: &str| text.chars().next_back().filter(char::is_ascii_alphabetic).map(char::len_utf8);
     let behind_flag = |length: usize| before[..before.len() - length].strip_suffix('-').is_some_and(is_free);
     let long = FLAGS_BEFORE_PATHS.iter().filter(|flag| before.ends_with(**flag)).map(|flag| flag.len());
     is_free(before) || letter(before).into_iter().chain(long).any(behind_flag)

@@ -74,7 +74,7 @@ fn differences(run: &Run<'_>, found: &Found, ran: &Ran) -> fsx::Result<Vec<Strin
     for (name, node) in &stored {
         match (node, fresh.iter().find(|(other, _)| other == name).map(|(_, node)| node)) {
             (_, None) => differences.push(format!("{name}: not there now")),
-            (Node::File(one), Some(Node::File(other))) if (one.mode ^ other.mode) & 0o777 == 0 => {
+            (Node::File(one), Some(Node::File(other))) if one.mode & 0o777 == other.mode & 0o777 => {
                 let at = compare::first_difference(&restored.join(name), &run.script.out_dir.join(name))?;
                 differences.extend(at.map(|at| format!("{name}: at byte {at}")));
             }
