@@ -276,7 +276,7 @@ mod tests {
             tree
         };
         drop(build(1));
-        assert_eq!(walk(&target).unwrap()[1].0, "file", "not committed, not there");
+        assert_eq!(walk(&target).unwrap()[1].0, "old", "not committed, not there");
         build(1).commit(&target).unwrap();
         build(MANY).commit(&target).unwrap();
         let mut nodes = walk(&target).unwrap();
