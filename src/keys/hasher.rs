@@ -8,7 +8,8 @@ use crate::model::{Digest, LookupKey, Trace};
 ///
 /// 1: first.
 /// 2: what was observed is part of input sets; linked outputs.
-pub const SCHEMA: u32 = 2;
+/// 3: git's index by what it says; modes, libraries by path, locale and time zone are observed.
+pub const SCHEMA: u32 = 3;
 
 /// Hashes fields as (tag, length, bytes), so that no two sequences of fields run together.
 #[derive(Debug)]
