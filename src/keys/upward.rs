@@ -42,11 +42,12 @@ pub(super) fn pin(facts: &[Fact], known: Known<'_>) -> Option<Input> {
 /// Whether a path has a directory in common with the workspace without being below it, on the way to it, or below another root.
 fn is_beside(path: &Path, known: Known<'_>) -> bool {
     let roots = known.context.roots;
-    let is_of_root = |(kind, place): (RootKind, &str)| {
-        !matches!(kind, RootKind::Home | RootKind::Tmp)
-            && (path.starts_with(place) || Path::new(place).starts_with(path))
-    };
     let Some(workspace) = roots.place(RootKind::Workspace).map(Path::new) else { return false };
+    let is_of_root = |(kind, place): (RootKind, &str)| {
+        // A home directory may be around the workspace.
+        let is_around = workspace.starts_with(place) && !matches!(kind, RootKind::Workspace | RootKind::Repository);
+        (path.starts_with(place) && !is_around) || Path::new(place).starts_with(path)
+    };
     let common: PathBuf = workspace
         .components()
         .zip(path.components())
