@@ -70,14 +70,17 @@ impl Store {
         Ok(Blob { path, mode: stamp.mode & 0o777 })
     }
 
-    /// The bytes of a blob that is small, once it is known to hold what its name says.
+    /// The bytes of a blob, once it is known to hold what its name says. For small ones: they are held in memory.
     pub fn read_blob(&self, id: BlobId, size: u64) -> Result<Vec<u8>, BlobProblem> {
-        let gone = |_| BlobProblem::Gone;
         let path = self.layout.blob(id);
-        let mut file = fsx::open(&path).map_err(gone)?;
+        let mut file = fsx::open(&path).map_err(|_| BlobProblem::Gone)?;
         let stamp = file.metadata().map(|metadata| Stamp::from(&metadata)).map_err(|_| BlobProblem::Gone)?;
         if stamp.size != size || !stamp.is_canonical() {
             self.recheck_blob(&path, id)?;
+        }
+        // The blob is whole and the entry is wrong: it may name any number, and memory is not taken for that.
+        if stamp.size != size {
+            return Err(BlobProblem::Corrupt);
         }
         let mut bytes = vec![0; usize::try_from(size).map_err(|_| BlobProblem::Corrupt)?];
         file.read_exact(&mut bytes).map_err(|_| BlobProblem::Gone)?;
