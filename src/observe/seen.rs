@@ -239,6 +239,12 @@ impl Teller {
     /// Whether the compile made what stands at `path`. Where `..` follows anything but a directory that it made, nobody here
     /// knows where that leads.
     fn is_made(&self, path: &str) -> bool {
+        if !path.contains("/../") && !path.ends_with("/..") {
+            return self.is_below_made(path);
+        }
+        if self.made.contains(path) {
+            return true;
+        }
         let mut place = String::with_capacity(path.len());
         for part in path.split('/').skip(1) {
             if part != ".." {
@@ -255,8 +261,8 @@ impl Teller {
     }
 
     fn is_below_made(&self, path: &str) -> bool {
-        let ends = path.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0).chain([path.len()]);
-        ends.into_iter().any(|end| self.made.contains(&path[..end]))
+        let mut ends = path.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0).chain([path.len()]);
+        ends.any(|end| self.made.contains(&path[..end]))
     }
 }
 
@@ -303,6 +309,8 @@ mod tests {
             record(Kind::Read, Answer::Ok, "/tmp/dirt"),
             record(Kind::Read, Answer::Ok, "/tmp/dir/sub/../f"),
             record(Kind::Read, Answer::Ok, "/tmp/dir/../other"),
+            record(Kind::Write, Answer::Ok, "/w/../made"),
+            record(Kind::Read, Answer::Ok, "/w/../made"),
             record(Kind::Read, Answer::Ok, "/w/x/../../tmp/dir/f"),
         ]);
         let read = |path: &str| What::Read(path.into());
