@@ -121,15 +121,16 @@ pub fn caller_began() -> Option<u64> {
     stat_field(caller(), 19)?.parse().ok()
 }
 
-/// A field of what `/proc` says of a process, counted from the one behind its name.
+/// The field number `field` of `/proc/<process>/stat` (proc_pid_stat(5)), where the one behind the program's name is number 0.
+/// `None`: there is no such process, or no such field.
 fn stat_field(process: u32, field: usize) -> Option<String> {
     let stat = super::read_to_string(std::path::Path::new(&format!("/proc/{process}/stat"))).ok()?;
     // The second field is a name that may hold anything; the last parenthesis ends it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(field).map(str::to_owned)
 }
 
-/// Whether a process above this one, up to the nearest cargo, runs `program`.
-pub fn is_below(program: &std::path::Path) -> bool {
+/// Whether one of the processes that led to this one, up to the nearest cargo, runs `program`.
+pub fn is_started_by(program: &std::path::Path) -> bool {
     let mut process = caller();
     while process > 1 {
         let running = super::read_link_text(std::path::Path::new(&format!("/proc/{process}/exe"))).unwrap_or_default();

@@ -131,7 +131,7 @@ impl NewTree {
         if size < MANY || spread().is_err() {
             return Ok(new(temp, None));
         }
-        // ext4 goes by the name when it looks for a place, so this one must be another each time.
+        // ext4 chooses the place by a hash of the name, so the name must differ each time.
         let ((), inner) = directory(&temp.path().join("tree"))?;
         Ok(new(inner, Some(temp)))
     }
@@ -167,7 +167,7 @@ impl NewTree {
     }
 
     /// Puts the tree in the place of `target`, whose content is removed. Between the two there is a moment without either. If
-    /// it fails, what stood there stands there again.
+    /// it fails, `target` is as it was before.
     pub fn commit(mut self, target: &Path) -> Result<()> {
         // What is in a directory comes before it, since the directory may be closed then.
         self.modes.sort_by_key(|(name, _)| std::cmp::Reverse(name.components().count()));
@@ -208,7 +208,7 @@ impl NewTree {
         let first = match mode {
             // Writable until it is full.
             Mode::Umask(mode) => mode | 0o200,
-            // Nobody else may read what nobody else shall read, not even before it is full.
+            // Other users cannot read a private file, not even before it is full.
             Mode::Exact(_) => 0o600,
         };
         let file = dir.create(name, first).at("create", &path)?;
@@ -312,7 +312,7 @@ mod tests {
             let mode = |name: &str| permissions(&fs::metadata(target.join(name)).unwrap());
             let modes = ["", "a", "a/b", "a/b/key", "a/b/all"].map(mode);
             assert_eq!(modes, [0o555, 0o500, 0o555, 0o600, 0o666], "{size} files");
-            assert_eq!(super::super::list(dir.path()).unwrap(), ["out"], "what was there is removed");
+            assert_eq!(super::super::list(dir.path()).unwrap(), ["out"], "the old tree is removed");
         }
         super::super::remove_dir_all(&target).unwrap();
         assert!(!target.exists());

@@ -21,7 +21,7 @@ pub struct Escaped {
 #[derive(Debug)]
 struct Place {
     whole: String,
-    /// What is never escaped, and before each but the first, how many bytes stand there at most.
+    /// The parts that are never escaped. Before each but the first there are at most so many bytes.
     parts: Vec<(usize, String)>,
 }
 
@@ -75,7 +75,7 @@ impl Place {
     }
 }
 
-/// Whether the parts stand at the start of `bytes`, each after no more than it may.
+/// Whether `bytes` begin with the parts in their order, each after at most its number of other bytes.
 fn follow(bytes: &[u8], parts: &[(usize, String)]) -> bool {
     let Some(((between, part), rest)) = parts.split_first() else { return true };
     let within = &bytes[..bytes.len().min(between + part.len())];

@@ -1,4 +1,4 @@
-//! git's index, by what it says instead of by its bytes.
+//! git's index as an input: digests its entries and how the files differ from them, not its bytes.
 //!
 //! The index is a list of files and, beside it, a cache of what `stat` said of each. No two checkouts have the same bytes,
 //! and `git status` and `git describe --dirty` write it anew whenever they have looked. What git answers depends on the list

@@ -83,9 +83,9 @@ pub struct Start {
 }
 
 impl Start {
-    /// Notes what is there. `time`: the kernel's.
-    pub fn note(time: Time, context: Context<'_>) -> Self {
-        Self { time, git: git::Before::of(context) }
+    /// Notes what is there at the kernel's `time`. Without a `context` only the time: nothing will be recorded.
+    pub fn note(time: Time, context: Option<Context<'_>>) -> Self {
+        Self { time, git: context.and_then(git::Before::of) }
     }
 
     /// Whether `path` is the directory of git's repository and holds the same names as at the start: git's locks come and go.

@@ -130,8 +130,9 @@ impl<'a> Collector<'a> {
 
     fn add(&mut self, fact: &Fact) -> Result<(), NotStored> {
         let plugin = fact.plugin;
-        let what = self.folded(&fact.what);
-        match &what {
+        let folded = self.folded(&fact.what);
+        let what = folded.as_ref().unwrap_or(&fact.what);
+        match what {
             What::Env(name, value) => self.variable(name, value.as_deref(), plugin),
             What::Lookup(name, _) => self.program(name),
             What::Environ(library) => self.environ(library)?,

@@ -15,7 +15,8 @@ pub fn side_effects(
     seen: &Seen,
     outputs: &[PathBuf],
     subject: Subject<'_>,
-    (context, start): (Context<'_>, &Start),
+    context: Context<'_>,
+    start: &Start,
 ) -> Result<(), NotStored> {
     let is_output = |path: &Path| outputs.iter().any(|output| output == path) || subject.owns(path);
     // A script may be missed by a directory that it made for another program; rustc makes none that outlives it, and writes

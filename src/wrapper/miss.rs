@@ -49,7 +49,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         Fate::Shared => incremental::mark_shared(&call.invocation),
         Fate::Private(_) => incremental::mark_private(&call.invocation),
     }
-    let start = Start::note(clock::tick_after(report.asked), call.context());
+    let start = Start::note(clock::tick_after(report.asked), (fate == Fate::Shared).then(|| call.context()));
     let began = Instant::now();
     let args = call.compile_args(fate == Fate::Shared);
     let trace = if fate == Fate::Shared { begin_trace(call) } else { None };

@@ -126,7 +126,7 @@ fn observed_inputs(
         return Err(NotStored(Stored::PrivateInput, String::new()));
     }
     let paths: Vec<PathBuf> = outputs.iter().map(|(path, _)| path.clone()).collect();
-    written::side_effects(seen, &paths, known.subject, (call.context(), start))?;
+    written::side_effects(seen, &paths, known.subject, call.context(), start)?;
     observed::inputs(seen, known)
 }
 

@@ -18,7 +18,7 @@ impl<'a> Collector<'a> {
         seen.facts.iter().find_map(|fact| leads(&fact.what)).filter(|_| self.runs_git)
     }
 
-    /// git's index. Of other programs than git, who knows whether they go by its bytes.
+    /// Records git's index by what it says and, unless git was run, by its bytes, too: another program may go by them.
     pub(super) fn index(&mut self, path: &str) -> Result<(), NotStored> {
         let Known { context, start, .. } = self.known;
         let unknown = || NotStored(Stored::Unobserved, format!("git's index {path}, in an unknown form"));
@@ -26,10 +26,12 @@ impl<'a> Collector<'a> {
         let content = record::file_input(path, context, start.time);
         let before = start.git.as_ref().filter(|git| git.lists_the_same_files(Path::new(path)));
         let is_same = || before.and_then(|git| git.state(context)) == Some(state);
-        match content {
-            Ok(content) if !self.runs_git => self.insert("file", path, content),
-            Err(changed) if !self.runs_git || !is_same() => return Err(changed),
-            Ok(_) | Err(_) => {}
+        if !self.runs_git {
+            self.insert("file", path, content?);
+        } else if let Err(changed) = content
+            && !is_same()
+        {
+            return Err(changed);
         }
         self.insert("index", path, Input::GitIndex(context.roots.tokenise(path), state));
         Ok(())

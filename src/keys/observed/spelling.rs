@@ -7,17 +7,16 @@ use crate::keys::{Subject, dots};
 use crate::observe::What;
 
 impl Collector<'_> {
-    /// `what`, its path folded if it goes up from a directory of `OUT_DIR` to somewhere else.
-    pub(super) fn folded(&self, what: &What) -> What {
-        let Subject::Run(script) = self.known.subject else { return what.clone() };
+    /// `what` with its path folded, if that goes up from a directory of `OUT_DIR` to somewhere else.
+    pub(super) fn folded(&self, what: &What) -> Option<What> {
+        let Subject::Run(script) = self.known.subject else { return None };
         let fold = |path: &str| dots::folded(Path::new(path), &script.out_dir)?.into_os_string().into_string().ok();
-        let folded = match what {
+        match what {
             What::Read(path) => fold(path).map(What::Read),
             What::Stat(path, found) => fold(path).map(|path| What::Stat(path, *found)),
             What::LinkStat(path, found) => fold(path).map(|path| What::LinkStat(path, *found)),
             What::List(path) => fold(path).map(What::List),
             _ => None,
-        };
-        folded.unwrap_or_else(|| what.clone())
+        }
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     let trace = if is_fresh { begin_trace(run) } else { None };
     let command = command(run, trace.as_ref());
     sys_process::adopt_orphans();
-    let start = Start::note(clock::tick_after(report.asked), run.context());
+    let start = Start::note(clock::tick_after(report.asked), is_fresh.then(|| run.context()));
     let began = Instant::now();
     let ran = spawn::run(command, Until::Closed).map_err(|error| internal(error.to_string()))?;
     let ended = Ended { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };

@@ -35,7 +35,7 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
         _ => become_script(argv),
     };
     // It has started itself again: it waits for us, and its OUT_DIR is in use.
-    if sys_process::is_below(Path::new(&argv[0])) {
+    if sys_process::is_started_by(Path::new(&argv[0])) {
         become_script(argv);
     }
     super::log::init(&config);

@@ -46,7 +46,7 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
     check_directives(run, &ended.ran.stdout)?;
     let text_roots = script::text_roots(&run.common.roots);
     let outputs = Outputs::read(&run.script.out_dir, [&ended.ran.stdout, &ended.ran.stderr], &text_roots)?;
-    written::side_effects(seen, &[], subject, (context, &ended.start))?;
+    written::side_effects(seen, &[], subject, context, &ended.start)?;
 
     let texts: Vec<String> = outputs.texts().filter_map(|text| run.common.roots.expand(text)).collect();
     let known = Known {
