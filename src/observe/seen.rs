@@ -83,6 +83,7 @@ pub fn tell(records: &[Record<'_>], root: u32) -> Seen {
     for record in records {
         teller.hear(record);
     }
+    teller.forget_failed_starts();
     teller.seen.unobserved = teller.trouble.take().or_else(|| teller.unheard());
     teller.seen
 }
@@ -97,6 +98,8 @@ struct Teller {
     /// Paths that the compile made, directories included.
     made: BTreeSet<String>,
     starting: BTreeMap<u32, Starts>,
+    /// The programs that were to be started, and how often they were, failures aside.
+    tried: BTreeMap<String, i64>,
     root_ended: bool,
     trouble: Option<String>,
 }
@@ -163,14 +166,30 @@ impl Teller {
 
     fn starts(&mut self, record: &Record<'_>, started_by: &str, program: &str, change: i64) {
         self.starting.entry(record.process).or_default().add(started_by, change);
-        if change > 0 && !program.is_empty() {
-            self.tell(What::Program(path(program)), record.plugin);
+        if !program.is_empty() {
+            let program = path(program);
+            *self.tried.entry(program.clone()).or_default() += change;
+            if change > 0 {
+                self.tell(What::Program(program), record.plugin);
+            }
         }
     }
 
     fn started(&mut self, record: &Record<'_>, program: &str, started_by: &str) {
         self.starting.entry(record.process).or_default().add(started_by, -1);
-        self.tell(What::Program(path(program)), record.plugin);
+        let program = path(program);
+        *self.tried.entry(program.clone()).or_default() += 1;
+        self.tell(What::Program(program), record.plugin);
+    }
+
+    /// A shell tries the directories of `PATH` until a start succeeds. What failed there was told as what it is: nothing, or
+    /// something that may not be run.
+    fn forget_failed_starts(&mut self) {
+        let tried = &self.tried;
+        self.seen.facts.retain(|fact| match &fact.what {
+            What::Program(program) => tried.get(program) != Some(&0),
+            _ => true,
+        });
     }
 
     /// A program that was started and never said so: one without the dynamic linker, or with another C library.
@@ -347,6 +366,19 @@ mod tests {
         assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), through]), Some("/bin/cc".into()), "through it");
         assert_eq!(unobserved(&[]), Some("the program itself".into()));
         assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("the program itself".into()), "it never ended");
+    }
+
+    #[test]
+    fn a_program_that_could_not_be_started_was_not_run() {
+        let exec = |kind, program: &'static str| Record { two: program.as_bytes(), ..record(kind, Answer::Ok, program) };
+        let programs = |records: &[Record<'_>]| -> Vec<What> {
+            facts(records).into_iter().filter(|what| matches!(what, What::Program(_))).collect()
+        };
+        let run = |path: &str| What::Program(path.into());
+        let failed = [exec(Kind::Exec, "/a/cc"), exec(Kind::ExecFailed, "/a/cc")];
+        let found = [exec(Kind::Exec, "/b/cc"), start_by(ROOT, "/b/cc")];
+        assert_eq!(programs(&[failed, found].concat()), [run("/b/cc")]);
+        assert_eq!(programs(&[found, [exec(Kind::Exec, "/b/cc"), exec(Kind::ExecFailed, "/b/cc")]].concat()), [run("/b/cc")]);
     }
 
     #[test]
