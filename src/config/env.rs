@@ -189,10 +189,10 @@ pub const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
 /// Rustup's own directory.
 pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
 
-/// Makes rustc or clippy write a log: never cached.
-pub const RUST_LOGS: [&str; 2] = ["RUST_LOG", "RUSTC_LOG"];
+/// Makes rustc or clippy write a log: never cached. (Neither reads `RUST_LOG`: `rustc_driver_impl::init_rustc_env_logger`.)
+pub const RUSTC_LOG: &str = "RUSTC_LOG";
 
-/// How rustc's log looks and where it goes. rustc reads them with or without [`RUST_LOGS`]: a bad value is an error, and one
+/// How rustc's log looks and where it goes. rustc reads them with or without [`RUSTC_LOG`]: a bad value is an error, and one
 /// names a file to create (`rustc_log::init_logger`).
 pub const RUSTC_LOG_DETAILS: [&str; 8] = [
     "RUSTC_LOG_BACKTRACE",

@@ -18,7 +18,7 @@ const SCHEMA: &str = "1";
 /// The name of the answer that the compiler of `chain` gives here. `None`: something may have a say in it that a name cannot
 /// hold.
 pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &Store) -> Option<Digest> {
-    let logs = env::RUST_LOGS.iter().chain(&env::RUSTC_LOG_DETAILS).chain([&env::RUST_TARGET_PATH]);
+    let logs = env::RUSTC_LOG_DETAILS.iter().chain([&env::RUSTC_LOG, &env::RUST_TARGET_PATH]);
     // A compiler that could not be identified may lead back here: it gets no further than that.
     if logs.into_iter().any(|name| vars.get(name).is_some()) || compiler::depth(vars) > 0 {
         return None;

@@ -101,7 +101,7 @@ reasons! {
         NoArtifactNotices = "bypass.no-artifact-notices", "rustc is not asked to announce its outputs";
         UnknownDriver = "bypass.unknown-driver", "a workspace wrapper that this kache does not know";
         CompilerUnknown = "bypass.compiler-unknown", "the compiler could not be identified";
-        RustcLog = "bypass.rustc-log", "RUST_LOG or RUSTC_LOG is set";
+        RustcLog = "bypass.rustc-log", "RUSTC_LOG is set";
         ExternUnresolved = "bypass.extern-unresolved", "an --extern without a readable path";
         NativeLibrary = "bypass.native-library", "a native library that cannot be resolved as rustc would";
         ProjectFile = "bypass.project-file", "the .kache.toml above the package, or what it declares, cannot be used";

@@ -34,12 +34,12 @@ impl<'a> Call<'a> {
         if chain.driver == Driver::Unknown {
             return Err(Refusal::new(BypassReason::UnknownDriver, chain.program.to_string_lossy()));
         }
-        if let Some(name) = env::RUST_LOGS.into_iter().find(|name| vars.get(name).is_some()) {
-            return Err(Refusal::new(BypassReason::RustcLog, name));
+        if vars.get(env::RUSTC_LOG).is_some() {
+            return Err(Refusal::new(BypassReason::RustcLog, env::RUSTC_LOG));
         }
         let cwd = fsx::current_dir().map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
         let invocation = Invocation::parse(chain.rustc_args(), &cwd)?;
-        if invocation.incremental.is_some() && !super::incremental::can_drop(&invocation.argv) {
+        if invocation.incremental.is_some() && !incremental::can_drop(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
         let observed = config.observe.value && library::is_there();

@@ -62,7 +62,7 @@ fn build(vars: &Env, dir: &Temp, name: &str) -> anyhow::Result<Event> {
     let cargo = vars.path(env::CARGO).unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.args(["build", "--offline", "--quiet", "--target-dir"]).arg(project.join("target")).current_dir(&project);
-    for name in env::RUST_LOGS.into_iter().chain([env::CARGO_TARGET_DIR, env::CARGO_BUILD_RUSTC_WRAPPER]) {
+    for name in [env::RUSTC_LOG, env::CARGO_TARGET_DIR, env::CARGO_BUILD_RUSTC_WRAPPER] {
         command.env_remove(name);
     }
     command
