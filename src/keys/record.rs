@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::native::{self, Explained};
 use super::{Context, Lookup, Start};
+use crate::config::env;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp, stamp};
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
@@ -74,9 +75,15 @@ pub(super) fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce(
 }
 
 /// Checks that no directory between the working directory and a source was swapped for another since `start`: that moves no
-/// file's ctime, but the directory's.
+/// file's ctime, but the directory's. Above a build script's directory of outputs cargo puts files as units end.
 fn check_directories(files: &[String], context: Context<'_>, start: &Start) -> Result<(), NotStored> {
     let cwd = context.cwd;
+    let target = context.roots.place(RootKind::Target).map(Path::new);
+    let generated = context.env.path(env::OUT_DIR);
+    let is_cargos = |dir: &Path| {
+        target.is_some_and(|target| dir.starts_with(target))
+            && generated.as_deref().is_some_and(|generated| generated.starts_with(dir) && generated != dir)
+    };
     let relative = |file: &String| Path::new(file).strip_prefix(cwd).map_or(PathBuf::from(file), Path::to_owned);
     let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
     for file in files.iter().map(relative).filter(|file| file.is_relative()) {
@@ -84,6 +91,9 @@ fn check_directories(files: &[String], context: Context<'_>, start: &Start) -> R
     }
     for dir in dirs {
         let path = cwd.join(dir);
+        if is_cargos(&path) {
+            continue;
+        }
         let changed = fsx::symlink_metadata(&path).map_or(true, |metadata| Stamp::from(&metadata).ctime >= start.time);
         if changed && !start.is_same_repository(&path, context) {
             return Err(NotStored::changed(&path));

@@ -86,6 +86,21 @@ fn u10_an_out_dir_only_included_is_shared() {
     two.without_cache_compiles(&["dep"]);
 }
 
+/// Cargo puts programs beside the directory of build scripts whenever a unit ends.
+#[test]
+fn u10_a_generated_source_is_stored_while_other_units_end() {
+    let one =
+        generated("include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\npub fn value() -> &'static str { NAME }\n");
+    one.hook("after", "dep", "echo > target/debug/a-program; mkdir -p target/debug/build/of-another\n");
+    one.build().misses(&["dep"]);
+    assert_eq!(one.last_outcome("dep").1, "stored");
+    // Control: a directory that is swapped for another is seen.
+    let swap = "d=$(dirname target/debug/build/dep-*/out/gen.rs); cp -r $d $d.new; mv $d $d.old; mv $d.new $d\n";
+    one.hook("after", "dep", swap).kache(&["purge"]);
+    one.wipe().build().misses(&["dep"]);
+    assert_eq!(one.last_outcome("dep").1, "input-changed");
+}
+
 #[test]
 fn u10_an_out_dir_included_and_read_is_this_checkouts() {
     let source = "include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\n\
