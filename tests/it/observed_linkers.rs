@@ -155,6 +155,19 @@ fn u18_a_cc_that_reads_a_file() {
     links_anew(&project, "two");
 }
 
+/// A shell looks for `cc` in each directory of `PATH` by trying to start it.
+#[test]
+fn a_script_that_looks_for_the_linker_on_the_path_is_stored() {
+    let mut project = Project::app_over(DEP);
+    project.script("own/my-cc", "exec cc \"$@\" -Wl,-rpath,/mark-mine");
+    fs::create_dir_all(project.sandbox_dir().join("empty")).expect("directory");
+    let linker = project.sandbox_dir().join("own/my-cc");
+    project.path_with(&["empty"]).set("RUSTFLAGS", format!("-Clinker={}", linker.display())).settled("7");
+    // One that comes first is seen.
+    project.script("empty/cc", &format!("exec {} \"$@\" -Wl,-rpath,/mark-first", machines("cc").display()));
+    links_anew(&project, "first");
+}
+
 #[test]
 fn u18_a_linker_named_by_a_flag() {
     let mut project = Project::app_over(DEP);
