@@ -21,7 +21,7 @@ use crate::fsx::{self, clock, socket};
 use crate::remote;
 use crate::remote::open::{Open, OpenError};
 use crate::remote::progress::Cancel;
-use crate::store::{Store, gc};
+use crate::store::{Limit, Store, gc};
 
 /// What a waiting miss is granted at a time.
 const SLICE: Duration = Duration::from_millis(25);
@@ -47,7 +47,9 @@ pub struct Setup {
     pub store: Arc<Store>,
     /// After how long without wants and work it ends.
     pub idle: Duration,
-    /// The size that the store is trimmed to; one build record may bring half of it.
+    /// What the store is trimmed to.
+    pub limit: Limit,
+    /// The same at the start, in bytes; one build record may bring half of it.
     pub max_size: u64,
 }
 
@@ -194,7 +196,7 @@ fn collect_if_due(agent: &Arc<Agent>) {
     if has_brought && gc::is_due(&agent.setup.store, clock::now()) {
         let agent = Arc::clone(agent);
         tokio::task::spawn_blocking(move || {
-            let collected = gc::collect(&agent.setup.store, agent.setup.max_size, clock::now());
+            let collected = gc::collect(&agent.setup.store, agent.setup.limit, clock::now());
             tracing::info!(?collected, "collected garbage");
         });
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use super::{Exit, Session, transfer, units};
+use super::{Exit, Session, limit, transfer, units};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Answer, Ask, Status};
 use crate::agent::{client, server};
@@ -69,7 +69,8 @@ fn serve(session: &Session) -> anyhow::Result<Exit> {
         remote,
         env: session.env.clone(),
         store: Arc::new(store),
-        max_size: config.max_size.value.as_u64(),
+        max_size: limit(&config).bytes(&config.cache_dir.value, 0),
+        limit: limit(&config),
     };
     if !server::run(setup)? {
         session.out.talk(format_args!("another agent serves this cache directory"));

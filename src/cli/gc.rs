@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{Exit, Session, units};
+use super::{Exit, Session, limit, units};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx::clock;
@@ -26,8 +26,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     // A newer kache's settings must not stop an older one's builds, nor their collections.
     let config = if args.quiet { Config::load(&session.env)? } else { session.config()? };
     let store = Store::open(&config.cache_dir.value);
-    let max_size = config.max_size.value.as_u64();
-    let report = gc::collect(&store, max_size, clock::now()).context("cannot collect garbage")?;
+    let report = gc::collect(&store, limit(&config), clock::now()).context("cannot collect garbage")?;
     EventLog::of(&config.cache_dir.value).rotate().context("cannot put the event log aside")?;
     if args.quiet {
         return Ok(Exit::Ok);
@@ -42,7 +41,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         units::count(report.entries, "entry", "entries"),
         units::count(report.blobs, "blob", "blobs")
     ))?;
-    session.out.data(format_args!("store: {before} before, {after} now, limit {}", units::bytes(max_size)))?;
+    session.out.data(format_args!("store: {before} before, {after} now, limit {}", units::bytes(report.limit)))?;
     if report.still_linked > 0 {
         let linked = units::bytes(report.still_linked);
         session.out.data(format_args!("target directories still hold {linked} of what was removed"))?;

@@ -35,7 +35,7 @@ use printer::Printer;
 
 use crate::config::{Config, Env};
 use crate::rustc::toolchain;
-use crate::store::Store;
+use crate::store::{Limit, Store};
 
 /// How a command ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -204,6 +204,11 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
 }
 
 /// Reads a span of time such as `90s`, `1h` or `7d`.
+/// What collections trim the store to.
+fn limit(config: &Config) -> Limit {
+    config.max_size.value.map_or(Limit::OfDisk, |size| Limit::Bytes(size.as_u64()))
+}
+
 fn span(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 90s, 15m, 1h or 7d"))
 }

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::printer::Table;
 use super::progress::Display;
-use super::{Exit, Session, transfer, units};
+use super::{Exit, Session, limit, transfer, units};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx;
@@ -70,7 +70,6 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let here = fsx::current_dir()?;
     let workspace = Workspace::around(&here);
     let shape = last_shape(session, &config, &here);
-    let max_size = config.max_size.value.as_u64();
     if !args.dry_run {
         store.mark().context("cannot make the cache directory")?;
         crate::remote::sweep(store.layout());
@@ -79,7 +78,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     transfer::run(async |cancel| {
         let remote = transfer::asking(&cancel, transfer::connect(session, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
-        let room = tokio::task::block_in_place(|| room(&store, max_size))?;
+        let room = tokio::task::block_in_place(|| room(&store, &config))?;
         let plan = async {
             let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref(), shape.as_deref()).await;
             plan.context("cannot find out what to pull")
@@ -105,9 +104,9 @@ fn last_shape(session: &Session, config: &Config, here: &Path) -> Option<String>
 }
 
 /// Bytes until the store is as large as it may be.
-fn room(store: &Store, max_size: u64) -> anyhow::Result<u64> {
-    let survey = survey::survey(store).context("cannot look at the store")?;
-    Ok(max_size.saturating_sub(survey.total_bytes()))
+fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
+    let used = survey::survey(store).context("cannot look at the store")?.total_bytes();
+    Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
 fn say_origin(session: &Session, plan: &Plan, workspace: Option<&Workspace>) {

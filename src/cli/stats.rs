@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::printer::Table;
-use super::{Exit, Session, report, span, units};
+use super::{Exit, Session, limit, report, span, units};
 use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::model::outcome::{self, HitSource, Stored};
@@ -91,7 +91,7 @@ fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
         entries: survey.entries.len(),
         blobs: survey.blobs.len(),
         bytes: survey.total_bytes(),
-        max_bytes: config.max_size.value.as_u64(),
+        max_bytes: limit(&config).bytes(&config.cache_dir.value, survey.total_bytes()),
     };
     let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();
     Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store, remote })

@@ -22,8 +22,6 @@ pub use verify::{Rate, Verify};
 
 use crate::fsx;
 
-/// The default of `max_size`.
-pub const DEFAULT_MAX_SIZE: ByteSize = ByteSize::gib(20);
 /// The default of `claim_wait`.
 pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_mins(5);
 
@@ -99,8 +97,8 @@ pub struct LogLevel(pub tracing::level_filters::LevelFilter);
 pub struct Config {
     /// The cache directory.
     pub cache_dir: Setting<PathBuf>,
-    /// The size that `gc` trims the store to.
-    pub max_size: Setting<ByteSize>,
+    /// The size that `gc` trims the store to. `None`: what suits the disk.
+    pub max_size: Setting<Option<ByteSize>>,
     /// Whether kache only hands every call to rustc.
     pub disabled: Setting<bool>,
     /// How paths in outputs are treated.
@@ -170,7 +168,7 @@ impl Config {
         Ok(Self {
             remote: file.cache.remote,
             cache_dir: cache_dir(env, file.cache.dir)?,
-            max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, DEFAULT_MAX_SIZE)?,
+            max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, None)?,
             disabled: pick_switch(env, env::KACHE_DISABLED, file.build.disabled, false)?,
             paths: pick(env, env::KACHE_PATHS, "build.paths", file.build.paths, PATHS, Paths::Remap)?,
             claim_wait: pick(
@@ -209,7 +207,7 @@ impl Config {
 /// A reader of one kind of value, with the words for what it expects.
 type Reader<T> = (fn(&str) -> Option<T>, &'static str);
 
-const SIZE: Reader<ByteSize> = (|text| text.parse().ok(), "a size such as \"20GiB\"");
+const SIZE: Reader<Option<ByteSize>> = (|text| text.parse().ok().map(Some), "a size such as \"20GiB\"");
 const PATHS: Reader<Paths> = (Paths::parse, "\"remap\", \"portable\" or \"exact\"");
 const WAIT: Reader<Duration> = (duration, "a time such as \"300\" or \"5m\"");
 const VERIFY: Reader<Verify> = (Verify::parse, "\"off\" or \"hits\"");
@@ -322,7 +320,7 @@ mod tests {
     fn environment_wins_over_file_over_default() {
         let file = "[cache]\nmax_size = \"1GiB\"\ndir = \"/f\"\n[build]\npaths = \"exact\"\n";
         let config = load(&[(env::KACHE_MAX_SIZE, "2GiB")], file).unwrap();
-        assert_eq!(config.max_size.value, ByteSize::gib(2));
+        assert_eq!(config.max_size.value, Some(ByteSize::gib(2)));
         assert_eq!(config.max_size.source, Source::Env(env::KACHE_MAX_SIZE));
         assert_eq!(config.cache_dir.value, PathBuf::from("/f"));
         assert_eq!(config.paths.source, Source::File);

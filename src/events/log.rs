@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::fsx;
+use crate::fsx::lock::FileLock;
 
 /// A format of lines.
 pub trait Line: Serialize + DeserializeOwned {
@@ -46,7 +47,12 @@ impl<L: Line> Log<L> {
             }
             opened => opened?,
         };
-        file.write_all(&line).map_err(|error| fsx::Error::new("append to", &self.path, error))
+        file.write_all(&line).map_err(|error| fsx::Error::new("append to", &self.path, error))?;
+        // Not every build collects garbage.
+        match file.metadata() {
+            Ok(metadata) if metadata.len() > L::ROTATE_AT => self.rotate(),
+            _ => Ok(()),
+        }
     }
 
     /// All lines at or after `since` (milliseconds since 1970), oldest first. What is no line of this version is skipped: a
@@ -62,8 +68,9 @@ impl<L: Line> Log<L> {
         Ok(found)
     }
 
-    /// Puts the log aside once it is large.
+    /// Puts the log aside once it is large. Only one process at a time does: a second one would put the new log over the old.
     pub fn rotate(&self) -> fsx::Result<()> {
+        let Some(_lock) = FileLock::try_acquire(&self.path.with_extension("lock"))? else { return Ok(()) };
         match fsx::optional(fsx::metadata(&self.path))? {
             Some(metadata) if metadata.len() > L::ROTATE_AT => fsx::rename(&self.path, &self.older()),
             _ => Ok(()),
@@ -111,8 +118,8 @@ mod tests {
         log.append(&Short(1, 1)).unwrap();
         log.rotate().unwrap();
         assert!(!fsx::exists(&log.older()), "small");
+        // Whoever writes sees that it is large now.
         log.append(&Short(1, 2)).unwrap();
-        log.rotate().unwrap();
         assert!(fsx::exists(&log.older()) && !fsx::exists(&log.path));
         log.append(&Short(1, 3)).unwrap();
         assert_eq!(log.read(0).unwrap(), [Short(1, 1), Short(1, 2), Short(1, 3)]);

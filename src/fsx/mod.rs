@@ -154,6 +154,24 @@ pub fn read_link_text(path: &Path) -> Option<String> {
     fs::read_link(path).ok()?.into_os_string().into_string().ok()
 }
 
+/// The size of a file system, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What this user may still write.
+    pub available: u64,
+}
+
+/// The space of the file system that `path` is on, or would be on: the nearest directory above that exists is asked.
+pub fn space(path: &Path) -> Result<Space> {
+    let place = path.ancestors().find(|dir| dir.exists()).unwrap_or(path);
+    let stat = nix::sys::statvfs::statvfs(place).at("ask for the space of", place)?;
+    #[allow(clippy::useless_conversion, reason = "these numbers are 32 bits wide on macOS")]
+    let bytes = |blocks| u64::from(blocks) * stat.fragment_size();
+    Ok(Space { total: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
+}
+
 /// The user on whose behalf this process works with files.
 pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
@@ -178,6 +196,14 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
             remove()
         }
         removed => removed,
+    }
+}
+
+/// Removes a directory unless something is in it. Absence is success.
+pub fn remove_if_empty(path: &Path) -> Result<()> {
+    match optional(fs::remove_dir(path).at("remove directory", path)) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed.map(|_| ()),
     }
 }
 

@@ -166,6 +166,28 @@ impl NewTree {
         finish(&file, &path, mode).map(|()| how)
     }
 
+    /// Adds a hard link to the file at `source`.
+    pub fn hard_link(&mut self, name: &str, source: &Path) -> Result<()> {
+        let path = self.place(name)?;
+        fs::hard_link(source, &path).at("link", &path)
+    }
+
+    /// Adds hard links to all files directly in the directory `source`, which holds nothing else, to a directory `name`; `.` is
+    /// the tree itself. Gives each file's name and stamp.
+    pub fn links_of(&mut self, name: &str, source: &Path) -> Result<Vec<(String, Stamp)>> {
+        let dir = self.temp.path().join(name);
+        super::create_dir_all(&dir)?;
+        let mut links = Vec::new();
+        for file in super::list(source)? {
+            let (from, to) = (source.join(&file), dir.join(&file));
+            let name =
+                file.into_string().map_err(|_| Error::new("name", &from, std::io::ErrorKind::InvalidData.into()))?;
+            fs::hard_link(&from, &to).at("link", &to)?;
+            links.push((name, Stamp::of(&to)?));
+        }
+        Ok(links)
+    }
+
     /// Puts the tree in the place of `target`, whose content is removed. Between the two there is a moment without either. If
     /// it fails, `target` is as it was before.
     pub fn commit(mut self, target: &Path) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::store::stamps::Content;
 
 /// Flags that the key leaves out:
 ///
-/// * `-C incremental`: dropped from the shared compile.
+/// * `-C incremental`: that it is there counts, where does not.
 /// * `--diagnostic-width`: counts only if there are diagnostics to replay, so it is an input.
 /// * `--extern`: added by content.
 const LEFT_OUT: &[&str] = &["-C incremental", "--diagnostic-width", "--extern"];
@@ -42,6 +42,12 @@ const WITH_PATHS: &[&str] = &[
     "-C link-arg",
     "-C link-args",
 ];
+
+/// Whether a flag names where things are, or how rustc is to speak: it decides nothing about what an incremental session is
+/// worth.
+pub fn names_places(flag: &str) -> bool {
+    LEFT_OUT.contains(&flag) || matches!(flag, "-L" | "--out-dir" | "--json" | "--error-format")
+}
 
 /// The lookup key of an invocation, and the files whose content it holds.
 #[derive(Debug)]
@@ -94,6 +100,10 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     }
     for flag in setting.injected {
         add_text(&mut key, context, "injected", flag);
+    }
+    // It splits a crate into other codegen units.
+    if setting.observed && invocation.incremental.is_some() {
+        key.field("incremental", "yes");
     }
     if let Some(hook) = setting.hook {
         key.digest("hook", "", hook);

@@ -152,6 +152,10 @@ digest_id! {
     /// Digest of what a unit is called, whatever its flags. Names the traces of its lookup keys.
     UnitKey
 }
+digest_id! {
+    /// Digest of what rustc checks an incremental session against, inputs aside. Names the kept session of a unit.
+    SessionKey
+}
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ pub mod trace;
 pub use artifact::{ArtifactKind, EmitKind};
 pub use dep_info::DepInfo;
 pub use difference::{Difference, DifferenceKind};
-pub use digest::{BlobId, Digest, EntryKey, LookupKey, UnitKey};
+pub use digest::{BlobId, Digest, EntryKey, LookupKey, SessionKey, UnitKey};
 pub use input_set::{Input, InputSet, KnownVariables, Thing};
 pub use outcome::{BypassReason, Compared, HitSource, MissReason, Outcome, Refusal, Stored};
 pub use token::{RootKind, TokenString};

@@ -32,6 +32,7 @@ reasons! {
     HitSource {
         Local = "hit.local", "restored from the local store";
         Remote = "hit.remote", "restored from the local store, to which it came from the remote";
+        Offered = "hit.offered", "restored from what a checkout of this machine had compiled after an edit";
         Verified = "hit.verified", "compiled all the same, with the result that the store holds";
         Differs = "hit.differs", "compiled all the same, with another result than the store holds";
     }
@@ -71,6 +72,7 @@ reasons! {
         ChildrenLeft = "children-left", "processes that the script started were still running at its end";
         MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
         StoreFailed = "store-failed", "the store could not be written";
+        DiskFull = "disk-full", "the disk of the cache directory is full, or nearly so";
     }
 }
 

@@ -370,7 +370,8 @@ mod tests {
 
     #[test]
     fn a_program_that_could_not_be_started_was_not_run() {
-        let exec = |kind, program: &'static str| Record { two: program.as_bytes(), ..record(kind, Answer::Ok, program) };
+        let exec =
+            |kind, program: &'static str| Record { two: program.as_bytes(), ..record(kind, Answer::Ok, program) };
         let programs = |records: &[Record<'_>]| -> Vec<What> {
             facts(records).into_iter().filter(|what| matches!(what, What::Program(_))).collect()
         };
@@ -378,7 +379,10 @@ mod tests {
         let failed = [exec(Kind::Exec, "/a/cc"), exec(Kind::ExecFailed, "/a/cc")];
         let found = [exec(Kind::Exec, "/b/cc"), start_by(ROOT, "/b/cc")];
         assert_eq!(programs(&[failed, found].concat()), [run("/b/cc")]);
-        assert_eq!(programs(&[found, [exec(Kind::Exec, "/b/cc"), exec(Kind::ExecFailed, "/b/cc")]].concat()), [run("/b/cc")]);
+        assert_eq!(
+            programs(&[found, [exec(Kind::Exec, "/b/cc"), exec(Kind::ExecFailed, "/b/cc")]].concat()),
+            [run("/b/cc")]
+        );
     }
 
     #[test]

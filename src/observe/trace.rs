@@ -20,6 +20,8 @@ const CAPACITY: u64 = 512 << 20;
 pub enum First {
     /// rustc: calls from libraries that it loads later come from plugins.
     Compiler,
+    /// The same, and it calls its working directory by `rustc::alias`.
+    CompilerWithAlias,
     /// A build script, which may put anything that it sees into its result, as a plugin may.
     Script,
 }
@@ -58,6 +60,7 @@ impl Trace {
     pub fn place(&self, first: First) -> OsString {
         let mut place = OsString::from(match first {
             First::Compiler => "r",
+            First::CompilerWithAlias => "a",
             First::Script => "p",
         });
         place.push(fsx::path_of_descriptor(self.file.as_raw_fd()));

@@ -1,6 +1,7 @@
 //! What kache knows of rustc: its arguments, its outputs, its messages, its files. No caching, no policy beyond "not
 //! understood is refused".
 
+pub mod alias;
 pub mod archive;
 pub mod argfile;
 pub mod args;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use super::alias::Unalias;
 use crate::fsx::sys_process;
 
 /// The short while of [`Until::Ended`].
@@ -55,18 +56,20 @@ pub enum Until {
     Closed,
 }
 
-/// Runs `command`, passes its streams on as they come, and records them.
+/// Runs `command`, passes its streams on as they come, and records them. `unalias`: what to do with lines of its standard
+/// error before.
 ///
 /// stdin and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams has gone, the
 /// program is still listened to until it ends.
-pub fn run(mut command: Command, until: Until) -> std::io::Result<Ran> {
+pub fn run(mut command: Command, until: Until, unalias: Option<Unalias>) -> std::io::Result<Ran> {
     let (sender, receiver) = mpsc::channel();
     let in_hand = Arc::new(AtomicUsize::new(0));
     // The threads come first: without them the compiler must not start.
     let (out, stdout) = std::io::pipe()?;
     let (err, stderr) = std::io::pipe()?;
-    forward(out, std::io::stdout(), Stream::Out, sender.clone(), Arc::clone(&in_hand))?;
-    forward(err, std::io::stderr(), Stream::Err, sender, Arc::clone(&in_hand))?;
+    let to = |stream, sender| To { stream, sender, in_hand: Arc::clone(&in_hand) };
+    forward(out, std::io::stdout(), to(Stream::Out, sender.clone()), Lines::untouched())?;
+    forward(err, std::io::stderr(), to(Stream::Err, sender), Lines { unalias, begun: Vec::new() })?;
     command.stdout(stdout).stderr(stderr);
     sys_process::die_with_parent(&mut command);
     sys_process::keep_signals(&mut command);
@@ -106,31 +109,63 @@ enum Stream {
     Err,
 }
 
-/// Passes on what comes; `in_hand` counts the streams that have read something and not yet passed it on.
+/// Where a copy of a stream goes.
+struct To {
+    stream: Stream,
+    sender: Sender<(Stream, Vec<u8>)>,
+    /// Counts the streams that have read something and not yet passed it on.
+    in_hand: Arc<AtomicUsize>,
+}
+
+/// Puts the working directory's own name into whole lines.
+struct Lines {
+    unalias: Option<Unalias>,
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn untouched() -> Self {
+        Self { unalias: None, begun: Vec::new() }
+    }
+
+    /// What can be passed on once `bytes` have come; nothing has come at the end.
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let Some(unalias) = &self.unalias else { return bytes.to_vec() };
+        self.begun.extend_from_slice(bytes);
+        let end = match memchr::memrchr(b'\n', &self.begun) {
+            _ if bytes.is_empty() => self.begun.len(),
+            Some(at) => at + 1,
+            None => return Vec::new(),
+        };
+        let whole: Vec<u8> = self.begun.drain(..end).collect();
+        whole.split_inclusive(|byte| *byte == b'\n').flat_map(|line| unalias.line(line)).collect()
+    }
+}
+
+/// Passes on what comes.
 fn forward(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
-    stream: Stream,
-    sender: Sender<(Stream, Vec<u8>)>,
-    in_hand: Arc<AtomicUsize>,
+    copy: To,
+    mut lines: Lines,
 ) -> std::io::Result<()> {
     let pass_on = move || {
         let mut buffer = vec![0; 64 * 1024];
         let mut reader_is_there = true;
         loop {
             let n = match from.read(&mut buffer) {
-                Ok(0) => return,
                 Ok(n) => n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            in_hand.fetch_add(1, Ordering::AcqRel);
+            copy.in_hand.fetch_add(1, Ordering::AcqRel);
+            let bytes = lines.pass(&buffer[..n]);
             if reader_is_there {
-                reader_is_there = to.write_all(&buffer[..n]).and_then(|()| to.flush()).is_ok();
+                reader_is_there = to.write_all(&bytes).and_then(|()| to.flush()).is_ok();
             }
-            let sent = sender.send((stream, buffer[..n].to_vec()));
-            in_hand.fetch_sub(1, Ordering::AcqRel);
-            if sent.is_err() {
+            let sent = copy.sender.send((copy.stream, bytes));
+            copy.in_hand.fetch_sub(1, Ordering::AcqRel);
+            if sent.is_err() || n == 0 {
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! Garbage collection: the least recently used entries go, then what nobody refers to.
+//! Garbage collection: sessions and offers beyond their share go, then the least recently used entries, then what nobody refers to.
 //!
 //! Mark and sweep under one lock against other collections, and none against builds: a reader that finds less than all of an
 //! entry sees a miss, and a blob that was written or linked a short while ago is left alone, since its entry may be about
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::manifests::{self, Record};
 use super::survey::{self, BlobInfo, EntryInfo, Survey};
-use super::{Store, layout, probes, units};
+use super::{Limit, Store, layout, probes, spare, units};
 use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
@@ -17,6 +17,7 @@ use crate::model::{BlobId, EntryKey};
 
 /// How often builds start a collection.
 const INTERVAL: Duration = Duration::from_mins(10);
+const INTERVAL_ON_FULL_DISK: Duration = Duration::from_secs(20);
 /// How long an unreferenced blob is left alone.
 const GRACE: Duration = Duration::from_hours(1);
 /// A collection that is needed trims to this share of the limit, so that the next one is not needed at once.
@@ -33,15 +34,26 @@ pub struct Report {
     pub entries: usize,
     /// Blobs removed.
     pub blobs: usize,
+    /// The limit, in bytes.
+    pub limit: u64,
     /// Bytes among the removed that target directories still hold.
     pub still_linked: u64,
 }
 
 /// Whether a build should start a collection now. Asking counts as the answer's use: the next ones say no for a while.
 pub fn is_due(store: &Store, now: Time) -> bool {
+    is_due_after(store, INTERVAL, now)
+}
+
+/// The same for a build that cannot store anything for want of room.
+pub fn is_due_on_full_disk(store: &Store, now: Time) -> bool {
+    is_due_after(store, INTERVAL_ON_FULL_DISK, now)
+}
+
+fn is_due_after(store: &Store, interval: Duration, now: Time) -> bool {
     let path = store.layout().gc_stamp();
     let last = Stamp::of(&path).ok();
-    let is_old = |last: &Stamp| elapsed(last.mtime, now) > INTERVAL;
+    let is_old = |last: &Stamp| elapsed(last.mtime, now) > interval;
     if last.as_ref().is_some_and(|last| !is_old(last)) {
         return false;
     }
@@ -50,12 +62,18 @@ pub fn is_due(store: &Store, now: Time) -> bool {
     noted && last.is_some()
 }
 
-/// Trims the store to `max_size` bytes. `None`: another collection is at it.
-pub fn collect(store: &Store, max_size: u64, now: Time) -> fsx::Result<Option<Report>> {
+/// Trims the store to its limit. `None`: another collection is at it.
+pub fn collect(store: &Store, limit: Limit, now: Time) -> fsx::Result<Option<Report>> {
     let Some(_lock) = FileLock::try_acquire(&store.layout().gc_lock())? else { return Ok(None) };
-    let survey = survey::survey(store)?;
+    let mut survey = survey::survey(store)?;
+    let max_size = limit.bytes(store.layout().cache_dir(), survey.total_bytes());
+    let spare = spare::trim(store, max_size, now)?;
+    let trimmed = survey.spare_bytes.saturating_sub(spare);
+    survey.spare_bytes = spare;
     let victims = least_used(&survey, max_size);
     let mut report = remove(store, &survey, &victims, now)?;
+    report.before += trimmed;
+    report.limit = max_size;
     report.after = report.after.saturating_sub(units::sweep(store, now)?);
     sweep_orphans(store, now)?;
     Ok(Some(report))
@@ -114,7 +132,8 @@ pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: 
     let needed: HashSet<BlobId> = survivors.clone().flat_map(blobs_of).collect();
     let orphaned: HashSet<BlobId> =
         survey.entries.iter().filter(|entry| victims.contains(&entry.key)).flat_map(blobs_of).collect();
-    report.after = manifest_bytes + survey.unit_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
+    report.after =
+        manifest_bytes + survey.unit_bytes + survey.spare_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
     for blob in &survey.blobs {
         if needed.contains(&blob.id) || (!orphaned.contains(&blob.id) && is_young(blob, now)) {
             report.after += blob.size;
@@ -257,7 +276,7 @@ mod tests {
         let (big, common) = (vec![1; 100_000], vec![2; 100_000]);
         let old = put(&store, "old", 100, &[&big, &common]);
         let new = put(&store, "new", 200, &[&common]);
-        let report = collect(&store, 150_000, later()).unwrap().unwrap();
+        let report = collect(&store, Limit::Bytes(150_000), later()).unwrap().unwrap();
         assert_eq!((report.entries, report.blobs), (1, 1));
         assert_eq!(keys(&store), HashSet::from([new]));
         assert!(store.entry(old).is_none());
@@ -270,7 +289,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         put(&store, "a", 100, &[b"a"]);
-        let report = collect(&store, 1 << 20, later()).unwrap().unwrap();
+        let report = collect(&store, Limit::Bytes(1 << 20), later()).unwrap().unwrap();
         assert_eq!((report.entries, report.blobs, report.before), (0, 0, report.after));
     }
 
@@ -280,9 +299,9 @@ mod tests {
         let store = Store::open(dir.path());
         let id = BlobId(Digest::of(b"stray"));
         Publish::default().bytes(&store.layout().blob(id), b"stray").unwrap();
-        collect(&store, 1 << 20, clock::now()).unwrap();
+        collect(&store, Limit::Bytes(1 << 20), clock::now()).unwrap();
         store.verify_blob(id).unwrap();
-        let report = collect(&store, 1 << 20, later()).unwrap().unwrap();
+        let report = collect(&store, Limit::Bytes(1 << 20), later()).unwrap().unwrap();
         assert_eq!(report.blobs, 1);
     }
 
@@ -291,7 +310,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         put(&store, "a", 100, &[&[1; 1000]]);
-        collect(&store, 0, later()).unwrap();
+        collect(&store, Limit::Bytes(0), later()).unwrap();
         assert!(store.manifest(LookupKey(Digest::of(b"a"))).unwrap().is_empty());
         assert_eq!(survey::survey(&store).unwrap().total_bytes(), 0);
     }
@@ -301,7 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let lock = FileLock::try_acquire(&store.layout().gc_lock()).unwrap().unwrap();
-        assert_eq!(collect(&store, 0, clock::now()).unwrap(), None);
+        assert_eq!(collect(&store, Limit::Bytes(0), clock::now()).unwrap(), None);
         drop(lock);
         assert!(!is_due(&store, clock::now()), "a new store is not collected");
         assert!(!is_due(&store, clock::now()));

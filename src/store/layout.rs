@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{BlobId, Digest, EntryKey, LookupKey, UnitKey};
+use crate::model::{BlobId, Digest, EntryKey, LookupKey, SessionKey, UnitKey};
 
 /// The directory name that carries the version of the store's formats.
 pub const VERSION: &str = "v1";
@@ -51,6 +51,21 @@ impl Layout {
     /// The traces of a unit's lookup keys.
     pub fn unit(&self, unit: UnitKey) -> PathBuf {
         self.sharded("units", unit.0, ".jsonl")
+    }
+
+    /// The kept session of a unit.
+    pub fn session(&self, key: SessionKey) -> PathBuf {
+        self.sharded("sessions", key.0, "")
+    }
+
+    /// The note that a unit's paths do not bear rustc's alias.
+    pub fn plain_session(&self, key: SessionKey) -> PathBuf {
+        self.sharded("sessions", key.0, ".plain")
+    }
+
+    /// The offers of a lookup key.
+    pub fn offers(&self, lookup: LookupKey) -> PathBuf {
+        self.sharded("offers", lookup.0, "")
     }
 
     /// The claim on what this digest names: a lookup key, or a compiler.
@@ -113,7 +128,7 @@ impl Layout {
         self.root.join("gc.stamp")
     }
 
-    /// The 256 directories of a kind (`blobs`, `entries`, `manifests`, `units`), whether they exist or not.
+    /// The 256 directories of a kind (`blobs`, `entries`, `manifests`, `offers`, `sessions`, `units`), whether they exist or not.
     pub fn shards(&self, kind: &str) -> Vec<PathBuf> {
         (0..=255_u8).map(|shard| self.root.join(kind).join(format!("{shard:02x}"))).collect()
     }

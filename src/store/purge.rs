@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::Store;
+use super::{Store, offers, sessions};
 use crate::fsx::clock::{self, Time};
 use crate::fsx::temp::PREFIX as TEMP_PREFIX;
 use crate::fsx::{self, Stamp, sweep};
@@ -23,7 +23,7 @@ pub struct Purged {
     pub still_linked: u64,
 }
 
-/// Removes all results, damaged blobs and memos.
+/// Removes all results, sessions, offers, damaged blobs and memos.
 pub fn everything(store: &Store) -> fsx::Result<Purged> {
     let (layout, now) = (store.layout(), clock::now());
     let mut purged = Purged::default();
@@ -31,6 +31,7 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     empty_all(&mut purged, &layout.shards("units"), now)?;
     purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
     purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
+    purged.bytes += sessions::remove_all(store)? + offers::remove_all(store)?;
     empty_all(&mut purged, &[layout.quarantine(), layout.compilers(), layout.probes()], now)?;
     fsx::remove_file(&layout.stamps())?;
     Ok(purged)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, Store};
+use super::{Entry, Store, spare};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
 use crate::model::{BlobId, Digest, EntryKey, LookupKey};
@@ -21,6 +21,8 @@ pub struct Survey {
     pub manifest_bytes: u64,
     /// Bytes of all units' traces.
     pub unit_bytes: u64,
+    /// Bytes of all sessions and offers, which target directories may hold, too.
+    pub spare_bytes: u64,
 }
 
 /// An entry and its file.
@@ -50,11 +52,11 @@ pub struct BlobInfo {
 }
 
 impl Survey {
-    /// Bytes of all blobs, entries, manifests and traces, each counted once.
+    /// Bytes of all blobs, entries, manifests, traces, sessions and offers, each counted once.
     pub fn total_bytes(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
         let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
-        blobs + entries + self.manifest_bytes + self.unit_bytes
+        blobs + entries + self.manifest_bytes + self.unit_bytes + self.spare_bytes
     }
 }
 
@@ -79,6 +81,7 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
     })?;
     each_file(&layout.shards("manifests"), |_, stamp| survey.manifest_bytes += stamp.size)?;
     each_file(&layout.shards("units"), |_, stamp| survey.unit_bytes += stamp.size)?;
+    survey.spare_bytes = spare::all(store)?.iter().map(|spare| spare.bytes).sum();
     Ok(survey)
 }
 

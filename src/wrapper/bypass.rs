@@ -50,10 +50,13 @@ fn is_build_script_probe(chain: &Chain, vars: &Env) -> bool {
     args.any(|arg| arg == "--out-dir") && args.next().is_some_and(|dir| std::path::Path::new(dir).starts_with(&out_dir))
 }
 
-/// Removes those outputs that have other names: rustc is about to write, and must not write into the store.
+/// Removes those outputs that have other names: rustc is about to write, and must not write into the store. Metadata stays,
+/// as it does without kache if the compile fails: rustc itself links it into its session, and renames a new file over it
+/// (`rustc_metadata::fs::encode_and_write_metadata`).
 pub(super) fn unlink_shared(invocation: &Invocation) {
     for path in invocation.possible_outputs() {
-        if Stamp::of(&path).is_ok_and(|stamp| stamp.nlink > 1) {
+        let is_metadata = path.extension().is_some_and(|extension| extension == "rmeta");
+        if !is_metadata && Stamp::of(&path).is_ok_and(|stamp| stamp.nlink > 1) {
             let _ = fsx::remove_file(&path);
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::incremental::{self, Approach};
 use super::task::{Common, Labels, Task};
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
@@ -10,7 +11,7 @@ use crate::keys::lookup::{self, Setting};
 use crate::keys::{Compiler, Context, Declared, KeyHasher, Roots, compiler, macros};
 use crate::model::{BypassReason, EmitKind, Refusal, RootKind, Trace, UnitKey};
 use crate::observe::library;
-use crate::rustc::{Chain, Driver, Invocation};
+use crate::rustc::{Chain, Driver, Invocation, alias};
 use crate::script;
 use crate::script::hook::Hook;
 use crate::store::Store;
@@ -71,14 +72,32 @@ impl<'a> Call<'a> {
         Ok(Self { chain, common, invocation, observed, injected, hook })
     }
 
-    /// The arguments of a compile: as they came, `-C incremental` taken out if `shared`, and our own at the end.
-    pub(super) fn compile_args(&self, shared: bool) -> Vec<OsString> {
-        let mut args = self.chain.args[..self.chain.skip].to_vec();
-        match shared {
-            true => args.extend(super::incremental::dropped(&self.invocation.argv)),
-            false => args.extend(self.invocation.argv.iter().cloned()),
+    /// The arguments of a compile.
+    pub(super) fn compile_args(&self, approach: &Approach) -> Vec<OsString> {
+        let argv = &self.invocation.argv;
+        let aliased = approach.alias.then(|| alias::in_args(argv, &self.invocation.cwd)).flatten();
+        match aliased {
+            Some(argv) => self.with_ours(argv, &with_alias(&self.common.roots, self.common.config.paths.value)),
+            None if approach.drops_flag => self.with_ours(incremental::dropped(argv), &self.injected),
+            None => self.with_ours(argv.clone(), &self.injected),
         }
-        args.extend(self.injected.iter().map(OsString::from));
+    }
+
+    /// The arguments of a compile whose result is only compared.
+    pub(super) fn verify_args(&self, session_root: &Path) -> Vec<OsString> {
+        let argv = &self.invocation.argv;
+        let argv = match self.invocation.incremental {
+            Some(_) if self.observed => incremental::elsewhere(argv, session_root),
+            _ => incremental::dropped(argv),
+        };
+        self.with_ours(argv, &self.injected)
+    }
+
+    /// rustc's arguments behind those of the chain, and our own at the end.
+    fn with_ours(&self, argv: Vec<OsString>, injected: &[String]) -> Vec<OsString> {
+        let mut args = self.chain.args[..self.chain.skip].to_vec();
+        args.extend(argv);
+        args.extend(injected.iter().map(OsString::from));
         args.extend(self.hook.iter().flat_map(Hook::arguments).map(OsString::from));
         args
     }
@@ -157,19 +176,35 @@ fn injected(invocation: &Invocation, roots: &Roots, paths: Paths) -> Vec<String>
     if has_own_mapping(invocation) || wants_coverage(invocation) {
         return Vec::new();
     }
-    remaps(roots, paths).into_iter().map(|remap| format!("--remap-path-prefix={remap}")).collect()
+    as_flags(remaps(roots, paths))
+}
+
+/// The same for a compile that calls its working directory by the alias: what lies below, the target directory too, is named
+/// by it.
+fn with_alias(roots: &Roots, paths: Paths) -> Vec<String> {
+    as_flags(home_remap(roots, paths).into_iter().chain([format!("{}=.", alias::ALIAS)]).collect())
+}
+
+fn as_flags(remaps: Vec<String>) -> Vec<String> {
+    remaps.into_iter().map(|remap| format!("--remap-path-prefix={remap}")).collect()
 }
 
 /// What compilers are told to call directories: `FROM=TO` each, the last one wins.
 pub(super) fn remaps(roots: &Roots, paths: Paths) -> Vec<String> {
-    let map = |kind, to: &str| roots.place(kind).map(|from| format!("{from}={to}"));
-    let (home, checkout) = match paths {
-        Paths::Exact => return Vec::new(),
-        Paths::Remap => (None, map(RootKind::Workspace, ".")),
-        Paths::Portable => (map(RootKind::CargoHome, "/cargo"), map(RootKind::Workspace, ".")),
-    };
+    if paths == Paths::Exact {
+        return Vec::new();
+    }
     // The target directory comes last, so that it wins where it lies in the workspace.
-    [home, checkout, map(RootKind::Target, "./target")].into_iter().flatten().collect()
+    let checkout = [remap(roots, RootKind::Workspace, "."), remap(roots, RootKind::Target, "./target")];
+    home_remap(roots, paths).into_iter().chain(checkout.into_iter().flatten()).collect()
+}
+
+fn home_remap(roots: &Roots, paths: Paths) -> Option<String> {
+    remap(roots, RootKind::CargoHome, "/cargo").filter(|_| paths == Paths::Portable)
+}
+
+fn remap(roots: &Roots, kind: RootKind, to: &str) -> Option<String> {
+    roots.place(kind).map(|from| format!("{from}={to}"))
 }
 
 /// Whether the user maps paths himself, or compares them.

@@ -9,7 +9,7 @@ use super::{declared, incremental, verify};
 use crate::events::Event;
 use crate::fsx::{self, sys_process};
 use crate::keys::validate;
-use crate::model::{EntryKey, HitSource, MissReason, Outcome};
+use crate::model::{EntryKey, MissReason, Outcome};
 use crate::restore::{self, Bytes, Plan, messages, plan};
 use crate::store::claims::Claim;
 use crate::store::manifests::Record;
@@ -123,13 +123,12 @@ pub(super) fn note(task: &impl Task, (record, rank): (&Record, usize), entry: &E
         task.common().store.prefer(task.common().lookup.key, record);
     }
     task.common().store.touch_entry(record.key);
-    let source = if entry.pulled { HitSource::Remote } else { HitSource::Local };
     report.write(Event {
         saved_ms: entry.cost_ms,
         key: record.key.0.hex(),
         reflink_bytes: bytes.reflink,
         hardlink_bytes: bytes.hard_link,
         copy_bytes: bytes.copy,
-        ..Report::event(Outcome::Hit(source), task)
+        ..Report::event(Outcome::Hit(report.source_of(entry)), task)
     });
 }

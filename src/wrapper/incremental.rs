@@ -1,21 +1,197 @@
-//! Incremental compiles: shared at first, private after an edit.
+//! Incremental compiles: the result of one that found no session is shared, that of one which built on a session is private.
 //!
-//! The first compile of a unit in a target directory drops `-C incremental` and is shared like any other. Once the unit was
-//! there and its inputs changed, it is compiled incrementally, with the session that cargo asked for, and kept private: its
-//! bytes are nobody else's. What is built on private outputs is private too. A marker beside the outputs says so; it is
-//! written before rustc starts, as cargo starts dependents before rustc ends.
+//! `-C incremental` stays from the first compile on, so that every edit finds a session. The store keeps sessions
+//! (`store::sessions`): a unit that was restored has none, and gets one before its first edit is compiled. What rustc read in its
+//! session directories tells afterwards which kind of compile it was. Private bytes are nobody else's; what is built on private
+//! outputs is private too. A marker beside the outputs says so; it is written before rustc starts, as cargo starts dependents
+//! before rustc ends.
+//!
+//! Where rustc is not observed, the first compile drops the flag and is shared; edits keep it and are private.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use crate::fsx::{self, Publish};
+use super::alias;
+use super::call::Call;
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Publish, clock};
+use crate::keys::{KeyHasher, lookup};
+use crate::model::{Digest, SessionKey};
+use crate::observe::{Fact, Seen, What};
 use crate::rustc::Invocation;
+use crate::store::offers::OfferName;
+use crate::store::sessions::Session;
 
 const SUFFIX: &str = ".kache-private";
 
-/// Whether this unit was compiled or restored in this output directory before.
-pub(super) fn was_here(invocation: &Invocation) -> bool {
-    fsx::exists(&invocation.dep_info_path())
+/// What a miss does about `-C incremental`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Approach {
+    /// Whether the flag is taken out.
+    pub(super) drops_flag: bool,
+    /// Whether rustc calls its working directory by an alias.
+    pub(super) alias: bool,
+    /// Whether rustc will find a session.
+    pub(super) continues: bool,
+}
+
+impl Approach {
+    /// Looks for a session, and puts the store's in place if the unit was restored. Shared compiles of units without
+    /// `-C incremental` need nothing of this.
+    pub(super) fn choose(call: &Call<'_>) -> Self {
+        let invocation = &call.invocation;
+        let Some(root) = session_root(invocation) else { return Self::default() };
+        let is_here = is_here(invocation);
+        if !call.observed {
+            return Self { drops_flag: !is_here, alias: false, continues: is_here };
+        }
+        if let Some((crate_dir, alias)) = noted(invocation, &root)
+            && Session::newest(&crate_dir).is_some()
+        {
+            return Self { drops_flag: false, alias, continues: true };
+        }
+        let fits = alias::fits(call);
+        for alias in [true, false].into_iter().filter(|alias| is_here && (fits || !alias)) {
+            if let Ok(Some(lent)) = call.common.store.lend_session(session_key(call, alias), &root) {
+                note(invocation, &lent.crate_dir, alias);
+                return Self { drops_flag: false, alias, continues: true };
+            }
+        }
+        let is_plain = || call.common.store.is_plain(session_key(call, false)) || alias::names_its_directory(call);
+        Self { drops_flag: false, alias: fits && !is_plain(), continues: false }
+    }
+
+    /// Takes what rustc did in its session directories out of what was seen, and keeps the session. `true`: rustc built on an
+    /// earlier one.
+    pub(super) fn take_sessions(&self, call: &Call<'_>, seen: &mut Seen) -> bool {
+        let Some(root) = session_root(&call.invocation) else { return false };
+        let used = Used::taken_from(seen, &root);
+        if let Some(crate_dir) = &used.crate_dir {
+            note(&call.invocation, crate_dir, self.alias);
+            self.keep(call, crate_dir);
+        }
+        if self.alias && names_workspace(seen, call) {
+            // Without the alias its path would have been remapped.
+            let _ = call.common.store.note_plain(session_key(call, false));
+        }
+        if used.was_read && !is_marked(&call.invocation) {
+            mark_private(call, clock::precise());
+        }
+        used.was_read
+    }
+
+    fn keep(&self, call: &Call<'_>, crate_dir: &Path) {
+        if let Some(session) = Session::newest(crate_dir) {
+            // The store may be on another file system.
+            let _ = call.common.store.keep_session(session_key(call, self.alias), &session, clock::now());
+        }
+    }
+}
+
+/// The directory that `-C incremental` names, without what means nothing in it.
+fn session_root(invocation: &Invocation) -> Option<PathBuf> {
+    let dir = invocation.cwd.join(invocation.incremental.as_deref()?);
+    Some(dir.components().filter(|part| *part != Component::CurDir).collect())
+}
+
+/// What rustc did with sessions.
+#[derive(Default)]
+struct Used {
+    /// Whether it read one of an earlier compile.
+    was_read: bool,
+    /// The directory in which it made a new one.
+    crate_dir: Option<PathBuf>,
+}
+
+impl Used {
+    fn taken_from(seen: &mut Seen, root: &Path) -> Self {
+        // rustc works in the directory without links.
+        let real = fsx::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        let below = |path: &str| {
+            let path = Path::new(path);
+            path.strip_prefix(root).or_else(|_| path.strip_prefix(&real)).ok().map(Path::to_owned)
+        };
+        let mut used = Self::default();
+        seen.facts.retain(|fact| {
+            let Some(below) = path_of(fact).and_then(below).filter(|_| !fact.plugin) else { return true };
+            // <crate>/<session>/<file>
+            used.was_read |= matches!(fact.what, What::Read(_)) && below.components().count() == 3;
+            false
+        });
+        seen.written.retain(|path, by_plugin| {
+            let Some(below) = below(path).filter(|_| !*by_plugin) else { return true };
+            if let Some(Component::Normal(name)) = below.components().next() {
+                used.crate_dir = Some(root.join(name));
+            }
+            false
+        });
+        used
+    }
+}
+
+fn path_of(fact: &Fact) -> Option<&str> {
+    match &fact.what {
+        What::Read(path)
+        | What::Stat(path, _)
+        | What::LinkStat(path, _)
+        | What::List(path)
+        | What::Link(path, _)
+        | What::Resolve(path, _) => Some(path),
+        What::Env(..) | What::Lookup(..) | What::Program(_) | What::Library(_) | What::Environ(_) => None,
+    }
+}
+
+/// Whether rustc read a source by an absolute path of the workspace, as dep-info tells.
+fn names_workspace(seen: &Seen, call: &Call<'_>) -> bool {
+    let Ok(text) = fsx::read_to_string(&call.invocation.dep_info_path()) else { return false };
+    let info = crate::rustc::dep_info::parse(&text);
+    let files = info.iter().flat_map(|info| &info.files);
+    !seen.facts.is_empty() && files.into_iter().any(|file| Path::new(file).starts_with(&call.invocation.cwd))
+}
+
+/// What rustc checks a session of this unit against, inputs aside. Without the alias a session serves one directory only.
+fn session_key(call: &Call<'_>, alias: bool) -> SessionKey {
+    let mut key = KeyHasher::new(false);
+    key.digest("compiler", "", call.common.compiler.identity);
+    key.field("driver", if call.chain.driver == crate::rustc::Driver::Clippy { "clippy" } else { "rustc" });
+    key.field("unit", &call.invocation.stem());
+    key.field("source", &call.invocation.source);
+    key.field("cwd", if alias { "" } else { call.invocation.cwd.to_str().unwrap_or_default() });
+    for flag in call.invocation.flags.iter().filter(|flag| !lookup::names_places(&flag.name)) {
+        key.optional(&flag.name, flag.value.as_deref());
+    }
+    SessionKey(key.finish().0.0)
+}
+
+/// The file beside a unit's outputs that names its sessions' directory.
+fn session_note(invocation: &Invocation) -> PathBuf {
+    invocation.out_dir.join(format!(".kache-session-{}", invocation.stem()))
+}
+
+fn note(invocation: &Invocation, crate_dir: &Path, alias: bool) {
+    let Some(name) = crate_dir.file_name().and_then(|name| name.to_str()) else { return };
+    let text = format!("{name} {}", if alias { "alias" } else { "plain" });
+    let path = session_note(invocation);
+    if fsx::read_to_string(&path).is_ok_and(|noted| noted == text) {
+        return;
+    }
+    // Without the note the unit is taken for one without a session, which costs time.
+    let _ = Publish::default().bytes(&path, text.as_bytes());
+}
+
+/// The directory of a unit's sessions, and whether they are made with the alias.
+fn noted(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
+    let text = fsx::read_to_string(&session_note(invocation)).ok()?;
+    let (name, how) = text.split_once(' ')?;
+    let is_name = matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
+    is_name.then(|| (root.join(name), how == "alias"))
+}
+
+/// Whether this unit has outputs in its directory: an earlier compile or a restore put them there. A compile that failed
+/// leaves dep-info at most. (Cargo removes the old `.rlib` before it asks for a new one, and leaves the `.rmeta`.)
+fn is_here(invocation: &Invocation) -> bool {
+    let info = invocation.dep_info_path();
+    fsx::exists(&info) && invocation.possible_outputs().iter().any(|path| *path != info && fsx::exists(path))
 }
 
 /// The marker of the unit with these outputs.
@@ -23,10 +199,22 @@ fn marker(out_dir: &Path, stem: &str) -> PathBuf {
     out_dir.join(format!(".{stem}{SUFFIX}"))
 }
 
-/// Marks this unit's outputs as private. Best effort: an unmarked private output costs the store an entry that nobody else
-/// will ever ask for.
-pub(super) fn mark_private(invocation: &Invocation) {
-    let _ = Publish::default().bytes(&marker(&invocation.out_dir, &invocation.stem()), b"");
+/// Marks this unit's outputs as private, with the name of the offer that is to be made of them. Best effort: an unmarked
+/// private output costs the store an entry that nobody else will ever ask for.
+pub(super) fn mark_private(call: &Call<'_>, asked: Time) {
+    let marker = marker(&call.invocation.out_dir, &call.invocation.stem());
+    let own = format!("{} {} {}", std::process::id(), asked.as_nanos(), marker.display());
+    let name = OfferName { lookup: call.common.lookup.key, own: Digest::of(own.as_bytes()) };
+    let _ = Publish::default().bytes(&marker, name.to_string().as_bytes());
+}
+
+/// The offer that the marker of a unit names.
+pub(super) fn noted_offer(invocation: &Invocation) -> Option<OfferName> {
+    fsx::read_to_string(&marker(&invocation.out_dir, &invocation.stem())).ok()?.parse().ok()
+}
+
+fn is_marked(invocation: &Invocation) -> bool {
+    fsx::exists(&marker(&invocation.out_dir, &invocation.stem()))
 }
 
 /// Takes the mark off.
@@ -45,6 +233,15 @@ pub(super) fn is_private(path: &Path) -> bool {
 /// The first dependency that is private.
 pub(super) fn private_dependency(invocation: &Invocation) -> Option<&Path> {
     invocation.externs.iter().map(|dep| dep.path.as_path()).find(|path| is_private(path))
+}
+
+/// The arguments with a session directory of their own, which is empty.
+pub(super) fn elsewhere(argv: &[OsString], dir: &Path) -> Vec<OsString> {
+    let mut args = dropped(argv);
+    let mut flag = OsString::from("-Cincremental=");
+    flag.push(dir);
+    args.push(flag);
+    args
 }
 
 /// Whether `-C incremental` stands on the command line itself, where it can be taken out.

@@ -2,23 +2,28 @@
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::explain::{self, Explained};
 use super::hit::{self, Missed};
+use super::incremental::Approach;
 use super::publish::{self, Compiled, Published};
 use super::report::Report;
-use super::task::Task;
-use super::{bypass, declared, incremental, remote};
+use super::task::{Task, patience};
+use super::{bypass, declared, incremental, offer, remote};
 use crate::config::{Env, Remote, env};
-use crate::fsx::clock;
+use crate::fsx::{self, Publish, clock};
 use crate::keys::Start;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
 use crate::observe::{First, Trace};
-use crate::rustc::spawn::{self, Until};
+use crate::rustc::alias::Unalias;
+use crate::rustc::spawn::{self, Ran, Until};
 use crate::store::claims::Claim;
+
+/// How long a compile of which nothing is known is likely to take.
+const UNKNOWN: Duration = Duration::from_secs(20);
 
 /// What is done with a compile's result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,14 +34,19 @@ enum Fate {
 
 /// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
 pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
-    let (fate, missed) = fate(call, missed);
-    let remote = if fate == Fate::Shared { remote::settings(call) } else { None };
+    if offer::adopt(call) {
+        report.adopted();
+        let _ = hit::serve(call, &mut Claim::None, report);
+    }
+    let remote = remote::settings(call);
     let missed = match &remote {
         Some(remote) => ask_remote(call, missed, remote, report),
         None => missed,
     };
+    let approach = Approach::choose(call);
+    let (fate, missed) = fate(call, &approach, missed);
     let mut claim = match fate {
-        Fate::Shared => call.common.store.claim(call.common.lookup.key, call.common.config.claim_wait.value),
+        Fate::Shared => call.common.store.claim(call.common.lookup.key, patience(call, &missed.tried, UNKNOWN)),
         Fate::Private(_) => Claim::None,
     };
     if matches!(claim, Claim::Inherited(_)) {
@@ -44,20 +54,18 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     }
     // Before the tick is waited for, which takes longer as a rule.
     let explained = explain::explain(call, &missed);
+    // First, since an offer's links are no reason to remove outputs: if this compile fails, they stay.
+    offer::withdraw(call);
     bypass::unlink_shared(&call.invocation);
     match fate {
         Fate::Shared => incremental::mark_shared(&call.invocation),
-        Fate::Private(_) => incremental::mark_private(&call.invocation),
+        Fate::Private(_) => incremental::mark_private(call, report.asked),
     }
-    let start = Start::note(clock::tick_after(report.asked), (fate == Fate::Shared).then(|| call.context()));
+    let start = Start::note(clock::tick_after(report.asked), call.observed.then(|| call.context()));
     let began = Instant::now();
-    let args = call.compile_args(fate == Fate::Shared);
-    let trace = if fate == Fate::Shared { begin_trace(call) } else { None };
-    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.common.env, trace, First::Compiler));
-    let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra);
-    let ran =
-        spawn::run(command, Until::Ended).map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
-    let compiled = Compiled { ran: &ran, trace, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
+    let (ran, trace) = run(call, &approach)?;
+    let cost_ms = began.elapsed().as_secs_f64() * 1000.0;
+    let compiled = Compiled { ran: &ran, trace, start, cost_ms, approach: &approach };
     let stored = note(call, (&missed, explained), store(call, fate, &compiled), report);
     if let (Some(remote), Some(key)) = (&remote, stored) {
         remote::queue(call, remote, key);
@@ -65,6 +73,34 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     declared::tell_cargo(call);
     drop(claim);
     Ok(ran.status)
+}
+
+/// Runs rustc, observed.
+fn run(call: &Call<'_>, approach: &Approach) -> Result<(Ran, Option<Trace>), Refusal> {
+    let trace = begin_trace(call);
+    // Without the observer nobody would answer rustc with the alias.
+    let approach = &Approach { alias: approach.alias && trace.is_some(), ..approach.clone() };
+    let first = if approach.alias { First::CompilerWithAlias } else { First::Compiler };
+    let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.common.env, trace, first));
+    let args = call.compile_args(approach);
+    let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra);
+    let unalias = approach.alias.then(|| Unalias::to(&call.invocation.cwd.to_string_lossy()));
+    let ran = spawn::run(command, Until::Ended, unalias.clone())
+        .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
+    if let Some(unalias) = unalias {
+        unalias_dep_info(call, &unalias);
+    }
+    Ok((ran, trace))
+}
+
+/// Writes the working directory's own name into dep-info. Best effort: rustc has run.
+fn unalias_dep_info(call: &Call<'_>, unalias: &Unalias) {
+    let path = call.invocation.dep_info_path();
+    let Ok(text) = fsx::read_to_string(&path) else { return };
+    let plain = unalias.text(&text);
+    if plain != text {
+        let _ = Publish::default().bytes(&path, plain.as_bytes());
+    }
 }
 
 /// Asks for help; a hit ends this process.
@@ -84,14 +120,13 @@ pub(super) fn observed_env(vars: &Env, trace: &Trace, first: First) -> Vec<(&'st
     vec![(env::LD_PRELOAD, trace.preload(vars.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place(first))]
 }
 
-/// An edit of a unit that was here before goes the incremental way; so does what rests on such a unit.
-fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
-    let invocation = &call.invocation;
-    if let Some(path) = incremental::private_dependency(invocation) {
+/// What is compiled on a session is private; so is what rests on such a unit.
+fn fate(call: &Call<'_>, approach: &Approach, missed: Missed) -> (Fate, Missed) {
+    if let Some(path) = incremental::private_dependency(&call.invocation) {
         let missed = Missed::new(MissReason::PrivateInput, path.display().to_string());
         return (Fate::Private(Stored::PrivateInput), missed);
     }
-    if invocation.incremental.is_some() && incremental::was_here(invocation) {
+    if approach.continues {
         return (Fate::Private(Stored::PrivateIncremental), missed);
     }
     (Fate::Shared, missed)
@@ -101,8 +136,8 @@ fn fate(call: &Call<'_>, missed: Missed) -> (Fate, Missed) {
 fn store(call: &Call<'_>, fate: Fate, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
     match fate {
         _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
-        Fate::Private(why) => Err(NotStored(why, String::new())),
-        Fate::Shared => publish::publish(call, compiled),
+        Fate::Private(why) => publish::publish(call, compiled, Some(why)),
+        Fate::Shared => publish::publish(call, compiled, None),
     }
 }
 

@@ -4,6 +4,7 @@
 //! replays every byte. No error of ours is the build's error: whatever fails before rustc runs ends in `exec` of the real
 //! compiler, whatever fails after it is an outcome in the event log.
 
+mod alias;
 mod bypass;
 mod call;
 mod declared;
@@ -12,6 +13,7 @@ mod hit;
 mod incremental;
 mod log;
 mod miss;
+mod offer;
 mod probe;
 mod publish;
 mod remote;

@@ -39,7 +39,7 @@ pub(super) fn serve(chain: &Chain, vars: &Env) -> ! {
         // Nobody reads it: the compiler has its own words for that.
         bypass::exec(chain, vars)
     }
-    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), Until::Ended) {
+    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), Until::Ended, None) {
         Ok(ran) => {
             let _ = catch_unwind(AssertUnwindSafe(|| asked.remember(chain, vars, &ran)));
             sys_process::end_like(ran.status)

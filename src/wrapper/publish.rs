@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::call::{self, Call};
-use super::incremental;
+use super::incremental::Approach;
+use super::offer;
 use super::task::Task;
 use crate::fsx::clock;
 use crate::fsx::{self, Ladder, Stamp, sweep};
@@ -14,12 +15,12 @@ use crate::keys::scan::Scan;
 use crate::keys::times::Times;
 use crate::keys::{Start, Subject, hidden, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
-use crate::observe::{Fact, Seen, Trace, What};
+use crate::observe::{Seen, Trace};
 use crate::restore::{messages, plan};
 use crate::rustc::spawn::Ran;
 use crate::rustc::{dep_info, notices};
 use crate::store::stamps::Content;
-use crate::store::{Entry, Message, Output, gc};
+use crate::store::{Entry, Message, Output, gc, limit};
 
 /// A compile that has ended well.
 pub(super) struct Compiled<'a> {
@@ -30,6 +31,8 @@ pub(super) struct Compiled<'a> {
     pub(super) start: Start,
     /// How long it took.
     pub(super) cost_ms: f64,
+    /// What was done about `-C incremental`.
+    pub(super) approach: &'a Approach,
 }
 
 /// What the store got.
@@ -39,35 +42,50 @@ pub(super) struct Published {
     pub(super) bytes: u64,
 }
 
-/// Records and stores. A panic in here is an outcome like any other failure.
-pub(super) fn publish(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
-    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(call, compiled)));
+/// Records and stores. `private`: why the result is only offered. A panic in here is an outcome like any other failure.
+pub(super) fn publish(
+    call: &Call<'_>,
+    compiled: &Compiled<'_>,
+    private: Option<Stored>,
+) -> Result<Published, NotStored> {
+    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(call, compiled, private)));
     caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
 }
 
-fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
-    let context = call.context();
-    record::recheck(&call.common.lookup, context)?;
-    if let Some(declared) = &call.common.declared {
-        declared.recheck(context, compiled.start.time)?;
+fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>, private: Option<Stored>) -> Result<Published, NotStored> {
+    let only_offered = |why| NotStored(why, String::new());
+    let mut seen = seen(call, compiled)?;
+    let built_on_session = seen.as_mut().is_some_and(|seen| compiled.approach.take_sessions(call, seen));
+    let private = private.or(built_on_session.then_some(Stored::PrivateIncremental));
+    if let Some(why) = private.filter(|_| seen.is_none()) {
+        return Err(only_offered(why));
     }
-    let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
-    let info = read_dep_info(call)?;
-    let mut set = InputSet { inputs: record::inputs(&info, context, &compiled.start, call.observed)? };
-    let mut observed = Observed::default();
-    if let Some(seen) = seen(call, compiled)? {
-        outputs.extend(outputs_beside(&outputs, &seen, call)?);
-        observed = observed_inputs(&seen, &outputs, &info, (call, &compiled.start))?;
+    let recorded = record(call, compiled, seen);
+    if let Some(why) = private {
+        // What cannot be recorded cannot be offered, and is private all the same.
+        let _ = recorded.and_then(|recorded| {
+            let entry = entry(call, compiled, &recorded);
+            offer::offer(call, recorded, entry)
+        });
+        return Err(only_offered(why));
     }
-    set.inputs.append(&mut observed.inputs);
-    let unplaceable = || NotStored(Stored::MessagesUnplaceable, String::new());
-    let out_dir = &call.invocation.out_dir;
-    let stdout = messages::record(&compiled.ran.stdout, out_dir).ok_or_else(unplaceable)?;
-    let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
+    let recorded = recorded?;
+    let entry = entry(call, compiled, &recorded);
+    let (entry, set, produced) = read_outputs(call, recorded, entry)?;
+    store(call, &set, &entry, &produced, &call.invocation.out_dir)
+}
 
-    let mut scan =
-        Scan::new(&call.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
-    let produced = scan_outputs(outputs, &mut scan)?;
+/// Hashes the outputs and looks for roots and times in them, which completes the entry and its input set.
+fn read_outputs(
+    call: &Call<'_>,
+    recorded: Recorded,
+    entry: Entry,
+) -> Result<(Entry, InputSet, Vec<Produced>), NotStored> {
+    let times = Times::new(recorded.times.iter().map(|(_, seconds)| *seconds));
+    let mut scan = Scan::new(&call.common.roots).with_times(times);
+    recorded.pin_unseen(call, &mut scan);
+    let produced = scan_outputs(recorded.outputs, &mut scan)?;
+    let mut set = InputSet { inputs: recorded.inputs };
     // Where rustc is observed, the archives that it takes from are among what it read.
     for file in produced.iter().filter(|_| !call.observed) {
         let Source::File(path, _) = &file.source else { continue };
@@ -76,24 +94,63 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Publishe
             archive,
             (&call.invocation, &call.common.lookup),
             &call.common.compiler.sysroot,
-            context,
+            call.context(),
         )?);
     }
-    scan_messages(&[&stdout, &stderr], &mut scan);
-    hidden::pin(&info, &call.invocation, context, &mut scan);
-    call.common.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
-    let invocation = &call.invocation;
-    if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
-        scan.pin_all();
-    }
-    set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
+    set.inputs.extend(recorded.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
-    if has_diagnostics(&stderr) {
-        set.inputs.push(Input::DiagnosticWidth(call.invocation.diagnostic_width.clone()));
-    }
     let outputs = produced.iter().map(|file| file.output.clone()).collect();
-    let entry = entry(call, compiled, outputs, &info, (stdout, stderr));
-    Ok(store(call, &set, &entry, &produced, &call.invocation.out_dir)?)
+    Ok((Entry { outputs, ..entry }, set, produced))
+}
+
+/// A result, but for what the bytes of its outputs say.
+pub(super) struct Recorded {
+    /// What the compile read.
+    pub(super) inputs: Vec<Input>,
+    /// Times that a plugin could see: inputs if the outputs hold them.
+    pub(super) times: Vec<(Input, i64)>,
+    pub(super) outputs: Vec<(PathBuf, ArtifactKind)>,
+    info: DepInfo<String>,
+    stdout: Vec<Message>,
+    stderr: Vec<Message>,
+}
+
+impl Recorded {
+    /// Pins the roots that messages hold, and those of which no scan of the outputs tells.
+    pub(super) fn pin_unseen(&self, call: &Call<'_>, scan: &mut Scan<'_>) {
+        let (context, invocation) = (call.context(), &call.invocation);
+        scan_messages(&[&self.stdout, &self.stderr], scan);
+        hidden::pin(&self.info, invocation, context, scan);
+        call.common.declared.iter().for_each(|declared| declared.pin(context, scan));
+        if call::has_own_mapping(invocation) || call::wants_coverage(invocation) || call::wants_rpath(invocation) {
+            scan.pin_all();
+        }
+    }
+}
+
+fn record(call: &Call<'_>, compiled: &Compiled<'_>, seen: Option<Seen>) -> Result<Recorded, NotStored> {
+    let context = call.context();
+    record::recheck(&call.common.lookup, context)?;
+    if let Some(declared) = &call.common.declared {
+        declared.recheck(context, compiled.start.time)?;
+    }
+    let mut outputs = announced_outputs(call, &compiled.ran.stderr)?;
+    let info = read_dep_info(call)?;
+    let mut inputs = record::inputs(&info, context, &compiled.start, call.observed)?;
+    let mut observed = Observed::default();
+    if let Some(seen) = seen {
+        outputs.extend(outputs_beside(&outputs, &seen, call)?);
+        observed = observed_inputs(&seen, &outputs, &info, (call, &compiled.start))?;
+    }
+    inputs.append(&mut observed.inputs);
+    let unplaceable = || NotStored(Stored::MessagesUnplaceable, String::new());
+    let out_dir = &call.invocation.out_dir;
+    let stdout = messages::record(&compiled.ran.stdout, out_dir).ok_or_else(unplaceable)?;
+    let stderr = messages::record(&compiled.ran.stderr, out_dir).ok_or_else(unplaceable)?;
+    if has_diagnostics(&stderr) {
+        inputs.push(Input::DiagnosticWidth(call.invocation.diagnostic_width.clone()));
+    }
+    Ok(Recorded { inputs, times: observed.times, outputs, info, stdout, stderr })
 }
 
 /// What was observed; `None` if nothing is to be.
@@ -121,10 +178,6 @@ fn observed_inputs(
         sysroot: &call.common.compiler.sysroot,
         start,
     };
-    let is_private = |fact: &&Fact| matches!(&fact.what, What::Read(path) if incremental::is_private(Path::new(path)));
-    if call.invocation.is_linked() && seen.facts.iter().any(|fact| is_private(&fact)) {
-        return Err(NotStored(Stored::PrivateInput, String::new()));
-    }
     let paths: Vec<PathBuf> = outputs.iter().map(|(path, _)| path.clone()).collect();
     written::side_effects(seen, &paths, known.subject, call.context(), start)?;
     observed::inputs(seen, known)
@@ -196,6 +249,8 @@ pub(super) struct Produced {
 pub(super) enum Source {
     /// In a file that was read under this stamp.
     File(PathBuf, Stamp),
+    /// The same, of an output that a target directory holds, too: its inode is not for the store.
+    Offered(PathBuf, Stamp),
     /// Here: they are not those of the file.
     Bytes(Vec<u8>),
 }
@@ -236,36 +291,27 @@ fn has_diagnostics(stderr: &[Message]) -> bool {
     })
 }
 
-fn entry(
-    call: &Call<'_>,
-    compiled: &Compiled<'_>,
-    outputs: Vec<Output>,
-    info: &DepInfo<String>,
-    (stdout, stderr): (Vec<Message>, Vec<Message>),
-) -> Entry {
-    let invocation = &call.invocation;
+/// The entry, its outputs aside.
+fn entry(call: &Call<'_>, compiled: &Compiled<'_>, recorded: &Recorded) -> Entry {
+    let (invocation, info) = (&call.invocation, &recorded.info);
     let labels = call.labels();
-    let dep_info_name = invocation.stem() + ".d";
-    let tokens = DepInfo {
-        targets: info.targets.iter().map(|text| call.common.roots.tokenise(text)).collect(),
-        files: info.files.iter().map(|text| call.common.roots.tokenise(text)).collect(),
-        env: info
-            .env
-            .iter()
-            .map(|(name, value)| (name.clone(), value.as_ref().map(|text| call.common.roots.tokenise(text))))
-            .collect(),
+    let tokenise = |text: &String| call.common.roots.tokenise(text);
+    let dep_info = DepInfo {
+        targets: info.targets.iter().map(tokenise).collect(),
+        files: info.files.iter().map(tokenise).collect(),
+        env: info.env.iter().map(|(name, value)| (name.clone(), value.as_ref().map(tokenise))).collect(),
     };
     Entry {
         crate_name: invocation.crate_name.clone(),
         package: labels.package,
         kind: labels.kind,
         emit: labels.emit.to_owned(),
-        outputs,
+        outputs: Vec::new(),
         tree: None,
-        dep_info_name,
-        dep_info: tokens,
-        stdout,
-        stderr,
+        dep_info_name: invocation.stem() + ".d",
+        dep_info,
+        stdout: recorded.stdout.clone(),
+        stderr: recorded.stderr.clone(),
         cost_ms: compiled.cost_ms,
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
@@ -280,8 +326,14 @@ pub(super) fn store(
     entry: &Entry,
     produced: &[Produced],
     dir: &Path,
-) -> fsx::Result<Published> {
+) -> Result<Published, NotStored> {
     let (store, lookup) = (&task.common().store, task.common().lookup.key);
+    if limit::is_full(store.layout().cache_dir()) {
+        if gc::is_due_on_full_disk(store, clock::now()) {
+            super::report::collect_in_background();
+        }
+        return Err(NotStored(Stored::DiskFull, String::new()));
+    }
     let key = set.entry_key(lookup);
     let may_share = plan::shares_inodes(entry);
     let mut ladder = Ladder::default();
@@ -295,6 +347,7 @@ pub(super) fn store(
                 store.stamps().remember_own(path, output.blob.0, |now| now.same_file(stamp));
                 new
             }
+            Source::Offered(path, stamp) => store.adopt_blob(&mut ladder, (path, *stamp), output.blob, false)?,
             Source::Bytes(bytes) => store.put_blob(output.blob, bytes)?,
         };
     }

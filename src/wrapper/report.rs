@@ -11,7 +11,8 @@ use crate::events::{Event, EventLog, event};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, clock, sys_process};
 use crate::keys::{Roots, roots};
-use crate::model::{Outcome, Refusal, RootKind};
+use crate::model::{HitSource, Outcome, Refusal, RootKind};
+use crate::store::Entry;
 
 /// The reporter of one invocation.
 pub(super) struct Report {
@@ -20,11 +21,19 @@ pub(super) struct Report {
     /// The precise time at the start.
     pub(super) asked: Time,
     waited: Cell<Duration>,
+    /// Whether the hit that follows is of an offer.
+    is_adopted: Cell<bool>,
 }
 
 impl Report {
     pub(super) fn new(config: &Config, started: Instant) -> Self {
-        Self { log: EventLog::of(&config.cache_dir.value), started, asked: clock::precise(), waited: Cell::default() }
+        Self {
+            log: EventLog::of(&config.cache_dir.value),
+            started,
+            asked: clock::precise(),
+            waited: Cell::default(),
+            is_adopted: Cell::default(),
+        }
     }
 
     /// An event of a call that was understood.
@@ -65,6 +74,20 @@ impl Report {
             package: package(vars),
             build: sys_process::caller().into(),
             ..Event::default()
+        }
+    }
+
+    /// Notes that an offer was made an entry for this call.
+    pub(super) fn adopted(&self) {
+        self.is_adopted.set(true);
+    }
+
+    /// Where a hit of this entry comes from.
+    pub(super) fn source_of(&self, entry: &Entry) -> HitSource {
+        match entry.pulled {
+            true => HitSource::Remote,
+            false if self.is_adopted.get() => HitSource::Offered,
+            false => HitSource::Local,
         }
     }
 

@@ -1,9 +1,12 @@
 //! What hits, misses, events and the remote need to know of a call, be it a compile or a run of a build script.
 
+use std::time::Duration;
+
 use crate::config::{Config, Env};
 use crate::keys::{Compiler, Context, Declared, Lookup, Roots};
 use crate::model::{Trace, UnitKey};
 use crate::store::Store;
+use crate::store::manifests::Record;
 
 /// A call that the cache can serve.
 pub(super) trait Task {
@@ -15,6 +18,20 @@ pub(super) trait Task {
     fn unit_key(&self) -> UnitKey;
     /// What the lookup key was made of. `None` if it would be another one by now.
     fn trace(&self) -> Option<Trace>;
+}
+
+/// How long to wait for another process that is at the same task: as long as it is likely to take.
+///
+/// `recorded`: sets that were recorded for earlier calls like this one, whose costs are known. `unknown`: what to expect of a
+/// task without any.
+pub(super) fn patience(task: &impl Task, recorded: &[Record], unknown: Duration) -> Duration {
+    /// A machine that is busy with both takes longer than it did for the one.
+    const FACTOR: f64 = 2.0;
+    const MARGIN: Duration = Duration::from_secs(3);
+    let Common { store, config, .. } = task.common();
+    let entry = recorded.iter().find_map(|record| store.entry(record.key));
+    let cost = entry.and_then(|entry| Duration::try_from_secs_f64(entry.cost_ms / 1000.0 * FACTOR).ok());
+    cost.map_or(unknown, |cost| cost + MARGIN).min(config.claim_wait.value)
 }
 
 /// What every call has.

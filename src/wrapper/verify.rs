@@ -34,10 +34,11 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     bypass::unlink_shared(&call.invocation);
     incremental::mark_shared(&call.invocation);
     // Unobserved: what the observer changes would be a difference.
-    let (args, invocation) = (call.compile_args(true), &call.invocation);
-    let Ok(ran) = spawn::run(spawn::command(&call.chain.program, &args, &invocation.cwd, &[]), Until::Ended) else {
-        return;
-    };
+    let Ok(sessions) = fsx::Temp::dir() else { return };
+    let args = call.verify_args(sessions.path());
+    let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &[]);
+    let Ok(ran) = spawn::run(command, Until::Ended, None) else { return };
+    drop(sessions);
     // From here on rustc has run: nothing that fails may change how this ends.
     declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
@@ -80,7 +81,10 @@ fn differences(call: &Call<'_>, found: &Found, ran: &Ran) -> Vec<String> {
         return vec![format!("rustc failed ({})", ran.status)];
     }
     let (entry, out_dir) = (&found.entry, &call.invocation.out_dir);
-    let outputs = found.plan.steps.iter().zip(&entry.outputs).filter_map(|(step, output)| of_output(step, output));
+    let is_incremental = call.invocation.incremental.is_some();
+    let is_same = |step: &Step| is_incremental && differ_by_names_of_objects(&step.source, &step.target);
+    let steps = found.plan.steps.iter().zip(&entry.outputs);
+    let outputs = steps.filter_map(|(step, output)| of_output(step, output).filter(|_| !is_same(step)));
     let (path, text) = &found.plan.dep_info;
     let dep_info = match fsx::read(path) {
         Ok(fresh) => of_bytes(&entry.dep_info_name, text.as_bytes(), &fresh),
@@ -108,6 +112,22 @@ fn of_output(step: &Step, output: &Output) -> Option<String> {
         Err(_) if unmemoised(&step.target) == Some(output.blob.0) => None,
         Err(error) => Some(error.to_string()),
     }
+}
+
+/// Whether two libraries are the same but for the random part that an incremental compile gives to the names of its object
+/// files, `<unit>.<codegen unit>.<random>.rcgu.o` (`rustc_session::Session::invocation_temp`).
+fn differ_by_names_of_objects(one: &Path, other: &Path) -> bool {
+    let without_random = |path: &Path| {
+        let mut bytes = fsx::read(path).ok()?;
+        let ends: Vec<usize> = memchr::memmem::find_iter(&bytes, b".rcgu.o").collect();
+        for end in ends {
+            let start = bytes[..end].iter().rposition(|byte| !byte.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+            bytes[start..end].fill(b'x');
+        }
+        bytes.starts_with(b"!<arch>\n").then_some(bytes)
+    };
+    let (one, other) = (without_random(one), without_random(other));
+    one.is_some() && one == other
 }
 
 fn unmemoised(path: &Path) -> Option<Digest> {

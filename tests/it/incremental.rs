@@ -1,4 +1,4 @@
-//! Incremental compiles (design 3.7, hazards N01 to N05): shared at first, private after an edit, shared again.
+//! Incremental compiles (design 3.7, hazards N01 to N05): shared at first, on a session and private after an edit, shared again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,8 +51,8 @@ fn n01_the_first_compile_is_shared() {
     let (run, said) = one.build_and_say();
     assert_eq!(said, "70");
     for krate in ["dep", "mid", "app"] {
-        assert!(!incrementally(&run, krate));
-        assert_eq!((stored(&one, krate).as_str(), sessions(&one, krate).len()), ("stored", 0));
+        assert!(incrementally(&run, krate));
+        assert_eq!((stored(&one, krate).as_str(), sessions(&one, krate).len()), ("stored", 1));
     }
     let mut two = one.clone_to("elsewhere/two");
     two.build().hits(&["dep", "mid", "app"]);
@@ -62,22 +62,22 @@ fn n01_the_first_compile_is_shared() {
 }
 
 #[test]
-fn n01_incremental_and_not_are_one_entry() {
+fn n01_incremental_and_not_are_two_entries() {
     let project = Project::lib("pub fn value() -> u32 { 7 }\n");
     let session = format!("incremental={}", project.path("target/debug/incremental").display());
     let with = || project.unit("dep", "src/lib.rs").args(["-C", &session]);
     with().misses();
-    let bytes = fs::read(with().rlib()).expect("rlib");
-    project.unit("dep", "src/lib.rs").hits();
-    assert!(bytes == fs::read(with().rlib()).expect("rlib"));
-    // And the other way round, in every spelling.
-    project.file("src/lib.rs", "pub fn value() -> u32 { 8 }\n").wipe();
+    // It has other codegen units.
     project.unit("dep", "src/lib.rs").misses();
+    project.unit("dep", "src/lib.rs").hits();
     for spelled in
         [vec!["-C".to_owned(), session.clone()], vec![format!("-C{session}")], vec![format!("--codegen={session}")]]
     {
         project.wipe().unit("dep", "src/lib.rs").args(&spelled).hits();
     }
+    // Where the session is does not matter.
+    let elsewhere = format!("-Cincremental={}", project.path("elsewhere").display());
+    project.wipe().unit("dep", "src/lib.rs").args([elsewhere]).hits();
     assert_eq!(project.entries().len(), 2);
 }
 
@@ -103,11 +103,9 @@ fn n02_an_edit_is_compiled_incrementally_and_kept_private() {
 fn n02_a_session_is_used_again() {
     let one = project();
     one.build();
-    edit(&one, 8);
-    one.build();
     let session = find(&sessions(&one, "dep")[0], "dep-graph", ".bin");
     assert_eq!(session.len(), 1, "no session was written");
-    edit(&one, 9);
+    edit(&one, 8);
     one.build();
     let again = find(&sessions(&one, "dep")[0], "dep-graph", ".bin");
     assert_ne!(session, again, "the session did not move on");
@@ -126,23 +124,23 @@ fn going_back_to_a_known_state_is_a_hit() {
     run.hits(&["dep", "mid", "app"]);
     assert_eq!((said.as_str(), markers(&one)), ("70", 0));
     one.assert_noop();
-    // Forth again: private as before, and never stale.
+    // Forth again: what the restore replaced was offered.
     edit(&one, 8);
     let (run, said) = one.build_and_say();
-    assert!(incrementally(&run, "dep"));
-    assert_eq!(said, "80");
+    run.hits(&["dep", "mid", "app"]);
+    assert_eq!((said.as_str(), one.last_outcome("dep").0.as_str()), ("80", "hit.offered"));
 }
 
 #[test]
-fn after_a_clean_the_edit_is_shared() {
+fn an_offer_outlives_a_clean() {
     let one = project();
     one.build();
     edit(&one, 8);
     one.build();
     one.cargo(&["clean"]);
     let (run, said) = one.build_and_say();
-    assert!(!incrementally(&run, "dep") && !incrementally(&run, "mid"));
-    assert_eq!((said.as_str(), stored(&one, "dep").as_str(), stored(&one, "mid").as_str()), ("80", "stored", "stored"));
+    run.hits(&["dep", "mid", "app"]);
+    assert_eq!(said, "80");
     let two = one.clone_to("elsewhere/two");
     two.build().hits(&["dep", "mid"]);
     assert_eq!(two.app_says(), "80");
@@ -164,7 +162,7 @@ fn after_a_clean_of_one_package_all_is_well() {
 }
 
 #[test]
-fn n03_another_checkout_never_sees_private_bytes() {
+fn n03_the_store_gets_private_bytes_when_somebody_asks() {
     let one = project();
     one.build();
     edit(&one, 8);
@@ -180,9 +178,9 @@ fn n03_another_checkout_never_sees_private_bytes() {
     }
     let two = one.clone_to("elsewhere/two");
     let (run, said) = two.build_and_say();
-    assert!(!incrementally(&run, "dep") && !incrementally(&run, "mid"));
-    assert_eq!((said.as_str(), stored(&two, "dep").as_str(), stored(&two, "mid").as_str()), ("80", "stored", "stored"));
-    // What the other checkout shares is then a hit here, and ends the privacy.
+    run.hits(&["dep", "mid", "app"]);
+    assert_eq!((said.as_str(), two.last_outcome("mid").0.as_str()), ("80", "hit.offered"));
+    // What the other checkout has asked for is then a hit here, and ends the privacy.
     one.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
     let (run, said) = one.build_and_say();
     run.hits(&["dep", "mid"]);
@@ -253,16 +251,22 @@ fn n05_private_state_goes_with_the_target_directory() {
     edit(&one, 8);
     one.build();
     assert_eq!(outside(&one), before, "private state outside the target directory");
+    // Without sessions and offers nothing is left of it.
     one.wipe();
-    let (run, _) = one.build_and_say();
-    assert!(!incrementally(&run, "dep"));
+    for kept in ["sessions", "offers"] {
+        fs::remove_dir_all(one.cache_dir().join("v1").join(kept)).expect("remove");
+    }
+    one.build();
+    assert_eq!(stored(&one, "dep"), "stored");
 }
 
 /// The names in the sandbox that are neither cargo's target directory nor the cache's memos and logs.
 fn outside(project: &Project) -> Vec<PathBuf> {
     let ours = |path: &Path| {
         !path.starts_with(project.target_dir())
-            && ["events", "v1/stamps", "v1/claims"].iter().all(|name| !path.starts_with(project.cache_dir().join(name)))
+            && ["events", "v1/stamps", "v1/claims", "v1/sessions", "v1/offers"]
+                .iter()
+                .all(|name| !path.starts_with(project.cache_dir().join(name)))
     };
     files_under(&project.sandbox_dir()).into_iter().filter(|path| ours(path)).collect()
 }

@@ -193,6 +193,44 @@ fn i16_a_full_cache_fails_no_build_and_stores_nothing_wrong() {
     assert_eq!((outcomes.first(), outcomes.last()), (Some(&1), Some(&0)), "control: full, and not full: {outcomes:?}");
 }
 
+/// What is left of a disk that is nearly full belongs to the build.
+#[test]
+fn i16_a_nearly_full_disk_is_left_to_the_build() {
+    let mut project = Project::app_over(DEP);
+    let dir = project.sandbox_dir().join("elsewhere");
+    let Some(_tmpfs) = Tmpfs::mount(&dir, "size=64m") else { return };
+    project.set("KACHE_CACHE_DIR", dir.join("cache"));
+    fill(&dir.join("ballast"), 1100);
+    for _ in 0..2 {
+        project.wipe().build().misses(&["dep"]);
+        assert_eq!(project.last_outcome("dep").1, "disk-full");
+    }
+    assert_eq!((project.blobs(), project.entries()), (Vec::<PathBuf>::new(), Vec::new()));
+    fs::remove_file(dir.join("ballast")).expect("make room");
+    project.rebuild_misses(&["dep"]);
+    project.rebuild_hits(&["dep"]);
+}
+
+/// A disk that fills up is collected at once, not with the next collection that is due.
+#[test]
+fn i16_a_disk_that_has_become_full_is_collected() {
+    let mut project =
+        Project::app_over("pub static BYTES: [u8; 9_000_000] = [7; 9_000_000];\npub fn value() -> u8 { BYTES[9] }\n");
+    let dir = project.sandbox_dir().join("elsewhere");
+    let Some(_tmpfs) = Tmpfs::mount(&dir, "size=64m") else { return };
+    project.set("KACHE_CACHE_DIR", dir.join("cache"));
+    project.build().misses(&["dep"]);
+    let before = project.blobs().len();
+    assert!(before > 0, "control: stored");
+    fill(&dir.join("ballast"), 1100);
+    // The last collection was noted when the first entry came.
+    filetime::set_file_mtime(dir.join("cache/v1/gc.stamp"), filetime::FileTime::from_unix_time(1_700_000_000, 0))
+        .expect("old");
+    project.file("dep/src/lib.rs", "pub fn value() -> u8 { 8 }\n");
+    project.wipe().build().misses(&["dep"]);
+    crate::support::wait_until("a collection", || project.blobs().len() < before);
+}
+
 /// Leaves so much free on the file system of `ballast`.
 fn fill(ballast: &Path, free_kib: usize) {
     let block = vec![1; 4096];

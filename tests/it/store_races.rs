@@ -226,14 +226,27 @@ struct Held {
 impl Held {
     fn new() -> Self {
         let one = Project::lib(DEP);
-        let two = one.clone_to("two");
         // Whoever asks first also asks the compiler who it is.
         one.unit("other", "src/lib.rs").misses();
+        Self::of(one)
+    }
+
+    /// The same after a compile of an earlier state, so that it is known how long one takes.
+    fn after_a_compile() -> Self {
+        let one = Project::lib("pub fn value() -> u32 { 1 }\n");
+        one.unit("dep", "src/lib.rs").misses();
+        one.file("src/lib.rs", DEP);
+        settle();
+        Self::of(one)
+    }
+
+    fn of(one: Project) -> Self {
+        let (two, before) = (one.clone_to("two"), one.compiled("dep"));
         one.hook("before", "dep", "n=0; while [ ! -e go ] && [ $n -lt 600 ]; do sleep 0.05; n=$((n+1)); done\n");
         let mut command = one.unit("dep", "src/lib.rs").command();
         command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
         let holder = command.spawn().expect("kache starts");
-        wait_until("the holder's rustc", || one.compiled("dep") == 1);
+        wait_until("the holder's rustc", || one.compiled("dep") == before + 1);
         Self { one, two, holder }
     }
 
@@ -298,6 +311,34 @@ fn i12_a_stopped_holder_is_waited_for_no_longer_than_asked() {
     assert!(held.holder.wait().expect("wait").success(), "the late holder ends well too");
     held.one.unhook("before", "dep").unit("dep", "src/lib.rs").hits();
     held.two.unit("dep", "src/lib.rs").hits();
+    held.two.assert_store_whole();
+}
+
+#[test]
+fn i12_a_stopped_holder_stalls_nobody() {
+    let mut held = Held::new();
+    held.signal("STOP");
+    let began = Instant::now();
+    let status = held.second().status().expect("kache starts");
+    assert!(status.success() && held.two.compiled("dep") == 1);
+    assert!(began.elapsed() < Duration::from_secs(60), "waited {:?}; the setting says five minutes", began.elapsed());
+    held.signal("CONT");
+    fs::write(held.one.path("go"), "").expect("go");
+    assert!(held.holder.wait().expect("wait").success(), "the late holder ends well too");
+    held.two.assert_store_whole();
+}
+
+/// A holder that works, and whose compile takes much longer than it ever did.
+#[test]
+fn i12_a_crawling_holder_is_waited_for_as_long_as_the_compile_once_took() {
+    let mut held = Held::after_a_compile();
+    let began = Instant::now();
+    let status = held.second().status().expect("kache starts");
+    let waited = began.elapsed();
+    assert!(status.success() && held.two.compiled("dep") == 1);
+    assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(60), "{waited:?}");
+    fs::write(held.one.path("go"), "").expect("go");
+    assert!(held.holder.wait().expect("wait").success());
     held.two.assert_store_whole();
 }
 

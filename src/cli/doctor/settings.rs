@@ -12,7 +12,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = vec![
         Finding::ok("config file", format!("{}{is_there}", config.file.display())),
         shown("cache.dir", &config.cache_dir, config.cache_dir.value.display()),
-        shown("cache.max_size", &config.max_size, config.max_size.value.display().iec()),
+        shown("cache.max_size", &config.max_size, max_size(config)),
         shown("build.paths", &config.paths, config.paths.value.name()),
         shown("build.claim_wait", &config.claim_wait, humantime::format_duration(config.claim_wait.value)),
         observe(config),
@@ -30,6 +30,13 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         findings.push(Finding::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
     }
     findings
+}
+
+fn max_size(config: &Config) -> String {
+    match config.max_size.value {
+        Some(size) => size.display().iec().to_string(),
+        None => "a twentieth of the disk, 5 to 100 GiB, while a tenth of the disk stays free".to_owned(),
+    }
 }
 
 /// The project file that counts in the current directory.

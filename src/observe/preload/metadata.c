@@ -162,8 +162,11 @@ RESOLVE(__realpath_chk, (const char *path, char *room, size_t real), (path, room
 /* The working directory by name: it is in every key, but not by this name. */
 #define GETCWD(name, parameters, arguments)                                                                            \
     VISIBLE char *name parameters {                                                                                    \
+        int plugin = FROM_PLUGIN;                                                                                      \
+        if (!plugin && room && size >= sizeof ALIAS && observer_uses_alias())                                          \
+            return strcpy(room, ALIAS);                                                                                \
         char *answer = CALL(name) arguments;                                                                           \
-        if (answer && FROM_PLUGIN)                                                                                     \
+        if (answer && plugin)                                                                                          \
             trace_once(KIND_RESOLVE, RESULT_OK, 1, trace_string(answer), trace_string(answer));                        \
         return answer;                                                                                                 \
     }

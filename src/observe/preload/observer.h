@@ -30,6 +30,13 @@ int observer_is_plugin(const void *caller);
 /* The room for an absolute path. */
 #define PATH_ROOM 4352
 
+/* A name of the working directory that reads the same in every checkout and leads there in every process. rustc gets it for
+ * an answer where kache wants its incremental sessions to hold no path (`rustc::alias`, which has the same text). */
+#define ALIAS "/proc/self/task/../cwd"
+
+/* Whether this process is a rustc that is to call its working directory by the alias. */
+int observer_uses_alias(void);
+
 /* Makes `path` absolute in `room`, relative to the directory `at`. Gives no text if nobody needs to know (much below /proc,
  * /sys and /dev), and reports a loss if it cannot. errno stays. */
 struct trace_text observer_path(int at, const char *path, int plugin, char room[PATH_ROOM]);

@@ -69,6 +69,11 @@ static int is_dull(const char *path, int plugin) {
 struct trace_text observer_path(int at, const char *path, int plugin, char room[PATH_ROOM]) {
     struct trace_text none = {NULL, 0};
     int saved = errno;
+    if (is_below(path, ALIAS)) {
+        at = AT_FDCWD;
+        path += sizeof ALIAS - 1;
+        path += strspn(path, "/");
+    }
     size_t length = strlen(path), start = 0;
     /* No call that is given it succeeds, anywhere. */
     if (length >= PATH_MAX)

@@ -18,12 +18,19 @@
 /* How this process is looked at; the first letter of KACHE_TRACE. */
 enum mode {
     MODE_ROOT = 'r',   /* rustc: what calls from a library that was loaded later is a plugin */
+    MODE_ALIAS = 'a',  /* the same, and it calls its working directory by the alias */
     MODE_TOOL = 't',   /* a program of the toolchain */
     MODE_PLUGIN = 'p', /* a program that a plugin started */
 };
 
 static char mode = MODE_TOOL;
 static uint32_t started_as;
+
+/* Whether the alias was asked for, and whether this program is rustc itself: rustup's proxy looks for its settings above the
+ * working directory. */
+static int wants_alias, is_rustc;
+
+int observer_uses_alias(void) { return wants_alias && is_rustc && trace_is_open(); }
 
 /* A compiler that a plugin started tells more of what it reads than the plugin would (its sources are inputs, its terminal is
  * none); what it starts may be anything again, such as a script that is called as its linker. */
@@ -47,6 +54,7 @@ static size_t object_count;
 
 static int note_object(struct dl_phdr_info *info, size_t size, void *data) {
     (void)size, (void)data;
+    is_rustc |= info->dlpi_name && strstr(info->dlpi_name, "/librustc_driver-");
     const char *from = (const char *)-1, *to = NULL;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const char *at = (const char *)info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
@@ -227,7 +235,8 @@ static void begin(char **env) {
     step_out(env);
     if (!own_trace[0] || !own_library[0])
         return;
-    mode = own_trace[0];
+    wants_alias = own_trace[0] == MODE_ALIAS;
+    mode = wants_alias ? MODE_ROOT : own_trace[0];
     started_as = trace_process();
     dl_iterate_phdr(note_object, NULL);
     if (object_count == MOST_OBJECTS)
@@ -311,7 +320,8 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
     strcpy(text, TRACE);
     /* rustup's proxy becomes rustc: the root stays the root. */
     int is_root = mode == MODE_ROOT && same_process && trace_process() == started_as;
-    char letter[2] = {plugin || mode == MODE_PLUGIN ? MODE_PLUGIN : is_root ? MODE_ROOT : MODE_TOOL, 0};
+    char root = wants_alias ? MODE_ALIAS : MODE_ROOT;
+    char letter[2] = {plugin || mode == MODE_PLUGIN ? MODE_PLUGIN : is_root ? root : MODE_TOOL, 0};
     strcat(text, letter);
     strcat(text, own_trace + 1);
     env[count] = NULL;

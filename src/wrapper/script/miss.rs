@@ -1,7 +1,7 @@
 //! The miss of a run: the script runs under the observer, then its outputs are stored.
 
 use std::process::{Command, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::hit;
 use super::publish::{self, Ended};
@@ -18,8 +18,11 @@ use crate::wrapper::call::remaps;
 use crate::wrapper::hit::Missed;
 use crate::wrapper::publish::Published;
 use crate::wrapper::report::Report;
-use crate::wrapper::task::Task;
+use crate::wrapper::task::{Task, patience};
 use crate::wrapper::{explain, miss, remote};
+
+/// How long a run of which nothing is known is likely to take: it may compile a whole library.
+const UNKNOWN: Duration = Duration::from_mins(2);
 
 /// Runs the script, and stores what is fit to be shared. The error is a failure from before the script ran.
 pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
@@ -32,7 +35,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     // The script may build on files that an earlier run left in OUT_DIR; such a result serves nobody else.
     let is_fresh = tree::is_empty(&run.script.out_dir).map_err(|error| internal(error.to_string()))?;
     let mut claim = match is_fresh {
-        true => run.common.store.claim(run.common.lookup.key, run.common.config.claim_wait.value),
+        true => run.common.store.claim(run.common.lookup.key, patience(run, &missed.tried, UNKNOWN)),
         false => Claim::None,
     };
     if matches!(claim, Claim::Inherited(_)) {
@@ -44,7 +47,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     sys_process::adopt_orphans();
     let start = Start::note(clock::tick_after(report.asked), is_fresh.then(|| run.context()));
     let began = Instant::now();
-    let ran = spawn::run(command, Until::Closed).map_err(|error| internal(error.to_string()))?;
+    let ran = spawn::run(command, Until::Closed, None).map_err(|error| internal(error.to_string()))?;
     let ended = Ended { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     let stored = match is_fresh {
         true => store(run, trace.as_ref(), &ended),

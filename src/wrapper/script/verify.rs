@@ -23,7 +23,7 @@ pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
     }
     // Under the observer, since it is that which hands C compilers their names for directories.
     let trace = miss::begin_trace(run);
-    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), Until::Closed) else { return };
+    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), Until::Closed, None) else { return };
     let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
     run.common.store.touch_entry(found.record.key);

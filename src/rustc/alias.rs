@@ -1,0 +1,91 @@
+//! A name of rustc's working directory that reads the same in every checkout.
+//!
+//! An incremental session serves another checkout only if rustc's tracked options read the same there: its working directory,
+//! `--remap-path-prefix` and, as every codegen unit depends on it, `--out-dir` (`rustc_session::options`). The observer
+//! answers rustc's `getcwd` with [`ALIAS`]; kache spells `--out-dir` with it, and writes the real directory into everything
+//! that rustc says. Paths in outputs are what they would be without: the remap turns both into `.`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::notices::json_escaped;
+
+/// The name. It leads to the working directory of whichever process uses it. No source has a reason to hold it, so it can be
+/// replaced wherever it occurs. `preload/observer.h` has the same text.
+pub const ALIAS: &str = "/proc/self/task/../cwd";
+
+/// The path below `cwd` by the alias. `None`: it is not below.
+pub fn of(path: &Path, cwd: &Path) -> Option<String> {
+    let below = path.strip_prefix(cwd).ok()?.to_str()?;
+    Some(format!("{ALIAS}/{below}"))
+}
+
+/// The arguments with `--out-dir` by the alias, from which `cwd` is left out. `None`: it does not stand there by itself.
+pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
+    let mut args = argv.to_vec();
+    let at = args.iter().position(|arg| arg == "--out-dir")? + 1;
+    let dir = args.get_mut(at)?;
+    *dir = of(&cwd.join(&*dir), cwd)?.into();
+    (!args[at..].iter().any(|arg| arg == "--out-dir")).then_some(args)
+}
+
+/// Writes a working directory for its alias, in what rustc says and in its dep-info.
+#[derive(Clone, Debug)]
+pub struct Unalias {
+    plain: String,
+    escaped: String,
+}
+
+impl Unalias {
+    /// For this working directory.
+    pub fn to(cwd: &str) -> Self {
+        Self { plain: cwd.to_owned(), escaped: json_escaped(cwd) }
+    }
+
+    /// The text with the directory's own name, as rustc would have written it.
+    pub fn text(&self, text: &str) -> String {
+        text.replace(ALIAS, &self.plain)
+    }
+
+    /// The same for a line of rustc's standard error: JSON, or words about a crash.
+    pub fn line(&self, line: &[u8]) -> Vec<u8> {
+        let to = if line.starts_with(b"{") { &self.escaped } else { &self.plain };
+        let mut out = Vec::with_capacity(line.len());
+        let mut rest = line;
+        while let Some(at) = memchr::memmem::find(rest, ALIAS.as_bytes()) {
+            out.extend_from_slice(&rest[..at]);
+            out.extend_from_slice(to.as_bytes());
+            rest = &rest[at + ALIAS.len()..];
+        }
+        out.extend_from_slice(rest);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_output_directory_gets_the_alias_where_it_is_below() {
+        let cwd = Path::new("/home/me/ws");
+        let with = in_args(&args("--out-dir /home/me/ws/target/debug -L /home/me/ws/x"), cwd).unwrap();
+        assert_eq!(with, args("--out-dir /proc/self/task/../cwd/target/debug -L /home/me/ws/x"));
+        for other in ["--out-dir /home/me/ws2/target", "--out-dir", "@args", "--out-dir target --out-dir target"] {
+            assert_eq!(in_args(&args(other), cwd), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_rustc_says_names_the_directory() {
+        let to = Unalias::to("/a \"b\"");
+        assert_eq!(to.line(b"{\"x\":\"/proc/self/task/../cwd/y\"}"), b"{\"x\":\"/a \\\"b\\\"/y\"}");
+        assert_eq!(to.line(b"at /proc/self/task/../cwd."), b"at /a \"b\".");
+        assert_eq!(to.line(b"/proc/self/cwd"), b"/proc/self/cwd");
+        assert_eq!(to.text("/proc/self/task/../cwd/t: a b"), "/a \"b\"/t: a b");
+    }
+}

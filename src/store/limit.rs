@@ -1,0 +1,64 @@
+//! How large the store may be, and when its disk is too full to store more.
+
+use std::path::Path;
+
+use bytesize::{GIB, MIB};
+
+use crate::fsx::{self, Space};
+
+/// The size that collections trim the store to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// So many bytes.
+    Bytes(u64),
+    /// What suits the disk that the cache directory is on.
+    OfDisk,
+}
+
+impl Limit {
+    /// In bytes, for a store in `cache_dir` that holds `used` bytes. Where the disk tells nothing, its least value.
+    pub fn bytes(self, cache_dir: &Path, used: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::OfDisk => fsx::space(cache_dir).map_or(LEAST, |space| of_disk(space, used)),
+        }
+    }
+}
+
+const LEAST: u64 = 5 * GIB;
+const MOST: u64 = 100 * GIB;
+
+/// A twentieth of the disk within bounds, and never so much that less than a tenth of the disk is left for others.
+fn of_disk(space: Space, used: u64) -> u64 {
+    let left_to_all = space.available.saturating_add(used);
+    (space.total / 20).clamp(LEAST, MOST).min(left_to_all.saturating_sub(space.total / 10))
+}
+
+/// Whether the disk is so full that what is left belongs to the builds: a fiftieth of it, and no more than this much.
+pub fn is_full(cache_dir: &Path) -> bool {
+    const RESERVE: u64 = 512 * MIB;
+    fsx::space(cache_dir).is_ok_and(|space| space.available < (space.total / 50).min(RESERVE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_follows_the_disk() {
+        let of = |total: u64, available: u64, used: u64| {
+            of_disk(Space { total: total * GIB, available: available * GIB }, used * GIB) / GIB
+        };
+        assert_eq!(of(500, 400, 0), 25);
+        assert_eq!((of(50, 40, 0), of(8000, 4000, 0)), (5, 100), "bounds");
+        assert_eq!(of(500, 60, 0), 10, "a tenth stays free");
+        assert_eq!(of(500, 40, 20), 10, "what the store holds may be given back");
+        assert_eq!(of(500, 20, 10), 0);
+    }
+
+    #[test]
+    fn a_limit_of_bytes_asks_nobody() {
+        assert_eq!(Limit::Bytes(7).bytes(Path::new("/nowhere"), 1), 7);
+        assert!(Limit::OfDisk.bytes(Path::new("/nowhere/at/all"), 0) <= MOST, "the disk above is asked");
+    }
+}

@@ -1,0 +1,192 @@
+//! Offers: results of compiles on an incremental session. They were neither hashed nor copied; whoever asks for one does that.
+//!
+//! An offer holds hard links to the outputs, so that it lasts when a restore puts others in their place. The next compile of
+//! the unit withdraws it: one edit after another keeps nothing.
+//!
+//! Version 1: `offers/ab/<lookup key>/<name>/`, with the outputs by their names and the sealed record in `offer.json`, which
+//! is what makes it whole.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::spare::Spare;
+use super::{Entry, Store, sealed};
+use crate::fsx::clock::Time;
+use crate::fsx::tree::{Mode, NewTree};
+use crate::fsx::{self, Stamp, sweep};
+use crate::model::digest::NotADigest;
+use crate::model::{ArtifactKind, Digest, Input, LookupKey, RootKind};
+
+const RECORD: &str = "offer.json";
+
+/// How many offers of one lookup key are looked at.
+const MOST: usize = 8;
+
+/// A result that waits for somebody to ask for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Offer {
+    /// What the compile read.
+    pub inputs: Vec<Input>,
+    /// Times that a plugin could see: inputs if the outputs hold them.
+    pub times: Vec<(Input, i64)>,
+    /// The roots of the checkout that it was compiled in.
+    pub roots: Vec<(RootKind, String)>,
+    /// Those among them that are pinned whatever the outputs hold.
+    pub pinned: Vec<RootKind>,
+    /// The outputs.
+    pub outputs: Vec<OfferedFile>,
+    /// The entry, its outputs aside.
+    pub entry: Entry,
+}
+
+/// The name of an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OfferName {
+    /// The call that it answers.
+    pub lookup: LookupKey,
+    /// What tells it from others.
+    pub own: Digest,
+}
+
+impl std::fmt::Display for OfferName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.lookup.0.hex(), self.own.hex())
+    }
+}
+
+impl std::str::FromStr for OfferName {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let (lookup, own) = text.split_once(' ').ok_or(NotADigest)?;
+        Ok(Self { lookup: LookupKey(lookup.parse()?), own: own.parse()? })
+    }
+}
+
+/// An output as the compile left it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OfferedFile {
+    /// Its file name.
+    pub name: String,
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written: seconds, nanoseconds.
+    pub written: (i64, u32),
+}
+
+impl OfferedFile {
+    /// The file at `path`, which was written just now.
+    pub fn of(path: &Path, kind: ArtifactKind) -> Option<Self> {
+        let stamp = Stamp::of(path).ok()?;
+        let name = path.file_name()?.to_str()?.to_owned();
+        Some(Self { name, kind, size: stamp.size, written: (stamp.mtime.secs, stamp.mtime.nanos) })
+    }
+
+    /// Whether a file still is what it was. Cargo sets the time of metadata back to that of the compiler's start
+    /// (`cargo/src/cargo/core/compiler/mod.rs`, for `check`); a write would have moved it forward.
+    pub fn is_unchanged(&self, stamp: &Stamp) -> bool {
+        stamp.size == self.size && (stamp.mtime.secs, stamp.mtime.nanos) <= self.written
+    }
+}
+
+/// An offer and where it is.
+#[derive(Debug)]
+pub struct Offered {
+    dir: PathBuf,
+    /// What is offered.
+    pub offer: Offer,
+}
+
+impl Offered {
+    /// Where an output is.
+    pub fn path(&self, file: &OfferedFile) -> PathBuf {
+        self.dir.join(&file.name)
+    }
+}
+
+impl Store {
+    /// Offers outputs that lie in `out_dir`. Fails where the store is on another file system.
+    pub fn put_offer(&self, name: &OfferName, out_dir: &Path, offer: &Offer) -> fsx::Result<()> {
+        let (dir, lookup) = (self.offer_of(name), name.lookup);
+        if let Some(parent) = dir.parent() {
+            fsx::create_dir_all(parent)?;
+        }
+        let mut tree = NewTree::beside(&dir, 0)?;
+        for file in &offer.outputs {
+            tree.hard_link(&file.name, &out_dir.join(&file.name))?;
+        }
+        let record = serde_json::to_vec(offer).unwrap_or_default();
+        tree.bytes(RECORD, &sealed::seal(lookup.0, &record), Mode::Umask(0o666))?;
+        tree.commit(&dir)
+    }
+
+    /// The newest offers of a lookup key, newest first. Damaged ones are left out.
+    pub fn offers(&self, lookup: LookupKey) -> Vec<Offered> {
+        let place = self.layout.offers(lookup);
+        let dirs = fsx::list(&place).unwrap_or_default().into_iter().map(|name| place.join(name));
+        let mut offers: Vec<Offered> = dirs.filter_map(|dir| read(lookup, dir)).collect();
+        offers.sort_by_key(|offered| std::cmp::Reverse(offered.offer.entry.created));
+        offers.truncate(MOST);
+        offers
+    }
+
+    /// Withdraws an offer: other outputs take the place of these, and nobody asked.
+    pub fn withdraw_offer(&self, name: &OfferName) -> fsx::Result<()> {
+        fsx::remove_dir_all(&self.offer_of(name))
+    }
+
+    /// Removes an offer that has become an entry.
+    pub fn remove_offer(&self, offered: &Offered) -> fsx::Result<()> {
+        fsx::remove_dir_all(&offered.dir)
+    }
+
+    fn offer_of(&self, name: &OfferName) -> PathBuf {
+        self.layout.offers(name.lookup).join(name.own.hex())
+    }
+}
+
+fn read(lookup: LookupKey, dir: PathBuf) -> Option<Offered> {
+    let bytes = fsx::read(&dir.join(RECORD)).ok()?;
+    let offer: Offer = serde_json::from_slice(sealed::open(lookup.0, &bytes)?).ok()?;
+    let is_safe = |file: &OfferedFile| super::entries::is_file_name(&file.name);
+    (offer.entry.names_are_safe() && offer.outputs.iter().all(is_safe)).then_some(Offered { dir, offer })
+}
+
+/// All offers. What vanishes meanwhile is left out.
+pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
+    let mut kept = Vec::new();
+    for shard in store.layout().shards("offers") {
+        for lookup in fsx::list(&shard)? {
+            let place = shard.join(lookup);
+            for name in fsx::list(&place).unwrap_or_default() {
+                let dir = place.join(name);
+                let Ok(record) = Stamp::of(&dir.join(RECORD)) else { continue };
+                let files = fsx::list(&dir).unwrap_or_default();
+                let sizes = files.iter().filter_map(|file| Stamp::of(&dir.join(file)).ok()).map(|stamp| stamp.size);
+                kept.push(Spare { bytes: sizes.sum(), used: record.mtime, place: dir });
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// Removes the temps of killed processes, and directories of lookup keys without an offer.
+pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<()> {
+    for shard in store.layout().shards("offers") {
+        for lookup in fsx::list(&shard)? {
+            sweep::sweep(&shard.join(&lookup), now)?;
+            fsx::remove_if_empty(&shard.join(lookup))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all offers; gives their bytes.
+pub fn remove_all(store: &Store) -> fsx::Result<u64> {
+    let kept = all(store)?;
+    kept.iter().try_for_each(|kept| fsx::remove_dir_all(&kept.place))?;
+    Ok(kept.iter().map(|kept| kept.bytes).sum())
+}

@@ -1,0 +1,200 @@
+//! Results of compiles on a session: offered to whoever asks for exactly that (`store::offers`).
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{Project, find, find_one, manifest, settle};
+
+const ALL: &[&str] = &["app", "dep", "mid"];
+
+/// `app` over `mid` over `dep`, with incremental compilation as cargo has it by default.
+fn project() -> Project {
+    let mut project = Project::app_over("pub fn value() -> u32 { 7 }\n");
+    project.file("Cargo.toml", manifest("app", "[dependencies]\nmid = { path = \"mid\" }\n[workspace]\n"));
+    project.file("src/main.rs", "fn main() { println!(\"{}\", mid::value()); }\n");
+    project.file("mid/Cargo.toml", manifest("mid", "[dependencies]\ndep = { path = \"../dep\" }\n"));
+    project.file("mid/src/lib.rs", "pub fn value() -> u32 { dep::value() * 10 }\n");
+    project.set("CARGO_INCREMENTAL", "1");
+    project
+}
+
+fn edit(project: &Project, value: u32) {
+    settle();
+    project.file("dep/src/lib.rs", format!("pub fn value() -> u32 {{ {value} }}\n"));
+}
+
+fn edit_and_say(project: &Project, value: u32) -> String {
+    edit(project, value);
+    project.build_and_say().1
+}
+
+fn offers(project: &Project) -> Vec<PathBuf> {
+    find(&project.cache_dir().join("v1/offers"), "offer", ".json")
+}
+
+#[test]
+fn a_second_checkout_of_an_edited_state_compiles_nothing() {
+    let one = project();
+    one.build().misses(ALL);
+    assert_eq!(edit_and_say(&one, 8), "80");
+    let before = (one.entries(), one.blobs());
+    assert_eq!(offers(&one).len(), 3);
+    let mut two = one.clone_to("elsewhere/deeper/two");
+    let (run, said) = two.build_and_say();
+    run.hits(ALL);
+    assert_eq!(said, "80");
+    for name in ALL {
+        assert_eq!(two.last_outcome(name).0, "hit.offered", "{name}");
+    }
+    assert_ne!((one.entries(), one.blobs()), before, "control: entries came of it");
+    assert_eq!(offers(&one).len(), 0);
+    two.assert_noop();
+    one.assert_noop();
+    assert_eq!(one.app_says(), "80");
+    one.assert_store_whole();
+    // From now on they are entries like any others.
+    let three = one.clone_to("three");
+    three.build().hits(ALL);
+    assert_eq!(three.last_outcome("mid").0, "hit.local");
+    two.without_cache_compiles(ALL);
+}
+
+#[test]
+fn a_check_of_an_edited_state_is_offered_too() {
+    let one = project();
+    one.check().misses(ALL);
+    edit(&one, 8);
+    one.check().misses(ALL);
+    let two = one.clone_to("two");
+    two.check().hits(ALL);
+    assert_eq!(two.last_outcome("dep").0, "hit.offered");
+    two.check().is_noop();
+    one.check().is_noop();
+}
+
+#[test]
+fn there_and_back_again_compiles_once() {
+    let one = project();
+    one.build();
+    assert_eq!(edit_and_say(&one, 8), "80");
+    for (value, said) in [(7, "70"), (8, "80"), (7, "70"), (8, "80")] {
+        edit(&one, value);
+        let (run, says) = one.build_and_say();
+        run.hits(ALL);
+        assert_eq!(says, said);
+        one.assert_noop();
+    }
+}
+
+#[test]
+fn one_edit_after_another_keeps_the_last() {
+    let one = project();
+    one.build();
+    for value in 8..12 {
+        assert_eq!(edit_and_say(&one, value), (value * 10).to_string());
+        assert_eq!(offers(&one).len(), 3);
+    }
+    let two = one.clone_to("two");
+    edit(&two, 9);
+    let (run, said) = two.build_and_say();
+    run.misses(&["dep"]);
+    assert_eq!(said, "90", "control: that state was replaced");
+    edit(&two, 11);
+    let (run, said) = two.build_and_say();
+    run.hits(&["dep"]);
+    assert_eq!(said, "110");
+}
+
+#[test]
+fn what_was_written_to_since_is_not_taken() {
+    let one = project();
+    one.build();
+    assert_eq!(edit_and_say(&one, 8), "80");
+    let library = find_one(&one.target_dir().join("debug/deps"), "libdep-", ".rlib");
+    settle();
+    fs::write(&library, [fs::read(&library).expect("read").as_slice(), b"more"].concat()).expect("write in place");
+    let two = one.clone_to("two");
+    let (run, said) = two.build_and_say();
+    run.misses(&["dep"]);
+    assert_eq!(said, "80");
+    one.assert_store_whole();
+}
+
+#[test]
+fn another_input_than_the_compile_had_is_another_state() {
+    let mut one = Project::app_over("pub fn value() -> &'static str { option_env!(\"MOOD\").unwrap_or(\"none\") }\n");
+    one.set("CARGO_INCREMENTAL", "1").build();
+    one.set("MOOD", "glad");
+    assert_eq!(one.build_and_say().1, "glad");
+    let mut two = one.clone_to("two");
+    assert_eq!(two.build_and_say().1, "glad");
+    assert_eq!(two.last_outcome("dep").0, "hit.offered");
+    assert_eq!(two.set("MOOD", "sad").build_and_say().1, "sad");
+    assert_eq!(two.unset("MOOD").build_and_say().1, "none");
+}
+
+/// A path in the outputs ties an offer to its checkout, as it does an entry.
+#[test]
+fn an_offer_with_a_path_serves_only_there() {
+    let source =
+        |n: u32| format!("pub fn value() -> String {{ format!(\"{{}} {n}\", env!(\"CARGO_MANIFEST_DIR\")) }}\n");
+    let mut one = Project::app_over(&source(1));
+    one.set("CARGO_INCREMENTAL", "1").build();
+    settle();
+    one.file("dep/src/lib.rs", source(2));
+    let said = |project: &Project| format!("{} 2", project.path("dep").display());
+    assert_eq!(one.build_and_say().1, said(&one));
+    let two = one.clone_to("elsewhere/two");
+    let (run, says) = two.build_and_say();
+    run.misses(&["dep"]);
+    assert_eq!(says, said(&two));
+}
+
+/// What a failing compile leaves of the outputs before it is as without kache.
+#[test]
+fn a_failing_edit_leaves_the_outputs_that_cargo_alone_leaves() {
+    let left = |project: &Project| {
+        project.build();
+        edit(project, 8);
+        project.file("src/main.rs", "fn main() { println!(\"edited {}\", mid::value()); }\n").build();
+        settle();
+        project.file("src/main.rs", "fn main() { oops }\n").file("dep/src/lib.rs", "pub fn value() -> u32 { oops }\n");
+        project.try_cargo(&["build"]).must_fail();
+        let names = fs::read_dir(project.target_dir().join("debug/deps")).expect("deps");
+        let names = names.map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8"));
+        names.filter(|name| !name.starts_with('.')).collect::<std::collections::BTreeSet<_>>()
+    };
+    let one = project();
+    let mut plain = one.clone_to("plain");
+    plain.set("KACHE_DISABLED", "1");
+    let (ours, theirs) = (left(&one), left(&plain));
+    assert_eq!(ours, theirs);
+    assert!(ours.iter().any(|name| name.starts_with("app-")), "{ours:?}");
+}
+
+#[test]
+fn without_the_observer_nothing_is_offered() {
+    let mut one = Project::lib("pub fn value() -> u32 { 7 }\n");
+    one.set("KACHE_OBSERVE", "off").set("CARGO_INCREMENTAL", "1");
+    let session = format!("-Cincremental={}", one.path("session").display());
+    let unit = one.unit("dep", "src/lib.rs").args([&session]);
+    unit.misses();
+    assert!(offers(&one).is_empty());
+}
+
+#[test]
+fn an_offer_that_was_damaged_is_no_offer() {
+    let one = project();
+    one.build();
+    assert_eq!(edit_and_say(&one, 8), "80");
+    for record in offers(&one) {
+        let mut bytes = fs::read(&record).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&record, bytes).expect("damage");
+    }
+    let two = one.clone_to("two");
+    let (run, said) = two.build_and_say();
+    run.misses(ALL);
+    assert_eq!(said, "80");
+}

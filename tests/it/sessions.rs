@@ -1,0 +1,343 @@
+//! Incremental sessions of other checkouts (`rustc::alias`, `store::sessions`). rustc alone decides what of a session still
+//! counts, so what a program says is right in any case; whether a session was of use is seen by the object files that the next
+//! session has in common with it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{
+    CANONICAL_MTIME_NS, KACHE, Project, Said, contains, files_under, find, find_one, manifest, settle, stat, value_of,
+};
+
+const ALIAS: &str = "/proc/self/task/../cwd";
+
+/// `dep` with modules, each of which is a codegen unit, and a value that edits change.
+fn source(value: u32) -> String {
+    let module =
+        |n: u32| format!("pub mod m{n} {{ #[inline(never)] pub fn f(x: u32) -> u32 {{ x.rotate_left({n}) }} }}\n");
+    let modules: String = (0..6).map(module).collect();
+    format!("{modules}#[inline(never)] pub fn value() -> u32 {{ {value} }}\n")
+}
+
+/// `app` over `dep`, with incremental compilation as cargo has it by default.
+fn project() -> Project {
+    let mut project = Project::app_over(&source(7));
+    project.set("CARGO_INCREMENTAL", "1");
+    project
+}
+
+fn edit(project: &Project, value: u32) {
+    settle();
+    project.file("dep/src/lib.rs", source(value));
+}
+
+/// The object files in `dep`'s sessions.
+fn objects(project: &Project) -> BTreeSet<(u64, u64)> {
+    let incremental = project.target_dir().join("debug/incremental");
+    let of_dep =
+        |file: &PathBuf| file.strip_prefix(&incremental).is_ok_and(|path| path.to_string_lossy().starts_with("dep-"));
+    let files = files_under(&incremental).into_iter().filter(of_dep);
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "o")).map(|file| stat(&file).id).collect()
+}
+
+/// How many object files both have in common.
+fn common(one: &BTreeSet<(u64, u64)>, other: &BTreeSet<(u64, u64)>) -> usize {
+    one.intersection(other).count()
+}
+
+fn kept_sessions(project: &Project) -> PathBuf {
+    project.cache_dir().join("v1/sessions")
+}
+
+/// The directory of each unit's kept session.
+fn dirs_of_units(project: &Project) -> Vec<PathBuf> {
+    let shards =
+        fs::read_dir(kept_sessions(project)).expect("sessions are kept").map(|shard| shard.expect("entry").path());
+    shards.flat_map(|shard| fs::read_dir(shard).expect("list")).map(|unit| unit.expect("entry").path()).collect()
+}
+
+fn stored(project: &Project, krate: &str) -> String {
+    project.last_outcome(krate).1
+}
+
+#[test]
+fn a_first_edit_elsewhere_builds_on_the_session_of_the_first_checkout() {
+    let one = project();
+    one.build().misses(&["dep"]);
+    let first = objects(&one);
+    assert!(first.len() >= 6, "{first:?}");
+    let two = one.clone_to("elsewhere/deeper/two");
+    two.build().hits(&["app", "dep"]);
+    assert!(objects(&two).is_empty(), "a restored unit has no session until it is edited");
+    edit(&two, 8);
+    let (run, said) = two.build_and_say();
+    run.misses(&["app", "dep"]);
+    assert_eq!((said.as_str(), stored(&two, "dep").as_str()), ("8", "private-incremental"));
+    assert!(common(&first, &objects(&two)) >= 5, "{first:?} and {:?}", objects(&two));
+    two.assert_noop();
+    // The next edit builds on that one, and the first checkout is as it was.
+    let second = objects(&two);
+    edit(&two, 9);
+    assert_eq!(two.build_and_say().1, "9");
+    assert!(common(&second, &objects(&two)) >= 5);
+    one.assert_noop();
+    assert_eq!((objects(&one), one.app_says().as_str()), (first.clone(), "7"));
+    // Control: without what is kept, nothing is in common.
+    fs::remove_dir_all(kept_sessions(&one)).expect("remove");
+    let three = one.clone_to("three");
+    three.build().hits(&["app", "dep"]);
+    edit(&three, 8);
+    assert_eq!(three.build_and_say().1, "8");
+    assert_eq!(common(&first, &objects(&three)), 0);
+}
+
+#[test]
+fn a_session_outlives_the_target_directory_that_it_was_made_in() {
+    let one = project();
+    one.build();
+    let first = objects(&one);
+    one.wipe();
+    // No file that is gone has an inode that another one could get: the store holds it.
+    one.build().hits(&["app", "dep"]);
+    edit(&one, 8);
+    assert_eq!(one.build_and_say().1, "8");
+    assert!(common(&first, &objects(&one)) >= 5);
+}
+
+/// Whatever rustc makes of it: the program is right, and nothing of a wrong session is shared.
+#[test]
+fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
+    let one = project();
+    one.build();
+    let is_of_dep = |dir: &PathBuf| files_under(dir).iter().any(|file| file.to_string_lossy().contains("/dep-"));
+    let of_dep = dirs_of_units(&one).into_iter().find(is_of_dep).expect("dep has a session");
+    let two = one.clone_to("two");
+    let damage: [(&str, fn(&Path)); 4] = [
+        ("cut", |file| fs::write(file, &fs::read(file).expect("read")[..100]).expect("write")),
+        ("empty", |file| fs::write(file, b"").expect("write")),
+        ("other bytes", |file| fs::write(file, [7; 9999]).expect("write")),
+        ("gone", |file| fs::remove_file(file).expect("remove")),
+    ];
+    for (at, (what, damage)) in damage.into_iter().enumerate() {
+        let value = 10 + u32::try_from(at).expect("few");
+        for name in ["dep-graph", "query-cache", "work-products"] {
+            two.file("dep/src/lib.rs", source(7)).wipe().build().hits(&["dep"]);
+            edit(&two, value);
+            // rustc's own directory gets the damaged session, the store's stays whole.
+            let kept = find_one(&kept_sessions(&one).join(&of_dep), "dep-graph", ".bin");
+            let kept = kept.parent().expect("a session").to_owned();
+            let crate_dir = kept.parent().expect("a crate").file_name().expect("name").to_owned();
+            let session =
+                two.target_dir().join("debug/incremental").join(crate_dir).join(kept.file_name().expect("name"));
+            crate::support::copy_tree(&kept, &session, &|_| true);
+            damage(&session.join(format!("{name}.bin")));
+            let (_, said) = two.build_and_say();
+            assert_eq!(said, value.to_string(), "{name} {what}");
+        }
+    }
+    one.assert_noop();
+}
+
+#[test]
+fn a_kept_session_that_was_written_to_is_not_handed_out() {
+    let one = project();
+    one.build();
+    for file in find(&kept_sessions(&one), "", ".o") {
+        fs::write(file, "written to by somebody").expect("write");
+    }
+    let two = one.clone_to("two");
+    two.build().hits(&["app", "dep"]);
+    edit(&two, 8);
+    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(common(&objects(&one), &objects(&two)), 0);
+}
+
+#[test]
+fn a_session_of_other_flags_is_another_one() {
+    let mut one = project();
+    one.build();
+    let first = objects(&one);
+    one.set("RUSTFLAGS", "-Copt-level=1");
+    let two = one.clone_to("two");
+    two.build().misses(&["app", "dep"]);
+    edit(&two, 8);
+    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(common(&first, &objects(&two)), 0);
+}
+
+#[test]
+fn a_failed_first_build_spoils_nothing() {
+    let one = project();
+    edit(&one, 7);
+    one.file("dep/src/lib.rs", "pub fn value() -> u32 { oops }\n");
+    for _ in 0..2 {
+        one.try_cargo(&["build"]).must_fail();
+    }
+    one.file("dep/src/lib.rs", source(7));
+    settle();
+    one.build().misses(&["dep"]);
+    assert_eq!((stored(&one, "dep").as_str(), stored(&one, "app").as_str()), ("stored", "stored"));
+    one.clone_to("two").build().hits(&["app", "dep"]);
+}
+
+#[test]
+fn an_interrupted_first_compile_spoils_nothing() {
+    let one = project();
+    // Metadata and dep-info are there, and rustc is killed before the library is.
+    one.hook(
+        "after",
+        "dep",
+        "rm -f target/debug/deps/libdep-*.rlib; rm -rf target/debug/incremental/dep-*/s-*; kill -9 $$\n",
+    );
+    one.try_cargo(&["build"]).must_fail();
+    assert_eq!(find(&one.target_dir().join("debug/deps"), "dep-", ".d").len(), 1, "control");
+    one.unhook("after", "dep");
+    one.build().misses(&["dep"]);
+    assert_eq!(stored(&one, "dep"), "stored");
+    one.clone_to("two").build().hits(&["app", "dep"]);
+}
+
+#[test]
+fn no_output_holds_the_alias() {
+    let one = project();
+    one.build();
+    edit(&one, 8);
+    one.build();
+    let two = one.clone_to("two");
+    two.file("dep/src/lib.rs", source(7)).build().hits(&["dep"]);
+    edit(&two, 9);
+    two.build();
+    let mut looked_at = 0;
+    for file in files_under(&one.target_dir()).into_iter().chain(files_under(&two.target_dir())) {
+        if !file.starts_with(one.target_dir().join("debug/incremental")) {
+            assert!(!contains(&file, "/proc/self/task"), "{}", file.display());
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 20);
+}
+
+/// A call with `-C incremental`, with kache and without: words, dep-info and library.
+fn both(project: &Project, name: &str) -> [(Said, String, Vec<u8>); 2] {
+    let call = |disabled: bool| {
+        let session = format!("-Cincremental={}", project.path("session").display());
+        let _ = fs::remove_dir_all(project.path("session"));
+        let unit = project.unit(name, "src/lib.rs").args([session]);
+        let mut command = unit.command();
+        if disabled {
+            command.env("KACHE_DISABLED", "1");
+        }
+        let said: Said = command.output().expect("it starts").into();
+        let info = find(&project.target_dir().join("debug/deps"), &format!("{name}-"), ".d");
+        let info = info.first().map(|file| fs::read_to_string(file).expect("dep-info")).unwrap_or_default();
+        (said, info, fs::read(unit.rlib()).unwrap_or_default())
+    };
+    [call(false), call(true)]
+}
+
+#[test]
+fn rustc_says_the_same_under_the_alias() {
+    let project = Project::lib("#[warn(dead_code)]\nfn never() {}\npub fn file() -> &'static str { file!() }\n");
+    settle();
+    let [ours, plain] = both(&project, "dep");
+    assert_eq!((&ours.0, &ours.1), (&plain.0, &plain.1));
+    assert_eq!(project.last_outcome("dep").1, "stored", "control: it was compiled through kache");
+    let text = String::from_utf8_lossy(&ours.0.stderr).into_owned();
+    assert!(text.contains(project.dir().to_str().expect("UTF-8")) && text.contains("never"), "{text}");
+    // A file that is not there, and a panic of rustc's.
+    project.file("src/lib.rs", "mod absent;\n");
+    let [ours, plain] = both(&project, "other");
+    assert_eq!((&ours.0, ours.0.code), (&plain.0, 1));
+}
+
+#[test]
+fn the_directory_with_a_quote_in_its_name() {
+    let project = Project::lib("fn never() {}\n").clone_to("a \"quoted\" name");
+    settle();
+    let [ours, plain] = both(&project, "dep");
+    assert_eq!((&ours.0, &ours.1), (&plain.0, &plain.1));
+    assert_eq!(project.last_outcome("dep").1, "stored");
+}
+
+#[test]
+fn macros_and_their_children_see_the_working_directory() {
+    let mut project = Project::app_over(&value_of("mac", "here!()"));
+    project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
+    project.file("mac/Cargo.toml", manifest("mac", "[lib]\nproc-macro = true\n"));
+    project.file(
+        "mac/src/lib.rs",
+        r#"
+        #[proc_macro]
+        pub fn here(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
+            let own = std::env::current_dir().unwrap();
+            let child = std::process::Command::new("/bin/pwd").output().unwrap().stdout;
+            let child = String::from_utf8(child).unwrap();
+            format!("{:?}", format!("{} {}", own.display(), child.trim())).parse().unwrap()
+        }
+        "#,
+    );
+    project.set("CARGO_INCREMENTAL", "1");
+    let expected = |project: &Project| format!("{0} {0}", project.dir().display());
+    assert_eq!(project.build_and_say().1, expected(&project));
+    let two = project.clone_to("elsewhere/two");
+    assert_eq!(two.build_and_say().1, expected(&two));
+}
+
+/// The alias does not remap it, so that such a unit is compiled as it was before there was one.
+#[test]
+fn a_source_that_is_included_by_an_absolute_path_is_shared() {
+    let mut one = Project::app_over(
+        "include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/value.rs\"));\npub mod m { pub fn f() {} }\n",
+    );
+    one.set("CARGO_INCREMENTAL", "1").file("dep/src/value.rs", "pub fn value() -> u32 { 7 }\n");
+    one.build().misses(&["dep"]);
+    let two = one.clone_to("elsewhere/two");
+    let (run, said) = two.build_and_say();
+    run.hits(&["app", "dep"]);
+    assert_eq!(said, "7");
+    two.file("dep/src/value.rs", "pub fn value() -> u32 { 8 }\n");
+    assert_eq!(two.build_and_say().1, "8");
+}
+
+#[test]
+fn a_target_directory_elsewhere_has_sessions_of_its_own() {
+    let mut one = project();
+    one.set("CARGO_TARGET_DIR", one.sandbox_dir().join("target-elsewhere"));
+    one.build().misses(&["dep"]);
+    edit(&one, 8);
+    assert_eq!(one.build_and_say().1, "8");
+    assert_eq!(stored(&one, "dep"), "private-incremental");
+    one.assert_noop();
+}
+
+#[test]
+fn a_purge_removes_kept_sessions_and_a_collection_trims_them() {
+    let mut one = project();
+    one.build();
+    assert!(!find(&kept_sessions(&one), "dep-graph", ".bin").is_empty());
+    one.set("KACHE_MAX_SIZE", "1KiB");
+    one.kache(&["gc"]);
+    assert!(find(&kept_sessions(&one), "dep-graph", ".bin").is_empty());
+    one.unset("KACHE_MAX_SIZE");
+    let two = one.clone_to("two");
+    two.build();
+    assert!(!find(&kept_sessions(&one), "dep-graph", ".bin").is_empty());
+    two.kache(&["purge"]);
+    assert!(files_under(&kept_sessions(&one)).is_empty());
+    // The target directories have lost nothing.
+    edit(&two, 8);
+    assert_eq!(two.build_and_say().1, "8");
+}
+
+#[test]
+fn no_session_file_bears_the_time_of_a_blob() {
+    let one = project();
+    one.build();
+    for file in files_under(&kept_sessions(&one)) {
+        assert_ne!(stat(&file).mtime_ns, CANONICAL_MTIME_NS);
+    }
+    let mut command = one.command(KACHE);
+    command.arg("stats");
+    assert!(!one.finish(command).must_succeed().stdout.contains(ALIAS));
+}
