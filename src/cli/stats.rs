@@ -37,7 +37,8 @@ JSON (fields are added, never renamed; times are milliseconds):
               differing {crate: {hits, detail}} (of hits that were verified),
               saved_ms, hit_ms, reflink_bytes, hardlink_bytes, copy_bytes,
               stored_bytes
-  store       entries, blobs, bytes, max_bytes
+  store       entries, blobs, bytes, spare_bytes (of bytes: sessions and offers
+              of incremental compiles), max_bytes
   remote      fetched, fetched_bytes, sent, sent_bytes, failed, last_failure and
               refused {reason: number}: what was not believed counts as absent")]
 pub(super) struct Args {
@@ -66,6 +67,7 @@ struct Size {
     entries: usize,
     blobs: usize,
     bytes: u64,
+    spare_bytes: u64,
     max_bytes: u64,
 }
 
@@ -91,6 +93,7 @@ fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
         entries: survey.entries.len(),
         blobs: survey.blobs.len(),
         bytes: survey.total_bytes(),
+        spare_bytes: survey.spare_bytes,
         max_bytes: limit(&config).bytes(&config.cache_dir.value, survey.total_bytes()),
     };
     let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();
@@ -138,6 +141,9 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     table.row(["Hits".into(), events.hits.to_string(), rate]);
     if let Some(hits) = events.outcomes.get(HitSource::Remote.id()) {
         table.row(["Remote hits".into(), hits.to_string(), "of them came from the remote".into()]);
+    }
+    if let Some(hits) = events.outcomes.get(HitSource::Offered.id()) {
+        table.row(["Offered".into(), hits.to_string(), "of them had been compiled after an edit".into()]);
     }
     let differing: u64 = events.differing.values().map(|difference| difference.hits).sum();
     if events.verified + differing > 0 {
@@ -202,6 +208,7 @@ fn store(stats: &Stats) -> Table {
     table.row(["size".into(), format!("{} of {}", units::bytes(size.bytes), units::bytes(size.max_bytes))]);
     table.row(["entries".into(), size.entries.to_string()]);
     table.row(["blobs".into(), size.blobs.to_string()]);
+    table.row(["for edits".into(), format!("{} in sessions and offers", units::bytes(size.spare_bytes))]);
     table
 }
 

@@ -57,8 +57,8 @@ reasons! {
         Yes = "stored", "stored";
         RustcFailed = "rustc-failed", "rustc failed, and errors are never stored";
         InputChanged = "input-changed", "an input changed while rustc ran";
-        PrivateIncremental = "private-incremental", "compiled incrementally after an edit, so kept private";
-        PrivateInput = "private-input", "built on a private output, so kept private";
+        PrivateIncremental = "private-incremental", "compiled on an incremental session, so offered to whoever asks";
+        PrivateInput = "private-input", "built on what was compiled so, and offered likewise";
         OutputsUnknown = "outputs-unknown", "the outputs were not the ones that were asked for";
         DepInfoUnreadable = "dep-info-unreadable", "the dep-info file could not be read back exactly";
         UnkeyedArchive = "unkeyed-archive", "the output bundles a native archive that no flag names";

@@ -27,6 +27,13 @@ pub(super) fn fits(call: &Call<'_>) -> bool {
         && invocation.last("-C split-debuginfo").is_none_or(|value| value == "off")
         && !wants_rpath(invocation)
         && alias::in_args(&invocation.argv, cwd).is_some()
+        && leads_to(cwd)
+}
+
+/// Whether the alias leads to the working directory: `/proc` may not be there, or another process's.
+fn leads_to(cwd: &Path) -> bool {
+    let real = fsx::canonicalize(cwd);
+    fsx::canonicalize(Path::new(alias::ALIAS)).is_ok_and(|alias| real.is_ok_and(|real| real == alias))
 }
 
 /// Whether a source beside the crate's root seems to include a file by the package's absolute path. The alias does not remap

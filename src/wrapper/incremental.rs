@@ -41,8 +41,8 @@ impl Approach {
     pub(super) fn choose(call: &Call<'_>) -> Self {
         let invocation = &call.invocation;
         let Some(root) = session_root(invocation) else { return Self::default() };
-        let is_here = is_here(invocation);
         if !call.observed {
+            let is_here = is_here(invocation);
             return Self { drops_flag: !is_here, alias: false, continues: is_here };
         }
         if let Some((crate_dir, alias)) = noted(invocation, &root)
@@ -51,7 +51,9 @@ impl Approach {
             return Self { drops_flag: false, alias, continues: true };
         }
         let fits = alias::fits(call);
-        for alias in [true, false].into_iter().filter(|alias| is_here && (fits || !alias)) {
+        // Cargo has removed the program or library of before. Of what was compiled here rustc's directory for sessions tells.
+        let may_be_restored = fsx::exists(&invocation.dep_info_path());
+        for alias in [true, false].into_iter().filter(|alias| may_be_restored && (fits || !alias)) {
             if let Ok(Some(lent)) = call.common.store.lend_session(session_key(call, alias), &root) {
                 note(invocation, &lent.crate_dir, alias);
                 return Self { drops_flag: false, alias, continues: true };
@@ -187,8 +189,8 @@ fn noted(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
     is_name.then(|| (root.join(name), how == "alias"))
 }
 
-/// Whether this unit has outputs in its directory: an earlier compile or a restore put them there. A compile that failed
-/// leaves dep-info at most. (Cargo removes the old `.rlib` before it asks for a new one, and leaves the `.rmeta`.)
+/// Whether this unit has outputs in its directory: an earlier compile put them there. One that failed leaves dep-info at most.
+/// (Cargo removes the old `.rlib` before it asks for a new one, and leaves the `.rmeta`.)
 fn is_here(invocation: &Invocation) -> bool {
     let info = invocation.dep_info_path();
     fsx::exists(&info) && invocation.possible_outputs().iter().any(|path| *path != info && fsx::exists(path))
