@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
+    "alias.c",
     "effects.c",
     "environment.c",
     "files.c",

@@ -173,17 +173,21 @@ impl NewTree {
     }
 
     /// Adds hard links to all files directly in the directory `source`, which holds nothing else, to a directory `name`; `.` is
-    /// the tree itself. Gives each file's name and stamp.
-    pub fn links_of(&mut self, name: &str, source: &Path) -> Result<Vec<(String, Stamp)>> {
+    /// the tree itself. Those that `copied` names become files of their own. Gives each file's name and stamp.
+    pub fn links_of(&mut self, name: &str, source: &Path, copied: &str) -> Result<Vec<(String, Stamp)>> {
         let dir = self.temp.path().join(name);
         super::create_dir_all(&dir)?;
         let mut links = Vec::new();
         for file in super::list(source)? {
             let (from, to) = (source.join(&file), dir.join(&file));
-            let name =
-                file.into_string().map_err(|_| Error::new("name", &from, std::io::ErrorKind::InvalidData.into()))?;
-            fs::hard_link(&from, &to).at("link", &to)?;
-            links.push((name, Stamp::of(&to)?));
+            let non_utf8 = || Error::new("name", &from, std::io::ErrorKind::InvalidData.into());
+            let file = file.into_string().map_err(|_| non_utf8())?;
+            if file == copied {
+                self.clone_of(&format!("{name}/{file}"), &from, Mode::Umask(0o666))?;
+            } else {
+                fs::hard_link(&from, &to).at("link", &to)?;
+            }
+            links.push((file, Stamp::of(&to)?));
         }
         Ok(links)
     }

@@ -32,6 +32,9 @@ pub struct Compiler {
     /// The triple that it runs on. (Empty in memos of the first kache.)
     #[serde(default)]
     pub host: String,
+    /// The commit that it was built from.
+    #[serde(default)]
+    pub commit: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,15 +136,18 @@ impl Search<'_> {
             named.push((file.to_str()?.to_owned(), sysroot.join(&file)));
         }
         files.push(toolchain::target_libraries(&sysroot, target));
-        let identity = identity(&version, self.chain.driver, &named, store)?;
+        let sources = sysroot.join(toolchain::LIBRARY_SOURCES);
+        // Their coming moves the times of the directory that they come into.
+        files.extend(sources.ancestors().find(|place| fsx::exists(place)).map(Path::to_owned));
+        let identity = identity((&version, self.chain.driver, fsx::exists(&sources)), &named, store)?;
         let toolchain = self.env.text(env::RUSTUP_TOOLCHAIN);
         let is_lasting = around.is_some() || toolchain.is_some();
         if around.is_none() {
             files.extend(self.proxy_files(toolchain.as_deref()));
         }
-        let host = host.to_owned();
+        let (host, commit) = (host.to_owned(), toolchain::commit_of(&version).unwrap_or_default().to_owned());
         let version = version.lines().next().unwrap_or_default().to_owned();
-        Some(Found { compiler: Compiler { identity, sysroot, version, host }, files, is_lasting })
+        Some(Found { compiler: Compiler { identity, sysroot, version, host, commit }, files, is_lasting })
     }
 
     /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's
@@ -154,8 +160,13 @@ impl Search<'_> {
     }
 }
 
-/// Digest of the version text and of every named file. The large ones are read by a thread each.
-fn identity(version: &str, driver: Driver, named: &[(String, PathBuf)], store: &Store) -> Option<Digest> {
+/// Digest of the version text, the driver, whether the standard library's sources are there, and of every named file. The large
+/// ones are read by a thread each.
+fn identity(
+    (version, driver, has_sources): (&str, Driver, bool),
+    named: &[(String, PathBuf)],
+    store: &Store,
+) -> Option<Digest> {
     let memo = store.layout().stamps();
     let read = |path: &PathBuf| crate::store::Stamps::open(&memo).content(path).ok().map(|content| content.digest);
     let half = named.len().div_ceil(2);
@@ -169,6 +180,10 @@ fn identity(version: &str, driver: Driver, named: &[(String, PathBuf)], store: &
     let mut hasher = super::KeyHasher::new(false);
     hasher.field("version", version);
     hasher.field("driver", if driver == Driver::Clippy { "clippy" } else { "rustc" });
+    // Not where they are absent, as it was before: the identity of most compilers stays.
+    if has_sources {
+        hasher.field("rust-src", "yes");
+    }
     for ((name, _), digest) in named.iter().zip(digests) {
         hasher.digest("file", name, digest?);
     }

@@ -13,6 +13,7 @@ use super::Roots;
 use super::times::Times;
 use crate::fsx::{self, Stamp};
 use crate::model::{Digest, RootKind};
+use crate::rustc::alias::ALIAS;
 use crate::rustc::notices::json_escaped;
 use crate::store::stamps::Content;
 
@@ -26,6 +27,8 @@ pub struct Scan<'a> {
     found: Vec<RootKind>,
     roots: &'a Roots,
     times: Times,
+    alias: Finder<'static>,
+    holds_alias: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -47,13 +50,20 @@ impl<'a> Scan<'a> {
         needles.dedup();
         let longest = needles.iter().map(|(_, needle)| needle.len()).max().unwrap_or(0).max(Times::overlap());
         let needles = needles.into_iter().map(|(kind, needle)| (kind, Finder::new(&needle).into_owned())).collect();
-        Self { needles, longest, found: Vec::new(), roots, times: Times::default() }
+        let (alias, longest) = (Finder::new(ALIAS), longest.max(ALIAS.len()));
+        Self { needles, longest, found: Vec::new(), roots, times: Times::default(), alias, holds_alias: false }
     }
 
     /// Looks for these times too.
     #[must_use]
     pub fn with_times(self, times: Times) -> Self {
         Self { times, ..self }
+    }
+
+    /// Whether rustc's alias of its working directory was found. No remap has removed it: a macro has put it there, which took it
+    /// from rustc's own arguments.
+    pub fn holds_alias(&self) -> bool {
+        self.holds_alias
     }
 
     /// Whether a time was found.
@@ -64,6 +74,7 @@ impl<'a> Scan<'a> {
     /// Scans bytes.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.times.look(bytes);
+        self.holds_alias |= self.alias.find(bytes).is_some();
         for (kind, needle) in &self.needles {
             if !self.found.contains(kind) && needle.find(bytes).is_some() {
                 self.found.push(*kind);

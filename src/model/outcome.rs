@@ -47,7 +47,7 @@ reasons! {
         BlobGone = "miss.blob-gone", "a blob of the entry is missing";
         BlobCorrupt = "miss.blob-corrupt", "a blob was damaged and is now in quarantine";
         RestoreFailed = "miss.restore-failed", "the outputs could not be put in place";
-        PrivateInput = "miss.private-input", "a dependency is the private output of an incremental compile";
+        PrivateInput = "miss.private-input", "a dependency was compiled on an incremental session, so its result is offered and not stored";
     }
 }
 
@@ -72,6 +72,7 @@ reasons! {
         ChildrenLeft = "children-left", "processes that the script started were still running at its end";
         MessagesUnplaceable = "messages-unplaceable", "a message could not be retargeted";
         StoreFailed = "store-failed", "the store could not be written";
+        HoldsAlias = "holds-alias", "a macro put rustc's own arguments into the result; the next compile has others";
         DiskFull = "disk-full", "the disk of the cache directory is full, or nearly so";
     }
 }

@@ -182,8 +182,8 @@ impl Teller {
         self.tell(What::Program(program), record.plugin);
     }
 
-    /// A shell tries the directories of `PATH` until a start succeeds. What failed there was told as what it is: nothing, or
-    /// something that may not be run.
+    /// A shell tries the directories of `PATH` until a start succeeds. For the others the trace holds a record of its own: the file
+    /// is absent, or may not be run.
     fn forget_failed_starts(&mut self) {
         let tried = &self.tried;
         self.seen.facts.retain(|fact| match &fact.what {

@@ -20,7 +20,8 @@ pub fn of(path: &Path, cwd: &Path) -> Option<String> {
     Some(format!("{ALIAS}/{below}"))
 }
 
-/// The arguments with `--out-dir` by the alias, from which `cwd` is left out. `None`: it does not stand there by itself.
+/// The arguments with `--out-dir` spelled by the alias instead of `cwd`. `None`: the flag is in an argument file, occurs twice, or names
+/// a directory elsewhere.
 pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
     let mut args = argv.to_vec();
     let at = args.iter().position(|arg| arg == "--out-dir")? + 1;

@@ -111,6 +111,20 @@ pub fn target_libraries(sysroot: &Path, target: &str) -> PathBuf {
     sysroot.join("lib").join("rustlib").join(target).join("lib")
 }
 
+/// The sources of the standard library (`rustup component add rust-src`), below the sysroot. If they are there, rustc writes their
+/// real path into debug info instead of `/rustc/<commit>` (`rustc_session::filesearch`, by this file).
+pub const LIBRARY_SOURCES: &str = "lib/rustlib/src/rust/library/std/src/lib.rs";
+
+/// The part of [`LIBRARY_SOURCES`] that `/rustc/<commit>` stands for.
+pub fn library_root(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust")
+}
+
+/// The commit hash in a version text.
+pub fn commit_of(version: &str) -> Option<&str> {
+    version.lines().find_map(|line| line.strip_prefix("commit-hash: "))
+}
+
 /// Which of the [`identity_files`] tell by their stamps that something changed: all but the many libraries of a target,
 /// where the core ones and the directory itself stand for the rest (toolchains are replaced file by file, not written into).
 pub fn tells_by_stamp(file: &Path) -> bool {

@@ -45,8 +45,8 @@ impl Held {
         let (beat, end) = mpsc::channel();
         // Without it others wait less long.
         let _ = std::thread::Builder::new().spawn(move || {
-            // A descriptor of its own: one of the lock's would keep that alive.
-            let Ok(file) = fsx::open_rw(&path) else { return };
+            // Not a duplicate of the lock's descriptor, which would keep the lock. It may be given up already.
+            let Ok(file) = fsx::open(&path) else { return };
             while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 let _ = clock::stamp_now(&file, &path);
             }

@@ -28,10 +28,13 @@ impl Limit {
 const LEAST: u64 = 5 * GIB;
 const MOST: u64 = 100 * GIB;
 
-/// A twentieth of the disk within bounds, and never so much that less than a tenth of the disk is left for others.
+/// A twentieth of the disk within bounds, and no more than leaves a tenth of it free. On a disk that is fuller than that the store
+/// still gets half of what is left, or the least value if that is less.
 fn of_disk(space: Space, used: u64) -> u64 {
-    let left_to_all = space.available.saturating_add(used);
-    (space.total / 20).clamp(LEAST, MOST).min(left_to_all.saturating_sub(space.total / 10))
+    let usual = (space.total / 20).clamp(LEAST, MOST);
+    let left = space.available.saturating_add(used).saturating_sub(space.total / 10);
+    let floor = LEAST.min(used.saturating_add(space.available) / 2);
+    usual.min(left).max(floor)
 }
 
 /// Whether the disk is so full that what is left belongs to the builds: a fiftieth of it, and no more than this much.
@@ -53,7 +56,7 @@ mod tests {
         assert_eq!((of(50, 40, 0), of(8000, 4000, 0)), (5, 100), "bounds");
         assert_eq!(of(500, 60, 0), 10, "a tenth stays free");
         assert_eq!(of(500, 40, 20), 10, "what the store holds may be given back");
-        assert_eq!(of(500, 20, 10), 0);
+        assert_eq!((of(500, 20, 10), of(500, 4, 2)), (5, 3), "a disk that is nearly full");
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::model::{ArtifactKind, Digest, Input, LookupKey, RootKind};
 
 const RECORD: &str = "offer.json";
 
+/// The largest program that is offered, in bytes: hashing it must not be felt in the edit that made it.
+const LARGEST_PROGRAM: u64 = 64 << 20;
+
 /// How many offers of one lookup key are looked at.
 const MOST: usize = 8;
 
@@ -34,6 +37,8 @@ pub struct Offer {
     pub roots: Vec<(RootKind, String)>,
     /// Those among them that are pinned whatever the outputs hold.
     pub pinned: Vec<RootKind>,
+    /// Whether rustc called its working directory by the alias, which outputs must not hold then.
+    pub alias: bool,
     /// The outputs.
     pub outputs: Vec<OfferedFile>,
     /// The entry, its outputs aside.
@@ -75,20 +80,34 @@ pub struct OfferedFile {
     pub size: u64,
     /// When it was written: seconds, nanoseconds.
     pub written: (i64, u32),
+    /// Its permission bits.
+    pub mode: u32,
+    /// Digest of its content, of what people work on: they may write into a program and set its time back.
+    #[serde(default)]
+    pub digest: Option<Digest>,
 }
 
 impl OfferedFile {
-    /// The file at `path`, which was written just now.
+    /// The file at `path`, which was written just now. `None`: it is gone, or too large to be hashed on the way.
     pub fn of(path: &Path, kind: ArtifactKind) -> Option<Self> {
         let stamp = Stamp::of(path).ok()?;
         let name = path.file_name()?.to_str()?.to_owned();
-        Some(Self { name, kind, size: stamp.size, written: (stamp.mtime.secs, stamp.mtime.nanos) })
+        let digest = match kind {
+            ArtifactKind::Linked if stamp.size > LARGEST_PROGRAM => return None,
+            ArtifactKind::Linked => Some(Digest::of(&fsx::read(path).ok()?)),
+            _ => None,
+        };
+        let written = (stamp.mtime.secs, stamp.mtime.nanos);
+        Some(Self { name, kind, size: stamp.size, written, mode: stamp.mode & 0o7777, digest })
     }
 
-    /// Whether a file still is what it was. Cargo sets the time of metadata back to that of the compiler's start
-    /// (`cargo/src/cargo/core/compiler/mod.rs`, for `check`); a write would have moved it forward.
-    pub fn is_unchanged(&self, stamp: &Stamp) -> bool {
-        stamp.size == self.size && (stamp.mtime.secs, stamp.mtime.nanos) <= self.written
+    /// Whether a file is unchanged since the compile wrote it. `digest`: of its content now. Cargo sets the time of metadata back to
+    /// that of the compiler's start (`cargo/src/cargo/core/compiler/mod.rs`, for `check`); a write would have moved it forward.
+    pub fn is_unchanged(&self, stamp: &Stamp, digest: Digest) -> bool {
+        let time = (stamp.mtime.secs, stamp.mtime.nanos);
+        let same_time = time == self.written || (self.kind == ArtifactKind::Rmeta && time < self.written);
+        let same_state = stamp.size == self.size && stamp.mode & 0o7777 == self.mode;
+        same_time && same_state && self.digest.is_none_or(|own| own == digest)
     }
 }
 
@@ -108,7 +127,7 @@ impl Offered {
 }
 
 impl Store {
-    /// Offers outputs that lie in `out_dir`. Fails where the store is on another file system.
+    /// Offers outputs in the directory `out_dir`. Fails where the store is on another file system.
     pub fn put_offer(&self, name: &OfferName, out_dir: &Path, offer: &Offer) -> fsx::Result<()> {
         let (dir, lookup) = (self.offer_of(name), name.lookup);
         if let Some(parent) = dir.parent() {
@@ -184,7 +203,7 @@ pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<()> {
     Ok(())
 }
 
-/// Removes all offers; gives their bytes.
+/// Removes all offers, for `kache purge`. Returns the bytes of their files.
 pub fn remove_all(store: &Store) -> fsx::Result<u64> {
     let kept = all(store)?;
     kept.iter().try_for_each(|kept| fsx::remove_dir_all(&kept.place))?;

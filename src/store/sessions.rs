@@ -24,6 +24,10 @@ use crate::model::{Digest, SessionKey};
 
 const SEAL: &str = "seal";
 
+/// The one file of a session that rustc gives other names: it is the unit's metadata, too, to which cargo gives other times. No two
+/// checkouts may share it.
+const METADATA: &str = "metadata.rmeta";
+
 /// How long a kept session stands for the newer ones of its unit.
 const RENEWAL: Duration = Duration::from_mins(15);
 
@@ -72,7 +76,7 @@ impl Store {
             fsx::create_dir_all(parent)?;
         }
         let mut kept = NewTree::beside(&place, 0)?;
-        let files = kept.links_of(&format!("{crate_name}/{}", session.name), &session.dir())?;
+        let files = kept.links_of(&format!("{crate_name}/{}", session.name), &session.dir(), METADATA)?;
         kept.bytes(SEAL, seal(files).hex().as_bytes(), Mode::Umask(0o666))?;
         kept.commit(&place)
     }
@@ -91,7 +95,7 @@ impl Store {
         }
         fsx::create_dir_all(&lent.crate_dir)?;
         let mut tree = NewTree::beside(&lent.dir(), 0)?;
-        if seal(tree.links_of(".", &kept.dir())?).hex().as_bytes() != expected {
+        if seal(tree.links_of(".", &kept.dir(), METADATA)?).hex().as_bytes() != expected {
             drop(tree);
             fsx::remove_dir_all(&place)?;
             return Ok(None);
@@ -100,9 +104,9 @@ impl Store {
             fsx::open_rw(&lock)?;
         }
         tree.commit(&lent.dir())?;
-        // Its last use, for the collection.
+        // Its last use, for the collection. A store that is only read has none.
         let seal = place.join(SEAL);
-        clock::stamp_now(&fsx::open_rw(&seal)?, &seal)?;
+        let _ = fsx::open(&seal).and_then(|file| clock::stamp_now(&file, &seal));
         Ok(Some(lent))
     }
 
@@ -135,7 +139,7 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
     Ok(kept)
 }
 
-/// Removes all kept sessions; gives their bytes.
+/// Removes all kept sessions, for `kache purge`. Returns the bytes of their files.
 pub fn remove_all(store: &Store) -> fsx::Result<u64> {
     let mut bytes = 0;
     for session in all(store)? {
@@ -151,7 +155,9 @@ pub fn remove_all(store: &Store) -> fsx::Result<u64> {
 fn seal(mut files: Vec<(String, Stamp)>) -> Digest {
     files.sort_by(|(one, _), (other, _)| one.cmp(other));
     let lines = files.iter().map(|(name, stamp)| {
-        format!("{}:{name} {} {}.{}\n", name.len(), stamp.size, stamp.mtime.secs, stamp.mtime.nanos)
+        // A copy has a time of its own.
+        let written = if name == METADATA { Time { secs: 0, nanos: 0 } } else { stamp.mtime };
+        format!("{}:{name} {} {}.{}\n", name.len(), stamp.size, written.secs, written.nanos)
     });
     Digest::of(lines.collect::<String>().as_bytes())
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Store, offers, sessions};
+use super::{Store, offers, sessions, survey};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, sweep};
 
@@ -37,7 +37,15 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
 pub fn trim(store: &Store, max_size: u64, now: Time) -> fsx::Result<u64> {
     let (all, limit) = (all(store)?, max_size / 100 * SHARE_PERCENT);
     let (kept, surplus) = select(all, limit, now);
-    surplus.iter().try_for_each(|spare| fsx::remove_dir_all(&spare.place))?;
+    // One that cannot be removed, since a compile is just putting files there, is for the next collection.
+    surplus.iter().for_each(|spare| drop(fsx::remove_dir_all(&spare.place)));
+    let mut forgotten = Vec::new();
+    survey::each_file(&store.layout().shards("sessions"), |note, stamp| {
+        if now.secs - stamp.mtime.secs > lifetime() {
+            forgotten.push(note.to_owned());
+        }
+    })?;
+    forgotten.iter().try_for_each(|note| fsx::remove_file(note))?;
     for shard in store.layout().shards("sessions") {
         sweep::sweep(&shard, now)?;
     }
@@ -45,13 +53,17 @@ pub fn trim(store: &Store, max_size: u64, now: Time) -> fsx::Result<u64> {
     Ok(kept.iter().map(|spare| spare.bytes).sum())
 }
 
-/// What is to stay, and what is not. Pure.
+/// [`LIFETIME`] in seconds.
+fn lifetime() -> i64 {
+    i64::try_from(LIFETIME.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Splits into those that stay and those to remove. Pure.
 fn select(mut all: Vec<Spare>, limit: u64, now: Time) -> (Vec<Spare>, Vec<Spare>) {
-    let lifetime = i64::try_from(LIFETIME.as_secs()).unwrap_or(i64::MAX);
     all.sort_by_key(|spare| std::cmp::Reverse(spare.used));
     let mut total = 0_u64;
     all.into_iter().partition(|spare| {
-        let fits = total.saturating_add(spare.bytes) <= limit && now.secs - spare.used.secs < lifetime;
+        let fits = total.saturating_add(spare.bytes) <= limit && now.secs - spare.used.secs < lifetime();
         total += if fits { spare.bytes } else { 0 };
         fits
     })

@@ -11,7 +11,7 @@ use crate::keys::lookup::{self, Setting};
 use crate::keys::{Compiler, Context, Declared, KeyHasher, Roots, compiler, macros};
 use crate::model::{BypassReason, EmitKind, Refusal, RootKind, Trace, UnitKey};
 use crate::observe::library;
-use crate::rustc::{Chain, Driver, Invocation, alias};
+use crate::rustc::{Chain, Driver, Invocation, alias, toolchain};
 use crate::script;
 use crate::script::hook::Hook;
 use crate::store::Store;
@@ -51,7 +51,7 @@ impl<'a> Call<'a> {
         let compiler = compiler::identify(chain, invocation.last("--target"), &cwd, vars, &store)
             .ok_or_else(|| Refusal::new(BypassReason::CompilerUnknown, chain.program.to_string_lossy()))?;
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
-        let injected = injected(&invocation, &roots, config.paths.value);
+        let injected = injected(&invocation, &roots, config.paths.value, &compiler.commit);
         let hook = hook(&invocation, &compiler, config).filter(|_| observed);
         let context = Context::of(&invocation, &roots, vars, store.stamps());
         let declared = Declared::read(&invocation.crate_name, context)?;
@@ -77,7 +77,7 @@ impl<'a> Call<'a> {
         let argv = &self.invocation.argv;
         let aliased = approach.alias.then(|| alias::in_args(argv, &self.invocation.cwd)).flatten();
         match aliased {
-            Some(argv) => self.with_ours(argv, &with_alias(&self.common.roots, self.common.config.paths.value)),
+            Some(argv) => self.with_ours(argv, &with_alias(&self.common)),
             None if approach.drops_flag => self.with_ours(incremental::dropped(argv), &self.injected),
             None => self.with_ours(argv.clone(), &self.injected),
         }
@@ -172,35 +172,43 @@ fn hook(invocation: &Invocation, compiler: &Compiler, config: &Config) -> Option
 ///
 /// Nothing is injected where the user has mappings of his own (the last one wins in rustc), for coverage (its reports need
 /// real paths) and under `--cfg trybuild` (which compares diagnostics).
-fn injected(invocation: &Invocation, roots: &Roots, paths: Paths) -> Vec<String> {
+fn injected(invocation: &Invocation, roots: &Roots, paths: Paths, commit: &str) -> Vec<String> {
     if has_own_mapping(invocation) || wants_coverage(invocation) {
         return Vec::new();
     }
-    as_flags(remaps(roots, paths))
+    as_flags(remaps(roots, paths, commit))
 }
 
 /// The same for a compile that calls its working directory by the alias: what lies below, the target directory too, is named
 /// by it.
-fn with_alias(roots: &Roots, paths: Paths) -> Vec<String> {
-    as_flags(home_remap(roots, paths).into_iter().chain([format!("{}=.", alias::ALIAS)]).collect())
+fn with_alias(common: &Common<'_>) -> Vec<String> {
+    let homes = home_remaps(&common.roots, common.config.paths.value, &common.compiler.commit);
+    as_flags(homes.into_iter().chain([format!("{}=.", alias::ALIAS)]).collect())
 }
 
 fn as_flags(remaps: Vec<String>) -> Vec<String> {
     remaps.into_iter().map(|remap| format!("--remap-path-prefix={remap}")).collect()
 }
 
-/// What compilers are told to call directories: `FROM=TO` each, the last one wins.
-pub(super) fn remaps(roots: &Roots, paths: Paths) -> Vec<String> {
+/// What compilers are told to call directories: `FROM=TO` each, the last one wins. `commit`: of the compiler.
+pub(super) fn remaps(roots: &Roots, paths: Paths, commit: &str) -> Vec<String> {
     if paths == Paths::Exact {
         return Vec::new();
     }
     // The target directory comes last, so that it wins where it lies in the workspace.
     let checkout = [remap(roots, RootKind::Workspace, "."), remap(roots, RootKind::Target, "./target")];
-    home_remap(roots, paths).into_iter().chain(checkout.into_iter().flatten()).collect()
+    home_remaps(roots, paths, commit).into_iter().chain(checkout.into_iter().flatten()).collect()
 }
 
-fn home_remap(roots: &Roots, paths: Paths) -> Option<String> {
-    remap(roots, RootKind::CargoHome, "/cargo").filter(|_| paths == Paths::Portable)
+/// Names of directories that differ between homes: cargo's, and the standard library's sources, which rustc calls `/rustc/<commit>`
+/// where they are not installed.
+fn home_remaps(roots: &Roots, paths: Paths, commit: &str) -> Vec<String> {
+    if paths != Paths::Portable {
+        return Vec::new();
+    }
+    let library = roots.place(RootKind::Sysroot).map(|sysroot| toolchain::library_root(Path::new(sysroot)));
+    let library = library.filter(|_| !commit.is_empty()).map(|from| format!("{}=/rustc/{commit}", from.display()));
+    remap(roots, RootKind::CargoHome, "/cargo").into_iter().chain(library).collect()
 }
 
 fn remap(roots: &Roots, kind: RootKind, to: &str) -> Option<String> {

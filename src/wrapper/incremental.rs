@@ -15,8 +15,9 @@ use super::alias;
 use super::call::Call;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Publish, clock};
+use crate::keys::record::NotStored;
 use crate::keys::{KeyHasher, lookup};
-use crate::model::{Digest, SessionKey};
+use crate::model::{Digest, SessionKey, Stored};
 use crate::observe::{Fact, Seen, What};
 use crate::rustc::Invocation;
 use crate::store::offers::OfferName;
@@ -45,12 +46,12 @@ impl Approach {
             let is_here = is_here(invocation);
             return Self { drops_flag: !is_here, alias: false, continues: is_here };
         }
+        let fits = alias::fits(call);
         if let Some((crate_dir, alias)) = noted(invocation, &root)
             && Session::newest(&crate_dir).is_some()
         {
-            return Self { drops_flag: false, alias, continues: true };
+            return Self { drops_flag: false, alias: alias && fits, continues: true };
         }
-        let fits = alias::fits(call);
         // Cargo has removed the program or library of before. Of what was compiled here rustc's directory for sessions tells.
         let may_be_restored = fsx::exists(&invocation.dep_info_path());
         for alias in [true, false].into_iter().filter(|alias| may_be_restored && (fits || !alias)) {
@@ -59,7 +60,7 @@ impl Approach {
                 return Self { drops_flag: false, alias, continues: true };
             }
         }
-        let is_plain = || call.common.store.is_plain(session_key(call, false)) || alias::names_its_directory(call);
+        let is_plain = || call.common.store.is_plain(session_key(call, true)) || alias::names_its_directory(call);
         Self { drops_flag: false, alias: fits && !is_plain(), continues: false }
     }
 
@@ -74,12 +75,20 @@ impl Approach {
         }
         if self.alias && names_workspace(seen, call) {
             // Without the alias its path would have been remapped.
-            let _ = call.common.store.note_plain(session_key(call, false));
+            let _ = call.common.store.note_plain(session_key(call, true));
         }
         if used.was_read && !is_marked(&call.invocation) {
             mark_private(call, clock::precise());
         }
         used.was_read
+    }
+
+    /// Compiles a unit without the alias from now on if its outputs hold it.
+    pub(super) fn give_up_alias(&self, call: &Call<'_>, error: &NotStored) {
+        if self.alias && error.0 == Stored::HoldsAlias {
+            let _ = call.common.store.note_plain(session_key(call, true));
+            let _ = fsx::remove_file(&session_note(&call.invocation));
+        }
     }
 
     fn keep(&self, call: &Call<'_>, crate_dir: &Path) {

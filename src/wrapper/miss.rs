@@ -120,7 +120,7 @@ pub(super) fn observed_env(vars: &Env, trace: &Trace, first: First) -> Vec<(&'st
     vec![(env::LD_PRELOAD, trace.preload(vars.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place(first))]
 }
 
-/// What is compiled on a session is private; so is what rests on such a unit.
+/// Compiles on a session are private, and so are compiles whose dependency is private.
 fn fate(call: &Call<'_>, approach: &Approach, missed: Missed) -> (Fate, Missed) {
     if let Some(path) = incremental::private_dependency(&call.invocation) {
         let missed = Missed::new(MissReason::PrivateInput, path.display().to_string());

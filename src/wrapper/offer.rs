@@ -1,5 +1,5 @@
-//! Offers: what was compiled on a session is recorded and linked, not hashed or copied; whoever asks for exactly that turns it
-//! into an entry.
+//! Offers: kache records and links the result of a compile on a session, without hashing or copying it. A later call for exactly
+//! that result turns the offer into an entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::call::Call;
 use super::incremental;
 use super::publish::{self, Produced, Recorded, Source};
+use super::report::collect_in_background;
 use super::task::Task;
+use crate::fsx::clock;
 use crate::keys::record::NotStored;
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
@@ -15,20 +17,24 @@ use crate::keys::{Roots, validate};
 use crate::model::{BlobId, Input, InputSet};
 use crate::store::offers::{Offer, Offered, OfferedFile};
 use crate::store::stamps::Content;
-use crate::store::{Entry, Output};
+use crate::store::{Entry, Output, gc};
 
-/// Offers the result of a compile.
-pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry) -> Result<(), NotStored> {
+/// Offers the result of a compile. `alias`: it used rustc's alias.
+pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bool) -> Result<(), NotStored> {
     let mut scan = Scan::new(&call.common.roots);
     recorded.pin_unseen(call, &mut scan);
     let pinned = scan.pinned().into_iter().map(|(kind, _)| kind).collect();
     let roots = call.common.roots.iter().map(|(kind, place)| (kind, place.to_owned())).collect();
     let files: Option<Vec<_>> = recorded.outputs.iter().map(|(path, kind)| OfferedFile::of(path, *kind)).collect();
-    // One that is gone already has been replaced.
     let Some(outputs) = files else { return Ok(()) };
-    let offer = Offer { inputs: recorded.inputs, times: recorded.times, roots, pinned, outputs, entry };
+    let offer = Offer { inputs: recorded.inputs, times: recorded.times, roots, pinned, alias, outputs, entry };
     let Some(name) = incremental::noted_offer(&call.invocation) else { return Ok(()) };
-    Ok(call.common.store.put_offer(&name, &call.invocation.out_dir, &offer)?)
+    call.common.store.put_offer(&name, &call.invocation.out_dir, &offer)?;
+    // Offers fill the store too.
+    if gc::is_due(&call.common.store, clock::now()) {
+        collect_in_background();
+    }
+    Ok(())
 }
 
 /// Makes an entry of an offer that holds here. `true`: the store has what was asked for.
@@ -52,6 +58,9 @@ fn make_entry(call: &Call<'_>, offered: &Offered) -> Option<()> {
     for file in &offer.outputs {
         produced.push(read(&offered.path(file), file, &mut scan)?);
     }
+    if offer.alias && scan.holds_alias() {
+        return None;
+    }
     let mut set = InputSet { inputs: offer.inputs.clone() };
     set.inputs.extend(offer.times.iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input.clone()));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
@@ -73,7 +82,7 @@ fn read(path: &Path, file: &OfferedFile, scan: &mut Scan<'_>) -> Option<Produced
         read_only: false,
         mode: None,
     };
-    file.is_unchanged(&stamp).then(|| Produced { output, source: Source::Offered(path.to_owned(), stamp) })
+    file.is_unchanged(&stamp, digest).then(|| Produced { output, source: Source::Offered(path.to_owned(), stamp) })
 }
 
 /// Withdraws the offer of this unit's outputs, which are about to be replaced by those of another compile.

@@ -65,19 +65,21 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>, private: Option<St
         // What cannot be recorded cannot be offered, and is private all the same.
         let _ = recorded.and_then(|recorded| {
             let entry = entry(call, compiled, &recorded);
-            offer::offer(call, recorded, entry)
+            offer::offer(call, recorded, entry, compiled.approach.alias)
         });
         return Err(only_offered(why));
     }
     let recorded = recorded?;
     let entry = entry(call, compiled, &recorded);
-    let (entry, set, produced) = read_outputs(call, recorded, entry)?;
+    let (entry, set, produced) = read_outputs(call, compiled, recorded, entry)
+        .inspect_err(|error| compiled.approach.give_up_alias(call, error))?;
     store(call, &set, &entry, &produced, &call.invocation.out_dir)
 }
 
 /// Hashes the outputs and looks for roots and times in them, which completes the entry and its input set.
 fn read_outputs(
     call: &Call<'_>,
+    compiled: &Compiled<'_>,
     recorded: Recorded,
     entry: Entry,
 ) -> Result<(Entry, InputSet, Vec<Produced>), NotStored> {
@@ -85,6 +87,9 @@ fn read_outputs(
     let mut scan = Scan::new(&call.common.roots).with_times(times);
     recorded.pin_unseen(call, &mut scan);
     let produced = scan_outputs(recorded.outputs, &mut scan)?;
+    if compiled.approach.alias && scan.holds_alias() {
+        return Err(NotStored(Stored::HoldsAlias, String::new()));
+    }
     let mut set = InputSet { inputs: recorded.inputs };
     // Where rustc is observed, the archives that it takes from are among what it read.
     for file in produced.iter().filter(|_| !call.observed) {

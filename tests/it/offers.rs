@@ -120,6 +120,44 @@ fn what_was_written_to_since_is_not_taken() {
     one.assert_store_whole();
 }
 
+/// People write into their programs, and put times back.
+#[test]
+fn a_program_that_was_written_to_is_not_taken() {
+    let one = project();
+    let program = one.target_dir().join("debug/app");
+    let source = |word: &str| format!("fn main() {{ println!(\"{{}} {word}\", mid::value()); }}\n");
+    one.file("src/main.rs", source("one")).build();
+    settle();
+    one.file("src/main.rs", source("two")).build();
+    let older = one.sandbox_dir().join("older");
+    fs::copy(&program, &older).expect("copy");
+    let damage: [(&str, &dyn Fn()); 3] = [
+        ("another program of an older time", &|| {
+            let bytes = fs::read(&older).expect("read");
+            fs::write(&program, bytes).expect("write in place");
+            filetime::set_file_mtime(&program, filetime::FileTime::from_unix_time(1_700_000_000, 0)).expect("time");
+        }),
+        ("another word, the time put back", &|| {
+            let mut bytes = fs::read(&program).expect("read");
+            let at = bytes.windows(5).position(|bytes| bytes == b"three").expect("the word");
+            bytes[at] = b'X';
+            crate::support::rewrite_keeping_mtime(&program, bytes);
+        }),
+        ("other permissions", &|| {
+            fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("chmod");
+        }),
+    ];
+    for (word, (what, damage)) in ["four", "three", "five"].into_iter().zip(damage) {
+        settle();
+        one.file("src/main.rs", source(word)).build();
+        damage();
+        let two = one.clone_to(&format!("two {word}"));
+        let (_, said) = two.build_and_say();
+        assert_eq!(said, format!("70 {word}"), "{what}");
+        assert_ne!(two.last_outcome("app").0, "hit.offered", "{what}");
+    }
+}
+
 #[test]
 fn another_input_than_the_compile_had_is_another_state() {
     let mut one = Project::app_over("pub fn value() -> &'static str { option_env!(\"MOOD\").unwrap_or(\"none\") }\n");

@@ -291,6 +291,73 @@ fn macros_and_their_children_see_the_working_directory() {
     assert_eq!(two.build_and_say().1, expected(&two));
 }
 
+/// A macro's outputs must not hold the alias: the path would lead elsewhere for every program.
+#[test]
+fn a_macro_that_looks_at_rustcs_arguments_has_the_directorys_own_name() {
+    let mut one = Project::app_over(&value_of("mac", "out_dir!()"));
+    one.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
+    one.file("mac/Cargo.toml", manifest("mac", "[lib]\nproc-macro = true\n"));
+    let source = "#[proc_macro]\npub fn out_dir(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n\
+        let dir = std::env::args().skip_while(|arg| arg != \"--out-dir\").nth(1).unwrap();\n\
+        format!(\"{dir:?}\").parse().unwrap()\n}\n";
+    one.set("CARGO_INCREMENTAL", "1").file("mac/src/lib.rs", source);
+    one.build();
+    assert_eq!(stored(&one, "dep"), "holds-alias");
+    let two = one.clone_to("elsewhere/two");
+    for project in [&one, &two] {
+        let (run, said) = project.wipe().build_and_say();
+        run.misses(&["dep"]);
+        assert_eq!(said, project.target_dir().join("debug/deps").display().to_string());
+    }
+    one.wipe().build().hits(&["dep"]);
+}
+
+/// A linker may work in another directory, where the alias leads elsewhere, and may write its arguments down.
+#[test]
+fn a_linker_that_changes_its_directory_links() {
+    let mut one = project();
+    one.script("own/cc", "map=$PWD/out.map; cd / && exec cc \"$@\" -Wl,-Map=$map");
+    one.set("RUSTFLAGS", format!("-Clinker={}", one.sandbox_dir().join("own/cc").display()));
+    assert_eq!(one.build_and_say().1, "7");
+    edit(&one, 8);
+    assert_eq!(one.build_and_say().1, "8");
+    let map = one.path("out.map");
+    assert!(contains(&map, one.target_dir().to_str().expect("UTF-8")), "control: the map names files");
+    assert!(!contains(&map, "/proc/self/task"), "the map names files by the alias");
+}
+
+#[test]
+fn a_checked_library_has_a_session_in_another_checkout() {
+    let one = project();
+    one.check().misses(&["dep"]);
+    let two = one.clone_to("two");
+    two.check().hits(&["app", "dep"]);
+    edit(&two, 8);
+    two.check().misses(&["dep"]);
+    assert_eq!(stored(&two, "dep"), "private-incremental");
+    one.check().is_noop();
+}
+
+/// Cargo gives metadata other times, and looks at them.
+#[test]
+fn no_two_checkouts_share_metadata() {
+    let one = project();
+    one.build();
+    let two = one.clone_to("two");
+    two.build();
+    for project in [&one, &two] {
+        settle();
+        project.file("dep/src/lib.rs", source(7) + "// a comment\n").build();
+    }
+    let metadata = |project: &Project| {
+        let files = files_under(&project.target_dir()).into_iter();
+        let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "rmeta"));
+        files.map(|file| stat(&file).id).collect::<BTreeSet<_>>()
+    };
+    assert!(!metadata(&one).is_empty(), "control");
+    assert_eq!(common(&metadata(&one), &metadata(&two)), 0);
+}
+
 /// The alias does not remap it, so that such a unit is compiled as it was before there was one.
 #[test]
 fn a_source_that_is_included_by_an_absolute_path_is_shared() {

@@ -299,7 +299,8 @@ fn i16_a_full_cache_under_cargo() {
         assert_eq!(said, "7");
         project.assert_noop();
     }
-    assert_eq!(project.last_outcome("dep").1, "store-failed");
+    let stored = project.last_outcome("dep").1;
+    assert!(["store-failed", "disk-full"].contains(&stored.as_str()), "{stored}");
     project.assert_store_whole();
     assert_eq!(project.temps(), Vec::<PathBuf>::new());
 }

@@ -52,6 +52,34 @@ fn u15_the_same_toolchain_elsewhere_is_the_same_compiler() {
     project.rebuild_hits(&["dep"]);
 }
 
+/// With `rust-src` rustc writes other paths into debug info.
+#[test]
+fn u15_the_sources_of_the_library_are_part_of_the_compiler() {
+    let (project, dir) = own_toolchain();
+    // A directory of its own, in which something can be installed.
+    let rustlib = dir.join("lib/rustlib");
+    std::fs::remove_file(&rustlib).expect("the link");
+    std::fs::create_dir(&rustlib).expect("rustlib");
+    for entry in std::fs::read_dir(real_sysroot().join("lib/rustlib")).expect("list") {
+        let path = entry.expect("entry").path();
+        let name = path.file_name().expect("name").to_owned();
+        if name != "src" {
+            symlink(path, rustlib.join(name)).expect("link");
+        }
+    }
+    crate::support::settle();
+    project.warm(&["dep"]);
+    let sources = rustlib.join("src/rust/library/std/src");
+    std::fs::create_dir_all(&sources).expect("directories");
+    std::fs::write(sources.join("lib.rs"), "").expect("a source");
+    crate::support::settle();
+    project.rebuild_misses(&["dep"]);
+    project.rebuild_hits(&["dep"]);
+    std::fs::remove_dir_all(rustlib.join("src")).expect("uninstall");
+    crate::support::settle();
+    project.rebuild_hits(&["dep"]);
+}
+
 #[test]
 fn u15_rustups_proxy_follows_the_toolchain_of_the_directory() {
     let installed = |name: &str| {

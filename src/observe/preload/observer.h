@@ -52,6 +52,10 @@ int observer_result(int error);
 size_t observer_environment_room(char *const theirs[]);
 char **observer_environment(const char *path, char *const theirs[], int plugin, int same_process, void *room);
 
+/* The arguments with the working directory's own name for its alias. `room` has `observer_plain_room` bytes; 0: none has it. */
+size_t observer_plain_room(char *const argv[]);
+char **observer_plain_arguments(char *const argv[], void *room);
+
 /* The arguments for the program in the file `path`, with remaps if it takes them. `room` has `observer_arguments_room` bytes;
  * 0: the arguments stay as they are. */
 size_t observer_arguments_room(const char *path, char *const argv[]);

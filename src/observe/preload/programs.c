@@ -34,11 +34,13 @@ extern char **environ;
         size > MOST_ROOM ? (char **)(env) : observer_environment(path, env, plugin, same_process, alloca(size));       \
     })
 
-/* The arguments for the next program, on the caller's stack. */
+/* The arguments for the next program, on the caller's stack. rustc, which may use the alias, gets no remaps from here. */
 #define WITH_REMAPS(path, argv)                                                                                        \
     ({                                                                                                                 \
-        size_t size = observer_arguments_room(path, argv);                                                             \
-        size == 0 || size > MOST_ROOM ? (char **)(argv) : observer_arguments(path, argv, alloca(size));                \
+        int plain = observer_uses_alias();                                                                             \
+        size_t size = plain ? observer_plain_room(argv) : observer_arguments_room(path, argv);                         \
+        void *room = size == 0 || size > MOST_ROOM ? NULL : alloca(size);                                              \
+        !room ? (char **)(argv) : plain ? observer_plain_arguments(argv, room) : observer_arguments(path, argv, room); \
     })
 
 /* Reports a program that is called by its path. Not only failures are of interest: another program may stand there. */

@@ -64,7 +64,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
 /// A trace in which C compilers are told what to call the directories of this checkout.
 pub(super) fn begin_trace(run: &Run<'_>) -> Option<Trace> {
     let trace = Trace::begin(&run.common.store.layout().observer())?;
-    trace.remap(&remaps(&run.common.roots, run.common.config.paths.value));
+    trace.remap(&remaps(&run.common.roots, run.common.config.paths.value, &run.common.compiler.commit));
     Some(trace)
 }
 
