@@ -37,8 +37,10 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
 pub fn trim(store: &Store, max_size: u64, now: Time) -> fsx::Result<u64> {
     let (all, limit) = (all(store)?, max_size / 100 * SHARE_PERCENT);
     let (kept, surplus) = select(all, limit, now);
-    // One that cannot be removed, since a compile is just putting files there, is for the next collection.
-    surplus.iter().for_each(|spare| drop(fsx::remove_dir_all(&spare.place)));
+    for spare in surplus {
+        // One that cannot be removed, since a compile is just putting files there, is for the next collection.
+        let _ = fsx::remove_dir_all(&spare.place);
+    }
     let mut forgotten = Vec::new();
     survey::each_file(&store.layout().shards("sessions"), |note, stamp| {
         if now.secs - stamp.mtime.secs > lifetime() {

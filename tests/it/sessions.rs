@@ -108,6 +108,9 @@ fn a_session_outlives_the_target_directory_that_it_was_made_in() {
     assert!(common(&first, &objects(&one)) >= 5);
 }
 
+/// What is done to a file of a session.
+type Damage = fn(&Path);
+
 /// Whatever rustc makes of it: the program is right, and nothing of a wrong session is shared.
 #[test]
 fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
@@ -116,7 +119,7 @@ fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
     let is_of_dep = |dir: &PathBuf| files_under(dir).iter().any(|file| file.to_string_lossy().contains("/dep-"));
     let of_dep = dirs_of_units(&one).into_iter().find(is_of_dep).expect("dep has a session");
     let two = one.clone_to("two");
-    let damage: [(&str, fn(&Path)); 4] = [
+    let damage: [(&str, Damage); 4] = [
         ("cut", |file| fs::write(file, &fs::read(file).expect("read")[..100]).expect("write")),
         ("empty", |file| fs::write(file, b"").expect("write")),
         ("other bytes", |file| fs::write(file, [7; 9999]).expect("write")),
