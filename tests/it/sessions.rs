@@ -34,10 +34,14 @@ fn edit(project: &Project, value: u32) {
 
 /// The object files in `dep`'s newest session. (The one before may still be there.)
 fn objects(project: &Project) -> BTreeSet<(u64, u64)> {
+    objects_of(project, "dep-")
+}
+
+fn objects_of(project: &Project, prefix: &str) -> BTreeSet<(u64, u64)> {
     let incremental = project.target_dir().join("debug/incremental");
     let is_of_dep = |file: &PathBuf| {
         let below = file.strip_prefix(&incremental).expect("below");
-        below.to_string_lossy().starts_with("dep-") && below.extension().is_some_and(|extension| extension == "o")
+        below.to_string_lossy().starts_with(prefix) && below.extension().is_some_and(|extension| extension == "o")
     };
     let files: Vec<PathBuf> = files_under(&incremental).into_iter().filter(is_of_dep).collect();
     let newest = files.iter().filter_map(|file| file.parent()).max().map(Path::to_owned);
@@ -68,7 +72,7 @@ fn stored(project: &Project, krate: &str) -> String {
 fn a_first_edit_elsewhere_builds_on_the_session_of_the_first_checkout() {
     let one = project();
     one.build().misses(&["dep"]);
-    let first = objects(&one);
+    let (first, programs) = (objects(&one), objects_of(&one, "app-"));
     assert!(first.len() >= 6, "{first:?}");
     let two = one.clone_to("elsewhere/deeper/two");
     two.build().hits(&["app", "dep"]);
@@ -78,6 +82,8 @@ fn a_first_edit_elsewhere_builds_on_the_session_of_the_first_checkout() {
     run.misses(&["app", "dep"]);
     assert_eq!((said.as_str(), stored(&two, "dep").as_str()), ("8", "private-incremental"));
     assert!(common(&first, &objects(&two)) >= 5, "{first:?} and {:?}", objects(&two));
+    // A program's session too: rustc links it with libraries that have other real paths here.
+    assert!(common(&programs, &objects_of(&two, "app-")) > 0);
     two.assert_noop();
     // The next edit builds on that one, and the first checkout is as it was.
     let second = objects(&two);

@@ -1,14 +1,37 @@
-/* The working directory's own name in the arguments of programs that an aliased rustc starts.
+/* Where an aliased rustc would meet the working directory's own name, and others would meet the alias.
  *
- * A linker may work in another directory, or write its arguments down (a map file): it must not see the alias. */
+ * rustc makes the paths of crates canonical, and what it links depends on them (`rustc_metadata::locator`): the answer gets the
+ * alias. A program that it starts may work in another directory, or write its arguments down (a linker's map): its arguments
+ * get the own name. */
 #define _GNU_SOURCE
 #include "observer.h"
 
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define LENGTH (sizeof ALIAS - 1)
+
+char *observer_aliased(char *answer, char *room) {
+    char cwd[PATH_ROOM];
+    if (!answer || syscall(SYS_getcwd, cwd, sizeof cwd) <= 0)
+        return answer;
+    size_t length = strlen(cwd), rest = strlen(answer);
+    if (rest < length || strncmp(answer, cwd, length) != 0 || (answer[length] && answer[length] != '/'))
+        return answer;
+    rest -= length;
+    /* Their room is for PATH_MAX bytes. */
+    char *aliased = room ? room : malloc(LENGTH + rest + 1);
+    if (!aliased || (room && LENGTH + rest >= PATH_MAX))
+        return answer;
+    memmove(aliased + LENGTH, answer + length, rest + 1);
+    memcpy(aliased, ALIAS, LENGTH);
+    if (!room)
+        free(answer);
+    return aliased;
+}
 
 static size_t occurrences(const char *text) {
     size_t count = 0;

@@ -149,15 +149,16 @@ static void resolved(const char *path, const char *answer, int plugin) {
         trace_once(KIND_RESOLVE, RESULT_OK, plugin, from, trace_string(answer));
 }
 
-#define RESOLVE(name, parameters, arguments)                                                                           \
+#define RESOLVE(name, room, parameters, arguments)                                                                     \
     VISIBLE char *name parameters {                                                                                    \
+        int plugin = FROM_PLUGIN;                                                                                      \
         char *answer = CALL(name) arguments;                                                                           \
-        resolved(path, answer, FROM_PLUGIN);                                                                           \
-        return answer;                                                                                                 \
+        resolved(path, answer, plugin);                                                                                \
+        return !plugin && observer_uses_alias() ? observer_aliased(answer, room) : answer;                             \
     }
-RESOLVE(realpath, (const char *path, char *room), (path, room))
-RESOLVE(canonicalize_file_name, (const char *path), (path))
-RESOLVE(__realpath_chk, (const char *path, char *room, size_t real), (path, room, real))
+RESOLVE(realpath, room, (const char *path, char *room), (path, room))
+RESOLVE(canonicalize_file_name, NULL, (const char *path), (path))
+RESOLVE(__realpath_chk, room, (const char *path, char *room, size_t real), (path, room, real))
 
 /* The working directory by name: it is in every key, but not by this name. */
 #define GETCWD(name, parameters, arguments)                                                                            \

@@ -52,6 +52,9 @@ int observer_result(int error);
 size_t observer_environment_room(char *const theirs[]);
 char **observer_environment(const char *path, char *const theirs[], int plugin, int same_process, void *room);
 
+/* An answer of realpath with the alias, if it is below the working directory. `room`: where the caller wanted it, or null. */
+char *observer_aliased(char *answer, char *room);
+
 /* The arguments with the working directory's own name for its alias. `room` has `observer_plain_room` bytes; 0: none has it. */
 size_t observer_plain_room(char *const argv[]);
 char **observer_plain_arguments(char *const argv[], void *room);

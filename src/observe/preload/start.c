@@ -107,9 +107,14 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
     if (data && info->dlpi_phnum > 0 && is_known((const char *)info->dlpi_addr + info->dlpi_phdr[0].p_vaddr))
         return 0;
     int plugin = mode == MODE_PLUGIN ? !is_tool : data && mode == MODE_ROOT;
-    trace_once(KIND_LOAD, RESULT_OK, plugin, trace_string(name), trace_string(NULL));
+    /* rustc may have loaded a macro by the alias. */
+    char room[PATH_ROOM];
+    struct trace_text path = observer_path(AT_FDCWD, name, plugin, room);
+    if (!path.bytes)
+        return 0;
+    trace_once(KIND_LOAD, RESULT_OK, plugin, path, trace_string(NULL));
     if (data && plugin && names_environ(info))
-        trace_once(KIND_ENVIRON, RESULT_OK, plugin, trace_string(name), trace_string(NULL));
+        trace_once(KIND_ENVIRON, RESULT_OK, plugin, path, trace_string(NULL));
     return 0;
 }
 
