@@ -20,14 +20,31 @@ pub fn of(path: &Path, cwd: &Path) -> Option<String> {
     Some(format!("{ALIAS}/{below}"))
 }
 
-/// The arguments with `--out-dir` spelled by the alias instead of `cwd`. `None`: the flag is in an argument file, occurs twice, or names
-/// a directory elsewhere.
+/// The arguments with `--out-dir` spelled by the alias instead of `cwd`, and so the directories of `-L`, which what is linked
+/// depends on. `None`: `--out-dir` is in an argument file, occurs twice, or names a directory elsewhere.
 pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
     let mut args = argv.to_vec();
     let at = args.iter().position(|arg| arg == "--out-dir")? + 1;
     let dir = args.get_mut(at)?;
     *dir = of(&cwd.join(&*dir), cwd)?.into();
+    for at in 0..args.len() {
+        let search = match args[at].to_str() {
+            Some("-L") => args.get(at + 1).and_then(|value| Some((at + 1, in_search("", value.to_str()?, cwd)?))),
+            Some(arg) => arg.strip_prefix("-L").and_then(|value| Some((at, in_search("-L", value, cwd)?))),
+            None => None,
+        };
+        if let Some((at, aliased)) = search {
+            args[at] = aliased.into();
+        }
+    }
     (!args[at..].iter().any(|arg| arg == "--out-dir")).then_some(args)
+}
+
+/// The value of `-L` by the alias, behind `flag`. `None`: its directory is elsewhere.
+fn in_search(flag: &str, value: &str, cwd: &Path) -> Option<String> {
+    let (kind, dir) = value.split_once('=').map_or(("", value), |(kind, dir)| (kind, dir));
+    let equals = if kind.is_empty() { "" } else { "=" };
+    Some(format!("{flag}{kind}{equals}{}", of(Path::new(dir), cwd)?))
 }
 
 /// Writes a working directory for its alias, in what rustc says and in its dep-info.
@@ -74,8 +91,10 @@ mod tests {
     #[test]
     fn the_output_directory_gets_the_alias_where_it_is_below() {
         let cwd = Path::new("/home/me/ws");
-        let with = in_args(&args("--out-dir /home/me/ws/target/debug -L /home/me/ws/x"), cwd).unwrap();
-        assert_eq!(with, args("--out-dir /proc/self/task/../cwd/target/debug -L /home/me/ws/x"));
+        let all =
+            "--out-dir /home/me/ws/target/debug -L /home/me/ws/x -L dependency=/home/me/ws/deps -Lnative=/usr/lib";
+        let with = "--out-dir ALIAS/target/debug -L ALIAS/x -L dependency=ALIAS/deps -Lnative=/usr/lib";
+        assert_eq!(in_args(&args(all), cwd).unwrap(), args(&with.replace("ALIAS", ALIAS)));
         for other in ["--out-dir /home/me/ws2/target", "--out-dir", "@args", "--out-dir target --out-dir target"] {
             assert_eq!(in_args(&args(other), cwd), None, "{other}");
         }
