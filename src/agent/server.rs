@@ -49,7 +49,7 @@ pub struct Setup {
     pub idle: Duration,
     /// What the store is trimmed to.
     pub limit: Limit,
-    /// The same at the start, in bytes; one build record may bring half of it.
+    /// The same when the agent started, in bytes. The agent fetches at most half of it for one build record.
     pub max_size: u64,
 }
 

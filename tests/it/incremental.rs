@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{CANONICAL_MTIME_NS, Project, Run, files_under, find, find_one, manifest, stat};
 
 /// `app` over `mid` over `dep`, with incremental compilation as cargo has it by default.
-fn project() -> Project {
+pub(crate) fn project() -> Project {
     let mut project = Project::app_over("pub fn value() -> u32 { 7 }\n");
     let rest = "[dependencies]\nmid = { path = \"mid\" }\n[workspace]\n";
     project.file("Cargo.toml", manifest("app", rest));
@@ -17,7 +17,7 @@ fn project() -> Project {
     project
 }
 
-fn edit(project: &Project, value: u32) {
+pub(crate) fn edit(project: &Project, value: u32) {
     crate::support::settle();
     project.file("dep/src/lib.rs", format!("pub fn value() -> u32 {{ {value} }}\n"));
 }

@@ -3,25 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Project, find, find_one, manifest, settle};
+use crate::incremental::{edit, project};
+use crate::support::{Project, find, find_one, settle};
 
 const ALL: &[&str] = &["app", "dep", "mid"];
-
-/// `app` over `mid` over `dep`, with incremental compilation as cargo has it by default.
-fn project() -> Project {
-    let mut project = Project::app_over("pub fn value() -> u32 { 7 }\n");
-    project.file("Cargo.toml", manifest("app", "[dependencies]\nmid = { path = \"mid\" }\n[workspace]\n"));
-    project.file("src/main.rs", "fn main() { println!(\"{}\", mid::value()); }\n");
-    project.file("mid/Cargo.toml", manifest("mid", "[dependencies]\ndep = { path = \"../dep\" }\n"));
-    project.file("mid/src/lib.rs", "pub fn value() -> u32 { dep::value() * 10 }\n");
-    project.set("CARGO_INCREMENTAL", "1");
-    project
-}
-
-fn edit(project: &Project, value: u32) {
-    settle();
-    project.file("dep/src/lib.rs", format!("pub fn value() -> u32 {{ {value} }}\n"));
-}
 
 fn edit_and_say(project: &Project, value: u32) -> String {
     edit(project, value);
@@ -210,14 +195,17 @@ fn a_failing_edit_leaves_the_outputs_that_cargo_alone_leaves() {
     assert!(ours.iter().any(|name| name.starts_with("app-")), "{ours:?}");
 }
 
+/// What the compile read is not known then.
 #[test]
 fn without_the_observer_nothing_is_offered() {
-    let mut one = Project::lib("pub fn value() -> u32 { 7 }\n");
-    one.set("KACHE_OBSERVE", "off").set("CARGO_INCREMENTAL", "1");
-    let session = format!("-Cincremental={}", one.path("session").display());
-    let unit = one.unit("dep", "src/lib.rs").args([&session]);
-    unit.misses();
-    assert!(offers(&one).is_empty());
+    for (observe, expected) in [("off", 0), ("on", 1)] {
+        let mut one = project();
+        one.set("KACHE_OBSERVE", observe).cargo(&["build", "-p", "dep"]);
+        edit(&one, 8);
+        one.cargo(&["build", "-p", "dep"]).misses(&["dep"]);
+        assert_eq!(one.last_outcome("dep").1, "private-incremental", "{observe}");
+        assert_eq!(offers(&one).len(), expected, "{observe}");
+    }
 }
 
 #[test]
