@@ -26,7 +26,8 @@ impl Temp {
     pub fn beside<R>(target: &Path, mut make: impl FnMut(&Path) -> io::Result<R>) -> Result<(R, Self)> {
         let parent = parent_of(target);
         match create(parent, &mut make) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !super::exists(parent) => {
+            // Not asked whether the parent exists: somebody else may have created it since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 super::create_dir_all(parent)?;
                 create(parent, &mut make).at("create a file beside", target)
             }
@@ -124,4 +125,25 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// The error of a target that could not become a file.
 pub(super) fn refuse(target: &Path, kind: io::ErrorKind, why: &'static str) -> Error {
     Error::new("publish", target, io::Error::new(kind, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_that_appears_meanwhile_is_as_good_as_one_that_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("missing/target");
+        let mut is_first = true;
+        let make = |path: &Path| {
+            if std::mem::take(&mut is_first) {
+                let missing = File::create_new(path).expect_err("no parent");
+                std::fs::create_dir(path.parent().unwrap()).unwrap();
+                return Err(missing);
+            }
+            File::create_new(path)
+        };
+        Temp::beside(&target, make).expect("the second try");
+    }
 }
