@@ -35,6 +35,10 @@ pub struct Compiler {
     /// The commit that it was built from.
     #[serde(default)]
     pub commit: String,
+    /// Whether it was found by asking a program of which nothing is known but its file: a script that starts it. What that
+    /// reads has to be observed, as it may start another compiler tomorrow.
+    #[serde(default)]
+    pub is_behind_script: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,13 +115,15 @@ impl Search<'_> {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
-    /// Asks the compiler and reads its files. What neither stands in a sysroot nor is rustup's proxy is no compiler that can
-    /// be known by its files: a script may add flags as it likes.
+    /// Asks the compiler and reads its files.
+    ///
+    /// What neither stands in a sysroot nor is rustup's proxy may be a script, which adds flags and chooses a compiler as it
+    /// likes. Here it counts by its content and by the sysroot that it names now, and that is remembered. Should it name another
+    /// one for other reasons, then the observer saw them, and the other one's files, as inputs of every compile.
     fn ask(&self, store: &Store) -> Option<Found> {
         let around = toolchain::sysroot_around(&self.rustc);
-        if around.is_none() && !toolchain::is_rustup(&self.rustc) {
-            return None;
-        }
+        let is_rustup = around.is_none() && toolchain::is_rustup(&self.rustc);
+        let is_behind_script = around.is_none() && !is_rustup;
         let depth = next_depth(self.env);
         let version = toolchain::ask_version(&self.rustc, self.cwd, depth.clone())?;
         let host = toolchain::host_of(&version)?;
@@ -141,13 +147,17 @@ impl Search<'_> {
         files.extend(sources.ancestors().find(|place| fsx::exists(place)).map(Path::to_owned));
         let identity = identity((&version, self.chain.driver, fsx::exists(&sources)), &named, store)?;
         let toolchain = self.env.text(env::RUSTUP_TOOLCHAIN);
-        let is_lasting = around.is_some() || toolchain.is_some();
-        if around.is_none() {
+        let is_lasting = !is_rustup || toolchain.is_some();
+        if is_rustup {
             files.extend(self.proxy_files(toolchain.as_deref()));
         }
         let (host, commit) = (host.to_owned(), toolchain::commit_of(&version).unwrap_or_default().to_owned());
         let version = version.lines().next().unwrap_or_default().to_owned();
-        Some(Found { compiler: Compiler { identity, sysroot, version, host, commit }, files, is_lasting })
+        Some(Found {
+            compiler: Compiler { identity, sysroot, version, host, commit, is_behind_script },
+            files,
+            is_lasting,
+        })
     }
 
     /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's

@@ -12,8 +12,9 @@
 
 pub mod library;
 pub mod seen;
+mod starts;
 pub mod trace;
 pub mod wire;
 
-pub use seen::{Fact, Found, Seen, What};
+pub use seen::{Fact, Found, Root, Seen, Shell, What};
 pub use trace::{First, Trace};

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::starts::Starts;
 use super::wire::{Answer, Kind, Record};
 
 /// What stands at a path.
@@ -61,6 +62,28 @@ pub struct Fact {
     pub plugin: bool,
 }
 
+/// The first process of a compile or run, and how it names places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Root<'a> {
+    /// Its number.
+    pub process: u32,
+    /// Whether it is no compiler but a script in its place: what it becomes is not what the compiler's identity stands for.
+    pub is_script: bool,
+    /// A directory's name without links, and the name that cargo uses: a target directory that is a link. rustc uses both.
+    pub renamed: Option<(&'a str, &'a str)>,
+}
+
+/// A shell, or `env`, that was run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shell {
+    /// Its program's file.
+    pub program: String,
+    /// Its arguments, its own name first. `None`: they could not be read.
+    pub arguments: Option<Vec<String>>,
+    /// Whether a plugin started it.
+    pub plugin: bool,
+}
+
 /// All that a trace tells.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
@@ -70,85 +93,87 @@ pub struct Seen {
     pub written: BTreeMap<String, bool>,
     /// Symbolic links that were made, and where they lead.
     pub links: BTreeMap<String, String>,
+    /// The shells that were run.
+    pub shells: Vec<Shell>,
+    /// Files that shells opened: their commands may stand there.
+    pub commands: BTreeSet<String>,
     /// What happened unseen, or cannot be made to happen again.
     pub unobserved: Option<String>,
 }
 
-/// The process of a program that was started by `system` or `popen`.
-const UNKNOWN: u32 = 0;
-
 /// Tells what the records say about the compile whose first process is `root`.
-pub fn tell(records: &[Record<'_>], root: u32) -> Seen {
+pub fn tell(records: &[Record<'_>], root: Root<'_>) -> Seen {
     let mut teller = Teller { root, ..Teller::default() };
     for record in records {
         teller.hear(record);
     }
-    teller.forget_failed_starts();
-    teller.seen.unobserved = teller.trouble.take().or_else(|| teller.unheard());
+    let starts = &teller.starts;
+    teller.seen.facts.retain(|fact| match &fact.what {
+        What::Program(program) => !starts.has_only_failed(program),
+        _ => true,
+    });
+    teller.seen.unobserved = teller.trouble.take().or_else(|| teller.starts.unheard(root));
     teller.seen
 }
 
 #[derive(Default)]
-struct Teller {
-    root: u32,
+struct Teller<'a> {
+    root: Root<'a>,
     seen: Seen,
     told: HashSet<Fact>,
     /// Paths that were found to exist before anybody wrote them.
     found: HashSet<String>,
     /// Paths that the compile made, directories included.
     made: BTreeSet<String>,
-    starting: BTreeMap<u32, Starts>,
-    /// The programs that were to be started, and how often they were, failures aside.
-    tried: BTreeMap<String, i64>,
-    root_ended: bool,
+    starts: Starts,
     trouble: Option<String>,
 }
 
-/// The programs that one process was to become, by the path that it was to be started by: how many starts were expected, less
-/// those that happened.
-#[derive(Default)]
-struct Starts(BTreeMap<String, i64>);
-
-impl Starts {
-    fn add(&mut self, started_by: &str, change: i64) {
-        *self.0.entry(started_by.to_owned()).or_default() += change;
-    }
-}
-
-impl Teller {
+impl Teller<'_> {
     fn hear(&mut self, record: &Record<'_>) {
-        let (Ok(one), Ok(two)) = (std::str::from_utf8(record.one), std::str::from_utf8(record.two)) else {
+        // Arguments that are no text are arguments that are not known.
+        let two = if record.kind == Kind::Shell && std::str::from_utf8(record.two).is_err() { b"" } else { record.two };
+        let (Ok(one), Ok(two)) = (std::str::from_utf8(record.one), std::str::from_utf8(two)) else {
             return self.trouble(format!("{} is not UTF-8", String::from_utf8_lossy(record.one)));
         };
         match record.kind {
             Kind::Start => self.started(record, one, two),
             Kind::Exec | Kind::Spawn => self.starts(record, one, two, 1),
             Kind::ExecFailed => self.starts(record, one, two, -1),
-            Kind::Environ => self.tell(What::Environ(path(one)), record.plugin),
-            Kind::End => self.root_ended |= record.process == self.root,
+            Kind::Environ => self.tell(What::Environ(self.path(one)), record.plugin),
+            Kind::End => self.starts.ended(record.process),
             Kind::Lost => self.trouble(one.to_owned()),
             Kind::Connect => self.trouble("a socket".to_owned()),
-            Kind::Write => self.wrote(path(one), record.plugin),
+            Kind::Write => self.wrote(self.path(one), record.plugin),
             Kind::Symlink => {
-                self.wrote(path(one), record.plugin);
-                self.seen.links.insert(path(one), two.to_owned());
+                self.wrote(self.path(one), record.plugin);
+                self.seen.links.insert(self.path(one), two.to_owned());
             }
+            Kind::Shell => self.shell(record, one, two),
+            Kind::Commands => {
+                self.seen.commands.insert(self.path(one));
+            }
+            Kind::Append => self.appended(record, one),
             Kind::Env => {
                 let value = (record.answer == Answer::Ok).then(|| two.to_owned());
                 self.tell(What::Env(one.to_owned(), value), record.plugin);
             }
             Kind::Lookup => {
-                let found = (record.answer == Answer::Ok).then(|| path(two));
+                let found = (record.answer == Answer::Ok).then(|| self.path(two));
                 self.tell(What::Lookup(one.to_owned(), found), record.plugin);
             }
             Kind::Load => {
+                if one.rsplit('/').next().is_some_and(|name| name.starts_with("librustc_driver")) {
+                    self.starts.is_compiler(record.process);
+                }
                 // What rustc itself is made of is its identity's business.
-                if record.process != self.root || record.plugin {
-                    self.tell(What::Library(path(one)), record.plugin);
+                let is_compiler = record.process == self.root.process && !self.root.is_script;
+                if !is_compiler || record.plugin {
+                    self.tell(What::Library(self.path(one)), record.plugin);
                 }
             }
             Kind::Read | Kind::Stat | Kind::LinkStat | Kind::List | Kind::Link | Kind::Resolve => {
-                self.looked(record, path(one), two);
+                self.looked(record, self.path(one), two);
             }
         }
     }
@@ -165,58 +190,35 @@ impl Teller {
     }
 
     fn starts(&mut self, record: &Record<'_>, started_by: &str, program: &str, change: i64) {
-        self.starting.entry(record.process).or_default().add(started_by, change);
-        if !program.is_empty() {
-            let program = path(program);
-            *self.tried.entry(program.clone()).or_default() += change;
-            if change > 0 {
-                self.tell(What::Program(program), record.plugin);
-            }
+        let program = (!program.is_empty()).then(|| self.path(program));
+        self.starts.expect(record.process, started_by, program.as_deref(), change);
+        if let Some(program) = program.filter(|_| change > 0) {
+            self.tell(What::Program(program), record.plugin);
         }
     }
 
     fn started(&mut self, record: &Record<'_>, program: &str, started_by: &str) {
-        self.starting.entry(record.process).or_default().add(started_by, -1);
-        let program = path(program);
-        *self.tried.entry(program.clone()).or_default() += 1;
+        let program = self.path(program);
+        self.starts.began(record.process, started_by, &program);
         self.tell(What::Program(program), record.plugin);
     }
 
-    /// A shell tries the directories of `PATH` until a start succeeds. For the others the trace holds a record of its own: the file
-    /// is absent, or may not be run.
-    fn forget_failed_starts(&mut self) {
-        let tried = &self.tried;
-        self.seen.facts.retain(|fact| match &fact.what {
-            What::Program(program) => tried.get(program) != Some(&0),
-            _ => true,
-        });
+    fn shell(&mut self, record: &Record<'_>, program: &str, arguments: &str) {
+        let arguments = (record.answer == Answer::Ok && !arguments.is_empty())
+            .then(|| arguments.split_terminator('\0').map(str::to_owned).collect());
+        self.seen.shells.push(Shell { program: self.path(program), arguments, plugin: record.plugin });
     }
 
-    /// A program that was started and never said so: one without the dynamic linker, or with another C library.
-    fn unheard(&self) -> Option<String> {
-        let announced = self.starting.iter().filter(|(process, _)| **process != UNKNOWN);
-        let unheard = announced.flat_map(|(_, starts)| &starts.0).find(|(_, starting)| **starting > 0);
-        let unheard = unheard.or_else(|| self.unheard_shell());
-        // Nobody announced the first one.
-        let began = self.starting.get(&self.root).is_some_and(|root| root.0.values().sum::<i64>() < 0);
-        match unheard {
-            Some((program, _)) => Some(program.clone()),
-            // What it loaded is told at its end.
-            None if !self.root_ended || !began => Some("the program itself".to_owned()),
-            None => None,
+    /// What is in the file stays, as if it had been read. But a script in the compiler's place may keep a log: nothing of that is
+    /// in the result, and nobody misses a line for a compile that did not happen.
+    fn appended(&mut self, record: &Record<'_>, to: &str) {
+        if self.root.is_script && !record.plugin {
+            return;
         }
-    }
-
-    /// A program whose process nobody knew when it was started, and that fewer processes became, unannounced, than should have.
-    fn unheard_shell(&self) -> Option<(&String, &i64)> {
-        let became = |program: &String| {
-            let others = self.starting.iter().filter(|(process, _)| **process != UNKNOWN && **process != self.root);
-            others.filter_map(|(_, starts)| starts.0.get(program)).filter(|starting| **starting < 0).count()
-        };
-        let expected = self.starting.get(&UNKNOWN).into_iter().flat_map(|starts| &starts.0);
-        expected
-            .into_iter()
-            .find(|(program, count)| i64::try_from(became(program)).is_ok_and(|became| became < **count))
+        if record.answer == Answer::Ok {
+            self.looked(&Record { kind: Kind::Read, ..*record }, self.path(to), "");
+        }
+        self.wrote(self.path(to), record.plugin);
     }
 
     fn wrote(&mut self, path: String, plugin: bool) {
@@ -283,6 +285,16 @@ impl Teller {
         let mut ends = path.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0).chain([path.len()]);
         ends.any(|end| self.made.contains(&path[..end]))
     }
+
+    /// A path as cargo names it.
+    fn path(&self, text: &str) -> String {
+        let path = path(text);
+        let renamed = self.root.renamed.and_then(|(real, name)| Some((path.strip_prefix(real)?, name)));
+        match renamed {
+            Some((below, name)) if below.is_empty() || below.starts_with('/') => format!("{name}{below}"),
+            _ => path,
+        }
+    }
 }
 
 /// A path without what means nothing in it: `//`, `/./`, and a `/` or `/.` at its end.
@@ -300,13 +312,10 @@ mod tests {
     use super::*;
 
     const ROOT: u32 = 10;
+    const AT: Root<'_> = Root { process: ROOT, is_script: false, renamed: None };
 
     fn record(kind: Kind, answer: Answer, one: &'static str) -> Record<'static> {
         Record { kind, answer, plugin: false, process: ROOT, one: one.as_bytes(), two: b"" }
-    }
-
-    fn start(process: u32) -> Record<'static> {
-        start_by(process, "/t/rustc")
     }
 
     fn start_by(process: u32, path: &'static str) -> Record<'static> {
@@ -314,7 +323,7 @@ mod tests {
     }
 
     fn facts(records: &[Record<'_>]) -> Vec<What> {
-        tell(records, ROOT).facts.into_iter().map(|fact| fact.what).collect()
+        tell(records, AT).facts.into_iter().map(|fact| fact.what).collect()
     }
 
     #[test]
@@ -349,26 +358,6 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_never_speaks_is_unobserved() {
-        let spawn = |process, kind| Record { process, two: b"/bin/cc", ..record(kind, Answer::Ok, "/bin/cc") };
-        let cc = |process| start_by(process, "/bin/cc");
-        let end = record(Kind::End, Answer::Ok, "");
-        let unobserved = |records: &[Record<'_>]| tell(&[records, &[end]].concat(), ROOT).unobserved;
-        assert_eq!(unobserved(&[start(ROOT)]), None);
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), cc(11)]), None);
-        assert_eq!(unobserved(&[start(ROOT), cc(11), spawn(11, Kind::Spawn)]), None, "it was faster");
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn)]), Some("/bin/cc".into()));
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), cc(11)]), None);
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Exec), spawn(11, Kind::ExecFailed)]), None);
-        assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec), cc(ROOT)]), None, "rustup's proxy");
-        assert_eq!(unobserved(&[start(ROOT), spawn(ROOT, Kind::Exec)]), Some("/bin/cc".into()));
-        let through = start_by(11, "/bin/sh");
-        assert_eq!(unobserved(&[start(ROOT), spawn(11, Kind::Spawn), through]), Some("/bin/cc".into()), "through it");
-        assert_eq!(unobserved(&[]), Some("the program itself".into()));
-        assert_eq!(tell(&[start(ROOT)], ROOT).unobserved, Some("the program itself".into()), "it never ended");
-    }
-
-    #[test]
     fn a_program_that_could_not_be_started_was_not_run() {
         let exec =
             |kind, program: &'static str| Record { two: program.as_bytes(), ..record(kind, Answer::Ok, program) };
@@ -386,20 +375,6 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_whose_process_is_not_known_is_heard_by_its_name() {
-        let shell = Record { process: UNKNOWN, two: b"/bin/sh", ..record(Kind::Spawn, Answer::Ok, "/bin/sh") };
-        let end = record(Kind::End, Answer::Ok, "");
-        let unobserved = |records: &[Record<'_>]| tell(&[records, &[end]].concat(), ROOT).unobserved;
-        let (one, two) = (start_by(11, "/bin/sh"), start_by(12, "/bin/sh"));
-        assert_eq!(unobserved(&[start(ROOT), shell]), Some("/bin/sh".into()));
-        assert_eq!(unobserved(&[start(ROOT), shell, one]), None);
-        assert_eq!(unobserved(&[start(ROOT), shell, one, shell]), Some("/bin/sh".into()));
-        assert_eq!(unobserved(&[start(ROOT), shell, one, shell, two]), None);
-        let announced = Record { process: 11, ..shell };
-        assert_eq!(unobserved(&[start(ROOT), announced, shell, one]), Some("/bin/sh".into()), "it was another one");
-    }
-
-    #[test]
     fn what_rustc_is_made_of_is_not_told_but_what_it_loads_is() {
         let load = |plugin, process| Record { plugin, process, ..record(Kind::Load, Answer::Ok, "/lib/x.so") };
         assert!(facts(&[load(false, ROOT)]).is_empty());
@@ -412,5 +387,19 @@ mod tests {
         assert_eq!(path("/a//b/./c/."), "/a/b/c");
         assert_eq!(path("/a/../b/"), "/a/../b");
         assert_eq!(path("/"), "/");
+    }
+
+    #[test]
+    fn what_was_made_under_one_name_is_made_under_the_other() {
+        let records = [
+            record(Kind::Write, Answer::Ok, "/w/target/tmp"),
+            record(Kind::Read, Answer::Ok, "/disk/t/tmp/f"),
+            record(Kind::Read, Answer::Ok, "/disk/t/other"),
+            record(Kind::Read, Answer::Ok, "/disk/tx"),
+        ];
+        let read = |path: &str| Fact { what: What::Read(path.into()), plugin: false };
+        let root = Root { renamed: Some(("/disk/t", "/w/target")), ..AT };
+        assert_eq!(tell(&records, root).facts, [read("/w/target/other"), read("/disk/tx")]);
+        assert_eq!(tell(&records, AT).facts.len(), 3, "control");
     }
 }

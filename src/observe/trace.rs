@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::library::{self, Library};
 use super::wire::{self, Torn};
-use super::{Seen, seen};
+use super::{Root, Seen, seen};
 use crate::fsx;
 
 /// How much is kept, in bytes. Memory is taken as it is filled: a large link writes a few hundred kilobytes, a build of some
@@ -76,7 +76,7 @@ impl Trace {
     }
 
     /// What was seen of the process `root` and its children, all of which have ended.
-    pub fn read(&self, root: u32) -> Result<Seen, Torn> {
+    pub fn read(&self, root: Root<'_>) -> Result<Seen, Torn> {
         let mut header = [0; wire::HEADER];
         self.file.read_exact_at(&mut header, 0).map_err(|_| Torn)?;
         let mut log = vec![0; wire::used(&header)?];

@@ -1,10 +1,10 @@
-//! The trace's format, version 3: see `preload/trace.h`, which writes it.
+//! The trace's format, version 4: see `preload/trace.h`, which writes it.
 //!
 //! A trace that was cut, overfilled, or holds a record that was begun and not finished is [`Torn`]: what is missing could be
 //! the one input that matters.
 
 /// The mark of this version.
-pub const MAGIC: &[u8; 8] = b"KACHETR3";
+pub const MAGIC: &[u8; 8] = b"KACHETR4";
 /// Where records begin: behind a page for the header and the filter of 8192 hashes.
 pub const LOG_AT: u64 = 4096 + (1 << 13) * 8;
 /// The header: mark, bytes for records, bytes used, whether something was lost.
@@ -36,10 +36,13 @@ pub enum Kind {
     Environ = 17,
     End = 18,
     Symlink = 19,
+    Shell = 20,
+    Commands = 21,
+    Append = 22,
 }
 
 impl Kind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 22] = [
         Self::Start,
         Self::Read,
         Self::Write,
@@ -59,6 +62,9 @@ impl Kind {
         Self::Environ,
         Self::End,
         Self::Symlink,
+        Self::Shell,
+        Self::Commands,
+        Self::Append,
     ];
 }
 

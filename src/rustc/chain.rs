@@ -37,14 +37,19 @@ impl Chain {
         }
         let args = argv.split_off(1);
         let program = argv.pop()?;
-        let first = stem(&program);
-        let second_is_rustc = args.first().is_some_and(|arg| is_rustc(arg));
-        let (driver, rustc, skip) = if first == "clippy-driver" && second_is_rustc {
-            (Driver::Clippy, args.first().cloned(), 1)
-        } else if is_rustc(&program) && !second_is_rustc {
-            (Driver::Rustc, Some(program.clone()), 0)
-        } else {
-            (Driver::Unknown, args.first().filter(|_| second_is_rustc).cloned(), usize::from(second_is_rustc))
+        // Cargo's first argument for rustc is always an option; another program than rustc may have any name (`RUSTC`).
+        let second = args.first().filter(|arg| !is_argument(arg));
+        let second_is_rustc = second.is_some_and(|arg| is_rustc(arg));
+        let (driver, rustc, skip) = match second {
+            // It knows a wrapper's call by the name `rustc` alone (`clippy/src/driver.rs`).
+            Some(rustc) if stem(&program) == "clippy-driver" && second_is_rustc => {
+                (Driver::Clippy, Some(rustc.clone()), 1)
+            }
+            None => (Driver::Rustc, Some(program.clone()), 0),
+            Some(_) if is_rustc(&program) && !second_is_rustc => (Driver::Rustc, Some(program.clone()), 0),
+            Some(rustc) => {
+                (Driver::Unknown, Some(rustc.clone()).filter(|_| second_is_rustc), usize::from(second_is_rustc))
+            }
         };
         Some(Self { driver, program, rustc, args, skip })
     }
@@ -53,6 +58,11 @@ impl Chain {
     pub fn rustc_args(&self) -> &[OsString] {
         &self.args[self.skip..]
     }
+}
+
+/// Whether an argument is one of rustc's, and no program.
+fn is_argument(arg: &OsStr) -> bool {
+    matches!(arg.as_encoded_bytes().first(), None | Some(b'-' | b'@'))
 }
 
 /// Whether a program is called as a rustc.
@@ -100,7 +110,10 @@ mod tests {
         assert_eq!(clippy.driver, Driver::Clippy);
         assert_eq!(clippy.rustc_args(), ["--crate-name", "a"]);
         assert_eq!(chain(&["dylint-driver", "/t/bin/rustc", "-vV"]).driver, Driver::Unknown);
-        assert_eq!(chain(&["/opt/compiler.sh", "--crate-name"]).driver, Driver::Unknown);
+        let script = chain(&["/opt/compiler.sh", "--crate-name"]);
+        assert_eq!((script.driver, script.rustc), (Driver::Rustc, Some("/opt/compiler.sh".into())));
+        assert_eq!(chain(&["clippy-driver", "/opt/compiler.sh", "--crate-name", "a"]).driver, Driver::Unknown);
+        assert_eq!(chain(&["dylint-driver", "/opt/compiler.sh", "-vV"]).driver, Driver::Unknown);
         assert_eq!(Chain::parse(Vec::new()), None);
     }
 

@@ -164,7 +164,9 @@ fn seen(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Option<Seen>, NotSto
     match &compiled.trace {
         None if call.observed => Err(unobserved("no trace could be begun")),
         None => Ok(None),
-        Some(trace) => trace.read(compiled.ran.process).map(Some).map_err(|torn| unobserved(&torn.to_string())),
+        Some(trace) => {
+            call.common.seen(trace, compiled.ran.process).map(Some).map_err(|torn| unobserved(&torn.to_string()))
+        }
     }
 }
 

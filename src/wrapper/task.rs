@@ -1,10 +1,14 @@
 //! What hits, misses, events and the remote need to know of a call, be it a compile or a run of a build script.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Config, Env};
+use crate::fsx;
 use crate::keys::{Compiler, Context, Declared, Lookup, Roots};
-use crate::model::{Trace, UnitKey};
+use crate::model::{RootKind, Trace, UnitKey};
+use crate::observe::wire::Torn;
+use crate::observe::{self, Root, Seen};
 use crate::store::Store;
 use crate::store::manifests::Record;
 
@@ -44,6 +48,16 @@ pub(super) struct Common<'a> {
     pub(super) lookup: Lookup,
     /// Inputs that a `.kache.toml` names for this unit.
     pub(super) declared: Option<Declared>,
+}
+
+impl Common<'_> {
+    /// What a trace tells of a compile or run whose first process was `process`.
+    pub(super) fn seen(&self, trace: &observe::Trace, process: u32) -> Result<Seen, Torn> {
+        let target = self.roots.place(RootKind::Target);
+        let real = target.and_then(|target| fsx::canonicalize(Path::new(target)).ok());
+        let renamed = real.as_deref().and_then(Path::to_str).zip(target).filter(|(real, target)| real != target);
+        trace.read(Root { process, is_script: self.compiler.is_behind_script, renamed })
+    }
 }
 
 /// Names of a unit.

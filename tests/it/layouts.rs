@@ -45,6 +45,22 @@ fn o07_with_a_target_directory_elsewhere() {
     shared(&one, &two, &["build"]);
 }
 
+/// rustc calls its temporary files by both names.
+#[test]
+fn o07_with_a_target_directory_behind_a_link() {
+    let mut one = project();
+    let mut two = one.clone_to("elsewhere/deeper/two");
+    for (checkout, disk) in [(&mut one, "disk/one"), (&mut two, "another/disk/two")] {
+        let disk = checkout.sandbox_dir().join(disk);
+        std::fs::create_dir_all(&disk).expect("a disk");
+        std::os::unix::fs::symlink(disk, checkout.path("link")).expect("a link");
+        checkout.set("CARGO_TARGET_DIR", "link/target");
+    }
+    shared(&one, &two, &["build"]);
+    // Programs, too, which are linked from temporary files.
+    one.wipe().cargo(&["build"]).hits(&["app"]);
+}
+
 #[test]
 fn o07_one_checkout_with_the_target_inside_the_other_outside() {
     let one = project();

@@ -82,10 +82,18 @@ static void opened(int at, const char *path, int flags, int failed, int kept, in
     /* It was there already, and somebody learned it. */
     if (error == EEXIST)
         observer_report(KIND_STAT, at, path, 0, plugin);
-    if (flags & O_PATH)
+    if (flags & O_PATH) {
         observer_report(KIND_STAT, at, path, error, plugin);
-    else if (reads)
+        return;
+    }
+    if (!error && (flags & (O_APPEND | O_TRUNC | O_ACCMODE)) == (O_APPEND | O_WRONLY)) {
+        observer_report_as(KIND_APPEND, at, path, kept ? RESULT_OK : RESULT_ABSENT, plugin);
+        return;
+    }
+    if (reads)
         observer_report(KIND_READ, at, path, error, plugin);
+    if (reads && !error && observer_is_shell())
+        observer_report(KIND_COMMANDS, at, path, 0, plugin);
     if (writes && !error)
         observer_report(KIND_WRITE, at, path, 0, plugin);
 }
@@ -157,7 +165,7 @@ static int flags_of(const char *how) {
     for (const char *at = how; *at && *at != ','; at++)
         both |= *at == '+';
     int access = both ? O_RDWR : how[0] == 'r' ? O_RDONLY : O_WRONLY;
-    return access | (how[0] == 'w' ? O_CREAT | O_TRUNC : how[0] == 'a' ? O_CREAT : 0);
+    return access | (how[0] == 'w' ? O_CREAT | O_TRUNC : how[0] == 'a' ? O_CREAT | O_APPEND : 0);
 }
 
 #define FOPEN(name)                                                                                                    \

@@ -37,6 +37,9 @@ int observer_is_plugin(const void *caller);
 /* Whether this process is a rustc that is to call its working directory by the alias. */
 int observer_uses_alias(void);
 
+/* Whether this process is a shell: what it opens may be commands. */
+int observer_is_shell(void);
+
 /* Makes `path` absolute in `room`, relative to the directory `at`. Gives no text if nobody needs to know (much below /proc,
  * /sys and /dev), and reports a loss if it cannot. errno stays. */
 struct trace_text observer_path(int at, const char *path, int plugin, char room[PATH_ROOM]);

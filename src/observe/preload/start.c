@@ -161,6 +161,34 @@ static int names_tool(const char *path) {
     return 0;
 }
 
+/* Whether the program takes commands, in which names of variables stand: a shell whose language kache knows. */
+static int is_shell;
+
+int observer_is_shell(void) { return is_shell; }
+
+static int is_called(const char *path, const char *wanted) {
+    const char *name = strrchr(path, '/');
+    return strcmp(name ? name + 1 : path, wanted) == 0;
+}
+
+/* The arguments of a shell, as they were given: another library's constructor may have begun before `main`'s were handed out. */
+static void report_shell(const char *program, int plugin) {
+    static char room[64 * 1024];
+    is_shell = is_called(program, "dash") || is_called(program, "bash");
+    if (!is_shell && !is_called(program, "env"))
+        return;
+    size_t length = 0;
+    long size = 0;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && length < sizeof room && (size = syscall(SYS_read, fd, room + length, sizeof room - length)) > 0)
+        length += (size_t)size;
+    if (fd >= 0)
+        syscall(SYS_close, fd);
+    int is_whole = length > 0 && length < sizeof room && size == 0;
+    struct trace_text arguments = {room, is_whole ? length : 0};
+    trace_once(KIND_SHELL, is_whole ? RESULT_OK : RESULT_OTHER, plugin, trace_string(program), arguments);
+}
+
 unsigned long getauxval(unsigned long type) __attribute__((weak));
 
 /* The path that the program was started by tells it from one that it was started through: a program without the dynamic
@@ -173,6 +201,7 @@ static void report_program(void) {
     is_tool = mode == MODE_PLUGIN && names_tool(room);
     const char *started_by = getauxval ? (const char *)getauxval(AT_EXECFN) : NULL;
     trace_always(KIND_START, RESULT_OK, mode == MODE_PLUGIN, trace_process(), path, trace_string(started_by));
+    report_shell(room, mode == MODE_PLUGIN);
 }
 
 /* Whether a path leads to our library; the first time, which file that is. Behind the last call that kache waits for (a
@@ -244,6 +273,9 @@ static void begin(char **env) {
     mode = wants_alias ? MODE_ROOT : own_trace[0];
     started_as = trace_process();
     dl_iterate_phdr(note_object, NULL);
+    /* A script that stands for the compiler started it: what it loads later are plugins. */
+    if (mode == MODE_TOOL && is_rustc)
+        mode = MODE_ROOT;
     if (object_count == MOST_OBJECTS)
         return; /* Who calls could not be told: better not observed than wrongly. */
     if (!is_in_place())

@@ -1,6 +1,7 @@
 /* The trace: one shared mapping that all observed processes append to.
  *
- * Format, version 3 (`wire.rs` reads it; MAGIC changes with it; since 2: remaps, and links that were made):
+ * Format, version 4 (`wire.rs` reads it; MAGIC changes with it; since 2: remaps, and links that were made; since 4: what
+ * shells were told, and files that were added to):
  *
  *   0          header: magic, bytes of the log, bytes used, whether something was lost
  *   64         remaps: `FROM=TO` for compilers' -fdebug-prefix-map, each ended by a zero byte, ended by an empty one
@@ -24,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRACE_MAGIC "KACHETR3"
+#define TRACE_MAGIC "KACHETR4"
 #define TRACE_REMAPS_AT 64u
 #define TRACE_FILTER_AT 4096u
 #define TRACE_FILTER_SLOTS (1u << 13)
@@ -51,6 +52,9 @@ enum kind {
     KIND_ENVIRON = 17,    /* a library was loaded that may read all variables past getenv: its file */
     KIND_END = 18,        /* the program ended in good order */
     KIND_SYMLINK = 19,    /* a symbolic link was made: path, target */
+    KIND_SHELL = 20,      /* a shell or `env` began: its file, its arguments with a zero byte behind each (OTHER: not known) */
+    KIND_COMMANDS = 21,   /* a shell opened the file, which may hold its commands */
+    KIND_APPEND = 22,     /* a file was opened for adding to its end and nothing else (ABSENT: it was created) */
 };
 
 /* How it ended. For STAT and LSTAT of what exists: what it is. */

@@ -1,0 +1,189 @@
+//! Which programs were to be started, and which of them said that they began. Who never says so was not observed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Root;
+
+/// The process of a program that was started by `system` or `popen`.
+const UNKNOWN: u32 = 0;
+
+/// The starts that a trace tells of.
+#[derive(Default)]
+pub(super) struct Starts {
+    by_process: BTreeMap<u32, ByPath>,
+    /// How often each program was to be started, failures aside.
+    tried: BTreeMap<String, i64>,
+    ended: BTreeSet<u32>,
+    /// Processes that were rustc.
+    compilers: BTreeSet<u32>,
+}
+
+/// The programs that one process was to become, by the path that it was to be started by: how many starts were expected, less
+/// those that happened.
+#[derive(Default)]
+struct ByPath(BTreeMap<String, i64>);
+
+impl ByPath {
+    fn add(&mut self, started_by: &str, change: i64) {
+        *self.0.entry(started_by.to_owned()).or_default() += change;
+    }
+}
+
+impl Starts {
+    /// A program is to be started (`change` 1), or could not be (-1). `program`: its file, if that is known.
+    pub(super) fn expect(&mut self, process: u32, started_by: &str, program: Option<&str>, change: i64) {
+        self.by_process.entry(process).or_default().add(started_by, change);
+        if let Some(program) = program {
+            *self.tried.entry(program.to_owned()).or_default() += change;
+        }
+    }
+
+    /// A program said that it began.
+    pub(super) fn began(&mut self, process: u32, started_by: &str, program: &str) {
+        self.by_process.entry(process).or_default().add(started_by, -1);
+        *self.tried.entry(program.to_owned()).or_default() += 1;
+    }
+
+    /// A process ended in good order.
+    pub(super) fn ended(&mut self, process: u32) {
+        self.ended.insert(process);
+    }
+
+    /// A process is rustc.
+    pub(super) fn is_compiler(&mut self, process: u32) {
+        self.compilers.insert(process);
+    }
+
+    /// Whether the compiler ended in good order: what it loaded is told at its end. Who only started it (a shell leaves by `_exit`)
+    /// says nothing.
+    fn compiler_ended(&self, root: Root<'_>) -> bool {
+        match root.is_script {
+            true => !self.compilers.is_empty() && self.compilers.is_subset(&self.ended),
+            false => self.ended.contains(&root.process),
+        }
+    }
+
+    /// Whether no start of a program succeeded. A shell tries the directories of `PATH` until one does. For the others the trace
+    /// holds a record of its own: the file is absent, or may not be run.
+    pub(super) fn has_only_failed(&self, program: &str) -> bool {
+        self.tried.get(program) == Some(&0)
+    }
+
+    /// A program that was started and never said so: one without the dynamic linker, or with another C library.
+    pub(super) fn unheard(&self, root: Root<'_>) -> Option<String> {
+        let announced = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN);
+        let unheard = announced.flat_map(|(_, starts)| &starts.0).find(|(_, starting)| **starting > 0);
+        let unheard = unheard.or_else(|| self.unheard_shell(root.process));
+        // Nobody announced the first one.
+        let began = self.by_process.get(&root.process).is_some_and(|root| root.0.values().sum::<i64>() < 0);
+        match unheard {
+            Some((program, _)) => Some(program.clone()),
+            None if !self.compiler_ended(root) || !began => Some("the program itself".to_owned()),
+            None => None,
+        }
+    }
+
+    /// A program whose process nobody knew when it was started, and that fewer processes became, unannounced, than should have.
+    fn unheard_shell(&self, root: u32) -> Option<(&String, &i64)> {
+        let became = |program: &String| {
+            let others = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN && **process != root);
+            others.filter_map(|(_, starts)| starts.0.get(program)).filter(|starting| **starting < 0).count()
+        };
+        let expected = self.by_process.get(&UNKNOWN).into_iter().flat_map(|starts| &starts.0);
+        expected
+            .into_iter()
+            .find(|(program, count)| i64::try_from(became(program)).is_ok_and(|became| became < **count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: u32 = 10;
+
+    /// What happened: the program in a file is started in a process, said so, could not be started, or a process ended.
+    #[derive(Clone, Copy)]
+    enum Event {
+        Expected(u32, &'static str),
+        Failed(u32, &'static str),
+        Began(u32, &'static str),
+        IsCompiler(u32),
+        Ended(u32),
+    }
+    use Event::{Began, Ended, Expected, Failed, IsCompiler};
+
+    fn unheard(events: &[Event]) -> Option<String> {
+        unheard_by(events, Root { process: ROOT, ..Root::default() })
+    }
+
+    fn unheard_by(events: &[Event], root: Root<'_>) -> Option<String> {
+        let mut starts = Starts::default();
+        for event in events {
+            match *event {
+                Expected(process, path) => starts.expect(process, path, Some(path), 1),
+                Failed(process, path) => starts.expect(process, path, Some(path), -1),
+                Began(process, path) => starts.began(process, path, path),
+                IsCompiler(process) => starts.is_compiler(process),
+                Ended(process) => starts.ended(process),
+            }
+        }
+        starts.unheard(root)
+    }
+
+    /// The same of a compile that began and ended.
+    fn unheard_in_compile(events: &[Event]) -> Option<String> {
+        unheard(&[&[Began(ROOT, "/t/rustc")], events, &[Ended(ROOT)]].concat())
+    }
+
+    #[test]
+    fn a_child_that_never_speaks_is_unheard() {
+        let cc = "/bin/cc";
+        assert_eq!(unheard_in_compile(&[]), None);
+        assert_eq!(unheard_in_compile(&[Expected(11, cc), Began(11, cc)]), None);
+        assert_eq!(unheard_in_compile(&[Began(11, cc), Expected(11, cc)]), None, "it was faster");
+        assert_eq!(unheard_in_compile(&[Expected(11, cc)]), Some(cc.into()));
+        assert_eq!(unheard_in_compile(&[Expected(11, cc), Failed(11, cc)]), None);
+        assert_eq!(unheard_in_compile(&[Expected(ROOT, cc), Began(ROOT, cc)]), None, "rustup's proxy");
+        assert_eq!(unheard_in_compile(&[Expected(ROOT, cc)]), Some(cc.into()));
+        assert_eq!(unheard_in_compile(&[Expected(11, cc), Began(11, "/bin/sh")]), Some(cc.into()), "through it");
+        assert_eq!(unheard(&[]), Some("the program itself".into()));
+        assert_eq!(unheard(&[Began(ROOT, "/t/rustc")]), Some("the program itself".into()), "it never ended");
+    }
+
+    #[test]
+    fn a_shell_whose_process_is_not_known_is_heard_by_its_name() {
+        let shell = "/bin/sh";
+        let (asked, one, two) = (Expected(UNKNOWN, shell), Began(11, shell), Began(12, shell));
+        assert_eq!(unheard_in_compile(&[asked]), Some(shell.into()));
+        assert_eq!(unheard_in_compile(&[asked, one]), None);
+        assert_eq!(unheard_in_compile(&[asked, one, asked]), Some(shell.into()));
+        assert_eq!(unheard_in_compile(&[asked, one, asked, two]), None);
+        let announced = Expected(11, shell);
+        assert_eq!(unheard_in_compile(&[announced, asked, one]), Some(shell.into()), "it was another one");
+    }
+
+    #[test]
+    fn a_script_need_not_say_that_it_ended_but_its_compiler_must() {
+        let root = Root { process: ROOT, is_script: true, ..Root::default() };
+        let begins = [Began(ROOT, "/bin/sh"), Expected(11, "/t/rustc"), Began(11, "/t/rustc"), IsCompiler(11)];
+        let unheard = |more: &[Event]| unheard_by(&[&begins, more].concat(), root);
+        assert_eq!(unheard(&[Ended(11)]), None);
+        assert_eq!(unheard(&[]), Some("the program itself".into()));
+        assert_eq!(unheard(&[Ended(ROOT)]), Some("the program itself".into()));
+        assert_eq!(
+            unheard_by(&[Began(ROOT, "/bin/sh"), Ended(ROOT)], root),
+            Some("the program itself".into()),
+            "no compiler"
+        );
+    }
+
+    #[test]
+    fn a_program_of_which_no_start_succeeded_was_not_run() {
+        let mut starts = Starts::default();
+        starts.expect(11, "/a/cc", Some("/a/cc"), 1);
+        starts.expect(11, "/a/cc", Some("/a/cc"), -1);
+        starts.expect(11, "/b/cc", Some("/b/cc"), 1);
+        assert!(starts.has_only_failed("/a/cc") && !starts.has_only_failed("/b/cc"));
+    }
+}

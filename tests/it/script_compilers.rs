@@ -1,0 +1,139 @@
+//! Compilers that are scripts (`RUSTC=/path/to/script`): what is behind them is cached, and what they read counts.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::{Project, settle};
+
+/// Writes the script that stands for the compiler. `before` comes before it starts the real one.
+fn compiler(project: &mut Project, before: &str, start: &str) {
+    let rustc = crate::support::shared_toolchain().join("bin/rustc");
+    let start = start.replace("RUSTC", &rustc.display().to_string());
+    project.script("own/compiler", &format!("{before}\n{start}"));
+    let script = project.sandbox_dir().join("own/compiler");
+    project.set("RUSTC", script);
+}
+
+fn app() -> Project {
+    Project::app_over("pub fn value() -> &'static str { if cfg!(marked) { \"marked\" } else { \"plain\" } }\n")
+}
+
+#[test]
+fn u15_a_script_that_becomes_the_compiler() {
+    let mut project = app();
+    compiler(&mut project, "", "exec RUSTC \"$@\"");
+    project.settled("plain");
+    project.clone_to("elsewhere/deeper/two").fresh_hits("plain");
+    project.set("GITHUB_RUN_ID", "2").fresh_hits("plain");
+    // Another script, and back.
+    compiler(&mut project, "# flags", "exec RUSTC \"$@\" --cfg marked");
+    project.fresh_compiles(&["app", "dep"], "marked");
+    compiler(&mut project, "", "exec RUSTC \"$@\"");
+    project.fresh_hits("plain");
+}
+
+#[test]
+fn u15_a_script_that_chooses_flags_by_a_variable_or_a_file() {
+    let mut project = app();
+    let more = project.sandbox_dir().join("more");
+    fs::write(&more, "").expect("write");
+    compiler(&mut project, &format!("more=$(cat {})", more.display()), "exec RUSTC \"$@\" $more $MORE_FLAGS");
+    project.settled("plain");
+    project.set("MORE_FLAGS", "--cfg marked").fresh_compiles(&["app", "dep"], "marked");
+    project.unset("MORE_FLAGS").fresh_hits("plain");
+    fs::write(&more, "--cfg marked").expect("write");
+    project.fresh_compiles(&["app", "dep"], "marked");
+}
+
+/// The memory of what stands behind a script may be old: the other compiler's files are inputs all the same.
+#[test]
+fn u15_a_script_that_chooses_the_compiler() {
+    let mut project = app();
+    let other = project.sandbox_dir().join("toolchain");
+    crate::support::make_toolchain(&other);
+    let choose = format!("[ -n \"$OTHER\" ] && exec {}/bin/rustc \"$@\"", other.display());
+    compiler(&mut project, &choose, "exec RUSTC \"$@\"");
+    project.settled("plain");
+    project.set("OTHER", "1").fresh_compiles(&["app", "dep"], "plain");
+    project.fresh_hits("plain");
+    project.unset("OTHER").fresh_hits("plain");
+}
+
+/// rustc as a child of the script: its macros are plugins as ever.
+#[test]
+fn u15_a_script_that_waits_for_the_compiler() {
+    let mut project = Project::with_macro("file!(\"data/text\")");
+    compiler(&mut project, "", "RUSTC \"$@\"\nexit $?");
+    project.file("dep/data/text", "one").settled("one");
+    project.file("dep/data/beside", "").fresh_hits("one");
+    project.file("dep/data/text", "two").fresh_compiles(&["app", "dep"], "two");
+    let mut project = Project::with_macro("variable!(\"TERM\")");
+    compiler(&mut project, "", "RUSTC \"$@\"\nexit $?");
+    project.set("TERM", "one").settled("one");
+    project.set("TERM", "two").fresh_compiles(&["app", "dep"], "two");
+}
+
+#[test]
+fn u15_a_script_that_keeps_a_log() {
+    let mut project = app();
+    let log: PathBuf = project.sandbox_dir().join("log");
+    compiler(&mut project, &format!("echo \"$@\" >> {}", log.display()), "exec RUSTC \"$@\"");
+    project.settled("plain");
+    let compiles = || fs::read_to_string(&log).expect("log").lines().filter(|line| line.contains("--emit=")).count();
+    let before = compiles();
+    assert!(before >= 2, "app and dep");
+    project.fresh_hits("plain");
+    assert_eq!(compiles(), before);
+    // Control: what it writes anew each time is missed.
+    compiler(&mut project, &format!("echo \"$@\" > {}", log.display()), "exec RUSTC \"$@\"");
+    project.never_stored("dep", "plain");
+}
+
+#[test]
+fn u15_a_script_that_cannot_be_observed_is_passed_by() {
+    let mut project = Project::lib("pub fn value() -> u32 { 7 }\n");
+    compiler(&mut project, "", "exec RUSTC \"$@\"");
+    project.set("KACHE_OBSERVE", "off");
+    for _ in 0..2 {
+        settle();
+        project.wipe().build();
+        assert_eq!(project.last_outcome("dep").0, "bypass.compiler-unknown");
+    }
+    project.unset("KACHE_OBSERVE");
+    project.warm(&["dep"]);
+}
+
+/// What is no compiler says so itself.
+#[test]
+fn u15_a_program_that_is_no_compiler_is_passed_by() {
+    let mut project = Project::lib("pub fn value() -> u32 { 7 }\n");
+    compiler(&mut project, "case $1 in -vV) echo other 1.0; exit;; esac", "exec RUSTC \"$@\"");
+    let unit = project.unit("dep", "src/lib.rs");
+    unit.run().must_succeed();
+    assert_eq!(project.last_outcome("dep").0, "bypass.compiler-unknown");
+}
+
+/// Clippy is a compiler of its own; the script only stands for the one whose sysroot it uses.
+#[test]
+fn u15_clippy_over_a_script() {
+    let mut project = Project::lib("pub fn value() -> u32 { return 7; }\n");
+    if !crate::support::shared_toolchain().join("bin/cargo-clippy").exists() {
+        crate::support::skip("no clippy");
+        return;
+    }
+    compiler(&mut project, "", "exec RUSTC \"$@\"");
+    // Clippy wants that name.
+    let named = project.sandbox_dir().join("own/rustc");
+    fs::rename(named.with_file_name("compiler"), &named).expect("rename");
+    project.set("RUSTC", named);
+    let clippy = |project: &Project| {
+        settle();
+        let mut command = project.wipe().command(crate::support::shared_toolchain().join("bin/cargo-clippy"));
+        command.arg("clippy").env("CARGO", crate::support::real_cargo());
+        project.finish(command).must_succeed()
+    };
+    assert!(clippy(&project).stderr.contains("needless_return"));
+    let run = clippy(&project);
+    assert!(run.stderr.contains("needless_return"));
+    assert!(project.last_outcome("dep").0.starts_with("hit"), "{}", project.history());
+}
