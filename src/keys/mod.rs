@@ -27,6 +27,7 @@ pub mod record;
 pub mod roots;
 pub mod scan;
 pub mod script;
+mod shells;
 mod subject;
 pub mod things;
 pub mod times;

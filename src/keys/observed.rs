@@ -9,19 +9,17 @@ mod absences;
 mod index;
 mod locale;
 mod spelling;
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::record::{self, NotStored};
-use super::{
-    Context, Lookup, Start, Subject, dots, environment, git, known_variables, processor, script, things, told, upward,
-};
+use super::{Context, Lookup, Start, Subject, dots, git, processor, things, told, upward};
 use crate::config::env;
 use crate::fsx::{self, Stamp};
 use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
-use crate::rustc::symbols::{self, Walk};
 use crate::rustc::toolchain;
 use crate::store::entries::stays_below;
 
@@ -68,8 +66,9 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     for fact in &seen.facts {
         collector.add(fact)?;
     }
+    let named = collector.named(seen);
     let mut observed = collector.finish();
-    observed.inputs.extend(told::pins(seen, known));
+    observed.inputs.extend(told::pins(seen, &named, known));
     observed.inputs.extend(upward::pin(&seen.facts, known));
     Ok(observed)
 }
@@ -155,68 +154,6 @@ impl<'a> Collector<'a> {
 
     fn insert(&mut self, kind: &'static str, name: &str, input: Input) {
         self.inputs.insert((kind, name.to_owned()), input);
-    }
-
-    /// A program that was run. The lookup key holds the script itself. kache, which a script calls as a wrapper, only
-    /// starts the compiler.
-    fn ran(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
-        let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
-        if is_script {
-            return self.environ(path);
-        }
-        if self.is_kache(path) {
-            return Ok(());
-        }
-        if !environment::tells_what_it_reads(path) {
-            self.whole_environment();
-        }
-        if plugin {
-            self.asked_by_c_library(path)?;
-        }
-        self.file(path, false)
-    }
-
-    fn is_kache(&self, path: &str) -> bool {
-        matches!(self.known.subject, Subject::Run(_)) && fsx::current_exe().is_ok_and(|own| own == Path::new(path))
-    }
-
-    /// Only what came from cargo counts: what a process of the tree set for its children follows from its own inputs.
-    fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
-        let context = self.known.context;
-        let inherited = context.env.get(name);
-        let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
-        let is_known = self.known_variables.contains(name)
-            || matches!(self.known.subject, Subject::Run(_)) && script::needs_no_input(name, context.env);
-        if is_inherited && environment::counts(name, plugin) && !is_known {
-            let value = value.map(|value| context.roots.tokenise(value));
-            self.insert("env", name, Input::Env(name.to_owned(), value));
-        }
-    }
-
-    /// Which library a child loads is found by the dynamic linker, which nobody observes: what it goes by counts.
-    fn search_path(&mut self) {
-        let context = self.known.context;
-        let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
-        self.insert("env", env::LD_LIBRARY_PATH, Input::Env(env::LD_LIBRARY_PATH.to_owned(), value));
-    }
-
-    fn whole_environment(&mut self) {
-        let digest = environment::digest(self.known.context);
-        self.insert("environment", "", Input::Environment(digest));
-    }
-
-    /// A plugin that names `environ` reads all variables, or starts programs: its symbols tell.
-    fn environ(&mut self, library: &str) -> Result<(), NotStored> {
-        let code = fsx::read(Path::new(library))?;
-        match (symbols::walk_of_environment(&code), self.known.subject) {
-            (Walk::None, _) => {}
-            (Walk::OfCc, Subject::Run(_)) => {
-                let known = known_variables::record(library, &code, self.known.context);
-                self.insert("known variables", library, Input::KnownVariables(Box::new(known)));
-            }
-            (Walk::OfCc | Walk::Any, _) => self.whole_environment(),
-        }
-        Ok(())
     }
 
     /// What `PATH` leads to is asked again, so that a program that appears in front of it is seen.

@@ -18,8 +18,8 @@ use crate::config::env;
 use crate::model::{Input, RootKind};
 use crate::observe::{Seen, What};
 
-/// Pins for the roots in such paths.
-pub fn pins(seen: &Seen, known: Known<'_>) -> Vec<Input> {
+/// Pins for the roots in such paths. `named`: what a plugin's shells were told by variables.
+pub fn pins(seen: &Seen, named: &[What], known: Known<'_>) -> Vec<Input> {
     let (context, is_run) = (known.context, matches!(known.subject, Subject::Run(_)));
     let by_plugin = || seen.facts.iter().filter(|fact| fact.plugin).map(|fact| &fact.what);
     let by_all = || seen.facts.iter().map(|fact| &fact.what);
@@ -35,7 +35,7 @@ pub fn pins(seen: &Seen, known: Known<'_>) -> Vec<Input> {
     // The scan judges what is named in a text.
     let is_named = |path: &str| known.texts.iter().any(|text| text.contains(path));
     let mut kinds: BTreeSet<RootKind> = BTreeSet::new();
-    for path in by_plugin().filter_map(|what| told(what, context)) {
+    for path in by_plugin().chain(named).filter_map(|what| told(what, context)) {
         let path = path.trim_end_matches('/');
         let below = format!("{path}/");
         let all_below = went.range(below.as_str()..).take_while(|went| went.starts_with(&below));

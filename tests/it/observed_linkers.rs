@@ -20,7 +20,7 @@ fn machines(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("no {name} on PATH"))
 }
 
-/// A `cc` that is the machine's own and one more argument, as a script: it may read every variable.
+/// A `cc` that is the machine's own and one more argument, as a script.
 fn cc(project: &Project, name: &str, mark: &str) {
     project.script(name, &format!("exec {} \"$@\" -Wl,-rpath,/mark-{mark}", machines("cc").display()));
 }
@@ -128,12 +128,14 @@ fn u18_a_cc_that_reads_a_variable() {
     hits(&project, "none");
 }
 
-/// A shell reads the whole environment; how much of it counts is for the cache to say, but never too little.
 #[test]
 fn u18_a_cc_that_is_a_script_and_reads_a_variable() {
     let mut project = Project::app_over(DEP);
     cc(&project, "tools/cc", "$CC_MARK");
     project.path_with(&["tools"]).set("CC_MARK", "one").settled("7");
+    hits(&project, "one");
+    // What it does not name is another job's business.
+    project.set("GITHUB_RUN_ID", "2").set("SSH_CONNECTION", "1 2 3 4");
     hits(&project, "one");
     project.set("CC_MARK", "two");
     links_anew(&project, "two");

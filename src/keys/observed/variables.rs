@@ -1,0 +1,143 @@
+//! Which variables a program that was started, or a macro, looked at.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+
+use super::{Collector, NotStored};
+use crate::config::env;
+use crate::fsx;
+use crate::keys::shells::{self, Asked};
+use crate::keys::{Subject, environment, known_variables, script};
+use crate::model::Input;
+use crate::observe::{Seen, What};
+use crate::rustc::symbols::{self, Walk};
+
+impl Collector<'_> {
+    /// A program that was run. The lookup key holds the script itself. kache, which a script calls as a wrapper, only
+    /// starts the compiler.
+    pub(super) fn ran(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
+        if is_script {
+            return self.environ(path);
+        }
+        if self.is_kache(path) {
+            return Ok(());
+        }
+        self.told_by_environment(path)?;
+        if plugin {
+            self.asked_by_c_library(path)?;
+        }
+        self.file(path, false)
+    }
+
+    /// What a program can know of the environment, unless it says itself what it reads.
+    fn told_by_environment(&mut self, path: &str) -> Result<(), NotStored> {
+        // What interprets a script was run, too.
+        if environment::tells_what_it_reads(path) || is_script(path) {
+            return Ok(());
+        }
+        // `sh` may be any shell. (What was run may be gone: a configure script's trials.)
+        let real = fsx::canonicalize(Path::new(path)).ok();
+        match real.as_deref().and_then(Path::to_str) {
+            Some(real) if known_variables::has_rule(real) => self.known_to(real, &fsx::read(Path::new(real))?),
+            // It hands them on: if it was told to list them, its arguments say so.
+            Some(real) if real.ends_with("/env") => {}
+            _ => self.whole_environment(),
+        }
+        Ok(())
+    }
+
+    fn known_to(&mut self, program: &str, code: &[u8]) {
+        let known = known_variables::record(program, code, self.known.context);
+        self.insert("known variables", program, Input::KnownVariables(Box::new(known)));
+    }
+
+    /// The variables that shells and cargo were told the names of. Returns what was asked by a plugin.
+    pub(super) fn named(&mut self, seen: &Seen) -> Vec<What> {
+        let context = self.known.context;
+        // A prompt for traces names variables itself.
+        let has_prompt = !seen.shells.is_empty() && context.env.get("PS4").is_some();
+        let Asked::Names(mut names) = (if has_prompt { Asked::All } else { shells::asked(seen) }) else {
+            self.whole_environment();
+            return Vec::new();
+        };
+        names.extend(named_for_cargo(seen));
+        let by_plugin = seen.shells.iter().any(|shell| shell.plugin);
+        let mut asked = Vec::new();
+        for name in names.into_iter().filter(|name| environment::is_of_whole(name)) {
+            let value = context.env.text(&name);
+            self.variable(&name, value.as_deref(), true);
+            if by_plugin {
+                asked.push(What::Env(name, value));
+            }
+        }
+        asked
+    }
+
+    fn is_kache(&self, path: &str) -> bool {
+        matches!(self.known.subject, Subject::Run(_)) && fsx::current_exe().is_ok_and(|own| own == Path::new(path))
+    }
+
+    /// Only what came from cargo counts: what a process of the tree set for its children follows from its own inputs.
+    pub(super) fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
+        let context = self.known.context;
+        let inherited = context.env.get(name);
+        let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
+        let is_known = self.known_variables.contains(name)
+            || matches!(self.known.subject, Subject::Run(_)) && script::needs_no_input(name, context.env);
+        if is_inherited && environment::counts(name, plugin) && !is_known {
+            let value = value.map(|value| context.roots.tokenise(value));
+            self.insert("env", name, Input::Env(name.to_owned(), value));
+        }
+    }
+
+    /// Which library a child loads is found by the dynamic linker, which nobody observes: what it goes by counts.
+    pub(super) fn search_path(&mut self) {
+        let context = self.known.context;
+        let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
+        self.insert("env", env::LD_LIBRARY_PATH, Input::Env(env::LD_LIBRARY_PATH.to_owned(), value));
+    }
+
+    fn whole_environment(&mut self) {
+        let digest = environment::digest(self.known.context);
+        self.insert("environment", "", Input::Environment(digest));
+    }
+
+    /// A plugin that names `environ` reads all variables, or starts programs: its symbols tell.
+    pub(super) fn environ(&mut self, library: &str) -> Result<(), NotStored> {
+        let code = fsx::read(Path::new(library))?;
+        match (symbols::walk_of_environment(&code), self.known.subject) {
+            (Walk::None, _) => {}
+            (Walk::OfCc, Subject::Run(_)) => {
+                self.known_to(library, &code);
+            }
+            (Walk::OfCc | Walk::Any, _) => self.whole_environment(),
+        }
+        Ok(())
+    }
+}
+
+fn is_script(path: &str) -> bool {
+    let mut mark = [0; 2];
+    fsx::open(Path::new(path)).is_ok_and(|mut file| file.read_exact(&mut mark).is_ok()) && mark == *b"#!"
+}
+
+/// What may be a variable in the files that cargo was configured by (`[env]`, credential providers).
+fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
+    let runs_cargo =
+        seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/cargo")));
+    let is_configuration =
+        |path: &Path| path.extension().is_some_and(|extension| extension == "toml") || path.ends_with(".cargo/config");
+    let read = seen.facts.iter().filter_map(|fact| match &fact.what {
+        What::Read(path) if runs_cargo && is_configuration(Path::new(path)) => fsx::read(Path::new(path)).ok(),
+        _ => None,
+    });
+    read.flat_map(|text| names_in_configuration(&text)).collect()
+}
+
+fn names_in_configuration(text: &[u8]) -> Vec<String> {
+    let words = text.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
+    let is_name = |word: &&[u8]| word.len() > 1 && word.iter().any(u8::is_ascii_uppercase);
+    words.filter(is_name).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}

@@ -1,0 +1,110 @@
+//! Programs that take in all variables and look them up by name: shells, and cargo (hazards U01, U18).
+
+use crate::support::{Project, settle, write_program};
+
+/// What the consumer and everything above it recompile when a macro's input changes.
+const CHANGED: &[&str] = &["app", "dep"];
+
+/// Variables that differ from terminal to terminal and from job to job.
+const OF_A_JOB: [(&str, &str); 4] =
+    [("GITHUB_RUN_ID", "1"), ("SSH_CONNECTION", "1 2 3 4"), ("WINDOWID", "7"), ("MACRO_OTHER", "beside")];
+
+fn in_another_job(project: &mut Project) -> &Project {
+    for (name, value) in OF_A_JOB {
+        let value = format!("{value}{}", project.env_value(name).map_or(0, std::ffi::OsStr::len));
+        project.set(name, value);
+    }
+    project
+}
+
+#[test]
+fn u01_a_shell_counts_what_its_command_names() {
+    let mut project = Project::with_program_macro("shell!(\"printf %s ${MACRO_DATA:-unset}\")");
+    in_another_job(&mut project).settled("unset");
+    in_another_job(&mut project).fresh_hits("unset");
+    project.set("MACRO_DATA", "one").fresh_compiles(CHANGED, "one");
+    in_another_job(&mut project).fresh_hits("one");
+    project.set("MACRO_DATA", "two").fresh_compiles(CHANGED, "two");
+    project.unset("MACRO_DATA").fresh_hits("unset");
+}
+
+#[test]
+fn u01_a_script_counts_what_it_and_its_sources_name() {
+    let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
+    project.path_with(&["bin"]).script("bin/names", "printf %s \"$MACRO_DATA\"");
+    project.script("bin/kache-it-tool", &format!(". {}/bin/names", project.sandbox_dir().display()));
+    project.set("MACRO_DATA", "one").settled("one");
+    in_another_job(&mut project).fresh_hits("one");
+    project.set("MACRO_DATA", "two").fresh_compiles(CHANGED, "two");
+    project.script("bin/names", "printf %s \"$MACRO_MORE\"").fresh_compiles(CHANGED, "");
+    project.set("MACRO_DATA", "three").fresh_hits("");
+    project.set("MACRO_MORE", "more").fresh_compiles(CHANGED, "more");
+}
+
+/// However a script comes to the variable, its value is never taken from another build.
+#[test]
+fn u01_a_script_that_lists_variables_or_makes_their_names() {
+    let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
+    let sandbox = project.sandbox_dir().display().to_string();
+    project.path_with(&["bin"]).script("bin/piped", "printf %s \"$MACRO_DATA\"");
+    for (shell, body) in [
+        ("/bin/sh", "x=MACRO; eval \"printf %s \\\"\\$${x}_DATA\\\"\""),
+        ("/bin/sh", "set | sed -n 's/^MACRO_DATA=//p' | tr -d \"'\""),
+        ("/bin/sh", "export -p | sed -n 's/^export MACRO_DATA=//p' | tr -d \"'\""),
+        ("/bin/sh", "env | sed -n 's/^MACRO_DATA=//p'"),
+        ("/bin/sh", "printenv MACRO_DATA"),
+        ("/bin/sh", "cat /proc/self/environ | tr '\\0' '\\n' | sed -n 's/^MACRO_DATA=//p'"),
+        ("/bin/sh", &format!("cat {sandbox}/bin/piped | sh")),
+        ("/bin/sh", &format!("sh -s < {sandbox}/bin/piped")),
+        ("/bin/sh", "awk 'BEGIN { print ENVIRON[\"MACRO_DATA\"] }'"),
+        ("/bin/bash", "x=MACRO_DATA; printf %s \"${!x}\""),
+        ("/bin/bash", "declare -x | sed -n 's/^declare -x MACRO_DATA=//p' | tr -d '\"'"),
+        ("/usr/bin/env bash", "printf %s \"$MACRO_DATA\""),
+    ] {
+        write_program(&project.sandbox_dir().join("bin/kache-it-tool"), &format!("#!{shell}\n{body}\n"));
+        settle();
+        for said in ["one", "two"] {
+            project.set("MACRO_DATA", said);
+            assert_eq!(project.wipe().build_and_say().1, said, "{body}: {}", project.history());
+        }
+    }
+    // Control: the last one is stored.
+    in_another_job(&mut project).fresh_hits("two");
+}
+
+/// A function from the environment stands before a program of that name.
+#[test]
+fn u01_a_function_that_bash_was_given() {
+    let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
+    project.path_with(&["bin"]).script("bin/say", "printf tool");
+    write_program(&project.sandbox_dir().join("bin/kache-it-tool"), "#!/bin/bash\nsay\n");
+    project.settled("tool");
+    in_another_job(&mut project).fresh_hits("tool");
+    project.set("BASH_FUNC_say%%", "() { printf function; }").fresh_compiles(CHANGED, "function");
+}
+
+#[test]
+fn u01_cargo_counts_its_own_variables() {
+    let mut project = Project::with_program_macro("shell!(\"$CARGO say\")");
+    let manifest = project.path("dep/Cargo.toml").display().to_string();
+    let locate = |kind: &str| format!("locate-project --message-format {kind}");
+    project.set("CARGO_ALIAS_SAY", locate("plain")).settled(&manifest);
+    in_another_job(&mut project).fresh_hits(&manifest);
+    project.set("CARGO_ALIAS_SAY", locate("json"));
+    project.fresh_compiles(CHANGED, &format!("{{\"root\":\"{manifest}\"}}"));
+}
+
+/// `[env]` in a configuration file yields to the environment.
+#[test]
+fn u01_cargo_counts_what_its_configuration_names() {
+    let mut project = Project::with_program_macro("shell!(\"$CARGO run -q --manifest-path ../inner/Cargo.toml\")");
+    project.file(".cargo/config.toml", "[env]\nMACRO_DATA = \"configured\"\n");
+    project.file("inner/Cargo.toml", crate::support::manifest("inner", "[workspace]\n"));
+    project.file("inner/src/main.rs", "fn main() { print!(\"{}\", std::env::var(\"MACRO_DATA\").unwrap()); }\n");
+    for said in ["configured", "one", "two"] {
+        if said != "configured" {
+            project.set("MACRO_DATA", said);
+        }
+        assert_eq!(project.wipe().build_and_say().1, said, "{}", project.history());
+    }
+}
