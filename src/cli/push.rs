@@ -11,6 +11,7 @@ use super::{Exit, Session, transfer, units};
 use crate::config::Remote;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
+use crate::keys::{self, offered::Completed};
 use crate::remote::push::{self, Candidate, Filter, Report};
 use crate::remote::{BuildRecord, Cancel, Item, Open, Workspace, presence, records, unless_cancelled, workspace};
 use crate::store::Store;
@@ -33,6 +34,7 @@ use crate::store::Store;
 Examples:
   kache push                    everything that is lacking there
   kache push --since 1h         only what was compiled in the last hour
+  kache push --offered          what edits made here, for other machines
   kache push --dry-run          what that would be
 
 Exit codes: 1 if anything failed; 130 after Ctrl-C.")]
@@ -46,6 +48,9 @@ pub(super) struct Args {
     /// Send what the remote has, too: after it lost objects, or to sign anew
     #[arg(long)]
     all: bool,
+    /// Send results of incremental compiles, too: they become entries first
+    #[arg(long)]
+    offered: bool,
     /// Only list what would be sent, with sizes before compression
     #[arg(long)]
     dry_run: bool,
@@ -60,6 +65,11 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     let here = fsx::current_dir()?;
     let used = workspace::used(&events, &workspace::places(&here, &session.env));
     let workspace = Workspace::around(&here);
+    if args.offered {
+        let offered = offered(&store, &filter(args, &settings), args.dry_run).context("cannot look at the offers")?;
+        let results = units::count(offered, "result of an incremental compile", "results of incremental compiles");
+        session.out.data(format_args!("{} {results}", if args.dry_run { "would store" } else { "stored" }))?;
+    }
     let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot look at the store")?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
@@ -82,6 +92,20 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         }
         Ok(exit)
     })
+}
+
+/// Makes entries of what is offered, and says of how many. A dry run only counts.
+fn offered(store: &Store, filter: &Filter, is_dry: bool) -> fsx::Result<usize> {
+    let mut count = 0;
+    for (lookup, offer) in store.all_offers()?.into_iter().filter(|(_, offer)| filter.takes(&offer.offer.entry)) {
+        // Outputs that were written to since are nobody's result any more.
+        let Some(Completed { entry, set, files }) = keys::offered::complete(&offer) else { continue };
+        if !is_dry {
+            store.store_offered((lookup, &offer), (&set, &entry), &files)?;
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn filter(args: &Args, settings: &Remote) -> Filter {

@@ -21,6 +21,7 @@ pub mod lookup;
 pub mod macros;
 pub mod native;
 pub mod observed;
+pub mod offered;
 mod processor;
 pub mod question;
 pub mod record;

@@ -17,7 +17,7 @@ use super::progress::Control;
 use super::send::{self, SendError, Sent};
 use crate::fsx;
 use crate::model::EntryKey;
-use crate::store::{Store, survey};
+use crate::store::{Entry, Store, survey};
 
 /// Entries that are packed or on their way at once: as many packs lie in the outbox at most.
 const AT_ONCE: usize = 32;
@@ -46,16 +46,15 @@ pub struct Candidate {
     pub created: i64,
     /// Bytes of its outputs.
     pub bytes: u64,
-    /// Whether it came from a remote.
-    pub pulled: bool,
 }
 
 impl Filter {
-    fn takes(&self, candidate: &Candidate) -> bool {
-        let package = candidate.package.split(' ').next().unwrap_or_default();
-        let is_called = |name: &String| candidate.item.crate_name == name.replace('-', "_") || package == name;
-        (!self.own || !candidate.pulled)
-            && self.since.is_none_or(|since| candidate.created >= since)
+    /// Whether an entry is meant.
+    pub fn takes(&self, entry: &Entry) -> bool {
+        let package = entry.package.split(' ').next().unwrap_or_default();
+        let is_called = |name: &String| entry.crate_name == name.replace('-', "_") || package == name;
+        (!self.own || !entry.pulled)
+            && self.since.is_none_or(|since| entry.created >= since)
             && (self.crates.is_empty() || self.crates.iter().any(is_called))
     }
 }
@@ -66,17 +65,16 @@ pub fn candidates(store: &Store, filter: &Filter) -> fsx::Result<Vec<Candidate>>
     let mut lookups = survey::lookups(store)?;
     let mut found: Vec<Candidate> = entries
         .into_iter()
+        .filter(|info| filter.takes(&info.entry))
         .filter_map(|info| {
             let entry = info.entry;
             Some(Candidate {
                 item: Item { crate_name: entry.crate_name, lookup: lookups.remove(&info.key)?, key: info.key },
                 package: entry.package,
                 created: entry.created,
-                pulled: entry.pulled,
                 bytes: entry.outputs.iter().map(|output| output.size).sum(),
             })
         })
-        .filter(|candidate| filter.takes(candidate))
         .collect();
     found.sort_by_key(|candidate| (candidate.created, candidate.item.key));
     Ok(found)

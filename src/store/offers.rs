@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::spare::Spare;
-use super::{Entry, Store, sealed};
+use super::{Entry, Output, Store, sealed};
 use crate::fsx::clock::Time;
 use crate::fsx::tree::{Mode, NewTree};
-use crate::fsx::{self, Stamp, sweep};
+use crate::fsx::{self, Ladder, Stamp, sweep};
 use crate::model::digest::NotADigest;
-use crate::model::{ArtifactKind, Digest, Input, LookupKey, RootKind};
+use crate::model::{ArtifactKind, Digest, Input, InputSet, LookupKey, RootKind};
 
 const RECORD: &str = "offer.json";
 
@@ -150,6 +150,36 @@ impl Store {
         offers.sort_by_key(|offered| std::cmp::Reverse(offered.offer.entry.created));
         offers.truncate(MOST);
         offers
+    }
+
+    /// All offers, oldest first, with what each answers. What vanishes meanwhile is left out.
+    pub fn all_offers(&self) -> fsx::Result<Vec<(LookupKey, Offered)>> {
+        let mut offers = Vec::new();
+        for kept in all(self)? {
+            let lookup = kept.place.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            let lookup = lookup.and_then(|name| name.parse().ok()).map(LookupKey);
+            offers.extend(lookup.and_then(|lookup| Some((lookup, read(lookup, kept.place)?))));
+        }
+        offers.sort_by_key(|(_, offered)| offered.offer.entry.created);
+        Ok(offers)
+    }
+
+    /// Makes an entry of an offer for nobody in particular. `files`: its outputs, where they are, and as they were when they were
+    /// hashed.
+    pub fn store_offered(
+        &self,
+        (lookup, offered): (LookupKey, &Offered),
+        (set, entry): (&InputSet, &Entry),
+        files: &[(Output, PathBuf, Stamp)],
+    ) -> fsx::Result<()> {
+        let mut ladder = Ladder::default();
+        self.mark()?;
+        for (output, path, stamp) in files {
+            self.adopt_blob(&mut ladder, (path, *stamp), output.blob, false)?;
+        }
+        self.put_entry(set.entry_key(lookup), entry)?;
+        self.put_set(lookup, set)?;
+        self.remove_offer(offered)
     }
 
     /// Withdraws an offer: other outputs take the place of these, and nobody asked.

@@ -2,7 +2,6 @@
 //! that result turns the offer into an entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 
 use super::call::Call;
 use super::incremental;
@@ -10,14 +9,12 @@ use super::publish::{self, Produced, Recorded, Source};
 use super::report::collect_in_background;
 use super::task::Task;
 use crate::fsx::clock;
+use crate::keys::offered::{self, Completed};
 use crate::keys::record::NotStored;
 use crate::keys::scan::Scan;
-use crate::keys::times::Times;
-use crate::keys::{Roots, validate};
-use crate::model::{BlobId, Input, InputSet};
+use crate::keys::validate;
 use crate::store::offers::{Offer, Offered, OfferedFile};
-use crate::store::stamps::Content;
-use crate::store::{Entry, Output, gc};
+use crate::store::{Entry, gc};
 
 /// Offers the result of a compile. `alias`: it used rustc's alias.
 pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bool) -> Result<(), NotStored> {
@@ -49,40 +46,13 @@ pub(super) fn adopt(call: &Call<'_>) -> bool {
 
 /// `None`: it does not hold here, or the outputs are no longer what the compile wrote.
 fn make_entry(call: &Call<'_>, offered: &Offered) -> Option<()> {
-    let offer = &offered.offer;
-    validate::holds(&offer.inputs, call.context()).ok()?;
-    let roots = Roots::new(offer.roots.iter().map(|(kind, place)| (*kind, Some(PathBuf::from(place)))));
-    let mut scan = Scan::new(&roots).with_times(Times::new(offer.times.iter().map(|(_, seconds)| *seconds)));
-    offer.pinned.iter().for_each(|kind| scan.pin(*kind));
-    let mut produced = Vec::with_capacity(offer.outputs.len());
-    for file in &offer.outputs {
-        produced.push(read(&offered.path(file), file, &mut scan)?);
-    }
-    if offer.alias && scan.holds_alias() {
-        return None;
-    }
-    let mut set = InputSet { inputs: offer.inputs.clone() };
-    set.inputs.extend(offer.times.iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input.clone()));
-    set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
+    validate::holds(&offered.offer.inputs, call.context()).ok()?;
+    let Completed { entry, set, files } = offered::complete(offered)?;
     // The roots that the outputs hold are known only now.
     validate::holds(&set.inputs, call.context()).ok()?;
-    let outputs = produced.iter().map(|file| file.output.clone()).collect();
-    let entry = Entry { outputs, ..offer.entry.clone() };
+    let source = |(output, path, stamp)| Produced { output, source: Source::Offered(path, stamp) };
+    let produced: Vec<_> = files.into_iter().map(source).collect();
     publish::store(call, &set, &entry, &produced, &call.invocation.out_dir).ok().map(|_| ())
-}
-
-fn read(path: &Path, file: &OfferedFile, scan: &mut Scan<'_>) -> Option<Produced> {
-    let Content { digest, stamp } = scan.file(path).ok()?;
-    let output = Output {
-        name: file.name.clone(),
-        kind: file.kind,
-        blob: BlobId(digest),
-        size: stamp.size,
-        executable: stamp.mode & 0o111 != 0,
-        read_only: false,
-        mode: None,
-    };
-    file.is_unchanged(&stamp, digest).then(|| Produced { output, source: Source::Offered(path.to_owned(), stamp) })
 }
 
 /// Withdraws the offer of this unit's outputs, which are about to be replaced by those of another compile.

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::incremental::{edit, project};
+use crate::remote_push_pull::Bed;
+use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Project, find, find_one, settle};
 
 const ALL: &[&str] = &["app", "dep", "mid"];
@@ -223,4 +225,45 @@ fn an_offer_that_was_damaged_is_no_offer() {
     let (run, said) = two.build_and_say();
     run.misses(ALL);
     assert_eq!(said, "80");
+}
+
+#[test]
+fn offers_go_to_other_machines_when_that_is_asked_for() {
+    let bed = Bed::new();
+    let (mut one, remote) = (project(), S3Server::variables(&bed.proxy.endpoint(), WRITER));
+    one.build();
+    assert_eq!(edit_and_say(&one, 8), "80");
+    one.use_remote(&remote);
+    let push = |args: &[&str], said: &[&str]| {
+        let run = one.kache(&[&["push"], args].concat()).must_succeed();
+        assert!(said.iter().all(|said| run.stdout.contains(said)), "{said:?}: {}", run.stdout);
+    };
+    push(&["--offered", "--dry-run"], &["would store 3 results of incremental compiles", "would push 3 entries"]);
+    push(&[], &["pushed 3 entries"]);
+    push(&["--offered", "--crate", "dep"], &["stored 1 result of an incremental compile", "pushed 1 entry"]);
+    push(&["--offered"], &["stored 2 results of incremental compiles", "pushed 2 entries"]);
+    assert_eq!(offers(&one).len(), 0);
+    one.assert_store_whole();
+    let mut two = one.other_machine("two");
+    two.kache(&["pull", "--all"]).must_succeed();
+    two.use_no_remote();
+    let (run, said) = two.build_and_say();
+    run.hits(ALL);
+    assert_eq!(said, "80");
+    one.use_no_remote();
+    one.assert_noop();
+}
+
+#[test]
+fn an_offer_that_was_written_to_is_not_uploaded() {
+    let bed = Bed::new();
+    let mut one = project();
+    one.build();
+    edit_and_say(&one, 8);
+    let library = find_one(&one.target_dir().join("debug/deps"), "libdep-", ".rlib");
+    let before = fs::read(&library).expect("the library");
+    fs::write(&library, [before, vec![0]].concat()).expect("append");
+    one.use_remote(&S3Server::variables(&bed.proxy.endpoint(), WRITER));
+    let run = one.kache(&["push", "--offered"]).must_succeed();
+    assert!(run.stdout.contains("stored 2 results of incremental compiles"), "{}", run.stdout);
 }

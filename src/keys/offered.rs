@@ -1,0 +1,58 @@
+//! From an offer to an entry: its outputs are hashed and looked through for roots and times, which a compile on a session leaves
+//! to whoever wants its result.
+
+use std::path::{Path, PathBuf};
+
+use super::Roots;
+use super::scan::Scan;
+use super::times::Times;
+use crate::fsx::Stamp;
+use crate::model::{BlobId, Input, InputSet};
+use crate::store::offers::{Offered, OfferedFile};
+use crate::store::stamps::Content;
+use crate::store::{Entry, Output};
+
+/// An offer as it can be stored.
+#[derive(Debug)]
+pub struct Completed {
+    /// The entry.
+    pub entry: Entry,
+    /// All that it was made from.
+    pub set: InputSet,
+    /// The outputs, where they are, and as they were when they were hashed.
+    pub files: Vec<(Output, PathBuf, Stamp)>,
+}
+
+/// Completes an offer. `None`: its outputs are no longer what the compile wrote, or hold what no entry may.
+pub fn complete(offered: &Offered) -> Option<Completed> {
+    let offer = &offered.offer;
+    let roots = Roots::new(offer.roots.iter().map(|(kind, place)| (*kind, Some(PathBuf::from(place)))));
+    let mut scan = Scan::new(&roots).with_times(Times::new(offer.times.iter().map(|(_, seconds)| *seconds)));
+    offer.pinned.iter().for_each(|kind| scan.pin(*kind));
+    let mut files = Vec::with_capacity(offer.outputs.len());
+    for file in &offer.outputs {
+        files.push(read(&offered.path(file), file, &mut scan)?);
+    }
+    if offer.alias && scan.holds_alias() {
+        return None;
+    }
+    let mut set = InputSet { inputs: offer.inputs.clone() };
+    set.inputs.extend(offer.times.iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input.clone()));
+    set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
+    let outputs = files.iter().map(|(output, ..)| output.clone()).collect();
+    Some(Completed { entry: Entry { outputs, ..offer.entry.clone() }, set, files })
+}
+
+fn read(path: &Path, file: &OfferedFile, scan: &mut Scan<'_>) -> Option<(Output, PathBuf, Stamp)> {
+    let Content { digest, stamp } = scan.file(path).ok()?;
+    let output = Output {
+        name: file.name.clone(),
+        kind: file.kind,
+        blob: BlobId(digest),
+        size: stamp.size,
+        executable: stamp.mode & 0o111 != 0,
+        read_only: false,
+        mode: None,
+    };
+    file.is_unchanged(&stamp, digest).then(|| (output, path.to_owned(), stamp))
+}
