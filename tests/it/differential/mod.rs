@@ -1,8 +1,9 @@
-//! The differential test: random edits of a small workspace, each built by plain cargo and through kache in two checkouts
-//! that share a cache. What the three programs print, and what the state says that they must print, agree every time.
+//! The differential test: random edits of a small workspace, each built by plain cargo and through kache in checkouts that
+//! share a cache: two that build each state, and a third that jumps from state to state, as with branches. What cargo and the
+//! programs print, and what the state says that these must print, agree every time, and nothing is built twice.
 //!
-//! Edits are of sources, variables, features, the profile, C code and the data of proc macros and build scripts; some go back
-//! to an earlier state, some wipe a target directory, some builds are killed. Of what macros and some scripts read cargo
+//! Edits are of sources, variables, features, the profile, C code and the data of proc macros and build scripts; some bring
+//! warnings or errors, some go back to an earlier state, some wipe a target directory, some builds are killed. Of what macros and some scripts read cargo
 //! knows nothing, so their users are touched when that changes: cargo asks again, with the very same arguments and sources.
 //!
 //! `KACHE_IT_EDITS` edits (25, in CI 200), drawn from `KACHE_IT_SEED` (the time). Both are printed; set them to replay:
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dice::Dice;
@@ -95,23 +96,51 @@ impl Checkout {
         child.wait().expect("it ends");
     }
 
-    /// Builds and returns what the program prints.
-    fn says(&self) -> Result<String, String> {
-        let mut command = self.project.command(real_cargo());
-        let built = command.args(self.state.arguments()).stdin(Stdio::null()).output().expect("cargo starts");
+    /// Builds, and starts the program.
+    fn says(&self) -> Said {
+        let built = self.cargo(&[]);
+        let errors = String::from_utf8_lossy(&built.stderr).replace(&self.project.dir().display().to_string(), "");
+        // Units end in any order, and the last line of a failure depends on that.
+        let mut messages: Vec<String> =
+            errors.lines().filter(|line| !line.contains("waiting for other jobs")).map(str::to_owned).collect();
+        messages.sort();
         if !built.status.success() {
-            return Err(String::from_utf8_lossy(&built.stderr).into_owned());
+            return Said { messages, code: built.status.code(), printed: None };
         }
         let program = self.project.target_dir().join(self.state.program());
-        let said = self.project.command(program).output().expect("the program starts");
-        Ok(String::from_utf8_lossy(&said.stdout).into_owned())
+        let printed = self.project.command(program).output().expect("the program starts").stdout;
+        Said { messages, code: Some(0), printed: Some(String::from_utf8_lossy(&printed).into_owned()) }
+    }
+
+    /// What another cargo would build at once.
+    fn stale(&self) -> Vec<String> {
+        let built = self.cargo(&["--message-format=json"]);
+        let text = String::from_utf8_lossy(&built.stdout).into_owned();
+        text.lines().filter(|line| line.contains("\"fresh\":false")).map(str::to_owned).collect()
+    }
+
+    fn cargo(&self, more: &[&str]) -> Output {
+        let mut command = self.project.command(real_cargo());
+        command.args(self.state.arguments()).args(more).stdin(Stdio::null()).output().expect("cargo starts")
     }
 }
 
-/// Plain cargo and two checkouts with kache, which share a cache.
+/// What came of a build.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Said {
+    /// The lines of cargo's messages, sorted.
+    messages: Vec<String>,
+    code: Option<i32>,
+    /// What the program printed, if there is one.
+    printed: Option<String>,
+}
+
+/// Plain cargo and three checkouts with kache, which share a cache.
 struct Trial {
     plain: Checkout,
     cached: [Checkout; 2],
+    /// Does not build each state.
+    third: Checkout,
 }
 
 impl Trial {
@@ -120,17 +149,19 @@ impl Trial {
         // Some macros read all variables: no log, which every checkout has for itself.
         one.unset("COUNTING_RUSTC_LOG");
         let mut two = one.clone_to("elsewhere/deeper/two");
+        let mut three = one.clone_to("third");
         let mut plain = one.clone_to("plain");
         plain.unset("RUSTC_WRAPPER");
-        for checkout in [&mut two, &mut plain] {
+        for checkout in [&mut two, &mut three, &mut plain] {
             checkout.unset("COUNTING_RUSTC_LOG");
         }
         // The first builds each state first as a rule; with sessions, it offers what it has edited, and the second adopts it.
-        for (checkout, is_incremental) in [&mut one, &mut two].into_iter().zip(are_incremental(seed)) {
+        for (checkout, is_incremental) in [&mut one, &mut two, &mut three].into_iter().zip(are_incremental(seed)) {
             checkout.set("CARGO_INCREMENTAL", if is_incremental { "1" } else { "0" });
         }
         let plain = Checkout::new("plain cargo", plain);
-        Self { plain, cached: [Checkout::new("first checkout", one), Checkout::new("second checkout", two)] }
+        let cached = [Checkout::new("first checkout", one), Checkout::new("second checkout", two)];
+        Self { plain, cached, third: Checkout::new("third checkout", three) }
     }
 
     fn edit(&mut self, state: &State) {
@@ -139,7 +170,7 @@ impl Trial {
         settle();
     }
 
-    /// Builds all three, and says which of them prints something else than it must.
+    /// Builds them, and says which of them says something else than it must.
     fn differing(&self, first: usize) -> Vec<String> {
         let (first, second) = (&self.cached[first], &self.cached[1 - first]);
         let said = std::thread::scope(|scope| {
@@ -147,28 +178,46 @@ impl Trial {
             let ours = [(first, first.says()), (second, second.says())];
             [[(&self.plain, plain.join().expect("plain cargo"))].into(), Vec::from(ours)].concat()
         });
-        let expected = self.plain.state.expected();
-        let is_wrong = |said: &Result<String, String>| said.as_ref() != Ok(&expected);
-        let wrong = said.into_iter().filter(|(_, said)| is_wrong(said));
-        wrong.map(|(checkout, said)| describe(checkout, &expected, &said)).collect()
+        let mut wrong = self.wrong(&said, &said[0].1);
+        wrong.extend(self.third_differing(&said[0].1));
+        wrong
+    }
+
+    /// The same for the third checkout, if it has this state.
+    fn third_differing(&self, plain: &Said) -> Vec<String> {
+        match self.third.state == self.plain.state {
+            true => self.wrong(&[(&self.third, self.third.says())], plain),
+            false => Vec::new(),
+        }
+    }
+
+    fn wrong(&self, said: &[(&Checkout, Said)], plain: &Said) -> Vec<String> {
+        let state = &self.plain.state;
+        let (code, printed) = if state.is_broken() { (Some(101), None) } else { (Some(0), Some(state.expected())) };
+        let messages = plain.messages.clone();
+        let expected = Said { messages, code, printed };
+        let wrong = said.iter().filter(|(_, said)| *said != expected);
+        wrong.map(|(checkout, said)| describe(checkout, &expected, said)).collect()
+    }
+
+    /// What a checkout would build again.
+    fn stale(&self, at: usize) -> Vec<String> {
+        let checkout = self.cached.get(at).unwrap_or(&self.third);
+        if checkout.state.is_broken() { Vec::new() } else { checkout.stale() }
     }
 }
 
 /// Whether each checkout compiles incrementally. Units of one that does are no units of one that does not.
-fn are_incremental(seed: u64) -> [bool; 2] {
+fn are_incremental(seed: u64) -> [bool; 3] {
     match seed % 4 {
-        0 => [false, false],
-        1 => [false, true],
-        _ => [true, true],
+        0 => [false; 3],
+        1 => [false, true, true],
+        _ => [true; 3],
     }
 }
 
-fn describe(checkout: &Checkout, expected: &str, said: &Result<String, String>) -> String {
-    let name = checkout.name;
-    match said {
-        Err(error) => format!("{name} does not build:\n{error}"),
-        Ok(said) => format!("{name} ({}) prints\n{said}instead of\n{expected}", checkout.project.dir().display()),
-    }
+fn describe(checkout: &Checkout, expected: &Said, said: &Said) -> String {
+    format!("{} ({}) says\n{said:#?}\ninstead of\n{expected:#?}", checkout.name, checkout.project.dir().display())
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -201,6 +250,11 @@ fn walk(seed: u64, edits: u64) -> Trial {
             let (state, what) = step(&history, &mut dice);
             trial.edit(&state);
             trail.push(format!("{number}: {what}"));
+            if dice.roll(5) == 0 {
+                trial.third.edit(&state);
+                settle();
+                trail.push(format!("{number}: in the third checkout, too"));
+            }
             history.push(state);
         }
         if number == 0 || dice.roll(6) == 0 {
@@ -213,7 +267,10 @@ fn walk(seed: u64, edits: u64) -> Trial {
             trial.cached[at].killed_after(milliseconds);
             trail.push(format!("{number}: {} killed after {milliseconds} ms", trial.cached[at].name));
         }
-        let wrong = trial.differing(dice.roll(2) as usize);
+        let mut wrong = trial.differing(dice.roll(2) as usize);
+        if dice.roll(4) == 0 && wrong.is_empty() && !trial.plain.state.is_broken() {
+            wrong = trial.stale(dice.roll(3) as usize);
+        }
         let last = trail.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n");
         assert!(
             wrong.is_empty(),
@@ -256,6 +313,9 @@ fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
     trial.cached[0].project.assert_store_whole();
 
     // What the cache would restore now is what rustc makes now.
+    let mut last = trial.plain.state.clone();
+    last.mend();
+    trial.edit(&last);
     trial.cached[1].project.set("KACHE_VERIFY", "hits").wipe();
     assert_eq!(trial.differing(0), Vec::<String>::new());
     let counts = outcomes(&trial.cached[1].project);
@@ -272,6 +332,16 @@ fn the_comparison_sees_a_program_that_prints_something_else() {
     plain.touch(&plain.files);
     let wrong = trial.differing(0);
     assert!(wrong.len() == 1 && wrong[0].starts_with("plain cargo") && wrong[0].contains("first=07"), "{wrong:?}");
+    plain.project.file("beta/template.txt", "0").file("alpha/data/0.txt", "0");
+    plain.touch(&plain.files);
+    assert_eq!((trial.differing(0), trial.stale(0)), (Vec::new(), Vec::new()));
+    // Another message, and something that is built again.
+    let Node::File(beta) = &plain.files["beta/src/lib.rs"] else { panic!("a file") };
+    plain.project.file("beta/src/lib.rs", format!("{beta}fn nobody_calls_this() {{}}\n"));
+    assert_eq!(trial.differing(0).len(), 3, "no other checkout has this warning");
+    settle();
+    trial.cached[0].touch(&trial.cached[0].files);
+    assert!(!trial.stale(0).is_empty());
 }
 
 #[test]

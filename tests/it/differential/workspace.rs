@@ -63,6 +63,9 @@ pub(super) struct State {
     loud: bool,
     extra: bool,
     release: bool,
+    /// Whether a source brings a warning, and whether one cannot be compiled.
+    warned: bool,
+    broken: bool,
 }
 
 /// How an edit is called, and what it does.
@@ -126,6 +129,8 @@ const EDITS: &[Edit] = &[
     ("feature of beta", |state, _| state.loud ^= true),
     ("feature of alpha", |state, _| state.extra ^= true),
     ("release or not", |state, _| state.release ^= true),
+    ("warning in alpha", |state, _| state.warned ^= true),
+    ("type error in beta", |state, _| state.broken = true),
 ];
 
 /// The text of a variable: unset, empty and set are three things.
@@ -170,6 +175,8 @@ impl State {
             loud: false,
             extra: false,
             release: false,
+            warned: false,
+            broken: false,
         }
     }
 
@@ -178,6 +185,10 @@ impl State {
         loop {
             let (name, edit) = EDITS[dice.roll(u32::try_from(EDITS.len()).expect("few")) as usize];
             let mut next = self.clone();
+            if self.broken {
+                next.mend();
+                return (next, "mended");
+            }
             edit(&mut next, dice);
             if next != *self {
                 return (next, name);
@@ -218,8 +229,11 @@ impl State {
         let number = |text: &str, value: &u32| text.replace("NUMBER", &value.to_string());
         file("macros/src/lib.rs", number(sources::MACROS, macros));
         file("wide/src/lib.rs", number(sources::WIDE_MACROS, macros));
-        file("alpha/src/lib.rs", number(sources::ALPHA, alpha));
-        file("beta/src/lib.rs", number(sources::BETA, beta));
+        // Which warnings a build that fails comes to depends on which unit is first.
+        let warning = if self.warned && !self.broken { "fn nobody_calls_this() {}\n" } else { "" };
+        let error = if self.broken { "const BROKEN: u32 = \"text\";\n" } else { "" };
+        file("alpha/src/lib.rs", number(sources::ALPHA, alpha) + warning);
+        file("beta/src/lib.rs", number(sources::BETA, beta) + error);
         let place = if self.inner_is_a_directory { "beta/src/inner/mod.rs" } else { "beta/src/inner.rs" };
         file(place, format!("pub const N: u32 = {inner};\n"));
         file("beta/template.txt", template.to_string());
@@ -307,6 +321,16 @@ impl State {
     /// Whether a script sees something else than in `other`, of which cargo knows nothing: it does not notice removals either.
     pub(super) fn looks_other_to_scripts(&self, other: &Self) -> bool {
         self.hidden != other.hidden || self.found != other.found || self.found_maybe != other.found_maybe
+    }
+
+    /// Whether the workspace cannot be compiled.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Takes the error out.
+    pub(super) fn mend(&mut self) {
+        self.broken = false;
     }
 
     /// What the program must print.
