@@ -100,10 +100,10 @@ fn offered(store: &Store, filter: &Filter, is_dry: bool) -> fsx::Result<usize> {
     for (lookup, offer) in store.all_offers()?.into_iter().filter(|(_, offer)| filter.takes(&offer.offer.entry)) {
         // Outputs that were written to since are nobody's result any more.
         let Some(Completed { entry, set, files }) = keys::offered::complete(&offer) else { continue };
-        if !is_dry {
-            store.store_offered((lookup, &offer), (&set, &entry), &files)?;
+        match is_dry {
+            true => count += 1,
+            false => count += usize::from(store.store_offered((lookup, &offer), (&set, &entry), &files)?),
         }
-        count += 1;
     }
     Ok(count)
 }

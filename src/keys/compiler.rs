@@ -35,10 +35,10 @@ pub struct Compiler {
     /// The commit that it was built from.
     #[serde(default)]
     pub commit: String,
-    /// Whether it was found by asking a program of which nothing is known but its file: a script that starts it. What that
-    /// reads has to be observed, as it may start another compiler tomorrow.
+    /// The script that starts it, as cargo named it. kache found the compiler by asking that, and has to observe it: it may start
+    /// another compiler the next time.
     #[serde(default)]
-    pub is_behind_script: bool,
+    pub script: Option<PathBuf>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,13 +117,13 @@ impl Search<'_> {
 
     /// Asks the compiler and reads its files.
     ///
-    /// What neither stands in a sysroot nor is rustup's proxy may be a script, which adds flags and chooses a compiler as it
-    /// likes. Here it counts by its content and by the sysroot that it names now, and that is remembered. Should it name another
-    /// one for other reasons, then the observer saw them, and the other one's files, as inputs of every compile.
+    /// A program that is neither in a sysroot nor rustup's proxy may be a script, which can add flags and choose a compiler. Its
+    /// identity is its content and the sysroot that it names now, and the memo keeps that. If the script later chooses another
+    /// compiler, the observer has recorded the reason (a variable, a file) and the other compiler's files as inputs of each compile.
     fn ask(&self, store: &Store) -> Option<Found> {
-        let around = toolchain::sysroot_around(&self.rustc);
+        let around = toolchain::sysroot_around(&self.rustc).filter(|_| !toolchain::is_script(&self.rustc));
         let is_rustup = around.is_none() && toolchain::is_rustup(&self.rustc);
-        let is_behind_script = around.is_none() && !is_rustup;
+        let script = (around.is_none() && !is_rustup).then(|| self.rustc.clone());
         let depth = next_depth(self.env);
         let version = toolchain::ask_version(&self.rustc, self.cwd, depth.clone())?;
         let host = toolchain::host_of(&version)?;
@@ -153,11 +153,7 @@ impl Search<'_> {
         }
         let (host, commit) = (host.to_owned(), toolchain::commit_of(&version).unwrap_or_default().to_owned());
         let version = version.lines().next().unwrap_or_default().to_owned();
-        Some(Found {
-            compiler: Compiler { identity, sysroot, version, host, commit, is_behind_script },
-            files,
-            is_lasting,
-        })
+        Some(Found { compiler: Compiler { identity, sysroot, version, host, commit, script }, files, is_lasting })
     }
 
     /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's

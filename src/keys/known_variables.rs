@@ -9,7 +9,7 @@
 //!   `TARGET_`, or before `_` and a target (`CFLAGS_x86_64-unknown-linux-gnu`).
 //! * `cargo` and `rustup`: a name that the program holds, or one that its settings are made of (`CARGO_BUILD_JOBS`). What is
 //!   named in cargo's configuration files counts besides (`observed::variables`).
-//! * `dash` and `bash`: what the shell itself goes by. What its commands name counts besides (`super::shells`).
+//! * `dash` and `bash`: the variables that the shell uses itself. Those that its commands name count as well (`super::shells`).
 
 use std::path::Path;
 

@@ -91,6 +91,10 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     let mut key = KeyHasher::new(setting.traced);
     key.digest("compiler", "", setting.compiler.identity);
     key.note(|| setting.compiler.version.clone());
+    // It may go by its own name (`$0`), or by what is beside it.
+    if let Some(script) = &setting.compiler.script {
+        add_text(&mut key, context, "compiler script", &script.to_string_lossy());
+    }
     key.field("paths", setting.paths.name());
     key.field("observed", if setting.observed { "yes" } else { "no" });
     add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());

@@ -68,8 +68,12 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     }
     let named = collector.named(seen);
     let mut observed = collector.finish();
-    observed.inputs.extend(told::pins(seen, &named, known));
-    observed.inputs.extend(upward::pin(&seen.facts, known));
+    observed.inputs.extend(told::pins(seen, &named.told, known));
+    observed.inputs.extend(upward::pin(seen, known));
+    if named.place {
+        let place = |kind| known.context.roots.place(kind).map(|place| Input::Pinned(kind, place.to_owned()));
+        observed.inputs.extend([RootKind::Workspace, RootKind::Target].into_iter().filter_map(place));
+    }
     Ok(observed)
 }
 
@@ -97,6 +101,8 @@ struct Collector<'a> {
     reads_libraries: bool,
     /// Whether git was run.
     runs_git: bool,
+    /// Whether a shell was run, which looks for programs itself.
+    runs_shell: bool,
     /// By what they are called, so that each is there once and in a stable order.
     inputs: BTreeMap<(&'static str, String), Input>,
     /// Directories that were there, for the toolchain: anything found below stands for them.
@@ -121,6 +127,7 @@ impl<'a> Collector<'a> {
             path_dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
             reads_libraries: subject.reads_libraries(),
             runs_git: seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/git"))),
+            runs_shell: !seen.shells.is_empty(),
             inputs: BTreeMap::new(),
             directories: BTreeSet::new(),
             times: Vec::new(),
@@ -131,6 +138,11 @@ impl<'a> Collector<'a> {
         let plugin = fact.plugin;
         let folded = self.folded(&fact.what);
         let what = folded.as_ref().unwrap_or(&fact.what);
+        if let What::Stat(path, _) | What::LinkStat(path, _) | What::Program(path) = what
+            && self.runs_shell
+        {
+            self.take_for_lookup(Path::new(path));
+        }
         match what {
             What::Env(name, value) => self.variable(name, value.as_deref(), plugin),
             What::Lookup(name, _) => self.program(name),

@@ -36,7 +36,7 @@ pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &
     add_program(&mut key, chain, &program, cwd)?;
     let compiler = compiler::identify(chain, None, cwd, vars, store)?;
     // Nobody observes how it comes to its answers.
-    if compiler.is_behind_script {
+    if compiler.script.is_some() {
         return None;
     }
     if let Question::Target { targets } = question {

@@ -1,27 +1,28 @@
 //! Which variables shells may have looked at: those that their commands name.
 //!
-//! A shell takes in all variables and looks them up by the names that stand in its commands. So a variable matters if its name
-//! stands behind a `$` in a script that a shell of the compile opened, or in the command that one was given by `-c`. Commands that
-//! list variables, or name them by the value of another one, make all variables count: `set` and `export` alone, `declare`,
-//! `eval`, `${!name}`, arithmetic, a shell that reads its commands from a pipe. So does whatever else runs a language (make,
-//! perl, python, awk, other shells), `env` or `printenv` without a command, and a file that is no text or is there no more.
+//! A shell reads the whole environment, but it looks variables up only by the names in its commands. So a variable is an input
+//! if its name follows a `$` in a script that a shell opened, or in the command that `-c` gave it. Some commands list all
+//! variables, or use the value of one variable as the name of another: `set` and `export` without arguments, `declare`, `eval`,
+//! `${!name}`, arithmetic, and commands that come through a pipe. With these, all variables are inputs. All variables are inputs, too, if
+//! a compile starts another interpreter (make, perl, python, awk, another shell), starts `env` or `printenv` without a command, or if
+//! a shell opened a file that is not text or has since been removed.
 //!
-//! Not found out is a script that puts the word `eval` or `set` itself together from pieces.
+//! kache does not notice a script that builds the word `eval` or `set` itself from pieces.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::config::env;
+use crate::config::{Env, env};
 use crate::fsx;
 use crate::observe::{Seen, Shell};
 
 /// What shells may have looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Asked {
-    /// The variables of these names.
-    Names(BTreeSet<String>),
-    /// Any.
-    All,
+pub(super) struct Asked {
+    /// The names of variables. `None`: any.
+    pub(super) names: Option<BTreeSet<String>>,
+    /// Whether they may have asked for the working directory's name.
+    pub(super) place: bool,
 }
 
 /// Commands longer than this (in bytes) are not read.
@@ -29,22 +30,56 @@ const LONGEST: u64 = 1 << 20;
 
 /// Words that list variables or make names of values.
 const DYNAMIC: [&str; 6] = ["eval", "declare", "typeset", "compgen", "let", "mapfile"];
+/// Words that list variables unless a name follows.
+const LISTING: [&str; 4] = ["set", "export", "readonly", "local"];
+
+/// Words before which `set` and the like are English: messages say that a variable is not set.
+const ENGLISH: [&str; 7] = ["not", "is", "be", "are", "was", "been", "must"];
+
+/// Commands that print or use the working directory's name.
+const OF_PLACE: [&str; 4] = ["pwd", "dirs", "pushd", "popd"];
+
+/// The variable that holds the working directory's name.
+const PWD: &str = "PWD";
 
 /// What the shells of a compile or run may have looked at.
-pub(super) fn asked(seen: &Seen) -> Asked {
-    let mut names = BTreeSet::new();
+pub(super) fn asked(seen: &Seen, vars: &Env) -> Asked {
     let of_shells = seen.shells.iter().map(|shell| given(shell, &seen.commands));
     let of_files = seen.commands.iter().map(|path| match seen.written.contains_key(path) {
-        true => None,
-        false => read(Path::new(path)).as_deref().and_then(names_in),
+        true => Given::Unknown,
+        false => read(Path::new(path)).map_or(Given::Unknown, Given::Commands),
     });
-    for found in of_shells.chain(of_files) {
-        match found {
-            Some(found) => names.extend(found),
-            None => return Asked::All,
-        }
+    let runs_bash = seen.shells.iter().any(|shell| shell.program.ends_with("/bash"));
+    let of_environment = runs_bash.then(|| commands_of_environment(vars)).into_iter().flatten().map(Given::Commands);
+    let mut asked = Asked { names: Some(BTreeSet::new()), place: false };
+    for given in of_shells.chain(of_files).chain(of_environment) {
+        let (names, place) = match &given {
+            Given::Nothing => continue,
+            Given::Commands(text) => (names_in(text), names_place(text)),
+            Given::Unknown => (None, true),
+        };
+        asked.place |= place;
+        asked.names = asked.names.zip(names).map(|(all, more)| all.into_iter().chain(more).collect());
     }
-    Asked::Names(names)
+    asked
+}
+
+/// Functions and the file that bash takes from the environment.
+fn commands_of_environment(vars: &Env) -> Vec<String> {
+    let all = vars.all();
+    let holds_commands = |name: &str| name.starts_with("BASH_FUNC_") || name == "BASH_ENV";
+    let held = all.iter().filter(|(name, _)| name.to_str().is_some_and(holds_commands));
+    held.map(|(_, value)| value.to_string_lossy().into_owned()).collect()
+}
+
+/// What a shell was given to do.
+enum Given {
+    /// Commands.
+    Commands(String),
+    /// Nothing besides the files that it opened.
+    Nothing,
+    /// Something that is not known.
+    Unknown,
 }
 
 fn read(path: &Path) -> Option<String> {
@@ -54,30 +89,37 @@ fn read(path: &Path) -> Option<String> {
     (!text.contains('\0')).then_some(text)
 }
 
-/// The names in what a shell was given as arguments. `None`: it may have read any.
-fn given(shell: &Shell, files: &BTreeSet<String>) -> Option<BTreeSet<String>> {
-    let arguments = shell.arguments.as_deref()?.get(1..)?;
+/// What a shell was given by its arguments.
+fn given(shell: &Shell, files: &BTreeSet<String>) -> Given {
+    let Some([_, arguments @ ..]) = shell.arguments.as_deref() else { return Given::Unknown };
+    // A script may run its arguments.
+    let is_word = |argument: &String| DYNAMIC.iter().chain(&LISTING).any(|word| word == argument);
+    if arguments.iter().any(is_word) {
+        return Given::Unknown;
+    }
     if shell.program.ends_with("/env") {
-        return runs_program(arguments).then(BTreeSet::new);
+        return if runs_program(arguments) { Given::Nothing } else { Given::Unknown };
     }
     let (mut rest, mut is_command) = (arguments.iter(), false);
     let operand = loop {
-        let argument = rest.next()?;
+        let Some(argument) = rest.next() else { return Given::Unknown };
         match argument.strip_prefix(['-', '+']) {
-            Some("-") => break rest.next()?,
+            Some("-") => break rest.next(),
             // It is asked for its commands, or has a long option, which may take a file.
-            Some(letters) if letters.is_empty() || letters.contains(['i', 's', '-']) => return None,
+            Some(letters) if letters.is_empty() || letters.contains(['i', 's', '-']) => return Given::Unknown,
             Some(letters) => {
                 is_command |= argument.starts_with('-') && letters.contains('c');
                 letters.contains(['o', 'O']).then(|| rest.next());
             }
-            None => break argument,
+            None => break Some(argument),
         }
     };
-    let is_read = || files.iter().any(|file| Path::new(file).file_name() == Path::new(operand).file_name());
-    match is_command {
-        true => names_in(operand),
-        false => is_read().then(BTreeSet::new),
+    let is_read =
+        |operand: &str| files.iter().any(|file| Path::new(file).file_name() == Path::new(operand).file_name());
+    match operand {
+        Some(operand) if is_command => Given::Commands(operand.clone()),
+        Some(operand) if is_read(operand) => Given::Nothing,
+        _ => Given::Unknown,
     }
 }
 
@@ -86,32 +128,52 @@ fn runs_program(arguments: &[String]) -> bool {
     arguments.iter().find(|argument| !argument.contains('=')).is_some_and(|argument| !argument.starts_with('-'))
 }
 
+/// Whether commands ask for the working directory's name.
+fn names_place(text: &str) -> bool {
+    text.contains(PWD) || text.contains("~+") || words(text).any(|(_, word)| OF_PLACE.contains(&word))
+}
+
 /// The names of variables in commands of a shell. `None`: they may name any.
 fn names_in(text: &str) -> Option<BTreeSet<String>> {
     let holds = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     // Arithmetic, names that are values, prompts, commands from a pipe.
     let is_dynamic_text = holds(&["((", "$[", "${!", "@P}", "/environ", "/dev/stdin", "/dev/fd/", "<("]);
-    if is_dynamic_text || (holds(&["[["]) && holds(&["-eq", "-ne", "-lt", "-le", "-gt", "-ge"])) {
+    if is_dynamic_text || (holds(&["[["]) && holds(&["-eq", "-ne", "-lt", "-le", "-gt", "-ge"])) || has_subscript(text)
+    {
         return None;
     }
-    if text.lines().filter(|line| !line.trim_start().starts_with('#')).any(is_dynamic) {
+    let tests = holds(&["[ ", "[[", "test "]);
+    let commands = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    if commands.into_iter().any(|line| is_dynamic(line, tests)) {
         return None;
     }
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices('$') {
-        let rest = &text[at + 1..];
-        let rest = rest.strip_prefix('{').map_or(rest, |rest| rest.strip_prefix('#').unwrap_or(rest));
-        let (name, rest) = split_name(rest);
+        let (name, behind) = parameter(&text[at + 1..]);
         names.extend((!name.is_empty()).then(|| name.to_owned()));
-        // `${name[index]}` and `${name:offset}` are arithmetic.
-        if text[at + 1..].starts_with('{') && has_arithmetic(rest) {
+        if behind.is_some_and(has_arithmetic) {
             return None;
         }
     }
     if text.contains('~') || words(text).any(|(_, word)| word == "cd") {
         names.extend([env::HOME, "CDPATH", "OLDPWD"].map(str::to_owned));
     }
+    names.extend(names_place(text).then(|| PWD.to_owned()));
     Some(names)
+}
+
+/// The name of the variable behind a `$`, if there is one, and what follows the parameter inside of braces.
+fn parameter(text: &str) -> (&str, Option<&str>) {
+    let Some(inside) = text.strip_prefix('{') else { return (split_name(text).0, None) };
+    let inside = inside.strip_prefix('#').unwrap_or(inside);
+    let (name, behind) = split_name(inside);
+    if !name.is_empty() {
+        return (name, Some(behind));
+    }
+    // `$1`, `$@` and the like.
+    let digits = inside.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let behind = if digits.len() < inside.len() { digits } else { inside.get(1..).unwrap_or_default() };
+    ("", Some(behind))
 }
 
 /// The name that a text begins with, and what follows it.
@@ -124,28 +186,43 @@ fn split_name(text: &str) -> (&str, &str) {
     }
 }
 
-fn has_arithmetic(behind_name: &str) -> bool {
-    let mut bytes = behind_name.bytes();
-    match bytes.next() {
-        Some(b'[') => !matches!(bytes.next(), Some(b'@' | b'*' | b'0'..=b'9')),
-        Some(b':') => !matches!(bytes.next(), Some(b'-' | b'=' | b'+' | b'?' | b'0'..=b'9')),
-        _ => false,
+/// Whether `${name[index]}` or `${name:offset:length}` holds more than numbers. `behind`: what follows the name.
+fn has_arithmetic(behind: &str) -> bool {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b" :-".contains(&byte));
+    if let Some(rest) = behind.strip_prefix('[') {
+        let (index, rest) = rest.split_once(']').unwrap_or((rest, ""));
+        return !(is_plain(index) || index == "@" || index == "*") || has_arithmetic(rest);
     }
+    let Some(rest) = behind.strip_prefix(':') else { return false };
+    !rest.starts_with(['-', '=', '+', '?']) && !is_plain(rest.split('}').next().unwrap_or(rest))
 }
 
-/// Whether a line may list variables, or name one by the value of another.
-fn is_dynamic(line: &str) -> bool {
+/// Whether `name[index]` or `[index]=` holds a name for an index. Ranges of letters are patterns.
+fn has_subscript(text: &str) -> bool {
+    text.match_indices('[').any(|(at, _)| {
+        let is_behind_name = text[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
+        let (index, behind) = text[at + 1..].split_once(']').unwrap_or_default();
+        let names = index.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
+        names && index.as_bytes().get(1) != Some(&b'-') && (is_behind_name || behind.starts_with('='))
+    })
+}
+
+/// Whether a line may list variables, or name one by the value of another. `tests`: the commands hold a test (`[`).
+fn is_dynamic(line: &str, tests: bool) -> bool {
     words(line).any(|(at, word)| {
         let before = line[..at].trim_end();
         let behind = line[at + word.len()..].trim_start();
         let next = behind.bytes().next();
         let begins = |others: &[u8]| next.is_some_and(|next| next.is_ascii_alphabetic() || others.contains(&next));
+        let last = before.rsplit(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+        let is_english = || before.len() < at && ENGLISH.contains(&last);
         match word {
-            "set" => !begins(b"-+_./"),
-            "export" | "readonly" | "local" => !begins(b"_"),
+            "set" => !begins(b"-+_./") && !is_english(),
+            "export" | "readonly" | "local" => !begins(b"_") && !is_english(),
             // `[ -v name ]`
-            "-v" => ["[", "[[", "test", "!"].iter().any(|test| before.ends_with(test)),
-            _ => DYNAMIC.contains(&word),
+            "-v" | "-R" => tests && !before.ends_with("command"),
+            "trap" => behind.trim_start_matches('"').starts_with('$'),
+            _ => DYNAMIC.contains(&word) && !is_english(),
         }
     })
 }
@@ -179,6 +256,9 @@ mod tests {
         assert_eq!(names("cd /tmp"), Some(list("CDPATH HOME OLDPWD")));
         assert_eq!(names("--set=x data-set /x/eval.sh $set ${eval} [ -n \"$X\" ]"), Some(list("X eval set")));
         assert_eq!(names("if [[ -z $A ]]; then command -v cc; fi"), Some(list("A")));
+        assert_eq!(names(": \"${A:?not set}\"; echo \"$B is set\"; ls lib[a-z]*"), Some(list("A B")));
+        assert_eq!(names("echo ${a[@]} ${a[0]} ${a:1:3} ${1:2} ${a: -1} ${@:2}"), Some(list("a")));
+        assert_eq!(names("pwd"), Some(list("PWD")));
     }
 
     #[test]
@@ -207,6 +287,14 @@ mod tests {
             "echo ${a:offset}",
             "{ set; }",
             "echo ${x@P}",
+            "echo ${a:0:len}",
+            "echo ${1:len}",
+            "echo ${@:x}",
+            "a[x]=1",
+            "a=([x]=1)",
+            "[[ -n $HOME && -v CI ]]",
+            "[ -n \"$HOME\" -a -v CI ]",
+            "trap \"$cmd\" EXIT",
         ] {
             assert_eq!(names(text), None, "{text}");
         }
@@ -216,22 +304,35 @@ mod tests {
     fn commands_come_from_an_argument_or_a_file() {
         let of = |program: &str, arguments: &str| {
             let arguments = Some(arguments.split('|').map(str::to_owned).collect());
-            given(
-                &Shell { program: program.to_owned(), arguments, plugin: true },
-                &BTreeSet::from(["/x/run".to_owned()]),
-            )
-            .map(|names| names.into_iter().collect::<Vec<_>>())
+            let shell = Shell { program: program.to_owned(), arguments, plugin: true };
+            match given(&shell, &BTreeSet::from(["/x/run".to_owned()])) {
+                Given::Commands(text) => Some(text),
+                Given::Nothing => Some("nothing".into()),
+                Given::Unknown => None,
+            }
         };
-        assert_eq!(of("/bin/dash", "sh|-ec|echo $A|$B"), Some(list("A")));
-        assert_eq!(of("/bin/dash", "sh|-e|/x/run|-x"), Some(vec![]));
-        assert_eq!(of("/bin/bash", "bash|-o|pipefail|run"), Some(vec![]));
-        for arguments in ["sh", "sh|-s|run", "sh|-", "sh|-i", "bash|--login|run", "sh|other", "sh|-c"] {
+        assert_eq!(of("/bin/dash", "sh|-ec|echo $A|$B").as_deref(), Some("echo $A"));
+        assert_eq!(of("/bin/dash", "sh|-e|/x/run|-x").as_deref(), Some("nothing"));
+        assert_eq!(of("/bin/bash", "bash|-o|pipefail|run").as_deref(), Some("nothing"));
+        for arguments in ["sh", "sh|-s|run", "sh|-", "sh|-i", "bash|--login|run", "sh|other", "sh|-c", "sh|run|set"] {
             assert_eq!(of("/bin/dash", arguments), None, "{arguments}");
         }
-        assert_eq!(of("/usr/bin/env", "env|A=1|bash"), Some(vec![]));
+        assert_eq!(of("/usr/bin/env", "env|A=1|bash").as_deref(), Some("nothing"));
         for arguments in ["env", "env|A=1", "env|-0", "env|-S|bash -e"] {
             assert_eq!(of("/usr/bin/env", arguments), None, "{arguments}");
         }
+    }
+
+    #[test]
+    fn functions_from_the_environment_are_commands() {
+        let vars = Env::of([("BASH_FUNC_f%%", "() { echo $MODE; }"), ("OTHER", "$X")]);
+        let shell = |program: &str| {
+            let arguments = Some(list("x -c f"));
+            let shells = vec![Shell { program: program.to_owned(), arguments, plugin: true }];
+            asked(&Seen { shells, ..Seen::default() }, &vars).names
+        };
+        assert_eq!(shell("/bin/bash"), Some(BTreeSet::from(["MODE".to_owned()])));
+        assert_eq!(shell("/bin/dash"), Some(BTreeSet::new()));
     }
 
     fn list(names: &str) -> Vec<String> {

@@ -11,23 +11,28 @@ use std::path::{Path, PathBuf};
 use super::Subject;
 use super::observed::Known;
 use crate::model::{Input, RootKind};
-use crate::observe::{Fact, What};
+use crate::observe::{Seen, What};
 
-/// The pin of a run that searched for one name in the checkout, or below, and above it.
-pub(super) fn pin(facts: &[Fact], known: Known<'_>) -> Option<Input> {
-    let Subject::Run(script) = known.subject else { return None };
+/// The pin of a run that searched for one name in the checkout, or below, and above it. So may a shell that compiles or links.
+pub(super) fn pin(seen: &Seen, known: Known<'_>) -> Option<Input> {
+    let (cwd, is_run) = match known.subject {
+        Subject::Run(script) => (&script.cwd, true),
+        Subject::Compile(invocation) if !seen.shells.is_empty() => (&invocation.cwd, false),
+        Subject::Compile(_) => return None,
+    };
+    let facts = &seen.facts;
     let roots = known.context.roots;
     let outermost =
         [RootKind::Repository, RootKind::Workspace].into_iter().find_map(|kind| Some((kind, roots.place(kind)?)));
     // A package of the registry has no checkout around it.
-    let (kind, checkout) = outermost.filter(|(_, place)| script.cwd.starts_with(place))?;
+    let (kind, checkout) = outermost.filter(|(_, place)| cwd.starts_with(place))?;
     let mut searched: HashMap<&str, (bool, bool)> = HashMap::new();
     for path in facts.iter().filter_map(|fact| looked_at(&fact.what)).map(Path::new) {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             continue;
         };
         // Whoever resolves a path looks at the directories on the way.
-        if script.cwd.starts_with(dir) && !script.cwd.starts_with(path) {
+        if cwd.starts_with(dir) && !cwd.starts_with(path) {
             let (inside, above) = searched.entry(name).or_default();
             *inside |= dir.starts_with(checkout);
             *above |= !dir.starts_with(checkout);
@@ -36,7 +41,7 @@ pub(super) fn pin(facts: &[Fact], known: Known<'_>) -> Option<Input> {
     let left = searched.values().any(|(inside, above)| *inside && *above);
     let beside = || facts.iter().filter_map(|fact| looked_at(&fact.what)).any(|path| is_beside(Path::new(path), known));
     let named = || known.texts.iter().any(|text| names_beside(text, checkout, known));
-    (left || beside() || named()).then(|| Input::Pinned(kind, checkout.to_owned()))
+    (left || is_run && (beside() || named())).then(|| Input::Pinned(kind, checkout.to_owned()))
 }
 
 /// Whether a path has a directory in common with the workspace without being below it, on the way to it, or below another root.

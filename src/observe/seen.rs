@@ -65,12 +65,21 @@ pub struct Fact {
 /// The first process of a compile or run, and how it names places.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Root<'a> {
-    /// Its number.
+    /// Its process ID.
     pub process: u32,
-    /// Whether it is no compiler but a script in its place: what it becomes is not what the compiler's identity stands for.
+    /// Whether a script stands for the compiler. The compiler's identity does not cover the libraries that its process loads.
     pub is_script: bool,
-    /// A directory's name without links, and the name that cargo uses: a target directory that is a link. rustc uses both.
-    pub renamed: Option<(&'a str, &'a str)>,
+    /// The target directory. If it is behind a link, rustc uses both names.
+    pub target: Option<Target<'a>>,
+}
+
+/// The target directory by its two names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target<'a> {
+    /// The name that cargo uses.
+    pub name: &'a str,
+    /// The name without links.
+    pub real: &'a str,
 }
 
 /// A shell, or `env`, that was run.
@@ -95,7 +104,7 @@ pub struct Seen {
     pub links: BTreeMap<String, String>,
     /// The shells that were run.
     pub shells: Vec<Shell>,
-    /// Files that shells opened: their commands may stand there.
+    /// Files that shells opened; these may hold commands.
     pub commands: BTreeSet<String>,
     /// What happened unseen, or cannot be made to happen again.
     pub unobserved: Option<String>,
@@ -210,15 +219,20 @@ impl Teller<'_> {
     }
 
     /// What is in the file stays, as if it had been read. But a script in the compiler's place may keep a log: nothing of that is
-    /// in the result, and nobody misses a line for a compile that did not happen.
+    /// in the result, and nobody misses a line for a compile that did not happen. Among cargo's files no log is kept.
     fn appended(&mut self, record: &Record<'_>, to: &str) {
-        if self.root.is_script && !record.plugin {
+        let path = self.path(to);
+        let is_of_cargo = self.root.target.is_some_and(|target| below(&path, target.name).is_some());
+        if self.root.is_script && !record.plugin && !is_of_cargo {
+            if record.answer != Answer::Ok {
+                self.made.insert(path);
+            }
             return;
         }
         if record.answer == Answer::Ok {
-            self.looked(&Record { kind: Kind::Read, ..*record }, self.path(to), "");
+            self.looked(&Record { kind: Kind::Read, ..*record }, path.clone(), "");
         }
-        self.wrote(self.path(to), record.plugin);
+        self.wrote(path, record.plugin);
     }
 
     fn wrote(&mut self, path: String, plugin: bool) {
@@ -289,12 +303,17 @@ impl Teller<'_> {
     /// A path as cargo names it.
     fn path(&self, text: &str) -> String {
         let path = path(text);
-        let renamed = self.root.renamed.and_then(|(real, name)| Some((path.strip_prefix(real)?, name)));
+        let renamed = self.root.target.and_then(|target| Some((below(&path, target.real)?, target.name)));
         match renamed {
-            Some((below, name)) if below.is_empty() || below.starts_with('/') => format!("{name}{below}"),
-            _ => path,
+            Some((below, name)) => format!("{name}{below}"),
+            None => path,
         }
     }
+}
+
+/// The rest of a path that is `dir` or below it.
+fn below<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
+    path.strip_prefix(dir).filter(|below| below.is_empty() || below.starts_with('/'))
 }
 
 /// A path without what means nothing in it: `//`, `/./`, and a `/` or `/.` at its end.
@@ -312,7 +331,7 @@ mod tests {
     use super::*;
 
     const ROOT: u32 = 10;
-    const AT: Root<'_> = Root { process: ROOT, is_script: false, renamed: None };
+    const AT: Root<'_> = Root { process: ROOT, is_script: false, target: None };
 
     fn record(kind: Kind, answer: Answer, one: &'static str) -> Record<'static> {
         Record { kind, answer, plugin: false, process: ROOT, one: one.as_bytes(), two: b"" }
@@ -398,8 +417,25 @@ mod tests {
             record(Kind::Read, Answer::Ok, "/disk/tx"),
         ];
         let read = |path: &str| Fact { what: What::Read(path.into()), plugin: false };
-        let root = Root { renamed: Some(("/disk/t", "/w/target")), ..AT };
+        let root = Root { target: Some(Target { name: "/w/target", real: "/disk/t" }), ..AT };
         assert_eq!(tell(&records, root).facts, [read("/w/target/other"), read("/disk/tx")]);
         assert_eq!(tell(&records, AT).facts.len(), 3, "control");
+    }
+
+    #[test]
+    fn what_a_compilers_script_appends_is_a_log_but_among_cargos_files() {
+        let append = |answer, path| Record { answer, ..record(Kind::Append, answer, path) };
+        let root = Root { is_script: true, target: Some(Target { name: "/w/target", real: "/w/target" }), ..AT };
+        let records = [
+            append(Answer::Ok, "/log"),
+            append(Answer::Absent, "/args"),
+            record(Kind::Read, Answer::Ok, "/args"),
+            append(Answer::Ok, "/w/target/units"),
+        ];
+        let seen = tell(&records, root);
+        assert_eq!(seen.written.keys().collect::<Vec<_>>(), ["/w/target/units"]);
+        let read = |path: &str| Fact { what: What::Read(path.into()), plugin: false };
+        assert_eq!(seen.facts, [read("/w/target/units")]);
+        assert_eq!(tell(&records, AT).written.len(), 3, "control: who is the compiler itself");
     }
 }

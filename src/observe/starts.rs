@@ -54,8 +54,8 @@ impl Starts {
         self.compilers.insert(process);
     }
 
-    /// Whether the compiler ended in good order: what it loaded is told at its end. Who only started it (a shell leaves by `_exit`)
-    /// says nothing.
+    /// Whether the compiler ended in good order. Only then does the trace hold the libraries that it loaded. A shell that started it
+    /// ends by `_exit`, which the observer does not see.
     fn compiler_ended(&self, root: Root<'_>) -> bool {
         match root.is_script {
             true => !self.compilers.is_empty() && self.compilers.is_subset(&self.ended),
@@ -63,8 +63,8 @@ impl Starts {
         }
     }
 
-    /// Whether no start of a program succeeded. A shell tries the directories of `PATH` until one does. For the others the trace
-    /// holds a record of its own: the file is absent, or may not be run.
+    /// Whether all starts of a program failed. A shell tries the directories of `PATH` in order; for those where a start fails,
+    /// the trace has another record: the file is absent, or is not executable.
     pub(super) fn has_only_failed(&self, program: &str) -> bool {
         self.tried.get(program) == Some(&0)
     }

@@ -60,7 +60,7 @@ impl Chain {
     }
 }
 
-/// Whether an argument is one of rustc's, and no program.
+/// Whether an argument is an option of rustc, rather than the name of a program.
 fn is_argument(arg: &OsStr) -> bool {
     matches!(arg.as_encoded_bytes().first(), None | Some(b'-' | b'@'))
 }

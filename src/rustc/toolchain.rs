@@ -1,6 +1,7 @@
 //! Finding the real compiler behind the name that cargo used, and the files that make it what it is.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,12 @@ pub fn sysroot_around(program: &Path) -> Option<PathBuf> {
     let sysroot = real.parent()?.parent()?;
     let holds_driver = fsx::list(&sysroot.join("lib")).ok()?.iter().any(is_driver_library);
     holds_driver.then(|| sysroot.to_owned())
+}
+
+/// Whether a file is a script, which the kernel starts by its interpreter.
+pub fn is_script(file: &Path) -> bool {
+    let mut mark = [0; 2];
+    fsx::open(file).is_ok_and(|mut file| file.read_exact(&mut mark).is_ok()) && mark == *b"#!"
 }
 
 fn is_compiler_library(name: &OsString) -> bool {

@@ -165,21 +165,26 @@ impl Store {
     }
 
     /// Makes an entry of an offer for nobody in particular. `files`: its outputs, where they are, and as they were when they were
-    /// hashed.
+    /// hashed. `false`: another build has withdrawn or taken it meanwhile.
     pub fn store_offered(
         &self,
         (lookup, offered): (LookupKey, &Offered),
         (set, entry): (&InputSet, &Entry),
         files: &[(Output, PathBuf, Stamp)],
-    ) -> fsx::Result<()> {
+    ) -> fsx::Result<bool> {
         let mut ladder = Ladder::default();
         self.mark()?;
         for (output, path, stamp) in files {
-            self.adopt_blob(&mut ladder, (path, *stamp), output.blob, false)?;
+            match self.adopt_blob(&mut ladder, (path, *stamp), output.blob, false) {
+                Err(_) if !fsx::exists(path) => return Ok(false),
+                adopted => adopted.map(drop)?,
+            }
         }
         self.put_entry(set.entry_key(lookup), entry)?;
         self.put_set(lookup, set)?;
-        self.remove_offer(offered)
+        // Somebody else may have removed it.
+        let _ = self.remove_offer(offered);
+        Ok(true)
     }
 
     /// Withdraws an offer: other outputs take the place of these, and nobody asked.

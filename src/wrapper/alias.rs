@@ -21,7 +21,7 @@ pub(super) fn fits(call: &Call<'_>) -> bool {
     call.observed
         && !call.injected.is_empty()
         && call.chain.driver == Driver::Rustc
-        && !call.common.compiler.is_behind_script
+        && call.common.compiler.script.is_none()
         && is_at(RootKind::Workspace, cwd)
         && is_at(RootKind::Target, &cwd.join("target"))
         && call.common.env.get(env::OUT_DIR).is_none()

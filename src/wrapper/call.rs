@@ -49,7 +49,7 @@ impl<'a> Call<'a> {
         }
         let store = Store::open(&config.cache_dir.value);
         let compiler = compiler::identify(chain, invocation.last("--target"), &cwd, vars, &store)
-            .filter(|compiler| observed || !compiler.is_behind_script)
+            .filter(|compiler| observed || compiler.script.is_none())
             .ok_or_else(|| Refusal::new(BypassReason::CompilerUnknown, chain.program.to_string_lossy()))?;
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
         let injected = injected(&invocation, &roots, config.paths.value, &compiler.commit);

@@ -165,7 +165,7 @@ fn seen(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Option<Seen>, NotSto
         None if call.observed => Err(unobserved("no trace could be begun")),
         None => Ok(None),
         Some(trace) => {
-            call.common.seen(trace, compiled.ran.process).map(Some).map_err(|torn| unobserved(&torn.to_string()))
+            call.common.seen(trace, compiled.ran.process, true).map(Some).map_err(|torn| unobserved(&torn.to_string()))
         }
     }
 }

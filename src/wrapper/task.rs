@@ -7,6 +7,7 @@ use crate::config::{Config, Env};
 use crate::fsx;
 use crate::keys::{Compiler, Context, Declared, Lookup, Roots};
 use crate::model::{RootKind, Trace, UnitKey};
+use crate::observe::seen::Target;
 use crate::observe::wire::Torn;
 use crate::observe::{self, Root, Seen};
 use crate::store::Store;
@@ -51,12 +52,13 @@ pub(super) struct Common<'a> {
 }
 
 impl Common<'_> {
-    /// What a trace tells of a compile or run whose first process was `process`.
-    pub(super) fn seen(&self, trace: &observe::Trace, process: u32) -> Result<Seen, Torn> {
-        let target = self.roots.place(RootKind::Target);
-        let real = target.and_then(|target| fsx::canonicalize(Path::new(target)).ok());
-        let renamed = real.as_deref().and_then(Path::to_str).zip(target).filter(|(real, target)| real != target);
-        trace.read(Root { process, is_script: self.compiler.is_behind_script, renamed })
+    /// What a trace tells of a compile (`is_compile`) or a run whose first process was `process`.
+    pub(super) fn seen(&self, trace: &observe::Trace, process: u32, is_compile: bool) -> Result<Seen, Torn> {
+        let name = self.roots.place(RootKind::Target);
+        let real = name.and_then(|name| fsx::canonicalize(Path::new(name)).ok());
+        let real = real.as_deref().and_then(Path::to_str);
+        let target = name.map(|name| Target { name, real: real.unwrap_or(name) });
+        trace.read(Root { process, is_script: is_compile && self.compiler.script.is_some(), target })
     }
 }
 

@@ -143,6 +143,21 @@ fn u18_a_cc_that_is_a_script_and_reads_a_variable() {
     hits(&project, "one");
 }
 
+/// The directory by its own name is in no key.
+#[test]
+fn u18_a_cc_that_is_a_script_and_goes_by_its_directory() {
+    let mut one = Project::app_over(DEP);
+    cc(&one, "tools/cc", "$(basename $PWD)");
+    one.path_with(&["tools"]).settled("7");
+    hits(&one, "one");
+    let two = one.clone_to("elsewhere/deeper/two");
+    links_anew(&two, "two");
+    // Control: one that does not is shared.
+    cc(&one, "tools/cc", "three");
+    links_anew(&one, "three");
+    hits(&two, "three");
+}
+
 #[test]
 fn u18_a_cc_that_reads_a_file() {
     let mut project = Project::app_over(DEP);

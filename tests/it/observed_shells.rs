@@ -81,6 +81,35 @@ fn u01_a_function_that_bash_was_given() {
     project.settled("tool");
     in_another_job(&mut project).fresh_hits("tool");
     project.set("BASH_FUNC_say%%", "() { printf function; }").fresh_compiles(CHANGED, "function");
+    // Its commands name variables, too.
+    project.set("BASH_FUNC_say%%", "() { printf %s \"$MACRO_DATA\"; }").set("MACRO_DATA", "one");
+    project.fresh_compiles(CHANGED, "one");
+    project.set("MACRO_DATA", "two").fresh_compiles(CHANGED, "two");
+}
+
+/// Shells look for programs themselves.
+#[test]
+fn u18_a_program_that_a_shell_finds() {
+    let commands =
+        ["kache-it-tool; true", "exec kache-it-tool", "cat $(command -v kache-it-tool) | tail -1 | cut -c8-"];
+    for command in commands {
+        let mut project = Project::with_program_macro(&format!("shell!(\"{command}\")"));
+        project.script("bin/kache-it-tool", "printf one");
+        project.path_with(&["bin"]).settled("one");
+        project.script("bin/another", "true").fresh_hits("one");
+        // One in front of it, in a directory that was not on the path.
+        project.script("first/kache-it-tool", "printf two");
+        project.path_with(&["first", "bin"]).fresh_compiles(CHANGED, "two");
+        project.path_with(&["bin"]).fresh_hits("one");
+    }
+}
+
+#[test]
+fn u01_a_value_that_is_no_text() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut project = Project::with_program_macro("shell!(\"printf %s $MACRO_DATA | wc -c\")");
+    project.set("MACRO_DATA", std::ffi::OsStr::from_bytes(b"\xfcab")).settled("3");
+    project.set("MACRO_DATA", "abcdef").fresh_compiles(CHANGED, "6");
 }
 
 #[test]

@@ -137,3 +137,75 @@ fn u15_clippy_over_a_script() {
     assert!(run.stderr.contains("needless_return"));
     assert!(project.last_outcome("dep").0.starts_with("hit"), "{}", project.history());
 }
+
+/// The directory by its own name is in no key.
+#[test]
+fn u15_a_script_that_goes_by_its_directory() {
+    for ask in ["$PWD", "$(pwd)"] {
+        let mut one = app();
+        let choose = format!("case {ask} in */deeper/*) more='--cfg marked';; esac");
+        compiler(&mut one, &choose, "exec RUSTC \"$@\" $more");
+        one.settled("plain");
+        let two = one.clone_to("elsewhere/deeper/two");
+        two.fresh_compiles(&["app", "dep"], "marked");
+        one.fresh_hits("plain");
+        two.fresh_hits("marked");
+    }
+}
+
+/// So is what it finds in a directory above.
+#[test]
+fn u15_a_script_that_searches_upward() {
+    let mut one = app();
+    let sandbox = one.sandbox_dir();
+    for (dir, text) in [("work", ""), ("elsewhere", "--cfg marked")] {
+        fs::create_dir_all(sandbox.join(dir)).expect("directory");
+        fs::write(sandbox.join(dir).join("flags"), text).expect("write");
+    }
+    let search = "if [ -f flags ]; then more=$(cat flags); elif [ -f ../flags ]; then more=$(cat ../flags); fi";
+    compiler(&mut one, search, "exec RUSTC \"$@\" $more");
+    one.settled("plain");
+    one.clone_to("elsewhere/two").fresh_compiles(&["app", "dep"], "marked");
+    one.fresh_hits("plain");
+}
+
+#[test]
+fn u15_a_script_that_goes_by_its_own_name() {
+    let mut project = app();
+    compiler(&mut project, "case $0 in *marked*) more='--cfg marked';; esac", "exec RUSTC \"$@\" $more");
+    project.settled("plain");
+    let script = project.sandbox_dir().join("own/compiler");
+    let link = script.with_file_name("marked-compiler");
+    std::os::unix::fs::symlink(&script, &link).expect("link");
+    project.set("RUSTC", &link).fresh_compiles(&["app", "dep"], "marked");
+    project.set("RUSTC", &script).fresh_hits("plain");
+}
+
+#[test]
+fn u15_a_script_that_goes_by_a_size() {
+    let mut project = app();
+    let on = project.sandbox_dir().join("on");
+    fs::write(&on, "").expect("write");
+    compiler(&mut project, &format!("[ -s {} ] && more='--cfg marked'", on.display()), "exec RUSTC \"$@\" $more");
+    project.settled("plain");
+    fs::write(&on, "x").expect("write");
+    project.fresh_compiles(&["app", "dep"], "marked");
+}
+
+/// Cargo asks the compiler, too; and runs of build scripts are stored as ever.
+#[test]
+fn u15_a_script_in_a_sysroot() {
+    let mut project = Project::app_over("pub fn value() -> &'static str { env!(\"SAID\") }\n");
+    let marked = "std::env::var(\"CARGO_CFG_MARKED\").is_ok()";
+    project.file("dep/build.rs", format!("fn main() {{ println!(\"cargo:rustc-env=SAID={{}}\", {marked}); }}\n"));
+    let toolchain = project.sandbox_dir().join("toolchain");
+    crate::support::make_toolchain(&toolchain);
+    compiler(&mut project, "", "exec RUSTC \"$@\" $MORE_FLAGS");
+    fs::rename(project.sandbox_dir().join("own/compiler"), toolchain.join("bin/rustc")).expect("in place");
+    project.use_toolchain(&toolchain).settled("false");
+    project.set("MORE_FLAGS", "--cfg marked");
+    let (_, said) = project.wipe().build_and_say();
+    assert_eq!(said, "true", "{}", project.history());
+    project.fresh_hits("true");
+    project.unset("MORE_FLAGS").fresh_hits("false");
+}

@@ -1,17 +1,16 @@
 //! Which variables a program that was started, or a macro, looked at.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
 
 use super::{Collector, NotStored};
 use crate::config::env;
 use crate::fsx;
-use crate::keys::shells::{self, Asked};
-use crate::keys::{Subject, environment, known_variables, script};
+use crate::keys::{Subject, environment, known_variables, script, shells};
 use crate::model::Input;
 use crate::observe::{Seen, What};
 use crate::rustc::symbols::{self, Walk};
+use crate::rustc::toolchain;
 
 impl Collector<'_> {
     /// A program that was run. The lookup key holds the script itself. kache, which a script calls as a wrapper, only
@@ -34,7 +33,7 @@ impl Collector<'_> {
     /// What a program can know of the environment, unless it says itself what it reads.
     fn told_by_environment(&mut self, path: &str) -> Result<(), NotStored> {
         // What interprets a script was run, too.
-        if environment::tells_what_it_reads(path) || is_script(path) {
+        if environment::tells_what_it_reads(path) || toolchain::is_script(Path::new(path)) {
             return Ok(());
         }
         // `sh` may be any shell. (What was run may be gone: a configure script's trials.)
@@ -53,26 +52,35 @@ impl Collector<'_> {
         self.insert("known variables", program, Input::KnownVariables(Box::new(known)));
     }
 
-    /// The variables that shells and cargo were told the names of. Returns what was asked by a plugin.
-    pub(super) fn named(&mut self, seen: &Seen) -> Vec<What> {
+    /// The variables that shells and cargo were told the names of.
+    pub(super) fn named(&mut self, seen: &Seen) -> Named {
         let context = self.known.context;
+        let asked = shells::asked(seen, context.env);
+        // The trace does not say that tools ask for the working directory, since these hardly use it: but scripts may. (That plugins ask
+        // it does say; see `told`.)
+        let by_tools = seen.shells.iter().any(|shell| !shell.plugin);
+        let place = by_tools && (asked.place || seen.facts.iter().any(|fact| names_place(&fact.what)));
+        let mut named = Named { told: Vec::new(), place };
         // A prompt for traces names variables itself.
         let has_prompt = !seen.shells.is_empty() && context.env.get("PS4").is_some();
-        let Asked::Names(mut names) = (if has_prompt { Asked::All } else { shells::asked(seen) }) else {
+        let Some(mut names) = asked.names.filter(|_| !has_prompt) else {
             self.whole_environment();
-            return Vec::new();
+            return named;
         };
         names.extend(named_for_cargo(seen));
         let by_plugin = seen.shells.iter().any(|shell| shell.plugin);
-        let mut asked = Vec::new();
-        for name in names.into_iter().filter(|name| environment::is_of_whole(name)) {
+        for name in names.into_iter().filter(|name| environment::may_be_named(name)) {
             let value = context.env.text(&name);
+            if value.is_none() && context.env.get(&name).is_some() {
+                // No input holds what is no text.
+                self.whole_environment();
+            }
             self.variable(&name, value.as_deref(), true);
             if by_plugin {
-                asked.push(What::Env(name, value));
+                named.told.push(What::Env(name, value));
             }
         }
-        asked
+        named
     }
 
     fn is_kache(&self, path: &str) -> bool {
@@ -109,35 +117,45 @@ impl Collector<'_> {
         let code = fsx::read(Path::new(library))?;
         match (symbols::walk_of_environment(&code), self.known.subject) {
             (Walk::None, _) => {}
-            (Walk::OfCc, Subject::Run(_)) => {
-                self.known_to(library, &code);
-            }
+            (Walk::OfCc, Subject::Run(_)) => self.known_to(library, &code),
             (Walk::OfCc | Walk::Any, _) => self.whole_environment(),
         }
         Ok(())
     }
 }
 
-fn is_script(path: &str) -> bool {
-    let mut mark = [0; 2];
-    fsx::open(Path::new(path)).is_ok_and(|mut file| file.read_exact(&mut mark).is_ok()) && mark == *b"#!"
+/// What shells and cargo were told the names of.
+pub(super) struct Named {
+    /// The variables that plugins were told in this way.
+    pub(super) told: Vec<What>,
+    /// Whether the name of the working directory may be in the result.
+    pub(super) place: bool,
 }
 
-/// What may be a variable in the files that cargo was configured by (`[env]`, credential providers).
+/// Whether a program was run that names places as they are without links.
+fn names_place(what: &What) -> bool {
+    let name = |path: &str| path.rsplit('/').next().map(str::to_owned).unwrap_or_default();
+    matches!(what, What::Program(path) if ["pwd", "realpath", "readlink", "find", "git", "rustup"].contains(&name(path).as_str()))
+}
+
+/// The words in cargo's configuration files that may be names of variables (`[env]`, credential providers).
 fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
     let runs_cargo =
         seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/cargo")));
-    let is_configuration =
-        |path: &Path| path.extension().is_some_and(|extension| extension == "toml") || path.ends_with(".cargo/config");
     let read = seen.facts.iter().filter_map(|fact| match &fact.what {
-        What::Read(path) if runs_cargo && is_configuration(Path::new(path)) => fsx::read(Path::new(path)).ok(),
+        What::Read(path) if runs_cargo => Some((Path::new(path), fsx::read(Path::new(path)).ok()?)),
         _ => None,
     });
-    read.flat_map(|text| names_in_configuration(&text)).collect()
+    read.flat_map(|(path, text)| names_in_configuration(path, &text)).collect()
 }
 
-fn names_in_configuration(text: &[u8]) -> Vec<String> {
+/// Only `[env]` in `config.toml` names variables in lower case, too; `--config` may name any other file.
+fn names_in_configuration(path: &Path, text: &[u8]) -> Vec<String> {
+    let is_own = path.ends_with("config.toml") || path.ends_with(".cargo/config");
+    if !is_own && path.extension().is_none_or(|extension| extension != "toml") {
+        return Vec::new();
+    }
     let words = text.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
-    let is_name = |word: &&[u8]| word.len() > 1 && word.iter().any(u8::is_ascii_uppercase);
+    let is_name = |word: &&[u8]| word.len() > 1 && (is_own || word.iter().any(u8::is_ascii_uppercase));
     words.filter(is_name).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }

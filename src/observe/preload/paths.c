@@ -125,6 +125,9 @@ void observer_report_as(enum kind kind, int at, const char *path, int result, in
     if (!trace_is_open() || !path || !path[0])
         return;
     char room[PATH_ROOM];
+    /* A shell may go by a size or a time (`[ -s file ]`). */
+    if (observer_is_shell() && (kind == KIND_STAT || kind == KIND_LSTAT))
+        plugin = 1;
     struct trace_text text = observer_path(at, path, plugin, room);
     if (text.bytes)
         trace_once(kind, result, plugin, text, trace_string(NULL));

@@ -94,6 +94,6 @@ fn store(run: &Run<'_>, trace: Option<&Trace>, ended: &Ended<'_>) -> Result<Publ
     }
     let unobserved = |why: String| NotStored(Stored::Unobserved, why);
     let trace = trace.ok_or_else(|| unobserved("no trace could be begun".to_owned()))?;
-    let seen = run.common.seen(trace, ended.ran.process).map_err(|torn| unobserved(torn.to_string()))?;
+    let seen = run.common.seen(trace, ended.ran.process, false).map_err(|torn| unobserved(torn.to_string()))?;
     publish::publish(run, &seen, ended)
 }
