@@ -66,7 +66,7 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     for fact in &seen.facts {
         collector.add(fact)?;
     }
-    let named = collector.named(seen);
+    let named = collector.named(seen)?;
     let mut observed = collector.finish();
     observed.inputs.extend(told::pins(seen, &named.told, known));
     observed.inputs.extend(upward::pin(seen, known));

@@ -23,6 +23,8 @@ pub(super) struct Asked {
     pub(super) names: Option<BTreeSet<String>>,
     /// Whether they may have asked for the working directory's name.
     pub(super) place: bool,
+    /// Whether they may have compared the times of files.
+    pub(super) times: bool,
 }
 
 /// Commands longer than this (in bytes) are not read.
@@ -51,14 +53,15 @@ pub(super) fn asked(seen: &Seen, vars: &Env) -> Asked {
     });
     let runs_bash = seen.shells.iter().any(|shell| shell.program.ends_with("/bash"));
     let of_environment = runs_bash.then(|| commands_of_environment(vars)).into_iter().flatten().map(Given::Commands);
-    let mut asked = Asked { names: Some(BTreeSet::new()), place: false };
+    let mut asked = Asked { names: Some(BTreeSet::new()), place: false, times: false };
     for given in of_shells.chain(of_files).chain(of_environment) {
-        let (names, place) = match &given {
+        let (names, place, times) = match &given {
             Given::Nothing => continue,
-            Given::Commands(text) => (names_in(text), names_place(text)),
-            Given::Unknown => (None, true),
+            Given::Commands(text) => (names_in(text), names_place(text), compares_times(text)),
+            Given::Unknown => (None, true, false),
         };
         asked.place |= place;
+        asked.times |= times;
         asked.names = asked.names.zip(names).map(|(all, more)| all.into_iter().chain(more).collect());
     }
     asked
@@ -131,6 +134,11 @@ fn runs_program(arguments: &[String]) -> bool {
 /// Whether commands ask for the working directory's name.
 fn names_place(text: &str) -> bool {
     text.contains(PWD) || text.contains("~+") || words(text).any(|(_, word)| OF_PLACE.contains(&word))
+}
+
+/// Whether commands go by which of two files is newer.
+fn compares_times(text: &str) -> bool {
+    words(text).any(|(_, word)| word == "-nt" || word == "-ot")
 }
 
 /// The names of variables in commands of a shell. `None`: they may name any.
@@ -321,6 +329,14 @@ mod tests {
         for arguments in ["env", "env|A=1", "env|-0", "env|-S|bash -e"] {
             assert_eq!(of("/usr/bin/env", arguments), None, "{arguments}");
         }
+    }
+
+    #[test]
+    fn times_and_places_are_asked_for_by_words() {
+        assert!(compares_times("[ a -nt b ] && x") && compares_times("test \"$a\" -ot b"));
+        assert!(!compares_times("cc -ntx a-nt"));
+        assert!(names_place("d=$(pwd)") && names_place("${PWD##*/}") && names_place("ls ~+"));
+        assert!(!names_place("cd /x && cc $PW"));
     }
 
     #[test]

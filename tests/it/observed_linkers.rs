@@ -143,6 +143,20 @@ fn u18_a_cc_that_is_a_script_and_reads_a_variable() {
     hits(&project, "one");
 }
 
+#[test]
+fn u18_a_cc_that_is_a_script_and_compares_times() {
+    let mut project = Project::app_over(DEP);
+    let file = |name: &str| project.sandbox_dir().join(name);
+    let (old, new) = (file("old"), file("new"));
+    fs::write(&old, "").expect("write");
+    crate::support::settle();
+    fs::write(&new, "").expect("write");
+    cc(&project, "tools/cc", &format!("$([ {} -nt {} ] && echo new)", new.display(), old.display()));
+    project.path_with(&["tools"]);
+    project.never_stored("app", "7");
+    assert!(is_marked(&project, "new"));
+}
+
 /// The directory by its own name is in no key.
 #[test]
 fn u18_a_cc_that_is_a_script_and_goes_by_its_directory() {

@@ -7,7 +7,7 @@ use super::{Collector, NotStored};
 use crate::config::env;
 use crate::fsx;
 use crate::keys::{Subject, environment, known_variables, script, shells};
-use crate::model::Input;
+use crate::model::{Input, Stored};
 use crate::observe::{Seen, What};
 use crate::rustc::symbols::{self, Walk};
 use crate::rustc::toolchain;
@@ -53,9 +53,13 @@ impl Collector<'_> {
     }
 
     /// The variables that shells and cargo were told the names of.
-    pub(super) fn named(&mut self, seen: &Seen) -> Named {
+    pub(super) fn named(&mut self, seen: &Seen) -> Result<Named, NotStored> {
         let context = self.known.context;
         let asked = shells::asked(seen, context.env);
+        // A run's outputs are searched for times. What a compile makes of one, nobody finds there.
+        if asked.times && matches!(self.known.subject, Subject::Compile(_)) {
+            return Err(NotStored(Stored::Unobserved, "a script that compares times".to_owned()));
+        }
         // The trace does not say that tools ask for the working directory, since these hardly use it: but scripts may. (That plugins ask
         // it does say; see `told`.)
         let by_tools = seen.shells.iter().any(|shell| !shell.plugin);
@@ -65,7 +69,7 @@ impl Collector<'_> {
         let has_prompt = !seen.shells.is_empty() && context.env.get("PS4").is_some();
         let Some(mut names) = asked.names.filter(|_| !has_prompt) else {
             self.whole_environment();
-            return named;
+            return Ok(named);
         };
         names.extend(named_for_cargo(seen));
         let by_plugin = seen.shells.iter().any(|shell| shell.plugin);
@@ -80,7 +84,7 @@ impl Collector<'_> {
                 named.told.push(What::Env(name, value));
             }
         }
-        named
+        Ok(named)
     }
 
     fn is_kache(&self, path: &str) -> bool {
