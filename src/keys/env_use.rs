@@ -111,7 +111,9 @@ impl<'a> Judge<'a> {
         let mut includes = 0;
         for at in 0..self.tokens.len() {
             match &self.tokens[at] {
-                Token::Word(word) if word == "use" => self.in_use = !self.is_std_path(at + 1),
+                Token::Word(word) if word == "use" => {
+                    self.in_use = !self.is_std_path(at + 1) && !self.is_own_path(at + 1);
+                }
                 Token::Word(word) if READS.contains(&word.as_str()) => includes += usize::from(self.read(at)?),
                 Token::Word(word) if is_builtin(word) && self.is_renamed(at) => return None,
                 // The name as an argument of a macro, which may read the variable of this name.
@@ -134,7 +136,8 @@ impl<'a> Judge<'a> {
         }
         if !self.is_call(at) {
             // A bare name may be a macro's argument, which the macro may call.
-            return (!self.may_be_called() || self.is_module(at) || !self.is_named).then_some(false);
+            let is_module = self.is_module(at) || self.is_of_std(at);
+            return (!self.may_be_called() || is_module || !self.is_named).then_some(false);
         }
         match &self.tokens[at + 3..] {
             [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != self.name => Some(false),
@@ -172,16 +175,30 @@ impl<'a> Judge<'a> {
     }
 
     /// `core::`, also with `::` in front: what is imported from there is what it is called.
-    fn is_std_path(&self, mut at: usize) -> bool {
+    fn is_std_path(&self, at: usize) -> bool {
+        matches!(self.crate_of_path(at), Some("core" | "std" | "alloc"))
+    }
+
+    /// `crate::`: a macro of this crate is judged where it is defined. (itertools has a function `concat`.)
+    fn is_own_path(&self, at: usize) -> bool {
+        matches!(self.crate_of_path(at), Some("crate" | "self" | "super"))
+    }
+
+    fn crate_of_path(&self, mut at: usize) -> Option<&str> {
         while self.is_mark(at, b':') {
             at += 1;
         }
-        self.is_module(at) && matches!(self.word(at), Some("core" | "std" | "alloc"))
+        self.word(at).filter(|_| self.is_module(at))
     }
 
     /// `env::`
     fn is_module(&self, at: usize) -> bool {
         self.is_mark(at + 1, b':') && self.is_mark(at + 2, b':')
+    }
+
+    /// `std::env`, which is a module, too: `use std::env;`.
+    fn is_of_std(&self, at: usize) -> bool {
+        at >= 3 && self.is_mark(at - 1, b':') && self.is_mark(at - 2, b':') && self.word(at - 3) == Some("std")
     }
 
     /// Whether a builtin's name is given to another macro here, or another name to the builtin.
@@ -289,6 +306,10 @@ mod tests {
             "use std::option_env as o;",
             "use core::{env as e};",
             "m!(env, \"OUT_DIR\");",
+            "m!(other::env);",
+            "use crate::loud::vec; fn f() { vec![env, \"OUT_DIR\"] }",
+            "use {crate::m, lens::include};",
+            "use crate::m::lens as include;",
             "m!(\"OUT_DIR\");",
             "macro_rules! m { ($p:ident) => { env } }",
             "macro_rules! include_str { () => {} }",
@@ -305,6 +326,9 @@ mod tests {
         }
         for innocent in [
             "use std::{env, fs}; fn f() { env::var(\"X\"); }",
+            "pub use crate::concat_impl::concat;",
+            "use super::{concat, include};",
+            "lazy! { { use std::env; env::var(\"X\") } }",
             "fn f(env: &str) { g(env) }",
             "pub use ::core::{concat, option_env}; pub use alloc::format;",
             "fn f() { vec![call.env.get(\"OUT_DIR\")]; assert!(env(\"OUT_DIR\")); }",
