@@ -157,6 +157,8 @@ def main():
         parser.add_argument(f"--{name}", type=Path)
     options = parser.parse_args()
     steps = {"plain": {}, "kache": {}}
+    if options.dir:
+        options.dir.mkdir(parents=True, exist_ok=True)
     for number in range(options.rounds):
         with tempfile.TemporaryDirectory(dir=options.dir) as base:
             base = Path(base)
