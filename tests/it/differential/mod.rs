@@ -250,7 +250,7 @@ fn walk(seed: u64, edits: u64) -> Trial {
             let (state, what) = step(&history, &mut dice);
             trial.edit(&state);
             trail.push(format!("{number}: {what}"));
-            if dice.roll(5) == 0 {
+            if dice.roll(8) == 0 {
                 trial.third.edit(&state);
                 settle();
                 trail.push(format!("{number}: in the third checkout, too"));
@@ -268,7 +268,7 @@ fn walk(seed: u64, edits: u64) -> Trial {
             trail.push(format!("{number}: {} killed after {milliseconds} ms", trial.cached[at].name));
         }
         let mut wrong = trial.differing(dice.roll(2) as usize);
-        if dice.roll(4) == 0 && wrong.is_empty() && !trial.plain.state.is_broken() {
+        if dice.roll(8) == 0 && wrong.is_empty() && !trial.plain.state.is_broken() {
             wrong = trial.stale(dice.roll(3) as usize);
         }
         let last = trail.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n");
