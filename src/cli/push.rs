@@ -48,7 +48,7 @@ pub(super) struct Args {
     /// Send what the remote has, too: after it lost objects, or to sign anew
     #[arg(long)]
     all: bool,
-    /// Send results of incremental compiles, too: they become entries first
+    /// Also push results of incremental compiles; they become entries first
     #[arg(long)]
     offered: bool,
     /// Only list what would be sent, with sizes before compression

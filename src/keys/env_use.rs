@@ -136,8 +136,7 @@ impl<'a> Judge<'a> {
         }
         if !self.is_call(at) {
             // A bare name may be a macro's argument, which the macro may call.
-            let is_module = self.is_module(at) || self.is_of_std(at);
-            return (!self.may_be_called() || is_module || !self.is_named).then_some(false);
+            return (!self.may_be_called() || self.is_module(at) || !self.is_named).then_some(false);
         }
         match &self.tokens[at + 3..] {
             [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != self.name => Some(false),
@@ -194,11 +193,6 @@ impl<'a> Judge<'a> {
     /// `env::`
     fn is_module(&self, at: usize) -> bool {
         self.is_mark(at + 1, b':') && self.is_mark(at + 2, b':')
-    }
-
-    /// `std::env`, which is a module, too: `use std::env;`.
-    fn is_of_std(&self, at: usize) -> bool {
-        at >= 3 && self.is_mark(at - 1, b':') && self.is_mark(at - 2, b':') && self.word(at - 3) == Some("std")
     }
 
     /// Whether a builtin's name is given to another macro here, or another name to the builtin.
@@ -328,7 +322,6 @@ mod tests {
             "use std::{env, fs}; fn f() { env::var(\"X\"); }",
             "pub use crate::concat_impl::concat;",
             "use super::{concat, include};",
-            "lazy! { { use std::env; env::var(\"X\") } }",
             "fn f(env: &str) { g(env) }",
             "pub use ::core::{concat, option_env}; pub use alloc::format;",
             "fn f() { vec![call.env.get(\"OUT_DIR\")]; assert!(env(\"OUT_DIR\")); }",

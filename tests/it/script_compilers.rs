@@ -1,4 +1,5 @@
-//! Compilers that are scripts (`RUSTC=/path/to/script`): what is behind them is cached, and what they read counts.
+//! Compilers that are scripts (`RUSTC=/path/to/script`): kache caches the compiles of the compiler behind a script, and the
+//! files and variables that the script reads are inputs.
 
 use std::fs;
 use std::path::PathBuf;

@@ -104,7 +104,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Which library a child loads is found by the dynamic linker, which nobody observes: what it goes by counts.
+    /// The dynamic linker finds the libraries of a child, and the observer does not see it: its search path is an input.
     pub(super) fn search_path(&mut self) {
         let context = self.known.context;
         let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
@@ -138,8 +138,8 @@ pub(super) struct Named {
 
 /// Whether a program was run that names places as they are without links.
 fn names_place(what: &What) -> bool {
-    let name = |path: &str| path.rsplit('/').next().map(str::to_owned).unwrap_or_default();
-    matches!(what, What::Program(path) if ["pwd", "realpath", "readlink", "find", "git", "rustup"].contains(&name(path).as_str()))
+    const NAMES: [&str; 6] = ["pwd", "realpath", "readlink", "find", "git", "rustup"];
+    matches!(what, What::Program(path) if path.rsplit('/').next().is_some_and(|name| NAMES.contains(&name)))
 }
 
 /// The words in cargo's configuration files that may be names of variables (`[env]`, credential providers).
@@ -147,18 +147,17 @@ fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
     let runs_cargo =
         seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/cargo")));
     let read = seen.facts.iter().filter_map(|fact| match &fact.what {
-        What::Read(path) if runs_cargo => Some((Path::new(path), fsx::read(Path::new(path)).ok()?)),
+        What::Read(path) if runs_cargo => Some(Path::new(path)),
         _ => None,
     });
-    read.flat_map(|(path, text)| names_in_configuration(path, &text)).collect()
+    read.flat_map(names_in_configuration).collect()
 }
 
 /// Only `[env]` in `config.toml` names variables in lower case, too; `--config` may name any other file.
-fn names_in_configuration(path: &Path, text: &[u8]) -> Vec<String> {
+fn names_in_configuration(path: &Path) -> Vec<String> {
     let is_own = path.ends_with("config.toml") || path.ends_with(".cargo/config");
-    if !is_own && path.extension().is_none_or(|extension| extension != "toml") {
-        return Vec::new();
-    }
+    let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+    let text = if is_own || is_toml { fsx::read(path).unwrap_or_default() } else { Vec::new() };
     let words = text.split(|byte| !(byte.is_ascii_alphanumeric() || *byte == b'_'));
     let is_name = |word: &&[u8]| word.len() > 1 && (is_own || word.iter().any(u8::is_ascii_uppercase));
     words.filter(is_name).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
