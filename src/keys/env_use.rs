@@ -136,7 +136,8 @@ impl<'a> Judge<'a> {
         }
         if !self.is_call(at) {
             // A bare name may be a macro's argument, which the macro may call.
-            return (!self.may_be_called() || self.is_module(at) || !self.is_named).then_some(false);
+            let is_harmless = !self.may_be_called() || self.is_module(at) || self.is_fragment(at);
+            return (is_harmless || !self.is_named).then_some(false);
         }
         match &self.tokens[at + 3..] {
             [Token::Text(text), Token::Mark(b')' | b']' | b'}' | b','), ..] if text != self.name => Some(false),
@@ -193,6 +194,11 @@ impl<'a> Judge<'a> {
     /// `env::`
     fn is_module(&self, at: usize) -> bool {
         self.is_mark(at + 1, b':') && self.is_mark(at + 2, b':')
+    }
+
+    /// `$env`: what the caller of a macro hands over, and is judged for. (clang-sys has a macro with a parameter of this name.)
+    fn is_fragment(&self, at: usize) -> bool {
+        at >= 1 && self.is_mark(at - 1, b'$')
     }
 
     /// Whether a builtin's name is given to another macro here, or another name to the builtin.
@@ -306,6 +312,8 @@ mod tests {
             "use crate::m::lens as include;",
             "m!(\"OUT_DIR\");",
             "macro_rules! m { ($p:ident) => { env } }",
+            "macro_rules! m { ($env:ident) => { $env!(\"OUT_DIR\").len() } }",
+            "macro_rules! m { ($env:ident) => { $env!($n) } } m!(env);",
             "macro_rules! include_str { () => {} }",
             "use lens as include;",
             "use m::include_bytes;",
@@ -323,6 +331,7 @@ mod tests {
             "pub use crate::concat_impl::concat;",
             "use super::{concat, include};",
             "fn f(env: &str) { g(env) }",
+            "macro_rules! is { ($env:expr) => { cfg!(target_env = $env) } } fn f() { is!(\"msvc\"); g(\"OUT_DIR\") }",
             "pub use ::core::{concat, option_env}; pub use alloc::format;",
             "fn f() { vec![call.env.get(\"OUT_DIR\")]; assert!(env(\"OUT_DIR\")); }",
             "macro_rules! m { ($f:expr) => { include!(concat!(env!(\"OUT_DIR\"), $f)) } }",
