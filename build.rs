@@ -42,6 +42,7 @@ fn main() {
     // position-independent program works off at every start; at a fixed address there are none.
     if !var("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static") {
         println!("cargo::rustc-link-arg-bins=-no-pie");
+        link_unwinder(&PathBuf::from(var("OUT_DIR")).join("link"));
     }
     let src = Path::new(&var("CARGO_MANIFEST_DIR")).join("src");
     let out = PathBuf::from(var("OUT_DIR"));
@@ -50,6 +51,21 @@ fn main() {
     compile(&OF_OBJECT, &[src.join("script").join(HOOK)], &out.join("hook.o"));
     println!("cargo::rustc-cfg=kache_observer");
     println!("cargo::rustc-env=KACHE_HOST={}", var("TARGET"));
+}
+
+/// Links the static unwinder of the C compiler where the standard library asks for `libgcc_s.so`: a library that is not
+/// there needs no search in `LD_LIBRARY_PATH`, no mappings and no constructor, which asks the processor twelve times what it
+/// can. In a virtual machine each question is an exit to the hypervisor.
+fn link_unwinder(dir: &Path) {
+    let compiler = cc::Build::new().cargo_metadata(false).get_compiler();
+    let asked = compiler.to_command().arg("-print-file-name=libgcc_eh.a").output().expect("the C compiler starts");
+    // A compiler that has none repeats the bare name.
+    if !Path::new(String::from_utf8_lossy(&asked.stdout).trim()).is_absolute() {
+        return;
+    }
+    std::fs::create_dir_all(dir).expect("OUT_DIR can be written");
+    std::fs::write(dir.join("libgcc_s.so"), "INPUT(-lgcc_eh -lgcc)\n").expect("OUT_DIR can be written");
+    println!("cargo::rustc-link-arg-bins=-L{}", dir.display());
 }
 
 fn compile(flags: &[&str], sources: &[PathBuf], to: &Path) {

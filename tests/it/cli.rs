@@ -320,6 +320,23 @@ fn gc_trims_to_the_limit() {
     assert_eq!(home.json(&["list", "--json"]), Value::Array(vec![]));
 }
 
+/// The unwinder is linked in, since another library costs each hit a tenth of its time (`build.rs`).
+#[test]
+fn starts_load_no_unwinder() {
+    let asked = Command::new("cc").arg("-print-file-name=libgcc_eh.a").output().unwrap();
+    assert!(String::from_utf8(asked.stdout).unwrap().starts_with('/'), "this C compiler has no static unwinder");
+    // The loader lists what a program needs instead of starting it.
+    let libraries = |program: &Path| {
+        let listed = Command::new(program).env("LD_TRACE_LOADED_OBJECTS", "1").output().unwrap();
+        String::from_utf8(listed.stdout).unwrap()
+    };
+    let of_kache = libraries(Path::new(KACHE));
+    assert!(of_kache.contains("libc.so") && !of_kache.contains("libgcc_s"), "{of_kache}");
+    // This test's own program is linked as cargo links any other.
+    let of_others = libraries(&std::env::current_exe().unwrap());
+    assert!(of_others.contains("libgcc_s"), "{of_others}");
+}
+
 #[test]
 fn doctor_shows_a_miss_and_a_hit() {
     let home = Home::new();
