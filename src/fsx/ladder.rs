@@ -1,7 +1,7 @@
-//! The clone ladder: reflink, else hard link where the caller allows a shared inode, else copy.
+//! The clone ladder: a reflink, else a hard link if the caller allows a shared inode, else a copy.
 //!
-//! Any error of a rung above copy means the next rung (EXDEV, EMLINK, EOPNOTSUPP, EPERM, ...). What did not work between the
-//! two places once is not tried again by the same [`Ladder`].
+//! Any error of a rung above the copy leads to the next rung (EXDEV, EMLINK, EOPNOTSUPP, EPERM, ...). After one failed
+//! reflink, a [`Ladder`] does not try reflinks again.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
@@ -12,54 +12,54 @@ use super::publish::Mtime;
 use super::temp::{Temp, new_file_beside};
 use super::{At, Result, clock, sys_clone};
 
-/// What a copy reads at once.
+/// Size of the largest copy buffer in bytes.
 const COPY_BUFFER: usize = 256 * 1024;
 
-/// How bytes came to be at a second place.
+/// How a clone was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum LinkMode {
     /// Shared extents, own inode.
     Reflink,
-    /// Shared inode.
+    /// The inode of the source, under another name.
     HardLink,
-    /// Own bytes.
+    /// An inode and bytes that the source does not share.
     Copy,
 }
 
-/// Whether the new name may share the inode of the old one.
+/// Whether the clone may share the inode of its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sharing {
-    /// It may. It keeps the old one's mode and mtime, however it comes about.
+    /// It may. It has the mode and mtime of the source, however it is made.
     Shared,
     /// It must have its own inode.
     Private {
         /// Whether it may be executed; the umask decides the other permissions.
         executable: bool,
-        /// Its mtime.
+        /// The mtime of the clone.
         mtime: Mtime,
     },
 }
 
-/// The ladder between one pair of places, with what was learned on it.
+/// Makes clones between one pair of places, and stops trying reflinks there after one has failed.
 #[derive(Debug, Default)]
 pub struct Ladder {
     no_reflink: bool,
 }
 
-/// A clone that is not yet visible under the target's name. Dropping it leaves nothing.
+/// A clone that is not yet visible under the name of its target. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct Clone(Pending);
 
 #[derive(Debug)]
 enum Pending {
-    /// The bytes stand beside the target.
+    /// The bytes are in a temp file beside the target.
     Staged(Temp, LinkMode),
-    /// A hard link of this file, made when it is committed: there is nothing to stage.
+    /// A hard link to this file, made at the commit, because a link needs no staging.
     Link(PathBuf),
 }
 
 impl Clone {
-    /// Makes the clone visible as `target`, replacing what is there, and says which rung it came by.
+    /// Makes the clone visible as `target`, replacing an existing file, and returns how it was made.
     pub fn commit(self, target: &Path) -> Result<LinkMode> {
         match self.0 {
             Pending::Staged(temp, mode) => temp.persist(target).map(|()| mode),
@@ -67,7 +67,7 @@ impl Clone {
         }
     }
 
-    /// Makes the clone visible as `target` unless something is there, which then stays.
+    /// Makes the clone visible as `target`, unless `target` exists.
     pub fn commit_new(self, target: &Path) -> Result<()> {
         match self.0 {
             Pending::Staged(temp, _) => temp.persist_new(target),
@@ -76,7 +76,7 @@ impl Clone {
         }
     }
 
-    /// Whether committing it is a link, not a rename.
+    /// Returns whether the commit makes a link instead of a rename.
     pub const fn is_link(&self) -> bool {
         matches!(self.0, Pending::Link(_))
     }
@@ -85,7 +85,8 @@ impl Clone {
 impl Ladder {
     /// Prepares a clone of `source` for `target`.
     ///
-    /// Empty files are never linked: identical empty files are what meets the file system's limit of names per inode first.
+    /// Empty files are never linked: identical empty files are the first to reach the file system's limit of links per
+    /// inode.
     pub fn clone_beside(&mut self, source: &Path, target: &Path, sharing: Sharing) -> Result<Clone> {
         let from = super::open(source)?;
         let may_link = sharing == Sharing::Shared && from.metadata().at("stat", source)?.len() > 0;
@@ -110,7 +111,7 @@ impl Ladder {
 }
 
 impl Ladder {
-    /// Fills the new, empty file `to` at `path` with the bytes of `source`: shared extents, else a copy.
+    /// Fills the new, empty file `to` at `path` with the bytes of `source`, by a reflink or else a copy.
     pub(super) fn fill(&mut self, source: &Path, to: &File, path: &Path) -> Result<LinkMode> {
         let from = super::open(source)?;
         if !self.no_reflink && sys_clone::reflink(&from, to).is_ok() {
@@ -121,7 +122,8 @@ impl Ladder {
     }
 }
 
-/// Links where nothing is, else by way of a temp. What cannot be linked (another file system, too many names) is copied.
+/// Links `target` to `source`, through a temp name if `target` exists. Copies if it cannot link (another file system,
+/// too many links).
 fn commit_link(source: &Path, target: &Path) -> Result<LinkMode> {
     let parent_is_there = match std::fs::hard_link(source, target) {
         Ok(()) => return Ok(LinkMode::HardLink),
@@ -152,9 +154,9 @@ fn same_inode(one: &Path, other: &Path) -> bool {
 
 fn copy(mut from: &File, mut to: &File, temp: &Path) -> Result<()> {
     let expected = from.metadata().at("stat", temp)?.len();
-    // By read and write into room that was allocated at once: half the time of `copy_file_range`, which `io::copy` takes
-    // (13 MB on ext4, Linux 6.18: 1.5 ms, 2.4 ms without the allocation, 2.9 ms). Where extents could be shared a reflink
-    // was tried before.
+    // Reading and writing into preallocated space takes half the time of `copy_file_range`, which `io::copy` uses (13
+    // MB on ext4, Linux 6.18: 1.5 ms, 2.4 ms without the allocation, 2.9 ms with `copy_file_range`). Where extents
+    // could be shared, a reflink was tried before.
     allocate(to, expected);
     let mut buffer = vec![0; usize::try_from(expected).unwrap_or(COPY_BUFFER).clamp(1, COPY_BUFFER)];
     let mut copied = 0;
@@ -176,7 +178,7 @@ fn copy(mut from: &File, mut to: &File, temp: &Path) -> Result<()> {
     Err(super::Error::new("copy to", temp, error))
 }
 
-/// Asks for room; a file system that has no such call finds it as it goes.
+/// Allocates space in advance. Without support by the file system, each write allocates its own.
 #[cfg(target_os = "linux")]
 fn allocate(file: &File, size: u64) {
     if size > COPY_BUFFER as u64
