@@ -1,4 +1,4 @@
-//! The observer's library: embedded in the program, unpacked where the dynamic linker can load it.
+//! The observer's library: embedded in kache, unpacked where the dynamic linker can load it.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::fsx::{self, Publish};
 use crate::model::Digest;
 
-/// The library. Empty where there is none for this system.
+/// The library. Empty on systems without an observer.
 #[cfg(kache_observer)]
 const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/observer.so"));
 #[cfg(not(kache_observer))]
@@ -19,13 +19,14 @@ pub const fn is_there() -> bool {
     !BYTES.is_empty()
 }
 
-/// The library, open, so that it can be loaded whatever becomes of its file.
+/// The library as an open file, so that programs can load it even after its path is gone.
 #[derive(Debug)]
 pub struct Library(File);
 
 impl Library {
-    /// Unpacks the library into `dir` under its own digest, unless it is there already, byte for byte. From where no program
-    /// may be loaded the dynamic linker would complain, and rustc's output hold the complaint: then it is a file in memory.
+    /// Unpacks the library into `dir`, named by its digest, unless the same bytes are there already. If the file cannot
+    /// be written, or if `dir` is on a file system mounted `noexec`, the library is a file in memory instead: the
+    /// dynamic linker would complain that it cannot load the library, and rustc's output would contain the complaint.
     pub fn unpack(dir: &Path) -> fsx::Result<Self> {
         match unpack_file(dir).and_then(|path| fsx::open(&path)) {
             Ok(file) if !fsx::forbids_programs(dir) => Ok(Self(file)),
@@ -33,8 +34,8 @@ impl Library {
         }
     }
 
-    /// What `LD_PRELOAD` names: this process's descriptor. No name of a directory, which the dynamic linker would split at
-    /// colons and spaces.
+    /// The path for `LD_PRELOAD`: the open descriptor of this process. The path of a directory may contain colons or
+    /// spaces, at which the dynamic linker splits the variable.
     pub fn path(&self) -> PathBuf {
         fsx::path_of_descriptor(self.0.as_raw_fd())
     }

@@ -1,14 +1,16 @@
-//! The observer: what rustc, its proc macros and the linker really read.
+//! Observes what rustc, its proc macros, the linker and build scripts really read.
 //!
-//! `preload/` is a small library in C that the dynamic linker puts before the C library of rustc and of everything that
-//! rustc starts (`LD_PRELOAD`). It stands in front of the functions that open, look at, list, run and read variables, and
-//! appends what it sees to a [`trace`] in shared memory; [`wire`] reads that, and [`seen`] tells what it comes to.
+//! `preload/` is a small C library. The dynamic linker loads it in front of the C library of the first program and of
+//! every program that it starts (`LD_PRELOAD`). It interposes the functions that open, stat and list files, run
+//! programs and read variables, and appends a record of each call to a [`trace`] in shared memory. [`wire`] parses the
+//! records, and [`seen`] turns them into facts.
 //!
-//! Invariants: a program sees no difference (results, errno, descriptors, environment) but for time; a trace that is not
-//! whole, or a program that could not be observed, is said to be so, never passed over. Knows nothing of roots or keys.
+//! Invariants: timing aside, a program sees no difference (results, errno, descriptors, environment). An incomplete
+//! trace, or a program that could not be observed, is reported and never ignored. Nothing here depends on roots or
+//! keys.
 //!
-//! What it cannot see: system calls that go around the C library, memory that is shared with other programs, time and
-//! chance. A `.kache.toml` declares such inputs.
+//! The observer cannot see system calls that bypass the C library, memory that is shared with other programs, the time,
+//! or random numbers. Users declare such inputs in `.kache.toml`.
 
 pub mod library;
 pub mod seen;

@@ -1,116 +1,120 @@
-//! What a trace comes to: facts in the order in which they were first found, without what the compile made itself.
+//! Turns a trace into facts, in the order in which they were first found, without the files that the compile made
+//! itself.
 //!
-//! Pure: a function of the records. Paths are absolute and otherwise as the programs spelled them.
+//! Pure: a function of the records and the root. Paths are absolute, without `//` and `/./`, and otherwise as the
+//! programs spelled them, except that the target directory has the name that cargo uses.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::starts::Starts;
 use super::wire::{Answer, Kind, Record};
 
-/// What stands at a path.
+/// What a call found at a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Found {
-    /// Something; nobody asked what.
+    /// Something: the call does not show of which kind.
     Something,
     /// A regular file.
     File,
     /// A directory.
     Directory,
-    /// A symbolic link (only where links were not followed).
+    /// A symbolic link. Only from calls that do not follow links.
     Link,
     /// A pipe, socket or device.
     Special,
     /// Nothing.
     Nothing,
-    /// Something that may not be looked at.
+    /// Access was denied.
     Denied,
 }
 
-/// One thing that was found out.
+/// One thing that a program found out or did.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub enum What {
     /// The file or directory was opened for reading.
     Read(String),
-    /// This stands at the path, links followed.
+    /// A call that follows links found this at the path.
     Stat(String, Found),
-    /// This stands at the path itself.
+    /// A call that does not follow links found this at the path.
     LinkStat(String, Found),
     /// The directory was listed.
     List(String),
-    /// The link at the path leads there.
+    /// The link at the first path has the second as its target.
     Link(String, String),
-    /// The path without links is that.
+    /// The second path is the first with all links resolved.
     Resolve(String, String),
-    /// The variable has this value.
+    /// The variable has this value. `None`: it is not set.
     Env(String, Option<String>),
-    /// The program of this name was looked for on `PATH`, and found there.
+    /// The program of this name was looked up on `PATH`, and this file was found. `None`: there is no such program.
     Lookup(String, Option<String>),
     /// The program in this file was run.
     Program(String),
     /// The library in this file was loaded.
     Library(String),
-    /// The library in this file, a plugin, may have read all variables at once.
+    /// The library in this file is a plugin and may have read all variables at once, through `environ`.
     Environ(String),
 }
 
-/// A fact, and whether a plugin asked: a proc macro, or a program that one started.
+/// A fact, and whether a plugin found it: a proc macro, a build script, or a program that one of them started.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub struct Fact {
-    /// What.
+    /// What was found.
     pub what: What,
-    /// Whether a plugin asked.
+    /// Whether a plugin found it.
     pub plugin: bool,
 }
 
-/// The first process of a compile or run, and how it names places.
+/// The first process of a compile or run, and the names of its target directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Root<'a> {
-    /// Its process ID.
+    /// ID of the process.
     pub process: u32,
-    /// Whether a script stands for the compiler. The compiler's identity does not cover the libraries that its process loads.
+    /// Whether a script takes the place of the compiler. Then the compiler's identity does not cover the libraries that
+    /// this process loads.
     pub is_script: bool,
-    /// The target directory. If it is behind a link, rustc uses both names.
+    /// The target directory, if there is one. If its path contains a link, rustc uses both names.
     pub target: Option<Target<'a>>,
 }
 
-/// The target directory by its two names.
+/// The two names of the target directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target<'a> {
-    /// The name that cargo uses.
+    /// The path that cargo uses.
     pub name: &'a str,
-    /// The name without links.
+    /// The same path with all links resolved.
     pub real: &'a str,
 }
 
-/// A shell, or `env`, that was run.
+/// One run of a shell, or of `env`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shell {
-    /// Its program's file.
+    /// File of the program.
     pub program: String,
-    /// Its arguments, its own name first. `None`: they could not be read.
+    /// Its arguments, beginning with `argv[0]`. `None` if they could not be read.
     pub arguments: Option<Vec<String>>,
     /// Whether a plugin started it.
     pub plugin: bool,
 }
 
-/// All that a trace tells.
+/// Everything that a trace shows of a compile or run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Seen {
-    /// What was found out, in order.
+    /// Facts, in the order in which they were first found.
     pub facts: Vec<Fact>,
-    /// Files that were written, and whether a plugin wrote them.
+    /// Files that were written, each with whether a plugin wrote it.
     pub written: BTreeMap<String, bool>,
-    /// Symbolic links that were made, and where they lead.
+    /// Symbolic links that were made, each with its target.
     pub links: BTreeMap<String, String>,
-    /// The shells that were run.
+    /// The shells, and `env`, that were run.
     pub shells: Vec<Shell>,
-    /// Files that shells opened; these may hold commands.
+    /// Files that shells opened, which may contain commands.
     pub commands: BTreeSet<String>,
-    /// What happened unseen, or cannot be made to happen again.
+    /// Something that was not observed, or that cannot be repeated, such as a connection to a socket. `None`: the trace
+    /// shows everything.
     pub unobserved: Option<String>,
 }
 
-/// Tells what the records say about the compile whose first process is `root`.
+/// Turns the records of a compile or run into facts. `root` is its first process.
 pub fn tell(records: &[Record<'_>], root: Root<'_>) -> Seen {
     let mut teller = Teller { root, ..Teller::default() };
     for record in records {
@@ -130,7 +134,7 @@ struct Teller<'a> {
     root: Root<'a>,
     seen: Seen,
     told: HashSet<Fact>,
-    /// Paths that were found to exist before anybody wrote them.
+    /// Paths that already existed when a program looked at them, before any program wrote to them.
     found: HashSet<String>,
     /// Paths that the compile made, directories included.
     made: BTreeSet<String>,
@@ -140,7 +144,7 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     fn hear(&mut self, record: &Record<'_>) {
-        // Arguments that are no text are arguments that are not known.
+        // Arguments that are not UTF-8 count as unknown.
         let two = if record.kind == Kind::Shell && std::str::from_utf8(record.two).is_err() { b"" } else { record.two };
         let (Ok(one), Ok(two)) = (std::str::from_utf8(record.one), std::str::from_utf8(two)) else {
             return self.trouble(format!("{} is not UTF-8", String::from_utf8_lossy(record.one)));
@@ -175,7 +179,7 @@ impl Teller<'_> {
                 if one.rsplit('/').next().is_some_and(|name| name.starts_with("librustc_driver")) {
                     self.starts.is_compiler(record.process);
                 }
-                // What rustc itself is made of is its identity's business.
+                // The compiler's identity covers the libraries of rustc itself.
                 let is_compiler = record.process == self.root.process && !self.root.is_script;
                 if !is_compiler || record.plugin {
                     self.tell(What::Library(self.path(one)), record.plugin);
@@ -218,8 +222,9 @@ impl Teller<'_> {
         self.seen.shells.push(Shell { program: self.path(program), arguments, plugin: record.plugin });
     }
 
-    /// What is in the file stays, as if it had been read. But a script in the compiler's place may keep a log: nothing of that is
-    /// in the result, and nobody misses a line for a compile that did not happen. Among cargo's files no log is kept.
+    /// A file that is appended to keeps its content, so it counts as read. The exception is a script in the compiler's
+    /// place, which may keep a log: the result does not depend on it, and no one misses a line for a compile that did
+    /// not happen. In the target directory an append always counts, because no logs are kept among cargo's files.
     fn appended(&mut self, record: &Record<'_>, to: &str) {
         let path = self.path(to);
         let is_of_cargo = self.root.target.is_some_and(|target| below(&path, target.name).is_some());
@@ -271,8 +276,8 @@ impl Teller<'_> {
         self.tell(what, record.plugin);
     }
 
-    /// Whether the compile made what stands at `path`. Where `..` follows anything but a directory that it made, nobody here
-    /// knows where that leads.
+    /// Whether the compile made the file at `path`. If `..` follows anything but a directory that the compile made, the
+    /// path may lead anywhere, and the answer is no, unless it was written under exactly this name.
     fn is_made(&self, path: &str) -> bool {
         if !path.contains("/../") && !path.ends_with("/..") {
             return self.is_below_made(path);
@@ -300,7 +305,7 @@ impl Teller<'_> {
         ends.any(|end| self.made.contains(&path[..end]))
     }
 
-    /// A path as cargo names it.
+    /// Normalizes a path, and gives the target directory the name that cargo uses.
     fn path(&self, text: &str) -> String {
         let path = path(text);
         let renamed = self.root.target.and_then(|target| Some((below(&path, target.real)?, target.name)));
@@ -311,12 +316,12 @@ impl Teller<'_> {
     }
 }
 
-/// The rest of a path that is `dir` or below it.
+/// The rest of `path` if it is `dir` or below it.
 fn below<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
     path.strip_prefix(dir).filter(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// A path without what means nothing in it: `//`, `/./`, and a `/` or `/.` at its end.
+/// A path without its redundant parts: `//`, `/./`, and a `/` or `/.` at its end.
 fn path(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {

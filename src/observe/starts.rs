@@ -1,25 +1,26 @@
-//! Which programs were to be started, and which of them said that they began. Who never says so was not observed.
+//! Compares the programs that were to start with those that reported their start. A program that never does so was not
+//! observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Root;
 
-/// The process of a program that was started by `system` or `popen`.
+/// The process of a shell that `system` or `popen` started: neither returns its ID.
 const UNKNOWN: u32 = 0;
 
-/// The starts that a trace tells of.
+/// The starts that a trace reports.
 #[derive(Default)]
 pub(super) struct Starts {
     by_process: BTreeMap<u32, ByPath>,
-    /// How often each program was to be started, failures aside.
+    /// For each program, how many starts were announced or reported, without those that failed.
     tried: BTreeMap<String, i64>,
     ended: BTreeSet<u32>,
-    /// Processes that were rustc.
+    /// Processes that are rustc.
     compilers: BTreeSet<u32>,
 }
 
-/// The programs that one process was to become, by the path that it was to be started by: how many starts were expected, less
-/// those that happened.
+/// The programs that one process was to become, by the path used to start them: how many starts are still expected.
+/// Negative if more were reported than announced.
 #[derive(Default)]
 struct ByPath(BTreeMap<String, i64>);
 
@@ -30,7 +31,7 @@ impl ByPath {
 }
 
 impl Starts {
-    /// A program is to be started (`change` 1), or could not be (-1). `program`: its file, if that is known.
+    /// Records that a program is to start (`change` 1), or could not be started (-1). `program` is its file, if known.
     pub(super) fn expect(&mut self, process: u32, started_by: &str, program: Option<&str>, change: i64) {
         self.by_process.entry(process).or_default().add(started_by, change);
         if let Some(program) = program {
@@ -38,24 +39,24 @@ impl Starts {
         }
     }
 
-    /// A program said that it began.
+    /// Records that a program reported its start.
     pub(super) fn began(&mut self, process: u32, started_by: &str, program: &str) {
         self.by_process.entry(process).or_default().add(started_by, -1);
         *self.tried.entry(program.to_owned()).or_default() += 1;
     }
 
-    /// A process ended in good order.
+    /// Records that a process ended normally.
     pub(super) fn ended(&mut self, process: u32) {
         self.ended.insert(process);
     }
 
-    /// A process is rustc.
+    /// Records that a process is rustc.
     pub(super) fn is_compiler(&mut self, process: u32) {
         self.compilers.insert(process);
     }
 
-    /// Whether the compiler ended in good order. Only then does the trace hold the libraries that it loaded. A shell that started it
-    /// ends by `_exit`, which the observer does not see.
+    /// Whether the compiler ended normally. Only then does the trace contain the libraries that it loaded. If a script
+    /// starts the compiler, its shell does not count: it ends by `_exit`, which the observer does not see.
     fn compiler_ended(&self, root: Root<'_>) -> bool {
         match root.is_script {
             true => !self.compilers.is_empty() && self.compilers.is_subset(&self.ended),
@@ -63,18 +64,19 @@ impl Starts {
         }
     }
 
-    /// Whether all starts of a program failed. A shell tries the directories of `PATH` in order; for those where a start fails,
+    /// Whether every start of a program failed. A shell tries the directories of `PATH` in order. Where a start fails,
     /// the trace has another record: the file is absent, or is not executable.
     pub(super) fn has_only_failed(&self, program: &str) -> bool {
         self.tried.get(program) == Some(&0)
     }
 
-    /// A program that was started and never said so: one without the dynamic linker, or with another C library.
+    /// A program that was started but never reported its start: it has no dynamic linker, or another C library. Also
+    /// returned for the first program if it did not start, or if the compiler did not end normally.
     pub(super) fn unheard(&self, root: Root<'_>) -> Option<String> {
         let announced = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN);
         let unheard = announced.flat_map(|(_, starts)| &starts.0).find(|(_, starting)| **starting > 0);
         let unheard = unheard.or_else(|| self.unheard_shell(root.process));
-        // Nobody announced the first one.
+        // No process announces the first program.
         let began = self.by_process.get(&root.process).is_some_and(|root| root.0.values().sum::<i64>() < 0);
         match unheard {
             Some((program, _)) => Some(program.clone()),
@@ -83,7 +85,7 @@ impl Starts {
         }
     }
 
-    /// A program whose process nobody knew when it was started, and that fewer processes became, unannounced, than should have.
+    /// A program that `system` or `popen` started, and for which too few processes reported an unannounced start.
     fn unheard_shell(&self, root: u32) -> Option<(&String, &i64)> {
         let became = |program: &String| {
             let others = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN && **process != root);
@@ -102,7 +104,7 @@ mod tests {
 
     const ROOT: u32 = 10;
 
-    /// What happened: the program in a file is started in a process, said so, could not be started, or a process ended.
+    /// One event in a trace: a program is announced, fails to start, or reports its start; a process is rustc, or ends.
     #[derive(Clone, Copy)]
     enum Event {
         Expected(u32, &'static str),
@@ -131,7 +133,7 @@ mod tests {
         starts.unheard(root)
     }
 
-    /// The same of a compile that began and ended.
+    /// Like `unheard`, for a compile that starts and ends normally.
     fn unheard_in_compile(events: &[Event]) -> Option<String> {
         unheard(&[&[Began(ROOT, "/t/rustc")], events, &[Ended(ROOT)]].concat())
     }

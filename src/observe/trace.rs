@@ -1,4 +1,4 @@
-//! One trace: shared memory that an observed rustc and its children append to.
+//! The trace: shared memory to which an observed program and its children append records.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,22 +11,22 @@ use super::wire::{self, Torn};
 use super::{Root, Seen, seen};
 use crate::fsx;
 
-/// How much is kept, in bytes. Memory is taken as it is filled: a large link writes a few hundred kilobytes, a build of some
-/// hundred C files several megabytes.
+/// Capacity for records, in bytes. Memory is allocated only as it is filled: a large link writes a few hundred
+/// kilobytes, a build of a few hundred C files several megabytes.
 const CAPACITY: u64 = 512 << 20;
 
-/// The first program that is observed. The letters are those of `preload/start.c`.
+/// The kind of the first observed program. [`Trace::place`] encodes it as a letter that `preload/start.c` reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum First {
-    /// rustc: calls from libraries that it loads later come from plugins.
+    /// rustc. Calls from libraries that it loads later count as calls of plugins.
     Compiler,
-    /// The same, and it calls its working directory by `rustc::alias`.
+    /// rustc, and it names its working directory by the alias (`rustc::alias`).
     CompilerWithAlias,
-    /// A build script, which may put anything that it sees into its result, as a plugin may.
+    /// A build script. Like a plugin, it may put anything that it sees into its result.
     Script,
 }
 
-/// A trace that is being written.
+/// A trace that observed programs write to.
 #[derive(Debug)]
 pub struct Trace {
     file: File,
@@ -34,7 +34,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// An empty trace, and the library unpacked in `dir`. `None` where programs cannot be observed.
+    /// Creates an empty trace and unpacks the library into `dir`. `None` if programs cannot be observed here.
     pub fn begin(dir: &Path) -> Option<Self> {
         if !library::is_there() {
             return None;
@@ -46,7 +46,7 @@ impl Trace {
         Some(Self { file, library })
     }
 
-    /// The value of `LD_PRELOAD` for rustc. `preload`: what it is already.
+    /// The value of `LD_PRELOAD` for the first program: the observer's library, then `preload`, its value so far.
     pub fn preload(&self, preload: Option<OsString>) -> OsString {
         let mut libraries = self.library.path().into_os_string();
         if let Some(preload) = preload {
@@ -56,7 +56,7 @@ impl Trace {
         libraries
     }
 
-    /// The value of `KACHE_TRACE` for the first program.
+    /// The value of `KACHE_TRACE` for the first program: the letter of its kind, then the path of the trace.
     pub fn place(&self, first: First) -> OsString {
         let mut place = OsString::from(match first {
             First::Compiler => "r",
@@ -67,15 +67,16 @@ impl Trace {
         place
     }
 
-    /// Lets the C compilers that are started call directories by other names: `FROM=TO` each, the last one wins. Best effort:
-    /// an output that holds the real name serves only where that is the same.
+    /// Makes the C compilers that are started remap directories. Each remap is `FROM=TO`, and the last match wins. Best
+    /// effort: without it, an output may contain the real name, and then it can be restored only where that name is the
+    /// same.
     pub fn remap(&self, remaps: &[String]) {
         if let Some(bytes) = wire::remaps(remaps) {
             let _ = self.file.write_all_at(&bytes, wire::REMAPS.start);
         }
     }
 
-    /// What was seen of the process `root` and its children, all of which have ended.
+    /// What was seen of the process `root` and its children, all of which must have ended.
     pub fn read(&self, root: Root<'_>) -> Result<Seen, Torn> {
         let mut header = [0; wire::HEADER];
         self.file.read_exact_at(&mut header, 0).map_err(|_| Torn)?;

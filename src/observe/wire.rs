@@ -1,18 +1,18 @@
-//! The trace's format, version 4: see `preload/trace.h`, which writes it.
+//! The format of a trace, version 4. `preload/trace.h` specifies it, and `preload/trace.c` writes it.
 //!
-//! A trace that was cut, overfilled, or holds a record that was begun and not finished is [`Torn`]: what is missing could be
-//! the one input that matters.
+//! A trace that was truncated, overfilled, or contains an unfinished record is [`Torn`]: the missing part could be the
+//! one input that matters.
 
-/// The mark of this version.
+/// The magic bytes of this version.
 pub const MAGIC: &[u8; 8] = b"KACHETR4";
-/// Where records begin: behind a page for the header and the filter of 8192 hashes.
+/// Offset of the first record in bytes: behind one page for the header and the remaps, and the filter of 8192 hashes.
 pub const LOG_AT: u64 = 4096 + (1 << 13) * 8;
-/// The header: mark, bytes for records, bytes used, whether something was lost.
+/// Size of the header in bytes: magic, capacity for records, bytes used, whether something was lost.
 pub const HEADER: usize = 32;
 
 const RECORD: usize = 24;
 
-/// What a record tells. Numbers as in `enum kind`.
+/// What a record reports. The numbers are those of `enum kind`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "each is explained in trace.h")]
@@ -68,7 +68,7 @@ impl Kind {
     ];
 }
 
-/// How the call ended. Numbers as in `enum result`.
+/// How the call ended. The numbers are those of `enum result`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "each is explained in trace.h")]
@@ -88,29 +88,29 @@ impl Answer {
         [Self::Ok, Self::Absent, Self::Denied, Self::Other, Self::File, Self::Directory, Self::Link, Self::Special];
 }
 
-/// One thing that happened.
+/// One record of a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
-    /// What.
+    /// What happened.
     pub kind: Kind,
-    /// How it ended.
+    /// How the call ended.
     pub answer: Answer,
-    /// Whether a plugin did it: a proc macro, or a program that one started.
+    /// Whether a plugin made the call: a proc macro, a build script, or a program that one of them started.
     pub plugin: bool,
-    /// The process.
+    /// The process ID. 0 if not known, which only a [`Kind::Spawn`] may have.
     pub process: u32,
-    /// A path or name.
+    /// The path or name that the record is about.
     pub one: &'a [u8],
-    /// What belongs to it.
+    /// A second text, if the kind has one, such as the value of a variable or the target of a link.
     pub two: &'a [u8],
 }
 
-/// The trace is not whole.
+/// The trace is incomplete or damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the trace is not whole")]
 pub struct Torn;
 
-/// The number of bytes that records take, from the first [`HEADER`] bytes.
+/// The number of bytes that records take up, according to the first [`HEADER`] bytes.
 pub fn used(header: &[u8]) -> Result<usize, Torn> {
     let number = |at: usize| header.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
     let (capacity, used, lost) = (number(8).ok_or(Torn)?, number(16).ok_or(Torn)?, number(24).ok_or(Torn)?);
@@ -120,10 +120,11 @@ pub fn used(header: &[u8]) -> Result<usize, Torn> {
     usize::try_from(used).map_err(|_| Torn)
 }
 
-/// Where the remaps of compilers are, and the room for them.
+/// Where a trace has the remaps for C compilers, as a range of bytes.
 pub const REMAPS: std::ops::Range<u64> = 64..4096;
 
-/// Remaps of compilers, each `FROM=TO`, as they are in a trace. `None`: they do not fit, or cannot be told apart.
+/// Encodes remaps for C compilers, each `FROM=TO`, for [`REMAPS`]. `None` if they do not fit, or if one contains a zero
+/// byte, which separates them.
 pub fn remaps(all: &[String]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for remap in all.iter().filter(|remap| !remap.is_empty()) {
@@ -143,7 +144,7 @@ pub fn header(capacity: u64) -> [u8; HEADER] {
     header
 }
 
-/// Reads all records.
+/// Parses all records.
 pub fn records(mut log: &[u8]) -> Result<Vec<Record<'_>>, Torn> {
     let mut records = Vec::with_capacity(log.len() / 64);
     while !log.is_empty() {
@@ -175,7 +176,7 @@ fn record(log: &[u8]) -> Option<(Record<'_>, usize)> {
 pub(crate) mod tests {
     use super::*;
 
-    /// The bytes of a record.
+    /// Encodes a record as `trace.c` does.
     pub(crate) fn encode(record: &Record<'_>) -> Vec<u8> {
         let texts = RECORD + record.one.len() + record.two.len();
         let mut bytes = Vec::new();
@@ -213,7 +214,7 @@ pub(crate) mod tests {
             log[at] = value;
             assert_eq!(records(&log), Err(Torn), "byte {at}");
         }
-        // Begun and never finished: the length is still 0.
+        // A record that was never finished: its length is still 0.
         let mut unfinished = log.clone();
         unfinished.extend([0; 32]);
         assert_eq!(records(&unfinished), Err(Torn));

@@ -1,5 +1,5 @@
-//! Which units rustc compiles under an alias of the working directory (`rustc::alias`), so that their sessions serve other
-//! checkouts.
+//! Decides which units rustc compiles under an alias of the working directory (`rustc::alias`), so that other checkouts
+//! can use their sessions.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ use crate::fsx;
 use crate::model::RootKind;
 use crate::rustc::{Driver, alias};
 
-/// Whether the alias changes nothing about this unit's outputs: its remaps are ours, what rustc names lies below its working
-/// directory at its usual place, and no generated source is read by an absolute path.
+/// Whether the alias leaves this unit's outputs unchanged: its remaps are kache's, everything that rustc names is below
+/// the working directory in its usual place, and it reads no generated source by an absolute path.
 pub(super) fn fits(call: &Call<'_>) -> bool {
     let (invocation, roots) = (&call.invocation, &call.common.roots);
     let cwd = invocation.cwd.as_path();
@@ -31,20 +31,21 @@ pub(super) fn fits(call: &Call<'_>) -> bool {
         && leads_to(cwd)
 }
 
-/// Whether the alias leads to the working directory: `/proc` may not be there, or another process's.
+/// Whether the alias leads to the working directory. `/proc` may be absent, or show another process.
 fn leads_to(cwd: &Path) -> bool {
     let real = fsx::canonicalize(cwd);
     fsx::canonicalize(Path::new(alias::ALIAS)).is_ok_and(|alias| real.is_ok_and(|real| real == alias))
 }
 
-/// Whether a source beside the crate's root seems to include a file by the package's absolute path. The alias does not remap
-/// that. A guess, which decides what a session is worth elsewhere and nothing about the result.
+/// Whether a source in the crate root's directory seems to include a file by the absolute path of the package, which
+/// the alias does not remap. This is a guess: it affects whether other checkouts can use the session, but never the
+/// result.
 pub(super) fn names_its_directory(call: &Call<'_>) -> bool {
     let root = call.invocation.cwd.join(&call.invocation.source);
     let package = call.common().env.path(env::CARGO_MANIFEST_DIR);
     let mut files = vec![root.clone()];
     match root.parent() {
-        // The package's own directory holds more than this unit's sources.
+        // The package's own directory contains more than the sources of this unit.
         Some(dir) if package.as_deref() != Some(dir) => sources(dir, &mut files),
         _ => {}
     }
@@ -55,7 +56,7 @@ pub(super) fn names_its_directory(call: &Call<'_>) -> bool {
         .any(|bytes| variable.find(&bytes).is_some() && include.find(&bytes).is_some())
 }
 
-/// Adds all Rust sources below a directory.
+/// Adds all Rust sources below a directory to `files`.
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
     for name in fsx::list(dir).unwrap_or_default() {
         let path = dir.join(name);

@@ -1,4 +1,4 @@
-//! The bypass: this process becomes the compiler.
+//! Bypasses the cache: this process becomes the compiler.
 
 use super::report::Report;
 use crate::config::{Env, env};
@@ -7,10 +7,11 @@ use crate::keys::compiler;
 use crate::model::{BypassReason, Refusal};
 use crate::rustc::{Chain, Invocation, spawn, toolchain};
 
-/// How often kache may meet itself behind compilers that it cannot identify before it says so and stops.
+/// How deep calls of kache may be nested, through compilers that it cannot identify, before it reports a loop and
+/// exits.
 const MAX_DEPTH: u32 = 4;
 
-/// Notes why, then becomes the compiler.
+/// Logs the reason, then becomes the compiler.
 pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: &Refusal) -> ! {
     if refusal.reason != BypassReason::Probe && !is_build_script_probe(chain, vars) {
         report.write(Report::refused(refusal, chain.rustc_args(), vars));
@@ -19,7 +20,7 @@ pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: &Refus
     become_compiler(chain, vars, unidentified)
 }
 
-/// Becomes the compiler and says nothing.
+/// Becomes the compiler without logging an event.
 pub(super) fn exec(chain: &Chain, vars: &Env) -> ! {
     become_compiler(chain, vars, chain.driver == crate::rustc::Driver::Unknown)
 }
@@ -29,29 +30,31 @@ fn become_compiler(chain: &Chain, vars: &Env, unidentified: bool) -> ! {
     if depth >= MAX_DEPTH {
         fail(chain, "it leads back to kache");
     }
-    // Only what could not be identified, or only starts a compiler (a script, rustup's proxy), may lead back here.
+    // Only a program that kache cannot identify, or one that only starts a compiler (a script, rustup's proxy), may
+    // call kache again.
     let starts_another = || toolchain::sysroot_around(std::path::Path::new(&chain.program)).is_none();
     let extra = (unidentified || depth > 0 || starts_another()).then(|| (env::KACHE_DEPTH, compiler::next_depth(vars)));
     let error = spawn::exec(&chain.program, &chain.args, extra);
     fail(chain, &error.to_string())
 }
 
-/// There is no compiler to become: the one thing that kache says for itself.
+/// Reports that the compiler cannot be run. Apart from the same message for build scripts, the wrapper prints no other.
 #[expect(clippy::print_stderr, reason = "nothing else runs that could say it")]
 fn fail(chain: &Chain, why: &str) -> ! {
     eprintln!("kache: cannot run {}: {why}", chain.program.display());
     sys_process::end(127)
 }
 
-/// Build scripts (autocfg, anyhow, thiserror, ...) try what the compiler can do, below their `OUT_DIR`: nobody asks twice.
+/// Whether a build script (autocfg, anyhow, thiserror, ...) compiles below its `OUT_DIR` to test the compiler. Such
+/// compiles are not repeated, so they are not logged.
 fn is_build_script_probe(chain: &Chain, vars: &Env) -> bool {
     let Some(out_dir) = vars.path(env::OUT_DIR) else { return false };
     let mut args = chain.rustc_args().iter();
     args.any(|arg| arg == "--out-dir") && args.next().is_some_and(|dir| std::path::Path::new(dir).starts_with(&out_dir))
 }
 
-/// Removes those outputs that have other names: rustc is about to write, and must not write into the store. Metadata stays,
-/// as it does without kache if the compile fails: rustc itself links it into its session, and renames a new file over it
+/// Removes outputs that have more than one link, because rustc must not write into the store. Metadata stays, as it
+/// does without kache if the compile fails: rustc itself links it into its session, and renames a new file over it
 /// (`rustc_metadata::fs::encode_and_write_metadata`).
 pub(super) fn unlink_shared(invocation: &Invocation) {
     for path in invocation.possible_outputs() {

@@ -1,4 +1,4 @@
-//! A call with all that is known about it before anything is decided.
+//! A call from cargo, with everything that is known before kache decides what to do about it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -23,14 +23,14 @@ pub(super) struct Call<'a> {
     pub(super) invocation: Invocation,
     /// Whether compiles are observed.
     pub(super) observed: bool,
-    /// Flags that kache adds to every compile of its own.
+    /// Remap flags that kache adds to every compile without the alias.
     pub(super) injected: Vec<String>,
-    /// The hook that is linked into a build script.
+    /// The hook to link, if this is a build script that runs on this machine.
     hook: Option<Hook>,
 }
 
 impl<'a> Call<'a> {
-    /// Reads the call and makes its lookup key.
+    /// Parses the call and computes its lookup key.
     pub(super) fn prepare(chain: &'a Chain, config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
         if chain.driver == Driver::Unknown {
             return Err(Refusal::new(BypassReason::UnknownDriver, chain.program.to_string_lossy()));
@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
         Ok(Self { chain, common, invocation, observed, injected, hook })
     }
 
-    /// The arguments of a compile.
+    /// The arguments of a compile whose result may be stored.
     pub(super) fn compile_args(&self, approach: &Approach) -> Vec<OsString> {
         let argv = &self.invocation.argv;
         let aliased = approach.alias.then(|| alias::in_args(argv, &self.invocation.cwd)).flatten();
@@ -84,7 +84,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The arguments of a compile whose result is only compared.
+    /// The arguments of a compile whose result is only compared. Sessions go below `session_root`.
     pub(super) fn verify_args(&self, session_root: &Path) -> Vec<OsString> {
         let argv = &self.invocation.argv;
         let argv = match self.invocation.incremental {
@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         self.with_ours(argv, &self.injected)
     }
 
-    /// rustc's arguments behind those of the chain, and our own at the end.
+    /// The arguments that the chain puts first, then rustc's, then kache's.
     fn with_ours(&self, argv: Vec<OsString>, injected: &[String]) -> Vec<OsString> {
         let mut args = self.chain.args[..self.chain.skip].to_vec();
         args.extend(argv);
@@ -133,7 +133,7 @@ impl Task for Call<'_> {
         for emit in &invocation.emit {
             name.field("emit", &format!("{emit:?}"));
         }
-        // Unit tests of a library and of a binary may bear one name.
+        // The unit tests of a library and of a binary may have the same name.
         let source = Path::new(&invocation.source).file_name().unwrap_or_default();
         name.field("source", &source.to_string_lossy());
         name.optional("target", invocation.last("--target"));
@@ -158,7 +158,7 @@ impl Task for Call<'_> {
     }
 }
 
-/// The hook, for a build script that runs on this machine.
+/// Opens the hook for a build script that runs on this machine.
 fn hook(invocation: &Invocation, compiler: &Compiler, config: &Config) -> Option<Hook> {
     let is_program = invocation.crate_types == ["bin"] && !invocation.test && invocation.emits(EmitKind::Link);
     let is_script = is_program && script::is_script(&invocation.crate_name, &invocation.out_dir);
@@ -166,13 +166,14 @@ fn hook(invocation: &Invocation, compiler: &Compiler, config: &Config) -> Option
     (is_script && config.scripts.value).then(|| Hook::open(triple)).flatten()
 }
 
-/// Makes debug info and panic locations neutral, and openable by a debugger that was started in the workspace root. (For
-/// generated sources that holds where the target directory is in its usual place: a name of its own for every other place
-/// would be a key of its own.) Paths below cargo's home stay as they are, unless the user wants results that machines with
-/// other homes can share: they are the same for every checkout of a machine, and can be opened from anywhere.
+/// The flags that keep the checkout's path out of debug info and panic locations. A debugger that is started in the
+/// workspace root still finds the sources. (Generated sources only if the target directory is in its usual place:
+/// another name for every other place would change the key.) Paths below cargo's home stay as they are, because they
+/// are the same for every checkout on a machine and can be opened from anywhere, unless the user wants to share results
+/// with machines that have other homes.
 ///
-/// Nothing is injected where the user has mappings of his own (the last one wins in rustc), for coverage (its reports need
-/// real paths) and under `--cfg trybuild` (which compares diagnostics).
+/// kache adds no flags if the user maps paths (rustc uses the last mapping, which would be kache's), for coverage (its
+/// reports need real paths), and under `--cfg trybuild` (which compares diagnostics).
 fn injected(invocation: &Invocation, roots: &Roots, paths: Paths, commit: &str) -> Vec<String> {
     if has_own_mapping(invocation) || wants_coverage(invocation) {
         return Vec::new();
@@ -180,8 +181,8 @@ fn injected(invocation: &Invocation, roots: &Roots, paths: Paths, commit: &str) 
     as_flags(remaps(roots, paths, commit))
 }
 
-/// The same for a compile that calls its working directory by the alias: what lies below, the target directory too, is named
-/// by it.
+/// Like [`injected`], for a compile with the alias, which names everything below the working directory, including the
+/// target directory.
 fn with_alias(common: &Common<'_>) -> Vec<String> {
     let homes = home_remaps(&common.roots, common.config.paths.value, &common.compiler.commit);
     as_flags(homes.into_iter().chain([format!("{}=.", alias::ALIAS)]).collect())
@@ -191,18 +192,18 @@ fn as_flags(remaps: Vec<String>) -> Vec<String> {
     remaps.into_iter().map(|remap| format!("--remap-path-prefix={remap}")).collect()
 }
 
-/// What compilers are told to call directories: `FROM=TO` each, the last one wins. `commit`: of the compiler.
+/// The remaps for rustc and C compilers, each `FROM=TO`. The last match wins. `commit` is the compiler's.
 pub(super) fn remaps(roots: &Roots, paths: Paths, commit: &str) -> Vec<String> {
     if paths == Paths::Exact {
         return Vec::new();
     }
-    // The target directory comes last, so that it wins where it lies in the workspace.
+    // The target directory comes last, so that it wins if it is in the workspace.
     let checkout = [remap(roots, RootKind::Workspace, "."), remap(roots, RootKind::Target, "./target")];
     home_remaps(roots, paths, commit).into_iter().chain(checkout.into_iter().flatten()).collect()
 }
 
-/// Names of directories that differ between homes: cargo's, and the standard library's sources, which rustc calls `/rustc/<commit>`
-/// where they are not installed.
+/// Remaps for directories that differ between homes: cargo's home, and the sources of the standard library, which rustc
+/// calls `/rustc/<commit>` if they are not installed.
 fn home_remaps(roots: &Roots, paths: Paths, commit: &str) -> Vec<String> {
     if paths != Paths::Portable {
         return Vec::new();
@@ -216,7 +217,7 @@ fn remap(roots: &Roots, kind: RootKind, to: &str) -> Option<String> {
     roots.place(kind).map(|from| format!("{from}={to}"))
 }
 
-/// Whether the user maps paths himself, or compares them.
+/// Whether the user maps paths or compares them.
 pub(super) fn has_own_mapping(invocation: &Invocation) -> bool {
     let is_trybuild = |value: Option<&str>| value == Some("trybuild");
     invocation.flags.iter().any(|flag| match flag.name.as_str() {
@@ -226,12 +227,12 @@ pub(super) fn has_own_mapping(invocation: &Invocation) -> bool {
     })
 }
 
-/// Whether the output holds the way from itself to libraries elsewhere, in which no root is seen.
+/// Whether the output contains a relative path to its libraries, in which the scan cannot find a root.
 pub(super) fn wants_rpath(invocation: &Invocation) -> bool {
     invocation.is_linked() && invocation.flags.iter().any(|flag| flag.name == "-C rpath")
 }
 
-/// Whether coverage maps are written: they hold paths in compressed form.
+/// Whether the output contains coverage maps: the paths in them are compressed, so the scan cannot find them.
 pub(super) fn wants_coverage(invocation: &Invocation) -> bool {
     let off = |value: &str| matches!(value, "off" | "no" | "n" | "false" | "0");
     let flag = invocation.flags.iter().rev().find(|flag| flag.name == "-C instrument-coverage");

@@ -1,11 +1,11 @@
-//! Telling cargo of declared inputs (`keys::declared`), of which it knows only what the `.d` file says.
+//! Adds declared inputs (`keys::declared`) to `.d` files, because cargo watches only the files that those name.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::call::Call;
 use crate::fsx::{self, Publish};
 
-/// Adds what is declared to the text of a `.d` file that is about to be restored.
+/// Adds declared inputs to the text of a `.d` file that is about to be restored.
 pub(super) fn extend(call: &Call<'_>, text: &mut String) -> Result<(), ()> {
     if let Some(declared) = &call.common.declared {
         *text = declared.extend(text).ok_or(())?;
@@ -13,8 +13,9 @@ pub(super) fn extend(call: &Call<'_>, text: &mut String) -> Result<(), ()> {
     Ok(())
 }
 
-/// Adds what is declared to the `.d` file that rustc has written. Best effort: rustc has run, so that nothing may change how
-/// this call ends; a file that cannot be read back is left as it is, and cargo does not hear of edits.
+/// Adds declared inputs to the `.d` file that rustc has written. Best effort: rustc has already run, so no failure may
+/// change the outcome of the build. A file that cannot be read is left as it is, and cargo does not notice edits to the
+/// declared inputs.
 pub(super) fn tell_cargo(call: &Call<'_>) {
     let Some(declared) = &call.common.declared else { return };
     let _ = catch_unwind(AssertUnwindSafe(|| {

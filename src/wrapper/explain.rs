@@ -1,4 +1,5 @@
-//! What `kache why` will say about a miss: found before rustc starts, put into the event, never the build's problem.
+//! Explains a miss for `kache why`: compares before rustc starts, writes the differences into the event, and never
+//! fails the build.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,22 +12,22 @@ use crate::model::{Compared, Difference, DifferenceKind, MissReason, Trace};
 use crate::rustc::invocation;
 use crate::store::units;
 
-/// What differs, and from what.
+/// The differences between a call and the nearest recorded one.
 #[derive(Default)]
 pub(super) struct Explained {
     compared: Option<Compared>,
     differences: Differences,
-    /// Of a lookup key that is new, so that the next new one can be compared with it.
+    /// Trace of a new lookup key, so that the next new key of the unit can be compared with it.
     trace: Option<Trace>,
 }
 
-/// Compares the call with what is recorded.
+/// Compares the call with the recorded input sets or traces. An empty result if that fails.
 pub(super) fn explain(task: &impl Task, missed: &Missed) -> Explained {
     let caught = catch_unwind(AssertUnwindSafe(|| match missed.reason {
         MissReason::NoManifest => compare_call(task),
         MissReason::InputChanged => Some(compare_inputs(task, missed)),
         MissReason::PrivateInput => Some(name_private(Path::new(&missed.detail))),
-        // The reason says it all.
+        // The reason itself explains the miss.
         _ => None,
     }));
     caught.ok().flatten().unwrap_or_default()
@@ -59,14 +60,14 @@ fn name_private(dependency: &Path) -> Explained {
 }
 
 impl Explained {
-    /// Puts the explanation into the event.
+    /// Writes the explanation into the event.
     pub(super) fn tell(self, event: &mut Event) {
         event.compared = self.compared.map_or_else(String::new, |compared| compared.id().to_owned());
         event.differs = self.differences.listed;
         event.differing = self.differences.number;
     }
 
-    /// Keeps the trace of a call whose result was stored. Best effort.
+    /// Stores the trace of a call whose result was stored. Best effort.
     pub(super) fn remember(&mut self, task: &impl Task) {
         if let Some(trace) = self.trace.take() {
             let _ =

@@ -1,4 +1,4 @@
-//! The hit.
+//! Serves a hit: finds an entry whose inputs hold here, and restores it.
 
 use std::io::Write;
 
@@ -15,22 +15,22 @@ use crate::store::claims::Claim;
 use crate::store::manifests::Record;
 use crate::store::{Entry, Store};
 
-/// An entry that holds here and could be put in place.
+/// An entry that holds here, and the plan to restore it.
 pub(super) struct Found {
-    /// The entry's key and what it holds for.
+    /// The key of the entry, and the input set for which it holds.
     pub(super) record: Record,
-    /// How many sets of the manifest did not hold before this one.
+    /// How many input sets of the manifest were tried before this one.
     rank: usize,
     pub(super) entry: Entry,
     pub(super) plan: Plan,
 }
 
-/// Why there was no hit, and what exactly said so.
+/// Why there was no hit.
 #[derive(Debug)]
 pub(super) struct Missed {
     pub(super) reason: MissReason,
     pub(super) detail: String,
-    /// The records that were tried, newest first.
+    /// The records whose input sets did not hold, in the order of the manifest.
     pub(super) tried: Vec<Record>,
 }
 
@@ -40,7 +40,7 @@ impl Missed {
     }
 }
 
-/// Serves a hit and ends this process; `claim` is given up before that. Coming back means that there is none.
+/// Serves a hit and ends this process, after releasing `claim`. Returns only if there is no hit.
 pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &Report) -> Missed {
     let found = match find(call) {
         Ok(found) => found,
@@ -59,7 +59,7 @@ pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &Report) -> Miss
     }
 }
 
-/// Looks for an entry that holds here.
+/// Finds an entry that holds here, and plans its restore.
 fn find(call: &Call<'_>) -> Result<Found, Missed> {
     let (rank, record) = record(call)?;
     let key = record.key;
@@ -73,7 +73,7 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
     Ok(Found { record, rank, entry, plan })
 }
 
-/// The first recorded input set that holds here, and its place in the manifest.
+/// Finds the first recorded input set that holds here. Returns its position in the manifest, too.
 pub(super) fn record(task: &impl Task) -> Result<(usize, Record), Missed> {
     let manifest = task.common().store.manifest(task.common().lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
@@ -91,7 +91,7 @@ pub(super) fn record(task: &impl Task) -> Result<(usize, Record), Missed> {
     })
 }
 
-/// Reads an entry's blobs back once after a restart of the machine: nothing was synced when they were written.
+/// Verifies an entry's blobs once after each restart of the machine, because kache writes them without syncing.
 pub(super) fn settle(store: &Store, key: EntryKey, entry: Entry) -> Result<Entry, Missed> {
     let boot = fsx::boot_id();
     if entry.boot == boot {
@@ -101,12 +101,12 @@ pub(super) fn settle(store: &Store, key: EntryKey, entry: Entry) -> Result<Entry
         store.verify_blob(output.blob).map_err(|_| Missed::new(MissReason::BlobCorrupt, output.name.as_str()))?;
     }
     let entry = Entry { boot, ..entry };
-    // A store that cannot be written is read back each time.
+    // If the store cannot be written, the next hit verifies the blobs again.
     let _ = store.put_entry(key, &entry);
     Ok(entry)
 }
 
-/// Says what rustc said, notes the hit and ends.
+/// Replays rustc's output, records the hit and ends this process.
 fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     incremental::mark_shared(&call.invocation);
     let out_dir = &call.invocation.out_dir;
@@ -117,7 +117,7 @@ fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     sys_process::end(0)
 }
 
-/// Notes the hit of a record that is the `rank`th of its manifest: in the store and in the event log.
+/// Records a hit in the store and in the event log. `rank` is the position of its record in the manifest.
 pub(super) fn note(task: &impl Task, (record, rank): (&Record, usize), entry: &Entry, bytes: Bytes, report: &Report) {
     if rank > 0 {
         task.common().store.prefer(task.common().lookup.key, record);

@@ -1,12 +1,14 @@
-//! Incremental compiles: the result of one that found no session is shared, that of one which built on a session is private.
+//! Incremental compiles. The result of a compile without an earlier session is shared; the result of a compile on a
+//! session is private.
 //!
-//! `-C incremental` stays from the first compile on, so that every edit finds a session. The store keeps sessions
-//! (`store::sessions`): a unit that was restored has none, and gets one before its first edit is compiled. What rustc read in its
-//! session directories tells afterwards which kind of compile it was. Private bytes are nobody else's; what is built on private
-//! outputs is private too. A marker beside the outputs says so; it is written before rustc starts, as cargo starts dependents
-//! before rustc ends.
+//! `-C incremental` stays in the arguments from the first compile on, so that every edit finds a session. A restored
+//! unit has no session, so the store keeps one of each unit (`store::sessions`) and kache puts it in place before the
+//! first edit is compiled. After a compile, the files that rustc read in its session directory show which kind of
+//! compile it was. Private outputs belong to one checkout, and everything that is compiled against them is private,
+//! too. A marker next to the outputs records this. kache writes the marker before rustc starts, because cargo starts
+//! dependents before rustc ends.
 //!
-//! Where rustc is not observed, the first compile drops the flag and is shared; edits keep it and are private.
+//! If rustc is not observed, the first compile drops the flag and is shared. Edits keep the flag and are private.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
@@ -25,20 +27,20 @@ use crate::store::sessions::Session;
 
 const SUFFIX: &str = ".kache-private";
 
-/// What a miss does about `-C incremental`.
+/// How a miss handles `-C incremental`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Approach {
-    /// Whether the flag is taken out.
+    /// Whether kache removes the flag.
     pub(super) drops_flag: bool,
-    /// Whether rustc calls its working directory by an alias.
+    /// Whether rustc names its working directory by the alias.
     pub(super) alias: bool,
     /// Whether rustc will find a session.
     pub(super) continues: bool,
 }
 
 impl Approach {
-    /// Looks for a session, and puts the store's in place if the unit was restored. Shared compiles of units without
-    /// `-C incremental` need nothing of this.
+    /// Looks for a session, and puts the one from the store in place if the unit was restored. Does nothing for units
+    /// without `-C incremental`.
     pub(super) fn choose(call: &Call<'_>) -> Self {
         let invocation = &call.invocation;
         let Some(root) = session_root(invocation) else { return Self::default() };
@@ -52,7 +54,8 @@ impl Approach {
         {
             return Self { drops_flag: false, alias: alias && fits, continues: true };
         }
-        // Cargo has removed the program or library of before. Of what was compiled here rustc's directory for sessions tells.
+        // Cargo has removed the old program or library, so only dep-info can show that the unit was restored. A unit
+        // that was compiled here has a session directory, which `lend_session` leaves as it is.
         let may_be_restored = fsx::exists(&invocation.dep_info_path());
         for alias in [true, false].into_iter().filter(|alias| may_be_restored && (fits || !alias)) {
             if let Ok(Some(lent)) = call.common.store.lend_session(session_key(call, alias), &root) {
@@ -64,8 +67,8 @@ impl Approach {
         Self { drops_flag: false, alias: fits && !is_plain(), continues: false }
     }
 
-    /// Takes what rustc did in its session directories out of what was seen, and keeps the session. `true`: rustc built on an
-    /// earlier one.
+    /// Removes rustc's accesses to session directories from `seen`, and keeps the new session. Returns whether rustc
+    /// built on an earlier session.
     pub(super) fn take_sessions(&self, call: &Call<'_>, seen: &mut Seen) -> bool {
         let Some(root) = session_root(&call.invocation) else { return false };
         let used = Used::taken_from(seen, &root);
@@ -74,7 +77,7 @@ impl Approach {
             self.keep(call, crate_dir);
         }
         if self.alias && names_workspace(seen, call) {
-            // Without the alias its path would have been remapped.
+            // The outputs may contain that path: without the alias, rustc would have remapped it.
             let _ = call.common.store.note_plain(session_key(call, true));
         }
         if used.was_read && !is_marked(&call.invocation) {
@@ -83,7 +86,7 @@ impl Approach {
         used.was_read
     }
 
-    /// Compiles a unit without the alias from now on if its outputs hold it.
+    /// Stops using the alias for a unit whose outputs contain it.
     pub(super) fn give_up_alias(&self, call: &Call<'_>, error: &NotStored) {
         if self.alias && error.0 == Stored::HoldsAlias {
             let _ = call.common.store.note_plain(session_key(call, true));
@@ -93,30 +96,30 @@ impl Approach {
 
     fn keep(&self, call: &Call<'_>, crate_dir: &Path) {
         if let Some(session) = Session::newest(crate_dir) {
-            // The store may be on another file system.
+            // Fails if the store is on another file system, for example.
             let _ = call.common.store.keep_session(session_key(call, self.alias), &session, clock::now());
         }
     }
 }
 
-/// The directory that `-C incremental` names, without what means nothing in it.
+/// The directory in `-C incremental`, absolute and without `.` components.
 fn session_root(invocation: &Invocation) -> Option<PathBuf> {
     let dir = invocation.cwd.join(invocation.incremental.as_deref()?);
     Some(dir.components().filter(|part| *part != Component::CurDir).collect())
 }
 
-/// What rustc did with sessions.
+/// How rustc used sessions.
 #[derive(Default)]
 struct Used {
-    /// Whether it read one of an earlier compile.
+    /// Whether rustc read a session of an earlier compile.
     was_read: bool,
-    /// The directory in which it made a new one.
+    /// The directory in which rustc made a new session.
     crate_dir: Option<PathBuf>,
 }
 
 impl Used {
     fn taken_from(seen: &mut Seen, root: &Path) -> Self {
-        // rustc works in the directory without links.
+        // rustc resolves links in the directory.
         let real = fsx::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         let below = |path: &str| {
             let path = Path::new(path);
@@ -152,7 +155,7 @@ fn path_of(fact: &Fact) -> Option<&str> {
     }
 }
 
-/// Whether rustc read a source by an absolute path of the workspace, as dep-info tells.
+/// Whether rustc read a source by an absolute path in the workspace, according to dep-info.
 fn names_workspace(seen: &Seen, call: &Call<'_>) -> bool {
     let Ok(text) = fsx::read_to_string(&call.invocation.dep_info_path()) else { return false };
     let info = crate::rustc::dep_info::parse(&text);
@@ -160,7 +163,8 @@ fn names_workspace(seen: &Seen, call: &Call<'_>) -> bool {
     !seen.facts.is_empty() && files.into_iter().any(|file| Path::new(file).starts_with(&call.invocation.cwd))
 }
 
-/// What rustc checks a session of this unit against, inputs aside. Without the alias a session serves one directory only.
+/// The key of the sessions of this unit: what rustc checks a session against, inputs aside. Without the alias, a
+/// session serves one working directory only.
 fn session_key(call: &Call<'_>, alias: bool) -> SessionKey {
     let mut key = KeyHasher::new(false);
     key.digest("compiler", "", call.common.compiler.identity);
@@ -174,7 +178,7 @@ fn session_key(call: &Call<'_>, alias: bool) -> SessionKey {
     SessionKey(key.finish().0.0)
 }
 
-/// The file beside a unit's outputs that names its sessions' directory.
+/// The file next to the outputs of a unit that names the directory of its sessions.
 fn session_note(invocation: &Invocation) -> PathBuf {
     invocation.out_dir.join(format!(".kache-session-{}", invocation.stem()))
 }
@@ -186,11 +190,11 @@ fn note(invocation: &Invocation, crate_dir: &Path, alias: bool) {
     if fsx::read_to_string(&path).is_ok_and(|noted| noted == text) {
         return;
     }
-    // Without the note the unit is taken for one without a session, which costs time.
+    // Without this file, kache assumes that the unit has no session, which costs time only.
     let _ = Publish::default().bytes(&path, text.as_bytes());
 }
 
-/// The directory of a unit's sessions, and whether they are made with the alias.
+/// The directory of a unit's sessions, and whether they use the alias.
 fn noted(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
     let text = fsx::read_to_string(&session_note(invocation)).ok()?;
     let (name, how) = text.split_once(' ')?;
@@ -198,20 +202,20 @@ fn noted(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
     is_name.then(|| (root.join(name), how == "alias"))
 }
 
-/// Whether this unit has outputs in its directory: an earlier compile put them there. One that failed leaves dep-info at most.
-/// (Cargo removes the old `.rlib` before it asks for a new one, and leaves the `.rmeta`.)
+/// Whether the output directory contains an earlier result of this unit. A failed compile leaves at most dep-info.
+/// (Cargo removes the old `.rlib` before it asks for a new one, but leaves the `.rmeta`.)
 fn is_here(invocation: &Invocation) -> bool {
     let info = invocation.dep_info_path();
     fsx::exists(&info) && invocation.possible_outputs().iter().any(|path| *path != info && fsx::exists(path))
 }
 
-/// The marker of the unit with these outputs.
+/// The path of the marker for the unit with these outputs.
 fn marker(out_dir: &Path, stem: &str) -> PathBuf {
     out_dir.join(format!(".{stem}{SUFFIX}"))
 }
 
-/// Marks this unit's outputs as private, with the name of the offer that is to be made of them. Best effort: an unmarked
-/// private output costs the store an entry that nobody else will ever ask for.
+/// Marks the outputs of this unit as private, and names the offer that will be made of them. Best effort: if a private
+/// output is not marked, the store gets an entry that no other checkout asks for.
 pub(super) fn mark_private(call: &Call<'_>, asked: Time) {
     let marker = marker(&call.invocation.out_dir, &call.invocation.stem());
     let own = format!("{} {} {}", std::process::id(), asked.as_nanos(), marker.display());
@@ -219,7 +223,7 @@ pub(super) fn mark_private(call: &Call<'_>, asked: Time) {
     let _ = Publish::default().bytes(&marker, name.to_string().as_bytes());
 }
 
-/// The offer that the marker of a unit names.
+/// The offer that this unit's marker names.
 pub(super) fn noted_offer(invocation: &Invocation) -> Option<OfferName> {
     fsx::read_to_string(&marker(&invocation.out_dir, &invocation.stem())).ok()?.parse().ok()
 }
@@ -228,12 +232,12 @@ fn is_marked(invocation: &Invocation) -> bool {
     fsx::exists(&marker(&invocation.out_dir, &invocation.stem()))
 }
 
-/// Takes the mark off.
+/// Removes the mark.
 pub(super) fn mark_shared(invocation: &Invocation) {
     let _ = fsx::remove_file(&marker(&invocation.out_dir, &invocation.stem()));
 }
 
-/// Whether the file is the private output of some unit.
+/// Whether the file is a private output of any unit.
 pub(super) fn is_private(path: &Path) -> bool {
     let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|stem| stem.to_str())) else {
         return false;
@@ -246,7 +250,7 @@ pub(super) fn private_dependency(invocation: &Invocation) -> Option<&Path> {
     invocation.externs.iter().map(|dep| dep.path.as_path()).find(|path| is_private(path))
 }
 
-/// The arguments with a session directory of their own, which is empty.
+/// The arguments with `dir` as the directory of sessions instead.
 pub(super) fn elsewhere(argv: &[OsString], dir: &Path) -> Vec<OsString> {
     let mut args = dropped(argv);
     let mut flag = OsString::from("-Cincremental=");
@@ -255,7 +259,7 @@ pub(super) fn elsewhere(argv: &[OsString], dir: &Path) -> Vec<OsString> {
     args
 }
 
-/// Whether `-C incremental` stands on the command line itself, where it can be taken out.
+/// Whether `-C incremental` is on the command line itself, where kache can remove it, and not in an argument file.
 pub(super) fn can_drop(argv: &[OsString]) -> bool {
     dropped(argv).len() < argv.len()
 }

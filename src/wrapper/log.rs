@@ -1,4 +1,4 @@
-//! The log file, for whoever asks for it with `KACHE_LOG`. Never stderr.
+//! The log file, which users turn on with `KACHE_LOG`. kache never logs to stderr.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use crate::config::Config;
 use crate::fsx;
 use crate::keys::Lookup;
 
-/// The log below `cache_dir`.
+/// The path of the log file below `cache_dir`.
 pub(super) fn path(cache_dir: &Path) -> PathBuf {
     cache_dir.join("log").join("kache.log")
 }
 
-/// Opens the log if it is wanted. One that cannot be opened is not written.
+/// Opens the log file if logging is on. If it cannot be opened, kache does not log.
 pub(super) fn init(config: &Config) {
     let level = config.log.value.0;
     if level == LevelFilter::OFF {
@@ -34,12 +34,12 @@ fn open(path: &Path) -> fsx::Result<File> {
     fsx::open_append(path)
 }
 
-/// Whether keys are traced.
+/// Whether the log includes the traces of lookup keys.
 pub(super) fn wants_trace(config: &Config) -> bool {
     config.log.value.0 == LevelFilter::TRACE
 }
 
-/// Logs a lookup key with its trace.
+/// Logs a lookup key, and its trace if there is one.
 pub(super) fn key(crate_name: &str, lookup: &Lookup) {
     tracing::debug!(crate_name, key = %lookup.key, "lookup key");
     if let Some(trace) = &lookup.trace {

@@ -1,4 +1,4 @@
-//! The miss.
+//! Serves a miss: compiles, then stores or offers the result.
 
 use std::ffi::OsString;
 use std::process::ExitStatus;
@@ -22,17 +22,17 @@ use crate::rustc::alias::Unalias;
 use crate::rustc::spawn::{self, Ran, Until};
 use crate::store::claims::Claim;
 
-/// How long a compile of which nothing is known is likely to take.
+/// How long a compile is expected to take if no earlier cost is known.
 const UNKNOWN: Duration = Duration::from_secs(20);
 
-/// What is done with a compile's result.
+/// Whether a result is shared through the store, or private to this checkout and therefore only offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
     Shared,
     Private(Stored),
 }
 
-/// Compiles, and stores what is fit to be shared. The error is a failure from before rustc ran.
+/// Compiles, and stores the result if it may be shared. An error means that kache failed before rustc ran.
 pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
     if offer::adopt(call) {
         report.adopted();
@@ -52,9 +52,10 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     if matches!(claim, Claim::Inherited(_)) {
         let _ = hit::serve(call, &mut claim, report);
     }
-    // Before the tick is waited for, which takes longer as a rule.
+    // The wait for the clock tick below usually lasts longer, so this costs no time.
     let explained = explain::explain(call, &missed);
-    // First, since an offer's links are no reason to remove outputs: if this compile fails, they stay.
+    // Before outputs are unlinked: the links of an offer are no reason to remove outputs, which stay if this compile
+    // fails.
     offer::withdraw(call);
     bypass::unlink_shared(&call.invocation);
     match fate {
@@ -75,10 +76,10 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
     Ok(ran.status)
 }
 
-/// Runs rustc, observed.
+/// Runs rustc, under the observer if this call is observed.
 fn run(call: &Call<'_>, approach: &Approach) -> Result<(Ran, Option<Trace>), Refusal> {
     let trace = begin_trace(call);
-    // Without the observer nobody would answer rustc with the alias.
+    // Without the observer, rustc would not get the alias.
     let approach = &Approach { alias: approach.alias && trace.is_some(), ..approach.clone() };
     let first = if approach.alias { First::CompilerWithAlias } else { First::Compiler };
     let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.common.env, trace, first));
@@ -93,7 +94,7 @@ fn run(call: &Call<'_>, approach: &Approach) -> Result<(Ran, Option<Trace>), Ref
     Ok((ran, trace))
 }
 
-/// Writes the working directory's own name into dep-info. Best effort: rustc has run.
+/// Replaces the alias by the working directory in dep-info. Best effort: rustc has already run.
 fn unalias_dep_info(call: &Call<'_>, unalias: &Unalias) {
     let path = call.invocation.dep_info_path();
     let Ok(text) = fsx::read_to_string(&path) else { return };
@@ -103,7 +104,7 @@ fn unalias_dep_info(call: &Call<'_>, unalias: &Unalias) {
     }
 }
 
-/// Asks for help; a hit ends this process.
+/// Asks the agent for an entry, and looks again if it has fetched one. A hit ends this process.
 fn ask_remote(call: &Call<'_>, missed: Missed, remote: &Remote, report: &Report) -> Missed {
     let Some(connection) = remote::ask(call, remote, report) else { return missed };
     let missed = hit::serve(call, &mut Claim::None, report);
@@ -115,12 +116,12 @@ fn begin_trace(call: &Call<'_>) -> Option<Trace> {
     call.observed.then(|| Trace::begin(&call.common.store.layout().observer())).flatten()
 }
 
-/// Variables that make the next program, and all that it starts, write to `trace`.
+/// Environment variables that make the next program, and everything that it starts, write to `trace`.
 pub(super) fn observed_env(vars: &Env, trace: &Trace, first: First) -> Vec<(&'static str, OsString)> {
     vec![(env::LD_PRELOAD, trace.preload(vars.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place(first))]
 }
 
-/// Compiles on a session are private, and so are compiles whose dependency is private.
+/// A compile on a session is private, and so is one with a private dependency.
 fn fate(call: &Call<'_>, approach: &Approach, missed: Missed) -> (Fate, Missed) {
     if let Some(path) = incremental::private_dependency(&call.invocation) {
         let missed = Missed::new(MissReason::PrivateInput, path.display().to_string());
@@ -132,7 +133,7 @@ fn fate(call: &Call<'_>, approach: &Approach, missed: Missed) -> (Fate, Missed) 
     (Fate::Shared, missed)
 }
 
-/// What became of the result. From here on rustc has run: nothing that fails may change how this ends.
+/// Stores or offers the result. rustc has run, so no failure from here on may change the outcome of the build.
 fn store(call: &Call<'_>, fate: Fate, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
     match fate {
         _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
@@ -141,7 +142,7 @@ fn store(call: &Call<'_>, fate: Fate, compiled: &Compiled<'_>) -> Result<Publish
     }
 }
 
-/// Notes a miss in the event log, and gives the key of what was stored.
+/// Records a miss in the event log. Returns the key of the entry, if one was stored.
 pub(super) fn note(
     task: &impl Task,
     (missed, mut explained): (&Missed, Explained),

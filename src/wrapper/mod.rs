@@ -1,8 +1,9 @@
-//! The only place that decides: hit, miss or bypass.
+//! Decides between hit, miss and bypass. No other module does.
 //!
-//! Nothing here, and nothing that is called from here, writes to stdout or stderr but what rustc said: cargo records and
-//! replays every byte. No error of ours is the build's error: whatever fails before rustc runs ends in `exec` of the real
-//! compiler, whatever fails after it is an outcome in the event log.
+//! Neither this module nor any that it calls writes to stdout or stderr, except what rustc or a build script printed:
+//! cargo records and replays every byte. (The one exception is a program that cannot be started.) kache's errors never
+//! fail the build. A failure before rustc runs ends in `exec` of the real compiler, and a failure after it is an
+//! outcome in the event log.
 
 mod alias;
 mod bypass;
@@ -41,9 +42,9 @@ pub fn run_script(argv: &[OsString], started: Instant) -> ! {
     script::serve(argv, &Env::process(), started)
 }
 
-/// Serves one call of cargo's: `argv` without our own name. Never returns.
+/// Serves one call from cargo. `argv` does not contain the name of this program. Never returns.
 pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
-    // A panic is an outcome, not a message.
+    // A panic is an outcome; it must not print a message.
     std::panic::set_hook(Box::new(|_| {}));
     sys_process::survive_size_limit();
     let env = Env::process();
@@ -65,9 +66,9 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     bypass::refuse(&chain, &env, &report, &refusal);
 }
 
-/// Whether a build script that is observed called this wrapper. Its questions and probes go to the compiler, where the observer
-/// sees the answers being made. A compile of a nested cargo is served as ever; its event in the log is a side effect that
-/// keeps the script's run out of the store.
+/// Whether an observed build script called this wrapper. Its questions and probes go to the compiler, where the
+/// observer sees what the answers depend on. A compile of a nested cargo is served as usual; its event in the log is a
+/// side effect that keeps the script's run out of the store.
 fn is_called_by_observed_script(vars: &Env) -> bool {
     vars.get(env::KACHE_OBSERVED).is_some()
 }
@@ -77,7 +78,7 @@ fn is_compile_of_cargo(chain: &Chain) -> bool {
     !chain::is_probe(args) && fsx::current_dir().is_ok_and(|cwd| Invocation::parse(args, &cwd).is_ok())
 }
 
-/// The chain, our own name at its front taken off: `RUSTC` may lead back to us.
+/// Parses the call without kache's own name at its front, which is there if `RUSTC` leads back to kache.
 fn own_name_removed(mut argv: Vec<OsString>) -> Option<Chain> {
     while argv
         .first()
@@ -88,7 +89,7 @@ fn own_name_removed(mut argv: Vec<OsString>) -> Option<Chain> {
     Chain::parse(argv)
 }
 
-/// Hit or miss; both end this process. Coming back means: not for the cache.
+/// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
 fn serve(chain: &Chain, config: &Config, env: &Env, report: &report::Report) -> Refusal {
     let call = match Call::prepare(chain, config, env) {
         Ok(call) => call,

@@ -1,5 +1,5 @@
-//! Offers: kache records and links the result of a compile on a session, without hashing or copying it. A later call for exactly
-//! that result turns the offer into an entry.
+//! Offers the result of a compile on a session: kache records and links it, but does not copy it and hashes only
+//! programs. A later call for exactly this result turns the offer into an entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,7 +16,7 @@ use crate::keys::validate;
 use crate::store::offers::{Offer, Offered, OfferedFile};
 use crate::store::{Entry, gc};
 
-/// Offers the result of a compile. `alias`: it used rustc's alias.
+/// Offers the result of a compile. `alias`: rustc used the alias.
 pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bool) -> Result<(), NotStored> {
     let mut scan = Scan::new(&call.common.roots);
     recorded.pin_unseen(call, &mut scan);
@@ -27,14 +27,14 @@ pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bo
     let offer = Offer { inputs: recorded.inputs, times: recorded.times, roots, pinned, alias, outputs, entry };
     let Some(name) = incremental::noted_offer(&call.invocation) else { return Ok(()) };
     call.common.store.put_offer(&name, &call.invocation.out_dir, &offer)?;
-    // Offers fill the store too.
+    // Offers take up space in the store, too.
     if gc::is_due(&call.common.store, clock::now()) {
         collect_in_background();
     }
     Ok(())
 }
 
-/// Makes an entry of an offer that holds here. `true`: the store has what was asked for.
+/// Turns an offer that holds here into an entry. Returns whether the store now has an entry for this call.
 pub(super) fn adopt(call: &Call<'_>) -> bool {
     let lookup = call.common.lookup.key;
     let adopted = |offered: &Offered| {
@@ -44,18 +44,18 @@ pub(super) fn adopt(call: &Call<'_>) -> bool {
     call.common.store.offers(lookup).iter().any(adopted)
 }
 
-/// `None`: it does not hold here, or the outputs are no longer what the compile wrote.
+/// `None` if the offer does not hold here, or if its outputs are no longer what the compile wrote.
 fn make_entry(call: &Call<'_>, offered: &Offered) -> Option<()> {
     validate::holds(&offered.offer.inputs, call.context()).ok()?;
     let Completed { entry, set, files } = offered::complete(offered)?;
-    // The roots that the outputs hold are known only now.
+    // Only now is it known which roots the outputs contain.
     validate::holds(&set.inputs, call.context()).ok()?;
     let source = |(output, path, stamp)| Produced { output, source: Source::Offered(path, stamp) };
     let produced: Vec<_> = files.into_iter().map(source).collect();
     publish::store(call, &set, &entry, &produced, &call.invocation.out_dir).ok().map(|_| ())
 }
 
-/// Withdraws the offer of this unit's outputs, which are about to be replaced by those of another compile.
+/// Withdraws the offer of this unit's outputs, which another compile is about to replace.
 pub(super) fn withdraw(call: &Call<'_>) {
     if let Some(name) = incremental::noted_offer(&call.invocation) {
         let _ = call.common.store.withdraw_offer(&name);

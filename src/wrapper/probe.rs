@@ -1,9 +1,9 @@
-//! Probes: calls that compile nothing.
+//! Serves probes: calls that compile nothing.
 //!
-//! Cargo asks two questions in every fresh target directory (`rustc::question`), several times over. They are answered from
-//! a memo, byte for byte as the compiler answered; every other probe goes to the compiler untouched. Only answers that ended
-//! with exit code 0 and left stderr empty are remembered: how rustc lays out a warning depends on terminals that no key
-//! holds. No probe leaves an event.
+//! Cargo asks the same two questions several times in every fresh target directory (`rustc::question`). kache answers
+//! them from a memo, byte for byte as the compiler did, and passes every other probe on to the compiler. It remembers
+//! an answer only if the exit code is 0 and stderr is empty, because the layout of warnings depends on the terminal,
+//! which is not part of any key. Probes are not logged as events.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ use crate::rustc::spawn::{self, Ran, Until};
 use crate::rustc::{Chain, Driver};
 use crate::store::Store;
 
-/// A question that may be answered from the memo.
+/// A question that kache may answer from the memo.
 struct Asked {
     question: Question,
     name: Digest,
@@ -27,7 +27,8 @@ struct Asked {
     store: Store,
 }
 
-/// Answers a probe. Whatever is not one of cargo's two questions, or fails before the compiler was asked, ends in `exec`.
+/// Answers a probe. Ends in `exec` if the probe is not one of cargo's two questions, or if kache fails before it has
+/// asked the compiler.
 pub(super) fn serve(chain: &Chain, vars: &Env) -> ! {
     let asked = catch_unwind(AssertUnwindSafe(|| Asked::read(chain, vars)));
     let Some(asked) = asked.unwrap_or_default() else { bypass::exec(chain, vars) };
@@ -36,7 +37,7 @@ pub(super) fn serve(chain: &Chain, vars: &Env) -> ! {
         if stdout.write_all(&answer).and_then(|()| stdout.flush()).is_ok() {
             sys_process::end(0)
         }
-        // Nobody reads it: the compiler has its own words for that.
+        // stdout cannot be written: let the compiler report that in its own words.
         bypass::exec(chain, vars)
     }
     match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), Until::Ended, None) {
@@ -52,7 +53,7 @@ impl Asked {
     fn read(chain: &Chain, vars: &Env) -> Option<Self> {
         let question = question::read(chain.rustc_args())?;
         let reads_stdin = matches!(question, Question::Target { .. });
-        // What comes from stdin is the crate, whose attributes have a say in the answer.
+        // stdin contains the crate, and its attributes affect the answer.
         if chain.driver == Driver::Unknown || (reads_stdin && !fsx::stdin_is_null()) {
             return None;
         }
@@ -63,7 +64,7 @@ impl Asked {
         Some(Self { question, name, cwd, store })
     }
 
-    /// Remembers what was answered, unless the compiler was replaced meanwhile. Best effort.
+    /// Remembers the answer, unless the compiler was replaced meanwhile. Best effort.
     fn remember(&self, chain: &Chain, vars: &Env, ran: &Ran) {
         let is_plain = ran.status.success() && ran.stderr.is_empty();
         let is_same = || keys::question::name(&self.question, chain, &self.cwd, vars, &self.store) == Some(self.name);

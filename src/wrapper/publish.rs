@@ -1,4 +1,4 @@
-//! Storing what a compile made: blobs, then the entry, then the manifest.
+//! Stores the result of a compile: first the blobs, then the entry, then the manifest.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,27 +22,28 @@ use crate::rustc::{dep_info, notices};
 use crate::store::stamps::Content;
 use crate::store::{Entry, Message, Output, gc, limit};
 
-/// A compile that has ended well.
+/// A compile that has ended.
 pub(super) struct Compiled<'a> {
     pub(super) ran: &'a Ran,
-    /// What was observed of it.
+    /// The observer's trace. `None` if the compile was not observed.
     pub(super) trace: Option<Trace>,
-    /// What was noted before rustc began.
+    /// The state that was noted before rustc started.
     pub(super) start: Start,
-    /// How long it took.
+    /// Duration of the compile, in milliseconds.
     pub(super) cost_ms: f64,
-    /// What was done about `-C incremental`.
+    /// How the compile handled `-C incremental`.
     pub(super) approach: &'a Approach,
 }
 
-/// What the store got.
+/// An entry that was stored.
 pub(super) struct Published {
     pub(super) key: EntryKey,
-    /// Bytes that are new to it.
+    /// Size of its new blobs in bytes. Blobs that the store already had do not count.
     pub(super) bytes: u64,
 }
 
-/// Records and stores. `private`: why the result is only offered. A panic in here is an outcome like any other failure.
+/// Records the inputs and outputs of a successful compile and stores them. `private`: why the result is only offered. A
+/// panic is handled like any other failure.
 pub(super) fn publish(
     call: &Call<'_>,
     compiled: &Compiled<'_>,
@@ -62,7 +63,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>, private: Option<St
     }
     let recorded = record(call, compiled, seen);
     if let Some(why) = private {
-        // What cannot be recorded cannot be offered, and is private all the same.
+        // A result that cannot be recorded is not offered, but is private all the same.
         let _ = recorded.and_then(|recorded| {
             let entry = entry(call, compiled, &recorded);
             offer::offer(call, recorded, entry, compiled.approach.alias)
@@ -76,7 +77,7 @@ fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>, private: Option<St
     store(call, &set, &entry, &produced, &call.invocation.out_dir)
 }
 
-/// Hashes the outputs and looks for roots and times in them, which completes the entry and its input set.
+/// Hashes the outputs and scans them for roots and times, which completes the entry and its input set.
 fn read_outputs(
     call: &Call<'_>,
     compiled: &Compiled<'_>,
@@ -91,7 +92,7 @@ fn read_outputs(
         return Err(NotStored(Stored::HoldsAlias, String::new()));
     }
     let mut set = InputSet { inputs: recorded.inputs };
-    // Where rustc is observed, the archives that it takes from are among what it read.
+    // If rustc is observed, the trace already contains the archives that it read.
     for file in produced.iter().filter(|_| !call.observed) {
         let Source::File(path, _) = &file.source else { continue };
         let archive = (path.as_path(), file.output.kind);
@@ -108,11 +109,11 @@ fn read_outputs(
     Ok((Entry { outputs, ..entry }, set, produced))
 }
 
-/// A result, but for what the bytes of its outputs say.
+/// A result before its outputs are scanned.
 pub(super) struct Recorded {
-    /// What the compile read.
+    /// Inputs that the compile read.
     pub(super) inputs: Vec<Input>,
-    /// Times that a plugin could see: inputs if the outputs hold them.
+    /// Times that a plugin could see. They are inputs if the outputs contain them.
     pub(super) times: Vec<(Input, i64)>,
     pub(super) outputs: Vec<(PathBuf, ArtifactKind)>,
     info: DepInfo<String>,
@@ -121,7 +122,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// Pins the roots that messages hold, and those of which no scan of the outputs tells.
+    /// Pins the roots that messages contain, and those that a scan of the outputs cannot find.
     pub(super) fn pin_unseen(&self, call: &Call<'_>, scan: &mut Scan<'_>) {
         let (context, invocation) = (call.context(), &call.invocation);
         scan_messages(&[&self.stdout, &self.stderr], scan);
@@ -158,7 +159,7 @@ fn record(call: &Call<'_>, compiled: &Compiled<'_>, seen: Option<Seen>) -> Resul
     Ok(Recorded { inputs, times: observed.times, outputs, info, stdout, stderr })
 }
 
-/// What was observed; `None` if nothing is to be.
+/// Reads the trace. `None` if the call is not observed; an error if it should have been.
 fn seen(call: &Call<'_>, compiled: &Compiled<'_>) -> Result<Option<Seen>, NotStored> {
     let unobserved = |why: &str| NotStored(Stored::Unobserved, why.to_owned());
     match &compiled.trace {
@@ -190,7 +191,8 @@ fn observed_inputs(
     observed::inputs(seen, known)
 }
 
-/// What the compile left behind under this unit's name without announcing it: its debug info.
+/// Finds outputs that the compile wrote into the output directory without announcing them: debug info. An unknown file
+/// there is an error.
 fn outputs_beside(
     announced: &[(PathBuf, ArtifactKind)],
     seen: &Seen,
@@ -210,7 +212,8 @@ fn outputs_beside(
     Ok(beside)
 }
 
-/// The files that rustc announced, which must be what was asked for.
+/// The files that rustc announced, other than dep-info. An error if they are not exactly those that the arguments ask
+/// for.
 fn announced_outputs(call: &Call<'_>, stderr: &[u8]) -> Result<Vec<(PathBuf, ArtifactKind)>, NotStored> {
     let unknown = |detail: String| NotStored(Stored::OutputsUnknown, detail);
     let text = String::from_utf8_lossy(stderr);
@@ -225,7 +228,7 @@ fn announced_outputs(call: &Call<'_>, stderr: &[u8]) -> Result<Vec<(PathBuf, Art
             outputs.push((call.invocation.out_dir.join(name), kind));
         }
     }
-    // Cargo asks for `lib` and `staticlib` at once: as many links as crate types.
+    // Cargo requests `lib` and `staticlib` in one call: rustc announces one link per crate type.
     for emit in &call.invocation.emit {
         let expected = if *emit == EmitKind::Link { call.invocation.crate_types.len() } else { 1 };
         if seen.iter().filter(|kind| *kind == emit).count() != expected {
@@ -246,19 +249,19 @@ fn read_dep_info(call: &Call<'_>) -> Result<DepInfo<String>, NotStored> {
     Ok(info)
 }
 
-/// An output on its way into the store.
+/// An output that is about to be stored.
 pub(super) struct Produced {
     pub(super) output: Output,
     pub(super) source: Source,
 }
 
-/// Where an output's bytes are.
+/// Where the bytes of an output are.
 pub(super) enum Source {
-    /// In a file that was read under this stamp.
+    /// In this file, which had this stamp when it was read.
     File(PathBuf, Stamp),
-    /// The same, of an output that a target directory holds, too: its inode is not for the store.
+    /// Like `File`, but a target directory contains the file, too, so the store must not share its inode.
     Offered(PathBuf, Stamp),
-    /// Here: they are not those of the file.
+    /// In memory, because they differ from those of the file.
     Bytes(Vec<u8>),
 }
 
@@ -266,7 +269,8 @@ fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) ->
     let mut produced = Vec::with_capacity(announced.len());
     for (path, kind) in announced {
         let Content { digest, stamp } = scan.file(&path)?;
-        // Only the metadata of what has none (a checked binary) is empty; anything else was cut short.
+        // Metadata is empty if a unit has none (a checked binary), and debug info may be. Any other empty output was
+        // truncated.
         if stamp.size == 0 && !matches!(kind, ArtifactKind::Rmeta | ArtifactKind::DebugInfo) {
             return Err(NotStored(Stored::OutputsUnknown, format!("{} is empty", path.display())));
         }
@@ -287,7 +291,7 @@ fn scan_messages(streams: &[&Vec<Message>], scan: &mut Scan<'_>) {
     }
 }
 
-/// Whether anything but notices was said. A notice leaves the text around its path: JSON and a line break.
+/// Whether rustc printed anything but notices. A notice leaves the text around its path: JSON and a line break.
 fn has_diagnostics(stderr: &[Message]) -> bool {
     let is_frame = |line: &str| {
         line.is_empty() || line.starts_with("{\"$message_type\":\"artifact\"") || line.starts_with("\",\"emit\":")
@@ -298,7 +302,7 @@ fn has_diagnostics(stderr: &[Message]) -> bool {
     })
 }
 
-/// The entry, its outputs aside.
+/// The entry, without its outputs.
 fn entry(call: &Call<'_>, compiled: &Compiled<'_>, recorded: &Recorded) -> Entry {
     let (invocation, info) = (&call.invocation, &recorded.info);
     let labels = call.labels();
@@ -326,7 +330,8 @@ fn entry(call: &Call<'_>, compiled: &Compiled<'_>, recorded: &Recorded) -> Entry
     }
 }
 
-/// Stores an entry: its blobs, itself, and the record that makes it visible. `dir` is where a killed restore leaves temps.
+/// Stores an entry: its blobs, then the entry itself, then the record that makes it visible. `dir` is the directory in
+/// which a killed restore leaves temporary files.
 pub(super) fn store(
     task: &impl Task,
     set: &InputSet,
@@ -363,7 +368,7 @@ pub(super) fn store(
     let now = clock::now();
     if gc::is_due(store, now) {
         super::report::collect_in_background();
-        // A collection does not know the target directories.
+        // A garbage collection does not know target directories, so leftovers there are swept here.
         let _ = sweep::sweep(dir, now);
     }
     Ok(Published { key, bytes })

@@ -1,6 +1,6 @@
-//! A miss asks the agent, if a remote is configured; what was stored is queued for it.
+//! The remote's part in a miss: asks the agent for an entry, and queues stored entries for upload.
 //!
-//! Bounded in time by the agent's client. Nothing here is reached on a hit, and no failure here is worth a word.
+//! The agent's client limits how long this takes. A hit never gets here, and failures are not reported.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,12 +14,13 @@ use crate::config::Remote;
 use crate::fsx::{self, sys_process};
 use crate::model::{EntryKey, RootKind};
 
-/// The remote of this build, if there is one. Settings that cannot be read are `kache doctor`'s matter.
+/// The remote of this build, if there is one. `kache doctor` reports settings that cannot be read.
 pub(super) fn settings(task: &impl Task) -> Option<Remote> {
     Remote::load(task.common().env, task.common().config).ok().flatten()
 }
 
-/// Asks the agent for an entry and waits as long as it says. `Some`: look again.
+/// Asks the agent for an entry, and waits for as long as the agent says. `Some`: the agent has fetched an entry, so
+/// look again.
 pub(super) fn ask(task: &impl Task, remote: &Remote, report: &Report) -> Option<Connection> {
     let (began, labels) = (Instant::now(), task.labels());
     let want = Want {
@@ -35,22 +36,24 @@ pub(super) fn ask(task: &impl Task, remote: &Remote, report: &Report) -> Option<
     connection
 }
 
-/// What tells this build from others. Process ids are used again, in containers even by every build; not at the same moment.
+/// Identifies this build: the process ID of cargo, and when it started. IDs alone are reused, in containers even by
+/// every build.
 fn build() -> u64 {
     let began = sys_process::caller_began().unwrap_or(0);
     u64::from(sys_process::caller()) | began << 32
 }
 
-/// Queues what was stored, unless the remote is only read.
+/// Queues a stored entry for upload, unless the remote is read-only.
 pub(super) fn queue(task: &impl Task, remote: &Remote, key: EntryKey) {
     if !remote.read_only {
         let item = Item { crate_name: task.labels().crate_name, lookup: task.common().lookup.key, key };
-        // What is not queued is still found by `kache push`.
+        // `kache push` still finds an entry that is not in the queue.
         let _ = Queue::of(task.common().store.layout(), remote).add(&item);
     }
 }
 
-/// The directory with the lock file: above the target directory as a rule, else above where cargo was started.
+/// The directory with `Cargo.lock`: usually above the target directory, otherwise above the directory in which cargo
+/// was started.
 fn workspace(task: &impl Task) -> Option<PathBuf> {
     let has_lock = |dir: &&Path| fsx::exists(&dir.join("Cargo.lock"));
     let target = task.common().roots.place(RootKind::Target).map(Path::new);

@@ -1,4 +1,4 @@
-//! What is said about an invocation: one event.
+//! Reports each invocation as one event in the event log.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::keys::{Roots, roots};
 use crate::model::{HitSource, Outcome, Refusal, RootKind};
 use crate::store::Entry;
 
-/// The reporter of one invocation.
+/// Writes the event of one invocation.
 pub(super) struct Report {
     log: EventLog,
     started: Instant,
-    /// The precise time at the start.
+    /// When kache was called, on the precise clock.
     pub(super) asked: Time,
     waited: Cell<Duration>,
-    /// Whether the hit that follows is of an offer.
+    /// Whether a hit that follows comes from an offer.
     is_adopted: Cell<bool>,
 }
 
@@ -36,7 +36,7 @@ impl Report {
         }
     }
 
-    /// An event of a call that was understood.
+    /// The event of a call for which there is a lookup key.
     pub(super) fn event(outcome: Outcome, task: &impl Task) -> Event {
         let labels = task.labels();
         Event {
@@ -51,7 +51,7 @@ impl Report {
         }
     }
 
-    /// An event of a call that was refused.
+    /// The event of a call that was refused before it had a lookup key.
     pub(super) fn refused(refusal: &Refusal, args: &[std::ffi::OsString], vars: &Env) -> Event {
         let name = args.iter().skip_while(|arg| *arg != "--crate-name").nth(1);
         let kind = args.iter().skip_while(|arg| *arg != "--crate-type").nth(1);
@@ -77,7 +77,7 @@ impl Report {
         }
     }
 
-    /// Notes that an offer was made an entry for this call.
+    /// Records that an offer was turned into an entry for this call.
     pub(super) fn adopted(&self) {
         self.is_adopted.set(true);
     }
@@ -91,12 +91,12 @@ impl Report {
         }
     }
 
-    /// Notes that the remote was waited for.
+    /// Adds to the time that this invocation has waited for the remote.
     pub(super) fn waited(&self, time: Duration) {
         self.waited.set(self.waited.get() + time);
     }
 
-    /// Appends the event. A log that cannot be written is no reason for anything.
+    /// Appends the event. A failure is ignored.
     pub(super) fn write(&self, mut event: Event) {
         event.waited_ms = self.waited.get().as_secs_f64() * 1000.0;
         event.ms = self.started.elapsed().as_secs_f64() * 1000.0;
@@ -104,31 +104,31 @@ impl Report {
     }
 }
 
-/// Target triple and profile of what is put into `out_dir`.
+/// Target triple and profile of a unit whose outputs are in `out_dir`.
 pub(super) fn shape(out_dir: &Path, roots: &Roots) -> String {
     let target = roots.place(RootKind::Target).unwrap_or_default();
     roots::shape(out_dir, Path::new(target)).unwrap_or_default()
 }
 
-/// `-C extra-filename` as cargo writes it.
+/// The value of `-C extra-filename`, if it is spelled as cargo spells it.
 fn extra_filename(args: &[std::ffi::OsString]) -> &str {
     args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("extra-filename=")).next_back().unwrap_or_default()
 }
 
-/// The target directory, as far as the bare arguments show it.
+/// The target directory, as far as raw arguments show it.
 fn target(args: &[std::ffi::OsString]) -> Option<String> {
     let after = |name: &str| args.iter().skip_while(|arg| *arg != name).nth(1).and_then(|arg| arg.to_str());
     let out_dir = Path::new(after("--out-dir")?);
     out_dir.is_absolute().then(|| roots::target_dir(out_dir, after("--target")).to_string_lossy().into_owned())
 }
 
-/// The package as cargo names it in the environment.
+/// Name and version of the package, from cargo's environment variables.
 pub(super) fn package(vars: &Env) -> String {
     let text = |name| vars.text(name).unwrap_or_default();
     format!("{} {}", text(env::CARGO_PKG_NAME), text(env::CARGO_PKG_VERSION)).trim().to_owned()
 }
 
-/// Starts a garbage collection that outlives this process and holds none of its descriptors.
+/// Starts a garbage collection that outlives this process and does not inherit its descriptors.
 pub(super) fn collect_in_background() {
     let Ok(program) = fsx::current_exe() else { return };
     let mut command = Command::new(program);

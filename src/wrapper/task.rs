@@ -1,4 +1,5 @@
-//! What hits, misses, events and the remote need to know of a call, be it a compile or a run of a build script.
+//! The interface that hits, misses, events and the remote use for both kinds of call: a compile, and a run of a build
+//! script.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,24 +14,24 @@ use crate::observe::{self, Root, Seen};
 use crate::store::Store;
 use crate::store::manifests::Record;
 
-/// A call that the cache can serve.
+/// A compile or a run that the cache can serve.
 pub(super) trait Task {
     fn common(&self) -> &Common<'_>;
     fn context(&self) -> Context<'_>;
-    /// Names for people, in events and in the store.
+    /// Human-readable names, for events and the store.
     fn labels(&self) -> Labels;
-    /// The unit's name whatever its flags, dependencies and version.
+    /// Identifies the unit, whatever its flags, dependencies and version.
     fn unit_key(&self) -> UnitKey;
-    /// What the lookup key was made of. `None` if it would be another one by now.
+    /// The trace of the lookup key. Computes the key again; `None` if it has changed.
     fn trace(&self) -> Option<Trace>;
 }
 
-/// How long to wait for another process that is at the same task: as long as it is likely to take.
+/// How long to wait for another process that is working on the same task: as long as the task is likely to take.
 ///
-/// `recorded`: sets that were recorded for earlier calls like this one, whose costs are known. `unknown`: what to expect of a
-/// task without any.
+/// `recorded` are the records of earlier calls with this lookup key, whose entries have costs. `unknown` is the
+/// duration to expect if there are none.
 pub(super) fn patience(task: &impl Task, recorded: &[Record], unknown: Duration) -> Duration {
-    /// A machine that is busy with both takes longer than it did for the one.
+    /// A machine that works on both tasks takes longer than it did for one.
     const FACTOR: f64 = 2.0;
     const MARGIN: Duration = Duration::from_secs(3);
     let Common { store, config, .. } = task.common();
@@ -39,7 +40,7 @@ pub(super) fn patience(task: &impl Task, recorded: &[Record], unknown: Duration)
     cost.map_or(unknown, |cost| cost + MARGIN).min(config.claim_wait.value)
 }
 
-/// What every call has.
+/// The parts that every task has.
 pub(super) struct Common<'a> {
     pub(super) config: &'a Config,
     pub(super) env: &'a Env,
@@ -47,12 +48,12 @@ pub(super) struct Common<'a> {
     pub(super) roots: Roots,
     pub(super) store: Store,
     pub(super) lookup: Lookup,
-    /// Inputs that a `.kache.toml` names for this unit.
+    /// Inputs that `.kache.toml` declares for this unit.
     pub(super) declared: Option<Declared>,
 }
 
 impl Common<'_> {
-    /// What a trace tells of a compile (`is_compile`) or a run whose first process was `process`.
+    /// What a trace shows of a compile (`is_compile`) or run. `process` is the first process.
     pub(super) fn seen(&self, trace: &observe::Trace, process: u32, is_compile: bool) -> Result<Seen, Torn> {
         let name = self.roots.place(RootKind::Target);
         let real = name.and_then(|name| fsx::canonicalize(Path::new(name)).ok());
@@ -62,16 +63,16 @@ impl Common<'_> {
     }
 }
 
-/// Names of a unit.
+/// Human-readable names of a unit.
 pub(super) struct Labels {
     pub(super) crate_name: String,
     /// Package name and version.
     pub(super) package: String,
-    /// Crate types, `test` or `run`.
+    /// Crate types separated by commas, `test`, or `run`.
     pub(super) kind: String,
     /// `link`, `metadata`, or `run`.
     pub(super) emit: &'static str,
-    /// What tells the unit from all others of its build.
+    /// Distinguishes the unit from all others in its build.
     pub(super) unit: String,
     /// Target triple and profile.
     pub(super) shape: String,

@@ -1,8 +1,9 @@
-//! Checking a hit: rustc runs all the same, and what it makes is compared with what would have been restored.
+//! Verifies a hit, if the user sets `KACHE_VERIFY=hits`: rustc runs anyway, and kache compares its result with the
+//! entry.
 //!
-//! For whoever asks for it with `KACHE_VERIFY=hits`. Cargo gets the fresh result, exit status included, and the store stays
-//! as it is. A difference means that an input is missing from the input set, that the store is damaged, or that the build of
-//! this crate is not reproducible; which of them, people must tell.
+//! Cargo gets the fresh result, including the exit status, and the entry stays as it is. A difference means that an
+//! input is missing from the input set, that the store is damaged, or that the build of this crate is not reproducible.
+//! kache cannot distinguish the three; the user has to.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -23,23 +24,23 @@ use crate::restore::plan::Step;
 use crate::rustc::spawn::{self, Ran, Until};
 use crate::store::{Message, Output, Stamps};
 
-/// Whether this hit is one of those to check. `asked`, in nanoseconds, is random enough to draw by.
+/// Whether to verify this hit. The time `asked` and the process ID are random enough for the draw.
 pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
     let seed = u64::from(asked.nanos) ^ asked.secs.cast_unsigned().rotate_left(32) ^ u64::from(std::process::id());
     config.verify.value == Verify::Hits && config.verify_rate.value.takes(seed)
 }
 
-/// Compiles as a miss would, compares and ends as rustc did. Comes back if rustc cannot be started.
+/// Compiles as a miss would, compares, and ends with rustc's status. Returns only if rustc cannot be started.
 pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     bypass::unlink_shared(&call.invocation);
     incremental::mark_shared(&call.invocation);
-    // Unobserved: what the observer changes would be a difference.
+    // Not under the observer: its effects on the outputs should show as differences.
     let Ok(sessions) = fsx::Temp::dir() else { return };
     let args = call.verify_args(sessions.path());
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &[]);
     let Ok(ran) = spawn::run(command, Until::Ended, None) else { return };
     drop(sessions);
-    // From here on rustc has run: nothing that fails may change how this ends.
+    // rustc has run, so no failure from here on may change the outcome of the build.
     declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
@@ -49,7 +50,7 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
 
 fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
     let differences = differences(call, found, ran);
-    // What was edited meanwhile proves nothing: that is a compile of something else.
+    // If an input was edited meanwhile, rustc compiled something else, and a difference proves nothing.
     let context = call.context();
     let still_holds = || {
         let declared = call.common.declared.as_ref().is_none_or(|declared| declared.still_holds(context).is_ok());
@@ -75,7 +76,7 @@ fn differs(call: &Call<'_>, detail: String) -> Event {
     Event { detail, ..Report::event(Outcome::Hit(HitSource::Differs), call) }
 }
 
-/// Everything in which the compile and the entry are not the same, in words.
+/// Describes every difference between the compile and the entry.
 fn differences(call: &Call<'_>, found: &Found, ran: &Ran) -> Vec<String> {
     if !ran.status.success() {
         return vec![format!("rustc failed ({})", ran.status)];
@@ -95,7 +96,7 @@ fn differences(call: &Call<'_>, found: &Found, ran: &Ran) -> Vec<String> {
     outputs.chain(dep_info).chain(streams.into_iter().flatten()).collect()
 }
 
-/// How the output that rustc has written now differs from the blob.
+/// How the output that rustc has just written differs from the blob.
 fn of_output(step: &Step, output: &Output) -> Option<String> {
     let name = &output.name;
     let fresh = match Stamp::of(&step.target) {
@@ -108,14 +109,14 @@ fn of_output(step: &Step, output: &Output) -> Option<String> {
     match compare::first_difference(&step.source, &step.target) {
         Ok(None) => None,
         Ok(Some(at)) => Some(sizes(name, output.size, fresh.size, at)),
-        // A collection may have taken the blob meanwhile; its digest is known all the same.
+        // A garbage collection may have removed the blob meanwhile, but the entry still has its digest.
         Err(_) if unmemoised(&step.target) == Some(output.blob.0) => None,
         Err(error) => Some(error.to_string()),
     }
 }
 
-/// Whether two libraries are the same but for the random part that an incremental compile gives to the names of its object
-/// files, `<unit>.<codegen unit>.<random>.rcgu.o` (`rustc_session::Session::invocation_temp`).
+/// Whether two libraries differ only in the random part that an incremental compile puts into the names of its object
+/// files: `<unit>.<codegen unit>.<random>.rcgu.o` (`rustc_session::Session::invocation_temp`).
 fn differ_by_names_of_objects(one: &Path, other: &Path) -> bool {
     let without_random = |path: &Path| {
         let mut bytes = fsx::read(path).ok()?;

@@ -1,8 +1,8 @@
-/* Where an aliased rustc would meet the working directory's own name, and others would meet the alias.
+/* Translates between the alias and the real name of the working directory.
  *
- * rustc makes the paths of crates canonical, and what it links depends on them (`rustc_metadata::locator`): the answer gets the
- * alias. A program that it starts may work in another directory, or write its arguments down (a linker's map): its arguments
- * get the own name. */
+ * rustc canonicalizes the paths of crates, and the linked output depends on them (`rustc_metadata::locator`), so
+ * realpath answers with the alias. A program that rustc starts may run in another directory, or write its arguments to
+ * a file (a linker's map), so its arguments contain the real name. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -22,7 +22,7 @@ char *observer_aliased(char *answer, char *room) {
     if (rest < length || strncmp(answer, cwd, length) != 0 || (answer[length] && answer[length] != '/'))
         return answer;
     rest -= length;
-    /* Their room is for PATH_MAX bytes. */
+    /* The caller's buffer has PATH_MAX bytes. */
     char *aliased = room ? room : malloc(LENGTH + rest + 1);
     if (!aliased || (room && LENGTH + rest >= PATH_MAX))
         return answer;

@@ -1,4 +1,4 @@
-/* Files that get another mode, owner, time or attribute, and pipes and devices that are made. */
+/* Changes to the mode, owner, times or attributes of files, and calls that make pipes and devices. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -37,30 +37,32 @@ NEXT(mkfifoat)
 NEXT(mknod)
 NEXT(mknodat)
 
-/* The forms that programs built for a glibc before 2.33 call. */
+/* The variants that programs built for a glibc before 2.33 call. */
 int __xmknod(int version, const char *path, mode_t mode, dev_t *device);
 int __xmknodat(int version, int at, const char *path, mode_t mode, dev_t *device);
 NEXT(__xmknod)
 NEXT(__xmknodat)
 
-/* Whether a descriptor's file can be found by a name. A pipe, or a file that was removed, is gone with whoever has it open. */
+/* Whether the file behind a descriptor has a name. A pipe, or a removed file, vanishes when the last process closes
+ * it. */
 static int has_name(int fd) {
     struct stat found;
     return syscall(SYS_newfstatat, fd, "", &found, AT_EMPTY_PATH) == 0 && found.st_nlink > 0;
 }
 
-/* Reports a call about the file at `path`, or, if there is none or it is empty, about the one that is open as `at`. That it
- * was there is told first: it is not one that this call made. That it may have been so before is no matter: the call gives it
- * another ctime, by which it looks edited. */
+/* Reports a change to the file at `path`, or, if `path` is null or empty, to the file that is open as `at`. Reports
+ * first that the file exists: this call did not create it. A call that sets what was already set is reported, too,
+ * because it updates the ctime, so that the file looks edited. */
 static void changed(int at, const char *path, int flags, int failed, int plugin) {
-    /* Headers rule out null pointers where the system call takes them; the compiler is to look all the same. */
+    /* Headers declare the path as non-null where the system call accepts null. This keeps the compiler from removing
+     * the check. */
     __asm__("" : "+r"(path));
     int saved = errno, is_open = !path || !path[0];
     enum kind kind = flags & AT_SYMLINK_NOFOLLOW ? KIND_LSTAT : KIND_STAT;
     if (!trace_is_open())
         return;
     if (failed) {
-        /* That nothing is there is something that the caller learns. */
+        /* The failure shows the caller that the file is absent or not accessible. */
         if (plugin && !is_open && (observer_result(saved) == RESULT_ABSENT || saved == EACCES))
             observer_report(kind, at, path, saved, plugin);
     } else if (!is_open || has_name(at)) {
@@ -105,7 +107,7 @@ CHANGES(removexattr, AT_FDCWD, path, 0, (const char *path, const char *name), (p
 CHANGES(lremovexattr, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, (const char *path, const char *name), (path, name))
 CHANGES(fremovexattr, fd, NULL, 0, (int fd, const char *name), (fd, name))
 
-/* A name that is taken already is something that the caller learns. */
+/* EEXIST shows the caller that the name is taken. */
 #define MAKES(name, at, parameters, arguments)                                                                         \
     VISIBLE int name parameters {                                                                                      \
         int result = CALL(name) arguments;                                                                             \

@@ -1,4 +1,5 @@
-/* Variables that are read. What goes through `environ` itself is not seen; `keys::observed` knows who does that. */
+/* Reads of variables. The observer does not see reads of `environ` itself; `keys::observed` decides which programs do
+ * that. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -12,7 +13,7 @@ static void report(const char *name, const char *value, int plugin) {
     trace_once(KIND_ENV, value ? RESULT_OK : RESULT_ABSENT, plugin, trace_string(name), trace_string(value));
 }
 
-/* kache itself asks whether it is observed: no variable of this name is ever set. */
+/* kache reads this variable to find out whether it is observed. No process ever sets it. */
 #define OBSERVED "KACHE_OBSERVED"
 
 VISIBLE char *getenv(const char *name) {

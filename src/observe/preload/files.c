@@ -1,4 +1,4 @@
-/* Files that are opened, created, moved and linked. */
+/* Calls that open, create, move, link and remove files, and connections to sockets. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -48,7 +48,7 @@ NEXT(truncate)
 NEXT(truncate64)
 NEXT(connect)
 
-/* The forms that _FORTIFY_SOURCE makes of open; no header declares them for us. */
+/* The variants of open that _FORTIFY_SOURCE selects. No header declares them for us. */
 int __open_2(const char *path, int flags);
 int __open64_2(const char *path, int flags);
 int __openat_2(int at, const char *path, int flags);
@@ -60,7 +60,7 @@ NEXT(__openat64_2)
 
 #define CREATES_ONLY (O_CREAT | O_EXCL)
 
-/* Whether a file that is about to be opened is there, if its content stays and the flags do not say that it is read. */
+/* Whether a file that is about to be opened for writing only exists already and keeps its content. */
 static int is_kept(int at, const char *path, int flags) {
     int is_added_to = (flags & O_ACCMODE) == O_WRONLY && !(flags & O_TRUNC) && (flags & CREATES_ONLY) != CREATES_ONLY;
     if (!is_added_to || !trace_is_open())
@@ -71,7 +71,8 @@ static int is_kept(int at, const char *path, int flags) {
     return there;
 }
 
-/* A file that was opened with both in mind was read first: what is in it stays. A failure to write changes nothing. */
+/* Reports an open. A file that is opened for reading and writing counts as read first, because its content stays. A
+ * failed open for writing changes nothing and is not reported. */
 static void opened(int at, const char *path, int flags, int failed, int kept, int plugin) {
     int error = failed ? errno : 0;
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
@@ -79,7 +80,7 @@ static void opened(int at, const char *path, int flags, int failed, int kept, in
     int reads = ((flags & O_ACCMODE) != O_WRONLY && !fresh) || (kept && !error);
     if ((flags & O_TMPFILE) == O_TMPFILE)
         return;
-    /* It was there already, and somebody learned it. */
+    /* EEXIST shows the caller that the file exists. */
     if (error == EEXIST)
         observer_report(KIND_STAT, at, path, 0, plugin);
     if (flags & O_PATH) {
@@ -188,7 +189,7 @@ FOPEN(fopen64)
 FREOPEN(freopen)
 FREOPEN(freopen64)
 
-/* Calls that make a file under a name of the caller's. */
+/* Calls that create a file under a name from the caller, or change its size. */
 #define CREATES(type, name, failed, at, path, parameters, arguments)                                                   \
     VISIBLE type name parameters {                                                                                     \
         type result = CALL(name) arguments;                                                                            \
@@ -208,7 +209,7 @@ CREATES(int, mkostemps64, result < 0, AT_FDCWD, path, (char *path, int end, int 
 CREATES(int, truncate, result != 0, AT_FDCWD, path, (const char *path, off_t size), (path, size))
 CREATES(int, truncate64, result != 0, AT_FDCWD, path, (const char *path, off64_t size), (path, size))
 
-/* A directory that is there already is something that the caller learns. */
+/* EEXIST shows the caller that the directory exists. */
 static void directory_made(int at, const char *path, int failed, int plugin) {
     if (!failed)
         observer_report(KIND_WRITE, at, path, 0, plugin);
@@ -227,7 +228,7 @@ VISIBLE int mkdirat(int at, const char *path, mode_t mode) {
     return result;
 }
 
-/* A link that was made, and where it leads: what is below it may not have been made by anybody here. */
+/* Reports a link that was made, and its target: the compile may not have made the files below the link. */
 static void link_made(int failed, const char *to, int at, const char *path, int plugin) {
     char room[PATH_ROOM];
     if (failed || !trace_is_open())
@@ -248,8 +249,9 @@ VISIBLE int symlinkat(const char *to, int at, const char *path) {
     return result;
 }
 
-/* Calls that remove. The toolchain removes its own outputs, whether they are there or not; a plugin that removes what it did
- * not make learns that it was there, and leaves less behind than it found. */
+/* Calls that remove. The toolchain removes its own outputs, whether they exist or not, so its calls are not reported. A
+ * plugin that removes a file that it did not make learns that the file existed, and leaves less behind than it
+ * found. */
 #define REMOVES(name, at, parameters, arguments)                                                                       \
     VISIBLE int name parameters {                                                                                      \
         int result = CALL(name) arguments;                                                                             \
@@ -262,7 +264,7 @@ REMOVES(unlinkat, at, (int at, const char *path, int flags), (at, path, flags))
 REMOVES(rmdir, AT_FDCWD, (const char *path), (path))
 REMOVES(remove, AT_FDCWD, (const char *path), (path))
 
-/* Calls that give a file another name: what stood under the old one was read, in a way. */
+/* Calls that give a file another name. The file counts as read under its old name. */
 #define MOVES(name, from_at, from, to_at, to, parameters, arguments)                                                   \
     VISIBLE int name parameters {                                                                                      \
         int result = CALL(name) arguments;                                                                             \
@@ -282,7 +284,8 @@ MOVES(linkat, at, from, there, to, (int at, const char *from, int there, const c
 
 VISIBLE int connect(int fd, const struct sockaddr *address, socklen_t length) {
     int result = CALL(connect)(fd, address, length), saved = errno, plugin = FROM_PLUGIN;
-    /* That nobody answers is an answer too; of a tool, which says so if it matters, only the success counts. */
+    /* To a plugin, a refused connection is an answer, too. A tool reports a failure that matters, so only its success
+     * counts. */
     if (plugin || result == 0 || saved == EINPROGRESS)
         trace_once(KIND_CONNECT, RESULT_OK, plugin, trace_string("a socket"), trace_string(NULL));
     errno = saved;

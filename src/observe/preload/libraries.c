@@ -1,4 +1,4 @@
-/* Libraries that a program loads by a path: one that cannot be loaded may appear. */
+/* Libraries that a program loads by a path. A load that fails is reported, too: the library may exist later. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -10,9 +10,9 @@
 NEXT(dlopen)
 NEXT(dlmopen)
 
-/* Told before it is loaded: glibc goes by its caller's address (for $ORIGIN, DT_RUNPATH, DT_RPATH), so the calls below have to
- * be the last thing that happens, jumps without a frame of our own. A name without a slash is searched for in places that are
- * not known here, and one that is loaded in the end is told by the process. */
+/* Reports a library before it is loaded. glibc depends on the address of the caller (for $ORIGIN, DT_RUNPATH,
+ * DT_RPATH), so the calls below have to be the last thing that happens: jumps without a stack frame of ours. The places
+ * to search for a name without a slash are not known here. If such a library is loaded, start.c reports it. */
 static __attribute__((noinline)) void wanted(const char *file, int plugin) {
     if (!trace_is_open() || !file || !strchr(file, '/') || strchr(file, '$'))
         return;

@@ -1,4 +1,4 @@
-/* What is asked about files without opening them, links, and directories that are listed. */
+/* Calls that query files without opening them, resolve links, and list directories. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -32,7 +32,7 @@ NEXT(fdopendir)
 NEXT(scandir)
 NEXT(scandir64)
 
-/* The forms that programs built for a glibc before 2.33, or with _FORTIFY_SOURCE, call. */
+/* The variants that programs built for a glibc before 2.33, or with _FORTIFY_SOURCE, call. */
 int __xstat(int version, const char *path, struct stat *stat);
 int __lxstat(int version, const char *path, struct stat *stat);
 int __fxstatat(int version, int at, const char *path, struct stat *stat, int flags);
@@ -83,19 +83,20 @@ static enum kind kind_of(int flags) { return flags & AT_SYMLINK_NOFOLLOW ? KIND_
 STATS(, struct stat)
 STATS(64, struct stat64)
 
-/* Programs look whether there is a statx (glibc 2.28), and find this one: without it the system call does as well. */
+/* Programs check whether statx exists (glibc 2.28), and find this one. If the C library has none, the system call does
+ * the same. */
 VISIBLE int statx(int at, const char *path, int flags, unsigned mask, struct statx *stat) {
     int result = CALL(statx) ? next_statx(at, path, flags, mask, stat)
                              : (int)syscall(SYS_statx, at, path, flags, mask, stat);
-    /* Rust's std asks with null pointers whether the system call exists. The header rules them out, so the compiler would
-     * take the question for answered. */
+    /* Rust's std passes null pointers to find out whether the system call exists. The header declares them as non-null,
+     * so the compiler would remove the check below. */
     __asm__("" : "+r"(path));
     if (path && path[0])
         observer_report_as(kind_of(flags), at, path, result_of(result != 0, result ? 0 : stat->stx_mode), FROM_PLUGIN);
     return result;
 }
 
-/* Which kind of file it is was not asked for. */
+/* These calls do not show the kind of the file. */
 #define ACCESS(name, at, parameters, arguments)                                                                        \
     VISIBLE int name parameters {                                                                                      \
         int result = CALL(name) arguments;                                                                             \
@@ -107,7 +108,8 @@ ACCESS(euidaccess, AT_FDCWD, (const char *path, int mode), (path, mode))
 ACCESS(eaccess, AT_FDCWD, (const char *path, int mode), (path, mode))
 ACCESS(faccessat, at, (int at, const char *path, int mode, int flags), (at, path, mode, flags))
 
-/* `target` of a link at `path`; EINVAL says that there is no link, which is a fact about the file too. */
+/* Reports a read of the link at `path`. EINVAL means that the file is not a link, which is also a fact about the
+ * file. */
 static void link_read(int at, const char *path, const char *target, ssize_t length, int plugin) {
     if (length < 0) {
         if (errno == EINVAL)
@@ -160,7 +162,7 @@ RESOLVE(realpath, room, (const char *path, char *room), (path, room))
 RESOLVE(canonicalize_file_name, NULL, (const char *path), (path))
 RESOLVE(__realpath_chk, room, (const char *path, char *room, size_t real), (path, room, real))
 
-/* The working directory by name: it is in every key, but not by this name. */
+/* A plugin that reads the working directory learns its path. Every key contains the directory, but not its path. */
 #define GETCWD(name, parameters, arguments)                                                                            \
     VISIBLE char *name parameters {                                                                                    \
         int plugin = FROM_PLUGIN;                                                                                      \

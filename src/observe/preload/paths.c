@@ -1,4 +1,4 @@
-/* From the arguments of a call to a record with an absolute path. */
+/* Turns the arguments of a call into a record with an absolute path. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -8,7 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Where what `dirfd` stands for begins. By system calls: the functions would report themselves. */
+/* The path of the directory that `at` refers to, in `room`; returns its length. Uses system calls, because the C
+ * library's functions would report themselves. */
 static long directory(int at, char *room) {
     if (at == AT_FDCWD)
         return syscall(SYS_getcwd, room, PATH_ROOM) - 1;
@@ -29,7 +30,8 @@ static int is_below(const char *path, const char *directory) {
     return strncmp(path, directory, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* Below /dev: not what shells and C libraries open whatever they do. Files in /dev/shm are files like any others. */
+/* Whether a path below /dev is one that shells and C libraries open in any case. Files in /dev/shm count like any
+ * others. */
 static int is_dull_device(const char *path) {
     static const char *const dull[] = {"/dev/null", "/dev/zero",  "/dev/full",   "/dev/random", "/dev/urandom", "/dev/tty",
                                        "/dev/ptmx", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd"};
@@ -39,8 +41,8 @@ static int is_dull_device(const char *path) {
     return 0;
 }
 
-/* Below /proc and /sys: what std and C libraries ask on their own account (how many processors, which limits), and what was
- * opened before under another name. */
+/* Whether a path below /proc or /sys is one that std and C libraries read for themselves (number of processors,
+ * limits), or another name of something that was opened before. */
 static int is_dull_fact(const char *path) {
     static const char *const dull[] = {"/proc/self/fd",   "/proc/self/exe",       "/proc/self/maps",   "/proc/self/auxv",
                                        "/proc/self/task", "/proc/self/mountinfo", "/proc/self/cgroup", "/proc/filesystems",
@@ -52,13 +54,14 @@ static int is_dull_fact(const char *path) {
     return 0;
 }
 
-/* Whether nobody needs to know of a path. A plugin may put anything that it reads there into the result. */
+/* Whether a path need not be recorded. A plugin may put anything that it reads below /proc or /sys into its result, so
+ * such a read is LOST. */
 static int is_dull(const char *path, int plugin) {
     if (is_below(path, "/dev"))
         return is_dull_device(path);
     if (!is_below(path, "/proc") && !is_below(path, "/sys"))
         return 0;
-    /* The processor is something that others can look at too. */
+    /* kache can look at the processor itself, so this read is an ordinary input. */
     if (plugin && strcmp(path, "/proc/cpuinfo") == 0)
         return 0;
     if (plugin && !is_dull_fact(path))
@@ -75,12 +78,12 @@ struct trace_text observer_path(int at, const char *path, int plugin, char room[
         path += strspn(path, "/");
     }
     size_t length = strlen(path), start = 0;
-    /* No call that is given it succeeds, anywhere. */
+    /* Every call fails on such a path, in any checkout. */
     if (length >= PATH_MAX)
         return none;
     if (path[0] != '/') {
         long found = at == AT_FDCWD || at >= 0 ? directory(at, room) : -1;
-        /* A pipe, a socket, or a directory that is gone. */
+        /* A pipe, a socket, or a directory that was removed. */
         if (found <= 0 || found >= PATH_ROOM || room[0] != '/') {
             if (at == AT_FDCWD)
                 trace_once(KIND_LOST, RESULT_OTHER, 0, trace_string("the working directory"), none);
@@ -125,7 +128,7 @@ void observer_report_as(enum kind kind, int at, const char *path, int result, in
     if (!trace_is_open() || !path || !path[0])
         return;
     char room[PATH_ROOM];
-    /* A shell may go by a size or a time (`[ -s file ]`). */
+    /* A shell may act on a size or a time (`[ -s file ]`). */
     if (observer_is_shell() && (kind == KIND_STAT || kind == KIND_LSTAT))
         plugin = 1;
     struct trace_text text = observer_path(at, path, plugin, room);

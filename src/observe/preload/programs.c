@@ -1,7 +1,7 @@
 /* Programs that are started: each is looked up, reported, and given the observer.
  *
- * `execve` comes back only when it fails; that it succeeded shows in the START of the new program. A program that never
- * says START could not be observed. */
+ * `execve` returns only if it fails. A successful call shows as the START of the new program, and a program that never
+ * reports its START could not be observed. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -24,7 +24,8 @@ NEXT(system)
 NEXT(popen)
 extern char **environ;
 
-/* More than the system takes for an argument list makes the call fail; this much is taken from the stack. */
+/* At most so many bytes are taken from the stack. Longer lists are passed on as they are; if they exceed the system's
+ * limit, the call fails. */
 #define MOST_ROOM (1u << 20)
 
 /* The environment for the next program, on the caller's stack. */
@@ -34,7 +35,8 @@ extern char **environ;
         size > MOST_ROOM ? (char **)(env) : observer_environment(path, env, plugin, same_process, alloca(size));       \
     })
 
-/* The arguments for the next program, on the caller's stack. rustc, which may use the alias, gets no remaps from here. */
+/* The arguments for the next program, on the caller's stack. A rustc that uses the alias passes the real directory to
+ * its children, and no remaps. */
 #define WITH_REMAPS(path, argv)                                                                                        \
     ({                                                                                                                 \
         int plain = observer_uses_alias();                                                                             \
@@ -43,7 +45,7 @@ extern char **environ;
         !room ? (char **)(argv) : plain ? observer_plain_arguments(argv, room) : observer_arguments(path, argv, room); \
     })
 
-/* Reports a program that is called by its path. Not only failures are of interest: another program may stand there. */
+/* Reports a program that is started by its path. A success matters, too: another program may have this path later. */
 static void report_exec(enum kind kind, uint32_t process, const char *path, int plugin) {
     char room[PATH_ROOM];
     if (!trace_is_open())
@@ -52,7 +54,7 @@ static void report_exec(enum kind kind, uint32_t process, const char *path, int 
     trace_always(kind, RESULT_OK, plugin, process, trace_string(path), text);
 }
 
-/* A process that is spawned may begin in another directory: what its path is relative to is not known here. */
+/* Whether `path` is relative to a directory that is not known here: a spawned process may start in another one. */
 static int is_elsewhere(const char *path, const posix_spawn_file_actions_t *actions) { return actions && path[0] != '/'; }
 
 static void report_spawn(uint32_t process, const char *path, const posix_spawn_file_actions_t *actions, int plugin) {
@@ -62,8 +64,8 @@ static void report_spawn(uint32_t process, const char *path, const posix_spawn_f
         report_exec(KIND_SPAWN, process, path, plugin);
 }
 
-/* Finds `name` on PATH as execvp and posix_spawnp do, and reports the lookup. Gives the file in `room`, or nothing. This PATH
- * may be another than the one that the compile was given: so what is passed by is told too. */
+/* Finds `name` on PATH as execvp and posix_spawnp do, and reports the lookup. Returns the file in `room`, or null. This
+ * PATH may differ from the one that the compile was given, so candidates that do not fit are reported, too. */
 static const char *look_up(const char *name, int plugin, char room[PATH_ROOM]) {
     if (strchr(name, '/'))
         return name;
@@ -94,7 +96,8 @@ static const char *look_up(const char *name, int plugin, char room[PATH_ROOM]) {
     return NULL;
 }
 
-/* `-march=native` and the like make a compiler look at the processor by an instruction, which nobody sees. */
+/* With `-march=native` and the like, a compiler identifies the processor by an instruction that the observer cannot
+ * see. It counts as a read of /proc/cpuinfo. */
 static void report_processor(char *const argv[], int plugin) {
     static const char native[] = "=native";
     for (; argv && *argv; argv++) {
@@ -167,7 +170,7 @@ VISIBLE int execle(const char *path, const char *first, ...) {
     return run(path, 0, argv, env, FROM_PLUGIN);
 }
 
-/* A program that is called by its descriptor cannot be told from another: nobody does so in a compile. */
+/* A program that is started by its descriptor cannot be identified. Compiles do not do this. */
 VISIBLE int fexecve(int fd, char *const argv[], char *const env[]) {
     trace_once(KIND_LOST, RESULT_OTHER, FROM_PLUGIN, trace_string("fexecve()"), trace_string(NULL));
     return CALL(fexecve)(fd, argv, env);
@@ -209,9 +212,10 @@ VISIBLE int posix_spawnp(pid_t *process, const char *file, const posix_spawn_fil
     return error;
 }
 
-/* These start a shell with the environment of this process, which the observer has left: for that time it is in there again.
- * (Another thread that changes the environment meanwhile would lose its change; who has threads does not call these.) The
- * process of the shell is not known here: the record bears none. */
+/* These functions start a shell with the environment of this process, which does not contain the observer, so the
+ * observer is added for the duration of the call. (If another thread changes the environment meanwhile, its change is
+ * lost; programs with threads do not call these functions.) The process ID of the shell is not known here: it is 0 in
+ * the record. */
 #define SHELL "/bin/sh"
 #define WITH_SHELL(plugin, call)                                                                                       \
     char **theirs = environ;                                                                                           \

@@ -1,9 +1,9 @@
-/* Names of directories in what C compilers write.
+/* Remaps of directories in the output of C compilers.
  *
- * A checkout's path in debug info would tie an object file to that checkout. kache gives rustc `--remap-path-prefix` for
- * that; C compilers that a build script starts are given the same by their own flag, on top of what they were called with.
- * Only where the program is known to take it: a flag too many would fail the build. `__FILE__` stays, as what it says may be
- * used while compiling (`#include __FILE__`). */
+ * The path of a checkout in debug info would tie an object file to that checkout. kache gives rustc
+ * `--remap-path-prefix` to prevent this. C compilers that a build script starts get a flag for the same purpose, in
+ * addition to their own arguments. Only programs that are known to accept the flag get it, because an unknown flag
+ * would fail the build. `__FILE__` is not remapped, because a source may use its value (`#include __FILE__`). */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* -fdebug-prefix-map: GCC 4.3, clang 3.8. */
+/* The oldest major versions that get -fdebug-prefix-map, which exists since GCC 4.3 and clang 3.8. */
 #define FIRST_GCC 5
 #define FIRST_CLANG 4
 
@@ -22,7 +22,7 @@ static int number_at(const char *text) {
     return number;
 }
 
-/* GCC's compilers proper are started by its driver, from a directory that is called by the version. */
+/* GCC's driver starts cc1 or cc1plus from a directory that is named by the version. */
 static int is_gcc(const char *path, const char *name) {
     if (strcmp(name, "cc1") != 0 && strcmp(name, "cc1plus") != 0)
         return 0;
@@ -44,14 +44,14 @@ static int is_clang(const char *path, const char *name, char *const argv[]) {
     const char *version = strstr(room, "llvm-");
     if (!version || number_at(version + 5) < FIRST_CLANG)
         return 0;
-    /* Where it does not compile it would warn of a flag that it does not need. */
+    /* If clang does not compile, it warns about the flag as unused. */
     for (; *argv; argv++)
         if (strcmp(*argv, "-c") == 0)
             return 1;
     return 0;
 }
 
-/* GNU's assembler knows directories of its own: of sources in assembly. */
+/* The GNU assembler records directories itself, for sources in assembly. */
 static int is_assembler(const char *name) {
     const char *end = strstr(name, "-linux-gnu-as");
     return strcmp(name, "as") == 0 || (end && strcmp(end, "-linux-gnu-as") == 0);
@@ -64,7 +64,7 @@ static int has_own_map(char *const argv[]) {
     return 0;
 }
 
-/* The flag that the program in the file `path` takes; null: none. */
+/* The flag that the program in the file `path` accepts, or null. */
 static const char *flag_of(const char *path, char *const argv[]) {
     const char *name = path ? strrchr(path, '/') : NULL;
     if (!name || !argv || !*trace_remaps() || has_own_map(argv))

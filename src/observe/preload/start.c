@@ -1,7 +1,7 @@
-/* The beginning and the end of an observed process.
+/* The start and the end of an observed process.
  *
- * The observer takes itself out of the environment, so that the program sees what it would see without it, and puts itself
- * into that of every program that is started (programs.c). */
+ * The observer removes itself from the environment, so that the program sees what it would see without the observer,
+ * and adds itself to the environment of every program that is started (programs.c). */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -15,34 +15,35 @@
 #define PRELOAD "LD_PRELOAD="
 #define TRACE "KACHE_TRACE="
 
-/* How this process is looked at; the first letter of KACHE_TRACE. */
+/* How this process is observed: the first letter of KACHE_TRACE. */
 enum mode {
-    MODE_ROOT = 'r',   /* rustc: what calls from a library that was loaded later is a plugin */
-    MODE_ALIAS = 'a',  /* the same, and it calls its working directory by the alias */
+    MODE_ROOT = 'r',   /* rustc: calls from libraries that are loaded later are those of plugins */
+    MODE_ALIAS = 'a',  /* the same, and rustc names its working directory by the alias */
     MODE_TOOL = 't',   /* a program of the toolchain */
-    MODE_PLUGIN = 'p', /* a program that a plugin started */
+    MODE_PLUGIN = 'p', /* a build script, or a program that a plugin started */
 };
 
 static char mode = MODE_TOOL;
 static uint32_t started_as;
 
-/* Whether the alias was asked for, and whether this program is rustc itself: rustup's proxy looks for its settings above the
- * working directory. */
+/* Whether the alias was requested, and whether this program is rustc itself. rustup's proxy does not get the alias,
+ * because it looks for its settings above the working directory. */
 static int wants_alias, is_rustc;
 
 int observer_uses_alias(void) { return wants_alias && is_rustc && trace_is_open(); }
 
-/* A compiler that a plugin started tells more of what it reads than the plugin would (its sources are inputs, its terminal is
- * none); what it starts may be anything again, such as a script that is called as its linker. */
+/* Whether this is a compiler, or one of its tools, that a plugin started. Unlike a plugin, a compiler does not put
+ * everything that it sees into its result: its sources are inputs, its terminal is not. Programs that it starts count
+ * as plugins again: they may be anything, such as a script that is called as its linker. */
 static int is_tool;
 
-/* Which file the observer's library is: whoever put it there may be gone. */
+/* Identity of the observer's library file. Its path may lead elsewhere once the process that opened it has ended. */
 static struct {
     dev_t device;
     ino_t inode;
 } own_file;
 
-/* Our own entries of the environment, as they came. */
+/* The observer's own entries of the environment, as this process received them. */
 static char own_library[PATH_ROOM], own_trace[PATH_ROOM];
 static char their_preload[PATH_ROOM + sizeof PRELOAD];
 
@@ -77,7 +78,7 @@ static int is_known(const char *address) {
     return 0;
 }
 
-/* Whether an object names `environ`: Rust's std does for `env::vars` and for starting programs, and for nothing else. */
+/* Whether an object names `environ`. Rust's std does so only for `env::vars` and for starting programs. */
 static int names_environ(const struct dl_phdr_info *info) {
     const ElfW(Dyn) *dynamic = NULL;
     const char *names = NULL;
@@ -98,7 +99,8 @@ static int names_environ(const struct dl_phdr_info *info) {
     return 0;
 }
 
-/* `data` is null at the start. At the end only what came later is told: plugins and what they need. */
+/* Reports an object. `data` is null at the start. Later, only objects that were loaded since then are reported: plugins
+ * and the libraries that they need. */
 static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
     (void)size;
     const char *name = info->dlpi_name;
@@ -118,7 +120,7 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
     return 0;
 }
 
-/* Takes our entries out of `env` and keeps them. An LD_PRELOAD that was there before us stays. */
+/* Removes the observer's entries from `env` and saves them. An LD_PRELOAD that the program already had stays. */
 static void step_out(char **env) {
     char **kept = env;
     for (; *env; env++) {
@@ -143,13 +145,14 @@ static void step_out(char **env) {
     *kept = NULL;
 }
 
-/* Whether the file is a compiler or one of its tools by its name: `gcc`, `x86_64-linux-gnu-gcc-12`, `ld.bfd`, `rust-lld`. */
+/* Whether the file is a compiler or one of its tools, according to its name: `gcc`, `x86_64-linux-gnu-gcc-12`,
+ * `ld.bfd`, `rust-lld`. */
 static int names_tool(const char *path) {
     static const char *const tools[] = {"cc",  "gcc", "g++", "c++", "cpp",    "clang", "clang++", "cc1",    "cc1plus", "collect2",
                                         "as",  "ld",  "lld", "ar",  "ranlib", "nm",    "strip",   "objcopy", "lto1",   "rustc"};
     const char *name = strrchr(path, '/');
     name = name ? name + 1 : path;
-    /* Not `my-as`: before the name there is nothing, a target, or whose tools they are. */
+    /* Excludes `my-as`: only a target, or the project that a tool belongs to, may precede its name. */
     int is_prefixed = strstr(name, "linux-gnu") || strncmp(name, "rust-", 5) == 0 || strncmp(name, "llvm-", 5) == 0;
     for (const char *part = name; *part; part += strspn(part, "-.")) {
         size_t length = strcspn(part, "-.");
@@ -161,7 +164,7 @@ static int names_tool(const char *path) {
     return 0;
 }
 
-/* Whether the program takes commands, in which names of variables stand: a shell whose language kache knows. */
+/* Whether this program is a shell whose language kache can read. Its commands may name variables. */
 static int is_shell;
 
 int observer_is_shell(void) { return is_shell; }
@@ -171,7 +174,8 @@ static int is_called(const char *path, const char *wanted) {
     return strcmp(name ? name + 1 : path, wanted) == 0;
 }
 
-/* The arguments of a shell, as they were given: another library's constructor may have begun before `main`'s were handed out. */
+/* Reports the arguments of a shell. They come from /proc: if a constructor of another library began the observation,
+ * ours has not received the arguments of `main` yet. */
 static void report_shell(const char *program, int plugin) {
     static char room[64 * 1024];
     is_shell = is_called(program, "dash") || is_called(program, "bash");
@@ -191,8 +195,8 @@ static void report_shell(const char *program, int plugin) {
 
 unsigned long getauxval(unsigned long type) __attribute__((weak));
 
-/* The path that the program was started by tells it from one that it was started through: a program without the dynamic
- * linker may hand on our environment. */
+/* Reports the start of this program, with the path used to start it. The path shows whether the program was started
+ * directly: a program without a dynamic linker may pass on our environment. */
 static void report_program(void) {
     char room[PATH_ROOM];
     long length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", room, sizeof room - 1);
@@ -204,8 +208,9 @@ static void report_program(void) {
     report_shell(room, mode == MODE_PLUGIN);
 }
 
-/* Whether a path leads to our library; the first time, which file that is. Behind the last call that kache waits for (a
- * daemon that the compile left) and in another namespace it does not, and the dynamic linker would complain. */
+/* Whether the path of our library still leads to it; the first call notes which file that is. The path is invalid after
+ * kache has ended (in a daemon that outlives the compile) and in another namespace, and then the dynamic linker would
+ * complain. */
 static int is_in_place(void) {
     struct stat found;
     if (syscall(SYS_newfstatat, AT_FDCWD, own_library, &found, 0) != 0)
@@ -231,8 +236,9 @@ static int is_of_own_kind(const ElfW(Ehdr) * elf) {
     return elf->e_ident[EI_CLASS] == (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32);
 }
 
-/* Whether the dynamic linker will load our library into the program in this file: into scripts' interpreters, and into
- * programs of our own kind that have a dynamic linker. Others would only see our environment, or the linker's complaint. */
+/* Whether the dynamic linker will load our library into the program in this file. It does so for the interpreters of
+ * scripts, and for programs of our own kind that have a dynamic linker. Others would only see our environment, or the
+ * complaint of their dynamic linker. */
 static int can_enter(const char *path) {
     char head[4096];
     int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
@@ -273,11 +279,11 @@ static void begin(char **env) {
     mode = wants_alias ? MODE_ROOT : own_trace[0];
     started_as = trace_process();
     dl_iterate_phdr(note_object, NULL);
-    /* A script that stands for the compiler started it: what it loads later are plugins. */
+    /* A script in the compiler's place started this rustc. Libraries that it loads later are plugins. */
     if (mode == MODE_TOOL && is_rustc)
         mode = MODE_ROOT;
     if (object_count == MOST_OBJECTS)
-        return; /* Who calls could not be told: better not observed than wrongly. */
+        return; /* The caller could not be determined: better not observed than wrongly. */
     if (!is_in_place())
         return;
     trace_open(own_trace + 1);
@@ -285,8 +291,9 @@ static void begin(char **env) {
     dl_iterate_phdr(report_object, NULL);
 }
 
-/* Constructors of other libraries run first, and may look around already (LLVM's read variables): then that began it.
- * Only glibc hands the environment to constructors, and may do so before it has set `environ`. */
+/* Constructors of other libraries run first, and may already call an observed function (LLVM's read variables). That
+ * call then begins the observation. Only glibc passes the environment to constructors, and may do so before it has set
+ * `environ`. */
 __attribute__((constructor(102))) static void start(int argc, char **argv, char **env) {
     (void)argc, (void)argv;
     if (!dlsym(RTLD_DEFAULT, "gnu_get_libc_version"))
@@ -301,7 +308,7 @@ int observer_is_plugin(const void *caller) {
     return mode == MODE_ROOT ? !is_known(caller) : mode == MODE_PLUGIN && !is_tool;
 }
 
-/* What was loaded on the way. */
+/* Reports the libraries that were loaded since the start, and the end. */
 __attribute__((destructor)) static void finish(void) {
     if (!trace_is_open())
         return;
@@ -342,7 +349,7 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
         else if (strncmp(*theirs, TRACE, sizeof TRACE - 1) != 0)
             env[count++] = *theirs;
         else
-            return (char **)given; /* kache, with a compile of its own to observe: this trace stays without that program. */
+            return (char **)given; /* Set by kache, which observes the program itself; this trace lacks it. */
     }
     char *text = (char *)(env + count + 3);
     env[count++] = text;
@@ -355,7 +362,7 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
     text += strlen(text) + 1;
     env[count++] = text;
     strcpy(text, TRACE);
-    /* rustup's proxy becomes rustc: the root stays the root. */
+    /* rustup's proxy becomes rustc: the process stays the root. */
     int is_root = mode == MODE_ROOT && same_process && trace_process() == started_as;
     char root = wants_alias ? MODE_ALIAS : MODE_ROOT;
     char letter[2] = {plugin || mode == MODE_PLUGIN ? MODE_PLUGIN : is_root ? root : MODE_TOOL, 0};

@@ -24,7 +24,8 @@ struct record {
     uint32_t one, two, padding;
 };
 
-/* Paths are at most this long, and values of variables beyond it are no inputs of anybody's. */
+/* In bytes. Paths are shorter, and no input is a variable with a longer value. A longer text marks the trace as
+ * lost. */
 #define LONGEST_TEXT (256u * 1024u)
 
 static struct header *header;
@@ -42,7 +43,7 @@ struct trace_text trace_string(const char *string) {
     return text;
 }
 
-/* By system calls, not by the functions that this library stands in front of. */
+/* Uses system calls, because this library interposes the C library's functions. */
 void trace_open(const char *path) {
     long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
@@ -80,7 +81,8 @@ static uint64_t mix(uint64_t hash, const char *bytes, size_t length) {
     return hash ^ (hash >> 29);
 }
 
-/* Whether the hash was there. A full neighbourhood forgets: the record is then written twice. */
+/* Whether the filter contains the hash; adds it if not. If the slots around it are full, it is not added, and its
+ * record is written again. */
 static int is_known(uint64_t hash) {
     if (hash == 0)
         hash = 1;

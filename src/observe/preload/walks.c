@@ -1,7 +1,8 @@
-/* Walks that the C library does behind our back. Hardly anybody does so in a compile; whoever does is not observed, but for
- * globs in one directory (ld.bfd looks for `/etc/ld.so.conf.d/` with a star): those are listings of it.
+/* Walks that the C library does internally, where the observer does not see them. They are rare in a compile, and a
+ * program that uses one counts as not observed. The exception is a glob in a single directory, which is recorded as a
+ * listing of it (ld.bfd looks for `/etc/ld.so.conf.d/` with a star).
  *
- * Without the headers that declare them, so that all pointers look alike. */
+ * This file does not include the headers that declare these functions, so that all pointers look alike. */
 #define _GNU_SOURCE
 #include "observer.h"
 
@@ -22,7 +23,7 @@ static void globbed(const char *pattern, int plugin) {
     char room[PATH_ROOM];
     const char *end = strrchr(pattern, '/');
     size_t length = end ? (size_t)(end - pattern) : 0;
-    /* Tildes and braces mean something only by flags that are not looked at here. */
+    /* Tildes and braces have a meaning only with certain flags, which are not checked here. */
     if (pattern[0] != '/' || length == 0 || length >= PATH_ROOM || strcspn(pattern, "*?[\\{~") < length) {
         trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string("glob()"), trace_string(NULL));
         return;
@@ -32,7 +33,8 @@ static void globbed(const char *pattern, int plugin) {
     observer_report(KIND_LIST, AT_FDCWD, room, syscall(SYS_faccessat, AT_FDCWD, room, R_OK) == 0 ? 0 : errno, plugin);
 }
 
-/* Make hands its own functions over, which call opendir and stat where they are seen (GLOB_ALTDIRFUNC of glibc's glob.h). */
+/* Make passes functions of its own, which call opendir and stat where the observer sees them (GLOB_ALTDIRFUNC in
+ * glibc's glob.h). */
 #define BY_CALLER (1 << 9)
 
 #define GLOB(name)                                                                                                     \

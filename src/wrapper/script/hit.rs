@@ -1,4 +1,4 @@
-//! The hit of a run.
+//! Serves a hit of a run.
 
 use std::io::Write;
 
@@ -15,17 +15,17 @@ use crate::wrapper::hit::{self, Missed};
 use crate::wrapper::report::Report;
 use crate::wrapper::verify::is_drawn;
 
-/// An entry that holds here and could be put in place.
+/// An entry that holds here, and the plan to restore it.
 pub(super) struct Found {
-    /// The entry's key and the inputs that it holds for.
+    /// The key of the entry, and the input set for which it holds.
     pub(super) record: Record,
-    /// How many sets of the manifest did not hold before this one.
+    /// How many input sets of the manifest were tried before this one.
     rank: usize,
     entry: Entry,
     pub(super) plan: RunPlan,
 }
 
-/// Serves a hit and ends this process; `claim` is given up before that. Coming back means that there is none.
+/// Serves a hit and ends this process, after releasing `claim`. Returns only if there is no hit.
 pub(super) fn serve(run: &Run<'_>, claim: &mut Claim, report: &Report) -> Missed {
     let found = match find(run) {
         Ok(found) => found,
@@ -54,7 +54,7 @@ fn find(run: &Run<'_>) -> Result<Found, Missed> {
     Ok(Found { record, rank, entry, plan })
 }
 
-/// Prints what the script printed, notes the hit and ends.
+/// Replays the script's output, records the hit and ends this process.
 fn finish(run: &Run<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(&found.plan.stdout).and_then(|()| stdout.flush());

@@ -1,4 +1,4 @@
-//! The miss of a run: the script runs under the observer, then its outputs are stored.
+//! Serves a miss of a run: runs the script under the observer, then stores its outputs.
 
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -21,10 +21,10 @@ use crate::wrapper::report::Report;
 use crate::wrapper::task::{Task, patience};
 use crate::wrapper::{explain, miss, remote};
 
-/// How long a run of which nothing is known is likely to take: it may compile a whole library.
+/// How long a run is expected to take if no earlier cost is known. It may compile a whole library.
 const UNKNOWN: Duration = Duration::from_mins(2);
 
-/// Runs the script, and stores what is fit to be shared. The error is a failure from before the script ran.
+/// Runs the script, and stores the result if it may be shared. An error means that kache failed before the script ran.
 pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
     let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
     let remote = remote::settings(run);
@@ -32,7 +32,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
         Some(remote) => ask_remote(run, missed, remote, report),
         None => missed,
     };
-    // The script may build on files that an earlier run left in OUT_DIR; such a result serves nobody else.
+    // The script may build on files that an earlier run left in OUT_DIR. No other checkout can use such a result.
     let is_fresh = tree::is_empty(&run.script.out_dir).map_err(|error| internal(error.to_string()))?;
     let mut claim = match is_fresh {
         true => run.common.store.claim(run.common.lookup.key, patience(run, &missed.tried, UNKNOWN)),
@@ -61,7 +61,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     Ok(ran.status)
 }
 
-/// A trace in which C compilers are told what to call the directories of this checkout.
+/// Creates a trace that gives C compilers the remaps for this checkout.
 pub(super) fn begin_trace(run: &Run<'_>) -> Option<Trace> {
     let trace = Trace::begin(&run.common.store.layout().observer())?;
     trace.remap(&remaps(&run.common.roots, run.common.config.paths.value, &run.common.compiler.commit));
@@ -75,7 +75,7 @@ pub(super) fn command(run: &Run<'_>, trace: Option<&Trace>) -> Command {
     command
 }
 
-/// Asks for help; a hit ends this process.
+/// Asks the agent for an entry, and looks again if it has fetched one. A hit ends this process.
 fn ask_remote(run: &Run<'_>, missed: Missed, remote: &Remote, report: &Report) -> Missed {
     let Some(connection) = remote::ask(run, remote, report) else { return missed };
     let missed = hit::serve(run, &mut Claim::None, report);
@@ -83,12 +83,12 @@ fn ask_remote(run: &Run<'_>, missed: Missed, remote: &Remote, report: &Report) -
     missed
 }
 
-/// What became of the result. From here on the script has run: nothing that fails may change how this ends.
+/// Stores the result. The script has run, so no failure from here on may change the outcome of the build.
 fn store(run: &Run<'_>, trace: Option<&Trace>, ended: &Ended<'_>) -> Result<Published, NotStored> {
     if !ended.ran.status.success() {
         return Err(NotStored(Stored::ScriptFailed, ended.ran.status.to_string()));
     }
-    // They may still write.
+    // Processes that the script left behind may still write.
     if sys_process::has_children() {
         return Err(NotStored(Stored::ChildrenLeft, String::new()));
     }

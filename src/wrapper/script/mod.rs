@@ -1,7 +1,7 @@
-//! Runs of build scripts: restored like a compile, or run under the observer and stored.
+//! Serves runs of build scripts: restores them like compiles, or runs them under the observer and stores the result.
 //!
-//! The hook in the program has made this process what cargo started, so whatever cannot be served ends in running the program
-//! in this process, untouched.
+//! The script's hook has replaced the process that cargo started by this one. If the cache does not apply, this process
+//! executes the script exactly as cargo called it.
 
 mod hit;
 mod miss;
@@ -26,7 +26,7 @@ use crate::model::{BypassReason, Outcome, Refusal};
 use crate::observe::library;
 use crate::store::claims::Claim;
 
-/// Serves the call of a hook. Never returns.
+/// Serves a call from the hook. Never returns.
 pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
     let config = match Config::load(vars) {
         Ok(config) if !config.disabled.value && config.scripts.value && config.observe.value && library::is_there() => {
@@ -34,7 +34,7 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
         }
         _ => become_script(argv),
     };
-    // It has started itself again: it waits for us, and its OUT_DIR is in use.
+    // The script has started itself again: the outer run waits for this one, and its OUT_DIR is in use.
     if sys_process::is_started_by(Path::new(&argv[0])) {
         become_script(argv);
     }
@@ -50,7 +50,7 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
     become_script(argv)
 }
 
-/// Hit or miss; both end this process. Coming back means: not for the cache.
+/// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
 fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &Report) -> Refusal {
     let run = match Run::prepare(argv, config, vars) {
         Ok(run) => run,
@@ -63,7 +63,7 @@ fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &Report) -> Re
     }
 }
 
-/// The program as cargo called it. The mark lets its hook pass.
+/// The script, as cargo called it. `KACHE_SCRIPT` makes its hook let it run.
 fn command(program: impl AsRef<std::ffi::OsStr>, argv0: &OsString) -> Command {
     let mut command = Command::new(program);
     command.arg0(argv0).env(env::KACHE_SCRIPT, "1");

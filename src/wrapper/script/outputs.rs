@@ -1,4 +1,4 @@
-//! The outputs of a run: the files of `OUT_DIR` and both streams, with tokens where a text names the checkout.
+//! The outputs of a run: the files in `OUT_DIR` and both streams, with tokens where a text names the checkout.
 
 use std::path::{Path, PathBuf};
 
@@ -11,22 +11,22 @@ use crate::restore::run as restore;
 use crate::store::entries::stays_below;
 use crate::store::{Message, Tree};
 
-/// The longest file that is taken for a text, in bytes. Generated sources of some megabytes exist.
+/// Size of the largest file that is read as text, in bytes. Some generated sources have several megabytes.
 pub(super) const LONGEST_TEXT: u64 = 16 << 20;
 
-/// A regular file of the tree.
+/// A regular file in `OUT_DIR`.
 pub(super) struct File {
-    /// Its path relative to `OUT_DIR`.
+    /// Path relative to `OUT_DIR`.
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) stamp: Stamp,
-    /// Its text, if that names the checkout.
+    /// The text with tokens, if it names the checkout.
     pub(super) text: Option<TokenString>,
 }
 
-/// All that a run left.
+/// All outputs of a run.
 pub(super) struct Outputs {
-    /// In the order in which they were last written.
+    /// Ordered by mtime, so that a restore can keep the order.
     pub(super) files: Vec<File>,
     pub(super) tree: Tree,
     pub(super) stdout: Vec<Message>,
@@ -34,7 +34,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Reads the tree at `out_dir` and both streams. `roots`: the directories of the checkout.
+    /// Reads the tree at `out_dir` and both streams. `roots` are the directories of the checkout.
     pub(super) fn read(out_dir: &Path, streams: [&[u8]; 2], roots: &Roots) -> Result<Self, NotStored> {
         let tokenise = |text: &str| roots.tokenise(text);
         let not_text = |name: &str| NotStored(Stored::NotText, name.to_owned());
@@ -70,14 +70,14 @@ impl Outputs {
         Ok(outputs)
     }
 
-    /// The names of everything in the tree, and the targets of links.
+    /// The names of everything in the tree, and the targets of its links.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let links = self.tree.links.iter().flat_map(|(name, target)| [name, target]);
         let names = self.files.iter().map(|file| &file.name).chain(&self.tree.directories).chain(links);
         names.map(String::as_str)
     }
 
-    /// All texts with tokens.
+    /// All texts that contain tokens.
     pub(super) fn texts(&self) -> impl Iterator<Item = &TokenString> {
         let messages = self.stdout.iter().chain(&self.stderr).filter_map(|message| match message {
             Message::Text(text) => Some(text),
@@ -95,7 +95,7 @@ impl Outputs {
     }
 }
 
-/// The text of a file with tokens. `None`: it does not name the checkout, or is not text.
+/// The text of a file, with tokens. `None` if it does not name the checkout, or is not text.
 fn text_of(path: &Path, stamp: Stamp, roots: &Roots) -> Result<Option<TokenString>, NotStored> {
     if stamp.size > LONGEST_TEXT {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Storing a run: its inputs from the trace, its outputs from `OUT_DIR` and the streams.
+//! Stores a run: its inputs from the trace, its outputs from `OUT_DIR` and both streams.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,16 +22,16 @@ use crate::store::{Entry, Message, Output};
 use crate::wrapper::publish::{self, Produced, Published, Source};
 use crate::wrapper::task::Task;
 
-/// A run that has ended well.
+/// A run that has ended.
 pub(super) struct Ended<'a> {
     pub(super) ran: &'a Ran,
-    /// What was noted before the script began.
+    /// The state that was noted before the script started.
     pub(super) start: Start,
-    /// How long it took, in milliseconds.
+    /// Duration of the run, in milliseconds.
     pub(super) cost_ms: f64,
 }
 
-/// Records and stores. A panic in here is an outcome like any other failure.
+/// Records the inputs and outputs of a successful run and stores them. A panic is handled like any other failure.
 pub(super) fn publish(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Published, NotStored> {
     let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(run, seen, ended)));
     caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
@@ -64,7 +64,7 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
         Scan::new(&run.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
     let produced = scan_files(&outputs, &mut scan, run)?;
     scan_messages(&outputs, &mut scan);
-    // Names are restored as they are.
+    // Names are restored without changes, so roots in them are pinned.
     outputs.names().for_each(|name| scan.name(name));
     pin_escaped(&outputs, [&ended.ran.stdout, &ended.ran.stderr], &text_roots, &mut scan)?;
     pin_named_by_inputs(&outputs, &observed.inputs, &mut scan, run)?;
@@ -73,12 +73,12 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
     set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
     let entry = entry(run, ended, outputs, &produced);
-    // A killed restore leaves its tree beside OUT_DIR.
+    // A killed restore leaves its tree next to OUT_DIR.
     let dir = run.script.out_dir.parent().unwrap_or(Path::new("/"));
     publish::store(run, &set, &entry, &produced, dir)
 }
 
-/// Checks what the script told cargo.
+/// Refuses a run whose directives make cargo run the script in every build.
 fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
     let text = String::from_utf8_lossy(stdout);
     match directives::always_stale(&text, &run.script.cwd, &run.script.out_dir) {
@@ -87,7 +87,7 @@ fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
     }
 }
 
-/// Hashes and scans all files. Those that are text with tokens are stored as such.
+/// Hashes and scans all files. Texts with tokens are stored with the tokens.
 fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<Vec<Produced>, NotStored> {
     let left = fsx::new_file_mode(true);
     let mut produced = Vec::with_capacity(outputs.files.len());
@@ -118,9 +118,9 @@ fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<V
     Ok(produced)
 }
 
-/// Refuses a file that holds a variable which is another one in every build.
+/// Refuses a file that contains the value of a jobserver variable, which differs in every build, or of `RUSTC_WRAPPER`.
 fn check_holds_nothing_of_the_build(path: &Path, size: u64, run: &Run<'_>) -> Result<(), NotStored> {
-    /// Texts that say how something was built are shorter.
+    /// In bytes. Files that describe how something was built are smaller.
     const LONGEST: u64 = 1 << 20;
     if size > LONGEST {
         return Ok(());
@@ -141,7 +141,7 @@ fn scan_messages(outputs: &Outputs, scan: &mut Scan<'_>) {
     }
 }
 
-/// Pins the roots that texts name in another spelling than their own: those are not rewritten.
+/// Pins the roots that texts name in an escaped spelling, because kache does not rewrite those.
 fn pin_escaped(outputs: &Outputs, streams: [&[u8]; 2], roots: &Roots, scan: &mut Scan<'_>) -> Result<(), NotStored> {
     let escaped = Escaped::new(roots);
     if escaped.is_empty() {
@@ -156,8 +156,8 @@ fn pin_escaped(outputs: &Outputs, streams: [&[u8]; 2], roots: &Roots, scan: &mut
     Ok(())
 }
 
-/// Pins the roots that texts name if the program or an input file names them, too: the path then comes from there, which may
-/// be the same in another checkout.
+/// Pins the roots that texts name if the program or an input file names them, too. The path then comes from there, and
+/// may be the same in another checkout.
 fn pin_named_by_inputs(
     outputs: &Outputs,
     inputs: &[Input],

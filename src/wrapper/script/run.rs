@@ -1,4 +1,4 @@
-//! A run of a build script with all that is known about it before anything is decided.
+//! A run of a build script, with everything that is known before kache decides what to do about it.
 
 use std::ffi::OsString;
 
@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::wrapper::report;
 use crate::wrapper::task::{Common, Labels, Task};
 
-/// The kind of unit that a run is, for people.
+/// The kind of unit in events and entries.
 pub(super) const KIND: &str = "run";
 
 /// A run that the cache can serve.
@@ -23,7 +23,7 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Reads the call and makes its lookup key.
+    /// Parses the call and computes its lookup key.
     pub(super) fn prepare(argv: &[OsString], config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
         let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
         let cwd = fsx::current_dir().map_err(|error| internal(error.to_string()))?;

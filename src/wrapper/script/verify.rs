@@ -1,4 +1,4 @@
-//! Checking a hit of a run: the script runs all the same, and its outputs are compared with the entry.
+//! Verifies a hit of a run: the script runs anyway, and kache compares its outputs with the entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,13 +15,14 @@ use crate::rustc::spawn::{self, Ran, Until};
 use crate::wrapper::report::Report;
 use crate::wrapper::task::Task;
 
-/// Runs the script in an empty `OUT_DIR`, compares and ends as it did. Comes back if it cannot be started.
+/// Runs the script in an empty `OUT_DIR`, compares, and ends with its status. Returns only if the script cannot be
+/// started.
 pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
     let out_dir = &run.script.out_dir;
     if fsx::remove_dir_all(out_dir).and_then(|()| fsx::create_dir_all(out_dir)).is_err() {
         return;
     }
-    // Under the observer, since it is that which hands C compilers their names for directories.
+    // Under the observer, which gives C compilers their remaps.
     let trace = miss::begin_trace(run);
     let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), Until::Closed, None) else { return };
     let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
@@ -33,7 +34,7 @@ pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
 fn judge(run: &Run<'_>, found: &Found, ran: &Ran) -> Event {
     let differences = differences(run, found, ran).unwrap_or_else(|error| vec![error.to_string()]);
     let context = run.context();
-    // What was edited meanwhile proves nothing.
+    // If an input was edited meanwhile, a difference proves nothing.
     let still_holds = || {
         validate::holds(&found.record.inputs, context).is_ok() && record::recheck(&run.common.lookup, context).is_ok()
     };
@@ -55,7 +56,7 @@ fn differs(run: &Run<'_>, detail: String) -> Event {
     Event { detail, ..Report::event(Outcome::Hit(HitSource::Differs), run) }
 }
 
-/// Everything in which the run and the entry are not the same, in words.
+/// Describes every difference between the run and the entry.
 fn differences(run: &Run<'_>, found: &Found, ran: &Ran) -> fsx::Result<Vec<String>> {
     if !ran.status.success() {
         return Ok(vec![format!("the script failed ({})", ran.status)]);
@@ -66,7 +67,7 @@ fn differences(run: &Run<'_>, found: &Found, ran: &Ran) -> fsx::Result<Vec<Strin
     {
         differences.extend(compare::first_difference_of(stored, fresh).map(|at| format!("{name}: at byte {at}")));
     }
-    // Restored beside, so that both are trees.
+    // Restored into a temporary directory, so that kache compares two trees.
     let beside = fsx::Temp::dir()?;
     let restored = beside.path().join("out");
     restore::apply(&found.plan, &restored)?;
