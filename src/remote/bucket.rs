@@ -1,7 +1,7 @@
-//! The bucket: one S3 client and what all its users share (connections, the breaker, the limits).
+//! The bucket: one S3 client and the resources that its users share (connections, the breaker, limits).
 //!
-//! Object names are whole names, as [`super::names`] makes them. Absence is `None`, never an error. Nothing here is made before
-//! [`Bucket::connect`], and nothing is static.
+//! Object names are full names, as [`super::names`] builds them. An absent object is `None`, never an error. Nothing is
+//! created before [`Bucket::connect`], and nothing is static.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -27,33 +27,33 @@ use super::transfer::{self, Download, Upload, get, unless_stopped};
 use super::tuning::Tuning;
 use crate::config::{Checksums, Env, Remote};
 
-/// What is known of an object without its bytes.
+/// Metadata of an object, read without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The strong ETag, with its quotes.
+    /// Strong ETag, including its quotes. `None`: the server sent none, or a weak one.
     pub etag: Option<String>,
-    /// When it was written, by the server's clock.
+    /// Time of the last write, by the server's clock.
     pub modified: Option<SystemTime>,
 }
 
-/// One object of a listing.
+/// One object in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The object's whole name.
+    /// Full name of the object.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was written, by the server's clock.
+    /// Time of the last write, by the server's clock.
     pub modified: Option<SystemTime>,
 }
 
-/// An S3 bucket. Cheap to clone; clones share connections, limits and the breaker.
+/// An S3 bucket. Cheap to clone: clones share connections, limits and the breaker.
 #[derive(Clone)]
 pub struct Bucket(pub(super) Arc<Shared>);
 
-/// What the clones of a bucket share.
+/// State that the clones of a bucket share.
 pub(super) struct Shared {
     pub(super) client: Client,
     pub(super) name: String,
@@ -61,9 +61,9 @@ pub(super) struct Shared {
     pub(super) checksums: Checksums,
     pub(super) tuning: Tuning,
     pub(super) breaker: Mutex<Breaker>,
-    /// One permit for each request on its way, its body included.
+    /// One permit for each request in flight, including its body.
     pub(super) connections: Arc<Semaphore>,
-    /// One permit for each MiB that waits in memory to be sent.
+    /// One permit for each MiB of upload data in memory.
     pub(super) upload_memory: Arc<Semaphore>,
 }
 
@@ -74,12 +74,12 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Finds credentials and makes a client. No request is sent to the bucket yet.
+    /// Finds credentials and creates the client. Does not send a request to the bucket yet.
     pub async fn connect(remote: &Remote, env: &Env) -> Result<Self> {
         Self::connect_tuned(remote, env, Tuning::default()).await
     }
 
-    /// The same with other numbers.
+    /// Like [`Self::connect`], with other limits and timeouts.
     pub async fn connect_tuned(remote: &Remote, env: &Env, tuning: Tuning) -> Result<Self> {
         let https = http::client(env, true, tuning.connections)?;
         let signer = credentials::find(remote, env, &https).await?;
@@ -92,7 +92,7 @@ impl Bucket {
             .http_client(http)
             .region(signer.region)
             .credentials_provider(signer.credentials)
-            // Retries, deadlines and stalls are judged in one place: ours.
+            // kache handles retries, deadlines and stalls itself, in one place.
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(tuning.connect).build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -117,7 +117,7 @@ impl Bucket {
         Tried { verb, object: object.to_owned(), bucket: self.0.name.clone() }
     }
 
-    /// Whether the object exists, and what it is like.
+    /// Reads the metadata of an object. `None`: the object does not exist.
     pub async fn head(&self, name: &str) -> Result<Option<Head>> {
         let tried = self.tried("head", name);
         self.persist(&tried, || async {
@@ -135,13 +135,13 @@ impl Bucket {
         .await
     }
 
-    /// A small object: more than `limit` bytes are refused.
+    /// Reads a small object; more than `limit` bytes are an error. `None`: the object does not exist.
     pub async fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let tried = self.tried("get", name);
         self.persist(&tried, || get::small(self, name, limit)).await
     }
 
-    /// Writes a small object.
+    /// Writes a small object in one request.
     pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         let tried = self.tried("put", name);
         let bytes = bytes::Bytes::from(bytes);
@@ -158,12 +158,12 @@ impl Bucket {
         .await
     }
 
-    /// The objects whose names begin with `prefix`, page by page.
+    /// Lists the objects whose names begin with `prefix`, page by page.
     pub fn list(&self, prefix: &str) -> Listing {
         Listing::new(self.clone(), prefix)
     }
 
-    /// Removes an object; absence is success.
+    /// Deletes an object; an absent one counts as deleted.
     pub async fn delete(&self, name: &str) -> Result<()> {
         let tried = self.tried("delete", name);
         self.persist(&tried, || async {
@@ -175,8 +175,8 @@ impl Bucket {
         .await
     }
 
-    /// Downloads an object into `to`, which is a temp of the caller's: whole and checked on `Ok(Some(size))`, removed on all
-    /// else. `None`: there is no such object.
+    /// Downloads an object into `to`, a temporary file of the caller. On `Ok(Some(size))` the file is complete and
+    /// checked; otherwise it is removed. `None`: the object does not exist.
     pub async fn download(&self, what: &Download, to: &Path, control: &Control) -> Result<Option<u64>> {
         let transfer = control.begin(label(&what.label, &what.name), what.size);
         let result = self.download_in(what, to, &transfer).await;
@@ -184,20 +184,21 @@ impl Bucket {
         result
     }
 
-    /// The same as part of a transfer that the caller began and will end.
+    /// Like [`Self::download`], as part of a transfer that the caller began and will end.
     pub async fn download_in(&self, what: &Download, to: &Path, transfer: &Transfer) -> Result<Option<u64>> {
         let tried = self.tried("get", &what.name);
         let control = transfer.control();
         unless_stopped(&tried, control, transfer::download::download(self, what, to, transfer)).await
     }
 
-    /// A small object of declared size into memory: whole and checked. As part of a transfer that the caller began and will end.
+    /// Downloads a small object of declared size into memory, complete and checked, as part of a transfer that the
+    /// caller began and will end. `None`: the object does not exist.
     pub async fn download_small(&self, what: &Download, transfer: &Transfer) -> Result<Option<Vec<u8>>> {
         let tried = self.tried("get", &what.name);
         unless_stopped(&tried, transfer.control(), transfer::download::into_memory(self, what, transfer)).await
     }
 
-    /// Uploads a file. Large ones in parts, whose state is kept below `states` so that a killed upload goes on where it was.
+    /// Uploads a file. A large one goes in parts, with their state in `states`, so that a killed upload can be resumed.
     pub async fn upload(&self, what: &Upload, states: &Path, control: &Control) -> Result<()> {
         let transfer = control.begin(label(&what.label, &what.name), Some(what.size));
         let result = self.upload_in(what, states, &transfer).await;
@@ -205,14 +206,15 @@ impl Bucket {
         result
     }
 
-    /// The same as part of a transfer that the caller began and will end.
+    /// Like [`Self::upload`], as part of a transfer that the caller began and will end.
     pub async fn upload_in(&self, what: &Upload, states: &Path, transfer: &Transfer) -> Result<()> {
         let tried = self.tried("put", &what.name);
         let control = transfer.control();
         unless_stopped(&tried, control, transfer::upload::upload(self, what, states, transfer)).await
     }
 
-    /// Aborts uploads to this bucket that were begun over three days ago (by `now`) and never finished; returns how many.
+    /// Aborts uploads to this bucket that were begun more than three days before `now` and not finished. Returns their
+    /// number.
     pub async fn sweep_uploads(&self, states: &Path, now: SystemTime) -> Result<usize> {
         transfer::multipart::sweep(self, states, now).await
     }
@@ -222,7 +224,7 @@ fn label<'a>(label: &'a str, name: &'a str) -> &'a str {
     if label.is_empty() { name } else { label }
 }
 
-/// A size as servers give it.
+/// Checks a size that the server sent; callers pass -1 for a missing one.
 pub(super) fn size(tried: &Tried, size: i64) -> Result<u64> {
     let garbled = |_| RemoteError::Garbled { tried: tried.clone(), reason: "no size is given".to_owned() };
     u64::try_from(size).map_err(garbled)
@@ -232,7 +234,7 @@ pub(super) fn time(time: &DateTime) -> Option<SystemTime> {
     SystemTime::try_from(*time).ok()
 }
 
-/// The error of a 404 where it is not an answer.
+/// The error for a 404 where absence is not a valid answer.
 pub(super) fn absent(tried: &Tried) -> RemoteError {
     RemoteError::Status { tried: tried.clone(), status: 404, code: String::new(), message: "not found".to_owned() }
 }

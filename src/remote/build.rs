@@ -1,8 +1,9 @@
-//! Build records: what a build used, in its order, so that a cold machine can ask for all of it at once.
+//! Build records: the entries that a build used, in build order, so that a cold machine can request all of them at
+//! once.
 //!
-//! Version 1: `{"v":1,"workspace":...,"triple":...,"profile":...,"lock":...,"commit":...,"created":...,"units":[...]}`. A record
-//! is a hint and is not signed: it says what to ask for, and whatever comes is checked on its own. Nothing is restored
-//! because a record names it.
+//! Version 1: `{"v":1,"workspace":...,"triple":...,"profile":...,"lock":...,"commit":...,"created":...,"units":[...]}`.
+//! A record is an unsigned hint: it lists entries to request, and each fetched entry is checked on its own. A record
+//! alone never causes an entry to be restored.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -14,31 +15,31 @@ use super::names::{self, BuildName};
 use super::{Refused, refused};
 use crate::model::{Digest, EntryKey, LookupKey};
 
-/// The longest record that is read, in bytes.
+/// Largest record that is read, in bytes.
 pub const MAX_RECORD: u64 = 16 << 20;
-/// How many units a record may list; one takes some 250 bytes.
+/// Most units that a record may list; one takes about 250 bytes.
 pub const MAX_UNITS: usize = 50_000;
-/// The longest name of a workspace, triple or profile.
+/// Longest name of a workspace, triple or profile, in bytes.
 const MAX_TEXT: usize = 255;
 const VERSION: u32 = 1;
 const WHAT: &str = "the build record";
 
-/// What one build used.
+/// The entries that one build used.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BuildRecord {
-    /// The workspace's name.
+    /// Name of the workspace.
     pub workspace: String,
-    /// A target triple, or `host`.
+    /// Target triple, or `host`.
     pub triple: String,
-    /// The profile.
+    /// Directory name of the profile, such as `debug`.
     pub profile: String,
-    /// Digest of `Cargo.lock`.
+    /// Digest of `Cargo.lock`; the digest of no bytes if there is none.
     pub lock: Digest,
-    /// The commit, 40 or 64 hexadecimal digits, if there is one.
+    /// Commit that was checked out, as 40 or 64 hexadecimal digits, if there was one.
     pub commit: Option<String>,
-    /// When it was written, milliseconds since 1970.
+    /// When the record was written, in milliseconds since 1970.
     pub created: i64,
-    /// The entries, in build order.
+    /// Entries in build order.
     pub units: Vec<BuildUnit>,
 }
 
@@ -46,16 +47,16 @@ pub struct BuildRecord {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildUnit {
-    /// The crate.
+    /// Crate name.
     #[serde(rename = "crate")]
     pub crate_name: String,
-    /// Lookup key.
+    /// Lookup key of the entry.
     pub lookup: LookupKey,
-    /// Key.
+    /// Key of the entry.
     pub key: EntryKey,
-    /// Bytes of the outputs.
+    /// Size of the outputs in bytes; 0 if the writer no longer had the entry.
     pub bytes: u64,
-    /// Milliseconds that the compile took.
+    /// Duration of the compile in milliseconds; 0 if the writer no longer had the entry.
     pub cost_ms: f64,
 }
 
@@ -72,33 +73,33 @@ struct Object {
     units: Vec<BuildUnit>,
 }
 
-/// Where a build record is looked for from.
+/// Describes the checkout for which a build record is chosen.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Here {
-    /// Digest of `Cargo.lock`.
+    /// Digest of `Cargo.lock`, if there is one.
     pub lock: Option<Digest>,
-    /// The branch's commits, the newest first, as hexadecimal digits.
+    /// Commits of the branch, newest first, as hexadecimal digits.
     pub ancestors: Vec<String>,
-    /// The target triple, or `host`; `None`: any.
+    /// Target triple, or `host`; `None` matches any.
     pub triple: Option<String>,
-    /// The profile; `None`: any.
+    /// Directory name of the profile; `None` matches any.
     pub profile: Option<String>,
 }
 
 impl BuildRecord {
-    /// The record's own name.
+    /// Name under which the record is stored.
     pub fn name(&self) -> BuildName {
         BuildName::new(Some(&self.triple), &self.profile, self.lock, self.commit.as_deref())
     }
 
-    /// The bytes of the object.
+    /// Encodes the bytes of the object.
     pub fn encode(&self) -> Vec<u8> {
         let Self { workspace, triple, profile, lock, commit, created, units } = self.clone();
         let object = Object { v: VERSION, workspace, triple, profile, lock, commit, created, units };
         serde_json::to_vec(&object).unwrap_or_default()
     }
 
-    /// Reads the object. What it gives is checked by [`BuildRecord::check`].
+    /// Decodes the bytes of an object, and checks the record with [`BuildRecord::check`].
     pub fn decode(bytes: &[u8]) -> Result<Self, Refused> {
         if bytes.len() as u64 > MAX_RECORD {
             return Err(Refused::TooLarge(WHAT));
@@ -111,7 +112,7 @@ impl BuildRecord {
         Ok(record)
     }
 
-    /// Whether others would take it: names, limits and numbers.
+    /// Checks the names, limits and numbers, as every reader does.
     pub fn check(&self) -> Result<(), Refused> {
         for text in [&self.workspace, &self.triple, &self.profile] {
             if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
@@ -140,10 +141,11 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Which of the records to go by; each comes with when it was written. Pure.
+/// Chooses the record to use and returns its index. Each record comes with the time when it was written. Pure.
 ///
-/// One with the same `Cargo.lock`, the newest; else one of the nearest commit that this branch stands on; else the newest for
-/// the same triple and profile. Triple and profile also decide between records that are alike in the first two ways.
+/// The newest record with the same `Cargo.lock` is best, then a record of the nearest commit in the history of this
+/// branch, then the newest one for the same triple and profile. Between records with the same lock file or the same
+/// commit, a matching triple and profile outrank age.
 pub fn choose<T: Ord>(builds: &[(BuildName, T)], here: &Here) -> Option<usize> {
     let lock = here.lock.map(names::short_lock);
     let triple = here.triple.as_deref().map(names::triple_part);
@@ -158,7 +160,7 @@ pub fn choose<T: Ord>(builds: &[(BuildName, T)], here: &Here) -> Option<usize> {
         triple.as_ref().is_none_or(|triple| *triple == name.triple)
             && profile.as_ref().is_none_or(|profile| *profile == name.profile)
     };
-    // Greater is better; `None` of the first part is none at all.
+    // A greater rank is better; a record without a rank is not a candidate.
     let rank = |name: &BuildName| {
         let shape = has_shape(name);
         if lock.as_ref() == Some(&name.lock) {

@@ -1,7 +1,8 @@
-//! Whose credentials are used: kache's own pair, else what AWS's tools would use, found through our own view of the environment.
+//! Finds credentials for the bucket: the pair that is set for kache, else those that AWS's tools would use. Reads
+//! variables through [`Env`] only.
 //!
-//! EC2's metadata service is asked only where nothing else is configured and no endpoint is set: elsewhere the question costs
-//! seconds, or is answered by somebody else. Nothing here prints a secret; errors name places, not values.
+//! Queries EC2's metadata service only if no other source is configured and no endpoint is set: elsewhere the query
+//! takes seconds, or another service answers it. Does not print secrets; errors name places, not values.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,13 +22,13 @@ use super::error::{RemoteError, Result, reason};
 use crate::config::{Env, Remote, env};
 use crate::fsx;
 
-/// How long all of it may take: a process or a browser's answer may be slow.
+/// How long finding credentials may take: a credential process or a login in the browser may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long EC2's metadata service may take: it is a hop away, or not there.
+/// How long EC2's metadata service may take: it is one hop away, or absent.
 const METADATA_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The region of requests that name none, where the server is not AWS.
+/// Region for requests to servers other than AWS if none is configured.
 const DEFAULT_REGION: &str = "us-east-1";
 
 #[expect(deprecated, reason = "the new names are in a crate of the SDK's own")]
@@ -35,13 +36,13 @@ type ProfileFiles = aws_config::profile::profile_file::ProfileFiles;
 #[expect(deprecated, reason = "the new names are in a crate of the SDK's own")]
 type FileKind = aws_config::profile::profile_file::ProfileFileKind;
 
-/// Everything that a request needs to be signed.
+/// Region and credentials for signing requests.
 pub(super) struct Signer {
     pub(super) region: Region,
     pub(super) credentials: SharedCredentialsProvider,
 }
 
-/// Finds region and credentials. `https` makes the client for services that give credentials, if one has to be asked.
+/// Finds region and credentials. `https` is the client for services that issue credentials.
 pub(super) async fn find(remote: &Remote, env: &Env, https: &SharedHttpClient) -> Result<Signer> {
     let region = region(remote, env).await?;
     let credentials = if let Some((id, key)) = &remote.keys {
@@ -53,7 +54,7 @@ pub(super) async fn find(remote: &Remote, env: &Env, https: &SharedHttpClient) -
     Ok(Signer { region, credentials })
 }
 
-/// `KACHE_S3_REGION`, else AWS's variables, else the profile's; never a question to a metadata service.
+/// `KACHE_S3_REGION`, else AWS's variables, else the region of the profile. Never queries a metadata service.
 async fn region(remote: &Remote, env: &Env) -> Result<Region> {
     let named = remote.region.clone().or_else(|| first_set(env, &env::AWS_REGIONS));
     if let Some(region) = named {
@@ -83,13 +84,13 @@ pub(super) fn first_set(env: &Env, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| set(env, name))
 }
 
-/// The profile that somebody named, and whether it was for kache alone.
+/// The profile that the user named, and whether it was named for kache alone.
 fn profile(remote: &Remote, env: &Env) -> Option<(String, bool)> {
     let own = remote.profile.clone().map(|profile| (profile, true));
     own.or_else(|| set(env, env::AWS_PROFILE).map(|profile| (profile, false)))
 }
 
-/// AWS's configuration files, if there are any. Only files that exist: the SDK takes the absence of a named one for an error.
+/// AWS's configuration files that exist, if any: the SDK treats a missing file as an error if it is named.
 fn profile_files(env: &Env) -> Option<ProfileFiles> {
     let kinds = [
         (FileKind::Config, env::AWS_CONFIG_FILE, ".aws/config"),
@@ -107,7 +108,8 @@ fn profile_files(env: &Env) -> Option<ProfileFiles> {
     any.then(|| files.build())
 }
 
-/// The places to look in, in the order of AWS's tools. A profile for kache alone is the only place.
+/// Builds the chain of sources, in the order of AWS's tools. A profile that was named for kache alone is the only
+/// source.
 fn chain(remote: &Remote, env: &Env, config: &ProviderConfig) -> Result<Chain> {
     let mut chain = Chain::default();
     let named = profile(remote, env);
@@ -151,7 +153,7 @@ fn chain(remote: &Remote, env: &Env, config: &ProviderConfig) -> Result<Chain> {
     Ok(chain)
 }
 
-/// The pair of the environment: one alone is a mistake that says so.
+/// Reads the key pair from the environment. One key without the other is an error.
 fn keys(env: &Env) -> Result<Option<Credentials>> {
     let half = |have, lack| Err(RemoteError::Credentials(format!("{have} is set, but {lack} is not")));
     match (set(env, env::AWS_ACCESS_KEY_ID), set(env, env::AWS_SECRET_ACCESS_KEY)) {
@@ -178,7 +180,7 @@ fn metadata(env: &Env, config: &ProviderConfig) -> Result<imds::credentials::Imd
     Ok(imds::credentials::ImdsCredentialsProvider::builder().configure(config).imds_client(client.build()).build())
 }
 
-/// Providers and their names, for the error.
+/// Providers and their names, which the error lists.
 #[derive(Default)]
 struct Chain {
     names: Vec<&'static str>,
@@ -192,7 +194,7 @@ impl Chain {
     }
 }
 
-/// Gets credentials once, so that their lack is known now and by name.
+/// Requests credentials once, so that a failure is reported now, with the names of the sources.
 async fn prime(chain: Chain) -> Result<SharedCredentialsProvider> {
     let names = chain.names.join(", ");
     let mut links = chain.names.into_iter().zip(chain.links);
@@ -213,7 +215,7 @@ async fn prime(chain: Chain) -> Result<SharedCredentialsProvider> {
     }
 }
 
-/// A chain whose first answer is there already. The SDK keeps what it got until shortly before it expires.
+/// A chain whose first credentials were already requested. The SDK caches credentials until shortly before they expire.
 #[derive(Debug)]
 struct Primed {
     first: Mutex<Option<Credentials>>,

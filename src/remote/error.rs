@@ -1,8 +1,8 @@
-//! What can go wrong with the remote, judged by HTTP status.
+//! Errors of the remote, classified by HTTP status.
 //!
-//! Servers differ in codes and bodies and agree in statuses: 404 is absence whatever the code (and no error here: callers get
-//! `None`), 403 is a denial, 412 and 416 are conditions that do not hold, with bodies that may be empty. Every error says what
-//! was tried: verb, object and bucket. No credential is ever part of one.
+//! Servers differ in codes and bodies and agree in statuses: 404 is absence whatever the code (and not an error here:
+//! callers get `None`), 403 is a denial, 412 and 416 are conditions that do not hold. Bodies may be empty. Every error
+//! names the attempted request: verb, object and bucket. Errors never contain credentials.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::fsx;
 
-/// What was tried: a verb, an object (or a prefix), and where.
+/// An attempted request: a verb, an object (or a prefix), and the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
-    /// Such as `get` or `list`.
+    /// Kind of request, such as `get` or `list`.
     pub verb: &'static str,
-    /// The object's name, or a prefix.
+    /// Name of the object, or the prefix of a listing.
     pub object: String,
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: String,
 }
 
@@ -29,98 +29,98 @@ impl fmt::Display for Tried {
     }
 }
 
-/// A failed use of the remote.
+/// Why a request to the remote failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The settings cannot lead to a server.
+    /// The settings are not usable.
     #[error("{0}")]
     Setting(String),
-    /// There are no credentials, or they could not be had.
+    /// There are no credentials, or they could not be obtained.
     #[error("no credentials for the remote: {0}")]
     Credentials(String),
-    /// The server refuses us (403, or 401).
+    /// The server denied the request (403 or 401).
     #[error("{tried}: denied: {}", answer(*status, code, message))]
     Denied {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
-        /// The HTTP status.
+        /// HTTP status of the answer.
         status: u16,
-        /// The server's code; may be empty.
+        /// Error code from the server; may be empty.
         code: String,
-        /// The server's words; may be empty.
+        /// Message from the server, as one line; may be empty.
         message: String,
     },
-    /// Any other status that is not success.
+    /// The server answered with another status that is not success.
     #[error("{tried}: {}", answer(*status, code, message))]
     Status {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
-        /// The HTTP status.
+        /// HTTP status of the answer.
         status: u16,
-        /// The server's code; may be empty.
+        /// Error code from the server; may be empty.
         code: String,
-        /// The server's words; may be empty.
+        /// Message from the server, as one line; may be empty.
         message: String,
     },
-    /// No connection, or it broke.
+    /// The connection failed or broke.
     #[error("{tried}: cannot reach the server: {reason}")]
     Unreachable {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
-        /// Why, as the transport says.
+        /// Cause, as the transport reports it.
         reason: String,
     },
-    /// Too slow: the server, or the whole transfer.
+    /// The server or the whole transfer took too long.
     #[error("{tried}: timed out")]
     TimedOut {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
     },
-    /// Somebody asked to stop.
+    /// The caller cancelled the transfer.
     #[error("{tried}: cancelled")]
     Cancelled {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
     },
-    /// The breaker is open: the server failed too often to ask it now.
+    /// The breaker is open: the server failed too often, so the request was not sent.
     #[error("{tried}: not tried: the remote failed too often, next try in {} s", retry_in.as_secs().max(1))]
     Broken {
-        /// What would have been tried.
+        /// The request that was not sent.
         tried: Tried,
-        /// When it is asked again.
+        /// Time until a request may be sent again.
         retry_in: Duration,
     },
-    /// The answer is not what S3 would say, or ended before its end.
+    /// The answer is not a valid one for S3, or ended too early.
     #[error("{tried}: {reason}")]
     Garbled {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         reason: String,
     },
-    /// The object is longer, or shorter, than it was declared.
+    /// The object is longer or shorter than declared.
     #[error("{tried}: {actual} bytes, not {declared}")]
     Size {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
-        /// What the caller expected, or the most it takes.
+        /// Size that the caller expects, or the largest that it accepts, in bytes.
         declared: u64,
-        /// What there is.
+        /// Size that the server declared or sent, in bytes.
         actual: u64,
     },
-    /// The object's bytes are not the ones that were declared.
+    /// The bytes of the object, or of the local file to upload, do not match the declared digest.
     #[error("{tried}: the bytes are not the expected ones")]
     Digest {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
     },
-    /// The object, or the local file, was replaced during every attempt.
+    /// The object changed during every download, or the server lost every upload of it.
     #[error("{tried}: it changed meanwhile")]
     Changed {
-        /// What was tried.
+        /// The attempted request.
         tried: Tried,
     },
-    /// The local side failed.
+    /// An operation on a local file failed.
     #[error(transparent)]
     File(#[from] fsx::Error),
 }
@@ -134,7 +134,7 @@ fn answer(status: u16, code: &str, message: &str) -> String {
     }
 }
 
-/// The result of using the remote.
+/// Result of an operation on the remote.
 pub type Result<T> = std::result::Result<T, RemoteError>;
 
 impl RemoteError {
@@ -142,19 +142,19 @@ impl RemoteError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            // The SDK sees the server's clock in the answer and goes by it from then on.
+            // The SDK reads the server's clock from the answer and uses it from then on.
             Self::Denied { code, .. } => code == "RequestTimeTooSkewed",
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Garbled { .. } => true,
             _ => false,
         }
     }
 
-    /// Whether it says that the server, or the way to it, is not well.
+    /// Whether the error shows a problem of the server, or of the connection to it.
     pub(super) fn is_unwell(&self) -> bool {
         self.is_transient() && !matches!(self, Self::Denied { .. })
     }
 
-    /// The HTTP status, if there was an answer.
+    /// HTTP status, if the server answered.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Denied { status, .. } | Self::Status { status, .. } => Some(*status),
@@ -163,10 +163,11 @@ impl RemoteError {
     }
 }
 
-/// The most characters of a server's words that are repeated.
+/// Most characters of a server's message that are kept.
 const WORDS: usize = 300;
 
-/// Judges an SDK error. `None`: absence (404, but for a bucket that does not exist: then every object would be absent).
+/// Classifies an SDK error. `None`: absent (404). A 404 for a missing bucket is an error, since every object would be
+/// absent.
 pub(super) fn judge<E>(tried: &Tried, error: &SdkError<E>) -> Option<RemoteError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -193,12 +194,12 @@ where
     })
 }
 
-/// Text of the server as one short line: it may say anything.
+/// Turns text from the server, which may contain anything, into one short line.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WORDS).collect()
 }
 
-/// The innermost cause: the outer ones only say that a request failed.
+/// The message of the innermost cause: the outer errors only report that a request failed.
 pub(super) fn reason(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

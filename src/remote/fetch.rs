@@ -1,8 +1,9 @@
-//! One entry from the remote into the store.
+//! Fetches one entry from the remote into the store.
 //!
-//! Manifest, then pack, then `pack::import`, which publishes nothing before all of it was compared. What is refused counts as
-//! absent and is noted, so that the next push replaces it; it is no error. Errors are the network's and the disk's. Any
-//! number of these may run at once, in any number of processes: downloads have names of their own.
+//! Fetches the manifest, then the pack, then calls `pack::import`, which publishes nothing before everything has been
+//! checked. A refused entry is not an error: it counts as absent and is recorded, so that the next push replaces it.
+//! Errors come from the network and the disk. Any number of fetches may run at once, in any number of processes: the
+//! names of their files are unique.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -23,54 +24,54 @@ use crate::fsx::{self, Stamp, Temp, clock};
 use crate::model::{BlobId, EntryKey, LookupKey};
 use crate::store::Store;
 
-/// How many entries of one lookup key are brought: more than one where the input sets differ, such as two branches.
+/// Most entries of one lookup key to fetch; there are several if the input sets differ, as on two branches.
 pub const MOST_OF_A_LOOKUP: usize = 4;
 
-/// Packs up to this size wait in memory until they are unpacked. A pull has at most 64 of them on their way.
+/// Packs of up to this many bytes stay in memory until they are unpacked. A pull downloads at most 64 of them at once.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// An entry of the remote.
+/// Identifies an entry on the remote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Item {
-    /// Crate name, or the part of an object name that stands for it.
+    /// Crate name, or its spelling in object names.
     pub crate_name: String,
-    /// What it is found by.
+    /// Lookup key that the entry is found under.
     pub lookup: LookupKey,
-    /// The entry itself.
+    /// Key of the entry.
     pub key: EntryKey,
 }
 
-/// What became of a fetch.
+/// Result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// It is in the store now.
+    /// The entry was imported into the store.
     Imported {
-        /// Bytes of the pack.
+        /// Size of the pack in bytes.
         pack: u64,
-        /// Bytes that the store has gained.
+        /// Bytes of blobs that are new to the store.
         bytes: u64,
     },
-    /// It was in the store.
+    /// The store already had the entry.
     AlreadyHere,
-    /// The remote does not have it, or not all of it.
+    /// The remote does not have the entry, or not all of it.
     Absent,
-    /// What the remote has is not believed, so it counts as absent.
+    /// The remote's copy was refused, so the entry counts as absent.
     Refused(Refused),
 }
 
-/// What is known of an entry before its pack is asked for.
+/// Result of looking up an entry, before its pack is requested.
 #[derive(Debug)]
 pub enum Looked {
-    /// The remote offers it, by this manifest.
+    /// The remote has the entry that this manifest describes.
     Offered(Arc<Manifest>),
-    /// Nothing is to be brought.
+    /// The result is already known: no pack is needed.
     Settled(Fetched),
 }
 
-/// An entry could not be brought.
+/// Why an entry could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The network's fault, or the server's.
+    /// The network or the server failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// The store could not be read or written.
@@ -78,7 +79,7 @@ pub enum FetchError {
     Store(#[from] fsx::Error),
 }
 
-/// Brings one entry, unless it is here.
+/// Fetches one entry unless the store has it.
 pub async fn fetch(
     remote: &Arc<Open>,
     store: &Arc<Store>,
@@ -91,7 +92,8 @@ pub async fn fetch(
     }
 }
 
-/// Asks for the manifest of an entry, unless the entry is here. A dry look writes nothing, and believes blobs of the right size.
+/// Requests the manifest of an entry, unless the store has the entry. A dry run writes nothing, and checks only the
+/// size of blobs.
 pub async fn look(remote: &Open, store: &Arc<Store>, item: &Item, is_dry: bool) -> Result<Looked, FetchError> {
     if is_here(store, item, is_dry).await {
         return Ok(Looked::Settled(Fetched::AlreadyHere));
@@ -115,7 +117,7 @@ pub async fn look(remote: &Open, store: &Arc<Store>, item: &Item, is_dry: bool) 
     }
 }
 
-/// Brings the pack of a manifest that was looked at, checks it and puts it into the store.
+/// Downloads the pack of a manifest that [`look`] returned, checks it and imports it into the store.
 pub async fn bring(
     remote: &Arc<Open>,
     store: &Arc<Store>,
@@ -143,7 +145,7 @@ pub async fn bring(
     end(transfer, brought)
 }
 
-/// Ends a transfer as its fetch ended.
+/// Ends a transfer according to the result of its fetch.
 fn end(transfer: progress::Transfer, brought: Result<Fetched, FetchError>) -> Result<Fetched, FetchError> {
     match brought {
         Err(FetchError::Remote(error)) => {
@@ -185,7 +187,7 @@ async fn bring_in(
         Err(error) => return Err(error),
     };
     transfer.enter(Phase::Verifying);
-    // Closed only with the whole remote, which never happens.
+    // The semaphore is never closed.
     let unpacked = async {
         let _core = Arc::clone(&remote.cores).acquire_owned().await;
         let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
@@ -195,7 +197,7 @@ async fn bring_in(
     unless_cancelled(&transfer.control().cancel, unpacked).await.unwrap_or_else(cancelled)
 }
 
-/// A pack that came whole, with the declared digest.
+/// A pack that was downloaded completely and has the declared digest.
 enum Pack {
     Memory(Vec<u8>),
     File(Temp),
@@ -216,7 +218,7 @@ async fn download(
 }
 
 fn unpack(store: &Store, item: &Item, manifest: &Manifest, pack: &Pack) -> Result<Fetched, FetchError> {
-    // Somebody else may have brought it, or compiled it.
+    // Another process may have fetched or compiled it meanwhile.
     if holds(store, item) {
         return Ok(Fetched::AlreadyHere);
     }
@@ -243,7 +245,8 @@ async fn is_here(store: &Arc<Store>, item: &Item, is_dry: bool) -> bool {
     .await
 }
 
-/// Whether the store has the whole entry: its record in the manifest, itself, and all its blobs. Damaged blobs are put aside.
+/// Whether the store has the whole entry: its record in the manifest, the entry, and all its blobs. Quarantines damaged
+/// blobs.
 pub fn holds(store: &Store, item: &Item) -> bool {
     holds_with(store, item, |blob, size| store.check_blob(blob, size).is_ok())
 }
@@ -255,7 +258,7 @@ fn holds_with(store: &Store, item: &Item, is_whole: impl Fn(BlobId, u64) -> bool
         && is_recorded()
 }
 
-/// Writes a line of the journal, and puts a large journal aside. Best effort.
+/// Appends a line to the journal, and rotates the journal if it is large. Best effort.
 pub(super) fn journal(
     store: &Store,
     crate_name: &str,
@@ -276,19 +279,19 @@ pub(super) fn journal(
     let _ = journal.rotate();
 }
 
-/// Runs what reads, writes or computes for long on a thread of its own. A panic goes on here.
+/// Runs blocking or long work on a separate thread. A panic continues in the caller.
 pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down with us on it.
+            // The runtime is shutting down, and this task with it.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// What `work` comes to; `None` as soon as somebody asks to stop.
+/// Runs `work` to its end; returns `None` as soon as cancellation is requested.
 pub async fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
     let (mut work, mut cancelled) = (pin!(work), pin!(cancel.cancelled()));
     poll_fn(|context| match cancelled.as_mut().poll(context) {

@@ -1,15 +1,15 @@
-//! Whether a run is worth going on with: one object that is denied stops no other, a remote that denies everything ends it.
+//! Whether a run should continue: one denied object does not stop it, but a remote that denies everything does.
 //!
-//! Knows no clock and no network: it is told how requests ended. Shared by the tasks of a run.
+//! Uses neither a clock nor the network: callers report how requests ended. The tasks of a run share it.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::error::RemoteError;
 
-/// After so many denials, and nothing that went well, whatever follows is taken to be denied too.
+/// After this many denials without a success, further requests are expected to be denied too.
 const DENIALS: u32 = 3;
 
-/// What a run has heard of the remote so far.
+/// The results of a run's requests so far.
 #[derive(Debug, Default)]
 pub struct Hope {
     denials: AtomicU32,
@@ -18,23 +18,23 @@ pub struct Hope {
 }
 
 impl Hope {
-    /// The remote gave an answer that is no error.
+    /// Records an answer that is not an error.
     pub fn succeeded(&self) {
         self.has_succeeded.store(true, Ordering::Relaxed);
     }
 
-    /// Something ended in this error.
+    /// Records a request that ended in this error.
     pub fn failed(&self, error: &RemoteError) {
         use RemoteError::{Broken, Credentials, Denied, Setting};
         match error {
             Denied { .. } => drop(self.denials.fetch_add(1, Ordering::Relaxed)),
-            // The remote will answer nothing else for a while.
+            // Further requests will end in the same error for a while.
             Broken { .. } | Credentials(_) | Setting(_) => self.is_hopeless.store(true, Ordering::Relaxed),
             _ => {}
         }
     }
 
-    /// Whether whatever follows would fare no better.
+    /// Whether further requests are expected to fail as well.
     pub fn is_lost(&self) -> bool {
         let is_denied = || self.denials.load(Ordering::Relaxed) >= DENIALS;
         self.is_hopeless.load(Ordering::Relaxed) || (is_denied() && !self.has_succeeded.load(Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! The HTTP client: rustls with ring, one pool of connections per bucket, proxies by our own view of the environment.
+//! The HTTP client: rustls with ring, one pool of connections per bucket, and the proxies that [`Env`] names.
 
 use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -9,7 +9,8 @@ use super::credentials::first_set;
 use super::error::{RemoteError, Result};
 use crate::config::{Env, env};
 
-/// A client for URLs that begin with `https://`, or for plain ones. The system's certificates are read when it is used.
+/// Creates a client for `https://` URLs, or for plain `http://` ones. It reads the system's certificates when it is
+/// used.
 pub(super) fn client(env: &Env, https: bool, connections: usize) -> Result<SharedHttpClient> {
     let proxy = proxy(env, https)?;
     Ok(Builder::new().build_with_connector_fn(move |settings, components| {
@@ -28,7 +29,7 @@ fn proxy(env: &Env, https: bool) -> Result<Option<ProxyConfig>> {
     let names: &[&str] = if https { &env::HTTPS_PROXIES } else { &env::HTTP_PROXIES };
     let Some(url) = first_set(env, names) else { return Ok(None) };
     let proxy = if https { ProxyConfig::https(url) } else { ProxyConfig::http(url) };
-    // The URL may hold a password.
+    // The error does not contain the URL, which may hold a password.
     let proxy = proxy.map_err(|_| RemoteError::Setting(format!("the proxy in {} is not a URL", names[0])))?;
     Ok(Some(proxy.no_proxy(first_set(env, &env::NO_PROXY).unwrap_or_default())))
 }

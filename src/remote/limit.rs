@@ -1,4 +1,4 @@
-//! A limit for answers that the SDK holds in memory before it reads them: all but the objects themselves.
+//! Size limit for answers that the SDK buffers before it parses them: all except the objects themselves.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,15 +10,15 @@ use aws_sdk_s3::primitives::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-/// Bytes of the longest answer; a page of a listing has some hundred kilobytes.
+/// Longest accepted answer in bytes; a page of a listing takes a few hundred kilobytes.
 const MOST: u64 = 16 << 20;
 
-/// Which answers of a request are cut off.
+/// Which answers to a request are limited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Limit {
-    /// All.
+    /// All answers.
     Each,
-    /// Those that are no object.
+    /// Answers with an error status: the others are objects, which kache reads as streams.
     Errors,
 }
 
@@ -42,7 +42,7 @@ impl Intercept for Limit {
     }
 }
 
-/// A body that fails once it is too long.
+/// A body that fails once it exceeds the limit.
 struct Limited {
     inner: SdkBody,
     left: u64,

@@ -1,4 +1,4 @@
-//! Listings, guarded against servers that do not end them or put strangers in.
+//! Listings, guarded against servers that do not end them or list names outside the prefix.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use super::bucket::{Bucket, Listed, absent, time};
 use super::error::{RemoteError, Result};
 use super::limit::Limit;
 
-/// No listing has more pages: ten million objects.
+/// Most pages of a listing: ten million objects.
 const PAGES: usize = 10_000;
 
-/// A listing on its way.
+/// A listing in progress.
 #[derive(Debug)]
 pub struct Listing {
     bucket: Bucket,
@@ -24,7 +24,7 @@ impl Listing {
         Self { bucket, prefix: prefix.to_owned(), guard: Guard::default() }
     }
 
-    /// The next page, in the server's order; `None`: no more. Pages may be empty.
+    /// Requests the next page, in the server's order; `None` at the end. A page may be empty.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Listed>>> {
         if self.guard.over {
             return Ok(None);
@@ -51,7 +51,7 @@ impl Listing {
         Ok(Some(self.guard.believable(&self.prefix, listed(&page))))
     }
 
-    /// All pages at once.
+    /// Requests all pages.
     pub async fn all(mut self) -> Result<Vec<Listed>> {
         let mut all = Vec::new();
         while let Some(page) = self.next_page().await? {
@@ -61,7 +61,7 @@ impl Listing {
     }
 }
 
-/// Whether nothing is missing: the SDK takes XML that ends in the middle, or other XML, for a listing.
+/// Whether the page is complete: the SDK accepts XML that ends in the middle, or other XML, as a listing.
 fn is_whole(page: &ListObjectsV2Output) -> bool {
     let counted = page.key_count().and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
     page.is_truncated().is_some() && counted <= page.contents().len() + page.common_prefixes().len()
@@ -74,7 +74,7 @@ fn listed(page: &ListObjectsV2Output) -> impl Iterator<Item = Listed> + '_ {
     })
 }
 
-/// What was seen so far.
+/// Tokens and names seen so far.
 #[derive(Debug, Default)]
 struct Guard {
     token: Option<String>,
@@ -84,7 +84,8 @@ struct Guard {
 }
 
 impl Guard {
-    /// Goes to the next page, or ends: truncated without a token, or with one that was there before, leads nowhere.
+    /// Moves to the next page, or ends the listing: a truncated page without a token, or with a token seen before,
+    /// leads nowhere.
     fn follow(&mut self, truncated: bool, token: Option<&str>) {
         self.token = token.filter(|token| truncated && !token.is_empty()).map(str::to_owned);
         self.over = match &self.token {
@@ -93,7 +94,7 @@ impl Guard {
         };
     }
 
-    /// Without what nobody asked for and what was there before.
+    /// Removes objects outside the prefix, and those that were already listed.
     fn believable(&mut self, prefix: &str, page: impl Iterator<Item = Listed>) -> Vec<Listed> {
         page.filter(|object| object.name.starts_with(prefix) && self.names.insert(object.name.clone())).collect()
     }

@@ -1,9 +1,10 @@
-//! Manifests on the remote: one small object per entry, written last; that it exists is that the entry exists.
+//! Manifests on the remote: one small object per entry, written last. An entry is on the remote if, and only if, its
+//! manifest is.
 //!
-//! Version 1: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. Signed are the bytes of `body` as they stand.
-//! The body names its own lookup key, key and crate, so that one that was moved is known as such; it lists the inputs, which
-//! make the key together with the lookup key; and it holds the digest of the pack and of every file in it. A field that is
-//! not known is refused, as a later version would not be version 1.
+//! Version 1: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. The signed bytes are those of `body`,
+//! exactly as stored. The body names its lookup key, key and crate, so that kache detects a manifest that was moved. It
+//! lists the inputs, which determine the key together with the lookup key, and holds the digests of the pack and of
+//! every file in it. Unknown fields are refused, since a later version would not be version 1.
 
 use std::collections::HashSet;
 
@@ -17,23 +18,23 @@ use super::{Refused, refused};
 use crate::model::{Digest, EntryKey, Input, InputSet, LookupKey};
 use crate::store::entries::is_file_name;
 
-/// The longest manifest that is read, in bytes. A thousand inputs take some 150 KB.
+/// Largest manifest that is read, in bytes. A thousand inputs take about 150 KB.
 pub const MAX_MANIFEST: u64 = 4 << 20;
-/// How many signatures are looked at.
+/// Most signatures that a manifest may have.
 const MAX_SIGNATURES: usize = 16;
-/// What signatures of a body are for.
+/// Purpose of the signatures of a body.
 const PURPOSE: &str = "manifest v1";
 const VERSION: u32 = 1;
-/// What refusals call it.
+/// Name of the manifest in refusals.
 const WHAT: &str = "the manifest";
 
-/// The compressed pack.
+/// Digest and size of a compressed pack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackRef {
-    /// Digest of its bytes.
+    /// Digest of the bytes.
     pub digest: Digest,
-    /// Their number.
+    /// Size in bytes, compressed.
     pub size: u64,
 }
 
@@ -41,23 +42,23 @@ pub struct PackRef {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRef {
-    /// Its name: one normal path component.
+    /// File name: one normal path component.
     pub name: String,
-    /// Digest of its bytes.
+    /// Digest of the bytes.
     pub digest: Digest,
-    /// Their number.
+    /// Size in bytes, uncompressed.
     pub size: u64,
 }
 
-/// What the remote says of one entry.
+/// Description of one entry on the remote.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The lookup key that it is found under.
+    /// Lookup key that the entry is found under.
     pub lookup: LookupKey,
-    /// The entry's key.
+    /// Key of the entry.
     pub key: EntryKey,
-    /// The crate.
+    /// Crate name.
     pub crate_name: String,
     /// Package name and version.
     pub package: String,
@@ -65,17 +66,17 @@ pub struct Manifest {
     pub kind: String,
     /// `link` or `metadata`.
     pub emit: String,
-    /// When the entry was made, milliseconds since 1970.
+    /// When the entry was made, in milliseconds since 1970.
     pub created: i64,
-    /// Milliseconds that the compile took.
+    /// Duration of the compile in milliseconds.
     pub cost_ms: f64,
-    /// The pack.
+    /// Digest and size of the pack.
     pub pack: PackRef,
-    /// `meta.json` in the pack: the entry.
+    /// `meta.json` in the pack, which holds the entry.
     pub meta: FileRef,
     /// The outputs in the pack, in the order of the entry.
     pub files: Vec<FileRef>,
-    /// What the compile read: makes the key, with the lookup key.
+    /// The inputs of the compile. With the lookup key they determine the key.
     pub inputs: Vec<Input>,
 }
 
@@ -89,14 +90,14 @@ struct Object<'a> {
 }
 
 impl Manifest {
-    /// The bytes of the object, signed if there is a key.
+    /// Encodes the bytes of the object, signed if there is a key.
     pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
         let body = serde_json::value::to_raw_value(self).unwrap_or_else(|_| RawValue::NULL.to_owned());
         let signatures = signer.iter().map(|key| key.sign(PURPOSE, body.get().as_bytes())).collect();
         serde_json::to_vec(&Object { v: VERSION, body: &body, signatures }).unwrap_or_default()
     }
 
-    /// Reads the object that was found at `at`. What it gives is checked by [`Manifest::check`].
+    /// Decodes the object at `at`, verifies its signatures, and checks the manifest with [`Manifest::check`].
     pub fn decode(bytes: &[u8], at: &Located, trust: &Trust) -> Result<Self, Refused> {
         if bytes.len() as u64 > MAX_MANIFEST {
             return Err(Refused::TooLarge(WHAT));
@@ -116,7 +117,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether it is sound in itself: names, limits, and that its inputs make its key.
+    /// Checks that the manifest is sound: names, limits, and that its inputs result in its key.
     pub fn check(&self) -> Result<(), Refused> {
         if !names::is_crate_name(&self.crate_name) {
             return Err(Refused::bad_name(&self.crate_name));
@@ -149,14 +150,14 @@ impl Manifest {
     }
 }
 
-/// Whether a compile can have taken so many milliseconds.
+/// Whether a compile can have taken this many milliseconds.
 pub(super) fn is_cost(ms: f64) -> bool {
     ms.is_finite() && ms >= 0.0
 }
 
-/// Whether a pack can hold a file of this name, and a directory, too.
+/// Checks that a pack, and also a directory, can hold a file of this name.
 pub(super) fn check_name(name: &str) -> Result<(), Refused> {
-    // A tar header ends a name at the first zero byte; a backslash leads elsewhere on other systems.
+    // A tar header ends a name at the first zero byte; a backslash separates directories on other systems.
     let is_plain = !name.chars().any(|c| c.is_control() || c == '\\') && name.len() <= MAX_NAME;
     if is_plain && is_file_name(name) { Ok(()) } else { Err(Refused::bad_name(name)) }
 }

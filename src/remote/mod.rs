@@ -1,7 +1,7 @@
-//! The remote: entries of the store in an S3 bucket, for other machines.
+//! The remote: entries of the store in an S3 bucket, shared between machines.
 //!
-//! Owns the formats of what lies there, the transfers, and their checks: nothing that came over the network reaches the store
-//! before its digest was compared. Knows nothing of rustc, keys or the wrapper; the hit path never comes here.
+//! Owns the formats of remote objects, the transfers, and their checks: no data from the network reaches the store
+//! before its digest has been compared. Does not know rustc, keys or the wrapper; the hit path never uses this module.
 
 pub mod build;
 pub mod manifest;
@@ -53,7 +53,8 @@ pub use workspace::Workspace;
 use crate::fsx::{clock, sweep};
 use crate::store::Layout;
 
-/// Removes what transfers that were killed long ago left on this machine. Best effort.
+/// Removes what killed transfers left on this machine: temporary files after an hour, packs in the outbox after three
+/// days. Best effort.
 pub fn sweep(layout: &Layout) {
     for dir in ["inbox", "uploads", "doubts", "agent"] {
         let _ = sweep::sweep(&layout.remote().join(dir), clock::now());
@@ -61,8 +62,8 @@ pub fn sweep(layout: &Layout) {
     send::sweep(layout, clock::now());
 }
 
-/// Aborts uploads of this machine that nobody has gone on with for days: servers keep their parts, and charge for them. Best
-/// effort.
+/// Aborts multipart uploads that this machine began more than three days ago and did not finish: servers keep their
+/// parts, and charge for them. Best effort.
 pub async fn abort_stale(remote: &Open, layout: &Layout) {
     let _ = remote.bucket.sweep_uploads(&layout.remote().join("uploads"), std::time::SystemTime::now()).await;
 }

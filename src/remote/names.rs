@@ -7,73 +7,74 @@
 //! probe/{id}
 //! ```
 //!
-//! Keys are spelled as 43 characters of unpadded base64url, and what is long or holds other characters than names should is
-//! cut and given 8 characters of its digest behind a `~`, so that every name stays below [`MAX_NAME`] with a prefix of up to
-//! 16 characters: some servers refuse longer ones. Names come back from listings, which anybody may have written: what is
-//! not spelled exactly as here is not ours.
+//! Keys are spelled as 43 characters of unpadded base64url. A part that is empty, too long, or contains other
+//! characters than names may is changed: it is cut, other characters become `_`, and `~` and 8 characters of its digest
+//! follow. So every name stays below [`MAX_NAME`] with a prefix of up to 16 characters: some servers refuse longer
+//! ones. Names come back from listings, which anybody may have written: kache ignores a name that is not spelled
+//! exactly like this.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::model::{Digest, EntryKey, LookupKey};
 
-/// No name reaches this many bytes, with a prefix of up to 16.
+/// All names are shorter than this many bytes, with a prefix of up to 16.
 pub const MAX_NAME: usize = 150;
 
-/// How long the name of a crate or workspace is at most, and how much is kept of a longer one.
+/// Names of crates, workspaces and profiles: at most 24 bytes, without dots.
 const NAME: Shape = Shape { longest: 24, dots: false };
-/// The same for a target triple.
+/// Target triples: at most 36 bytes, dots allowed.
 const TRIPLE: Shape = Shape { longest: 36, dots: true };
-/// The characters of a digest that a cut part bears.
+/// Characters of the digest in a part that was changed.
 const MARK: usize = 8;
-/// The digits of the digest of `Cargo.lock` in the name of a build record.
+/// Hexadecimal digits of the `Cargo.lock` digest in the name of a build record.
 const LOCK: usize = 16;
-/// The digits of its commit.
+/// Hexadecimal digits of the commit in the name of a build record.
 const COMMIT: usize = 12;
-/// What stands for no commit.
+/// Replaces the commit if there is none.
 const NO_COMMIT: &str = "none";
-/// What stands for the machine's own triple.
+/// Replaces the triple of a build without `--target`.
 const HOST: &str = "host";
 
-/// The names of all objects below one prefix.
+/// Builds and parses the names of all objects below one prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     root: String,
 }
 
-/// Where a manifest lies.
+/// The parts of a manifest's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Located {
-    /// The crate's name as object names spell it.
+    /// Crate name, as object names spell it.
     pub crate_part: String,
-    /// Lookup key.
+    /// Lookup key of the entry.
     pub lookup: LookupKey,
-    /// Key.
+    /// Key of the entry.
     pub key: EntryKey,
 }
 
-/// The name of a build record, in the spelling of object names.
+/// The name of a build record, as object names spell it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BuildName {
-    /// What was built for: a target triple, or `host`.
+    /// Target triple of the build, or `host`.
     pub triple: String,
-    /// The profile.
+    /// Directory name of the profile.
     pub profile: String,
-    /// The first 16 digits of the digest of `Cargo.lock`.
+    /// First 16 digits of the digest of `Cargo.lock`.
     pub lock: String,
-    /// The first 12 digits of the commit, or `none`.
+    /// First 12 digits of the commit, or `none`.
     pub commit: String,
 }
 
 impl Located {
-    /// Where the manifest of this crate's entry lies.
+    /// Locates the manifest of an entry of this crate.
     pub fn new(crate_name: &str, lookup: LookupKey, key: EntryKey) -> Self {
         Self { crate_part: crate_part(crate_name), lookup, key }
     }
 }
 
 impl BuildName {
-    /// The name of a build. `commit`: hexadecimal digits, 12 or more; anything else is none.
+    /// Creates the name of a build record. `commit`: at least 12 hexadecimal digits; anything else counts as no commit.
     pub fn new(triple: Option<&str>, profile: &str, lock: Digest, commit: Option<&str>) -> Self {
         let commit = commit.and_then(short_commit).unwrap_or_else(|| NO_COMMIT.to_owned());
         Self {
@@ -85,7 +86,7 @@ impl BuildName {
     }
 
     fn parse(stem: &str) -> Option<Self> {
-        // A triple may hold dots.
+        // Split from the end, since a triple may contain dots.
         let mut parts = stem.rsplitn(4, '.');
         let (commit, lock, profile, triple) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let is_commit = commit == NO_COMMIT || is_hex(commit, COMMIT);
@@ -101,30 +102,30 @@ impl BuildName {
 }
 
 impl Names {
-    /// The names below `prefix`, which may be empty.
+    /// Creates the names below `prefix`, which may be empty.
     pub fn new(prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         let slash = if prefix.is_empty() { "" } else { "/" };
         Self { root: format!("{prefix}{slash}v1/") }
     }
 
-    /// A manifest.
+    /// Name of the manifest of an entry.
     pub fn manifest(&self, crate_name: &str, lookup: LookupKey, key: EntryKey) -> String {
         self.manifest_at(&Located::new(crate_name, lookup, key))
     }
 
-    /// The manifest that lies there.
+    /// Name of the manifest at `at`.
     pub fn manifest_at(&self, at: &Located) -> String {
         let (lookup, key) = (spell(at.lookup.0), spell(at.key.0));
         format!("{}manifests/{}/{lookup}/{key}.json", self.root, at.crate_part)
     }
 
-    /// A pack.
+    /// Name of the pack of an entry.
     pub fn pack(&self, crate_name: &str, key: EntryKey) -> String {
         self.pack_in(&crate_part(crate_name), key)
     }
 
-    /// The pack of the manifest that lies there.
+    /// Name of the pack that the manifest at `at` describes.
     pub fn pack_of(&self, at: &Located) -> String {
         self.pack_in(&at.crate_part, at.key)
     }
@@ -133,22 +134,22 @@ impl Names {
         format!("{}packs/{crate_part}/{}.tar.zst", self.root, spell(key.0))
     }
 
-    /// What the names of all manifests begin with.
+    /// Common prefix of the names of all manifests.
     pub fn all_manifests(&self) -> String {
         format!("{}manifests/", self.root)
     }
 
-    /// What the names of a crate's manifests begin with.
+    /// Common prefix of the names of a crate's manifests.
     pub fn manifests_of(&self, crate_name: &str) -> String {
         format!("{}manifests/{}/", self.root, crate_part(crate_name))
     }
 
-    /// What the names of the manifests under a lookup key begin with.
+    /// Common prefix of the names of the manifests under a lookup key.
     pub fn manifests_under(&self, crate_name: &str, lookup: LookupKey) -> String {
         format!("{}{}/", self.manifests_of(crate_name), spell(lookup.0))
     }
 
-    /// Reads a manifest's name. `None`: it is none, or not spelled as we spell it.
+    /// Parses the name of a manifest. `None`: it is not one, or not spelled as kache spells it.
     pub fn parse_manifest(&self, name: &str) -> Option<Located> {
         let rest = name.strip_prefix(&self.root)?.strip_prefix("manifests/")?.strip_suffix(".json")?;
         let mut parts = rest.split('/');
@@ -158,55 +159,56 @@ impl Names {
         is_whole.then(|| Located { crate_part: crate_part.to_owned(), lookup, key })
     }
 
-    /// What the names of a workspace's build records begin with.
+    /// Common prefix of the names of a workspace's build records.
     pub fn builds_of(&self, workspace: &str) -> String {
         format!("{}builds/{}/", self.root, NAME.spell(workspace))
     }
 
-    /// A build record.
+    /// Name of a build record.
     pub fn build(&self, workspace: &str, build: &BuildName) -> String {
         let BuildName { triple, profile, lock, commit } = build;
         format!("{}{triple}.{profile}.{lock}.{commit}.json", self.builds_of(workspace))
     }
 
-    /// Reads the name of one of a workspace's build records.
+    /// Parses the name of a build record of `workspace`. `None`: it is not one, or not spelled as kache spells it.
     pub fn parse_build(&self, workspace: &str, name: &str) -> Option<BuildName> {
         BuildName::parse(name.strip_prefix(&self.builds_of(workspace))?.strip_suffix(".json")?)
     }
 
-    /// An object that `doctor` tries the remote with. `id`: letters and digits.
+    /// Name of the object that `doctor` tests the remote with. `id`: letters and digits.
     pub fn probe(&self, id: &str) -> String {
         format!("{}probe/{id}", self.root)
     }
 }
 
-/// Whether this can be a crate's name: what rustc takes for `--crate-name`, and not without end.
+/// Whether this can be the name of a crate: at most 255 bytes, and only `-` and the characters that rustc accepts in
+/// `--crate-name`.
 pub fn is_crate_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
-/// A crate's name as object names spell it.
+/// Spells a crate name for object names.
 pub fn crate_part(crate_name: &str) -> String {
     NAME.spell(crate_name)
 }
 
-/// The lock's part of a build's name.
+/// Spells the digest of `Cargo.lock` for the name of a build record.
 pub(super) fn short_lock(lock: Digest) -> String {
     lock.hex()[..LOCK].to_owned()
 }
 
-/// The commit's part of a build's name. `None`: not hexadecimal, or too short.
+/// Spells a commit for the name of a build record. `None`: not hexadecimal, or too short.
 pub(super) fn short_commit(commit: &str) -> Option<String> {
     let short = commit.get(..COMMIT)?.to_ascii_lowercase();
     is_hex(&short, COMMIT).then_some(short)
 }
 
-/// The triple's and the profile's part.
+/// Spells a triple for the name of a build record.
 pub(super) fn triple_part(triple: &str) -> String {
     TRIPLE.spell(triple)
 }
 
-/// The same of a profile.
+/// Spells a profile for the name of a build record.
 pub(super) fn profile_part(profile: &str) -> String {
     NAME.spell(profile)
 }
@@ -219,7 +221,7 @@ fn spell(digest: Digest) -> String {
     URL_SAFE_NO_PAD.encode(digest.as_bytes())
 }
 
-/// One spelling per digest: the bits that the last character has to spare must be zero.
+/// Parses a digest. Each digest has one spelling: the spare bits of the last character must be zero.
 fn unspell(text: &str) -> Option<Digest> {
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Digest::from_bytes)
 }
@@ -308,7 +310,7 @@ mod tests {
         let good = names.manifest("serde", lookup, key);
         assert!(names.parse_manifest(&good).is_some());
         let spelled = spell(key.0);
-        // The last character of 43 carries two spare bits.
+        // The last of the 43 characters has two spare bits.
         let alias = good.replace(&spelled, &format!("{}{}", &spelled[..42], char::from(spelled.as_bytes()[42] + 1)));
         for bad in [
             good.replacen("p/", "q/", 1),

@@ -1,6 +1,6 @@
-//! An opened remote: the bucket, how things are called there, whose signatures count, and what this machine can do at once.
+//! An opened remote: the bucket, the names of its objects, the keys it trusts, and a limit for parallel packing.
 //!
-//! Made by commands and by the agent, never on the hit path. Holds no runtime: whoever opens one is in one.
+//! Commands and the agent open one; the hit path never does. Does not hold a runtime: callers already run in one.
 
 use std::sync::Arc;
 
@@ -12,27 +12,27 @@ use super::names::Names;
 use super::sign::{KeyError, SigningKey, Trust};
 use crate::config::{self, Env};
 
-/// An opened remote.
+/// A remote that is ready for use.
 #[derive(Debug)]
 pub struct Open {
-    /// The bucket.
+    /// Client for the bucket.
     pub bucket: Bucket,
-    /// How its objects are called.
+    /// Builds and parses the names of its objects.
     pub names: Names,
-    /// Whose manifests are believed.
+    /// Whose manifests to trust.
     pub trust: Trust,
-    /// What manifests are signed with; `None`: they are not.
+    /// Key that signs manifests; `None` leaves them unsigned.
     pub signer: Option<SigningKey>,
-    /// The settings.
+    /// Settings that the remote was opened with.
     pub settings: config::Remote,
-    /// One permit for each pack that may be written or unpacked at once: as many as there are cores.
+    /// One permit for each pack that is being written or unpacked; there are as many permits as cores.
     pub cores: Arc<Semaphore>,
 }
 
-/// The remote cannot be used as it is set.
+/// Why the remote cannot be used with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The bucket cannot be reached, or there are no credentials for it.
+    /// The settings are not usable, or there are no credentials.
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// A signing key or a trusted key cannot be read.
@@ -41,7 +41,7 @@ pub enum OpenError {
 }
 
 impl Open {
-    /// Reads the keys and makes the client. Asks the server for nothing yet.
+    /// Reads the keys and creates the client. Does not contact the bucket yet.
     pub async fn connect(settings: &config::Remote, vars: &Env) -> Result<Self, OpenError> {
         let trust = Trust::of(&settings.trusted_keys)?;
         let signer = settings.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose()?;

@@ -1,9 +1,9 @@
-//! Which entries the remote lacks, asked with as few requests as can be known beforehand.
+//! Finds the entries that the remote lacks, with as few requests as can be planned in advance.
 //!
-//! Few entries are asked for one by one (`HEAD`), many by a listing; a listing that takes more pages than the questions
-//! would be is broken off. The answer decides what is sent now and nothing else: a server that lists what it does not hold
-//! costs a push, never an entry. What was refused or found without its pack counts as lacking, so that the next push
-//! mends it.
+//! Few entries are checked one by one (`HEAD`), many by a listing; a listing that takes more pages than single requests
+//! would take is abandoned. The answer only decides what is uploaded now: if a server lists objects that it does not
+//! have, kache skips an upload but never loses an entry. An entry that was refused, or whose pack was missing, counts
+//! as lacking, so that the next push replaces it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,25 +18,26 @@ use crate::fsx::{self, Publish};
 use crate::model::EntryKey;
 use crate::store::Layout;
 
-/// Up to so many entries are asked for one by one: they take one or two round trips, however full the bucket is.
+/// Up to this many entries are checked one by one: that takes one or two round trips, however full the bucket is.
 const FEW: usize = 16;
-/// How many questions are open at once.
+/// `HEAD` requests in flight at once.
 const AT_ONCE: usize = 64;
 
-/// What to do next to learn of the entries that are still open.
+/// The next step to settle the entries that are still open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
-    /// Nothing: all is known.
+    /// Stop: all entries are settled.
     Done,
     /// Read one more page of the listing.
     Page,
-    /// Ask for each.
+    /// Send a `HEAD` request for each open entry.
     Heads,
 }
 
-/// Chooses between one more page and a question for each of the `open` entries. Pure.
+/// Chooses between one more page and a `HEAD` request for each of the `open` entries. Pure.
 ///
-/// Nobody knows how many pages there are, so a listing may cost as much as the questions would, and no more.
+/// The number of pages is not known in advance, so a listing may cost as much as the `HEAD` requests would, and no
+/// more.
 fn next(open: usize, pages: usize, is_listed: bool) -> Next {
     match () {
         () if open == 0 || is_listed => Next::Done,
@@ -45,7 +46,7 @@ fn next(open: usize, pages: usize, is_listed: bool) -> Next {
     }
 }
 
-/// The items that the remote lacks, in their order.
+/// Returns the items that the remote lacks, in their order.
 pub async fn lacking(remote: &Arc<Open>, layout: &Layout, items: Vec<Item>) -> Result<Vec<Item>, RemoteError> {
     let mut open: HashMap<EntryKey, Item> =
         items.iter().filter(|item| !is_doubted(layout, item.key)).map(|item| (item.key, item.clone())).collect();
@@ -77,7 +78,7 @@ pub async fn lacking(remote: &Arc<Open>, layout: &Layout, items: Vec<Item>) -> R
     Ok(items.into_iter().filter(|item| !present.contains(&item.key)).collect())
 }
 
-/// Whether the remote has the item, by one question.
+/// Whether the remote has the item, by one `HEAD` request.
 pub async fn has(remote: &Open, layout: &Layout, item: &Item) -> Result<bool, RemoteError> {
     Ok(!is_doubted(layout, item.key) && remote.bucket.head(&name(remote, item)).await?.is_some())
 }
@@ -86,7 +87,7 @@ fn name(remote: &Open, item: &Item) -> String {
     remote.names.manifest(&item.crate_name, item.lookup, item.key)
 }
 
-/// What to list: one crate's manifests if all are of one crate.
+/// The prefix to list: the manifests of one crate if all items are of that crate, else all manifests.
 fn scope(remote: &Open, items: &[Item]) -> String {
     match items {
         [first, rest @ ..] if rest.iter().all(|item| item.crate_name == first.crate_name) => {
@@ -96,7 +97,8 @@ fn scope(remote: &Open, items: &[Item]) -> String {
     }
 }
 
-/// Those of `items` that exist. One of which the remote does not tell counts as lacking: sending it will show.
+/// Returns the keys of the `items` that exist. An item counts as lacking if the server answers with an error: its
+/// upload will show the cause.
 async fn heads(remote: &Arc<Open>, items: Vec<Item>) -> Result<Vec<EntryKey>, RemoteError> {
     let mut tasks: JoinSet<Result<Option<EntryKey>, RemoteError>> = JoinSet::new();
     let (mut present, hope) = (Vec::new(), Hope::default());
@@ -111,7 +113,7 @@ async fn heads(remote: &Arc<Open>, items: Vec<Item>) -> Result<Vec<EntryKey>, Re
             );
         }
         let Some(answer) = tasks.join_next().await else { return Ok(present) };
-        // No task is aborted but with this set, so it can only have panicked.
+        // Only dropping the set aborts its tasks, so this one has panicked.
         match answer.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
             Ok(found) => {
                 hope.succeeded();
@@ -127,12 +129,12 @@ async fn heads(remote: &Arc<Open>, items: Vec<Item>) -> Result<Vec<EntryKey>, Re
     }
 }
 
-/// Notes that the remote's copy of this entry is no good: it was refused, or its pack is gone. Best effort.
+/// Records a doubt about this entry: the remote's copy was refused, or its pack is missing. Best effort.
 pub fn doubt(layout: &Layout, key: EntryKey) {
     let _ = Publish::default().bytes(&doubts(layout, key), b"");
 }
 
-/// Takes the note back: the entry was sent anew.
+/// Withdraws the doubt, once the entry has been uploaded again.
 pub fn trust_again(layout: &Layout, key: EntryKey) {
     let _ = fsx::remove_file(&doubts(layout, key));
 }
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
     use crate::model::Digest;
 
-    /// The requests that it takes to learn of `open` entries, none of which is listed before the last of `pages`.
+    /// The requests that it takes to settle `open` entries if none of them is listed before the last of `pages`.
     fn requests(open: usize, pages: usize) -> usize {
         let mut read = 0;
         loop {

@@ -1,7 +1,7 @@
-//! What a transfer tells while it runs, and how it is told to stop.
+//! Progress reports and cancellation of transfers.
 //!
-//! Every transfer ends in exactly one of the end phases, however it ends (a dropped transfer has failed, or was cancelled).
-//! There is one callback; it is called from many threads and must not block.
+//! Every transfer ends in exactly one end phase; a dropped transfer counts as failed, or as cancelled if that was
+//! requested. There is one callback; it is called from many threads and must not block.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,51 +9,51 @@ use std::time::Instant;
 
 use super::error::RemoteError;
 
-/// Where a transfer is.
+/// The phase of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// It has not begun.
+    /// The transfer has not started.
     Pending,
-    /// Bytes come in.
+    /// Bytes are being downloaded.
     Downloading,
-    /// Bytes go out.
+    /// Bytes are being uploaded.
     Uploading,
-    /// All bytes are here and are checked.
+    /// All bytes are transferred: a download is being checked, or an upload in parts is being completed.
     Verifying,
-    /// It went well (an object that does not exist counts: nothing was to be done).
+    /// The transfer succeeded, or the object does not exist.
     Completed,
-    /// It was told to stop.
+    /// The transfer was cancelled on request.
     Cancelled,
-    /// It went wrong.
+    /// The transfer failed, or was dropped before its end.
     Failed,
 }
 
 impl Phase {
-    /// Whether nothing follows.
+    /// Whether this is an end phase: no other phase follows.
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Failed)
     }
 }
 
-/// One message of a transfer.
+/// A progress report of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Names the transfer within its [`Control`] and its clones.
+    /// Identifies the transfer among those of its [`Control`] and the clones of that control.
     pub id: u64,
-    /// What it is about, for people.
+    /// What is transferred, for display: a crate name or an object name.
     pub label: Arc<str>,
-    /// Where it is.
+    /// Phase that the transfer is in.
     pub phase: Phase,
-    /// Bytes done. May fall when a transfer has to start over.
+    /// Bytes transferred so far. Decreases if the transfer has to start over.
     pub done: u64,
-    /// Bytes in all, once known.
+    /// Total size in bytes, once it is known.
     pub total: Option<u64>,
 }
 
-/// Who is told.
+/// Receives progress reports.
 pub type Callback = Arc<dyn Fn(&Step) + Send + Sync>;
 
-/// A request to stop, shared by its clones.
+/// A request to cancel, shared by its clones.
 #[derive(Clone, Debug)]
 pub struct Cancel(tokio::sync::watch::Sender<bool>);
 
@@ -64,32 +64,32 @@ impl Default for Cancel {
 }
 
 impl Cancel {
-    /// Asks all to stop. Safe from any thread; needs no runtime.
+    /// Requests cancellation. Can be called from any thread and needs no runtime.
     pub fn cancel(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether somebody asked.
+    /// Whether cancellation was requested.
     pub fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Returns once somebody asked.
+    /// Waits until cancellation is requested.
     pub async fn cancelled(&self) {
         let mut receiver = self.0.subscribe();
-        // The sender lives in `self`: this ends by the value alone.
+        // `self` keeps the sender alive, so only the value can end this wait.
         let _ = receiver.wait_for(|cancelled| *cancelled).await;
     }
 }
 
-/// What a caller gives to transfers: who is told, when to stop.
+/// What a caller passes to its transfers: callback, cancellation and deadline.
 #[derive(Clone)]
 pub struct Control {
     callback: Option<Callback>,
     ids: Arc<AtomicU64>,
-    /// The request to stop.
+    /// Request to cancel the transfers.
     pub cancel: Cancel,
-    /// When the whole transfer must be over.
+    /// Time by which the whole transfer must be finished.
     pub deadline: Option<Instant>,
 }
 
@@ -109,19 +109,19 @@ impl Default for Control {
 }
 
 impl Control {
-    /// Tells `callback`, stops by `cancel` or at `deadline`.
+    /// Creates a control that reports to `callback` and stops transfers on `cancel` or at `deadline`.
     pub fn new(callback: Option<Callback>, cancel: Cancel, deadline: Option<Instant>) -> Self {
         Self { callback, ids: Arc::default(), cancel, deadline }
     }
 
-    /// The same control with another deadline.
+    /// Returns the same control with another deadline.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self.clone() }
     }
 
-    /// Begins a transfer: it is pending. A caller that does more than one download for one thing (a pull of an entry) begins it
-    /// itself and hands it to [`super::Bucket::download_in`]; then it also ends it.
+    /// Begins a transfer in [`Phase::Pending`]. A caller that needs several downloads for one thing (to pull an entry)
+    /// begins the transfer itself and passes it to [`super::Bucket::download_in`]; it must then also end it.
     pub fn begin(&self, label: &str, total: Option<u64>) -> Transfer {
         let step = Step {
             id: self.ids.fetch_add(1, Ordering::Relaxed),
@@ -136,7 +136,7 @@ impl Control {
     }
 }
 
-/// A transfer on its way.
+/// A transfer in progress.
 #[derive(Debug)]
 pub struct Transfer {
     control: Control,
@@ -144,37 +144,37 @@ pub struct Transfer {
 }
 
 impl Transfer {
-    /// What it was begun with.
+    /// Control that the transfer was begun with.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// What tasks that work on it tell their progress to.
+    /// Meter to which the tasks of this transfer report their progress.
     pub fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// Enters a phase; bytes done stay as they are. End phases are entered by [`Self::end`].
+    /// Enters a phase without changing the number of bytes done. [`Self::end`] enters the end phases.
     pub fn enter(&self, phase: Phase) {
         self.meter.enter(phase);
     }
 
-    /// The number of bytes in all became known.
+    /// Sets the total size in bytes, once it is known.
     pub fn set_total(&self, total: u64) {
         self.meter.set_total(total);
     }
 
-    /// More bytes are done.
+    /// Adds to the bytes done.
     pub fn advance(&self, bytes: u64) {
         self.meter.advance(bytes);
     }
 
-    /// Starts over: this many bytes are done.
+    /// Sets the bytes done when the transfer starts over from an earlier point.
     pub fn rewind(&self, done: u64) {
         self.meter.rewind(done);
     }
 
-    /// Ends as the result says: completed, cancelled or failed.
+    /// Ends the transfer according to its result: completed, cancelled or failed.
     pub fn end<T>(self, result: &super::error::Result<T>) {
         self.meter.enter_end(match result {
             Ok(_) => Phase::Completed,
@@ -184,7 +184,7 @@ impl Transfer {
     }
 }
 
-/// The way from a transfer's tasks to the callback. What comes after the transfer's end is not told.
+/// Passes progress from the tasks of a transfer to the callback. Ignores reports after the end of the transfer.
 #[derive(Clone)]
 pub struct Meter {
     callback: Option<Callback>,
@@ -200,25 +200,25 @@ impl std::fmt::Debug for Meter {
 #[derive(Debug)]
 struct State {
     step: Step,
-    /// Bytes done when the callback was last called.
+    /// Bytes done at the last call of the callback.
     told: u64,
 }
 
-/// So many bytes are worth a call.
+/// Bytes after which progress is reported again.
 const WORTH_TELLING: u64 = 64 * 1024;
 
 impl Meter {
-    /// Enters a phase that is no end.
+    /// Enters a phase. Ignores end phases.
     pub fn enter(&self, phase: Phase) {
         self.change(|state| !phase.is_end() && std::mem::replace(&mut state.step.phase, phase) != phase);
     }
 
-    /// The number of bytes in all became known.
+    /// Sets the total size in bytes, once it is known.
     pub fn set_total(&self, total: u64) {
         self.change(|state| state.step.total.replace(total) != Some(total));
     }
 
-    /// More bytes are done.
+    /// Adds to the bytes done.
     pub fn advance(&self, bytes: u64) {
         self.change(|state| {
             state.step.done += bytes;
@@ -226,7 +226,7 @@ impl Meter {
         });
     }
 
-    /// Starts over: this many bytes are done.
+    /// Sets the bytes done when the transfer starts over from an earlier point.
     pub fn rewind(&self, done: u64) {
         self.change(|state| std::mem::replace(&mut state.step.done, done) != done);
     }
@@ -238,7 +238,8 @@ impl Meter {
         });
     }
 
-    /// Changes the state and tells it, if it is worth it; nothing follows an end. Steps are told in order: under the lock.
+    /// Changes the state and reports it if `change` returns true; does nothing after an end phase. The callback runs
+    /// under the lock, so that steps are reported in order.
     fn change(&self, change: impl FnOnce(&mut State) -> bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.step.phase.is_end() || !change(&mut state) {
@@ -253,7 +254,7 @@ impl Meter {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        // Does nothing after an end.
+        // Has no effect after an end phase.
         self.meter.enter_end(if self.control.cancel.is_cancelled() { Phase::Cancelled } else { Phase::Failed });
     }
 }

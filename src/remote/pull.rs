@@ -1,8 +1,9 @@
-//! Many entries from the remote: what to ask for, and asking for it.
+//! Fetches many entries: planning what to request, and fetching it.
 //!
-//! A plan lists entries in the order in which a build will want them. Manifests are asked for ahead of packs, packs come many
-//! at once, and what came is unpacked on all cores while the rest is on its way. A pull ends where the store would pass its
-//! size, and where the remote refuses all ([`super::hope`]); everything else is told entry by entry and stops nothing.
+//! A plan lists entries in the order in which a build will need them. Manifests are requested ahead of packs, many
+//! packs are downloaded at once, and finished ones are unpacked on all cores meanwhile. A pull ends when the store
+//! would exceed its size limit, or when the remote denies everything ([`super::hope`]); any other failure is reported
+//! for its entry and does not stop the pull.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,72 +23,72 @@ use super::{Manifest, Refused, records};
 use crate::store::Store;
 use crate::store::manifests::MAX_SETS;
 
-/// Manifests that are asked for at once.
+/// Manifests that are requested at once.
 const MANIFESTS: usize = 64;
-/// Packs that are on their way at once. Large ones share the bucket's limit of connections.
+/// Packs that are downloaded at once. Large ones share the connection limit of the bucket.
 const PACKS: usize = 64;
-/// Entries that are looked at ahead of the packs.
+/// Entries in progress at once, including those that wait for their pack.
 const AHEAD: usize = 256;
 /// Crates that are listed at once.
 const LISTINGS: usize = 32;
-/// How many entries of one crate the lock file stands for: one version comes with many features, profiles and compilers.
+/// Most entries of one crate in a plan made from the lock file: one version has many features, profiles and compilers.
 const PER_CRATE: usize = 64;
-/// How many entries of one lookup key are brought, those that are here included. Half of what the store keeps: with more,
-/// and some of its own beside them, each that is brought would push out another, which the next pull would bring again.
+/// Most entries of one lookup key in a plan, including those that the store has. Half of what the store keeps: with
+/// more, pulled and local entries would push each other out, and the next pull would fetch them again.
 const PER_LOOKUP: usize = MAX_SETS / 2;
 
-/// What somebody wants.
+/// The entries that a user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// What builds of the workspace used, else what its lock file names.
+    /// Entries that builds of the workspace used, else entries of the packages in its lock file.
     Workspace,
-    /// What this build record names.
+    /// Entries that this build record names.
     Build(String),
     /// All entries of these crates.
     Crates(Vec<String>),
-    /// Everything.
+    /// All entries on the remote.
     All,
 }
 
-/// Where a plan comes from.
+/// Where the entries of a plan come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Build records, by their objects' names.
+    /// Build records, by their object names.
     Builds(Vec<String>),
-    /// The crates in `Cargo.lock`: there is no build record.
+    /// The packages in `Cargo.lock`, because there is no build record.
     Lock,
-    /// The names that were given.
+    /// The crates that the user named.
     Crates,
-    /// Everything there is.
+    /// All manifests on the remote.
     All,
 }
 
-/// What to ask for.
+/// The entries to request.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where it comes from.
+    /// Where the entries come from.
     pub origin: Origin,
-    /// The entries, in order, each once.
+    /// The entries, in order and without duplicates.
     pub items: Vec<Item>,
-    /// Bring only entries of these packages, if there are any.
+    /// If set, only entries of these packages are fetched.
     pub packages: Option<BTreeSet<Package>>,
 }
 
-/// There is no plan.
+/// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The network's fault, or the server's.
+    /// The network or the server failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// Neither in nor above the current directory is a `Cargo.toml`.
+    /// Neither the current directory nor a directory above it contains a `Cargo.toml`.
     #[error("no Cargo.toml here or above: stand in a workspace, or name what to pull (--crate, --build, --all)")]
     NoWorkspace,
-    /// There is no such record, or it cannot be read.
+    /// The build record does not exist, or cannot be decoded.
     #[error("the remote has no build record {0:?} that can be read")]
     NoBuild(String),
 }
 
-/// Makes a plan for somebody who stands in `workspace` and has last built this `shape` there.
+/// Makes a plan. `workspace` is the one around the current directory, `shape` that of the last build there.
 pub async fn plan(
     remote: &Arc<Open>,
     wanted: &Wanted,
@@ -116,14 +117,14 @@ pub async fn plan(
     }
 }
 
-/// The entries of all records, each where it is named first.
+/// The entries of all records, without duplicates, each at the place where it is first named.
 fn of_records(found: &[records::Found]) -> Plan {
     let mut seen = HashSet::new();
     let items = found.iter().flat_map(records::Found::items).filter(|item| seen.insert(item.key)).collect();
     Plan { origin: Origin::Builds(found.iter().map(|found| found.name.clone()).collect()), items, packages: None }
 }
 
-/// The entries of the packages in the lock file, as far as crates are called like their packages, and build scripts.
+/// The entries of the packages in the lock file: those of crates with the name of their package, and of build scripts.
 async fn of_lock(remote: &Arc<Open>, workspace: &Workspace) -> Result<Plan, PlanError> {
     let mut names: BTreeSet<String> = workspace.packages.iter().map(|package| package.name.replace('-', "_")).collect();
     names.insert("build_script_build".to_owned());
@@ -131,7 +132,7 @@ async fn of_lock(remote: &Arc<Open>, workspace: &Workspace) -> Result<Plan, Plan
     Ok(Plan { origin: Origin::Lock, items, packages: Some(workspace.packages.clone()) })
 }
 
-/// The newest entries of each crate, at most `most` of one.
+/// Lists the newest entries of each crate, at most `most` of one crate.
 async fn list_crates(remote: &Arc<Open>, names: Vec<String>, most: usize) -> Result<Vec<Item>, RemoteError> {
     let mut names = names.into_iter().enumerate();
     let mut tasks = JoinSet::new();
@@ -144,7 +145,7 @@ async fn list_crates(remote: &Arc<Open>, names: Vec<String>, most: usize) -> Res
             tasks.spawn(async move { (at, list(&remote, &remote.names.manifests_of(&name)).await) });
         }
         let Some(task) = tasks.join_next().await else { break };
-        // No task is aborted but with this set, so it can only have panicked.
+        // Only dropping the set aborts its tasks, so this one has panicked.
         let (at, listed) = task.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         found.push((at, listed?.into_iter().take(most).collect()));
     }
@@ -152,7 +153,7 @@ async fn list_crates(remote: &Arc<Open>, names: Vec<String>, most: usize) -> Res
     Ok(found.into_iter().flat_map(|(_, items)| items).collect())
 }
 
-/// The entries whose manifests' names begin so, newest first, and [`PER_LOOKUP`] of one lookup key.
+/// Lists the entries whose manifest names begin with `prefix`, newest first, at most [`PER_LOOKUP`] of one lookup key.
 async fn list(remote: &Open, prefix: &str) -> Result<Vec<Item>, RemoteError> {
     let mut listing = remote.bucket.list(prefix);
     let mut found = Vec::new();
@@ -166,7 +167,7 @@ async fn list(remote: &Open, prefix: &str) -> Result<Vec<Item>, RemoteError> {
     Ok(newest(found.into_iter().map(|(_, item)| item)))
 }
 
-/// The first of `items` that the store can keep, each once. Pure.
+/// The first [`PER_LOOKUP`] of `items` under each lookup key, without duplicates. Pure.
 fn newest(items: impl Iterator<Item = Item>) -> Vec<Item> {
     let (mut seen, mut per_lookup) = (HashSet::new(), HashMap::<_, usize>::new());
     let is_kept = |item: &Item| {
@@ -178,45 +179,45 @@ fn newest(items: impl Iterator<Item = Item>) -> Vec<Item> {
     items.filter(is_kept).collect()
 }
 
-/// What became of one entry.
+/// How a pull ended for one entry.
 #[derive(Debug)]
 pub enum Ended {
-    /// It was asked for.
+    /// The entry was requested, with this result.
     Fetched(Fetched),
-    /// It would be brought (dry run).
+    /// The entry would be fetched (dry run).
     Offered(Arc<Manifest>),
-    /// Of a package that the lock file does not name.
+    /// The entry is of a package that the lock file does not name.
     OtherPackage,
-    /// The store would have become too large.
+    /// The store would have exceeded its size limit.
     NoRoom,
-    /// Not asked for: the pull was over before.
+    /// The entry was not requested because the pull had ended.
     NotTried,
-    /// An error.
+    /// The request or the import failed.
     Failed(FetchError),
 }
 
-/// What became of a pull.
+/// Result of a pull.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Entries that came.
+    /// Entries that were fetched.
     pub fetched: usize,
-    /// Bytes of their packs.
+    /// Size of their packs in bytes.
     pub bytes: u64,
-    /// Entries that were here.
+    /// Entries that the store already had.
     pub here: usize,
-    /// Entries that the remote does not have, or not whole.
+    /// Entries that the remote does not have, or not completely.
     pub absent: usize,
-    /// Entries that would come (dry run), in order.
+    /// Entries that would be fetched (dry run), in order.
     pub offered: Vec<Arc<Manifest>>,
-    /// Entries that were not believed.
+    /// Entries that were refused, and why.
     pub refused: Vec<(Item, Refused)>,
-    /// Entries for which there was no room.
+    /// Entries that were skipped because the store was full.
     pub no_room: usize,
-    /// Entries that were not asked for any more.
+    /// Entries that were not requested because the pull ended early.
     pub not_tried: usize,
     /// Entries that failed, and why.
     pub failed: Vec<(Item, String)>,
-    /// Whether somebody asked to stop.
+    /// Whether the pull was cancelled.
     pub is_cancelled: bool,
 }
 
@@ -239,22 +240,22 @@ impl Report {
     }
 }
 
-/// A pull under way.
+/// A pull that is ready to run.
 #[derive(Debug)]
 pub struct Pull {
-    /// Where from.
+    /// Remote to pull from.
     pub remote: Arc<Open>,
-    /// Where to.
+    /// Store to pull into.
     pub store: Arc<Store>,
-    /// Who is told, and when to stop.
+    /// Progress callback, cancellation and deadline.
     pub control: Control,
     /// Bytes that the store may gain.
     pub room: u64,
-    /// Whether packs are left where they are, and nothing is written here.
+    /// Whether this is a dry run, which requests only manifests and does not write to the store.
     pub is_dry: bool,
 }
 
-/// What the tasks of a pull share.
+/// State that the tasks of a pull share.
 struct Shared {
     pull: Pull,
     packages: Option<BTreeSet<Package>>,
@@ -264,7 +265,7 @@ struct Shared {
     packs: Turns,
 }
 
-/// Requests of one kind: how many at once, and how they fare.
+/// Requests of one kind: how many may run at once, and whether the remote denies them all.
 struct Turns {
     turns: Semaphore,
     hope: Hope,
@@ -285,7 +286,7 @@ impl Turns {
 }
 
 impl Pull {
-    /// Brings what is planned. `told` hears how many entries are settled.
+    /// Fetches the planned entries. Calls `told` with the number of settled entries after each of them.
     pub async fn run(self, plan: Plan, told: impl Fn(usize)) -> Report {
         let shared = Arc::new(Shared {
             room: AtomicU64::new(self.room),
@@ -363,7 +364,7 @@ impl Shared {
         brought.map(Ended::Fetched)
     }
 
-    /// What becomes of whatever has not begun.
+    /// The result for entries that have not started, if the pull is over.
     fn is_over(&self) -> Option<Ended> {
         let is_lost = self.manifests.hope.is_lost() || self.packs.hope.is_lost();
         if is_lost || self.pull.control.cancel.is_cancelled() {
@@ -378,8 +379,8 @@ impl Shared {
         self.packages.as_ref().is_none_or(|packages| packages.contains(&package))
     }
 
-    /// Takes the entry's bytes from the room that is left. The first that does not fit is the last that is looked at: what
-    /// follows it in build order is of less use.
+    /// Takes the bytes of the entry from the remaining room. The pull ends at the first entry that does not fit: the
+    /// later ones in build order are less useful.
     fn reserve(&self, manifest: &Manifest) -> bool {
         let bytes = manifest.meta.size.saturating_add(manifest.files.iter().map(|file| file.size).sum());
         let take = |room: u64| room.checked_sub(bytes);

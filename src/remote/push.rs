@@ -1,8 +1,8 @@
-//! Many entries to the remote: which there are, and sending them.
+//! Uploads many entries: selecting them, and pushing them.
 //!
-//! Packs are written on all cores while others are on their way. One that fails stops no other, unless the remote refuses all
-//! ([`super::hope`]). What came from the remote is an entry like any other (it is not sent again because it is not lacking there), but it is
-//! never signed here.
+//! Packs are written on all cores while others are being uploaded. An entry that fails does not stop the others, unless
+//! the remote denies everything ([`super::hope`]). An entry that came from the remote is an entry like any other (it is
+//! not uploaded again because the remote does not lack it), but it is never signed here.
 
 use std::sync::Arc;
 
@@ -19,37 +19,37 @@ use crate::fsx;
 use crate::model::EntryKey;
 use crate::store::{Entry, Store, survey};
 
-/// Entries that are packed or on their way at once: as many packs lie in the outbox at most.
+/// Entries that are packed or uploaded at once; the outbox holds at most this many packs.
 const AT_ONCE: usize = 32;
-/// Tasks that wait for their turn.
+/// Tasks at once, including those that wait for their turn.
 const AHEAD: usize = 128;
 
-/// Which entries are meant.
+/// Selects the entries to push.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Made at this time or later, milliseconds since 1970.
+    /// Only entries made at this time or later, in milliseconds since 1970.
     pub since: Option<i64>,
-    /// Of one of these crates or packages; empty: of any.
+    /// Only entries of these crates or packages; empty: of any.
     pub crates: Vec<String>,
-    /// Only what was compiled on this machine. Who signs answers for what he signs: not for what somebody else has sent.
+    /// Only entries that this machine compiled: a signer vouches for its own compiles, not for those of others.
     pub own: bool,
 }
 
-/// An entry of the store that could be sent.
+/// An entry of the store that can be pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The entry.
+    /// Identifies the entry.
     pub item: Item,
     /// Package name and version.
     pub package: String,
-    /// When it was made, milliseconds since 1970.
+    /// When the entry was made, in milliseconds since 1970.
     pub created: i64,
-    /// Bytes of its outputs.
+    /// Size of the outputs in bytes.
     pub bytes: u64,
 }
 
 impl Filter {
-    /// Whether an entry is meant.
+    /// Whether the filter selects an entry.
     pub fn takes(&self, entry: &Entry) -> bool {
         let package = entry.package.split(' ').next().unwrap_or_default();
         let is_called = |name: &String| entry.crate_name == name.replace('-', "_") || package == name;
@@ -59,7 +59,8 @@ impl Filter {
     }
 }
 
-/// The entries of the store that `filter` takes, oldest first: what others are built on comes before them.
+/// Lists the entries of the store that `filter` selects, oldest first, so that dependencies come before their
+/// dependents.
 pub fn candidates(store: &Store, filter: &Filter) -> fsx::Result<Vec<Candidate>> {
     let entries = survey::survey(store)?.entries;
     let mut lookups = survey::lookups(store)?;
@@ -80,29 +81,30 @@ pub fn candidates(store: &Store, filter: &Filter) -> fsx::Result<Vec<Candidate>>
     Ok(found)
 }
 
-/// What became of a push.
+/// Result of a push.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Entries that went.
+    /// Entries that were uploaded.
     pub sent: usize,
-    /// Bytes of their packs.
+    /// Size of their packs in bytes.
     pub bytes: u64,
-    /// Entries that somebody else sent meanwhile.
+    /// Entries that another process uploaded meanwhile.
     pub there: usize,
-    /// Entries that were not whole in the store any more.
+    /// Entries that the store no longer has completely, or that a pack cannot hold.
     pub gone: Vec<Item>,
-    /// Entries that tell a variable's value that looks secret.
+    /// Entries whose inputs contain a value that looks secret.
     pub secret: Vec<Item>,
-    /// Entries that were not sent any more.
+    /// Entries that were not uploaded because the push ended early, or because they were pulled and would be signed
+    /// here.
     pub not_tried: Vec<Item>,
     /// Entries that failed, and why.
     pub failed: Vec<(Item, String)>,
-    /// Whether somebody asked to stop.
+    /// Whether the push was cancelled.
     pub is_cancelled: bool,
 }
 
 impl Report {
-    /// Whether the remote is not known to have this entry now.
+    /// Whether this entry was not uploaded, so that the remote may lack it.
     pub fn lacks(&self, key: EntryKey) -> bool {
         let mut others =
             self.gone.iter().chain(&self.secret).chain(&self.not_tried).chain(self.failed.iter().map(|(item, _)| item));
@@ -126,7 +128,7 @@ impl Report {
     }
 }
 
-/// Sends all these entries. `told` hears how many are settled.
+/// Pushes all `items`. Calls `told` with the number of settled entries after each of them.
 pub async fn run(
     remote: &Arc<Open>,
     store: &Arc<Store>,
@@ -145,7 +147,7 @@ pub async fn run(
             let (remote, store, control) = (Arc::clone(remote), Arc::clone(store), control.clone());
             let (turns, hope) = (Arc::clone(&turns), Arc::clone(&hope));
             tasks.spawn(async move {
-                // Never closed.
+                // The semaphore is never closed.
                 let _turn = turns.acquire().await;
                 let is_over = control.cancel.is_cancelled() || hope.is_lost();
                 let ended = match is_over {
@@ -162,7 +164,7 @@ pub async fn run(
         }
         match tasks.join_next().await {
             Some(Ok((item, ended))) => report.count(item, ended),
-            // No task is aborted, so it can only have panicked.
+            // Tasks are not aborted, so this one has panicked.
             Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             None => break,
         }

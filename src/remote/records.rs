@@ -1,7 +1,7 @@
-//! Build records on the remote: which to go by, and writing one.
+//! Build records on the remote: choosing one, and writing one.
 //!
-//! A record is a list of wishes: everything it names is asked for, checked and believed on its own, so a wrong record costs
-//! requests and nothing else. One that cannot be read counts as absent, and the next best is taken.
+//! A record is only a list of requests: every entry that it names is fetched and checked on its own, so a wrong record
+//! costs requests and nothing else. A record that cannot be decoded counts as absent, and the next best one is used.
 
 use std::cmp::Reverse;
 use std::time::SystemTime;
@@ -15,21 +15,21 @@ use crate::fsx::clock;
 use crate::model::Digest;
 use crate::store::Store;
 
-/// How many records of one triple and profile a workspace keeps.
+/// Records that a workspace keeps for one triple and profile.
 const KEPT: usize = 32;
-/// How many records that cannot be read are passed over.
+/// Records to try, since some may not be readable.
 const TRIES: usize = 3;
-/// A record and where it lies.
+/// A record and its object name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
-    /// The object's name, as `kache pull --build` takes it.
+    /// Object name, as `kache pull --build` accepts it.
     pub name: String,
-    /// The record.
+    /// The decoded record.
     pub record: BuildRecord,
 }
 
 impl Found {
-    /// What the record names, in its order.
+    /// The entries that the record names, in its order.
     pub fn items(&self) -> impl Iterator<Item = Item> {
         let item = |unit: &BuildUnit| Item { crate_name: unit.crate_name.clone(), lookup: unit.lookup, key: unit.key };
         self.record.units.iter().map(item)
@@ -39,14 +39,14 @@ impl Found {
 /// The names of a workspace's records, and when each was written.
 type Names = Vec<(BuildName, Option<SystemTime>)>;
 
-/// The record to go by in `workspace`; `None`: it has none that can be read.
+/// Finds the record to use for `workspace`. `None`: there is no suitable record that can be read.
 ///
-/// `shape`: `<triple or host>/<profile's directory>`, if it is known what will be built.
+/// `shape` is `<triple or host>/<directory of the profile>`, if the caller knows what will be built.
 pub async fn find(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Option<Found>> {
     Ok(best(remote, workspace, shape).await?.map(|(found, ..)| found))
 }
 
-/// The same, and with it the records that the same push wrote for other shapes.
+/// Like [`find`], followed by the records of other shapes for the same lock file and commit.
 pub async fn find_all(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Vec<Found>> {
     let Some((found, chosen, names)) = best(remote, workspace, shape).await? else { return Ok(Vec::new()) };
     let mut all = vec![found];
@@ -56,7 +56,7 @@ pub async fn find_all(remote: &Open, workspace: &Workspace, shape: Option<&str>)
     Ok(all)
 }
 
-/// The best record that can be read, its name, and the others' names.
+/// Finds the best record that can be read. Returns it with its name and the names of the others.
 async fn best(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Result<Option<(Found, BuildName, Names)>> {
     let mut names = names(remote, workspace).await?;
     if names.is_empty() {
@@ -77,8 +77,8 @@ async fn best(remote: &Open, workspace: &Workspace, shape: Option<&str>) -> Resu
     Ok(None)
 }
 
-/// The records of other shapes that were written for the same lock file and commit, the newest first: one run of CI builds
-/// several shapes and pushes once. Pure.
+/// The records of other shapes for the same lock file and commit, newest first: one run of CI builds several shapes and
+/// pushes once. Pure.
 fn companions(names: &Names, chosen: &BuildName) -> Vec<BuildName> {
     let is_one = |name: &BuildName| {
         let is_same = (&name.lock, &name.commit) == (&chosen.lock, &chosen.commit);
@@ -89,7 +89,7 @@ fn companions(names: &Names, chosen: &BuildName) -> Vec<BuildName> {
     found.into_iter().map(|(name, _)| name.clone()).collect()
 }
 
-/// The record of this name: an object's whole name, or its last part in the records of `workspace`.
+/// Reads the record called `name`: a full object name, or the last part of one among the records of `workspace`.
 pub async fn named(remote: &Open, workspace: Option<&Workspace>, name: &str) -> Result<Option<Found>> {
     let below = |workspace: &Workspace| remote.names.builds_of(&workspace.name) + name;
     let spellings = match workspace {
@@ -98,7 +98,7 @@ pub async fn named(remote: &Open, workspace: Option<&Workspace>, name: &str) -> 
         None => Vec::new(),
     };
     for spelling in spellings {
-        // Only what is spelled as a record is asked for.
+        // Only names that are spelled as records are requested.
         let of = spelling.rsplit('/').nth(1).unwrap_or_default();
         if remote.names.parse_build(of, &spelling).is_some()
             && let Some(found) = read(remote, &spelling).await?
@@ -109,7 +109,7 @@ pub async fn named(remote: &Open, workspace: Option<&Workspace>, name: &str) -> 
     Ok(None)
 }
 
-/// The record of what builds used. `commit`: hexadecimal digits. `None`: the workspace has no lock file.
+/// Creates the record of a build that used `items`. `commit`: hexadecimal digits. `None`: `shape` has no `/`.
 pub fn record(
     store: &Store,
     workspace: &Workspace,
@@ -140,12 +140,12 @@ pub fn record(
     })
 }
 
-/// Where a record will lie.
+/// The object name of a record.
 pub fn name_of(remote: &Open, record: &BuildRecord) -> String {
     remote.names.build(&record.workspace, &record.name())
 }
 
-/// Writes a record and removes old ones of its triple and profile (best effort). Gives its name.
+/// Writes a record and deletes old ones of its triple and profile (best effort). Returns its object name.
 pub async fn publish(remote: &Open, workspace: &Workspace, record: &BuildRecord) -> Result<String> {
     let name = name_of(remote, record);
     remote.bucket.put(&name, record.encode()).await?;
@@ -157,7 +157,7 @@ pub async fn publish(remote: &Open, workspace: &Workspace, record: &BuildRecord)
     Ok(name)
 }
 
-/// Which records of the triple and profile of `written` are beyond the newest [`KEPT`]. Pure.
+/// The records with the triple and profile of `written` beyond the newest [`KEPT`]. Pure.
 fn surplus(mut names: Names, written: &BuildName) -> Vec<BuildName> {
     names.retain(|(name, _)| (&name.triple, &name.profile) == (&written.triple, &written.profile) && name != written);
     names.sort_by_key(|(name, written)| (Reverse(*written), name.clone()));
@@ -174,7 +174,7 @@ async fn names(remote: &Open, workspace: &Workspace) -> Result<Names> {
     Ok(names)
 }
 
-/// `None`: it is not there, or cannot be read.
+/// Reads a record. `None`: the object does not exist, or cannot be decoded.
 async fn read(remote: &Open, name: &str) -> Result<Option<Found>> {
     let bytes = remote.bucket.get(name, build::MAX_RECORD).await?;
     let record = bytes.and_then(|bytes| BuildRecord::decode(&bytes).ok());

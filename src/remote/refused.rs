@@ -1,56 +1,58 @@
-//! Why something that came from the remote is not used: one closed enum.
+//! Reasons to refuse data from the remote, as one closed enum.
 //!
-//! Each reason has a stable id, for events, `stats` and tests, and a sentence. A refused object counts as absent: it is never
-//! an error of a build.
+//! Each reason has a stable id, for events, `stats` and tests, and a message. A refused object counts as absent; it
+//! never fails a build.
 
 use serde::Deserialize;
 
-/// Why a manifest, a pack or a build record is not used. The texts it holds were checked or cut: they can be printed.
+/// Why a manifest, a pack or a build record is refused. Its texts are checked or truncated, so that they can be
+/// printed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refused {
-    /// The object, or what it announces, is larger than the limits of [`super::manifest`], [`super::pack`], [`super::build`].
+    /// The object, or a size that it declares, exceeds the limits of [`super::manifest`], [`super::pack`] or
+    /// [`super::build`].
     #[error("{0} is too large")]
     TooLarge(&'static str),
-    /// The bytes do not have the form of what they should be.
+    /// The bytes do not have the expected format.
     #[error("{0} is malformed")]
     Malformed(&'static str),
-    /// A format that this version does not read.
+    /// The format has a version that this kache does not read.
     #[error("its format is of another version")]
     Version,
-    /// Trusted keys are set, and the manifest bears no signature.
+    /// Trusted keys are set, and the manifest has no signature.
     #[error("it is not signed")]
     Unsigned,
-    /// It is signed, but by no trusted key.
+    /// The manifest is signed, but not by a trusted key.
     #[error("it is signed by none of the trusted keys")]
     Untrusted,
-    /// It names a trusted key, whose signature does not hold.
+    /// The manifest names a trusted key, but the signature does not verify.
     #[error("its signature is wrong")]
     BadSignature,
-    /// It is about another crate, lookup key or key than its name says.
+    /// The content names another crate, lookup key or key than the object name.
     #[error("it is not about what its name says")]
     Moved,
-    /// The inputs it lists do not make the key it is for.
+    /// The listed inputs do not result in the key of the entry.
     #[error("its inputs do not make its key")]
     Inputs,
-    /// A name that may lead somewhere else, or that a pack cannot hold.
+    /// A name that may lead to another directory, or that the format does not allow.
     #[error("it holds a name that is not allowed: {0:?}")]
     BadName(String),
-    /// A pack holds a link.
+    /// The pack contains a link.
     #[error("the pack holds a link")]
     Link,
-    /// A pack holds a directory, a device or a pipe.
+    /// The pack contains a directory, a device or a pipe.
     #[error("the pack holds something that is no file")]
     Special,
-    /// A pack uses an extension of the tar format: long names, sparse files, attributes.
+    /// The pack uses an extension of the tar format: long names, sparse files, attributes.
     #[error("the pack uses an extension of the tar format")]
     Extension,
-    /// A name occurs twice.
+    /// Two files have the same name.
     #[error("{0:?} occurs twice")]
     Duplicate(String),
-    /// A pack holds a file that the manifest does not list, or not there.
+    /// The pack contains a file that the manifest does not list, or does not begin with `meta.json`.
     #[error("the pack holds {0:?}, which is not declared there")]
     Undeclared(String),
-    /// The pack ended before a file that the manifest lists.
+    /// The pack does not contain a file that the manifest lists.
     #[error("the pack lacks {0:?}")]
     Missing(String),
     /// A file, or the pack itself, is longer than declared.
@@ -59,25 +61,25 @@ pub enum Refused {
     /// A file, or the pack itself, is shorter than declared.
     #[error("{0:?} is shorter than declared")]
     TooShort(String),
-    /// The bytes are not those that the digest is of.
+    /// The bytes do not match the declared digest.
     #[error("the bytes of {0:?} are not the declared ones")]
     Digest(String),
-    /// The compressed stream asks for more memory than is given.
+    /// The compressed stream needs a larger window than kache allows.
     #[error("the pack asks for too large a window")]
     Window,
     /// The compressed stream is damaged or ends early.
     #[error("the compressed stream is damaged")]
     Compression,
-    /// Something follows where everything should have ended.
+    /// Data follows the end of the archive or of the compressed stream.
     #[error("something follows the end of {0}")]
     Trailing(&'static str),
-    /// `meta.json` is not about what the manifest says.
+    /// `meta.json` does not match the manifest.
     #[error("the entry is not the one that the manifest describes: {0}")]
     Entry(&'static str),
 }
 
 impl Refused {
-    /// The stable id.
+    /// Stable id for events, `stats` and tests.
     pub const fn id(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "too-large",
@@ -105,7 +107,7 @@ impl Refused {
         }
     }
 
-    /// How much of a name that was not checked is kept.
+    /// Characters to keep of a name that was not checked.
     const SHOWN: usize = 80;
 
     pub(super) fn bad_name(name: &str) -> Self {
@@ -120,13 +122,13 @@ impl Refused {
         Self::Undeclared(name.chars().take(Self::SHOWN).collect())
     }
 
-    /// Whether it is about who signed: `doctor` and `stats` tell these apart from damage.
+    /// Whether the reason is about who signed, and not about damage.
     pub const fn is_about_trust(&self) -> bool {
         matches!(self, Self::Unsigned | Self::Untrusted | Self::BadSignature | Self::Moved)
     }
 }
 
-/// Whether the JSON object is of the version, before its other fields are looked at: those of another one may differ.
+/// Checks the version of a JSON object before its other fields are parsed: they may differ between versions.
 pub(super) fn check_version(bytes: &[u8], version: u32, what: &'static str) -> Result<(), Refused> {
     #[derive(Deserialize)]
     struct Versioned {

@@ -1,4 +1,4 @@
-//! One request: admitted by the breaker, counted, timed, judged; and the loop that tries again.
+//! One request: admitted by the breaker, counted, timed and classified; and the retry loop.
 
 use std::future::Future;
 use std::sync::{Arc, PoisonError};
@@ -11,12 +11,12 @@ use super::bucket::Bucket;
 use super::error::{RemoteError, Result, Tried, judge};
 use super::retry::random;
 
-/// How often in a row a request may fail with the last try ending in silence.
+/// Failures in a row after which a request is not retried if the last attempt timed out.
 const SILENCES: u32 = 3;
 
 impl Bucket {
-    /// One request with a small answer, waited for with this patience. `None`: 404. The SDK's futures are large: callers put
-    /// them on the heap.
+    /// Sends one request with a small answer, and waits for at most `patience`. `None`: 404. Callers box `send`,
+    /// because the SDK's futures are large.
     pub(super) async fn ask<T, E>(
         &self,
         tried: &Tried,
@@ -30,14 +30,14 @@ impl Bucket {
         self.send(tried, patience, send).await
     }
 
-    /// One of the bucket's connections; to be held until the answer's last byte was read.
+    /// Takes one of the bucket's connections. Hold it until the last byte of the answer has been read.
     pub(super) async fn permit(&self, tried: &Tried) -> Result<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.0.connections).acquire_owned().await;
-        // Nobody closes the semaphore.
+        // The semaphore is never closed.
         permit.map_err(|_| RemoteError::Cancelled { tried: tried.clone() })
     }
 
-    /// One request under a permit. `None`: 404.
+    /// Sends one request under a permit. `None`: 404.
     pub(super) async fn send<T, E>(
         &self,
         tried: &Tried,
@@ -58,7 +58,7 @@ impl Bucket {
         result
     }
 
-    /// Tells the breaker how a request went.
+    /// Reports the result of a request to the breaker.
     pub(super) fn heard(&self, error: Option<&RemoteError>) {
         match error {
             Some(error) if error.is_unwell() => self.breaker().failure(Instant::now()),
@@ -70,12 +70,12 @@ impl Bucket {
         self.0.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long an answer may take to a request that sends so many bytes, and a body of so many to come.
+    /// How long to wait for the answer to a request with a body of this many bytes, or for such a body to arrive.
     pub(super) fn patience(&self, bytes: u64) -> Duration {
         self.0.tuning.answer + Duration::from_secs(bytes / self.0.tuning.slowest.max(1))
     }
 
-    /// Tries until it goes well, the error is for good, or it is enough.
+    /// Repeats `attempt` until it succeeds, its error is permanent, or it has failed too often.
     pub(super) async fn persist<T, F: Future<Output = Result<T>>>(
         &self,
         tried: &Tried,
@@ -90,10 +90,10 @@ impl Bucket {
         }
     }
 
-    /// Pauses after a transient error; the error itself when it is enough.
+    /// Pauses after a transient error, or returns the error if there were too many.
     pub(super) async fn pause(&self, tried: &Tried, failures: &mut u32, error: RemoteError) -> Result<()> {
         *failures += 1;
-        // Silence has cost much time already, and is seldom followed by an answer.
+        // A timeout has already cost much time, and the next attempt seldom gets an answer.
         if matches!(error, RemoteError::TimedOut { .. }) && *failures >= SILENCES {
             return Err(error);
         }

@@ -1,20 +1,20 @@
-//! When to try again, and when to stop asking: pure functions of what happened, the time and a random number.
+//! When to retry, and when to stop sending requests: pure functions of past results, the time and a random number.
 
 use std::time::{Duration, Instant};
 
-/// Exponential back-off with full jitter.
+/// Exponential backoff with full jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// The longest pause after the first failure.
+    /// Longest pause after the first failure.
     pub base: Duration,
-    /// The longest pause ever.
+    /// Longest pause after any failure.
     pub cap: Duration,
-    /// Attempts in a row that bring nothing before it is a failure.
+    /// Attempts in a row without progress before the request fails.
     pub attempts: u32,
 }
 
 impl Backoff {
-    /// How long to pause after this many failures in a row (from 1); `None`: no more. `random` is in 0..1.
+    /// How long to pause after this many failures in a row (from 1); `None`: give up. `random` is in 0..1.
     pub fn pause(&self, failures: u32, random: f64) -> Option<Duration> {
         if failures >= self.attempts {
             return None;
@@ -24,7 +24,8 @@ impl Backoff {
     }
 }
 
-/// Whether a server is worth asking: closed, open for a while after repeated failure, then half open for one attempt.
+/// Whether requests to a server are worth sending: closed, open for a while after repeated failures, then half open for
+/// one attempt.
 #[derive(Clone, Debug)]
 pub struct Breaker {
     limits: Limits,
@@ -37,47 +38,47 @@ pub struct Breaker {
 struct Open {
     until: Instant,
     wait: Duration,
-    /// Somebody was let through to try.
+    /// One request was admitted to test the server.
     probed: bool,
 }
 
-/// When a [`Breaker`] opens and for how long.
+/// When a [`Breaker`] opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Failures in a row without any success...
+    /// Failures in a row after which it opens...
     pub failures: u32,
-    /// ...over at least this time: many requests that fail in one moment are one failure of the network.
+    /// ...if they span at least this time: many requests that fail at once are one failure of the network.
     pub over: Duration,
-    /// How long it stays open at first; doubles with each failed attempt.
+    /// How long it stays open at first. Doubles with each failed attempt.
     pub open: Duration,
-    /// How long at most.
+    /// Longest time that it stays open.
     pub open_at_most: Duration,
 }
 
 impl Breaker {
-    /// A closed one.
+    /// Creates a closed breaker.
     pub fn new(limits: Limits) -> Self {
         Self { limits, failures: 0, first: None, open: None }
     }
 
-    /// Whether a request may go out; else how long until one may.
+    /// Admits a request, or returns the time until one may be sent.
     pub fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         let Some(open) = &mut self.open else { return Ok(()) };
         if now < open.until {
             return Err(open.until - now);
         }
-        // One attempt. If nothing is ever heard of it, the next one comes as late as after a failure.
+        // One attempt. If its result is never reported, the next attempt is admitted after the same wait.
         open.until = now + open.wait;
         open.probed = true;
         Ok(())
     }
 
-    /// A request was answered.
+    /// Records that a request was answered, which closes the breaker.
     pub fn success(&mut self) {
         *self = Self::new(self.limits);
     }
 
-    /// A request failed in a way that says the server is not well.
+    /// Records a failure that shows a problem of the server.
     pub fn failure(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         let first = *self.first.get_or_insert(now);
@@ -91,13 +92,13 @@ impl Breaker {
                 let wait = self.limits.open;
                 self.open = Some(Open { until: now + wait, wait, probed: false });
             }
-            // Sent before it opened, or not enough yet.
+            // Sent before the breaker opened, or too few failures so far.
             _ => {}
         }
     }
 }
 
-/// A random number in 0..1. Every hasher of the standard library is seeded anew.
+/// A random number in 0..1. The standard library seeds every hasher anew.
 pub(super) fn random() -> f64 {
     use std::hash::{BuildHasher, Hasher};
     let bits = std::collections::hash_map::RandomState::new().build_hasher().finish();

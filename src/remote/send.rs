@@ -1,8 +1,9 @@
-//! One entry from the store to the remote.
+//! Uploads one entry from the store to the remote.
 //!
-//! The pack is written to the outbox, where it stays until it was sent: a push that was killed finds it again and resumes
-//! its upload. Pack first, manifest last. Overwriting is harmless, as names are derived from what the bytes mean; nothing
-//! rests on conditional requests. One process at a time sends an entry; who waited asks whether it is still lacking.
+//! The pack is written to the outbox, where it stays until it is uploaded: after a killed push, the next push finds it
+//! and resumes the upload. The manifest is uploaded last, after its pack. Overwriting is harmless, because names are
+//! derived from the meaning of the bytes; kache does not depend on conditional requests. One process at a time uploads
+//! an entry; a process that waited checks whether the remote still lacks it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,42 +26,42 @@ use crate::fsx::{self, Publish, Stamp};
 use crate::store::manifests::Record;
 use crate::store::{Layout, Store};
 
-/// How often a lock that another process holds is tried.
+/// Pause between attempts to take a lock that another process holds.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How long a pack waits for its push to be run again: three days, as long as servers are asked to keep its parts.
+/// How long a pack waits for its push to be repeated: three days, as long as kache lets servers keep its parts.
 const KEPT_NS: i128 = 3 * 86_400 * 1_000_000_000;
 
-/// What became of a send.
+/// Result of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It is on the remote now: bytes of its pack.
+    /// The entry was uploaded; the size of its pack in bytes.
     Sent(u64),
-    /// Somebody else sent it meanwhile.
+    /// Another process uploaded the entry meanwhile.
     AlreadyThere,
-    /// It is not in the store any more, or not whole.
+    /// The store no longer has the whole entry, or a pack cannot hold it.
     Gone,
-    /// It tells a variable's value that looks secret: it stays on this machine.
+    /// The inputs contain a value that looks secret, so the entry stays on this machine.
     Secret,
-    /// It came from somebody else, and would be signed here.
+    /// The entry was pulled from the remote and would be signed here.
     Foreign,
 }
 
-/// An entry could not be sent.
+/// Why an entry could not be uploaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The settings forbid writing.
+    /// The settings forbid uploads.
     #[error("the remote is read-only here (KACHE_REMOTE_READONLY or cache.remote.read_only)")]
     ReadOnly,
-    /// The network's fault, or the server's.
+    /// The network or the server failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// The pack could not be written.
+    /// A local file could not be read or written.
     #[error(transparent)]
     Store(#[from] fsx::Error),
 }
 
-/// Sends one entry, whether the remote has it or not.
+/// Uploads one entry, whether or not the remote has it.
 pub async fn send(remote: &Arc<Open>, store: &Arc<Store>, item: &Item, control: &Control) -> Result<Sent, SendError> {
     if remote.settings.read_only {
         return Err(SendError::ReadOnly);
@@ -109,7 +110,7 @@ async fn send_locked(
     Ok(Sent::Sent(manifest.pack.size))
 }
 
-/// The pack, then the manifest.
+/// Uploads the pack, then the manifest.
 async fn send_parcel(
     remote: &Open,
     store: &Store,
@@ -135,10 +136,10 @@ fn cancelled(remote: &Open, item: &Item) -> SendError {
     RemoteError::Cancelled { tried: Tried { verb: "put", object, bucket: remote.settings.bucket.clone() } }.into()
 }
 
-/// The files of one entry on its way out.
+/// The local files of an entry that is being uploaded.
 struct Parcel {
     pack: PathBuf,
-    /// The manifest, unsigned: written once the pack is whole.
+    /// The unsigned manifest, written once the pack is complete.
     note: PathBuf,
     lock: PathBuf,
 }
@@ -149,8 +150,8 @@ impl Parcel {
         Self { pack: path(".tar.zst"), note: path(".json"), lock: path(".lock") }
     }
 
-    /// What was packed up before, if it is whole and still what the store has. The digest is compared: a crash may have torn
-    /// the file.
+    /// The manifest of a pack that was written before, if the pack is complete and still matches the store. The digest
+    /// is compared because a crash may have torn the file.
     fn known(&self, store: &Store, item: &Item, record: &Record) -> Option<Manifest> {
         let bytes = fsx::read(&self.note).ok()?;
         let at = Located::new(&item.crate_name, item.lookup, item.key);
@@ -162,7 +163,8 @@ impl Parcel {
         (pack::is_of(store, item.lookup, record, &manifest) && is_whole()).then_some(manifest)
     }
 
-    /// The pack, its manifest not yet signed; else what becomes of the entry.
+    /// Returns the unsigned manifest of the pack, and writes the pack if necessary; else returns why the entry is not
+    /// uploaded.
     fn make(&self, store: &Store, item: &Item, level: i32) -> fsx::Result<Result<Manifest, Sent>> {
         let Some(record) = record(store, item) else { return Ok(Err(Sent::Gone)) };
         if let Some(manifest) = self.known(store, item, &record) {
@@ -173,14 +175,14 @@ impl Parcel {
             Ok(manifest) => manifest,
             Err(PackError::Store(error)) => return Err(error),
             Err(PackError::Secret(_)) => return Ok(Err(Sent::Secret)),
-            // Removed, damaged, or nothing that a pack can hold.
+            // Removed, damaged, or not representable in a pack.
             Err(_) => return Ok(Err(Sent::Gone)),
         };
         Publish::default().bytes(&self.note, &manifest.encode(None))?;
         Ok(Ok(manifest))
     }
 
-    /// Takes it away again. What stays behind is swept by age.
+    /// Removes the pack and its manifest. The sweep removes by age what remains.
     fn remove(&self) {
         let _ = fsx::remove_file(&self.note);
         let _ = fsx::remove_file(&self.pack);
@@ -193,7 +195,7 @@ async fn pack_up(
     (item, parcel): (&Item, &Parcel),
     cancel: &Cancel,
 ) -> Result<Result<Manifest, Sent>, SendError> {
-    // Closed only with the whole remote, which never happens.
+    // The semaphore is never closed.
     let core = unless_cancelled(cancel, Arc::clone(&remote.cores).acquire_owned()).await;
     let Some(_core) = core else { return Err(cancelled(remote, item)) };
     let (store, wanted, level) = (Arc::clone(store), item.clone(), remote.settings.level);
@@ -201,7 +203,7 @@ async fn pack_up(
     let is_signed = remote.signer.is_some();
     let made = run_blocking(move || {
         let made = parcel.make(&store, &wanted, level)?;
-        // Looked at last: it may have been replaced while it was packed.
+        // Checked last: the entry may have been replaced while it was packed.
         let is_foreign = is_signed && store.entry(wanted.key).is_some_and(|entry| entry.pulled);
         fsx::Result::Ok(if is_foreign { Err(Sent::Foreign) } else { made })
     });
@@ -211,14 +213,14 @@ async fn pack_up(
     }
 }
 
-/// Removes packs that nobody has come back for.
+/// Removes packs that have waited in the outbox for more than three days.
 pub(super) fn sweep(layout: &Layout, now: Time) {
     let outbox = layout.remote().join("outbox");
     let _ = fsx::sweep::sweep(&outbox, now);
     for name in fsx::list(&outbox).unwrap_or_default() {
         let path = outbox.join(&name);
         let age = |stamp: Stamp| now.as_nanos() - stamp.ctime.as_nanos();
-        // A lock is removed by whoever can take it.
+        // Taking and dropping a lock removes its file, unless another process holds the lock.
         if Stamp::of(&path).is_ok_and(|stamp| age(stamp) > KEPT_NS) {
             let _ = match path.extension().is_some_and(|extension| extension == "lock") {
                 true => FileLock::try_acquire(&path).map(drop),
@@ -228,7 +230,7 @@ pub(super) fn sweep(layout: &Layout, now: Time) {
     }
 }
 
-/// The input set of an entry.
+/// The record of an entry in its manifest.
 fn record(store: &Store, item: &Item) -> Option<Record> {
     store.manifest(item.lookup).ok()?.records().find(|record| record.key == item.key)
 }

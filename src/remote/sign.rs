@@ -1,8 +1,8 @@
 //! Signatures of manifests: ed25519, and the text forms of its keys.
 //!
-//! Version 1: `kache-sk1:` and the seed, `kache-pk1:` and the public key, each 32 bytes as unpadded base64url. What is signed
-//! is a line that says what for and then the bytes, so that a signature of one thing is none of another. Without trusted keys
-//! no signature is looked at: whoever can write to the bucket is believed.
+//! Version 1: `kache-sk1:` and the seed, `kache-pk1:` and the public key, each 32 bytes as unpadded base64url. The
+//! signed message is a line with the purpose, then the bytes, so that a signature for one purpose is not valid for
+//! another. Without trusted keys kache does not check signatures: it trusts everyone who can write to the bucket.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,46 +18,46 @@ use super::Refused;
 const SECRET: &str = "kache-sk1:";
 const PUBLIC: &str = "kache-pk1:";
 
-/// Why a text is no key. Never holds the text.
+/// Why a text is not a key. Never contains the text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Not the form of a secret key.
+    /// The text does not have the form of a secret key.
     #[error("not a signing key: one is kache-sk1: and 43 characters, as `kache keygen` prints it")]
     Secret,
-    /// Not the form of a public key.
+    /// The text does not have the form of a public key.
     #[error("not a trusted key: one is kache-pk1: and 43 characters, as `kache keygen` prints it")]
     Public,
-    /// The public half was given where the secret one is needed.
+    /// A public key was given where the secret one is needed.
     #[error("this is a public key; a signing key begins with kache-sk1:")]
     PublicForSecret,
-    /// The secret half was given where the public one is needed.
+    /// A secret key was given where the public one is needed.
     #[error("this is a secret key; a trusted key begins with kache-pk1:")]
     SecretForPublic,
-    /// The system gave no randomness.
+    /// The system did not provide random bytes.
     #[error("the system gave no randomness")]
     Random,
 }
 
-/// What manifests are signed with.
+/// The key that signs manifests.
 pub struct SigningKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
 }
 
-/// Whose signatures are believed.
+/// A key that verifies signatures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PublicKey([u8; 32]);
 
-/// Whose manifests are believed.
+/// Whose manifests to trust.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trust {
-    /// Whoever can write to the bucket.
+    /// Trust everyone who can write to the bucket; signatures are not checked.
     Anyone,
-    /// Only who holds one of these keys.
+    /// Trust only the holders of these keys.
     Keys(Vec<PublicKey>),
 }
 
-/// A signature and the key that it is said to be of, as texts.
+/// A signature and the key that it claims to be from, as texts.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Signature {
@@ -66,7 +66,7 @@ pub(super) struct Signature {
 }
 
 impl SigningKey {
-    /// A new key, and its text.
+    /// Generates a key and returns it with its text form.
     pub fn generate() -> Result<(Self, String), KeyError> {
         let mut seed = [0; 32];
         SystemRandom::new().fill(&mut seed).map_err(|_| KeyError::Random)?;
@@ -74,7 +74,7 @@ impl SigningKey {
         Self::parse(&text).map(|key| (key, text))
     }
 
-    /// Reads `kache-sk1:...`. Space around it does not count: it may come from a file.
+    /// Parses `kache-sk1:...`. Ignores white space around it, since the text may come from a file.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         if text.starts_with(PUBLIC) {
@@ -86,7 +86,7 @@ impl SigningKey {
         Ok(Self { pair, public: PublicKey(public) })
     }
 
-    /// The public half.
+    /// The public half of the key.
     pub fn public(&self) -> PublicKey {
         self.public
     }
@@ -123,8 +123,8 @@ impl fmt::Display for PublicKey {
 }
 
 impl Trust {
-    /// The trust that the setting `trusted_keys` means; empty: anyone. One bad key is an error: to pass over it could
-    /// leave none.
+    /// Parses the setting `trusted_keys`; an empty one trusts anyone. One bad key is an error: skipping it could leave
+    /// no keys.
     pub fn of(trusted_keys: &[String]) -> Result<Self, KeyError> {
         if trusted_keys.is_empty() {
             return Ok(Self::Anyone);
@@ -132,7 +132,7 @@ impl Trust {
         trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().map(Self::Keys)
     }
 
-    /// Whether `bytes` are signed for `purpose` by somebody who is trusted.
+    /// Checks that a trusted key signed `bytes` for `purpose`.
     pub(super) fn check(&self, purpose: &str, bytes: &[u8], signatures: &[Signature]) -> Result<(), Refused> {
         let Self::Keys(trusted) = self else { return Ok(()) };
         let mut refused = if signatures.is_empty() { Refused::Unsigned } else { Refused::Untrusted };
@@ -154,9 +154,9 @@ fn message(purpose: &str, bytes: &[u8]) -> Vec<u8> {
     [b"kache ", purpose.as_bytes(), b"\n", bytes].concat()
 }
 
-/// One spelling per value: no padding, no spare bits.
+/// Decodes a text. Each value has one spelling: no padding, and no spare bits set.
 fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    // A text that is too long is not worth decoding.
+    // An overlong text is not worth decoding.
     let text = Some(text).filter(|text| text.len() == (N * 4).div_ceil(3))?;
     URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
 }
@@ -169,7 +169,7 @@ mod tests {
         SigningKey::parse(&format!("{SECRET}{}", URL_SAFE_NO_PAD.encode([seed; 32]))).unwrap()
     }
 
-    /// RFC 8032, section 7.1, test 1: the texts of keys mean what others mean by them.
+    /// RFC 8032, section 7.1, test 1: other implementations read the texts of keys in the same way.
     #[test]
     fn keys_are_those_of_the_standard() {
         let seed = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";

@@ -1,46 +1,46 @@
-//! The numbers by which transfers go, in one place so that tests can have smaller ones.
+//! Limits and timeouts of transfers, in one place so that tests can use smaller ones.
 
 use std::time::Duration;
 
 use super::retry::{Backoff, Limits};
 
-/// One mebibyte.
+/// Bytes in a mebibyte.
 pub(super) const MIB: u64 = 1024 * 1024;
 
-/// How transfers go about their work.
+/// Limits and timeouts of transfers.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// How long a connection may take to be made.
+    /// How long connecting may take.
     pub connect: Duration,
     /// How long the first byte of an answer may take.
     pub answer: Duration,
-    /// How long a body may bring nothing.
+    /// How long a body may stall before the request fails.
     pub stall: Duration,
-    /// The slowest transfer of one request that is waited for, in bytes a second.
+    /// Slowest transfer of one request that is waited for, in bytes per second.
     pub slowest: u64,
-    /// Pauses between attempts.
+    /// Pauses between the attempts of a request.
     pub backoff: Backoff,
-    /// When the server is not asked for a while.
+    /// When the breaker opens, and for how long.
     pub breaker: Limits,
-    /// Objects of at least this size are moved in parts.
+    /// Objects of at least this many bytes are transferred in parts.
     pub parts_from: u64,
-    /// Bytes of a part.
+    /// Size of a part in bytes.
     pub part_size: u64,
     /// Parts of one object that are downloaded at once.
     pub parallel_downloads: usize,
     /// Parts of one object that are uploaded at once.
     pub parallel_uploads: usize,
-    /// Requests of one bucket at once.
+    /// Requests to one bucket in flight at once.
     pub connections: usize,
-    /// Bytes of all uploads that are held in memory at once, in MiB.
+    /// Memory that all uploads together may use for their data, in MiB.
     pub upload_memory: u32,
-    /// A part is started again if it takes longer than this...
+    /// A part is requested again if its download takes longer than this...
     pub slow_after: Duration,
-    /// ...and longer than so many times the median of the finished ones.
+    /// ...and longer than this multiple of the median of the finished parts.
     pub slow_factor: u32,
-    /// How often an object may change while it is read, or an upload be lost, before it is an error.
+    /// How often an object may change during a download, or an upload be lost, before the transfer fails.
     pub restarts: u32,
-    /// How long to wait for another process that uploads the same object.
+    /// How long to wait for another process that uploads the same object. After that, this process uploads it as well.
     pub wait_for_other: Duration,
 }
 

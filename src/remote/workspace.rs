@@ -1,7 +1,7 @@
-//! The workspace that somebody stands in: its name, its lock file, its commit, and what was built in it.
+//! The workspace around a directory: its name, lock file, commit, and recent builds.
 //!
-//! Read on demand by `push`, `pull` and the agent; git is asked as a program and may be absent. The name is a hint where
-//! to look for build records and nothing else: whatever a record names is checked like any other entry.
+//! `push`, `pull` and the agent read it on demand. They run git as a program, which may be missing. The name only helps
+//! to find build records: every entry that a record names is checked like any other.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -13,32 +13,33 @@ use crate::events::{Event, build};
 use crate::fsx;
 use crate::model::{Digest, EntryKey, LookupKey};
 
-/// How long a workspace's name may be in an object name.
+/// Longest workspace name in an object name, in characters.
 const NAME_LENGTH: usize = 40;
-/// How far back builds count that the last one did not repeat: CI runs clippy, build and test before one push.
+/// Builds that ended at most this many milliseconds before the last one still count: CI runs clippy, build and test
+/// before one push.
 pub const RECENT_MS: i64 = 6 * 3_600_000;
-/// How many of the branch's commits are asked for.
+/// Most commits to read from the history of the branch.
 const ANCESTORS: usize = 256;
 
-/// A cargo workspace.
+/// A cargo workspace, or a package without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its root directory.
+    /// Root directory, which contains `Cargo.lock` if there is one.
     pub root: PathBuf,
-    /// Its name in object names: `[A-Za-z0-9_.-]`, at most 40 characters.
+    /// Name to use in object names: characters of `[A-Za-z0-9_.-]`, at most 40.
     pub name: String,
-    /// The digest of its `Cargo.lock`; `None`: it has none yet.
+    /// Digest of `Cargo.lock`; `None` if it does not exist yet.
     pub lock: Option<Digest>,
-    /// The packages that `Cargo.lock` names.
+    /// Packages that `Cargo.lock` names.
     pub packages: BTreeSet<Package>,
 }
 
-/// One package of a lock file.
+/// A package in a lock file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {
-    /// Its name.
+    /// Package name, as in the lock file.
     pub name: String,
-    /// Its version.
+    /// Package version, as in the lock file.
     pub version: String,
 }
 
@@ -56,7 +57,7 @@ struct Locked {
 }
 
 impl Workspace {
-    /// The workspace around `dir`. `None`: no `Cargo.toml` stands in it or above it.
+    /// Finds the workspace around `dir`. `None`: neither `dir` nor a directory above it contains a `Cargo.toml`.
     pub fn around(dir: &Path) -> Option<Self> {
         let root = root(dir)?;
         let lock = fsx::read(&root.join("Cargo.lock")).ok();
@@ -68,17 +69,17 @@ impl Workspace {
         Some(Self { name, lock, packages: packages.collect(), root })
     }
 
-    /// The commit that is checked out, 40 or 64 hexadecimal digits. `None`: no repository, no commit, or no git.
+    /// Reads the checked-out commit, as 40 or 64 hexadecimal digits. `None`: no repository, no commit, or no git.
     pub fn commit(&self) -> Option<String> {
         self.git(&["rev-parse", "HEAD"]).into_iter().next()
     }
 
-    /// The commit that is checked out and those behind it, newest first, at most 256.
+    /// Reads the checked-out commit and its ancestors, newest first, at most 256.
     pub fn ancestors(&self) -> Vec<String> {
         self.git(&["rev-list", "--max-count", &ANCESTORS.to_string(), "HEAD"])
     }
 
-    /// The lines of hexadecimal digits that git answers.
+    /// Runs git and returns the lines of its output that are commit ids.
     fn git(&self, args: &[&str]) -> Vec<String> {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.root).args(args).stdin(Stdio::null()).stderr(Stdio::null());
@@ -95,7 +96,8 @@ impl Workspace {
     }
 }
 
-/// The root of the workspace around `dir`: where the lock file is, else the nearest `[workspace]`, else the nearest package.
+/// Finds the workspace root for `dir`: the nearest package with a lock file, else the nearest `[workspace]`, else the
+/// nearest package.
 fn root(dir: &Path) -> Option<PathBuf> {
     let packages: Vec<&Path> = dir.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).collect();
     let locked = packages.iter().find(|dir| fsx::exists(&dir.join("Cargo.lock")));
@@ -107,7 +109,7 @@ fn manifest(dir: &Path) -> Option<toml::Table> {
     fsx::read_to_string(&dir.join("Cargo.toml")).ok()?.parse().ok()
 }
 
-/// The root package's name, else that of the first package without a source, else the directory's.
+/// The name of the root package, else of the alphabetically first package without a source, else of the directory.
 fn name(root: &Path, packages: &[Locked]) -> String {
     let own = manifest(root).and_then(|manifest| Some(manifest.get("package")?.get("name")?.as_str()?.to_owned()));
     let member =
@@ -116,16 +118,16 @@ fn name(root: &Path, packages: &[Locked]) -> String {
     plain(&own.or_else(member).or_else(dir).unwrap_or_default())
 }
 
-/// The text as part of an object name.
+/// Reduces the text to a valid part of an object name.
 fn plain(text: &str) -> String {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let kept: String = text.chars().filter(is_plain).take(NAME_LENGTH).collect();
-    // A part of dots alone would lead elsewhere on servers that keep objects as files.
+    // On servers that store objects as files, a part made only of dots would lead to another directory.
     if kept.chars().all(|c| c == '.') { "workspace".to_owned() } else { kept }
 }
 
-/// The directories that a build of the workspace around `dir` may have its target directory in: packages above, and what
-/// cargo's variables and configuration files name.
+/// The directories that may contain the target directory of a build of the workspace around `dir`: the packages above
+/// it, and the target directories that cargo's variables and configuration files name.
 pub fn places(dir: &Path, vars: &Env) -> Vec<PathBuf> {
     let variables = [env::CARGO_TARGET_DIR, env::CARGO_BUILD_TARGET_DIR].into_iter();
     let named = variables.filter_map(|name| vars.path(name)).map(|target| plain_path(&dir.join(target)));
@@ -134,18 +136,19 @@ pub fn places(dir: &Path, vars: &Env) -> Vec<PathBuf> {
     packages.chain(named).chain(dir.ancestors().filter_map(of_directory)).chain(of_home).collect()
 }
 
-/// `build.target-dir` of the configuration file in a directory.
+/// Reads `build.target-dir` from the configuration file in a directory.
 fn of_directory(dir: &Path) -> Option<PathBuf> {
     configured(&dir.join(".cargo/config.toml"), dir)
 }
 
-/// `build.target-dir` of a configuration file; cargo takes it relative to the directory that `.cargo` stands in.
+/// Reads `build.target-dir` from a configuration file; cargo resolves it relative to the directory that contains
+/// `.cargo`.
 fn configured(file: &Path, base: &Path) -> Option<PathBuf> {
     let config: toml::Table = fsx::read_to_string(file).ok()?.parse().ok()?;
     Some(plain_path(&base.join(config.get("build")?.get("target-dir")?.as_str()?)))
 }
 
-/// The path without `.` and `..`, as cargo hands it to rustc.
+/// The path without `.` and `..`, as cargo passes it to rustc.
 fn plain_path(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -158,20 +161,20 @@ fn plain_path(path: &Path) -> PathBuf {
     plain
 }
 
-/// What builds of one shape used.
+/// The entries that builds of one shape used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Used {
-    /// `<triple or host>/<profile's directory>`.
+    /// `<triple or host>/<directory of the profile>`.
     pub shape: String,
-    /// The entries, in the order in which they were asked for.
+    /// Entries in build order; those of the last build come first.
     pub items: Vec<Item>,
 }
 
-/// What the builds in `places` used: of the last build's shape, and of every other shape that was built in the six hours
-/// before it. Pure.
+/// Lists the entries that the builds in `places` used: those of the last build's shape, and of every other shape that
+/// was built in the six hours before it. Pure.
 ///
-/// The last build of a shape comes first; then come the entries of earlier builds of those hours for units that no later
-/// build named.
+/// The last build of a shape comes first. Then come the entries of earlier builds in those hours, for units that no
+/// later build named.
 pub fn used(events: &[Event], places: &[PathBuf]) -> Vec<Used> {
     let is_here = |event: &Event| places.iter().any(|place| Path::new(&event.target).starts_with(place));
     let builds = build::all(events, is_here);
@@ -198,13 +201,14 @@ pub fn used(events: &[Event], places: &[PathBuf]) -> Vec<Used> {
     all
 }
 
-/// The shape of a whole build: with `--target`, build scripts and macros are built for the host beside what was asked for.
+/// The shape of a whole build. With `--target`, cargo builds build scripts and macros for the host as well, so a shape
+/// for another triple takes precedence.
 fn shape_of(build: &[&Event]) -> Option<String> {
     let shapes = || build.iter().rev().map(|event| &event.shape).filter(|shape| !shape.is_empty());
     shapes().find(|shape| !shape.starts_with("host/")).or_else(|| shapes().next()).cloned()
 }
 
-/// The entry that an invocation restored or made. `None`: there is none.
+/// The entry that an invocation restored or stored, if there is one.
 fn item(event: &Event) -> Option<Item> {
     let (lookup, key) = (event.lookup.parse().ok()?, event.key.parse().ok()?);
     let exists = event.outcome.starts_with("hit.") || event.stored == crate::model::Stored::Yes.id();

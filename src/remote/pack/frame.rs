@@ -1,4 +1,4 @@
-//! The compressed stream: exactly one zstd frame, hashed and counted as it is read.
+//! The compressed stream: exactly one zstd frame, hashed and counted while it is read.
 
 use std::io::{self, Read};
 
@@ -9,13 +9,13 @@ use super::read::ImportError;
 use crate::model::Digest;
 use crate::remote::{PackRef, Refused};
 
-/// How a frame begins. Whatever else zstd can read (skippable frames, older formats) is no pack.
+/// First bytes of a frame. Other data that zstd can read (skippable frames, older formats) is not a pack.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Compressed bytes in memory.
+/// Compressed bytes to hold in memory.
 const BUFFER: usize = 128 * 1024;
-/// What refusals call the compressed bytes. No file of a pack is called so: it has a space.
+/// Name of the compressed bytes in refusals. The space tells it apart from the outputs of rustc.
 const PACK: &str = "the pack";
-/// zstd's own words (`zstd/lib/common/error_private.c`); its codes are not handed on.
+/// zstd's error message (`zstd/lib/common/error_private.c`); the `zstd` crate does not pass on the code.
 const WINDOW_ERROR: &str = "Frame requires too much memory for decoding";
 
 /// A pack that is being read.
@@ -24,7 +24,7 @@ pub(super) struct Frame<'a, R> {
     declared: PackRef,
     decoder: Decoder<'static>,
     buffer: Vec<u8>,
-    /// What of the buffer was read and not yet decoded.
+    /// The bytes in the buffer that were read but not yet decoded.
     pending: std::ops::Range<usize>,
     hasher: blake3::Hasher,
     /// Compressed bytes read so far.
@@ -33,7 +33,7 @@ pub(super) struct Frame<'a, R> {
 }
 
 impl<'a, R: Read> Frame<'a, R> {
-    /// Begins to read the pack `declared`.
+    /// Starts to read the pack that the manifest declares.
     pub(super) fn open(source: &'a mut R, declared: PackRef) -> Result<Self, ImportError> {
         let decoder = || {
             let mut decoder = Decoder::new()?;
@@ -52,7 +52,7 @@ impl<'a, R: Read> Frame<'a, R> {
         })
     }
 
-    /// Reads the first bytes, which tell what it is.
+    /// Reads the first bytes, which show whether this is a frame.
     pub(super) fn begin(&mut self) -> Result<(), ImportError> {
         while self.pending.len() < MAGIC.len() {
             if !self.fill()? {
@@ -62,10 +62,10 @@ impl<'a, R: Read> Frame<'a, R> {
         if self.buffer[..MAGIC.len()] == MAGIC { Ok(()) } else { Err(Refused::Compression.into()) }
     }
 
-    /// Decoded bytes; 0 at the frame's end.
+    /// Reads decoded bytes; 0 at the end of the frame.
     pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, ImportError> {
         while !self.ended && !out.is_empty() {
-            // What is decoded already comes first, without more input.
+            // Bytes that are already decoded come first, without more input.
             let status =
                 self.decoder.run_on_buffers(&self.buffer[self.pending.clone()], out).map_err(|e| refusal(&e))?;
             self.pending.start += status.bytes_read;
@@ -87,7 +87,7 @@ impl<'a, R: Read> Frame<'a, R> {
         Ok(0)
     }
 
-    /// The frame has ended: so must the pack, and be the declared one.
+    /// Checks that the frame and the pack have ended, and that the pack is the declared one.
     pub(super) fn end(&mut self) -> Result<(), ImportError> {
         if self.read(&mut [0])? > 0 {
             return Err(Refused::Trailing("the archive").into());
@@ -102,8 +102,8 @@ impl<'a, R: Read> Frame<'a, R> {
         if self.digest() == self.declared.digest { Ok(()) } else { Err(Refused::Digest(PACK.into()).into()) }
     }
 
-    /// The reason to give for a pack whose content was refused: bytes that are not the declared ones come first, since they
-    /// say nothing of who made the pack. Reads what is left.
+    /// Reads the rest of a pack whose content was refused, and chooses the reason. Bytes that are not the declared ones
+    /// come first, since their content does not show who made the pack.
     pub(super) fn settle(&mut self, refused: Refused) -> Refused {
         loop {
             self.pending = 0..0;
@@ -126,7 +126,7 @@ impl<'a, R: Read> Frame<'a, R> {
         if self.count < self.declared.size { Refused::TooShort(PACK.into()) } else { Refused::Compression }
     }
 
-    /// Reads more compressed bytes behind those that are pending. `false`: there are none.
+    /// Reads more compressed bytes after the pending ones. `false`: the source has ended.
     fn fill(&mut self) -> Result<bool, ImportError> {
         self.buffer.copy_within(self.pending.clone(), 0);
         self.pending = 0..self.pending.len();

@@ -1,4 +1,4 @@
-//! Reading a pack into the store: everything is staged, and published only once the whole pack was checked.
+//! Reading a pack into the store: everything is staged, and published only once the whole pack has been checked.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -14,21 +14,21 @@ use crate::store::import::Incoming;
 use crate::store::manifests::Record;
 use crate::store::{Entry, Store};
 
-/// How long the claim on the lookup key is waited for. Who holds it longer compiles; then the record is added all the same:
-/// at worst one of two records is lost, which is a miss.
+/// How long to wait for the claim on the lookup key. A process that holds it longer is compiling; then the record is
+/// added without the claim. At worst one of two records is lost, which costs a miss.
 const CLAIM_WAIT: Duration = Duration::from_secs(2);
 
-/// What came of it.
+/// Result of an import.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Imported {
     /// Bytes of blobs that are new to the store.
     pub bytes: u64,
 }
 
-/// Why nothing was published.
+/// Why an import published nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The pack is not as it should be.
+    /// The pack does not match its manifest or the format.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The pack could not be read.
@@ -39,7 +39,7 @@ pub enum ImportError {
     Store(#[from] fsx::Error),
 }
 
-/// Takes the entry of `manifest` into the store: blobs, entry, record.
+/// Imports the entry of `manifest` into the store: blobs, entry, record.
 pub fn import(store: &Store, manifest: &Manifest, pack: &mut impl Read) -> Result<Imported, ImportError> {
     manifest.check()?;
     let mut incoming = store.incoming();
@@ -88,14 +88,14 @@ fn unpack<R: Read>(
     }
 }
 
-/// The entry, which comes first.
+/// Reads the entry, the first file of the pack.
 fn read_entry<R: Read>(tape: &mut Tape<'_, '_, R>, manifest: &Manifest) -> Result<Entry, ImportError> {
     let Some(next) = tape.next()? else { return Err(Refused::Missing(META.into()).into()) };
     if next.name != META {
         return Err(Refused::undeclared(&next.name).into());
     }
     check_header(&next, &manifest.meta, false)?;
-    // `Manifest::check` has seen to it that this is no more than `MAX_META`.
+    // `Manifest::check` has checked that this is at most `MAX_META`.
     let mut bytes = Vec::with_capacity(usize::try_from(manifest.meta.size.min(MAX_META)).unwrap_or(0));
     tape.content(manifest.meta.size, |more| {
         bytes.extend_from_slice(more);
@@ -109,7 +109,7 @@ fn read_entry<R: Read>(tape: &mut Tape<'_, '_, R>, manifest: &Manifest) -> Resul
     Ok(entry)
 }
 
-/// Whether a file is as long as declared, and its header spelled as it should be.
+/// Checks that a file has the declared size, and that its header has the only valid spelling.
 fn check_header(next: &Next, file: &FileRef, executable: bool) -> Result<(), Refused> {
     match next.size.cmp(&file.size) {
         std::cmp::Ordering::Greater => return Err(Refused::TooLong(file.name.clone())),
@@ -119,7 +119,7 @@ fn check_header(next: &Next, file: &FileRef, executable: bool) -> Result<(), Ref
     if next.is_spelled(executable) { Ok(()) } else { Err(Refused::Malformed("a header of the archive")) }
 }
 
-/// Whether the entry is the one that the manifest describes, and leads nowhere else.
+/// Checks that the entry is the one that the manifest describes, and that its names do not lead elsewhere.
 pub(super) fn check_entry(entry: &Entry, manifest: &Manifest) -> Result<(), Refused> {
     let texts = |entry: &Entry| [&entry.crate_name, &entry.package, &entry.kind, &entry.emit].map(String::clone);
     let same_texts =

@@ -1,4 +1,4 @@
-//! The archive: plain ustar headers, one way to spell each.
+//! The archive: plain ustar headers, each with one valid spelling.
 
 use std::io::Read;
 
@@ -9,12 +9,12 @@ use super::read::ImportError;
 use crate::remote::Refused;
 use crate::remote::manifest::check_name;
 
-/// Bytes of a header, and what every file is filled up to.
+/// Size of a header in bytes; each file is padded to a multiple of it.
 pub(super) const BLOCK: usize = 512;
-/// What refusals call it.
+/// Name of the archive in refusals.
 const WHAT: &str = "the archive";
 
-/// The header of a file. The name was checked: it fits.
+/// Creates the header of a file. The caller has checked that the name fits.
 pub(super) fn header(name: &str, size: u64, executable: bool) -> Header {
     let mut header = Header::new_ustar();
     let field = &mut header.as_old_mut().name;
@@ -30,23 +30,23 @@ pub(super) fn header(name: &str, size: u64, executable: bool) -> Header {
     header
 }
 
-/// A file that comes next: what its header says, which is not yet known to be true.
+/// The next file, as its header describes it; not yet verified.
 pub(super) struct Next {
     header: Header,
-    /// Its name: one normal component.
+    /// File name: one normal path component.
     pub(super) name: String,
-    /// Its bytes.
+    /// Size in bytes.
     pub(super) size: u64,
 }
 
 impl Next {
-    /// Whether the header is the one way to spell these.
+    /// Whether the header is the one valid spelling of these values.
     pub(super) fn is_spelled(&self, executable: bool) -> bool {
         header(&self.name, self.size, executable).as_bytes() == self.header.as_bytes()
     }
 }
 
-/// The archive in a frame.
+/// Reads the archive in a frame.
 pub(super) struct Tape<'f, 'a, R> {
     frame: &'f mut Frame<'a, R>,
 }
@@ -56,7 +56,7 @@ impl<'f, 'a, R: Read> Tape<'f, 'a, R> {
         Self { frame }
     }
 
-    /// The next header. `None`: the archive has ended, and nothing follows.
+    /// Reads the next header. `None`: the archive has ended, and no data follows.
     pub(super) fn next(&mut self) -> Result<Option<Next>, ImportError> {
         let mut block = [0; BLOCK];
         self.fill(&mut block)?;
@@ -71,7 +71,7 @@ impl<'f, 'a, R: Read> Tape<'f, 'a, R> {
         Ok(Some(parse(Header::from_byte_slice(&block))?))
     }
 
-    /// Hands the bytes of a file to `take`, and no more than it has.
+    /// Passes the `size` bytes of a file to `take`, and checks the padding.
     pub(super) fn content(
         &mut self,
         size: u64,
@@ -105,13 +105,13 @@ impl<'f, 'a, R: Read> Tape<'f, 'a, R> {
     }
 }
 
-/// Reads a header and refuses by name what else tar can hold.
+/// Parses a header. Refuses other kinds of tar entries, each with its reason.
 fn parse(header: &Header) -> Result<Next, Refused> {
     let malformed = |_| Refused::Malformed(WHAT);
     let mut summed = header.clone();
     summed.set_cksum();
     if summed.as_bytes() != header.as_bytes() || header.as_ustar().is_none() {
-        // GNU's own headers are its extensions.
+        // GNU's headers are extensions of the format.
         return Err(if header.as_gnu().is_some() { Refused::Extension } else { Refused::Malformed(WHAT) });
     }
     match header.as_old().linkflag[0] {
@@ -123,7 +123,7 @@ fn parse(header: &Header) -> Result<Next, Refused> {
     let field = &header.as_old().name;
     let length = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     let name = String::from_utf8_lossy(&field[..length]).into_owned();
-    // A prefix is a directory.
+    // A prefix would put the file into a directory.
     if header.as_ustar().is_some_and(|ustar| ustar.prefix[0] != 0) {
         return Err(Refused::bad_name(&name));
     }

@@ -17,10 +17,10 @@ use crate::remote::{FileRef, Manifest, PackRef, Refused};
 use crate::store::manifests::Record;
 use crate::store::{Entry, Store};
 
-/// What a manifest may grow by when it is signed.
+/// Bytes by which a signature may enlarge a manifest.
 const SIGNATURE_ROOM: u64 = 4096;
 
-/// Why an entry cannot be packed. Nothing is left of the pack.
+/// Why an entry cannot be packed. A pack that was begun is removed.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// The entry is gone, or cannot be read.
@@ -29,13 +29,14 @@ pub enum PackError {
     /// A blob is gone.
     #[error("a blob of the entry is gone: {0}")]
     BlobGone(BlobId),
-    /// A blob does not hold what its name says. It was put into quarantine.
+    /// The content of a blob does not match its digest. The blob is in quarantine, unless a second read found it
+    /// intact.
     #[error("a blob of the entry is damaged: {0}")]
     BlobDamaged(BlobId),
-    /// The compile read this variable, whose value looks secret, and the manifest would tell it.
+    /// The compile read this variable, whose value looks secret, and the manifest would contain the value.
     #[error("the compile read {0}, which looks secret")]
     Secret(String),
-    /// Others would refuse the pack.
+    /// Readers would refuse the pack.
     #[error("the entry does not fit into a pack: {0}")]
     Unfit(#[from] Refused),
     /// The pack could not be written.
@@ -43,7 +44,7 @@ pub enum PackError {
     Store(#[from] fsx::Error),
 }
 
-/// Writes the pack of the entry that `record` is for to the file `to`, and gives the manifest that describes it.
+/// Writes the pack of the entry of `record` to the file `to`, and returns the manifest that describes it.
 pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: &Path) -> Result<Manifest, PackError> {
     let stored = store.entry(record.key).ok_or(PackError::Gone)?;
     if let Some(name) = secret(&record.inputs) {
@@ -67,23 +68,23 @@ pub fn write(store: &Store, lookup: LookupKey, record: &Record, level: i32, to: 
     Ok(manifest)
 }
 
-/// Whether a pack of this manifest, written earlier, is still one of the entry that `record` is for.
+/// Whether a pack that was written earlier for this manifest still matches the entry of `record`.
 pub fn is_of(store: &Store, lookup: LookupKey, record: &Record, manifest: &Manifest) -> bool {
     let Some((entry, meta)) = store.entry(record.key).map(packed) else { return false };
     let Manifest { created, cost_ms, pack, .. } = *manifest;
     Manifest { created, cost_ms, pack, ..describe(lookup, record, &entry, &meta) } == *manifest
 }
 
-/// The entry as it is packed, and its bytes. When and how fast it was made stands in the manifest alone: two machines that
-/// made the same thing write the same pack, so that it does not matter whose manifest comes to lie beside whose pack.
+/// The entry as it is packed, and its JSON. Only the manifest holds when and how fast the entry was made: two machines
+/// that made the same entry write the same pack, so that either manifest fits either pack.
 fn packed(stored: Entry) -> (Entry, Vec<u8>) {
     let entry = Entry { boot: String::new(), pulled: false, created: 0, cost_ms: 0.0, ..stored };
     let meta = serde_json::to_vec(&entry).unwrap_or_default();
     (entry, meta)
 }
 
-/// A variable among the inputs whose value looks secret. Inputs are on the remote as they are, for all who can read there, and
-/// nothing that was made of a secret needs to be shared.
+/// Finds a variable among the inputs whose value looks secret. The remote holds inputs in plain text, for all who can
+/// read there, and results that depend on a secret need not be shared.
 fn secret(inputs: &[Input]) -> Option<&str> {
     inputs.iter().find_map(|input| match input {
         Input::Env(name, Some(value)) if !value.as_str().is_empty() => {
@@ -93,7 +94,7 @@ fn secret(inputs: &[Input]) -> Option<&str> {
     })
 }
 
-/// The manifest, but for the pack.
+/// Creates the manifest, except for the pack.
 fn describe(lookup: LookupKey, record: &Record, entry: &Entry, meta: &[u8]) -> Manifest {
     Manifest {
         lookup,
@@ -118,7 +119,7 @@ fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) 
     for packed in files_of(entry) {
         append(&mut tar, store, &packed, to)?;
     }
-    // The builder adds the two blocks of zeros.
+    // The builder appends the two blocks of zeros.
     let staged = tar.into_inner().and_then(Encoder::finish).map_err(failed)?;
     Ok(staged.commit()?)
 }
@@ -129,14 +130,14 @@ fn encoder(to: Staged, level: i32) -> io::Result<Encoder<'static, Staged>> {
     let mut encoder = Encoder::new(to, level)?;
     encoder.long_distance_matching(false)?;
     encoder.include_checksum(false)?;
-    // The higher levels would ask more memory of the reader than it gives.
+    // Higher levels would need more memory than a reader allows.
     if level > 19 {
         encoder.set_parameter(CParameter::WindowLog(MAX_WINDOW_LOG))?;
     }
     Ok(encoder)
 }
 
-/// Appends one output. What was read must be the blob; if it is not, the caller drops the pack.
+/// Appends one output. The bytes read must match the blob; if they do not, the caller drops the pack.
 fn append(tar: &mut Builder<impl Write>, store: &Store, packed: &PackedFile, to: &Path) -> Result<(), PackError> {
     let PackedFile { file: FileRef { name, size, .. }, blob, executable } = packed;
     let path = store.layout().blob(*blob);
@@ -144,19 +145,19 @@ fn append(tar: &mut Builder<impl Write>, store: &Store, packed: &PackedFile, to:
         Err(error) if error.is_absent() => return Err(PackError::BlobGone(*blob)),
         opened => opened?,
     };
-    // One byte more than declared, so that a longer file shows.
+    // Reads one byte more than declared, so that a longer file is noticed.
     let mut source = Hashing { inner: file.take(size.saturating_add(1)), hasher: blake3::Hasher::new(), count: 0 };
     let header = tape::header(name, *size, *executable);
     tar.append(&header, &mut source).map_err(|error| PackError::Store(fsx::Error::new("write", to, error)))?;
     if source.count == *size && *source.hasher.finalize().as_bytes() == *blob.0.as_bytes() {
         return Ok(());
     }
-    // A blob that only this read of it found damaged (a failing disk) stays.
+    // Keeps the blob if only this read of it was damaged (a failing disk).
     let _ = store.verify_blob(*blob);
     Err(PackError::BlobDamaged(*blob))
 }
 
-/// Hashes and counts what is read.
+/// Hashes and counts the bytes that are read.
 struct Hashing<R> {
     inner: R,
     hasher: blake3::Hasher,

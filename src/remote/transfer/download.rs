@@ -1,7 +1,8 @@
-//! Downloads: one stream (into memory or a file) for small objects and for servers that know no ranges, parts for large ones ([`super::parts`]).
+//! Downloads: one stream (into memory or a file) for small objects and for servers that do not support ranges, parts
+//! for large ones ([`super::parts`]).
 //!
-//! Whatever the server does, the file is only kept if its size and digest are the declared ones. A stream that breaks goes on
-//! from the bytes that are on disk, as long as the object is the same version.
+//! Whatever the server does, kache keeps the file only if its size and digest are as declared. A broken stream resumes
+//! after the bytes that are on disk, as long as the object has the same version.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::range::{Range, Reply};
 use super::sink::{self, Run, Sink};
 use crate::fsx;
 
-/// One download on its way.
+/// A download in progress.
 pub(super) struct Job {
     pub(super) bucket: Bucket,
     pub(super) what: Download,
@@ -37,10 +38,10 @@ impl Job {
     }
 }
 
-/// An attempt that brought less than this counts as one that brought nothing.
+/// Bytes that one attempt must receive to count as progress.
 const PROGRESS: u64 = 64 * 1024;
 
-/// Downloads to `to`, which is gone unless all went well.
+/// Downloads to `to`, and removes that file unless the download succeeds.
 pub(in crate::remote) async fn download(
     bucket: &Bucket,
     what: &Download,
@@ -59,7 +60,7 @@ pub(in crate::remote) async fn download(
     Ok(size)
 }
 
-/// Downloads a small object, whose size is declared, into memory: all of it and checked, or nothing.
+/// Downloads a small object of declared size into memory: all of it and checked, or nothing.
 pub(in crate::remote) async fn into_memory(
     bucket: &Bucket,
     what: &Download,
@@ -73,7 +74,7 @@ pub(in crate::remote) async fn into_memory(
     }
 }
 
-/// Removes the file on drop: also when somebody cancels.
+/// Removes the file on drop, so on cancellation as well.
 struct Unfinished<'a>(Option<&'a Path>);
 
 impl Unfinished<'_> {
@@ -90,7 +91,8 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// In parts if the server can, and again in one stream if it cannot, or if what came is wrong: ranges may be at fault.
+/// Downloads in parts. Falls back to one stream if the server does not support parts, or if the bytes are wrong: ranges
+/// may be the cause.
 async fn in_parts(job: &Arc<Job>, to: &Path, size: u64) -> Result<Option<u64>> {
     for _ in 0..job.bucket.0.tuning.restarts {
         match parts::download(job, to, size).await? {
@@ -116,7 +118,7 @@ async fn in_parts(job: &Arc<Job>, to: &Path, size: u64) -> Result<Option<u64>> {
     Err(RemoteError::Changed { tried: job.tried.clone() })
 }
 
-/// In one stream. `first`: an answer that was asked for already, from the object's first byte on.
+/// Downloads in one stream. `first` is an answer that was already requested, from the first byte of the object on.
 async fn in_one(job: &Job, to: &Path, first: Option<Got>) -> Result<Option<u64>> {
     let sink = Sink::File(Box::new(Run::new(&sink::create(to)?, 0, true)));
     Ok(Stream::new(job, sink).run(first).await?.map(|sink| sink.reached()))
@@ -126,15 +128,15 @@ async fn in_one(job: &Job, to: &Path, first: Option<Got>) -> Result<Option<u64>>
 struct Stream<'a> {
     job: &'a Job,
     sink: Sink,
-    /// The version that the bytes on disk are of.
+    /// Version of the object that the received bytes are of.
     version: Validator,
-    /// The object's size, once it was declared or said.
+    /// Size of the object in bytes, once it was declared or received.
     total: Option<u64>,
     restarts: u32,
     failures: u32,
 }
 
-/// How the reading of one answer ended.
+/// How reading one answer ended.
 enum Read {
     ToTheEnd,
     Broken(RemoteError),
@@ -145,7 +147,7 @@ impl<'a> Stream<'a> {
         Self { job, sink, version: Validator::default(), total: job.what.size, restarts: 0, failures: 0 }
     }
 
-    /// Until all is there, and right.
+    /// Downloads until all bytes have arrived and are correct.
     async fn run(mut self, mut first: Option<Got>) -> Result<Option<Sink>> {
         loop {
             let got = match first.take() {
@@ -182,9 +184,9 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Asks for what is missing.
+    /// Requests the missing bytes.
     async fn ask(&mut self) -> Result<Asked> {
-        // Bytes of unknown version cannot be gone on from, unless the digest will tell.
+        // Bytes of an unknown version cannot be continued, unless the digest will show whether they fit.
         if self.sink.reached() > 0 && !self.version.is_any() && self.job.what.digest.is_none() {
             self.rewind().await?;
         }
@@ -206,7 +208,8 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Whether the answer's body goes on from the bytes on disk; else it starts over.
+    /// Whether the body of the answer can be used: it continues the bytes received so far, or starts over. `false`: ask
+    /// again.
     async fn accept(&mut self, got: &Got) -> Result<bool> {
         let from = self.sink.reached();
         if from > 0 && !self.version.agrees(&got.validator) {
@@ -264,7 +267,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The object is another one now.
+    /// Starts over because the object has changed; fails if it has changed too often.
     async fn changed(&mut self) -> Result<()> {
         self.restarts += 1;
         if self.restarts > self.job.bucket.0.tuning.restarts {
@@ -290,7 +293,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// How a question ended.
+/// Result of a request.
 enum Asked {
     Got(Box<Got>),
     Absent,

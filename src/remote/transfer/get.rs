@@ -1,4 +1,4 @@
-//! One GET: its range, its conditions, and an answer that was looked at before its body is read.
+//! One GET: its range, its conditions, and an answer that is checked before its body is read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,7 +16,7 @@ use super::super::error::{RemoteError, Result, Tried, reason};
 use super::super::limit::Limit;
 use super::range::{Range, Reply, interpret};
 
-/// What tells one version of an object from another.
+/// Identifies the version of an object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Validator {
     etag: Option<String>,
@@ -24,12 +24,12 @@ pub(super) struct Validator {
 }
 
 impl Validator {
-    /// Whether it tells anything.
+    /// Whether it identifies a version.
     pub(super) fn is_any(&self) -> bool {
         self.etag.is_some() || self.modified.is_some()
     }
 
-    /// Whether both may be of one version. Without anything in common they may.
+    /// Whether both may be of one version. If they have nothing in common to compare, they may.
     pub(super) fn agrees(&self, other: &Self) -> bool {
         match (&self.etag, &other.etag) {
             (Some(one), Some(other)) => one == other,
@@ -41,12 +41,12 @@ impl Validator {
     }
 }
 
-/// The ETag, if it stands for bytes: a weak one (`W/"..."`) does not.
+/// The ETag, if it identifies bytes: a weak one (`W/"..."`) does not.
 pub(in crate::remote) fn strong(etag: Option<&str>) -> Option<String> {
     etag.filter(|etag| !etag.is_empty() && !etag.starts_with("W/")).map(str::to_owned)
 }
 
-/// An answer whose body was not read yet. Holds its connection.
+/// An answer whose body has not been read yet. Holds its connection.
 pub(super) struct Got {
     pub(super) reply: Reply,
     pub(super) validator: Validator,
@@ -57,7 +57,7 @@ pub(super) struct Got {
 }
 
 impl Got {
-    /// The next bytes of the body; `None`: its end. A body that brings nothing for too long is given up.
+    /// The next bytes of the body; `None` at its end. A body that stalls for too long is an error.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         match tokio::time::timeout(self.stall, self.next_for_ever()).await {
             Ok(next) => next,
@@ -65,7 +65,7 @@ impl Got {
         }
     }
 
-    /// Whether it is not yet later than `until`: a body that drips is never silent for long, and never whole.
+    /// Fails after `until`: a body that trickles in never stalls for long, but may never end.
     pub(super) fn in_time(&self, until: Instant) -> Result<()> {
         match Instant::now() > until {
             true => Err(RemoteError::TimedOut { tried: self.tried.clone() }),
@@ -73,14 +73,14 @@ impl Got {
         }
     }
 
-    /// The same without the patience. May be dropped while it waits, and asked again.
+    /// Like [`Self::next`], without the timeout. The future may be dropped and the call repeated without losing bytes.
     pub(super) async fn next_for_ever(&mut self) -> Result<Option<Bytes>> {
         let broken = |error| RemoteError::Unreachable { tried: self.tried.clone(), reason: reason(&error) };
         self.body.next().await.transpose().map_err(broken)
     }
 }
 
-/// Asks for an object, or a part of it as long as it is the version that `expected` tells. `None`: there is no such object.
+/// Requests an object, or a range of it as long as it has the version `expected`. `None`: the object does not exist.
 pub(super) async fn open(
     bucket: &Bucket,
     name: &str,
@@ -93,7 +93,7 @@ pub(super) async fn open(
     let mut request = bucket.0.client.get_object().bucket(&bucket.0.name).key(name);
     if let Some(range) = range {
         request = request.range(range.header());
-        // Not both: S3 ignores the weaker one if the stronger one holds, others do not.
+        // Not both: S3 ignores the weaker condition if the stronger one holds, other servers do not.
         request = match &expected.etag {
             Some(etag) => request.if_match(etag),
             None => request.set_if_unmodified_since(expected.modified),
@@ -108,7 +108,7 @@ pub(super) async fn open(
     Ok(Some(Got { reply, validator, body: answer.body, tried, stall, _permit: permit }))
 }
 
-/// A small object into memory.
+/// Reads a small object into memory; more than `limit` bytes are an error.
 pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(mut got) = open(bucket, name, None, &Validator::default()).await? else { return Ok(None) };
     let Reply::Whole(length) = got.reply else {
@@ -129,7 +129,7 @@ pub(in crate::remote) async fn small(bucket: &Bucket, name: &str, limit: u64) ->
     Ok(Some(bytes))
 }
 
-/// Takes note of an answer's HTTP status, which the SDK keeps to itself.
+/// Records the HTTP status of an answer, which the SDK does not expose.
 #[derive(Clone, Debug, Default)]
 struct Status(Arc<AtomicU16>);
 

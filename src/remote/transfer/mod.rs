@@ -1,7 +1,7 @@
-//! Large objects: downloads in ranges, uploads in parts, both with retries and resumption.
+//! Transfers of large objects: downloads in ranges, uploads in parts, both with retries and resumption.
 //!
-//! A download is `Ok` only when every byte is on disk and the digest matches; until then its file is nobody's. An upload in
-//! parts is visible only once it is completed; its state on disk lets a killed one go on.
+//! A download is `Ok` only when every byte is on disk and the digest matches; until then, its file must not be used. An
+//! upload in parts becomes visible only when it is completed; its state on disk allows a killed upload to be resumed.
 
 pub(super) mod download;
 pub(super) mod get;
@@ -23,41 +23,41 @@ use super::progress::Control;
 use crate::fsx;
 use crate::model::Digest;
 
-/// What to download.
+/// An object to download.
 #[derive(Clone, Debug)]
 pub struct Download {
-    /// The object's whole name.
+    /// Full name of the object.
     pub name: String,
-    /// What to call it in progress reports; empty: its name.
+    /// Label for progress reports; if empty, the name of the object.
     pub label: String,
-    /// Its size, if it was declared: any other is refused.
+    /// Size in bytes, if it was declared; any other size is refused.
     pub size: Option<u64>,
-    /// The digest of its bytes, if it was declared: any others are refused.
+    /// Digest of the bytes, if it was declared; any other digest is refused.
     pub digest: Option<Digest>,
 }
 
-/// What to upload.
+/// A file to upload, and the object to upload it to.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// The object's whole name.
+    /// Full name of the object.
     pub name: String,
-    /// What to call it in progress reports; empty: its name.
+    /// Label for progress reports; if empty, the name of the object.
     pub label: String,
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its size.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// The digest of its bytes; a file that has others is refused.
+    /// Digest of the bytes; a file with another digest is refused.
     pub digest: Digest,
 }
 
-/// Runs `work` until it ends, somebody cancels, or the deadline passes; then it is dropped where it stands.
+/// Runs `work` until it ends, is cancelled, or passes the deadline. In the last two cases it is dropped where it is.
 pub(super) async fn unless_stopped<T>(
     tried: &Tried,
     control: &Control,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    // The SDK's futures are large, and who waits for a transfer may have little stack.
+    // The SDK's futures are large, and the thread that waits for a transfer may have a small stack.
     let mut work = Box::pin(work);
     let mut stop = pin!(control.cancel.cancelled());
     let either = std::future::poll_fn(|cx| match stop.as_mut().poll(cx) {
@@ -73,19 +73,19 @@ pub(super) async fn unless_stopped<T>(
     }
 }
 
-/// File work on a thread where it may block.
+/// Runs file operations on a thread where they may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> fsx::Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that shuts down cancels such work.
+            // Only a runtime that is shutting down cancels this work.
             Err(_) => std::future::pending().await,
         },
     }
 }
 
-/// The digest of a file and its size.
+/// The digest of a file, and its size in bytes.
 async fn digest_of(path: PathBuf) -> Result<(Digest, u64)> {
     blocking(move || fsx::offset::digest(&path)).await
 }

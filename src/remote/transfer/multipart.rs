@@ -1,8 +1,9 @@
-//! Uploads in parts. The upload's id and its finished parts are kept on disk, so that a killed one goes on where it was.
+//! Uploads in parts. The id and the finished parts of an upload are recorded on disk, so that a killed upload can be
+//! resumed.
 //!
-//! Checksums either in full (named when the upload is created, given with each part and again at the end) or not at all:
-//! servers differ in what they make of the forms between. An upload that the server no longer knows (404, 403 or 500, by
-//! server) is begun anew. Whoever works on a state holds its lock.
+//! Checksums are either complete (named when the upload is created, passed with each part and again at the end) or off:
+//! servers disagree about the forms in between. If the server no longer knows an upload (404, 403 or 500, depending on
+//! the server), a new one is begun. Whoever works on a state holds its lock.
 
 use std::fs::File;
 use std::path::Path;
@@ -27,16 +28,16 @@ use super::{Upload, blocking, digest_of};
 use crate::config::Checksums;
 use crate::fsx::{self, lock::FileLock};
 
-/// S3 takes no more parts.
+/// Most parts of an upload that S3 accepts.
 const MOST_PARTS: u64 = 10_000;
 
-/// How far the server's clock may be from ours: signatures of a clock that is further away are refused.
+/// How far the server's clock may differ from ours: servers refuse signatures with a larger difference.
 const CLOCKS: Duration = Duration::from_mins(15);
 
-/// How often to look whether another process is done.
+/// How often to check whether another process is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
-/// Uploads `what`.
+/// Uploads a large file in parts.
 pub(super) async fn upload(bucket: &Bucket, what: &Upload, states: &Path, transfer: &Transfer) -> Result<()> {
     if digest_of(what.path.clone()).await? != (what.digest, what.size) {
         return Err(other_file(bucket, what));
@@ -66,25 +67,26 @@ pub(super) async fn upload(bucket: &Bucket, what: &Upload, states: &Path, transf
     Err(RemoteError::Changed { tried: bucket.tried("put", &what.name) })
 }
 
-/// Whether somebody put the object there `since` then: its name says what it holds, unless it is an older, damaged one.
+/// Whether another process has written the object after `since`. The name implies the content, but an older object may
+/// be damaged.
 async fn is_there(bucket: &Bucket, what: &Upload, since: SystemTime) -> Result<bool> {
     let since = since.checked_sub(CLOCKS).unwrap_or(since);
     let is_it = |head: Head| head.size == what.size && head.modified.is_some_and(|modified| modified >= since);
     Ok(bucket.head(&what.name).await?.is_some_and(is_it))
 }
 
-/// One upload.
+/// An upload in progress.
 struct Work<'a> {
     bucket: &'a Bucket,
     what: &'a Upload,
-    /// Where the state is kept; `None`: somebody else has the place, and this upload keeps none.
+    /// Where the state is stored; `None`: another process holds the lock, so the state of this upload is not stored.
     place: Option<Place>,
     meter: Meter,
     state: Option<State>,
 }
 
 impl Work<'_> {
-    /// Takes over what an earlier process left, if it is of the same bytes; else tells the server to forget it.
+    /// Takes over the upload that an earlier process left if it has the same bytes; otherwise aborts it.
     async fn resume(&mut self) {
         let Some(found) = self.place.as_ref().and_then(Place::load) else { return };
         if found.serves(&self.bucket.0, self.what, SystemTime::now()) {
@@ -111,7 +113,8 @@ impl Work<'_> {
         }
     }
 
-    /// Sends what is missing and completes. `false`: the server does not know this upload (any more).
+    /// Uploads the missing parts and completes the upload. `false`: the server does not know this upload, or no longer
+    /// does.
     async fn go(&mut self) -> Result<bool> {
         let resumed = self.state.is_some();
         let mut state = match self.state.take() {
@@ -162,7 +165,7 @@ impl Work<'_> {
         Ok(done)
     }
 
-    /// Makes the object of its parts. `false`: the server does not know them.
+    /// Completes the object from its parts. `false`: the server does not know them.
     async fn complete(&self, state: &State, resumed: bool) -> Result<bool> {
         let tried = self.bucket.tried("complete the upload of", &self.what.name);
         let part = |(n, done): (&i32, &Done)| {
@@ -170,7 +173,7 @@ impl Work<'_> {
             part.set_checksum_crc32(done.crc32.clone()).build()
         };
         let parts: Vec<_> = state.parts.iter().map(part).collect();
-        // S3 may take minutes for it.
+        // S3 may take minutes to complete an upload.
         let patience = self.bucket.0.tuning.answer * 6;
         let (tries, begun) = (AtomicU32::new(0), SystemTime::now());
         let answer = self.bucket.persist(&tried, || async {
@@ -189,7 +192,7 @@ impl Work<'_> {
             Err(error) if error.status() == Some(400) || is_unknown(&error) => Some(error),
             Err(error) => return Err(error),
         };
-        // An earlier answer may have been lost on the way: then the server has forgotten the upload, and the object is there.
+        // An earlier answer may have been lost: then the server has forgotten the upload, and the object exists.
         let again = resumed || tries.load(Ordering::Relaxed) > 1;
         if again && is_there(self.bucket, self.what, begun).await? {
             return Ok(true);
@@ -201,7 +204,7 @@ impl Work<'_> {
     }
 }
 
-/// What servers say of an upload that they do not know, besides 404.
+/// Whether the error is one that servers return, besides 404, for an upload that they do not know.
 fn is_unknown(error: &RemoteError) -> bool {
     matches!(error.status(), Some(403 | 500))
 }
@@ -225,7 +228,7 @@ async fn create(bucket: &Bucket, what: &Upload) -> Result<State> {
     Ok(State::new(&bucket.0, what, id.to_owned(), part_size, SystemTime::now()))
 }
 
-/// The usual size of parts, or as large as it takes to need no more than S3 allows.
+/// The usual part size, or a larger one if there would be more parts than S3 accepts.
 fn part_size(size: u64, usual: u64) -> u64 {
     match size.div_ceil(usual.max(1)) <= MOST_PARTS {
         true => usual.max(1),
@@ -233,13 +236,13 @@ fn part_size(size: u64, usual: u64) -> u64 {
     }
 }
 
-/// Bytes of part `n` (from 1).
+/// Size of part `n` (from 1) in bytes.
 fn part_len(size: u64, part_size: u64, n: i32) -> u64 {
     let before = u64::try_from(n - 1).unwrap_or(0) * part_size;
     size.saturating_sub(before).min(part_size)
 }
 
-/// What all parts of one upload need.
+/// What the uploads of all parts need.
 struct Sender {
     bucket: Bucket,
     what: Upload,
@@ -255,7 +258,7 @@ impl Sender {
         Ok(Self { bucket, what, file, upload: state.upload.clone(), part_size: state.part_size })
     }
 
-    /// Sends part `n`. `None`: the server does not know the upload.
+    /// Uploads part `n`. `None`: the server does not know the upload.
     async fn send(self: Arc<Self>, n: i32) -> Result<Option<(i32, Done)>> {
         let tried = self.bucket.tried("upload a part of", &self.what.name);
         let len = part_len(self.what.size, self.part_size, n);
@@ -282,12 +285,12 @@ impl Sender {
     }
 }
 
-/// A CRC32 as S3 wants it: its four bytes, the highest first, in base64.
+/// A CRC32 as S3 expects it: four bytes, big-endian, in base64.
 fn spelled(crc32: u32) -> String {
     base64::engine::general_purpose::STANDARD.encode(crc32.to_be_bytes())
 }
 
-/// Tells the server to forget an upload. One that it does not know, or will not hear of, is forgotten.
+/// Aborts an upload. One that the server does not know, or refuses to abort, counts as aborted.
 async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     let tried = bucket.tried("abort the upload of", &state.name);
     let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
@@ -304,13 +307,14 @@ async fn abort(bucket: &Bucket, state: &State) -> Result<()> {
     }
 }
 
-/// Aborts uploads to this bucket whose states are old, and removes what cannot be read; returns how many were aborted.
+/// Aborts uploads to this bucket whose states are too old, and removes unreadable states of that age. Returns the
+/// number of aborted uploads.
 pub(in crate::remote) async fn sweep(bucket: &Bucket, states: &Path, now: SystemTime) -> Result<usize> {
     let mut aborted = 0;
     for name in fsx::list(states)? {
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
         let place = Place::named(states, stem);
-        // Somebody is at it.
+        // Another process is working on it.
         let Some(_lock) = FileLock::try_acquire(&place.lock)? else { continue };
         match place.load() {
             Some(state) if state.is_stale(now) && state.belongs_to(&bucket.0) => {
@@ -351,7 +355,7 @@ mod tests {
 
     #[test]
     fn checksums_are_spelled_as_s3_does() {
-        // The value of "123456789" is the check value of CRC-32; base64 of cb f4 39 26.
+        // The CRC-32 of "123456789" is the published check value, cb f4 39 26; this is its base64.
         assert_eq!(spelled(crc32fast::hash(b"123456789")), "y/Q5Jg==");
         assert_eq!(spelled(0), "AAAAAA==");
         assert_eq!(spelled(u32::MAX), "/////w==");

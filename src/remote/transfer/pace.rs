@@ -1,25 +1,25 @@
-//! How long the parts of one object take, so that one that hangs behind is noticed.
+//! Durations of the parts of one object, to detect a part that falls behind.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// The times of the parts that are finished.
+/// The durations of the finished parts.
 #[derive(Debug, Default)]
 pub(super) struct Pace(Mutex<Vec<Duration>>);
 
 impl Pace {
-    /// A part took this long.
+    /// Records how long a part took.
     pub(super) fn finished(&self, took: Duration) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(took);
     }
 
-    /// Whether a part that takes this long should be asked for again.
+    /// Whether a part that has taken this long should be requested again.
     pub(super) fn is_slow(&self, takes: Duration, after: Duration, factor: u32) -> bool {
         takes > after && is_slow(takes, &self.0.lock().unwrap_or_else(PoisonError::into_inner), factor)
     }
 }
 
-/// Slow is what takes `factor` times as long as the middle one of the others. Without others nothing is.
+/// A part is slow if it takes more than `factor` times the median of the others. Without others it is not slow.
 fn is_slow(takes: Duration, others: &[Duration], factor: u32) -> bool {
     let mut others = others.to_vec();
     others.sort();

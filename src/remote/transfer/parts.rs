@@ -1,4 +1,4 @@
-//! A download in parts: ranged GETs side by side, each written to its place, each resumed and asked for again on its own.
+//! Downloads in parts: parallel ranged GETs, each written to its offset, and each resumed and repeated on its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,28 +17,29 @@ use super::sink::{self, Run};
 pub(super) enum Ended {
     /// All parts are on disk.
     Whole,
-    /// There is no such object.
+    /// The object does not exist.
     Absent,
-    /// The object changed on the way.
+    /// The object changed during the download.
     Changed,
-    /// The server knows no ranges, or no versions. With the whole object, if it gave that at once.
+    /// Parts cannot be used: the server does not support ranges, or identifies no version. Holds the answer if it is
+    /// the whole object.
     NoRanges(Option<Box<Got>>),
 }
 
-/// Why a part is not there.
+/// Why a part could not be downloaded.
 enum Lost {
     Changed,
     NoRanges,
     Failed(RemoteError),
 }
 
-/// How often one part is asked for again because it is slow.
+/// How often one part is requested again because it is slow.
 const HEDGES: u32 = 3;
 
-/// How often a part looks at the clock while nothing comes.
+/// How often a part checks the clock while it receives nothing.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Bytes that one attempt has to bring to count as progress.
+/// Bytes that one attempt must receive to count as progress.
 const PROGRESS: u64 = 64 * 1024;
 
 /// Downloads an object of `size` bytes into a new file `to`.
@@ -54,7 +55,7 @@ pub(super) async fn download(job: &Arc<Job>, to: &Path, size: u64) -> Result<End
     let first = match job.bucket.persist(&job.tried, ask).await {
         Ok(Some(got)) => got,
         Ok(None) => return Ok(Ended::Absent),
-        // An empty object has no first byte.
+        // An empty object does not have a first byte.
         Err(error) if error.status() == Some(416) => return Ok(Ended::NoRanges(None)),
         Err(error) => return Err(error),
     };
@@ -94,14 +95,14 @@ pub(super) async fn download(job: &Arc<Job>, to: &Path, size: u64) -> Result<End
     Ok(Ended::Whole)
 }
 
-/// Waits for one part. The set is dropped, and with it all other parts, when that part is lost.
+/// Waits for one part. If it is lost, stops all other parts.
 async fn join_one(running: &mut JoinSet<std::result::Result<(), Lost>>) -> Result<Option<Ended>> {
     let lost = match running.join_next().await {
         None | Some(Ok(Ok(()))) => return Ok(None),
         Some(Ok(Err(lost))) => lost,
         Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
     };
-    // Nobody may write to the file once it is used otherwise.
+    // Other parts must not write to the file once the caller uses it for something else.
     running.shutdown().await;
     match lost {
         Lost::Changed => Ok(Some(Ended::Changed)),
@@ -110,7 +111,7 @@ async fn join_one(running: &mut JoinSet<std::result::Result<(), Lost>>) -> Resul
     }
 }
 
-/// One part.
+/// The download of one part.
 struct Part {
     job: Arc<Job>,
     version: Arc<Validator>,
@@ -118,7 +119,7 @@ struct Part {
     last: u64,
 }
 
-/// How the reading of one answer ended.
+/// How reading one answer ended.
 enum Read {
     ToTheEnd,
     Broken(RemoteError),
@@ -165,7 +166,7 @@ impl Part {
     async fn ask(&self, from: u64) -> std::result::Result<Got, Lost> {
         let range = Range { first: from, last: Some(self.last) };
         match open(&self.job.bucket, &self.job.what.name, Some(range), &self.version).await {
-            // Gone, or shorter: another attempt from the start finds out.
+            // Gone, or shorter: starting over finds out which.
             Ok(None) => Err(Lost::Changed),
             Err(error) if matches!(error.status(), Some(412 | 416)) => Err(Lost::Changed),
             Err(error) => Err(Lost::Failed(error)),

@@ -1,16 +1,16 @@
-//! What an answer to a GET holds, by its status and `Content-Range`: servers may ignore ranges, or lie about them.
+//! Interprets the answer to a GET by its status and `Content-Range`: servers may ignore ranges, or send other ones.
 
-/// Bytes to ask for.
+/// A range of bytes to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
-    /// The first.
+    /// First byte.
     pub(super) first: u64,
-    /// The last; `None`: the object's.
+    /// Last byte, inclusive; `None`: the last one of the object.
     pub(super) last: Option<u64>,
 }
 
 impl Range {
-    /// As the header says it.
+    /// The range as the header spells it.
     pub(super) fn header(self) -> String {
         match self.last {
             Some(last) => format!("bytes={}-{last}", self.first),
@@ -19,23 +19,23 @@ impl Range {
     }
 }
 
-/// What the body is.
+/// What the body of an answer contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// The whole object, of so many bytes if it is known.
+    /// The whole object, with its size in bytes if it is known.
     Whole(Option<u64>),
-    /// Bytes from the asked first on, at most to the asked last. `total`: the object's size, if it is known.
+    /// Bytes from the first requested one on, at most to the last requested one.
     Part {
-        /// The last byte.
+        /// Last byte, inclusive.
         last: u64,
-        /// The object's size.
+        /// Size of the object in bytes, if it is known.
         total: Option<u64>,
     },
-    /// Something that was not asked for.
+    /// Bytes that were not requested.
     Lie(&'static str),
 }
 
-/// Judges an answer to a request for `asked`.
+/// Classifies an answer to a request for `asked`.
 pub(super) fn interpret(asked: Option<Range>, status: u16, content_range: Option<&str>, length: Option<u64>) -> Reply {
     match (asked, status) {
         (_, 200) => Reply::Whole(length),
@@ -60,7 +60,7 @@ fn part(asked: Range, content_range: Option<&str>, length: Option<u64>) -> Reply
     }
 }
 
-/// `bytes 0-9/100` or `bytes 0-9/*`.
+/// Parses `bytes 0-9/100` or `bytes 0-9/*`.
 fn parse(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;

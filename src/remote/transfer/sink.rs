@@ -1,5 +1,5 @@
-//! The near end of a download: memory for what is small, else a file. For a file, pieces are gathered, then written (and
-//! hashed, if they come in order) off the network's thread.
+//! The local side of a download: memory for small objects, else a file. For a file, received bytes are gathered, then
+//! written on a blocking thread (and hashed there, if they arrive in order).
 
 use std::fs::File;
 use std::path::Path;
@@ -13,31 +13,33 @@ use super::blocking;
 use crate::fsx;
 use crate::model::Digest;
 
-/// So many bytes are written at once: enough that the change of threads does not count, few enough for many connections.
+/// Bytes that are written at once: enough that switching threads is cheap in comparison, few enough for many
+/// connections.
 const ENOUGH: u64 = 256 * 1024;
 
-/// So few are written where they are.
+/// Up to this many bytes are written without switching threads.
 const LITTLE: u64 = 64 * 1024;
 
-/// A file that several sinks may write to, each at its place.
+/// A file that several sinks may write to, each at its offset.
 pub(super) type Target = Arc<(File, Box<Path>)>;
 
-/// A new file for a new attempt. A write of an older one that is still on its way goes to that one's own, nameless file.
+/// Creates a file for a new attempt. A write that an earlier attempt has not finished goes to the earlier file, which
+/// no longer has a name.
 pub(super) fn create(path: &Path) -> Result<Target> {
     fsx::remove_file(path)?;
     Ok(Arc::new((fsx::offset::create_empty(path)?, path.into())))
 }
 
-/// Where the bytes of one stream go.
+/// Where the bytes of one stream are written.
 pub(super) enum Sink {
-    /// Into memory, for an object whose size is known to be small.
+    /// Memory, for an object whose size is known to be small.
     Memory(Vec<u8>),
-    /// Into a file.
+    /// A file, hashed while it is written.
     File(Box<Run>),
 }
 
 impl Sink {
-    /// The offset after the last byte that was taken.
+    /// The offset after the last byte received.
     pub(super) fn reached(&self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
@@ -45,7 +47,7 @@ impl Sink {
         }
     }
 
-    /// Takes more bytes.
+    /// Adds received bytes.
     pub(super) async fn push(&mut self, bytes: Bytes) -> Result<()> {
         match self {
             Self::Memory(memory) => {
@@ -56,7 +58,7 @@ impl Sink {
         }
     }
 
-    /// Returns when all bytes are where they belong.
+    /// Waits until all bytes are written.
     pub(super) async fn settle(&mut self) -> Result<()> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -64,7 +66,7 @@ impl Sink {
         }
     }
 
-    /// Forgets all bytes.
+    /// Discards all bytes.
     pub(super) async fn restart(&mut self) -> Result<()> {
         match self {
             Self::Memory(bytes) => {
@@ -84,31 +86,31 @@ impl Sink {
     }
 }
 
-/// A run of bytes of a file.
+/// Consecutive bytes of a file.
 pub(super) struct Run {
     target: Target,
-    /// Where the next gathered bytes belong.
+    /// Offset of the next gathered bytes.
     at: u64,
     gathered: Vec<Bytes>,
     gathered_len: u64,
     writing: Option<JoinHandle<fsx::Result<Option<blake3::Hasher>>>>,
-    /// `None` while a write holds it, or for a run that is not hashed.
+    /// `None` while a write holds it, or if the run is not hashed.
     hasher: Option<blake3::Hasher>,
 }
 
 impl Run {
-    /// A run from offset `at` on.
+    /// Creates a run from offset `at` on.
     pub(super) fn new(target: &Target, at: u64, hash: bool) -> Self {
         let hasher = hash.then(blake3::Hasher::new);
         Self { target: Arc::clone(target), at, gathered: Vec::new(), gathered_len: 0, writing: None, hasher }
     }
 
-    /// The offset after the last byte that was taken.
+    /// The offset after the last byte received.
     pub(super) fn reached(&self) -> u64 {
         self.at + self.gathered_len
     }
 
-    /// Takes more bytes.
+    /// Adds received bytes.
     pub(super) async fn push(&mut self, bytes: Bytes) -> Result<()> {
         self.gathered_len += bytes.len() as u64;
         self.gathered.push(bytes);
@@ -119,7 +121,7 @@ impl Run {
         Ok(())
     }
 
-    /// Returns when all bytes are written.
+    /// Waits until all bytes are written.
     pub(super) async fn settle(&mut self) -> Result<()> {
         self.wait().await?;
         if self.gathered_len <= LITTLE {
@@ -130,7 +132,7 @@ impl Run {
         Ok(())
     }
 
-    /// Forgets all: the run begins again at offset 0.
+    /// Discards all bytes: the run begins again at offset 0.
     async fn restart(&mut self) -> Result<()> {
         self.settle().await?;
         let hash = self.hasher.is_some();

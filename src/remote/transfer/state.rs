@@ -1,7 +1,8 @@
-//! What is known on disk of an upload in parts, so that a killed one goes on: `<digest of endpoint, bucket and name>.json`.
+//! The state of an upload in parts, on disk so that a killed upload can be resumed.
 //!
-//! Version 1 of the format; a file of another version, or a damaged one, counts as none. One file per target object, replaced
-//! whole after each part; whoever writes it holds the lock beside it.
+//! The file is `<digest of endpoint, bucket and name>.json`. Version 1 of the format; a file of another version, or a
+//! damaged one, counts as absent. There is one file for each target object, replaced as a whole after each part;
+//! whoever writes it holds the lock beside it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::model::Digest;
 
 const VERSION: u32 = 1;
 
-/// Uploads begun longer ago are not gone on with: the server may have thrown their parts away.
+/// Uploads begun longer ago are not resumed: the server may have deleted their parts.
 pub(super) const STALE: Duration = Duration::from_hours(72);
 
 /// A part that the server has.
@@ -28,7 +29,7 @@ pub(super) struct Done {
     pub(super) crc32: Option<String>,
 }
 
-/// An upload that was begun.
+/// The state of an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     v: u32,
@@ -40,13 +41,13 @@ pub(super) struct State {
     size: u64,
     digest: Digest,
     checksums: bool,
-    /// Seconds since 1970.
+    /// When the upload was begun, in seconds since 1970.
     begun: u64,
     pub(super) parts: BTreeMap<i32, Done>,
 }
 
 impl State {
-    /// A new upload.
+    /// Creates the state of a new upload.
     pub(super) fn new(bucket: &Shared, what: &Upload, upload: String, part_size: u64, now: SystemTime) -> Self {
         Self {
             v: VERSION,
@@ -63,7 +64,7 @@ impl State {
         }
     }
 
-    /// Whether it is an upload of just these bytes to just there, and not too old.
+    /// Whether this is an upload of the same bytes to the same place, and not too old.
     pub(super) fn serves(&self, bucket: &Shared, what: &Upload, now: SystemTime) -> bool {
         let same = Self {
             parts: self.parts.clone(),
@@ -73,24 +74,24 @@ impl State {
         same == *self && self.part_size > 0 && !self.is_stale(now)
     }
 
-    /// Whether it was begun too long ago.
+    /// Whether the upload was begun too long ago to be resumed.
     pub(super) fn is_stale(&self, now: SystemTime) -> bool {
         let begun = UNIX_EPOCH + Duration::from_secs(self.begun);
-        // A time to come is of a clock that was set back: not to be relied on.
+        // A time in the far future comes from a clock that was set back since; it cannot be used.
         now.duration_since(begun).is_ok_and(|age| age > STALE) || begun > now + STALE
     }
 
-    /// Whether its upload is one of this bucket.
+    /// Whether the upload is in this bucket.
     pub(super) fn belongs_to(&self, bucket: &Shared) -> bool {
         (&self.endpoint, &self.bucket) == (&bucket.endpoint, &bucket.name)
     }
 }
 
-/// Where the state of one target object is.
+/// Paths for the upload of one target object.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     state: PathBuf,
-    /// The lock of whoever works on it.
+    /// Lock file; whoever works on the upload holds the lock.
     pub(super) lock: PathBuf,
 }
 
@@ -100,18 +101,18 @@ impl Place {
         Self::named(states, &Digest::of(target.as_bytes()).hex())
     }
 
-    /// By the state file's name without its ending.
+    /// Takes the name of the state file without its extension.
     pub(super) fn named(states: &Path, stem: &str) -> Self {
         Self { state: states.join(format!("{stem}.json")), lock: states.join(format!("{stem}.lock")) }
     }
 
-    /// The state, if there is one that can be read.
+    /// Reads the state. `None`: absent, damaged, or of another version.
     pub(super) fn load(&self) -> Option<State> {
         let bytes = fsx::read_if_exists(&self.state).ok()??;
         serde_json::from_slice(&bytes).ok().filter(|state: &State| state.v == VERSION)
     }
 
-    /// Replaces the state. It reaches the disk: the server keeps the part, so the record of it is worth keeping.
+    /// Replaces the state and syncs it to disk: the server keeps the part, so the record of it is worth keeping.
     pub(super) fn save(&self, state: &State) -> fsx::Result<()> {
         let bytes = serde_json::to_vec(state).unwrap_or_default();
         fsx::Publish { mode: Some(0o600), sync: true, ..Default::default() }.bytes(&self.state, &bytes).map(|_| ())
@@ -121,7 +122,7 @@ impl Place {
         let _ = fsx::remove_file(&self.state);
     }
 
-    /// When it was last written.
+    /// When the state was last written.
     pub(super) fn written(&self) -> Option<SystemTime> {
         fsx::metadata(&self.state).ok()?.modified().ok()
     }

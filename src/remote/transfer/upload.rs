@@ -1,5 +1,5 @@
-//! Uploads: whole for small files, in parts for large ones ([`super::multipart`]). A file that is not what it was said to be is
-//! never sent: its name on the remote would lie.
+//! Uploads: small files in one request, large ones in parts ([`super::multipart`]). A file that does not match its
+//! declared size and digest is never uploaded: its object name would be wrong.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::{Upload, blocking, multipart};
 use crate::fsx;
 use crate::model::Digest;
 
-/// Uploads `what`.
+/// Uploads a file, in parts if it is large.
 pub(in crate::remote) async fn upload(
     bucket: &Bucket,
     what: &Upload,
@@ -36,12 +36,12 @@ pub(in crate::remote) async fn upload(
     Ok(())
 }
 
-/// The file does not hold what the caller says.
+/// The error for a file that does not match its declared size and digest.
 pub(super) fn other_file(bucket: &Bucket, what: &Upload) -> RemoteError {
     RemoteError::Digest { tried: bucket.tried("upload", &what.name) }
 }
 
-/// Leave to hold so many bytes in memory.
+/// Waits until this many bytes may be held in memory; an upload larger than the limit takes all of it.
 pub(super) async fn memory(bucket: &Bucket, bytes: u64) -> Option<OwnedSemaphorePermit> {
     let wanted = u32::try_from(bytes.div_ceil(MIB)).unwrap_or(u32::MAX).clamp(1, bucket.0.tuning.upload_memory.max(1));
     std::sync::Arc::clone(&bucket.0.upload_memory).acquire_many_owned(wanted).await.ok()
