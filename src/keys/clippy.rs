@@ -1,4 +1,4 @@
-//! What clippy-driver reads besides what rustc reads: its configuration, and the manifests that its cargo lints look at.
+//! The inputs of clippy-driver beyond those of rustc: its configuration, and the manifests that its cargo lints read.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,11 @@ use super::{Context, KeyHasher};
 use crate::config::env;
 use crate::fsx;
 
-/// The names of the configuration file, as clippy looks for them (`clippy_config::conf::lookup_conf_file`).
+/// The names of the configuration file, in the order in which clippy looks for them
+/// (`clippy_config::conf::lookup_conf_file`).
 const CONFIG_NAMES: [&str; 2] = [".clippy.toml", "clippy.toml"];
 
-/// Adds clippy's inputs to a key and gives the files among them.
+/// Adds the inputs of clippy to a key. Returns the files among them that exist.
 pub fn add(key: &mut KeyHasher, context: Context<'_>) -> fsx::Result<Vec<PathBuf>> {
     for name in env::CLIPPY_INPUTS {
         let value = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
@@ -32,7 +33,7 @@ pub fn add(key: &mut KeyHasher, context: Context<'_>) -> fsx::Result<Vec<PathBuf
     Ok(files)
 }
 
-/// The nearest configuration, upward from where clippy starts to look.
+/// Returns the configuration files in the nearest directory that has one, upward from where clippy starts to look.
 fn config_files(context: Context<'_>) -> fsx::Result<Vec<PathBuf>> {
     let start = context.env.path("CLIPPY_CONF_DIR").or_else(|| context.env.path(env::CARGO_MANIFEST_DIR));
     let start = context.cwd.join(start.unwrap_or_default());

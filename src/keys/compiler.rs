@@ -1,8 +1,9 @@
-//! The compiler's identity: version text plus the content of what stands behind it, memoised so that a hit asks nobody.
+//! The identity of the compiler: its version text and the content of its files, memoised so that a hit does not run the
+//! compiler.
 //!
-//! The memo names every file that it rests on, with its stamp: `rustup update` behind the same path changes them. A rustup
-//! proxy is followed through `RUSTUP_TOOLCHAIN`, which rustup's cargo always sets; without that variable the proxy decides
-//! by directory, so it is asked each time.
+//! The memo lists every file that the identity depends on, with its stamp, because `rustup update` changes the files
+//! behind the same path. kache follows a rustup proxy through `RUSTUP_TOOLCHAIN`, which rustup's cargo always sets.
+//! Without that variable the proxy decides by directory, so kache asks it each time.
 //!
 //! Version 1 of the memo: [`Memo`] as JSON.
 
@@ -19,24 +20,24 @@ use crate::model::Digest;
 use crate::rustc::{Chain, Driver, toolchain};
 use crate::store::Store;
 
-/// A compiler that is known.
+/// A compiler whose identity is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compiler {
-    /// Digest of all that tells it from other compilers.
+    /// Digest of everything that distinguishes it from other compilers.
     pub identity: Digest,
-    /// Its sysroot.
+    /// The directory of its sysroot.
     pub sysroot: PathBuf,
-    /// The first line of its version text, for people. (Empty in memos of the first kache.)
+    /// The first line of its version text, for people. Empty in memos of the first kache.
     #[serde(default)]
     pub version: String,
-    /// The triple that it runs on. (Empty in memos of the first kache.)
+    /// The triple that it runs on. Empty in memos of the first kache.
     #[serde(default)]
     pub host: String,
-    /// The commit that it was built from.
+    /// The commit that it was built from. Empty if its version text does not have one.
     #[serde(default)]
     pub commit: String,
-    /// The script that starts it, as cargo named it. kache found the compiler by asking that, and has to observe it: it may start
-    /// another compiler the next time.
+    /// The script that starts the compiler, as cargo named it. kache identified the compiler by running the script, and
+    /// must observe the script, because it may start another compiler the next time.
     #[serde(default)]
     pub script: Option<PathBuf>,
 }
@@ -44,9 +45,9 @@ pub struct Compiler {
 #[derive(Debug, Serialize, Deserialize)]
 struct Memo {
     compiler: Compiler,
-    /// The files that the answer rests on, by directory.
+    /// The files that the identity depends on, by directory.
     files: Vec<(PathBuf, Vec<String>)>,
-    /// Digest of all their stamps.
+    /// Digest of the stamps of all these files.
     stamps: Digest,
 }
 
@@ -60,7 +61,7 @@ struct Search<'a> {
     driver: Option<PathBuf>,
 }
 
-/// Identifies the compiler that `chain` calls for `target`. `None`: it cannot be.
+/// Identifies the compiler that `chain` calls for `target`. `None` if that is not possible.
 pub fn identify(chain: &Chain, target: Option<&str>, cwd: &Path, vars: &Env, store: &Store) -> Option<Compiler> {
     let rustc = toolchain::find_program(chain.rustc.as_deref()?, cwd, vars)?;
     let driver = match chain.driver {
@@ -74,7 +75,7 @@ pub fn identify(chain: &Chain, target: Option<&str>, cwd: &Path, vars: &Env, sto
     if let Some(memo) = read_memo(&path) {
         return Some(memo.compiler);
     }
-    // One process reads the compiler's files; the others wait for what it finds.
+    // One process reads the files of the compiler. The others wait for its memo.
     let _claim = store.claim_compiler(name, READ_WAIT);
     if let Some(memo) = read_memo(&path) {
         return Some(memo.compiler);
@@ -86,20 +87,20 @@ pub fn identify(chain: &Chain, target: Option<&str>, cwd: &Path, vars: &Env, sto
     Some(found.compiler)
 }
 
-/// How long to wait for another process that reads the compiler's files (half a gigabyte).
+/// How long to wait for another process that reads the files of the compiler (half a gigabyte).
 const READ_WAIT: Duration = Duration::from_secs(5);
 
-/// What a compiler said of itself.
+/// The result of running a compiler and reading its files.
 struct Found {
     compiler: Compiler,
-    /// The files that the answer rests on.
+    /// The files that the identity depends on.
     files: Vec<PathBuf>,
-    /// Whether the answer holds as long as these files do.
+    /// Whether the identity stays valid as long as these files do not change.
     is_lasting: bool,
 }
 
 impl Search<'_> {
-    /// Digest of all that decides which files are asked for.
+    /// Digest of everything that decides which files are read. Names the memo.
     fn name(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         let mut field = |value: Option<&OsStr>| {
@@ -115,11 +116,12 @@ impl Search<'_> {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
-    /// Asks the compiler and reads its files.
+    /// Asks the compiler for its version and sysroot, and reads its files.
     ///
-    /// A program that is neither in a sysroot nor rustup's proxy may be a script, which can add flags and choose a compiler. Its
-    /// identity is its content and the sysroot that it names now, and the memo keeps that. If the script later chooses another
-    /// compiler, the observer has recorded the reason (a variable, a file) and the other compiler's files as inputs of each compile.
+    /// A program that is neither in a sysroot nor rustup's proxy may be a script, which can add flags and choose a
+    /// compiler. Its identity is its content and the sysroot that it reports now, and the memo holds that. If the
+    /// script later chooses another compiler, the observer has recorded the reason (a variable, a file), and the files
+    /// of the other compiler, as inputs of each compile.
     fn ask(&self, store: &Store) -> Option<Found> {
         let around = toolchain::sysroot_around(&self.rustc).filter(|_| !toolchain::is_script(&self.rustc));
         let is_rustup = around.is_none() && toolchain::is_rustup(&self.rustc);
@@ -143,7 +145,7 @@ impl Search<'_> {
         }
         files.push(toolchain::target_libraries(&sysroot, target));
         let sources = sysroot.join(toolchain::LIBRARY_SOURCES);
-        // Their coming moves the times of the directory that they come into.
+        // If the sources appear later, the times of the directory around them change.
         files.extend(sources.ancestors().find(|place| fsx::exists(place)).map(Path::to_owned));
         let identity = identity((&version, self.chain.driver, fsx::exists(&sources)), &named, store)?;
         let toolchain = self.env.text(env::RUSTUP_TOOLCHAIN);
@@ -156,8 +158,8 @@ impl Search<'_> {
         Some(Found { compiler: Compiler { identity, sysroot, version, host, commit, script }, files, is_lasting })
     }
 
-    /// What rustup's proxy goes by: its settings (the default host, when a toolchain's name lacks it), and the toolchain's
-    /// directory, which may be a link (`rustup toolchain link`).
+    /// Returns the files that rustup's proxy depends on: its settings (the default host, if the name of a toolchain
+    /// lacks one), and the `rustc` in the directory of the toolchain, which may be a link (`rustup toolchain link`).
     fn proxy_files(&self, toolchain: Option<&str>) -> Vec<PathBuf> {
         let default = || self.env.home().map(|home| home.join(".rustup"));
         let Some(home) = self.env.path(env::RUSTUP_HOME).or_else(default) else { return Vec::new() };
@@ -166,8 +168,8 @@ impl Search<'_> {
     }
 }
 
-/// Digest of the version text, the driver, whether the standard library's sources are there, and of every named file. The large
-/// ones are read by a thread each.
+/// Digest of the version text, the driver, the presence of the standard library's sources, and every named file. Two
+/// threads read the files, so that each reads one of the large ones.
 fn identity(
     (version, driver, has_sources): (&str, Driver, bool),
     named: &[(String, PathBuf)],
@@ -177,7 +179,7 @@ fn identity(
     let read = |path: &PathBuf| crate::store::Stamps::open(&memo).content(path).ok().map(|content| content.digest);
     let half = named.len().div_ceil(2);
     let digests: Vec<Option<Digest>> = std::thread::scope(|scope| {
-        // Every second file: the two large libraries stand side by side in the list.
+        // Every second file: the two large libraries are next to each other in the list.
         let odd = scope.spawn(|| named.iter().skip(1).step_by(2).map(|(_, path)| read(path)).collect::<Vec<_>>());
         let even: Vec<_> = named.iter().step_by(2).map(|(_, path)| read(path)).collect();
         let odd = odd.join().unwrap_or_default();
@@ -186,7 +188,7 @@ fn identity(
     let mut hasher = super::KeyHasher::new(false);
     hasher.field("version", version);
     hasher.field("driver", if driver == Driver::Clippy { "clippy" } else { "rustc" });
-    // Not where they are absent, as it was before: the identity of most compilers stays.
+    // Only if they exist, so that the identity of most compilers is the same as before this field was added.
     if has_sources {
         hasher.field("rust-src", "yes");
     }
@@ -196,14 +198,14 @@ fn identity(
     Some(hasher.finish().0.0)
 }
 
-/// The memo, if every file that it rests on is as it was.
+/// Reads the memo. `None` unless every file that it depends on is unchanged.
 fn read_memo(path: &Path) -> Option<Memo> {
     let memo: Memo = serde_json::from_slice(&fsx::read(path).ok()?).ok()?;
     let (stamps, _) = digest_stamps(&memo.files)?;
     (stamps == memo.stamps).then_some(memo)
 }
 
-/// Best effort. Nothing is written while a stamp is too young to prove anything.
+/// Best effort. Does not write the memo while a stamp is too young to prove anything.
 fn write_memo(path: &Path, compiler: &Compiler, files: &[PathBuf]) {
     let files = by_directory(files);
     if let Some((stamps, newest)) = digest_stamps(&files)
@@ -214,7 +216,7 @@ fn write_memo(path: &Path, compiler: &Compiler, files: &[PathBuf]) {
     }
 }
 
-/// Every directory is opened once: the names in it are then found without walking the path to it again.
+/// Groups files by directory, so that each directory is opened once and its path is not walked again for every name.
 fn by_directory(files: &[PathBuf]) -> Vec<(PathBuf, Vec<String>)> {
     let mut dirs: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     for file in files {
@@ -225,7 +227,7 @@ fn by_directory(files: &[PathBuf]) -> Vec<(PathBuf, Vec<String>)> {
     dirs.into_iter().collect()
 }
 
-/// Digest of the files' stamps, and the stamp that was changed last.
+/// Returns the digest of the stamps of the files, and the stamp with the latest ctime. `None` if a file is missing.
 fn digest_stamps(files: &[(PathBuf, Vec<String>)]) -> Option<(Digest, Stamp)> {
     let mut hasher = blake3::Hasher::new();
     let mut newest: Option<Stamp> = None;
@@ -240,12 +242,12 @@ fn digest_stamps(files: &[(PathBuf, Vec<String>)]) -> Option<(Digest, Stamp)> {
     Some((Digest::from_bytes(*hasher.finalize().as_bytes()), newest?))
 }
 
-/// How deep kache stands in calls to compilers that it could not identify.
+/// How deeply kache is nested in calls to compilers that it could not identify.
 pub fn depth(vars: &Env) -> u32 {
     vars.text(env::KACHE_DEPTH).and_then(|depth| depth.parse().ok()).unwrap_or(0)
 }
 
-/// The value of [`env::KACHE_DEPTH`] for a program that may lead back to kache.
+/// The value of [`env::KACHE_DEPTH`] for a program that may call kache again.
 pub fn next_depth(vars: &Env) -> OsString {
     (depth(vars) + 1).to_string().into()
 }

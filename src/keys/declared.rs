@@ -1,9 +1,9 @@
-//! Inputs that the user declares for a crate in `.kache.toml`, for what nobody can observe.
+//! Inputs that the user declares for a crate in `.kache.toml`, because kache cannot observe them.
 //!
-//! They count as if the crate read them: contents, the set of files under a glob, and values of variables are part of the
-//! lookup key. Cargo knows only what the `.d` file tells it, so the same are added there, on a miss and on a hit alike, with
-//! the directories in which further files could appear, as far as cargo can watch them, and the project file itself. The
-//! entry holds rustc's own `.d`.
+//! They count as if the crate read them: the contents of files, the set of files that match a glob, and the values of
+//! variables are part of the lookup key. Cargo reads its inputs from the `.d` file alone, so kache adds the declared
+//! ones there, on a miss and on a hit alike. It also adds the project file, and the directories in which more files
+//! could appear, as far as cargo can watch them. The entry holds the `.d` file as rustc wrote it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,22 +19,22 @@ use crate::fsx::{self, Stamp, stamp};
 use crate::model::{BypassReason, DepInfo, Digest, Refusal, RootKind, Stored, TokenString};
 use crate::rustc::dep_info;
 
-/// What is declared for one unit, and how it was when the key was made.
+/// The declared inputs of one unit, as they were when the key was made.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Declared {
     crate_name: String,
-    /// Files as cargo may spell them; `None`: absent.
+    /// The files, by their spelling in the `.d` file. `None` means absent.
     files: BTreeMap<String, (PathBuf, Option<Digest>)>,
-    /// Variables; `None`: unset.
+    /// The variables. `None` means unset.
     env: Vec<(String, Option<String>)>,
-    /// Directories in which declared files could appear.
+    /// The directories in which more declared files could appear.
     dirs: BTreeSet<PathBuf>,
-    /// What cargo is told besides what rustc tells it.
+    /// The additions to rustc's dep-info.
     told: DepInfo<String>,
 }
 
 impl Declared {
-    /// What is declared for the unit of this crate, if anything.
+    /// Reads the declared inputs of the unit of this crate. `None` if there are none.
     pub fn read(crate_name: &str, context: Context<'_>) -> Result<Option<Self>, Refusal> {
         let (vars, cwd) = (context.env, context.cwd);
         let package = vars.path(env::CARGO_MANIFEST_DIR).map_or_else(|| cwd.to_owned(), |dir| cwd.join(dir));
@@ -66,7 +66,7 @@ impl Declared {
         Ok(Some(Self { crate_name: crate_name.to_owned(), files, env: values, dirs: found.dirs, told }))
     }
 
-    /// Adds all of it to a key.
+    /// Adds all declared inputs to a key.
     pub(super) fn add_to(&self, key: &mut KeyHasher, context: Context<'_>) {
         for (spelled, (_, digest)) in &self.files {
             let name = context.roots.tokenise(spelled);
@@ -81,7 +81,7 @@ impl Declared {
         }
     }
 
-    /// Checks that what is declared is as it was when the key was made.
+    /// Checks that the declared inputs are as they were when the key was made.
     pub fn still_holds(&self, context: Context<'_>) -> Result<(), NotStored> {
         let changed = |detail: String| NotStored(Stored::InputChanged, detail);
         let now = Self::read(&self.crate_name, context).map_err(|refusal| changed(refusal.detail))?;
@@ -94,7 +94,8 @@ impl Declared {
         }
     }
 
-    /// The same, and that none of it was touched since `start`: there and back again is a change too.
+    /// Like [`Self::still_holds`], but also checks that no declared file or directory was touched since `start`: a
+    /// change that was undone counts, too.
     pub fn recheck(&self, context: Context<'_>, start: Time) -> Result<(), NotStored> {
         self.still_holds(context)?;
         let present = self.files.values().filter(|(_, digest)| digest.is_some()).map(|(path, _)| path);
@@ -107,14 +108,15 @@ impl Declared {
         Ok(())
     }
 
-    /// Pins the roots that a declared variable names: nobody knows what is made of the value.
+    /// Pins the roots in the values of declared variables, because any part of such a value may be in the outputs in
+    /// any form.
     pub fn pin(&self, context: Context<'_>, scan: &mut Scan<'_>) {
         for value in self.env.iter().filter_map(|(_, value)| value.as_ref()) {
             context.roots.tokenise(value).roots().iter().for_each(|kind| scan.pin(*kind));
         }
     }
 
-    /// A `.d` file that also tells cargo of what is declared. `None`: it is not as rustc writes it.
+    /// Adds the declared inputs to the text of a `.d` file. `None` if the text is not in the form that rustc writes.
     pub fn extend(&self, text: &str) -> Option<String> {
         let mut info = dep_info::parse(text)?;
         let new_files: Vec<_> = self.told.files.iter().filter(|file| !info.files.contains(file)).cloned().collect();
@@ -126,8 +128,8 @@ impl Declared {
     }
 }
 
-/// What cargo is to be told: the variables, the files that are there (one that is not would never be fresh), and `others`.
-/// Refuses what a `.d` file cannot hold.
+/// Collects the additions for cargo: the variables, the files that exist (with an absent one a unit would never be
+/// fresh), and `others`. Fails if a `.d` file cannot hold one of them.
 fn told(
     files: &BTreeMap<String, (PathBuf, Option<Digest>)>,
     others: &[&Path],
@@ -144,12 +146,12 @@ fn told(
     if is_readable { Ok(told) } else { Err("a name that a .d file cannot hold".into()) }
 }
 
-/// Spells paths as rustc would in this working directory: relative where they are below it, and by `..` where it stands in
-/// the project, so that another checkout spells them the same.
+/// Spells paths as rustc would in this working directory: relative if they are below it, and with `..` if both are in
+/// the project, so that every checkout spells them the same.
 struct Speller<'a> {
     cwd: &'a Path,
     project: &'a Path,
-    /// Whether `..` leads where the path says: no links on the way.
+    /// Whether `..` leads to the directory that the spelling shows: the working directory is not behind a link.
     is_real: bool,
 }
 
@@ -166,7 +168,7 @@ impl<'a> Speller<'a> {
             (_, Some(below), Ok(rest)) => below.components().map(|_| "..").collect::<PathBuf>().join(rest),
             _ => path.to_owned(),
         };
-        // `x/..` joined with nothing ends in a slash.
+        // `x/..` joined with an empty path ends in a slash.
         let spelled: PathBuf = spelled.components().collect();
         spelled.into_os_string().into_string().map_err(|path| format!("{} is not UTF-8", path.display()))
     }

@@ -1,15 +1,15 @@
-//! Paths with `..` in them: which directory such a path is below is told by the file system, not by how it is spelled.
+//! Paths that contain `..`. The file system decides which directory such a path is below, not the spelling.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::fsx;
 
-/// Whether `path` goes up anywhere.
+/// Whether `path` contains `..`.
 pub(super) fn goes_up(path: &Path) -> bool {
     path.components().any(|part| part == Component::ParentDir)
 }
 
-/// `path` with links and `..` resolved in all but the last name. `None`: a directory on the way is not there.
+/// Resolves links and `..` in all but the last name of `path`. `None` if a directory on the way does not exist.
 pub(super) fn resolved(path: &Path) -> Option<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Some(fsx::canonicalize(parent).ok()?.join(name)),
@@ -17,20 +17,20 @@ pub(super) fn resolved(path: &Path) -> Option<PathBuf> {
     }
 }
 
-/// Whether `path` is `dir` or lies below it.
+/// Whether `path` is `dir` or is below it.
 pub(super) fn is_below(path: &Path, dir: &Path) -> bool {
     if !goes_up(path) {
         return path.starts_with(dir);
     }
     match (resolved(path), fsx::canonicalize(dir)) {
         (Some(path), Ok(dir)) => path.starts_with(dir),
-        // A directory on the way is gone: a path that never leaves `dir` was below it.
+        // A directory on the way is gone. The path was below `dir` if it never leaves it.
         _ => path.strip_prefix(dir).is_ok_and(|rest| depths(rest).is_some()),
     }
 }
 
-/// `path` without the names that `..` takes away again, if it begins below `dir`, whose directories may not be there when the
-/// path is looked at again, and if that is the same place.
+/// Removes each `..` from `path` together with the name before it. `None` unless `path` begins below `dir` and the
+/// result is the same place. The directories in `dir` may not exist when the path is looked at again.
 pub(super) fn folded(path: &Path, dir: &Path) -> Option<PathBuf> {
     if !goes_up(path) || !path.starts_with(dir) {
         return None;
@@ -45,7 +45,7 @@ pub(super) fn folded(path: &Path, dir: &Path) -> Option<PathBuf> {
     (resolved(path)? == resolved(&folded)?).then_some(folded)
 }
 
-/// How deep a relative path ends. `None`: it leaves the directory that it starts in on the way.
+/// Returns the depth at which a relative path ends. `None` if the path leaves its start directory on the way.
 fn depths(path: &Path) -> Option<usize> {
     path.components().try_fold(0_usize, |depth, part| match part {
         Component::ParentDir => depth.checked_sub(1),

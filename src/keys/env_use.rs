@@ -1,14 +1,15 @@
-//! Is a path variable used only to include files?
+//! Decides whether a path variable is used only to include files.
 //!
-//! `include!(concat!(env!("OUT_DIR"), "/x.rs"))` reads a file whose content is an input anyway, so the variable's value may
-//! differ between checkouts. Any other `env!` of a path may end up in the output in a shape that no scan can find (its
-//! length, its hash), so it pins. The judge is lexical and strict: what it does not recognise is not an include.
+//! `include!(concat!(env!("OUT_DIR"), "/x.rs"))` reads a file whose content is an input anyway, so the value of the
+//! variable may differ between checkouts. Any other `env!` of a path may reach the output in a form that no scan can
+//! find (its length, its hash), so it pins. The check is lexical and strict: anything that it does not recognise is not
+//! an include.
 
 use super::tokens::{Token, tokens};
 
 const READS: [&str; 2] = ["env", "option_env"];
 const INCLUDES: [&str; 3] = ["include", "include_str", "include_bytes"];
-/// Macros of the standard library that do nothing with a name but evaluate it, unless the source has its own of that name.
+/// Macros of the standard library that only evaluate a name, unless the source has its own macro of that name.
 const HARMLESS: [&str; 18] = [
     "assert",
     "assert_eq",
@@ -30,9 +31,9 @@ const HARMLESS: [&str; 18] = [
     "writeln",
 ];
 
-/// Whether every `env!("name")` and `option_env!("name")` in `sources` stands directly inside an include, at least one is
-/// there, and nothing hides another: an argument that cannot be read, a macro under another name, or a macro that gets the
-/// include's tokens instead of its text.
+/// Whether every `env!("name")` and `option_env!("name")` in `sources` is directly inside an include, at least one
+/// exists, and nothing hides another: an argument that cannot be read, a macro under another name, or a macro that gets
+/// the tokens of the include instead of its text.
 pub fn is_include_only<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>) -> bool {
     let mut includes = 0;
     for source in sources {
@@ -44,9 +45,9 @@ pub fn is_include_only<'a>(name: &str, sources: impl IntoIterator<Item = &'a str
     includes > 0
 }
 
-/// Whether `sources`, those of a whole library, may read the variable for more than an include, be it in a macro that others
-/// call. Where none of them names the variable, no macro that is handed the bare word `env` can make a read of it: its caller
-/// would have to name it, and is judged for that.
+/// Whether `sources`, which are those of a whole library, may read the variable for more than an include. This covers
+/// macros that other crates call. If none of the sources names the variable, a macro that gets the bare word `env`
+/// cannot read the variable: its caller would have to name it, and the check of the caller finds that.
 pub fn may_read_value<'a>(name: &str, sources: impl IntoIterator<Item = &'a str> + Clone) -> bool {
     let is_named = sources.clone().into_iter().any(|source| source.contains(name));
     sources.into_iter().any(|source| includes_in(source, name, is_named).is_none())
@@ -59,36 +60,36 @@ fn includes_in(source: &str, name: &str, is_named: bool) -> Option<usize> {
     judge.count_includes()
 }
 
-/// What an open delimiter belongs to.
+/// The construct that an open delimiter belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Frame {
-    /// `include!(` and its kind.
+    /// `include!(`, `include_str!(` or `include_bytes!(`
     Include,
     /// `concat!(`
     Concat,
-    /// `macro_rules! name {`: its text comes to life where the macro is called.
+    /// `macro_rules! name {`: its text takes effect where the macro is called.
     Rules,
-    /// The arguments of any other macro, which may do with them what it likes.
+    /// The arguments of any other macro, which may do anything with them.
     Foreign,
     /// A block, a group, an attribute.
     Plain,
 }
 
-/// A walk over one source.
+/// A walk over the tokens of one source.
 struct Judge<'a> {
     tokens: &'a [Token],
     name: &'a str,
-    /// Whether the variable is named anywhere.
+    /// Whether any source names the variable.
     is_named: bool,
     open: Vec<Frame>,
-    /// In a `use` of something else than the standard library.
+    /// Whether the walk is in a `use` of something other than the standard library.
     in_use: bool,
     /// Harmless names that mean something else in this source.
     own: Vec<&'a str>,
 }
 
 impl<'a> Judge<'a> {
-    /// The harmless macros whose names are imported, defined or given away in this source.
+    /// Returns the harmless macros whose names this source imports, defines or renames.
     fn own_macros(&mut self) -> Vec<&'a str> {
         let mut own = Vec::new();
         let tokens: &'a [Token] = self.tokens;
@@ -106,7 +107,7 @@ impl<'a> Judge<'a> {
         own
     }
 
-    /// The number of includes of the variable; `None` if it is used, or may be, in any other way.
+    /// Counts the includes of the variable. `None` if the source uses it in any other way, or may do so.
     fn count_includes(mut self) -> Option<usize> {
         let mut includes = 0;
         for at in 0..self.tokens.len() {
@@ -116,7 +117,7 @@ impl<'a> Judge<'a> {
                 }
                 Token::Word(word) if READS.contains(&word.as_str()) => includes += usize::from(self.read(at)?),
                 Token::Word(word) if is_builtin(word) && self.is_renamed(at) => return None,
-                // The name as an argument of a macro, which may read the variable of this name.
+                // The name is an argument of a macro, which may read the variable of this name.
                 Token::Text(text) if text == self.name && self.may_be_called() && !self.is_read(at) => return None,
                 Token::Mark(b';') => self.in_use = false,
                 Token::Mark(b'(' | b'[' | b'{') => self.open.push(self.frame(at)),
@@ -129,13 +130,14 @@ impl<'a> Judge<'a> {
         Some(includes)
     }
 
-    /// Judges an `env` or `option_env`: `Some(true)` is an include of the variable, `Some(false)` has nothing to do with it.
+    /// Judges an `env` or `option_env`: `Some(true)` is an include of the variable, `Some(false)` is unrelated to it,
+    /// and `None` is any other use.
     fn read(&self, at: usize) -> Option<bool> {
         if self.is_renamed(at) {
             return None;
         }
         if !self.is_call(at) {
-            // A bare name may be a macro's argument, which the macro may call.
+            // A bare name may be an argument of a macro, which may call it.
             let is_harmless = !self.may_be_called() || self.is_module(at) || self.is_fragment(at);
             return (is_harmless || !self.is_named).then_some(false);
         }
@@ -146,17 +148,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether what stands here is handed to a macro, or brought to life by one.
+    /// Whether the current token is an argument of a macro, or in the text of one.
     fn may_be_called(&self) -> bool {
         self.open.iter().any(|frame| matches!(frame, Frame::Rules | Frame::Foreign))
     }
 
-    /// `env ! (` right before.
+    /// Whether `env ! (` or `option_env ! (` is right before `at`.
     fn is_read(&self, at: usize) -> bool {
         at >= 3 && self.is_call(at - 3) && self.word(at - 3).is_some_and(|word| READS.contains(&word))
     }
 
-    /// `include ! (` or `include ! ( concat ! (` right before, and no macro around that could look into it.
+    /// Whether `include ! (` or `include ! ( concat ! (` is right before `at`, and no macro around it could inspect it.
     fn is_included(&self, at: usize) -> bool {
         let ends = |frames: &[Frame]| self.open.ends_with(frames);
         let opened_before = |distance: usize| at >= distance && self.is_call(at - distance);
@@ -168,18 +170,19 @@ impl<'a> Judge<'a> {
         !self.open[..around].contains(&Frame::Foreign)
     }
 
-    /// `name ! (`
+    /// Whether `name ! (` starts at `at`.
     fn is_call(&self, at: usize) -> bool {
         let opens = |mark: &Token| matches!(mark, Token::Mark(b'(' | b'[' | b'{'));
         self.word(at).is_some() && self.is_mark(at + 1, b'!') && self.tokens.get(at + 2).is_some_and(opens)
     }
 
-    /// `core::`, also with `::` in front: what is imported from there is what it is called.
+    /// Whether a path such as `core::` or `::core::` starts at `at`. An import from there keeps its usual meaning.
     fn is_std_path(&self, at: usize) -> bool {
         matches!(self.crate_of_path(at), Some("core" | "std" | "alloc"))
     }
 
-    /// `crate::`: a macro of this crate is judged where it is defined. (itertools has a function `concat`.)
+    /// Whether a path such as `crate::` starts at `at`. A macro of this crate is judged where it is defined. (itertools
+    /// has a function `concat`.)
     fn is_own_path(&self, at: usize) -> bool {
         matches!(self.crate_of_path(at), Some("crate" | "self" | "super"))
     }
@@ -191,27 +194,28 @@ impl<'a> Judge<'a> {
         self.word(at).filter(|_| self.is_module(at))
     }
 
-    /// `env::`
+    /// Whether the word at `at` is a part of a path, as in `env::`.
     fn is_module(&self, at: usize) -> bool {
         self.is_mark(at + 1, b':') && self.is_mark(at + 2, b':')
     }
 
-    /// `$env`: what the caller of a macro hands over, and is judged for. (clang-sys has a macro with a parameter of this name.)
+    /// Whether the word at `at` is a macro parameter such as `$env`. The caller passes its value, and is judged for
+    /// that. (clang-sys has a macro with a parameter of this name.)
     fn is_fragment(&self, at: usize) -> bool {
         at >= 1 && self.is_mark(at - 1, b'$')
     }
 
-    /// Whether a builtin's name is given to another macro here, or another name to the builtin.
+    /// Whether the source gives the name of a builtin at `at` to another macro, or another name to the builtin.
     fn is_renamed(&self, at: usize) -> bool {
         let before = |distance: usize, word: &str| at >= distance && self.word(at - distance) == Some(word);
         let is_defined = before(1, "macro") || (before(2, "macro_rules") && self.is_mark(at - 1, b'!'));
         let is_alias = before(1, "as") || self.word(at + 1) == Some("as");
-        // `use std::env;` names a module, but nobody needs to import the others.
+        // `use std::env;` imports a module. The other names do not need an import.
         let is_imported = self.in_use && self.word(at).is_some_and(|word| !READS[..1].contains(&word));
         is_defined || is_alias || is_imported
     }
 
-    /// What the delimiter at `at` opens.
+    /// Returns the construct that the delimiter at `at` opens.
     fn frame(&self, at: usize) -> Frame {
         if at >= 3 && self.word(at - 3) == Some("macro_rules") && self.is_mark(at - 2, b'!') {
             return Frame::Rules;
@@ -229,7 +233,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether the macro named at `at` is called without a path, or by `std::` or `core::`.
+    /// Whether the macro at `at` is called without a path, or with `std::` or `core::`.
     fn is_std(&self, at: usize) -> bool {
         let has_path = at >= 2 && self.is_mark(at - 1, b':') && self.is_mark(at - 2, b':');
         !has_path || (at >= 3 && matches!(self.word(at - 3), Some("std" | "core")))

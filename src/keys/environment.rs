@@ -1,36 +1,39 @@
-//! Which variables count as inputs, and all of them as one.
+//! Decides which variables count as inputs, and digests all variables as one input.
 //!
-//! A variable counts if it was read, unless its reader is known and its value cannot reach an output. The lists below are
-//! complete: what does not stand there counts.
+//! A variable counts if it was read, unless its reader is known and its value cannot reach an output. The lists below
+//! are complete: every variable that is not in them counts.
 
 use super::Context;
 use crate::model::Digest;
 
-/// Variables that Rust's own std reads wherever it is linked in, proc macros included.
+/// Variables that Rust's std reads wherever it is linked in, proc macros included.
 ///
-/// * `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`: whether a panic prints a backtrace. A panic ends in an error, which is never
-///   stored.
-/// * `RUST_MIN_STACK`: the size of new threads' stacks. Too small a one ends in a crash, which is never stored.
+/// * `RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`: whether a panic prints a backtrace. A panic ends in an error, which is
+///   never stored.
+/// * `RUST_MIN_STACK`: the stack size of new threads. A size that is too small ends in a crash, which is never stored.
 const READ_BY_STD: &[&str] = &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN_STACK"];
 
-/// Variables that rustc, gcc, clang, the linkers and binutils read on their own account. A macro that reads one makes it
-/// count.
+/// Variables that rustc, gcc, clang, the linkers and binutils read for their own purposes. They count only if a macro
+/// reads them.
 ///
-/// * `RUSTC_LOG_*`: rustc's log, which needs `RUSTC_LOG`; that is a bypass.
-/// * `RUSTC_CTFE_BACKTRACE`, `RUSTC_ICE`: backtraces of failing const evaluation; where rustc puts its report of a crash.
+/// * `RUSTC_LOG_*`: settings of rustc's log, which needs `RUSTC_LOG`; that is a bypass.
+/// * `RUSTC_CTFE_BACKTRACE`, `RUSTC_ICE`: backtraces of failing const evaluation; where rustc writes its report of a
+///   crash.
 /// * `RUSTC_GRAPHVIZ_FONT`: the font of dumped graphs; dumps are a bypass.
-/// * `CI`, `TERM_PROGRAM`: whether rustc's own diagnostics are links, for a terminal; cargo asks for JSON.
-/// * `TERM`, `COLORTERM`, `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `GCC_COLORS`, `COLUMNS`, `GCC_URLS`, `TERM_URLS`: colours
-///   and widths of messages on a terminal; rustc and the linker write to pipes here. What they say is part of the entry.
-/// * `TMPDIR`, `TMP`, `TEMP`: where temporary files go. Their names do not reach outputs, or the root scan pins them.
-/// * `CARGO_MAKEFLAGS`, `MAKEFLAGS`, `MFLAGS`, `NUM_JOBS`: the jobserver; how many threads work, not what they make.
-/// * `PATH`: programs that are looked up are inputs of their own, by name.
-/// * `PWD`: believed only where it is another name of the working directory, which is part of every key.
-/// * `LD_LIBRARY_PATH`: the linker searches it for libraries that libraries need; what it tries and finds is recorded. (For
-///   what the dynamic linker loads it counts all the same: see `observed`.)
-/// * `MALLOC_CONF`: jemalloc's settings.
-/// * `LLVM_DISABLE_CRASH_REPORT`, `LLVM_SYMBOLIZER_PATH`, `FORCE_LLD_DIAGNOSTICS_CRASH`, `LLD_IN_TEST`: crash reports of
-///   LLVM, and lld's own tests.
+/// * `CI`, `TERM_PROGRAM`: whether rustc's diagnostics contain links, for a terminal; cargo asks for JSON.
+/// * `TERM`, `COLORTERM`, `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `GCC_COLORS`, `COLUMNS`, `GCC_URLS`, `TERM_URLS`:
+///   colours and widths of messages on a terminal; rustc and the linker write to pipes here. Their messages are part of
+///   the entry.
+/// * `TMPDIR`, `TMP`, `TEMP`: the directory for temporary files. If its name reaches an output, the root scan pins it.
+/// * `CARGO_MAKEFLAGS`, `MAKEFLAGS`, `MFLAGS`, `NUM_JOBS`: the jobserver. It decides how many threads work, not their
+///   results.
+/// * `PATH`: programs that are looked up are separate inputs, by name.
+/// * `PWD`: readers use it only if it is another name of the working directory, which is part of every key.
+/// * `LD_LIBRARY_PATH`: the linker searches it for libraries that libraries need; the observer records which paths it
+///   tries and finds. (For the libraries that the dynamic linker loads it does count: see `observed`.)
+/// * `MALLOC_CONF`: the settings of jemalloc.
+/// * `LLVM_DISABLE_CRASH_REPORT`, `LLVM_SYMBOLIZER_PATH`, `FORCE_LLD_DIAGNOSTICS_CRASH`, `LLD_IN_TEST`: crash reports
+///   of LLVM, and the tests of lld.
 /// * `GCC_EXTRA_DIAGNOSTIC_OUTPUT`, `EXPERIMENTAL_SARIF_SOCKET`: a second form of gcc's messages.
 const READ_BY_TOOLS: &[&str] = &[
     "RUSTC_CTFE_BACKTRACE",
@@ -66,38 +69,42 @@ const READ_BY_TOOLS: &[&str] = &[
     "EXPERIMENTAL_SARIF_SOCKET",
 ];
 
-/// What a shell or cargo sets anew for every run, left out of the whole: the last command, the depth of shells, directories
-/// (the working directory is part of every key), the jobserver, and kache's own settings.
+/// Variables that a shell or cargo sets anew for every run, which the digest of all variables leaves out: the last
+/// command, the depth of shells, directories (the working directory is part of every key), the jobserver, and cargo's
+/// library path. [`is_of_whole`] also leaves out kache's settings.
 const NOT_OF_THE_WHOLE: &[&str] =
     &["_", "SHLVL", "PWD", "OLDPWD", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "LD_LIBRARY_PATH"];
 
-/// Whether a variable that was read is an input. `plugin`: a proc macro, or a program that one started, read it.
+/// Whether a variable that was read is an input. `plugin`: whether a proc macro, or a program that one started, read
+/// it.
 pub fn counts(name: &str, plugin: bool) -> bool {
     let of_tools = READ_BY_TOOLS.contains(&name) || name.starts_with("RUSTC_LOG");
     !(READ_BY_STD.contains(&name) || (of_tools && !plugin))
 }
 
-/// Digest of all variables.
+/// Digest of all variables, except those that are set anew for every run.
 pub fn digest(context: Context<'_>) -> Digest {
     digest_of(context, |_| true)
 }
 
-/// Whether a variable is one of the whole.
+/// Whether the digest of all variables includes this one.
 pub(super) fn is_of_whole(name: &str) -> bool {
     !NOT_OF_THE_WHOLE.contains(&name) && !name.starts_with("KACHE_")
 }
 
-/// Whether a variable counts that the commands of a shell name. Not the jobserver, which is another one in every build.
+/// Whether a variable counts if the commands of a shell name it. The jobserver does not, because it differs in every
+/// build.
 pub(super) fn may_be_named(name: &str) -> bool {
     !["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"].contains(&name) && !name.starts_with("KACHE_")
 }
 
-/// Whether nothing but Rust's own std reads a variable wherever it is linked in.
+/// Whether only Rust's std reads this variable wherever it is linked in.
 pub(super) fn is_of_std(name: &str) -> bool {
     READ_BY_STD.contains(&name)
 }
 
-/// Digest of the names and values of those variables that count.
+/// Digest of the names and values of the variables for which `counts` is true, out of those in the digest of all
+/// variables.
 pub(super) fn digest_of(context: Context<'_>, counts: impl Fn(&str) -> bool) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for (name, value) in context.env.all() {
@@ -113,15 +120,16 @@ pub(super) fn digest_of(context: Context<'_>, counts: impl Fn(&str) -> bool) -> 
     Digest::from_bytes(*hasher.finalize().as_bytes())
 }
 
-/// Programs of a toolchain: compilers, linkers and what they start. They read variables by name, through getenv.
+/// Programs of a toolchain: compilers, linkers, and the programs that these start. They read variables by name, with
+/// `getenv`.
 const TOOLS: &[&str] = &[
     "cc", "gcc", "g++", "c++", "clang", "clang++", "collect2", "ld", "lld", "mold", "wild", "gold", "bfd", "as", "ar",
     "nm", "strip", "objcopy", "dsymutil", "dwp", "lto1", "cc1", "cc1plus", "cpp", "ranlib", "readelf", "objdump",
     "nasm", "yasm", "rustc", "rustup", "rustfmt", "clippy", "sold", "llvm",
 ];
 
-/// What build scripts start besides: each reads variables by name. Not among them is whatever runs a language in which any
-/// variable can be named: shells, make, awk, perl, python.
+/// Other programs that build scripts start. Each reads variables by name. The list leaves out every program that runs a
+/// language in which any variable can be named: shells, make, awk, perl, python.
 const UTILITIES: &[&str] = &[
     "pkg-config",
     "pkgconf",
@@ -203,10 +211,11 @@ const UTILITIES: &[&str] = &[
     "xz",
 ];
 
-/// Whether a program tells which variables it reads. Shells, interpreters and everything unknown may take them all.
+/// Whether the variables that a program reads can be observed. Shells, interpreters and unknown programs may read all
+/// of them.
 pub fn tells_what_it_reads(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or(program);
-    // `x86_64-linux-gnu-gcc-12`, `ld.lld`, `rust-objcopy`.
+    // For example `x86_64-linux-gnu-gcc-12`, `ld.lld`, `rust-objcopy`.
     name.split(['-', '.']).any(|part| TOOLS.contains(&part)) || name == "lto-wrapper" || UTILITIES.contains(&name)
 }
 

@@ -1,7 +1,7 @@
-//! Places of roots as texts escape them: `%20`, `\ `, `\u{e9}`, `'\''`.
+//! Finds the places of roots in the forms in which texts escape them: `%20`, `\ `, `\u{e9}`, `'\''`.
 //!
-//! There are too many ways of escaping to list. So the parts of a place that nobody escapes are looked for in their order,
-//! with anything short between them.
+//! There are too many ways of escaping to list them. So kache looks for the parts of a place that are never escaped, in
+//! their order, with any short text between them.
 
 use memchr::memmem;
 
@@ -9,10 +9,10 @@ use super::Roots;
 use crate::fsx;
 use crate::model::RootKind;
 
-/// How many bytes one escaped byte takes at most (`\u{10ffff}`, a quoted quote, a backslash that was escaped twice).
+/// The most bytes that one escaped byte takes (`\u{10ffff}`, a quoted quote, a backslash that was escaped twice).
 const LONGEST_ESCAPE: usize = 12;
 
-/// Looks for escaped places of roots. Empty if no place holds anything that is escaped.
+/// Looks for escaped places of roots. Empty if no place contains a character that is ever escaped.
 #[derive(Debug)]
 pub struct Escaped {
     places: Vec<(RootKind, Place)>,
@@ -21,12 +21,12 @@ pub struct Escaped {
 #[derive(Debug)]
 struct Place {
     whole: String,
-    /// The parts that are never escaped. Before each but the first there are at most so many bytes.
+    /// The parts that are never escaped, each with the most bytes that may come before it (0 for the first).
     parts: Vec<(usize, String)>,
 }
 
 impl Escaped {
-    /// For `roots`, as they are called and as they are without links.
+    /// Creates a search for `roots`, by their names and by their paths without links.
     pub fn new(roots: &Roots) -> Self {
         let real = |place: &str| fsx::canonicalize(place.as_ref()).ok()?.into_os_string().into_string().ok();
         let both = |(kind, place): (RootKind, &str)| [Some(place.to_owned()), real(place)].map(|place| (kind, place));
@@ -34,19 +34,19 @@ impl Escaped {
         Self { places: all.collect() }
     }
 
-    /// Whether nothing can be found.
+    /// Whether the search cannot find anything.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The roots whose places are in `bytes` in another spelling than their own.
+    /// Returns the roots whose places are in `bytes` in an escaped spelling.
     pub fn found_in<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = RootKind> + 'a {
         self.places.iter().filter(|(_, place)| place.is_escaped_in(bytes)).map(|(kind, _)| *kind)
     }
 }
 
 impl Place {
-    /// `None`: nothing of it is ever escaped.
+    /// `None` if the place contains only characters that are never escaped.
     fn new(whole: String) -> Option<Self> {
         let mut parts = vec![(0, String::new())];
         let mut between = 0;

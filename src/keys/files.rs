@@ -1,7 +1,7 @@
-//! Files and absences of an input set, validated together: names side by side in one directory share its lookup, and all
-//! files share one question to the stamp memo.
+//! Validates the files and absences of an input set together: names side by side in one directory share its lookup, and
+//! all files share one query of the stamp memo.
 //!
-//! What holds and what does not is the same as if each were asked for alone.
+//! The result is the same as if each input were validated alone.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use crate::fsx::{self, Dir, Stamp};
 use crate::model::{Input, TokenString};
 use crate::store::findings::Finding;
 
-/// From how many names on a directory is opened: opening and closing it costs as much as two lookups by path.
+/// From this number of names on, the directory is opened: opening and closing it costs as much as two lookups by path.
 const SIDE_BY_SIDE: usize = 3;
-/// From how many files on they are asked for together.
+/// From this number of files on, one query of the memo covers all of them.
 const TOGETHER: usize = 3;
 
-/// The directory, as it is spelled, of an input that this module is for.
+/// Returns the directory, as it is spelled, of an input that this module validates. `None` for any other input.
 pub(super) fn directory_of(input: &Input) -> Option<&str> {
     match input {
         Input::File(path, _) | Input::Absent(path) => path.directory_and_name().map(|(dir, _)| dir),
@@ -34,9 +34,9 @@ pub(super) struct Files<'a> {
 enum Place {
     /// An open directory.
     Open(Dir),
-    /// A directory that is not there: nothing is in it.
+    /// A directory that does not exist, so it does not contain any name.
     Missing,
-    /// To be looked up by path.
+    /// A directory whose names are looked up by path.
     ByPath,
 }
 
@@ -47,7 +47,8 @@ impl<'a> Files<'a> {
         Self { finding: Finding::begin(about), found: Vec::new(), context }
     }
 
-    /// Looks at inputs of one directory; the error is the one that does not hold, as far as that shows without content.
+    /// Checks inputs of one directory. Returns the first that does not hold, as far as that shows without reading
+    /// content.
     pub(super) fn look(&mut self, side_by_side: &'a [Input]) -> Result<(), &'a Input> {
         let place = if side_by_side.len() < SIDE_BY_SIDE { Place::ByPath } else { self.place(&side_by_side[0]) };
         side_by_side.iter().try_for_each(|input| self.look_at(input, &place).ok_or(input))
@@ -62,7 +63,7 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// `None`: it does not hold.
+    /// `None` if the input does not hold.
     fn look_at(&mut self, input: &'a Input, place: &Place) -> Option<()> {
         let name = |path: &'a TokenString| path.directory_and_name().map_or("", |(_, name)| name);
         match (input, place) {
@@ -88,7 +89,7 @@ impl<'a> Files<'a> {
         Some(self.context.cwd.join(Path::new(&path)))
     }
 
-    /// Compares the contents of all files that were found; the error is the first that differs.
+    /// Compares the contents of all files that were found. Returns the first that differs.
     pub(super) fn compare(self) -> Result<(), &'a Input> {
         let stamps = self.context.stamps;
         let together = self.found.len() >= TOGETHER;
@@ -152,7 +153,7 @@ mod tests {
             Input::File(self.path(name), Digest::of(content.as_bytes()))
         }
 
-        /// In a process of its own, as it were: nothing is open yet.
+        /// Validates as a new process would: no directory is open yet.
         fn first_that_differs(&self, inputs: &[Input]) -> Option<String> {
             let (env, store) =
                 (Env::of([("", ""); 0]), Store::open(&canonicalize(self.dir.path()).unwrap().join("cache")));
@@ -183,7 +184,7 @@ mod tests {
             let paths: Vec<String> = names.iter().map(|name| format!("{dir}{name}")).collect();
             let absent = paths.iter().map(|path| Input::Absent(f.path(path)));
             let inputs: Vec<Input> = absent.chain(paths.iter().map(|path| f.file(path, "x"))).collect();
-            // All that hold alone hold together; and each that does not is found among those that do.
+            // Inputs that hold alone also hold together, and one that does not is found among those that do.
             let (good, bad): (Vec<Input>, Vec<Input>) =
                 inputs.into_iter().partition(|input| f.first_that_differs(std::slice::from_ref(input)).is_none());
             assert_eq!(f.first_that_differs(&good), None, "{dir:?}");
@@ -235,7 +236,7 @@ mod tests {
         }
         std::thread::sleep(std::time::Duration::from_millis(60));
         assert!(holds() && holds());
-        // The same inode under the other's name, the same size and times.
+        // The same inodes under each other's name, with the same sizes and times.
         let path = |name: &str| f.invocation.cwd.join(name);
         create_dir_all(&path("aside")).unwrap();
         f.write("src/b.rs", "new");

@@ -1,12 +1,13 @@
-//! git's index as an input: digests its entries and how the files differ from them, not its bytes.
+//! git's index as an input: kache digests its entries and how the files differ from them, not its bytes.
 //!
-//! The index is a list of files and, beside it, a cache of what `stat` said of each. No two checkouts have the same bytes,
-//! and `git status` and `git describe --dirty` write it anew whenever they have looked. What git answers depends on the list
-//! and on whether each file is as the cache says, so that is the input: [`state`].
+//! The index is a list of files and, next to it, a cache of the `stat` data of each. Its bytes are different in every
+//! checkout, and `git status` and `git describe --dirty` rewrite it whenever they have checked the files. The answers
+//! of git depend on the list, and on whether each file matches the cache, so that is the input: [`state`].
 //!
-//! Format: git's `Documentation/gitformat-index.adoc`. Comparing: `ie_match_stat` in git's `read-cache.c`. An index that is
-//! split, sparse, compressed (version 4), or told by a daemon or a cache of untracked files what has changed is not understood,
-//! nor is one whose files are elsewhere than beside it (`core.worktree`, submodules): who reads such a one is not stored.
+//! Format: git's `Documentation/gitformat-index.adoc`. Comparison: `ie_match_stat` in git's `read-cache.c`. kache does
+//! not support an index that is split, sparse or compressed (version 4), one that takes changes from a daemon or from a
+//! cache of untracked files, or one whose files are not next to it (`core.worktree`, submodules). It does not store the
+//! result of a compile or run that reads such an index.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -23,18 +24,19 @@ const MAGIC: &[u8; 4] = b"DIRC";
 const FILE_MODES: [u32; 3] = [0o100_644, 0o100_755, 0o120_000];
 const LINK_MODE: u32 = 0o120_000;
 const SUBMODULE_MODE: u32 = 0o160_000;
-/// "Assume unchanged", and, in the second field, "skip the work tree": git does not look at these files.
+/// The "assume unchanged" flag and, in the second field, the "skip worktree" flag: git does not look at these files.
 const ASSUME_VALID: u16 = 0x8000;
 const SKIP_WORKTREE: u16 = 0x4000;
 const EXTENDED: u16 = 0x4000;
-/// "Assume unchanged" and the stage of a merge. The other bits are the length of the name, and whether more flags follow.
+/// The "assume unchanged" flag and the stage of a merge. The other bits are the length of the name, and whether more
+/// flags follow.
 const MEANINGFUL: u16 = 0xb000;
 
-/// A repository before a compile or a run of a script began.
+/// A repository before a compile or a run of a build script starts.
 #[derive(Debug)]
 pub(super) struct Before {
     dir: PathBuf,
-    /// When its index was written, in seconds since 1970.
+    /// The mtime of the index, in seconds since 1970.
     written: i64,
     inode: (u64, u64),
     index: Vec<u8>,
@@ -42,13 +44,13 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// The repository around `context.cwd`. `None`: there is none, or it has no index.
+    /// Reads the repository around `context.cwd`. `None` if there is none, or if it does not have an index.
     pub(super) fn of(context: Context<'_>) -> Option<Self> {
         let found = context.cwd.ancestors().map(|dir| dir.join(".git")).find(|path| fsx::exists(path))?;
         let dir = if fsx::metadata(&found).ok()?.is_dir() {
             found
         } else {
-            // A further work tree: `.git` is a file that names the directory.
+            // A linked work tree: `.git` is a file that names the directory.
             let text = fsx::read_to_string(&found).ok()?;
             found.parent()?.join(text.strip_prefix("gitdir:")?.trim())
         };
@@ -59,7 +61,7 @@ impl Before {
         Some(Self { inode: inode(&dir)?, dir, written, index, listing })
     }
 
-    /// Whether `path` is the index and lists the same files as before, whatever it says of their stamps.
+    /// Whether `path` is the index and lists the same files as before. Their stamps may differ.
     pub(super) fn lists_the_same_files(&self, path: &Path) -> bool {
         let is_same = |now: Vec<u8>| {
             let (before, now) = (Index::parse(&self.index), Index::parse(&now));
@@ -70,13 +72,15 @@ impl Before {
             && fsx::read(path).is_ok_and(is_same)
     }
 
-    /// What the index said then, the files being as they are now. It was written anew since where the two differ: a command
-    /// that asked before that may have been told something else than one that asked afterwards.
+    /// Returns the state of the old index, with the files as they are now. If it differs from the state of the current
+    /// index, git has rewritten the index in between, and a command that ran before that may have got another answer
+    /// than one that ran later.
     pub(super) fn state(&self, context: Context<'_>) -> Option<Digest> {
         state_of(&self.index, self.written, &worktree(&self.dir.join(INDEX))?, context)
     }
 
-    /// Whether `path` is the repository's directory, still the same one, and holds the same names as before.
+    /// Whether `path` is the directory of the repository, is still the same directory, and contains the same names as
+    /// before.
     pub(super) fn holds_the_same_names(&self, path: &Path, context: Context<'_>) -> bool {
         Some(self.inode) == inode(path) && self.listing == context.stamps.listing(&self.dir).ok()
     }
@@ -86,8 +90,8 @@ fn inode(path: &Path) -> Option<(u64, u64)> {
     fsx::Stamp::of(path).ok().map(|stamp| (stamp.dev, stamp.ino))
 }
 
-/// What the index at `path` says: digest of the files that it lists, and of how each differs from what it says. `None`: it is
-/// no index, or none that is understood.
+/// Returns the state of the index at `path`: digest of the files that it lists, and of how each differs from its entry.
+/// `None` if it is not an index, or not one that kache supports.
 pub(super) fn state(path: &Path, context: Context<'_>) -> Option<Digest> {
     let worktree = worktree(path)?;
     let written = fsx::metadata(path).ok()?.mtime();
@@ -104,7 +108,7 @@ fn state_of(bytes: &[u8], written: i64, worktree: &Path, context: Context<'_>) -
     Some(Digest::of(&state))
 }
 
-/// Whether an index stands at this path.
+/// Whether an index is at this path.
 pub(super) fn is_index(path: &Path) -> bool {
     let mut magic = [0; MAGIC.len()];
     path.file_name() == Some(OsStr::new(INDEX))
@@ -112,10 +116,11 @@ pub(super) fn is_index(path: &Path) -> bool {
         && magic == *MAGIC
 }
 
-/// Variables that lead git to another index or to other files.
+/// Variables that make git use another index or other files.
 pub(super) const LEADING_ELSEWHERE: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"];
 
-/// The directory whose files an index lists. `None`: no index lies at such a path, or the configuration names a directory.
+/// Returns the directory whose files an index lists. `None` if the path cannot be that of an index, or if the
+/// configuration names a directory.
 fn worktree(path: &Path) -> Option<PathBuf> {
     let dir = path.parent().filter(|_| path.file_name() == Some(OsStr::new(INDEX)))?;
     let configuration = fsx::read(&dir.join("config")).unwrap_or_default().to_ascii_lowercase();
@@ -125,7 +130,7 @@ fn worktree(path: &Path) -> Option<PathBuf> {
     if dir.file_name() == Some(OsStr::new(".git")) {
         return dir.parent().map(Path::to_owned);
     }
-    // A further work tree's directory names the `.git` file there.
+    // The directory of a linked work tree contains `gitdir`, which names the `.git` file in the work tree.
     let names = fsx::read_to_string(&dir.join("gitdir")).ok()?;
     Path::new(names.trim()).parent().filter(|worktree| worktree.is_absolute()).map(Path::to_owned)
 }
@@ -151,7 +156,7 @@ impl<'a> Index<'a> {
         let entries = (0..count).map(|_| Entry::parse(&mut rest)).collect::<Option<Vec<_>>>()?;
         let mut extensions = rest.get(..rest.len().checked_sub(20)?)?;
         while !extensions.is_empty() {
-            // Caches that say nothing about the work tree.
+            // Caches that do not describe the work tree.
             let is_harmless = matches!(extensions.get(..4)?, b"TREE" | b"REUC" | b"EOIE" | b"IEOT");
             extensions = extensions.get(4..).filter(|_| is_harmless)?;
             let length = usize::try_from(number(&mut extensions)?).ok()?;
@@ -177,7 +182,7 @@ impl<'a> Entry<'a> {
         let flags = short(rest)?;
         let more_flags = if flags & EXTENDED == 0 { 0 } else { short(rest)? };
         let name = take(rest, memchr::memchr(0, rest)?)?;
-        // One to eight zeros, so that the next entry begins at a multiple of eight.
+        // One to eight zeros, so that the length of the entry is a multiple of eight.
         let length = start.len() - rest.len();
         take(rest, 8 - length % 8)?;
         let entry = Self { stat, object, flags, more_flags, name };
@@ -189,21 +194,22 @@ impl<'a> Entry<'a> {
         self.stat[6]
     }
 
-    /// All but what `stat` said. Fields of fixed length first, then the name and a zero.
+    /// Everything except the `stat` data. First the fields of fixed length, then the name and a zero.
     fn meaning(&self) -> Vec<u8> {
         let flags = [self.flags & MEANINGFUL, self.more_flags].map(u16::to_be_bytes).concat();
         [&self.mode().to_be_bytes()[..], self.object, &flags, self.name, b"\0"].concat()
     }
 
-    /// How the file at `path` differs from the entry: a word, and the file's content if git compares that. `written`: when the
-    /// index was written, in seconds since 1970. `None`: it cannot be told.
+    /// Describes how the file at `path` differs from the entry: a word, or the fields that differ and a digest of the
+    /// content. `written` is the mtime of the index, in seconds since 1970. `None` if the content cannot be read.
     fn difference(&self, path: &Path, written: i64, context: Context<'_>) -> Option<Vec<u8>> {
         if self.mode() == SUBMODULE_MODE || self.flags & ASSUME_VALID != 0 || self.more_flags & SKIP_WORKTREE != 0 {
             return Some(b"not looked at".to_vec());
         }
         let Ok(found) = fsx::symlink_metadata(path) else { return Some(b"absent".to_vec()) };
         let differs = self.differing_fields(&found);
-        // A file that was written in the same second as the index may have been written after it: git compares its content.
+        // A file that was written in the same second as the index may have been written after it, so git compares its
+        // content.
         let is_racy = i64::from(self.stat[2]) >= written;
         if differs == 0 && (!is_racy || object_id(path, &found).as_deref() == Some(self.object)) {
             return Some(b"none".to_vec());
@@ -216,7 +222,8 @@ impl<'a> Entry<'a> {
         Some([&differs.to_be_bytes()[..], content.as_bytes()].concat())
     }
 
-    /// One bit for each field in which `found` differs from what the index says. git keeps the lower 32 bits of each.
+    /// Returns one bit for each field in which `found` differs from the entry. git keeps the lower 32 bits of each
+    /// field.
     fn differing_fields(&self, found: &Metadata) -> u16 {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as git does")]
         let now = [
@@ -237,7 +244,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The mode that git would give to it.
+/// Returns the mode that git would record for the file.
 fn mode(found: &Metadata) -> u32 {
     match found {
         found if found.is_symlink() => LINK_MODE,
@@ -247,7 +254,7 @@ fn mode(found: &Metadata) -> u32 {
     }
 }
 
-/// git's name for the content at `path`, as it is: attributes may make git store another one.
+/// Returns git's object id of the content at `path` as it is. Attributes may make git store other content.
 fn object_id(path: &Path, found: &Metadata) -> Option<Vec<u8>> {
     let content = if found.is_symlink() { fsx::read_link_text(path)?.into_bytes() } else { fsx::read(path).ok()? };
     let mut context = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
@@ -270,7 +277,7 @@ fn number(rest: &mut &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// An index of version 2 with one file of this name, and an extension.
+    /// Returns an index of version 2 with one file of this name, and an extension.
     fn index(name: &str, extension: [u8; 4]) -> Vec<u8> {
         let mut bytes = [b"DIRC".as_slice(), &2_u32.to_be_bytes(), &1_u32.to_be_bytes()].concat();
         for field in [1, 2, 3, 4, 5, 6, 0o100_644, 8, 9, 10_u32] {

@@ -1,9 +1,9 @@
-//! Finding the files that a declared path or glob names.
+//! Finds the files that a declared path or glob names.
 //!
-//! Parts of a pattern are matched one directory at a time, so that only directories that can hold a match are listed.
-//! A pattern does not go into `.git`, nor into directories that are marked as caches (`CACHEDIR.TAG`: target directories,
-//! kache's own), whose times move with every build; a part that is no pattern goes anywhere. Links are followed; a directory
-//! that was seen under another name is not seen twice.
+//! A pattern is matched one part and one directory at a time, so that only directories that can contain a match are
+//! listed. A pattern does not descend into `.git`, or into directories that are marked as caches (`CACHEDIR.TAG`:
+//! target directories, kache's own), because their times change with every build. A part that is not a pattern may name
+//! any directory. Links are followed; a directory that was visited under one name is not visited under another.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,31 +13,32 @@ use glob::Pattern;
 use crate::config::project::is_pattern;
 use crate::fsx::{self, Stamp};
 
-/// More directory entries than this are no list of inputs.
+/// A pattern that lists more directory entries than this is refused.
 const MOST: usize = 20_000;
 
-/// What a path or glob names here.
+/// The files and directories that a path or glob names here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The files, and for a path without a pattern the one that it names, be it there or not.
+    /// The files. A path without a pattern names one file, whether it exists or not.
     pub(super) files: BTreeSet<PathBuf>,
-    /// The directories in which others could appear.
+    /// The directories in which more files could appear.
     pub(super) dirs: BTreeSet<PathBuf>,
-    /// The directories that were not gone into.
+    /// The directories that a pattern did not descend into.
     skipped: BTreeSet<PathBuf>,
 }
 
 impl Found {
-    /// The directories that cargo can watch. It takes the newest time of anything below one
-    /// (`cargo_util::paths::mtime_recursive`), so that one which builds write into would never be fresh: not those of
-    /// `busy`, nor any above one of them or above one that was skipped. Where a directory is watched, those below it are.
+    /// Returns the directories that cargo can watch. cargo takes the newest time of anything below a directory
+    /// (`cargo_util::paths::mtime_recursive`), so a directory that builds write to would never be fresh. The result
+    /// leaves out the directories of `busy`, and those above a busy or a skipped directory. A watched directory covers
+    /// those below it.
     pub(super) fn watchable(&self, busy: &[&Path]) -> Vec<&Path> {
         let is_above = |dir: &Path, below: &Path| below.starts_with(dir);
         let is_quiet = |dir: &&PathBuf| {
             !busy.iter().any(|busy| is_above(dir, busy)) && !self.skipped.iter().any(|skipped| is_above(dir, skipped))
         };
         let mut watched: Vec<&Path> = Vec::new();
-        // Sorted: what is above comes first.
+        // The set is sorted, so a directory comes before those below it.
         for dir in self.dirs.iter().filter(is_quiet) {
             if !watched.iter().any(|above| dir.starts_with(above)) {
                 watched.push(dir);
@@ -47,7 +48,7 @@ impl Found {
     }
 }
 
-/// Adds what `spec` names, relative to `dir`. `skip`: a directory that no pattern goes into.
+/// Adds the files that `spec` names, relative to `dir`. `skip` is a directory that patterns do not descend into.
 pub(super) fn find(spec: &str, dir: &Path, skip: &Path, found: &mut Found) -> Result<(), String> {
     let parts: Vec<&str> = spec.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
@@ -69,7 +70,7 @@ pub(super) fn find(spec: &str, dir: &Path, skip: &Path, found: &mut Found) -> Re
     walk.descend(&base, &parts[literal..]).map_err(|reason| format!("{spec}: {reason}"))
 }
 
-/// The lowest directory above `path` that is there: something appears in it if `path` does.
+/// Returns the lowest directory above `path` that exists. If `path` appears, something appears in that directory.
 fn nearest_dir(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).find(|dir| is_dir(dir)).map(Path::to_owned)
 }
@@ -79,10 +80,10 @@ fn is_dir(path: &Path) -> bool {
 }
 
 struct Walk<'a> {
-    /// A directory by device and inode.
+    /// The directory to skip, by device and inode.
     skip: Option<(u64, u64)>,
     found: &'a mut Found,
-    /// Directories, and how much of the pattern was left there.
+    /// The directories that were visited, each with the number of pattern parts left there.
     seen: HashSet<(u64, u64, usize)>,
     entries: usize,
 }
@@ -125,8 +126,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What matched so far: a directory before the pattern's end, a file at it. A link that leads nowhere counts as a file
-    /// that is absent.
+    /// Handles a path that matches so far: descends into a directory if parts of the pattern are left, and adds a file
+    /// if none are. A link that leads nowhere counts as an absent file.
     fn take(&mut self, path: &Path, is_dir: bool, rest: &[&str]) -> Result<(), String> {
         match (is_dir, rest.is_empty()) {
             (true, false) => self.descend(path, rest),

@@ -3,15 +3,15 @@
 use crate::model::trace::{Field, Value};
 use crate::model::{Digest, LookupKey, Trace};
 
-/// Part of every key. Raise it with any change of what a key holds or of what an entry means, so that entries which a fixed
-/// version would not have made are never found again.
+/// Part of every key. Raise it with any change to the fields of a key or to the meaning of an entry, so that kache
+/// never again finds entries that the new version would not have made.
 ///
-/// 1: first.
-/// 2: what was observed is part of input sets; linked outputs.
-/// 3: git's index by what it says; modes, libraries by path, locale and time zone are observed.
+/// 1: first version.
+/// 2: input sets contain observed inputs; linked outputs.
+/// 3: git's index by its meaning; modes, libraries by path, locale and time zone are observed.
 pub const SCHEMA: u32 = 3;
 
-/// Hashes fields as (tag, length, bytes), so that no two sequences of fields run together.
+/// Hashes fields as (tag, length, bytes), so that two different sequences of fields cannot run together.
 #[derive(Debug)]
 pub struct KeyHasher {
     hasher: blake3::Hasher,
@@ -19,7 +19,7 @@ pub struct KeyHasher {
 }
 
 impl KeyHasher {
-    /// An empty key; `traced` also keeps every field.
+    /// Creates an empty key. `traced` also keeps every field in a trace.
     pub fn new(traced: bool) -> Self {
         let mut key = Self { hasher: blake3::Hasher::new(), trace: traced.then(Trace::default) };
         key.field("kache lookup key, schema", &SCHEMA.to_string());
@@ -32,7 +32,7 @@ impl KeyHasher {
         self.trace(tag, "", || Value::Text(value.to_owned()));
     }
 
-    /// Adds a field that may be absent, which differs from empty.
+    /// Adds a field that may be absent. An absent field differs from an empty one.
     pub fn optional(&mut self, tag: &str, value: Option<&str>) {
         if let Some(value) = value {
             return self.field(tag, value);
@@ -49,7 +49,7 @@ impl KeyHasher {
         self.trace(tag, name, || Value::Digest(digest));
     }
 
-    /// Adds words for people to the field that was added last. They are no part of the key.
+    /// Adds a note for people to the field that was added last. It is not part of the key.
     pub fn note(&mut self, words: impl FnOnce() -> String) {
         if let Some(field) = self.trace.as_mut().and_then(|trace| trace.fields.last_mut()) {
             field.note = words();
@@ -63,7 +63,7 @@ impl KeyHasher {
         }
     }
 
-    /// The key, and the trace if one was kept.
+    /// Returns the key, and the trace if one was kept.
     pub fn finish(self) -> (LookupKey, Option<Trace>) {
         (LookupKey(Digest::from_bytes(*self.hasher.finalize().as_bytes())), self.trace)
     }

@@ -1,5 +1,5 @@
-//! Paths that an output may depend on although no scan of its bytes can tell: the length of a path, its hash, a file that a
-//! source names in full.
+//! Pins roots that an output may depend on although a scan of its bytes cannot show it: through the length of a path,
+//! its hash, or a file that a source names in full.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use crate::fsx;
 use crate::model::{DepInfo, RootKind, TokenString};
 use crate::rustc::{Invocation, dep_info};
 
-/// Pins the roots that the outputs may depend on although no scan of them can tell: those of path variables that are used
-/// for more than includes, and those that a source names in full.
+/// Pins the roots that the outputs may depend on although a scan of them cannot show it: those of path variables that
+/// are used for more than includes, and those that a source names in full.
 pub fn pin(info: &DepInfo<String>, invocation: &Invocation, context: Context<'_>, scan: &mut Scan<'_>) {
     let variables = path_variables(info, context);
     let names_roots =
@@ -31,24 +31,24 @@ pub fn pin(info: &DepInfo<String>, invocation: &Invocation, context: Context<'_>
     }
 }
 
-/// The variables whose values hold a root.
+/// Returns the variables whose values contain a root.
 fn path_variables<'a>(info: &'a DepInfo<String>, context: Context<'_>) -> Vec<(&'a str, TokenString)> {
     let values = info.env.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_ref()?)));
     let tokens = values.map(|(name, value)| (name, context.roots.tokenise(value)));
     tokens.filter(|(_, value)| !value.roots().is_empty()).collect()
 }
 
-/// Whether a macro of a dependency may read the variable on this crate's behalf.
+/// Whether a macro of a dependency may read the variable for this crate.
 ///
-/// A proc macro needs the name for that. A library's own sources, which its `.d` lists, show whether a macro of its reads
-/// the variable, or one that its caller names; but a library whose metadata holds the name while its sources do not has it
-/// from a macro of yet another crate, whose sources are not at hand.
+/// A proc macro needs the name for that. The sources of a library, which its `.d` lists, show whether one of its macros
+/// reads the variable, or one that the caller names. But if the metadata of a library contains the name and its sources
+/// do not, the name is from a macro of yet another crate, whose sources are not available.
 fn dependency_may_read(name: &str, invocation: &Invocation) -> bool {
     let finder = memchr::memmem::Finder::new(name);
     let holds_name = |path: &Path| fsx::read(path).map_or(true, |bytes| finder.find(&bytes).is_some());
     invocation.externs.iter().any(|dep| match library_sources(&dep.path, &invocation.cwd) {
         Some(sources) => {
-            // Data that is listed too (`include_str!`, declared inputs) explains no name in the metadata.
+            // Listed data (`include_str!`, declared inputs) does not explain a name in the metadata.
             let names_it = sources.iter().any(|source| source.is_rust && source.text.contains(name));
             let texts = sources.iter().map(|source| source.text.as_str());
             env_use::may_read_value(name, texts) || (!names_it && holds_name(&dep.path))
@@ -57,7 +57,7 @@ fn dependency_may_read(name: &str, invocation: &Invocation) -> bool {
     })
 }
 
-/// The sources of a library in an output directory. `None`: a proc macro, or they cannot be found.
+/// Returns the sources of a library in an output directory. `None` for a proc macro, or if they cannot be found.
 fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<Source>> {
     let is_library = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
     let stem = path.file_stem()?.to_str()?.strip_prefix("lib").filter(|_| is_library)?;
@@ -67,14 +67,14 @@ fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<Source>> {
     all_there.then(|| read_sources(&info, cwd))
 }
 
-/// A recorded file.
+/// A file that dep-info lists.
 struct Source {
     text: String,
-    /// Whether it is called as Rust sources are; an included one may be called otherwise.
+    /// Whether it has the extension of Rust sources. An included source may have another one.
     is_rust: bool,
 }
 
-/// All recorded files that are text. Others are no Rust source.
+/// Reads all listed files that are text. The others cannot be Rust sources.
 fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<Source> {
     let is_rust = |file: &str| Path::new(file).extension().is_some_and(|extension| extension == "rs");
     let read = |file: &String| {

@@ -1,15 +1,17 @@
-//! Which of all variables a program can know that copies the whole environment and then looks up names in its copy.
+//! Decides which variables count for a program that copies the whole environment and then looks up names in its copy.
 //!
-//! The observer sees that all variables were read, and no more. But such a program finds a value only by a name, and a name
-//! comes from somewhere. Every variable that the program cannot name (a terminal's, a CI job's) may change. One that was not set
-//! before is judged when it is met. The rules, by the program's name:
+//! The observer records that such a program read all variables, and no more. But the program finds a value only by a
+//! name, and it must have the name from somewhere. Any variable that the program cannot name (one of a terminal, or of
+//! a CI job) may change. A variable that was not set before is judged when it first appears. The rules, by the name of
+//! the program:
 //!
-//! * Programs that hold the `cc` crate, which does so since 1.11, in nearly every script that compiles C
-//!   (`cc::Build::target_envs`): a name that the program holds (`CFLAGS`, `CRATE_CC_NO_DEFAULTS`), such a name behind `HOST_` or
-//!   `TARGET_`, or before `_` and a target (`CFLAGS_x86_64-unknown-linux-gnu`).
-//! * `cargo` and `rustup`: a name that the program holds, or one that its settings are made of (`CARGO_BUILD_JOBS`). What is
-//!   named in cargo's configuration files counts besides (`observed::variables`).
-//! * `dash` and `bash`: the variables that the shell uses itself. Those that its commands name count as well (`super::shells`).
+//! * Programs that contain the `cc` crate, which does so since 1.11, in nearly every script that compiles C
+//!   (`cc::Build::target_envs`): a name that the program contains (`CFLAGS`, `CRATE_CC_NO_DEFAULTS`), such a name after
+//!   `HOST_` or `TARGET_`, or before `_` and a target (`CFLAGS_x86_64-unknown-linux-gnu`).
+//! * `cargo` and `rustup`: a name that the program contains, or one that it forms from its settings
+//!   (`CARGO_BUILD_JOBS`). Names in cargo's configuration files count as well (`observed::variables`).
+//! * `dash` and `bash`: the variables that the shell itself uses. Those that its commands name count as well
+//!   (`super::shells`).
 
 use std::path::Path;
 
@@ -20,16 +22,17 @@ use crate::config::env;
 use crate::fsx;
 use crate::model::{Digest, KnownVariables};
 
-/// What `cc` puts a target behind. Other names of that form count if they end in this build's target or host.
+/// The names before a target in variables of `cc`. Other names of that form count if they end in this build's target or
+/// host.
 const BEFORE_TARGET: [&str; 8] = ["CC_", "CXX_", "AR_", "RANLIB_", "NVCC_", "CFLAGS_", "CXXFLAGS_", "ARFLAGS_"];
-/// What `cc` puts before a name.
+/// The prefixes that `cc` puts before a name.
 const BEFORE_NAME: [&str; 2] = ["HOST_", "TARGET_"];
 
-/// What cargo and rustup make names of.
+/// The prefixes of the names that cargo and rustup form from settings.
 const OF_CARGO: [&str; 3] = ["CARGO_", "__CARGO_", "RUSTUP_"];
 
-/// What dash and bash go by where nobody types: modes, languages, and what functions and commands are called. (`PATH` leads to
-/// programs, which are inputs; `PS1`, `MAIL`, `TERM` and the like are for people.)
+/// Variables that affect dash and bash if they are not interactive: modes, languages, and which functions and commands
+/// are called. (`PATH` leads to programs, which are inputs; `PS1`, `MAIL`, `TERM` and the like are for people.)
 const OF_SHELLS: [&str; 15] = [
     "BASHOPTS",
     "EXECIGNORE",
@@ -47,10 +50,10 @@ const OF_SHELLS: [&str; 15] = [
     "TMOUT",
     "TZ",
 ];
-/// The same, as the beginning of names: functions (`BASH_FUNC_ls%%`), `BASH_ENV`.
+/// Prefixes of more such variables: functions (`BASH_FUNC_ls%%`), `BASH_ENV`.
 const BEGIN_OF_SHELLS: [&str; 2] = ["BASH_", "LC_"];
 
-/// How names are judged.
+/// The rule by which names are judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Cc,
@@ -59,7 +62,7 @@ enum Rule {
 }
 
 impl Rule {
-    /// The rule for the program in a file.
+    /// Returns the rule for the program in a file.
     fn of(file: &str) -> Self {
         match name_of(file) {
             "cargo" | "rustup" => Self::Cargo,
@@ -68,7 +71,7 @@ impl Rule {
         }
     }
 
-    /// Whether a program that holds `code` can know a name.
+    /// Whether a program that contains `code` can know a name.
     fn knows(self, name: &str, code: &[u8], context: Context<'_>) -> bool {
         let begins = |parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
         let is_held = || memmem::find(code, name.as_bytes()).is_some();
@@ -84,12 +87,12 @@ fn name_of(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }
 
-/// Whether a program reads all variables, and yet only those count that it can know. `file`: without links.
+/// Whether a program reads all variables, but only those that it can know count. `file` is its path without links.
 pub(super) fn has_rule(file: &str) -> bool {
     Rule::of(file) != Rule::Cc
 }
 
-/// The variables that the program in `file`, which holds `code`, can know.
+/// Records the variables that the program in `file`, which contains `code`, can know.
 pub(super) fn record(file: &str, code: &[u8], context: Context<'_>) -> KnownVariables {
     let can_know = |name: &str| Rule::of(file).knows(name, code, context);
     let all = context.env.all();
@@ -104,14 +107,14 @@ pub(super) fn holds(known: &KnownVariables, context: Context<'_>) -> bool {
     digest(known, context) == Some(known.digest)
 }
 
-/// Digest of the variables that the program can know now. `None`: its file cannot be read.
+/// Digest of the variables that the program can know now. `None` if its file cannot be read.
 pub(super) fn digest(known: &KnownVariables, context: Context<'_>) -> Option<Digest> {
     let was_judged = |name: &str| known.unknown.iter().any(|unknown| unknown == name);
     let first = digest_without(&known.unknown, context);
     if first == known.digest {
         return Some(first);
     }
-    // Something differs: it may be a name that nobody has met yet. Only then the program is read.
+    // Something differs. It may be a variable that has not been judged yet, so read the program now, and only now.
     let program = context.roots.expand(&known.program)?;
     let code = fsx::read(Path::new(&program)).ok()?;
     let can_know = |name: &str| Rule::of(&program).knows(name, &code, context);
@@ -124,7 +127,7 @@ fn digest_without(unknown: &[String], context: Context<'_>) -> Digest {
     })
 }
 
-/// Whether `cc` may make a name of another one and a target.
+/// Whether `cc` may make this name of another one, with a target or a prefix.
 fn is_of_a_target(name: &str, context: Context<'_>) -> bool {
     let targets = [env::TARGET, env::HOST].into_iter().filter_map(|variable| context.env.text(variable));
     let spellings = targets.flat_map(|target| [target.replace(['-', '.'], "_"), target]);
@@ -139,7 +142,7 @@ mod tests {
     use crate::keys::Roots;
     use crate::store::Stamps;
 
-    /// Whether what was recorded with some variables still holds with others.
+    /// Whether a record made with the variables `before` still holds with those of `after`.
     fn holds_with(before: &[(&str, &str)], after: &[(&str, &str)]) -> bool {
         holds_for("program", before, after)
     }

@@ -1,4 +1,4 @@
-//! The lookup key: all that is known about an invocation without running rustc.
+//! The lookup key: everything known about an invocation without running rustc.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +12,13 @@ use crate::store::stamps::Content;
 
 /// Flags that the key leaves out:
 ///
-/// * `-C incremental`: that it is there counts, where does not.
+/// * `-C incremental`: its presence counts, its directory does not.
 /// * `--diagnostic-width`: counts only if there are diagnostics to replay, so it is an input.
 /// * `--extern`: added by content.
 const LEFT_OUT: &[&str] = &["-C incremental", "--diagnostic-width", "--extern"];
 
-/// Flags that the key leaves out for a unit that is not linked: rustc starts no linker for it, and marks these options as
-/// untracked (`rustc_session::options`).
+/// Flags that the key leaves out for a unit that is not linked: rustc does not start a linker for it, and marks these
+/// options as untracked (`rustc_session::options`).
 const LEFT_OUT_UNLINKED: &[&str] = &[
     "-C linker",
     "-C linker-flavor",
@@ -31,7 +31,7 @@ const LEFT_OUT_UNLINKED: &[&str] = &[
     "-C dlltool",
 ];
 
-/// Flags whose value is or holds a path.
+/// Flags whose value is or contains a path.
 const WITH_PATHS: &[&str] = &[
     "--out-dir",
     "-L",
@@ -43,55 +43,56 @@ const WITH_PATHS: &[&str] = &[
     "-C link-args",
 ];
 
-/// Whether a flag names where things are, or how rustc is to speak: it decides nothing about what an incremental session is
-/// worth.
+/// Whether a flag names places or the form of messages. Such a flag does not affect whether rustc can reuse an
+/// incremental session.
 pub fn names_places(flag: &str) -> bool {
     LEFT_OUT.contains(&flag) || matches!(flag, "-L" | "--out-dir" | "--json" | "--error-format")
 }
 
-/// The lookup key of an invocation, and the files whose content it holds.
+/// The lookup key of an invocation, and the files whose content is in it.
 #[derive(Debug)]
 pub struct Lookup {
-    /// The key.
+    /// The key itself.
     pub key: LookupKey,
-    /// Files named by arguments, as they were when the key was made.
+    /// The files that arguments name, as they were when the key was made.
     pub files: Vec<(PathBuf, Content)>,
-    /// Static libraries among them.
+    /// The static libraries among `files`.
     pub static_libraries: Vec<PathBuf>,
-    /// Every field, if asked for.
+    /// All fields of the key, if a trace was requested.
     pub trace: Option<Trace>,
 }
 
-/// What a key is made of besides the invocation.
+/// Everything that a key is made of besides the context.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
-    /// The call.
+    /// The invocation of rustc.
     pub invocation: &'a Invocation,
-    /// Who compiles.
+    /// The identity of the compiler.
     pub compiler: &'a Compiler,
-    /// In which shape.
+    /// Whether the compiler runs as rustc or as clippy-driver.
     pub driver: Driver,
-    /// How paths are treated.
+    /// How paths in outputs are treated.
     pub paths: Paths,
-    /// The flags that kache will add.
+    /// The flags that kache adds to the invocation.
     pub injected: &'a [String],
-    /// The hook that is linked into a build script.
+    /// The digest of the hook, if kache links it into this build script.
     pub hook: Option<Digest>,
-    /// What the user declares.
+    /// The inputs that the user declares.
     pub declared: Option<&'a Declared>,
-    /// Whether the compile is observed. Sets that were recorded without never serve a call that is.
+    /// Whether the compile is observed. Input sets that were recorded without the observer never serve an observed
+    /// call.
     pub observed: bool,
     /// Whether to keep a trace.
     pub traced: bool,
 }
 
-/// Makes the lookup key.
+/// Makes the lookup key of a compile.
 pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
     let invocation = setting.invocation;
     let mut key = KeyHasher::new(setting.traced);
     key.digest("compiler", "", setting.compiler.identity);
     key.note(|| setting.compiler.version.clone());
-    // It may go by its own name (`$0`), or by what is beside it.
+    // A script may depend on its own name (`$0`), or on files next to it.
     if let Some(script) = &setting.compiler.script {
         add_text(&mut key, context, "compiler script", &script.to_string_lossy());
     }
@@ -105,7 +106,7 @@ pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refu
     for flag in setting.injected {
         add_text(&mut key, context, "injected", flag);
     }
-    // It splits a crate into other codegen units.
+    // An incremental compile splits a crate into other codegen units.
     if setting.observed && invocation.incremental.is_some() {
         key.field("incremental", "yes");
     }
@@ -147,7 +148,7 @@ fn add_flag(key: &mut KeyHasher, (context, invocation): (Context<'_>, &Invocatio
     }
 }
 
-/// The content that arguments name.
+/// Adds the content of files that arguments name to a key.
 struct Files<'a> {
     invocation: &'a Invocation,
     context: Context<'a>,
@@ -158,7 +159,7 @@ struct Files<'a> {
 impl Files<'_> {
     fn add_arguments(&mut self) -> Result<Vec<PathBuf>, Refusal> {
         let invocation = self.invocation;
-        // rustc keeps them by name, so that only the order of equal names counts (`rustc_session::config::Externs`).
+        // rustc keeps externs by name, so only the order of equal names counts (`rustc_session::config::Externs`).
         let mut externs: Vec<_> = invocation.externs.iter().collect();
         externs.sort_by_key(|dep| &dep.name);
         for dep in externs {
@@ -202,7 +203,7 @@ impl Files<'_> {
     }
 }
 
-/// A target specification is named by its file, which rustc knows by this ending alone.
+/// Whether a target is the file of a specification, which rustc recognises by this extension alone.
 fn names_json(target: &Path) -> bool {
     target.extension().is_some_and(|extension| extension == "json")
 }

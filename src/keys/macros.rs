@@ -1,4 +1,4 @@
-//! Where nothing can be observed: which units may run macros that read what nobody sees.
+//! Where the observer is not available: decides which units may run macros that read files or variables unseen.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ use memchr::memmem::Finder;
 use crate::fsx;
 use crate::rustc::Invocation;
 
-/// Whether a proc macro may run in a unit of a path package. Those of other packages are taken to read nothing but what they
-/// are given, as every other cache takes all of them.
+/// Whether a proc macro may run in a unit of a path package. In units of other packages, macros are assumed to read
+/// only their arguments, which every other cache assumes of all macros.
 ///
-/// A library passes on macros of its dependencies: its metadata names each crate below it by the ending of its file's name
-/// (`rustc_metadata::rmeta::CrateDep`), so that the macros among them are found there.
+/// A library passes on the macros of its dependencies. Its metadata names each crate below it by the suffix of its file
+/// name (`rustc_metadata::rmeta::CrateDep`), so the macros among them are found there.
 pub fn may_run(invocation: &Invocation) -> bool {
     let is_path_package = invocation.last("--cap-lints").is_none();
     is_path_package && !invocation.externs.is_empty() && {
@@ -28,7 +28,8 @@ fn is_shared_library(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "so" || extension == "dylib")
 }
 
-/// `-0123456789abcdef` of every `libname-0123456789abcdef.so` where crates are looked for.
+/// Returns the `-0123456789abcdef` of every `libname-0123456789abcdef.so` in the directories where rustc looks for
+/// crates.
 fn macro_endings(invocation: &Invocation) -> Vec<String> {
     let mut endings = Vec::new();
     for dir in invocation.search_dirs() {

@@ -1,7 +1,7 @@
-//! Keys: what a compile depends on, before it runs (the lookup key) and as it was recorded (input sets).
+//! Keys: everything that a compile depends on, as known before it runs (the lookup key) and as recorded (input sets).
 //!
-//! Everything hashed is tagged and length-prefixed, and the same calls can write a readable trace. What is not understood
-//! is refused, never left out.
+//! Everything hashed is tagged and length-prefixed, and the same calls can write a readable trace. kache refuses
+//! anything that it does not recognise instead of leaving it out.
 
 pub mod clippy;
 pub mod compiler;
@@ -52,45 +52,47 @@ use crate::fsx::clock::Time;
 use crate::rustc::Invocation;
 use crate::store::Stamps;
 
-/// What every question about inputs needs.
+/// The context in which inputs are recorded and validated.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// The working directory, which relative paths start from.
+    /// The working directory. Relative paths start there.
     pub cwd: &'a Path,
-    /// `--diagnostic-width` of a compile.
+    /// The value of `--diagnostic-width`, for a compile that has one.
     pub diagnostic_width: Option<&'a str>,
     /// The machine-local roots of this checkout.
     pub roots: &'a Roots,
     /// The environment of this call.
     pub env: &'a Env,
-    /// Digests of files.
+    /// The memo of file digests.
     pub stamps: &'a Stamps,
 }
 
 impl<'a> Context<'a> {
-    /// The context of a compile.
+    /// Creates the context of a compile.
     pub fn of(invocation: &'a Invocation, roots: &'a Roots, env: &'a Env, stamps: &'a Stamps) -> Self {
         let diagnostic_width = invocation.diagnostic_width.as_deref();
         Self { cwd: &invocation.cwd, diagnostic_width, roots, env, stamps }
     }
 }
 
-/// What is noted before a compile or a run of a script begins, to tell afterwards what changed meanwhile.
+/// The state before a compile or a run of a script starts. It shows afterwards what changed in the meantime.
 #[derive(Debug)]
 pub struct Start {
-    /// The kernel's time.
+    /// The kernel's time at the start.
     pub time: Time,
-    /// git's repository around the package.
+    /// The git repository around the package.
     git: Option<git::Before>,
 }
 
 impl Start {
-    /// Notes what is there at the kernel's `time`. Without a `context` only the time: nothing will be recorded.
+    /// Records the state at the kernel's `time`. Without a `context` it is only the time, because no inputs will be
+    /// recorded.
     pub fn note(time: Time, context: Option<Context<'_>>) -> Self {
         Self { time, git: context.and_then(git::Before::of) }
     }
 
-    /// Whether `path` is the directory of git's repository and holds the same names as at the start: git's locks come and go.
+    /// Whether `path` is the directory of the git repository and contains the same names as at the start. Its ctime
+    /// alone does not show that, because git creates and removes lock files there.
     fn is_same_repository(&self, path: &Path, context: Context<'_>) -> bool {
         self.git.as_ref().is_some_and(|git| git.holds_the_same_names(path, context))
     }

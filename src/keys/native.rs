@@ -1,8 +1,9 @@
-//! Native static libraries: what rustc bundles into a library that it writes.
+//! Native static libraries, which rustc bundles into a library that it writes.
 //!
-//! `-l static=name` is resolved as rustc does (`rustc_metadata::native_libs::find_native_static_library`) and its content
-//! is part of the key. A `#[link(kind = "static")]` in the source leaves no trace on the command line: the produced archive
-//! is looked at afterwards, and a member that no known archive explains keeps the result out of the store.
+//! kache finds the library for `-l static=name` as rustc does
+//! (`rustc_metadata::native_libs::find_native_static_library`), and its content is part of the key. A `#[link(kind =
+//! "static")]` in the source does not show on the command line. So kache inspects the produced archive afterwards, and
+//! does not store the result if no known archive explains one of its members.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::model::{BypassReason, EmitKind, Refusal};
 use crate::rustc::Invocation;
 use crate::rustc::archive::{self, Member};
 
-/// The static libraries that the flags name, in order.
+/// Returns the static libraries that the flags name, in order.
 pub fn static_libraries(invocation: &Invocation) -> Result<Vec<PathBuf>, Refusal> {
     if !invocation.emits(EmitKind::Link) {
         return Ok(Vec::new());
@@ -21,7 +22,7 @@ pub fn static_libraries(invocation: &Invocation) -> Result<Vec<PathBuf>, Refusal
     named.filter_map(static_name).map(|name| find(invocation, &name)).collect()
 }
 
-/// The file names to look for, if `value` of `-l` names a static library.
+/// Returns the file names to look for, if the value of an `-l` names a static library.
 fn static_name(value: &str) -> Option<Vec<String>> {
     let (kind, name) = value.split_once('=')?;
     let (kind, modifiers) = kind.split_once(':').unwrap_or((kind, ""));
@@ -40,7 +41,7 @@ fn find(invocation: &Invocation, names: &[String]) -> Result<PathBuf, Refusal> {
         .flat_map(|dir| names.iter().map(move |name| dir.join(name)))
         .find(|path| fsx::metadata(path).is_ok_and(|metadata| metadata.is_file()));
     let path = found.ok_or_else(refuse)?;
-    // Thin archives point at files that nobody digests.
+    // Thin archives refer to files that are not digested.
     match archive::members(&path) {
         Ok(Some(_)) => Ok(path),
         _ => Err(refuse()),
@@ -57,19 +58,19 @@ fn native_dirs(invocation: &Invocation) -> impl Iterator<Item = PathBuf> {
     .map(|dir| invocation.cwd.join(dir))
 }
 
-/// What explains the members of a produced archive.
+/// The origin of the members of a produced archive.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Explained {
-    /// Every member is this crate's own, or stands in an archive that is part of the key.
+    /// Every member is an object of this crate, or is in an archive that is part of the key.
     ByKey,
-    /// The rest stands in these archives, which the input set must hold.
+    /// The other members are in these archives, which must be inputs.
     ByFiles(Vec<PathBuf>),
-    /// Some member stands nowhere.
+    /// The member of this name is not in any known archive.
     Not(String),
 }
 
 /// Explains the members of the library at `produced`. `upstream`: archives that rustc may have copied from (a staticlib
-/// holds all its dependencies).
+/// contains all its dependencies).
 pub fn explain(
     produced: &Path,
     invocation: &Invocation,
@@ -85,7 +86,7 @@ pub fn explain(
         take_members(archive, &mut open)?;
     }
     let mut used = Vec::new();
-    // Every archive that could be the origin counts, even if another one explained the member already.
+    // Every archive that could be the origin counts, even if another one has already explained the member.
     let wanted = open.clone();
     for archive in upstream {
         if wanted.is_empty() {
@@ -114,8 +115,8 @@ fn take_members(archive: &Path, open: &mut HashSet<Member>) -> fsx::Result<()> {
     Ok(())
 }
 
-/// The rlibs that a staticlib may have copied from: those in `-L dependency` and crate directories, those named by
-/// `--extern`, and the sysroot's.
+/// Returns the rlibs that a staticlib may have copied from: those in the directories of `-L dependency`, `-L crate` and
+/// `-L all`, those that `--extern` names, and those of the sysroot.
 pub fn upstream_archives(invocation: &Invocation, sysroot: &Path) -> fsx::Result<Vec<PathBuf>> {
     let mut dirs: Vec<PathBuf> = Vec::new();
     for value in invocation.flags.iter().filter(|flag| flag.name == "-L").filter_map(|flag| flag.value.as_deref()) {
@@ -131,7 +132,8 @@ pub fn upstream_archives(invocation: &Invocation, sysroot: &Path) -> fsx::Result
     for dir in dirs {
         archives.extend(fsx::list(&dir)?.into_iter().map(|name| dir.join(name)));
     }
-    // rustc takes crates from rlibs only. A `.a` beside them is some staticlib's output, this very unit's among them.
+    // rustc takes crates from rlibs only. A `.a` next to them is the output of some staticlib, perhaps of this very
+    // unit.
     archives.retain(|path| path.extension().is_some_and(|extension| extension == "rlib"));
     archives.sort();
     archives.dedup();

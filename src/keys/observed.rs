@@ -1,9 +1,9 @@
-//! From what was seen of a compile, or of a run of a build script, to its inputs.
+//! Turns the observation of a compile, or of a run of a build script, into inputs.
 //!
-//! Left out is what something else stands for: the compiler's identity, the lookup key, dep-info, this unit's own outputs,
-//! and, for a unit that is not linked, the metadata of crates that its dependencies depend on (their digests chain to it).
-//! Of what only the toolchain asked for, more is left out than of what a plugin did: a proc macro may put anything that it
-//! sees into the result.
+//! Left out is everything that something else covers: the identity of the compiler, the lookup key, dep-info, the
+//! outputs of this unit, and, for a unit that is not linked, the metadata of indirect dependencies (the digests of the
+//! direct ones chain to it). More is left out of the requests that only the toolchain made than of those of a plugin,
+//! because a proc macro may put anything that it sees into the result.
 
 mod absences;
 mod index;
@@ -23,35 +23,36 @@ use crate::observe::{Fact, Found, Seen, What};
 use crate::rustc::toolchain;
 use crate::store::entries::stays_below;
 
-/// What is known of the compile besides what was seen.
+/// Everything about the compile or run besides the observation.
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
-    /// What was observed.
+    /// The compile or run that was observed.
     pub subject: Subject<'a>,
-    /// Where inputs are looked up.
+    /// The context in which inputs are recorded.
     pub context: Context<'a>,
-    /// What the lookup key stands for.
+    /// The lookup key, and the files that it covers.
     pub lookup: &'a Lookup,
-    /// rustc's dep-info, of a compile.
+    /// rustc's dep-info. `None` for a run.
     pub info: Option<&'a DepInfo<String>>,
-    /// Texts among the outputs of a run, as they read here.
+    /// Texts among the outputs of a run, with the paths of this checkout.
     pub texts: &'a [String],
-    /// The compiler's sysroot.
+    /// The sysroot of the compiler.
     pub sysroot: &'a Path,
-    /// What was noted before it began.
+    /// The state before the compile or run started.
     pub start: &'a Start,
 }
 
-/// What dep-info does not tell.
+/// The inputs that dep-info does not list.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// The inputs.
+    /// The inputs, each once and in a stable order.
     pub inputs: Vec<Input>,
-    /// Times that a plugin could see: inputs if the outputs hold them.
+    /// Times of files that a plugin could see. They are inputs only if the outputs contain them.
     pub times: Vec<(Input, i64)>,
 }
 
-/// The inputs that dep-info does not tell. What changed since the start is not what was read: then nothing is stored.
+/// Returns the inputs that dep-info does not list. Fails if something could not be observed, or has changed since the
+/// start, because the compile may have read another version of it.
 pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     if let Some(what) = &seen.unobserved {
         return Err(NotStored(Stored::Unobserved, what.clone()));
@@ -77,8 +78,8 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
     Ok(observed)
 }
 
-/// Whether nothing outside of the subject's own directory can be read through a link that was made, so that what is below the
-/// link was made, too. A compile makes no links.
+/// Whether a link that the subject made leads nowhere outside the directory of the subject, so that the subject also
+/// made everything below the link. `false` for a compile, which does not make links.
 fn is_contained(link: &str, target: &str, subject: Subject<'_>) -> bool {
     let Subject::Run(script) = subject else { return false };
     let below = Path::new(link).strip_prefix(&script.out_dir).ok().and_then(Path::to_str);
@@ -87,25 +88,25 @@ fn is_contained(link: &str, target: &str, subject: Subject<'_>) -> bool {
 
 struct Collector<'a> {
     known: Known<'a>,
-    /// Files that the compile wrote.
+    /// The files that the compile wrote.
     written: &'a BTreeMap<String, bool>,
-    /// Files that dep-info or the lookup key stand for.
+    /// The files that dep-info or the lookup key covers.
     known_files: HashSet<PathBuf>,
     known_variables: HashSet<&'a str>,
     /// Directories in which rustc looks for crates and the linker for libraries.
     search_dirs: HashSet<PathBuf>,
-    /// Those among them in which rustc looks only for what its dependencies depend on.
+    /// The directories among them in which rustc looks only for indirect dependencies.
     dependency_dirs: HashSet<PathBuf>,
-    /// Directories of `PATH`.
+    /// The directories of `PATH`.
     path_dirs: Vec<PathBuf>,
     reads_libraries: bool,
     /// Whether git was run.
     runs_git: bool,
-    /// Whether a shell was run, which looks for programs itself.
+    /// Whether a shell was run. Shells look up programs themselves.
     runs_shell: bool,
-    /// By what they are called, so that each is there once and in a stable order.
+    /// The inputs by kind and name, so that each is there once and in a stable order.
     inputs: BTreeMap<(&'static str, String), Input>,
-    /// Directories that were there, for the toolchain: anything found below stands for them.
+    /// The directories that the toolchain found to exist. Any input below one covers it.
     directories: BTreeSet<String>,
     times: Vec<(Input, i64)>,
 }
@@ -168,13 +169,15 @@ impl<'a> Collector<'a> {
         self.inputs.insert((kind, name.to_owned()), input);
     }
 
-    /// What `PATH` leads to is asked again, so that a program that appears in front of it is seen.
+    /// Records the result of looking up a program on `PATH`. Validation repeats the lookup, so it notices a program
+    /// that appears earlier on `PATH`.
     fn program(&mut self, name: &str) {
         let path = things::program(name, self.known.context);
         self.insert("program", name, Input::Program(name.to_owned(), path));
     }
 
-    /// Whether a file needs no input of its own. `path` is not canonical: what it leads to may be.
+    /// Whether a file does not need a separate input. `path` is not canonical, so a file that is covered under another
+    /// name is not recognised.
     fn is_covered(&self, path: &Path, plugin: bool) -> bool {
         self.known_files.contains(path)
             || self.known.subject.owns(path)
@@ -184,17 +187,18 @@ impl<'a> Collector<'a> {
 
     fn is_of_compiler(&self, path: &Path) -> bool {
         let inside = |path: &Path| path.strip_prefix(self.known.sysroot).is_ok_and(toolchain::is_covered_by_identity);
-        // Inside by its spelling says nothing of a path that goes up.
+        // A path that contains `..` may be inside by its spelling only.
         inside(path) && (!dots::goes_up(path) || dots::resolved(path).is_some_and(|path| inside(&path)))
     }
 
-    /// Whether only the compiler's own files are here: what they are decides what is there and what is not.
+    /// Whether a path is among files of the compiler alone, whose identity decides which of them exist.
     fn is_in_sysroot(&self, path: &Path) -> bool {
         let inside = path.strip_prefix(self.known.sysroot);
         inside.is_ok_and(|path| !dots::goes_up(path) && (path.starts_with("lib/rustlib") || path == "lib64"))
     }
 
-    /// Crates in other directories may be named by no `--extern`.
+    /// Whether a file is the metadata of an indirect dependency. Crates in other search directories may be used without
+    /// an `--extern`, so their metadata counts.
     fn is_foreign_metadata(&self, path: &Path) -> bool {
         let is_metadata = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
         is_metadata && path.parent().is_some_and(|dir| self.dependency_dirs.contains(dir))
@@ -209,7 +213,7 @@ impl<'a> Collector<'a> {
         match things::present(Path::new(path)) {
             Some(Thing::File) => self.file(path, plugin),
             Some(Thing::Directory) => self.stat(path, Found::Directory, false, plugin),
-            // Opened and removed since, by whoever made it.
+            // The program that made it has removed it since it was opened.
             None => Err(NotStored(Stored::InputChanged, path.to_owned())),
             Some(_) if plugin => Err(NotStored(Stored::Unobserved, path.to_owned())),
             Some(_) => Ok(()),
@@ -228,8 +232,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Whether a script lists one of cargo's directories for libraries of this build (who looks for libclang does). What is in
-    /// there depends on which units have already been built, with or without kache: no script can go by that.
+    /// Whether a script lists a library directory of this build, as a search for libclang does. The content of that
+    /// directory depends on which units have already been built, with or without kache, so scripts cannot rely on it.
     fn is_of_other_units(&self, dir: &Path) -> bool {
         let Known { subject, context, .. } = self.known;
         let libraries = context.env.get(env::LD_LIBRARY_PATH).unwrap_or_default();
@@ -263,7 +267,7 @@ impl<'a> Collector<'a> {
 
     fn stat(&mut self, path: &str, found: Found, itself: bool, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
-        // Without `itself` a link counts for what it leads to.
+        // Without `itself`, a link counts as the thing that it leads to.
         let found = if found == Found::Link && !itself { Found::Something } else { found };
         if found == Found::Nothing {
             return self.absent(path, plugin);
@@ -271,7 +275,7 @@ impl<'a> Collector<'a> {
         if !plugin && (self.take_for_lookup(place) || self.search_dirs.contains(place)) {
             return Ok(());
         }
-        // git asks when its index was written, and tells nobody.
+        // git reads the mtime of its index, but does not report it.
         let is_asked_by_git = self.runs_git && git::is_index(place);
         if plugin && !is_asked_by_git && things::present(place) == Some(Thing::File) {
             self.metadata_of(path);
@@ -292,14 +296,14 @@ impl<'a> Collector<'a> {
             true => self.insert("itself", path, Input::Itself(token, now)),
             false => self.insert("present", path, Input::Present(token, now)),
         }
-        // Metadata holds the size.
+        // The metadata includes the size.
         if now == Thing::File && plugin {
             self.file(path, plugin)?;
         }
         Ok(())
     }
 
-    /// What a plugin learns of a file besides its size, which its content stands for.
+    /// Records everything that a plugin learns about a file besides its size, which the content covers.
     fn metadata_of(&mut self, path: &str) {
         let roots = self.known.context.roots;
         let token = || roots.tokenise(path);
@@ -311,8 +315,8 @@ impl<'a> Collector<'a> {
         self.times.extend(modified.into_iter().chain(created));
     }
 
-    /// Takes what the toolchain asked about in a directory of `PATH` for a lookup of that name: what counts is where that
-    /// leads. `false`: the path is in no such directory.
+    /// Records a request of the toolchain in a directory of `PATH` as a lookup of that name, because only the result of
+    /// the lookup counts. Returns `false` if the path is not in such a directory.
     fn take_for_lookup(&mut self, path: &Path) -> bool {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             return false;
@@ -352,7 +356,7 @@ impl<'a> Collector<'a> {
                 self.insert("present", &dir, Input::Present(token, Thing::Directory));
             }
         }
-        // The content of a file says that it is there.
+        // The content of a file implies that the file exists.
         let files: Vec<String> =
             self.inputs.keys().filter(|(kind, _)| *kind == "file").map(|(_, name)| name.clone()).collect();
         for file in files {
@@ -362,7 +366,7 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Whether what was found then can be what stands there now.
+/// Whether the kind of thing that was found then matches the current one.
 fn agrees(found: Found, now: Thing) -> bool {
     match found {
         Found::Something => now != Thing::Denied,

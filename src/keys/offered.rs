@@ -1,5 +1,5 @@
-//! From an offer to an entry: its outputs are hashed and looked through for roots and times, which a compile on a session leaves
-//! to whoever wants its result.
+//! Turns an offer into an entry: hashes its outputs and scans them for roots and times. A compile on a session leaves
+//! that work to the first process that asks for its result.
 
 use std::path::{Path, PathBuf};
 
@@ -12,18 +12,19 @@ use crate::store::offers::{Offered, OfferedFile};
 use crate::store::stamps::Content;
 use crate::store::{Entry, Output};
 
-/// An offer as it can be stored.
+/// An offer in the form in which it can be stored.
 #[derive(Debug)]
 pub struct Completed {
-    /// The entry.
+    /// The entry to store.
     pub entry: Entry,
-    /// All that it was made from.
+    /// The complete input set of the entry.
     pub set: InputSet,
-    /// The outputs, where they are, and as they were when they were hashed.
+    /// The outputs with their paths, and with their stamps when they were hashed.
     pub files: Vec<(Output, PathBuf, Stamp)>,
 }
 
-/// Completes an offer. `None`: its outputs are no longer what the compile wrote, or hold what no entry may.
+/// Completes an offer. `None` if its outputs have changed since the compile wrote them, or contain something that an
+/// entry must not contain.
 pub fn complete(offered: &Offered) -> Option<Completed> {
     let offer = &offered.offer;
     let roots = Roots::new(offer.roots.iter().map(|(kind, place)| (*kind, Some(PathBuf::from(place)))));

@@ -1,14 +1,15 @@
-//! The processor of this machine, as `native` code is made for it.
+//! The processor of this machine, as seen by code that is compiled for `native`.
 
 use std::path::Path;
 
 use crate::fsx;
 use crate::model::Digest;
 
-/// Where Linux tells of it. The observer reports a read of this file, too, where a compiler is told to compile for `native`.
+/// The file in which Linux describes the processor. The observer also reports a read of this file if a compiler is told
+/// to compile for `native`.
 pub(super) const FILE: &str = "/proc/cpuinfo";
 
-/// Digest of the model and feature lines of the first processor. `None` where the system does not tell.
+/// Digest of the model and feature lines of the first processor. `None` if the system does not provide them.
 pub(super) fn digest() -> Option<Digest> {
     const LINES: [&str; 8] =
         ["vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU part", "CPU implementer"];

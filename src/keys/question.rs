@@ -1,4 +1,4 @@
-//! What a compiler's answer to one of cargo's questions depends on, besides the compiler.
+//! Names the answers of a compiler to cargo's questions, by everything that an answer depends on besides the compiler.
 
 use std::path::Path;
 
@@ -10,21 +10,22 @@ use crate::rustc::question::Question;
 use crate::rustc::{Chain, Driver, toolchain};
 use crate::store::Store;
 
-/// Part of every name of an answer. Raise it with any change of what the name holds or of what is remembered.
+/// Part of the name of every answer. Raise it with any change to what the name covers or what is remembered.
 ///
-/// 1: first.
+/// 1: first version.
 const SCHEMA: &str = "1";
 
-/// The name of the answer that the compiler of `chain` gives here. `None`: something may have a say in it that a name cannot
-/// hold.
+/// Returns the name of the answer that the compiler of `chain` gives here. `None` if the answer may depend on something
+/// that a name cannot cover.
 pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &Store) -> Option<Digest> {
     let logs = env::RUSTC_LOG_DETAILS.iter().chain([&env::RUSTC_LOG, &env::RUST_TARGET_PATH]);
-    // A compiler that could not be identified may lead back here: it gets no further than that.
+    // A compiler that could not be identified may call kache again. That call stops here.
     if logs.into_iter().any(|name| vars.get(name).is_some()) || compiler::depth(vars) > 0 {
         return None;
     }
     let rustc = toolchain::find_program(chain.rustc.as_deref()?, cwd, vars)?;
-    // Without the variable the proxy decides by directory: to know the compiler is to ask it, which is what is to be saved.
+    // Without the variable the proxy decides by directory. Only asking it would identify the compiler, and that is the
+    // cost to save.
     let program = toolchain::find_program(&chain.program, cwd, vars)?;
     if vars.get(env::RUSTUP_TOOLCHAIN).is_none()
         && [&rustc, &program].into_iter().any(|path| toolchain::is_rustup(path))
@@ -35,7 +36,7 @@ pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &
     key.field("question", SCHEMA);
     add_program(&mut key, chain, &program, cwd)?;
     let compiler = compiler::identify(chain, None, cwd, vars, store)?;
-    // Nobody observes how it comes to its answers.
+    // kache does not observe how a script finds its answer.
     if compiler.script.is_some() {
         return None;
     }
@@ -61,8 +62,9 @@ pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &
     Some(key.finish().0.0)
 }
 
-/// The program by name and place. rustc looks at the name that it was called by: where that is a link, the sysroot is what
-/// stands around the link if it holds a `rustlib` (`rustc_session::filesearch`, rust-lang/rust#79253).
+/// Adds the name and place of the program. rustc looks at the name that it was called by: if that is a link, and the
+/// directory around the link contains a `rustlib`, that directory is the sysroot (`rustc_session::filesearch`,
+/// rust-lang/rust#79253).
 fn add_program(key: &mut KeyHasher, chain: &Chain, program: &Path, cwd: &Path) -> Option<()> {
     let name = Path::new(&chain.program);
     let is_bare = !chain.program.as_encoded_bytes().contains(&b'/');

@@ -1,4 +1,4 @@
-//! From what a compile left behind to its input set.
+//! Makes the input set of a compile from its dep-info and its outputs.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::fsx::{self, Stamp, stamp};
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
 use crate::rustc::Invocation;
 
-/// Why a result is not stored, and what exactly said so.
+/// Why a result is not stored, and the detail that caused it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotStored(pub Stored, pub String);
 
@@ -27,8 +27,9 @@ impl From<fsx::Error> for NotStored {
     }
 }
 
-/// The files and variables that the compile read, as rustc recorded them. What changed since `start` may not be what rustc
-/// read. `observed`: where rustc looked in vain is told by the trace.
+/// Returns the files and variables that the compile read, as rustc recorded them. Fails if one has changed since
+/// `start`, because rustc may have read another version of it. `observed`: whether the trace shows where rustc looked
+/// in vain.
 pub fn inputs(
     info: &DepInfo<String>,
     context: Context<'_>,
@@ -53,7 +54,7 @@ pub fn inputs(
 pub(super) fn file_input(file: &str, context: Context<'_>, start: Time) -> Result<Input, NotStored> {
     let path = context.cwd.join(file);
     let content = context.stamps.content(&path).map_err(|_| NotStored::changed(&path))?;
-    // A shared rlib: a restore in another checkout moves its ctime, any write would have moved its mtime.
+    // A shared rlib: a restore in another checkout changes its ctime, but any write would have changed its mtime.
     let is_blob = content.stamp.is_canonical();
     if !is_blob && may_be_newer(content.stamp.ctime, start, || stamp::is_on_network(&path)) {
         return Err(NotStored::changed(&path));
@@ -61,21 +62,22 @@ pub(super) fn file_input(file: &str, context: Context<'_>, start: Time) -> Resul
     Ok(Input::File(context.roots.tokenise(file), content.digest))
 }
 
-/// How far a server's clock may stand behind ours.
+/// How far the clock of a file server may be behind the local clock.
 const NETWORK_MARGIN_SECS: i64 = 60;
 
-/// Whether what was changed at `ctime` may have been changed since `start`.
+/// Whether something with this `ctime` may have changed since `start`.
 ///
-/// ctime, not mtime: the kernel alone sets it, and sources with an mtime in the future are common. Whole seconds say less,
-/// and on a network file system it is another machine's clock that sets it.
+/// This is the ctime, not the mtime, because only the kernel sets it, and sources with an mtime in the future are
+/// common. Whole seconds are less precise, and on a network file system the clock of another machine sets the ctime.
 pub(super) fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
     let coarse = ctime.nanos == 0 && ctime.secs >= start.secs;
     let near = ctime.secs + NETWORK_MARGIN_SECS >= start.secs;
     ctime >= start || coarse || (near && is_on_network())
 }
 
-/// Checks that no directory between the working directory and a source was swapped for another since `start`: that moves no
-/// file's ctime, but the directory's. Above a build script's directory of outputs cargo puts files as units end.
+/// Checks that no directory between the working directory and a source was swapped for another since `start`. That
+/// changes the ctime of the directory, but not of any file. The directories above `OUT_DIR` are not checked, because
+/// cargo puts files there as units end.
 fn check_directories(files: &[String], context: Context<'_>, start: &Start) -> Result<(), NotStored> {
     let cwd = context.cwd;
     let target = context.roots.place(RootKind::Target).map(Path::new);
@@ -102,8 +104,8 @@ fn check_directories(files: &[String], context: Context<'_>, start: &Start) -> R
     Ok(())
 }
 
-/// `m.rs` and `m/mod.rs` are the same module: where one was read the other must be absent, or rustc refuses to choose.
-/// Sources of the registry do not change.
+/// Returns the path that must be absent because it would be the same module (`m.rs` and `m/mod.rs`): if both exist,
+/// rustc refuses to choose. Sources of the registry do not change.
 fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
     let path = Path::new(file);
     let shadow: PathBuf = match path.file_name()?.to_str()? {
@@ -117,8 +119,8 @@ fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
     absent.then_some(Input::Absent(token))
 }
 
-/// Checks that the files behind the lookup key are still what they were: by stamp, else by content. (A dependency's `.rmeta`
-/// gets another link, and so another ctime, while its own incremental compile ends.)
+/// Checks that the files behind the lookup key are unchanged: by stamp, or else by content. (The `.rmeta` of a
+/// dependency gets another link, and so another ctime, while its own incremental compile ends.)
 pub fn recheck(lookup: &Lookup, context: Context<'_>) -> Result<(), NotStored> {
     for (path, before) in &lookup.files {
         let now = Stamp::of(path).map_err(|_| NotStored::changed(path))?;
@@ -131,7 +133,7 @@ pub fn recheck(lookup: &Lookup, context: Context<'_>) -> Result<(), NotStored> {
     Ok(())
 }
 
-/// The rlibs that a staticlib holds, as inputs; and the check that a produced library holds nothing unknown.
+/// Returns the rlibs that a staticlib contains, as inputs, and checks that a library does not contain anything unknown.
 pub fn archive_inputs(
     (produced, kind): (&Path, ArtifactKind),
     (invocation, lookup): (&Invocation, &Lookup),
@@ -152,7 +154,7 @@ pub fn archive_inputs(
         Explained::Not(member) => return Err(NotStored(Stored::UnkeyedArchive, member)),
         Explained::ByFiles(used) => used,
     };
-    // The compiler's identity covers its own libraries.
+    // The identity of the compiler covers its own libraries.
     let others = used.into_iter().filter(|path| !path.starts_with(sysroot));
     others
         .map(|path| {

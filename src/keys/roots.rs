@@ -1,4 +1,4 @@
-//! The machine-local roots of one invocation, and writing texts with tokens for them.
+//! The machine-local roots of one invocation, and the conversion between texts and texts with tokens.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// The roots as this invocation shows them.
+    /// Returns the roots of an invocation, from its arguments and the environment.
     pub fn of(invocation: &Invocation, sysroot: &Path, vars: &Env) -> Self {
         let target = target_dir(&invocation.out_dir, invocation.last("--target"));
         let cargo_home = vars.cargo_home();
@@ -30,8 +30,8 @@ impl Roots {
         ])
     }
 
-    /// Roots at these places. Places that would swallow too much (`/`, relative ones) are left out, and of two roots at one
-    /// place the first stays.
+    /// Creates roots at these places. Leaves out places that would match too much (`/`, relative ones). If two roots
+    /// have the same place, the first one counts.
     pub fn new(places: impl IntoIterator<Item = (RootKind, Option<PathBuf>)>) -> Self {
         let mut roots = Self::default();
         for (kind, place) in places {
@@ -44,7 +44,7 @@ impl Roots {
         roots
     }
 
-    /// Where `kind` is here.
+    /// The place of `kind` on this machine. `None` if it has none.
     pub fn place(&self, kind: RootKind) -> Option<&str> {
         self.places.iter().find(|(known, _)| *known == kind).map(|(_, place)| place.as_str())
     }
@@ -54,7 +54,7 @@ impl Roots {
         self.places.iter().map(|(kind, place)| (*kind, place.as_str()))
     }
 
-    /// The text with a token for every root in it. A root counts where it stands as whole path components.
+    /// Replaces every root in the text with its token. A root counts only as whole path components.
     pub fn tokenise(&self, text: &str) -> TokenString {
         if !text.contains('/') {
             return TokenString::literal(text);
@@ -78,12 +78,12 @@ impl Roots {
         out
     }
 
-    /// A token text as it reads here.
+    /// Replaces every token in a text with the place of its root. `None` if a root has no place here.
     pub fn expand(&self, text: &TokenString) -> Option<String> {
         text.expand(|kind| self.place(kind))
     }
 
-    /// The same for a part of a token text, as it is spelled.
+    /// Like [`Self::expand`], for a part of a text in its spelling with tokens.
     pub fn expand_spelled(&self, spelled: &str) -> Option<String> {
         TokenString::expand_spelled(spelled, |kind| self.place(kind))
     }
@@ -95,7 +95,7 @@ fn usable(place: &Path) -> Option<String> {
     (!broad).then(|| text.to_owned())
 }
 
-/// The flags of compilers, without their first `-`, that are longer than a letter and stand directly before a path.
+/// The flags of compilers, without the first `-`, that are longer than one letter and may come directly before a path.
 const FLAGS_BEFORE_PATHS: [&str; 12] = [
     "cxx-isystem",
     "idirafter",
@@ -111,8 +111,8 @@ const FLAGS_BEFORE_PATHS: [&str; 12] = [
     "iwithsysroot",
 ];
 
-/// Whether an absolute path may start behind `before`: after anything that is not in names, or after a flag of a compiler
-/// (`-I/usr/include`). A second slash is that of an address (`https://host/`), but for `file://`.
+/// Whether an absolute path may start after `before`: after anything that cannot be in a name, or after a flag of a
+/// compiler (`-I/usr/include`). A second slash belongs to a URL (`https://host/`), except in `file://`.
 fn is_start(before: &str) -> bool {
     if before.ends_with('/') {
         return before.ends_with("file://");
@@ -133,9 +133,9 @@ fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+' | '@' | '~')
 }
 
-/// The target directory above an output directory, by cargo's layouts (`cargo/src/cargo/core/compiler/layout.rs`):
-/// `<target>[/<triple>]/<profile>/{deps,examples}`, `.../build/<package>`, and the newer `.../build/<package>/<hash>/out`.
-/// An output directory of another shape is its own root.
+/// Returns the target directory above an output directory, by cargo's layouts
+/// (`cargo/src/cargo/core/compiler/layout.rs`): `<target>[/<triple>]/<profile>/{deps,examples}`, `.../build/<package>`,
+/// and the newer `.../build/<package>/<hash>/out`. An output directory of another shape is its own root.
 pub fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
     let profile = match out_dir.file_name().and_then(|name| name.to_str()) {
         Some("deps" | "examples") => out_dir.parent(),
@@ -150,7 +150,8 @@ pub fn target_dir(out_dir: &Path, triple: Option<&str>) -> PathBuf {
     }
 }
 
-/// What is built in an output directory below `target`: `<triple or host>/<profile's directory>`.
+/// Returns the shape of a build from an output directory below `target`: `<triple or host>/<profile's directory>`.
+/// `None` for any other directory.
 pub fn shape(out_dir: &Path, target: &Path) -> Option<String> {
     let names: Vec<&str> = out_dir.strip_prefix(target).ok()?.iter().map_while(|name| name.to_str()).collect();
     let inner = names.iter().position(|name| matches!(*name, "deps" | "examples" | "build"))?;
@@ -165,10 +166,11 @@ fn has_json(triple: &str) -> bool {
     Path::new(triple).extension().is_some_and(|extension| extension == "json")
 }
 
-/// The workspace: cargo starts rustc there for members and names their sources relative to it
-/// (`cargo/src/cargo/core/compiler/mod.rs`, `path_args`). Other packages are started in their own directories. A vendored
-/// one (its lints are capped, as it is not a path package) belongs to the outermost directory with a lock file above it. A
-/// path package elsewhere has no workspace: cargo mixes its absolute path into its symbols, so it is nobody else's.
+/// Returns the workspace. cargo starts rustc there for members and names their sources relative to it
+/// (`cargo/src/cargo/core/compiler/mod.rs`, `path_args`). It starts other packages in their own directories. A vendored
+/// package (its lints are capped, because it is not a path package) belongs to the outermost directory with a lock file
+/// above it. A path package elsewhere does not have a workspace: cargo mixes its absolute path into its symbols, so no
+/// other checkout can use it.
 fn workspace_dir(invocation: &Invocation, cargo_home: Option<&Path>) -> Option<PathBuf> {
     let cwd = &invocation.cwd;
     if Path::new(&invocation.source).is_relative() {

@@ -1,7 +1,7 @@
-//! The root scan: which machine-local roots stand in an output's bytes.
+//! The root scan: finds the machine-local roots in the bytes of an output.
 //!
-//! A root that does not occur is not part of the key; one that does is pinned. No boundaries are asked for around a match:
-//! debug info and metadata put strings next to each other, so that a path may be followed by anything. When in doubt, pin.
+//! A root that does not occur is not part of the key; one that does is pinned. A match needs no boundaries around it:
+//! debug info and metadata put strings next to each other, so that anything may follow a path. When in doubt, pin.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,7 +19,7 @@ use crate::store::stamps::Content;
 
 const CHUNK: usize = 1 << 20;
 
-/// Looks for all roots at once, over any number of files and texts.
+/// Looks for all roots at once, in any number of files and texts.
 #[derive(Debug)]
 pub struct Scan<'a> {
     needles: Vec<(RootKind, Finder<'static>)>,
@@ -32,10 +32,10 @@ pub struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// A scan for `roots`: as they are called, as they are without links, and as JSON spells them.
+    /// Creates a scan for `roots`: by their names, by their paths without links, and as JSON spells them.
     pub fn new(roots: &'a Roots) -> Self {
         let mut needles: Vec<(RootKind, String)> = Vec::new();
-        // `/tmp` stands in std itself, and in many sources: it says nothing about where a compile's own files were.
+        // `/tmp` occurs in std itself and in many sources. It does not show where a compile had its own files.
         for (kind, place) in roots.iter().filter(|root| *root != (RootKind::Tmp, "/tmp")) {
             needles.push((kind, place.to_owned()));
             if let Ok(real) = fsx::canonicalize(Path::new(place))
@@ -54,24 +54,24 @@ impl<'a> Scan<'a> {
         Self { needles, longest, found: Vec::new(), roots, times: Times::default(), alias, holds_alias: false }
     }
 
-    /// Looks for these times too.
+    /// Also looks for these times.
     #[must_use]
     pub fn with_times(self, times: Times) -> Self {
         Self { times, ..self }
     }
 
-    /// Whether rustc's alias of its working directory was found. No remap has removed it: a macro has put it there, which took it
-    /// from rustc's own arguments.
+    /// Whether rustc's alias of its working directory was found. The remaps have not removed it, so a macro has put it
+    /// there, from rustc's own arguments.
     pub fn holds_alias(&self) -> bool {
         self.holds_alias
     }
 
-    /// Whether a time was found.
+    /// Whether this time was found, in seconds since 1970.
     pub fn holds_time(&self, seconds: i64) -> bool {
         self.times.holds(seconds)
     }
 
-    /// Scans bytes.
+    /// Scans bytes, such as those of a message.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.times.look(bytes);
         self.holds_alias |= self.alias.find(bytes).is_some();
@@ -82,13 +82,13 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Scans the name of a file below a directory. A place counts without its leading slash, too, and with anything in the
-    /// place of its slashes (`home-me-ws`), since names cannot hold them.
+    /// Scans the name of a file below a directory. A place also counts without its leading slash, and with anything
+    /// else in place of its slashes (`home-me-ws`), because names cannot contain slashes.
     pub fn name(&mut self, name: &str) {
         let plain = |text: &str| text.replace(|c: char| !c.is_alphanumeric(), "_");
         let (whole, plain_name) = (format!("/{name}/"), plain(name));
         let holds = |needle: &str| match needle.trim_start_matches('/') {
-            // `app` of `/app` is a part of many names.
+            // The `app` of `/app` is a part of many names.
             word if !word.contains('/') => whole.contains(&format!("/{word}/")),
             path => plain_name.contains(&plain(path)),
         };
@@ -99,7 +99,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Scans and hashes a file in one pass. The stamp is the one that the bytes were read under.
+    /// Scans and hashes a file in one pass. Returns the stamp that the file had when its bytes were read.
     pub fn file(&mut self, path: &Path) -> fsx::Result<Content> {
         let file = fsx::open(path)?;
         self.read(&file).map_err(|error| fsx::Error::new("read", path, error))
@@ -122,14 +122,14 @@ impl<'a> Scan<'a> {
             }
             hasher.update(&buffer[kept..kept + n]);
             self.bytes(&buffer[..kept + n]);
-            // What a root may begin in is looked at again with what follows.
+            // A root may begin at the end of this chunk, so scan that again with the next one.
             let filled = kept + n;
             kept = filled.min(self.longest.saturating_sub(1));
             buffer.copy_within(filled - kept..filled, 0);
         }
     }
 
-    /// Pins a root whatever the bytes hold.
+    /// Pins a root, whatever the bytes contain.
     pub fn pin(&mut self, kind: RootKind) {
         if !self.found.contains(&kind) {
             self.found.push(kind);
@@ -141,7 +141,7 @@ impl<'a> Scan<'a> {
         self.found = self.roots.iter().map(|(kind, _)| kind).collect();
     }
 
-    /// The roots that must keep their places, and these places, in a stable order.
+    /// Returns the roots that must keep their places, and these places, in a stable order.
     pub fn pinned(&self) -> Vec<(RootKind, String)> {
         let mut found = self.found.clone();
         found.sort_unstable();

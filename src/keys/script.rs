@@ -8,8 +8,8 @@ use crate::fsx;
 use crate::model::{BypassReason, Refusal, RootKind};
 use crate::script::Script;
 
-/// Variables that cargo sets for a build script and that decide what it does: they are part of the key, whether the script
-/// reads them or not (`cargo/src/cargo/core/compiler/custom_build.rs`, `build_work`).
+/// Variables that cargo sets for a build script and that decide what it does. They are part of the key, whether the
+/// script reads them or not (`cargo/src/cargo/core/compiler/custom_build.rs`, `build_work`).
 const NAMES: [&str; 12] = [
     "CARGO_ENCODED_RUSTFLAGS",
     env::CARGO_MANIFEST_DIR,
@@ -24,24 +24,25 @@ const NAMES: [&str; 12] = [
     "RUSTC_WORKSPACE_WRAPPER",
     env::TARGET,
 ];
-/// How the others of them begin.
+/// The prefixes of the other such variables.
 const PREFIXES: [&str; 4] = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
 
-/// Variables that say by which channel a script and its children share cargo's job slots: other ones in every build. A run
-/// whose outputs hold such a value is not stored ([`held_by`]).
+/// Variables that name the channel by which a script and its children share cargo's job slots. They differ in every
+/// build. A run whose outputs contain such a value is not stored ([`held_by`]).
 const OF_THE_BUILD: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
-/// The user's options for make, who hands them on to a script. What is in there of this build's jobs does not count.
+/// Variables with the user's options for make, which make passes on to a script. The options for the jobs of this build
+/// do not count.
 const OF_MAKE: [&str; 2] = ["MAKEFLAGS", "MFLAGS"];
 
-/// What a key is made of besides the run itself.
+/// Everything that a key is made of besides the run and its context.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// The compiler that cargo names to the script.
     pub compiler: &'a Compiler,
-    /// How paths are treated.
+    /// How paths in outputs are treated.
     pub paths: Paths,
-    /// What the user declares.
+    /// The inputs that the user declares.
     pub declared: Option<&'a Declared>,
     /// Whether to keep a trace.
     pub traced: bool,
@@ -78,8 +79,8 @@ pub fn lookup(script: &Script, context: Context<'_>, setting: Setting<'_>) -> Re
     Ok(Lookup { key, files: vec![(script.program.clone(), program)], static_libraries: Vec::new(), trace })
 }
 
-/// Where the target directory is in the workspace, links followed, or what it is called elsewhere. A script that goes up from
-/// `OUT_DIR` or down from its package finds the other one, or does not.
+/// Returns the place of the target directory in the workspace, links followed, or its name if it is elsewhere. This
+/// decides whether a script that goes up from `OUT_DIR`, or down from its package, finds the other one.
 fn target_in_workspace(roots: &Roots) -> String {
     let place = |kind| roots.place(kind).and_then(|place| fsx::canonicalize(Path::new(place)).ok());
     let Some(target) = place(RootKind::Target) else { return String::new() };
@@ -90,7 +91,7 @@ fn target_in_workspace(roots: &Roots) -> String {
     }
 }
 
-/// Options for make without those that say how many jobs run and over which channel.
+/// Removes the options for make that set how many jobs run and over which channel.
 fn without_jobs(options: &str) -> String {
     let is_of_jobs =
         |word: &&str| *word == "w" || *word == "--" || word.starts_with("-j") || word.starts_with("--jobserver");
@@ -101,8 +102,8 @@ fn is_in_key(name: &str) -> bool {
     NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether a variable that a run reads needs no input: the key holds it, or it is about this build (its jobs, its wrapper) and
-/// not about the result.
+/// Whether a variable that a run reads does not need an input: the key covers it, or it describes this build (its jobs,
+/// its wrapper) and not the result.
 pub(super) fn needs_no_input(name: &str, vars: &Env) -> bool {
     is_in_key(name) || OF_THE_BUILD.contains(&name) || (name == env::RUSTC_WRAPPER && names_kache(vars))
 }
@@ -111,7 +112,7 @@ fn names_kache(vars: &Env) -> bool {
     vars.path(env::RUSTC_WRAPPER).is_some_and(|wrapper| wrapper.file_name().is_some_and(|name| name == "kache"))
 }
 
-/// The variable of the build whose value `text` holds.
+/// Returns the variable of the build whose value is in `text`.
 pub fn held_by(text: &[u8], vars: &Env) -> Option<&'static str> {
     let holds = |name: &&&str| {
         let value = vars.get(name).unwrap_or_default();
@@ -121,7 +122,7 @@ pub fn held_by(text: &[u8], vars: &Env) -> Option<&'static str> {
     OF_THE_BUILD.iter().chain(&[env::RUSTC_WRAPPER]).find(holds).copied()
 }
 
-/// The roots of a run.
+/// Returns the roots of a run.
 pub fn roots(script: &Script, sysroot: &Path, vars: &Env) -> Roots {
     let triple = vars.text(env::TARGET);
     let target = roots::target_dir(&script.out_dir, triple.as_deref());
@@ -138,15 +139,15 @@ pub fn roots(script: &Script, sysroot: &Path, vars: &Env) -> Roots {
     ])
 }
 
-/// The roots by which texts that a run leaves are rewritten for another checkout. The other ones (a home directory, say) may
-/// be in a text by themselves, so a text that holds one serves only where it has the same place.
+/// Returns the roots by which texts that a run leaves are rewritten for another checkout. A text may contain any other
+/// root (a home directory, say) for other reasons, so it is valid only where that root has the same place.
 pub fn text_roots(roots: &Roots) -> Roots {
     let of_checkout = [RootKind::Target, RootKind::Workspace, RootKind::Repository];
     Roots::new(of_checkout.map(|kind| (kind, roots.place(kind).map(PathBuf::from))))
 }
 
-/// The workspace: the directory with the lock file, directly above the target directory or one further up, else the outermost
-/// one above the package. A package of cargo's home has none of its own.
+/// Returns the workspace: the directory with the lock file, directly above the target directory or one further up, or
+/// else the outermost one above the package. For a package in cargo's home, only the former counts.
 fn workspace_dir(target: &Path, package: &Path, vars: &Env) -> Option<PathBuf> {
     let has_lock = |dir: &&Path| fsx::exists(&dir.join("Cargo.lock")) && fsx::exists(&dir.join("Cargo.toml"));
     let above_target = target.ancestors().skip(1).take(2).find(has_lock);
@@ -155,7 +156,7 @@ fn workspace_dir(target: &Path, package: &Path, vars: &Env) -> Option<PathBuf> {
     above_target.or_else(above_package).map(Path::to_owned)
 }
 
-/// The git repository that a workspace is a part of.
+/// Returns the git repository that a workspace is a part of. `None` if the workspace is the repository.
 fn repository_above(workspace: &Path) -> Option<PathBuf> {
     let is_repository = |dir: &&Path| fsx::exists(&dir.join(".git"));
     workspace.ancestors().find(is_repository).filter(|dir| *dir != workspace).map(Path::to_owned)

@@ -1,11 +1,12 @@
-//! Which variables shells may have looked at: those that their commands name.
+//! Finds the variables that shells may have read: those that their commands name.
 //!
-//! A shell reads the whole environment, but it looks variables up only by the names in its commands. So a variable is an input
-//! if its name follows a `$` in a script that a shell opened, or in the command that `-c` gave it. Some commands list all
-//! variables, or use the value of one variable as the name of another: `set` and `export` without arguments, `declare`, `eval`,
-//! `${!name}`, arithmetic, and commands that come through a pipe. With these, all variables are inputs. All variables are inputs, too, if
-//! a compile starts another interpreter (make, perl, python, awk, another shell), starts `env` or `printenv` without a command, or if
-//! a shell opened a file that is not text or has since been removed.
+//! A shell reads the whole environment, but it looks variables up only by the names in its commands. So a variable is
+//! an input if its name follows a `$` in a script that a shell opened, or in the command after `-c`. Some commands list
+//! all variables, or use the value of one variable as the name of another: `set` and `export` without arguments,
+//! `declare`, `eval`, `${!name}`, arithmetic, and commands that come through a pipe. With these, all variables are
+//! inputs. All variables are also inputs if a compile starts another interpreter (make, perl, python, awk, another
+//! shell), if it starts `env` or `printenv` without a command, or if a shell opened a file that is not text or has
+//! since been removed.
 //!
 //! kache does not notice a script that builds the word `eval` or `set` itself from pieces.
 
@@ -16,35 +17,35 @@ use crate::config::{Env, env};
 use crate::fsx;
 use crate::observe::{Seen, Shell};
 
-/// What shells may have looked at.
+/// The variables, place and times that shells may have asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Asked {
-    /// The names of variables. `None`: any.
+    /// The names of the variables. `None` means any.
     pub(super) names: Option<BTreeSet<String>>,
-    /// Whether they may have asked for the working directory's name.
+    /// Whether they may have read the name of the working directory.
     pub(super) place: bool,
     /// Whether they may have compared the times of files.
     pub(super) times: bool,
 }
 
-/// Commands longer than this (in bytes) are not read.
+/// Files of commands longer than this, in bytes, are not read.
 const LONGEST: u64 = 1 << 20;
 
-/// Words that list variables or make names of values.
+/// Words that list variables or use values as names.
 const DYNAMIC: [&str; 6] = ["eval", "declare", "typeset", "compgen", "let", "mapfile"];
 /// Words that list variables unless a name follows.
 const LISTING: [&str; 4] = ["set", "export", "readonly", "local"];
 
-/// Words before which `set` and the like are English: messages say that a variable is not set.
+/// Words that make a following `set` or the like English: messages say that a variable is not set.
 const ENGLISH: [&str; 7] = ["not", "is", "be", "are", "was", "been", "must"];
 
-/// Commands that print or use the working directory's name.
+/// Commands that print or use the name of the working directory.
 const OF_PLACE: [&str; 4] = ["pwd", "dirs", "pushd", "popd"];
 
-/// The variable that holds the working directory's name.
+/// The variable that contains the name of the working directory.
 const PWD: &str = "PWD";
 
-/// What the shells of a compile or run may have looked at.
+/// Returns what the shells of a compile or run may have asked for.
 pub(super) fn asked(seen: &Seen, vars: &Env) -> Asked {
     let of_shells = seen.shells.iter().map(|shell| given(shell, &seen.commands));
     let of_files = seen.commands.iter().map(|path| match seen.written.contains_key(path) {
@@ -67,7 +68,7 @@ pub(super) fn asked(seen: &Seen, vars: &Env) -> Asked {
     asked
 }
 
-/// Functions and the file that bash takes from the environment.
+/// Returns the functions and the file that bash takes from the environment.
 fn commands_of_environment(vars: &Env) -> Vec<String> {
     let all = vars.all();
     let holds_commands = |name: &str| name.starts_with("BASH_FUNC_") || name == "BASH_ENV";
@@ -75,13 +76,13 @@ fn commands_of_environment(vars: &Env) -> Vec<String> {
     held.map(|(_, value)| value.to_string_lossy().into_owned()).collect()
 }
 
-/// What a shell was given to do.
+/// The commands that a shell got.
 enum Given {
-    /// Commands.
+    /// These commands.
     Commands(String),
-    /// Nothing besides the files that it opened.
+    /// Only the files that it opened.
     Nothing,
-    /// Something that is not known.
+    /// Something unknown.
     Unknown,
 }
 
@@ -92,7 +93,7 @@ fn read(path: &Path) -> Option<String> {
     (!text.contains('\0')).then_some(text)
 }
 
-/// What a shell was given by its arguments.
+/// Returns the commands that a shell got in its arguments.
 fn given(shell: &Shell, files: &BTreeSet<String>) -> Given {
     let Some([_, arguments @ ..]) = shell.arguments.as_deref() else { return Given::Unknown };
     // A script may run its arguments.
@@ -108,7 +109,7 @@ fn given(shell: &Shell, files: &BTreeSet<String>) -> Given {
         let Some(argument) = rest.next() else { return Given::Unknown };
         match argument.strip_prefix(['-', '+']) {
             Some("-") => break rest.next(),
-            // It is asked for its commands, or has a long option, which may take a file.
+            // The shell reads commands from its standard input, or has a long option, which may take a file.
             Some(letters) if letters.is_empty() || letters.contains(['i', 's', '-']) => return Given::Unknown,
             Some(letters) => {
                 is_command |= argument.starts_with('-') && letters.contains('c');
@@ -131,20 +132,20 @@ fn runs_program(arguments: &[String]) -> bool {
     arguments.iter().find(|argument| !argument.contains('=')).is_some_and(|argument| !argument.starts_with('-'))
 }
 
-/// Whether commands ask for the working directory's name.
+/// Whether commands read the name of the working directory.
 fn names_place(text: &str) -> bool {
     text.contains(PWD) || text.contains("~+") || words(text).any(|(_, word)| OF_PLACE.contains(&word))
 }
 
-/// Whether commands go by which of two files is newer.
+/// Whether commands depend on which of two files is newer.
 fn compares_times(text: &str) -> bool {
     words(text).any(|(_, word)| word == "-nt" || word == "-ot")
 }
 
-/// The names of variables in commands of a shell. `None`: they may name any.
+/// Returns the names of variables in shell commands. `None` if the commands may name any variable.
 fn names_in(text: &str) -> Option<BTreeSet<String>> {
     let holds = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    // Arithmetic, names that are values, prompts, commands from a pipe.
+    // Arithmetic, values used as names, prompts, and commands from a pipe.
     let is_dynamic_text = holds(&["((", "$[", "${!", "@P}", "/environ", "/dev/stdin", "/dev/fd/", "<("]);
     if is_dynamic_text || (holds(&["[["]) && holds(&["-eq", "-ne", "-lt", "-le", "-gt", "-ge"])) || has_subscript(text)
     {
@@ -170,7 +171,7 @@ fn names_in(text: &str) -> Option<BTreeSet<String>> {
     Some(names)
 }
 
-/// The name of the variable behind a `$`, if there is one, and what follows the parameter inside of braces.
+/// Returns the name of the variable after a `$`, which may be empty, and the rest of the parameter if it is in braces.
 fn parameter(text: &str) -> (&str, Option<&str>) {
     let Some(inside) = text.strip_prefix('{') else { return (split_name(text).0, None) };
     let inside = inside.strip_prefix('#').unwrap_or(inside);
@@ -184,7 +185,7 @@ fn parameter(text: &str) -> (&str, Option<&str>) {
     ("", Some(behind))
 }
 
-/// The name that a text begins with, and what follows it.
+/// Splits a text after the name that it begins with, which may be empty.
 fn split_name(text: &str) -> (&str, &str) {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let length = text.bytes().take_while(is_of_name).count();
@@ -194,7 +195,7 @@ fn split_name(text: &str) -> (&str, &str) {
     }
 }
 
-/// Whether `${name[index]}` or `${name:offset:length}` holds more than numbers. `behind`: what follows the name.
+/// Whether `${name[index]}` or `${name:offset:length}` contains more than numbers. `behind` is the text after the name.
 fn has_arithmetic(behind: &str) -> bool {
     let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b" :-".contains(&byte));
     if let Some(rest) = behind.strip_prefix('[') {
@@ -205,7 +206,7 @@ fn has_arithmetic(behind: &str) -> bool {
     !rest.starts_with(['-', '=', '+', '?']) && !is_plain(rest.split('}').next().unwrap_or(rest))
 }
 
-/// Whether `name[index]` or `[index]=` holds a name for an index. Ranges of letters are patterns.
+/// Whether `name[index]` or `[index]=` has a name as its index. Ranges of letters are patterns.
 fn has_subscript(text: &str) -> bool {
     text.match_indices('[').any(|(at, _)| {
         let is_behind_name = text[..at].ends_with(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
@@ -215,7 +216,8 @@ fn has_subscript(text: &str) -> bool {
     })
 }
 
-/// Whether a line may list variables, or name one by the value of another. `tests`: the commands hold a test (`[`).
+/// Whether a line may list variables, or name one by the value of another. `tests`: whether the commands contain a test
+/// (`[`).
 fn is_dynamic(line: &str, tests: bool) -> bool {
     words(line).any(|(at, word)| {
         let before = line[..at].trim_end();
@@ -235,7 +237,7 @@ fn is_dynamic(line: &str, tests: bool) -> bool {
     })
 }
 
-/// The words of a line, and where they begin. Not those that are part of a path, an option or a variable.
+/// Returns the words of a line and their positions, without those that are part of a path, an option or a variable.
 fn words(line: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_of_word = |letter: char| letter.is_ascii_alphanumeric() || "_-./".contains(letter);
     let mut rest = 0;

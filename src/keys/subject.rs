@@ -8,7 +8,7 @@ use super::dots;
 use crate::rustc::Invocation;
 use crate::script::Script;
 
-/// What was observed.
+/// The compile or run that was observed.
 #[derive(Clone, Copy, Debug)]
 pub enum Subject<'a> {
     /// A compile.
@@ -18,7 +18,7 @@ pub enum Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// Whether a path is one of the subject's own outputs, or of their temporary forms.
+    /// Whether a path is one of the subject's outputs, or a temporary form of one.
     pub(super) fn owns(self, path: &Path) -> bool {
         match self {
             Self::Compile(invocation) => is_output_of(invocation, path),
@@ -26,7 +26,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Directories in which rustc looks for crates and the linker for libraries.
+    /// The directories in which rustc looks for crates and the linker for libraries.
     pub(super) fn search_dirs(self) -> Vec<PathBuf> {
         match self {
             Self::Compile(invocation) => invocation.search_dirs().chain([invocation.out_dir.clone()]).collect(),
@@ -34,7 +34,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Those among them in which rustc looks only for what its dependencies depend on.
+    /// The directories among them in which rustc looks only for indirect dependencies.
     pub(super) fn dependency_dirs(self) -> Vec<PathBuf> {
         match self {
             Self::Compile(invocation) => invocation.dependency_dirs().collect(),
@@ -42,7 +42,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Whether metadata of crates is read for what is in it, not only for its digest.
+    /// Whether the content of crate metadata counts, not only its digest.
     pub(super) fn reads_libraries(self) -> bool {
         match self {
             Self::Compile(invocation) => invocation.is_linked(),
@@ -65,7 +65,7 @@ impl Subject<'_> {
 fn is_output_of(invocation: &Invocation, path: &Path) -> bool {
     let stem = invocation.stem();
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    // Without a hash in it, the stem may begin the name of another crate.
+    // A stem without a hash may be the beginning of another crate's name.
     let is_called_so =
         |name: &str| name.strip_prefix(&stem).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     (is_called_so(name) || name.strip_prefix("lib").is_some_and(is_called_so))

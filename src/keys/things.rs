@@ -1,4 +1,4 @@
-//! What stands at a path and where a program is, asked in the same way when an input is recorded and when it is validated.
+//! Inspects paths and looks up programs, in the same way when an input is recorded and when it is validated.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -8,17 +8,18 @@ use crate::fsx::{self, Metadata};
 use crate::model::{Thing, TokenString};
 use crate::rustc::toolchain;
 
-/// What stands at `path`, links followed. `None`: nothing, or nothing that can be told.
+/// Returns the kind of thing at `path`, links followed. `None` if nothing is there, or if it cannot be inspected.
 pub fn present(path: &Path) -> Option<Thing> {
     thing(fsx::metadata(path))
 }
 
-/// What stands at `path` itself.
+/// Returns the kind of thing at `path`, links not followed.
 pub fn itself(path: &Path) -> Option<Thing> {
     thing(fsx::symlink_metadata(path))
 }
 
-/// What keeps a file from being looked at or opened is told by opening it.
+/// Returns the kind of thing that a `stat` found. Missing permission is [`Thing::Denied`], because a program can
+/// observe it. Any other error is `None`.
 fn thing(found: fsx::Result<Metadata>) -> Option<Thing> {
     match found {
         Ok(metadata) if metadata.is_file() => Some(Thing::File),
@@ -30,28 +31,29 @@ fn thing(found: fsx::Result<Metadata>) -> Option<Thing> {
     }
 }
 
-/// What the owner may do with the file at `path`.
+/// Returns the permissions of the owner for the file at `path`.
 pub fn mode(path: &Path) -> Option<u32> {
     fsx::Stamp::of(path).ok().map(|stamp| stamp.mode & 0o700)
 }
 
-/// When the file at `path` was last written, in seconds since 1970.
+/// Returns the mtime of the file at `path`, in seconds since 1970.
 pub fn modified(path: &Path) -> Option<i64> {
     fsx::Stamp::of(path).ok().map(|stamp| stamp.mtime.secs)
 }
 
-/// When the file at `path` was created, in seconds since 1970. `None` where the file system does not say.
+/// Returns the creation time of the file at `path`, in seconds since 1970. `None` if the file system does not record
+/// it.
 pub fn created(path: &Path) -> Option<i64> {
     let created = fsx::metadata(path).ok()?.created().ok()?;
     i64::try_from(created.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
-/// The path without links, as text.
+/// Returns the path without links, as text.
 pub fn resolved(path: &Path) -> Option<String> {
     fsx::canonicalize(path).ok()?.into_os_string().into_string().ok()
 }
 
-/// Where `PATH` leads for a program's name.
+/// Returns the path that a lookup on `PATH` finds for a program name.
 pub fn program(name: &str, context: Context<'_>) -> Option<TokenString> {
     let path = toolchain::find_program(OsStr::new(name), context.cwd, context.env)?;
     Some(context.roots.tokenise(path.to_str()?))

@@ -1,18 +1,18 @@
-//! Times of files that a plugin looked at, searched for in what the compile wrote.
+//! Searches the outputs of a compile for the times of files that a plugin looked at.
 //!
-//! A macro that asks whether a file is there gets its times too, and only rarely does anything with them: `rust-embed` puts
-//! them into the program. So they are no inputs, unless the seconds of one stand in an output: as a little-endian number of
-//! four bytes or more, or as decimal digits. A chance find costs a hit elsewhere, no more. A time that comes from an open
-//! file, or in another shape, is not found; a `.kache.toml` cannot name it either: such a macro must be told not to.
+//! A macro that checks whether a file exists gets its times too, but rarely uses them: `rust-embed` puts them into the
+//! program. So a time is an input only if an output contains its seconds, as a little-endian number of four bytes or
+//! more, or as decimal digits. A match by chance costs a hit elsewhere, no more. A time that comes from an open file,
+//! or in another form, is not found. A `.kache.toml` cannot name it either: such a macro must be told not to use it.
 
 use std::collections::HashSet;
 
 use memchr::memmem;
 
-/// The digits of a time of these decades.
+/// The number of digits of a time in these decades.
 const DIGITS: usize = 10;
 
-/// Seconds that are looked for, and those that were found.
+/// The times to look for, and those that were found, in seconds since 1970.
 #[derive(Debug, Default)]
 pub struct Times {
     wanted: HashSet<u32>,
@@ -20,19 +20,20 @@ pub struct Times {
 }
 
 impl Times {
-    /// A search for these seconds since 1970. What does not fit into 32 bits is no time of a file that somebody wrote.
+    /// Creates a search for these times, in seconds since 1970. A number that is not positive, or does not fit into 32
+    /// bits, is not the time of a file that somebody wrote.
     pub fn new(seconds: impl IntoIterator<Item = i64>) -> Self {
         let wanted =
             seconds.into_iter().filter_map(|seconds| u32::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
         Self { wanted: wanted.collect(), found: HashSet::new() }
     }
 
-    /// How many bytes two pieces that are looked at one after the other must have in common.
+    /// The number of bytes by which two consecutive pieces must overlap.
     pub const fn overlap() -> usize {
         DIGITS
     }
 
-    /// Looks for all that are still wanted.
+    /// Looks for all times that were not found yet.
     pub fn look(&mut self, bytes: &[u8]) {
         if self.wanted.is_empty() {
             return;
@@ -54,7 +55,7 @@ impl Times {
         self.wanted.retain(|seconds| !self.found.contains(seconds));
     }
 
-    /// Whether `seconds` were found.
+    /// Whether this time was found, in seconds since 1970.
     pub fn holds(&self, seconds: i64) -> bool {
         u32::try_from(seconds).is_ok_and(|seconds| self.found.contains(&seconds))
     }

@@ -1,19 +1,19 @@
-//! Rust's tokens, as far as it takes to see how `env!` is used (`keys::env_use`): comments and white space gone, strings kept
-//! apart. No full lexer: numbers are words, and every punctuation mark stands alone.
+//! Splits Rust sources into tokens, as far as `keys::env_use` needs them: without comments and white space, and with
+//! strings kept apart. Not a full lexer: numbers are words, and every punctuation mark is a token.
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// An identifier, keyword or number.
     Word(String),
-    /// The content of a plain string literal; a raw one counts the same.
+    /// The content of a string literal without escapes, raw or not.
     Text(String),
-    /// Anything else, byte by byte; a backslash stands for a string with an escape in it.
+    /// Any other byte. A backslash means a string with an escape in it.
     Mark(u8),
 }
 
-/// Rust's tokens as far as this module needs them: comments and white space gone, strings kept apart.
+/// Splits a source into tokens.
 pub(super) fn tokens(source: &str) -> Vec<Token> {
-    // White space to rustc (`rustc_lexer::is_whitespace`), but not ASCII.
+    // Characters that are white space to rustc (`rustc_lexer::is_whitespace`) but not ASCII.
     let spaced = source.replace(['\u{85}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'], " ");
     let source = spaced.as_str();
     let bytes = source.as_bytes();
@@ -54,7 +54,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// The length of a block comment; they nest.
+/// Returns the length of a block comment. Block comments nest.
 fn block_comment(bytes: &[u8]) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while at < bytes.len() {
@@ -70,7 +70,8 @@ fn block_comment(bytes: &[u8]) -> usize {
     at
 }
 
-/// How many bytes stand before the quote of `r"`, `b"`, `c"`, `br#"` and the like, and the number of hashes if it is raw.
+/// Returns the number of bytes before the quote of `r"`, `b"`, `c"`, `br#"` and the like, and the number of hashes if
+/// the string is raw.
 fn prefixed_string(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
     let letters = bytes.iter().take(2).take_while(|byte| matches!(byte, b'r' | b'b' | b'c')).count();
     let is_raw = bytes[..letters].contains(&b'r');
@@ -83,7 +84,7 @@ fn prefixed_string(bytes: &[u8]) -> Option<(usize, Option<usize>)> {
     }
 }
 
-/// Reads a string from its opening quote. A string with escapes is nobody's variable name, and is kept as it is spelled.
+/// Reads a string from its opening quote, and returns its length.
 fn string(source: &str, at: usize, tokens: &mut Vec<Token>) -> usize {
     let bytes = &source.as_bytes()[at..];
     let mut end = 1;
@@ -92,12 +93,12 @@ fn string(source: &str, at: usize, tokens: &mut Vec<Token>) -> usize {
     }
     let end = end.min(bytes.len());
     let text = String::from_utf8_lossy(&bytes[1..end]).into_owned();
-    // With an escape in it the value is not the spelling: give it a name that no variable has.
+    // With an escape in it, the value is not the spelling, so use a mark instead of a text that could be a name.
     tokens.push(if text.contains('\\') { Token::Mark(b'\\') } else { Token::Text(text) });
     end + 1
 }
 
-/// Reads a raw string from its opening quote.
+/// Reads a raw string from its opening quote, and returns its length.
 fn raw_string(source: &str, at: usize, hashes: usize, tokens: &mut Vec<Token>) -> usize {
     let closing = format!("\"{}", "#".repeat(hashes));
     let body = &source[at + 1..];
@@ -106,12 +107,12 @@ fn raw_string(source: &str, at: usize, hashes: usize, tokens: &mut Vec<Token>) -
     1 + end + closing.len()
 }
 
-/// The length of a character literal, or of the quote of a lifetime.
+/// Returns the length of a character literal, or of the quote of a lifetime.
 fn quote(bytes: &[u8]) -> usize {
     match bytes {
         [_, b'\\', _, rest @ ..] => 3 + rest.iter().position(|byte| *byte == b'\'').map_or(0, |end| end + 1),
         [_, first, rest @ ..] => {
-            // One character, of one to four bytes, then a quote; else it is a lifetime.
+            // A character literal is one character, of one to four bytes, and a quote. Otherwise it is a lifetime.
             let width = match first {
                 0xf0.. => 4,
                 0xe0.. => 3,

@@ -1,12 +1,13 @@
-//! Paths that a plugin was told and went nowhere with.
+//! Pins the roots of paths that a plugin learned without opening anything there.
 //!
-//! A macro that reads `CARGO_MANIFEST_DIR` to open a file below it gives the same in every checkout; what it read is an
-//! input. One that takes the path itself (its length, its hash) gives another result in each, and no scan of the output can
-//! find that. Nobody sees which it is, but who opens nothing below a path cannot have wanted it for that: then its roots are
-//! pinned. (A macro that does both is not found out.)
+//! A macro that reads `CARGO_MANIFEST_DIR` to open a file below it gives the same result in every checkout; the file
+//! that it read is an input. A macro that uses the path itself (its length, its hash) gives another result in each
+//! checkout, and a scan of the output cannot find that. kache cannot see which of the two a macro does. But a macro
+//! that opens nothing below a path did not read it for that purpose, so the roots of the path are pinned. (kache does
+//! not detect a macro that does both.)
 //!
-//! A build script is judged more mildly: it also uses a path by writing below it, by handing it to a compiler that reads
-//! there, and by naming it in a text for cargo or for other programs, where the scan finds it.
+//! The rule for a build script is milder. A script also uses a path by writing below it, by passing it to a compiler
+//! that reads there, and by naming it in a text for cargo or for other programs, where the scan finds it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,7 +19,7 @@ use crate::config::env;
 use crate::model::{Input, RootKind};
 use crate::observe::{Seen, What};
 
-/// Pins for the roots in such paths. `named`: what a plugin's shells were told by variables.
+/// Returns pins for the roots of such paths. `named`: the variables that the shells of plugins named.
 pub fn pins(seen: &Seen, named: &[What], known: Known<'_>) -> Vec<Input> {
     let (context, is_run) = (known.context, matches!(known.subject, Subject::Run(_)));
     let by_plugin = || seen.facts.iter().filter(|fact| fact.plugin).map(|fact| &fact.what);
@@ -27,12 +28,12 @@ pub fn pins(seen: &Seen, named: &[What], known: Known<'_>) -> Vec<Input> {
         true => by_all().filter_map(went_to).chain(seen.written.keys().map(String::as_str)).collect(),
         false => by_plugin().filter_map(went_to).collect(),
     };
-    // A package's directory holds the target directory as a rule: who writes there does not go by the package.
+    // A package's directory usually contains the target directory. Writing there is not a use of the package's path.
     let target = context.roots.place(RootKind::Target).filter(|_| is_run).map(Path::new);
     let is_elsewhere = |path: &str, told: &str| {
         target.is_some_and(|target| Path::new(path).starts_with(target) && !Path::new(told).starts_with(target))
     };
-    // The scan judges what is named in a text.
+    // The scan finds a path that is named in a text.
     let is_named = |path: &str| known.texts.iter().any(|text| text.contains(path));
     let mut kinds: BTreeSet<RootKind> = BTreeSet::new();
     for path in by_plugin().chain(named).filter_map(|what| told(what, context)) {
@@ -48,7 +49,7 @@ pub fn pins(seen: &Seen, named: &[What], known: Known<'_>) -> Vec<Input> {
     kinds.into_iter().filter_map(place).collect()
 }
 
-/// A path that a plugin was told: by a variable that came from cargo, or as that of a directory.
+/// Returns a path that a plugin learned: from a variable that came from cargo, or as the name of a directory.
 fn told<'a>(what: &'a What, context: Context<'_>) -> Option<&'a str> {
     match what {
         // Lists of directories are inputs by their values.
@@ -59,7 +60,7 @@ fn told<'a>(what: &'a What, context: Context<'_>) -> Option<&'a str> {
     }
 }
 
-/// A path that a plugin looked at, or below.
+/// Returns the path that a program looked at.
 fn went_to(what: &What) -> Option<&str> {
     match what {
         What::Read(path)

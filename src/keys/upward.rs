@@ -1,9 +1,11 @@
-//! Searches that go up from a package's directory and leave the checkout, and what lies beside the checkout.
+//! Pins runs whose searches go up from the package's directory and leave the checkout, or that look at something next
+//! to it.
 //!
-//! A script that looks for `config.toml` beside itself, then in each directory above, finds another file in a checkout at
-//! another place. The recorded paths above the checkout name places around the first one, which still hold when the second
-//! one asks. So whoever searched beyond the checkout is pinned to it. So is who looked at, or named, what has a directory in
-//! common with the checkout: `../sibling` of another checkout is another one.
+//! A script that looks for `config.toml` in its directory, and then in each directory above, finds another file in a
+//! checkout at another place. The recorded paths above the checkout are those around the first checkout, and they still
+//! hold when the second one is validated. So a run that searched beyond its checkout is pinned to it. So is a run that
+//! looked at, or named, something that shares a directory with the checkout: `../sibling` of another checkout is
+//! another directory.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,8 @@ use super::observed::Known;
 use crate::model::{Input, RootKind};
 use crate::observe::{Seen, What};
 
-/// The pin of a run that searched for one name in the checkout, or below, and above it. So may a shell that compiles or links.
+/// Returns the pin of a run that searched for one name both in the checkout and above it. A compile that starts a shell
+/// may do so, too.
 pub(super) fn pin(seen: &Seen, known: Known<'_>) -> Option<Input> {
     let (cwd, is_run) = match known.subject {
         Subject::Run(script) => (&script.cwd, true),
@@ -24,14 +27,14 @@ pub(super) fn pin(seen: &Seen, known: Known<'_>) -> Option<Input> {
     let roots = known.context.roots;
     let outermost =
         [RootKind::Repository, RootKind::Workspace].into_iter().find_map(|kind| Some((kind, roots.place(kind)?)));
-    // A package of the registry has no checkout around it.
+    // A package of the registry is not in a checkout.
     let (kind, checkout) = outermost.filter(|(_, place)| cwd.starts_with(place))?;
     let mut searched: HashMap<&str, (bool, bool)> = HashMap::new();
     for path in facts.iter().filter_map(|fact| looked_at(&fact.what)).map(Path::new) {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
             continue;
         };
-        // Whoever resolves a path looks at the directories on the way.
+        // Resolving a path looks at every directory on the way.
         if cwd.starts_with(dir) && !cwd.starts_with(path) {
             let (inside, above) = searched.entry(name).or_default();
             *inside |= dir.starts_with(checkout);
@@ -44,12 +47,12 @@ pub(super) fn pin(seen: &Seen, known: Known<'_>) -> Option<Input> {
     (left || is_run && (beside() || named())).then(|| Input::Pinned(kind, checkout.to_owned()))
 }
 
-/// Whether a path has a directory in common with the workspace without being below it, on the way to it, or below another root.
+/// Whether a path shares a directory with the workspace, but is not below it, on the way to it, or below another root.
 fn is_beside(path: &Path, known: Known<'_>) -> bool {
     let roots = known.context.roots;
     let Some(workspace) = roots.place(RootKind::Workspace).map(Path::new) else { return false };
     let is_of_root = |(kind, place): (RootKind, &str)| {
-        // A home directory may be around the workspace.
+        // A home directory may contain the workspace.
         let is_around = workspace.starts_with(place) && !matches!(kind, RootKind::Workspace | RootKind::Repository);
         (path.starts_with(place) && !is_around) || Path::new(place).starts_with(path)
     };
@@ -67,13 +70,13 @@ fn is_beside(path: &Path, known: Known<'_>) -> bool {
     !roots.iter().any(is_of_root) && is_of_checkout(&common, known) && !is_hidden()
 }
 
-/// Whether a directory above a checkout belongs to it rather than to the system.
+/// Whether a directory above a checkout belongs to the checkout rather than to the system.
 fn is_of_checkout(dir: &Path, known: Known<'_>) -> bool {
     let tmp = known.context.roots.place(RootKind::Tmp).map(Path::new);
     dir.parent().is_some() && Some(dir) != tmp && dir != Path::new("/tmp")
 }
 
-/// Whether a text names something in the directory of the checkout besides the checkout.
+/// Whether a text names something other than the checkout in the directory of the checkout.
 fn names_beside(text: &str, checkout: &str, known: Known<'_>) -> bool {
     let home = known.context.roots.place(RootKind::Home).map(Path::new);
     let Some((parent, name)) = checkout.rsplit_once('/') else { return false };

@@ -1,4 +1,4 @@
-//! Does a recorded input set still hold here?
+//! Checks whether a recorded input set still holds here.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::model::{Digest, Input, TokenString};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Differs(pub String);
 
-/// Checks every input; one `stat` per file or absence in the usual case, and one question to the stamp memo for all files.
+/// Checks every input. The usual cost is one `stat` per file or absence, and one query of the stamp memo for all files.
 pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
     let mut files = Files::new(context);
     let is_beside = |one: &Input, next: &Input| {
@@ -55,7 +55,7 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
     if same { Ok(()) } else { Err(differs(input)) }
 }
 
-/// What `look` finds at `path` here.
+/// Returns what `look` finds at `path` in this checkout. `None` if a root of the path has no place here.
 pub(super) fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
     let path = context.roots.expand(path)?;
     look(&context.cwd.join(path))
@@ -81,7 +81,7 @@ pub fn kind_of(input: &Input) -> &'static str {
     }
 }
 
-/// What an input is called, for people.
+/// The name of an input, for people.
 pub fn name_of(input: &Input) -> &str {
     match input {
         Input::File(path, _)
@@ -108,8 +108,8 @@ fn file_is(path: &TokenString, digest: Digest, context: Context<'_>) -> bool {
     content.is_ok_and(|content| content.digest == digest)
 }
 
-/// Whether what was found is the recorded place as it reads here. A place below a root that is not known here is nowhere, which
-/// is not the same as a link that does not exist.
+/// Whether the path that was found is the recorded one, with the places of this checkout. A path below a root that is
+/// not known here never matches, not even a link that does not exist.
 fn leads_to(recorded: &TokenString, found: Option<&str>, context: Context<'_>) -> bool {
     found.is_some() && found == context.roots.expand(recorded).as_deref()
 }

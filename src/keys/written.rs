@@ -1,4 +1,4 @@
-//! What a compile or run writes: its own outputs, temporary files, and what it leaves behind besides.
+//! Checks the files that a compile or run writes: outputs, temporary files, and everything else that it leaves behind.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use crate::fsx;
 use crate::model::Stored;
 use crate::observe::Seen;
 
-/// Fails if files were left behind, or given another mode or time, where nobody looks for outputs: a macro's or script's, or a
-/// linker's map. That would be missing after a hit.
+/// Fails if the subject left files outside its outputs, or changed their mode or time: those of a macro or a script, or
+/// the map of a linker. They would be missing after a hit.
 pub fn side_effects(
     seen: &Seen,
     outputs: &[PathBuf],
@@ -19,8 +19,8 @@ pub fn side_effects(
     start: &Start,
 ) -> Result<(), NotStored> {
     let is_output = |path: &Path| outputs.iter().any(|output| output == path) || subject.owns(path);
-    // A script may be missed by a directory that it made for another program; rustc makes none that outlives it, and writes
-    // to the jobserver's pipe.
+    // A directory that a script made for another program would be missing after a hit. rustc does not make directories
+    // that outlive it, and it writes to the pipe of the jobserver.
     let counts = |metadata: &fsx::Metadata, plugin: bool| match metadata {
         _ if metadata.is_file() || metadata.is_symlink() => true,
         _ if metadata.is_dir() => matches!(subject, Subject::Run(_)),
@@ -29,11 +29,11 @@ pub fn side_effects(
     for (path, plugin) in &seen.written {
         let path = Path::new(path);
         let lasts = fsx::symlink_metadata(path).is_ok_and(|metadata| counts(&metadata, *plugin));
-        // A linker's temporary files may outlive it in a place that is meant for them, unless it was told to make them (a
-        // map); a macro's are its work.
+        // The temporary files of a linker may outlive it in a directory for such files, unless an argument names them
+        // (a map). Those of a macro are its work.
         let is_scratch =
             !plugin && is_temporary(path, context) && !path.file_name().is_none_or(|name| subject.is_asked_for(name));
-        // git writes its index anew when it has looked at the files, or does not: nobody may miss that.
+        // git may or may not rewrite its index when it has checked the files, so a hit may leave the index as it is.
         let is_refreshed = || start.git.as_ref().is_some_and(|git| git.lists_the_same_files(path));
         if lasts && !is_scratch && !is_output(path) && !is_refreshed() {
             return Err(NotStored(Stored::SideEffects, path.display().to_string()));
@@ -42,7 +42,7 @@ pub fn side_effects(
     Ok(())
 }
 
-/// Whether a path lies directly in a directory for temporary files.
+/// Whether a path is directly in a directory for temporary files.
 pub(super) fn is_temporary(path: &Path, context: Context<'_>) -> bool {
     let mut named = env::TEMPORARY.into_iter().filter_map(|name| context.env.path(name));
     path.parent().is_some_and(|parent| parent == Path::new("/tmp") || named.any(|dir| dir == parent))

@@ -1,30 +1,34 @@
-//! What a compile writes, by kind: the kind decides how a file is stored and restored, never its name alone.
+//! The kinds of files that a compile writes. The kind, and never the name alone, decides how kache stores and restores
+//! a file.
 
 use serde::{Deserialize, Serialize};
 
-/// An output file of rustc or of a build script.
+/// The kind of an output file of rustc or of a build script.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ArtifactKind {
-    /// `.rlib`: read by rustc only, replaced by rename, never rewritten in place. The one kind that may share its inode.
+    /// `.rlib`: only rustc reads it, and it is replaced by rename, never rewritten in place. The only kind that may
+    /// share its inode.
     Rlib,
-    /// `.rmeta`: cargo compares its mtime, and re-times it after `check`, so it is always a private file.
+    /// `.rmeta`: cargo compares its mtime, and sets it after `check`, so it is always a private file.
     Rmeta,
-    /// `.a` of a `staticlib`: handed to users, who strip and re-archive it, so private.
+    /// `.a` of a `staticlib`: users strip and re-archive it, so it is private.
     Staticlib,
-    /// What a linker wrote: a program, a test, a proc macro, a shared library. Users strip and sign it, so private.
+    /// The output of a linker: a program, a test, a proc macro or a shared library. Users strip and sign it, so it is
+    /// private.
     Linked,
-    /// Debug info beside it (`.dwp`, `.dwo`), which rustc does not announce.
+    /// Debug info next to the output of a linker (`.dwp`, `.dwo`). rustc does not announce it.
     DebugInfo,
-    /// A file that a build script made in `OUT_DIR`. Later runs rewrite such files in place, so private.
+    /// A file that a build script wrote to `OUT_DIR`. Later runs rewrite such files in place, so it is private.
     Generated,
-    /// The same, a text that names the checkout: stored with tokens, written with the paths of this checkout.
+    /// A text in `OUT_DIR` that names the checkout. kache stores it with tokens, and restores it with the paths of the
+    /// current checkout.
     GeneratedText,
 }
 
 impl ArtifactKind {
-    /// The kind of a file that rustc announced in an `artifact` notice, judged by the emit kind of the notice and the
-    /// file's extension. `None`: a kind this version does not store.
+    /// Returns the kind of a file that rustc announced in an `artifact` notice, from the emit kind in the notice and
+    /// the file extension. `None` if this version does not store files of that kind.
     pub fn of(emit: EmitKind, file_name: &str) -> Option<Self> {
         let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
         match (emit, extension) {
@@ -36,7 +40,7 @@ impl ArtifactKind {
         }
     }
 
-    /// The kind of a file that was found beside the announced ones. `None`: none that belongs to them.
+    /// Returns the kind of a file next to the announced ones. `None` if it does not belong to them.
     pub fn beside(file_name: &str) -> Option<Self> {
         let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
         matches!(extension, "dwp" | "dwo").then_some(Self::DebugInfo)
@@ -48,7 +52,7 @@ impl ArtifactKind {
     }
 }
 
-/// The `--emit` kinds that kache models; any other is a bypass.
+/// The `--emit` kinds that kache supports. Any other kind is a bypass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmitKind {
@@ -56,12 +60,12 @@ pub enum EmitKind {
     DepInfo,
     /// The `.rmeta` file.
     Metadata,
-    /// The crate type's own file.
+    /// The file that the crate type determines: an `.rlib`, a program, ...
     Link,
 }
 
 impl EmitKind {
-    /// Reads rustc's spelling, as in `--emit` and in `artifact` notices.
+    /// Parses the spelling that rustc uses in `--emit` and in `artifact` notices.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "dep-info" => Some(Self::DepInfo),

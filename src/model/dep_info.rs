@@ -1,20 +1,20 @@
-//! A dep-info file as data.
+//! The content of a dep-info file, as data.
 
 use serde::{Deserialize, Serialize};
 
-/// What rustc writes into a `.d` file. `T` is [`String`] as read, or [`super::TokenString`] as stored.
+/// The content of a `.d` file. `T` is [`String`] for a file as read, or [`super::TokenString`] for a stored one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DepInfo<T> {
-    /// The outputs, each of which depends on all files.
+    /// The outputs. Each of them depends on all files.
     pub targets: Vec<T>,
-    /// The files that were read.
+    /// The files that rustc read.
     pub files: Vec<T>,
-    /// The variables that `env!` and `option_env!` read; `None` is unset.
+    /// The variables that `env!` and `option_env!` read. `None` means unset.
     pub env: Vec<(String, Option<T>)>,
 }
 
 impl<T> DepInfo<T> {
-    /// The same with every path and value put through `f`; `None` as soon as `f` gives it.
+    /// Applies `f` to every path and value. `None` as soon as `f` returns `None`.
     pub fn try_map<U>(&self, mut f: impl FnMut(&T) -> Option<U>) -> Option<DepInfo<U>> {
         let targets = self.targets.iter().map(&mut f).collect::<Option<_>>()?;
         let files = self.files.iter().map(&mut f).collect::<Option<_>>()?;

@@ -1,56 +1,57 @@
-//! One thing that is not as it was recorded, in short texts for people.
+//! One thing that is not as it was recorded, as short texts for people.
 //!
-//! Made where a miss is explained, kept in the event log, shown by `kache why`. Values of variables that look secret are
-//! never in it: [`Difference::new`] is handed what [`secret::veiled`] left.
+//! kache makes differences when it explains a miss, records them in the event log, and shows them in `kache why`. They
+//! never contain the value of a variable that looks secret: callers pass the result of [`secret::veiled`] to
+//! [`Difference::new`].
 //!
 //! [`secret::veiled`]: super::secret::veiled
 
 use serde::{Deserialize, Serialize};
 
-/// How many characters of a value are kept.
+/// The longest value that is kept, in characters.
 const VALUE_CHARS: usize = 160;
-/// How many characters of a name are kept.
+/// The longest name that is kept, in characters.
 const NAME_CHARS: usize = 400;
-/// How many characters before the first difference of two long values are kept.
+/// The number of characters kept before the first difference of two long values.
 const LEAD_CHARS: usize = 32;
 
-/// What kind of thing differs. The ids appear in the event log and in JSON; never reuse or rename one.
+/// The kind of thing that differs. The ids appear in the event log and in JSON; never reuse or rename one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum DifferenceKind {
     /// The compiler itself.
     Compiler,
-    /// A setting of kache's.
+    /// A setting of kache.
     Setting,
-    /// The directory that rustc is started in.
+    /// The directory in which rustc is started.
     Directory,
-    /// A flag of rustc's.
+    /// A flag of rustc.
     Flag,
-    /// A file's content.
+    /// The content, kind, mode or times of a file.
     File,
-    /// A file that was not there.
+    /// A file that was absent when the input set was recorded.
     AbsentFile,
     /// The names in a directory.
     Listing,
-    /// Where a link leads.
+    /// The target of a symbolic link.
     Link,
-    /// A program that was run.
+    /// The result of looking up a program on `PATH`.
     Program,
-    /// An environment variable.
+    /// An environment variable, or all of them as one.
     Variable,
-    /// A directory whose place counts, as the outputs hold it.
+    /// A root whose place counts because it is pinned.
     Root,
     /// A native library.
     Library,
-    /// A crate that this one is built on.
+    /// A crate that the compiled crate depends on.
     Dependency,
-    /// A flag that cargo made of the others (`-C metadata`): a consequence, not a cause.
+    /// A flag that cargo computes from the others (`-C metadata`): a consequence, not a cause.
     Derived,
-    /// Something else that the lookup key holds.
+    /// Anything else in the lookup key or the input set.
     Other,
 }
 
 impl DifferenceKind {
-    /// The stable id.
+    /// The stable id, as in the event log.
     pub const fn id(self) -> &'static str {
         match self {
             Self::Compiler => "compiler",
@@ -72,34 +73,34 @@ impl DifferenceKind {
     }
 }
 
-/// One thing that differs.
+/// One thing that is not as it was recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Difference {
-    /// Id of its kind ([`DifferenceKind`]).
+    /// The id of the kind ([`DifferenceKind::id`]).
     pub kind: String,
-    /// Path, variable, flag or crate.
+    /// The path, variable, flag or crate that differs.
     pub name: String,
-    /// What was recorded: a value or a shortened digest. `None`: nothing, as of an unset variable.
+    /// The recorded value, or a shortened digest of it. `None` if nothing was there, such as for an unset variable.
     pub old: Option<String>,
-    /// What is there now.
+    /// The current value, in the same form.
     pub new: Option<String>,
 }
 
 impl Difference {
-    /// A difference, its texts cut to a readable length.
+    /// Creates a difference and cuts its texts to a readable length.
     pub fn new(kind: DifferenceKind, name: &str, old: Option<String>, new: Option<String>) -> Self {
         let (old, new) = shorten(old, new);
         Self { kind: kind.id().to_owned(), name: cut(name, 0, NAME_CHARS), old, new }
     }
 
-    /// Whether it is of this kind.
+    /// Whether the difference is of this kind.
     pub fn is(&self, kind: DifferenceKind) -> bool {
         self.kind == kind.id()
     }
 }
 
-/// Cuts both values so that what differs stays.
+/// Cuts both values to a readable length. The part that differs stays.
 fn shorten(old: Option<String>, new: Option<String>) -> (Option<String>, Option<String>) {
     let is_long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().nth(VALUE_CHARS).is_some());
     if !is_long(&old) && !is_long(&new) {
@@ -109,7 +110,7 @@ fn shorten(old: Option<String>, new: Option<String>) -> (Option<String>, Option<
         (Some(old), Some(new)) => old.chars().zip(new.chars()).take_while(|(one, other)| one == other).count(),
         _ => 0,
     };
-    // From the start, unless the difference would be beyond the end.
+    // Keep the start, unless that would cut off the part that differs.
     let from = if same + LEAD_CHARS < VALUE_CHARS { 0 } else { same - LEAD_CHARS };
     let cut = |text: Option<String>| text.map(|text| cut(&text, from, VALUE_CHARS));
     (cut(old), cut(new))
@@ -152,7 +153,7 @@ mod tests {
         let (old, new) = values(&format!("one{common}"), &format!("two{common}"));
         assert!(old.starts_with("one") && old.ends_with("..."), "{old}");
         assert!(new.starts_with("two"), "{new}");
-        // One is the start of the other.
+        // One is a prefix of the other.
         let (old, new) = values(&common, &format!("{common}x"));
         assert_ne!(old, new);
     }

@@ -1,11 +1,11 @@
-//! Digests and the typed ids made of them, so that a key cannot be passed where a blob is meant.
+//! Digests, and the typed ids made of them, so that a key cannot be passed where a blob is expected.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A blake3 digest of 32 bytes; spelled as 64 lowercase hexadecimal digits.
+/// A blake3 digest of 32 bytes, written as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
@@ -15,17 +15,17 @@ impl Digest {
         Self(bytes)
     }
 
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The raw bytes.
+    /// Returns the raw bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// All 64 hexadecimal digits, as files and objects are named.
+    /// Returns all 64 hexadecimal digits, the form that names files and objects.
     pub fn hex(&self) -> String {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut out = String::with_capacity(64);
@@ -36,7 +36,7 @@ impl Digest {
         out
     }
 
-    /// The first 12 digits, for people.
+    /// Returns the first 12 digits, for people.
     pub fn short(&self) -> String {
         let mut hex = self.hex();
         hex.truncate(12);
@@ -56,15 +56,17 @@ impl fmt::Display for Digest {
     }
 }
 
-/// The text is not 64 lowercase hexadecimal digits.
+/// The error for a text that is not 64 lowercase hexadecimal digits.
 #[derive(Debug, thiserror::Error)]
 #[error("not a digest of 64 lowercase hexadecimal digits")]
 pub struct NotADigest;
 
-/// What no digit is worth: all bits, so that one of them shows in the union of any number of values.
+/// The value of a byte that is not a digit. It has all bits set, so that it shows in the bitwise OR of any number of
+/// values.
 const NONE: u8 = 0xff;
 
-/// What each byte is worth as a hexadecimal digit. Digits of digests come at random: a table needs no guesses of branches.
+/// The value of each byte as a hexadecimal digit. A table does not branch, and branches on the random digits of a
+/// digest could not be predicted.
 const VALUES: [u8; 256] = {
     let mut values = [NONE; 256];
     let mut value = 0;
@@ -137,11 +139,11 @@ macro_rules! digest_id {
 }
 
 digest_id! {
-    /// Digest of all that is known about an invocation without running rustc. Names a manifest.
+    /// Digest of everything known about an invocation without running rustc. Names a manifest.
     LookupKey
 }
 digest_id! {
-    /// Lookup key plus one input set. Names an entry.
+    /// Digest of a lookup key and one input set. Names an entry.
     EntryKey
 }
 digest_id! {
@@ -149,11 +151,13 @@ digest_id! {
     BlobId
 }
 digest_id! {
-    /// Digest of what a unit is called, whatever its flags. Names the traces of its lookup keys.
+    /// Digest of the names of a unit (crate, package, kind, target, ...) without its other flags. Names the traces of
+    /// its lookup keys.
     UnitKey
 }
 digest_id! {
-    /// Digest of what rustc checks an incremental session against, inputs aside. Names the kept session of a unit.
+    /// Digest of everything that rustc checks an incremental session against, except the inputs. Names the kept session
+    /// of a unit.
     SessionKey
 }
 

@@ -1,66 +1,71 @@
-//! What one compile really read.
+//! Input sets: everything that one compile really read.
 //!
-//! Recorded after a miss, validated on lookup. A set is a list of [`Input`]s; a new kind of input is a new variant, and a
-//! reader that does not know a kind refuses the set (it misses), never ignores it.
+//! kache records an input set after a miss and validates it on lookup. A set is a list of [`Input`]s. A new kind of
+//! input is a new variant, and a reader that does not know a kind refuses the whole set (it misses) instead of ignoring
+//! the input.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, EntryKey, LookupKey, RootKind, TokenString};
 
-/// One thing that the compile read, and what it found.
+/// One thing that the compile read, with its digest or value.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Input {
-    /// A file with this content. Relative paths are relative to the compiler's working directory.
+    /// A file with this content. A relative path starts at the working directory of the compiler.
     File(TokenString, Digest),
-    /// Nothing stood at this path; rustc would have looked at it.
+    /// Nothing exists at this path. The compile looked there, or would have.
     Absent(TokenString),
-    /// An environment variable that the crate reads; `None` is unset, which differs from empty.
+    /// An environment variable that the compile read. `None` means unset, which differs from empty.
     Env(String, Option<TokenString>),
-    /// The value of a root that the outputs hold in bytes, or that something was computed from: serves only there.
+    /// A root and its place. The outputs contain the place or depend on it, so the entry is valid only where the root
+    /// has it.
     Pinned(RootKind, String),
-    /// This stands at the path, links followed.
+    /// This kind of thing exists at the path, links followed.
     Present(TokenString, Thing),
-    /// This stands at the path itself.
+    /// This kind of thing exists at the path, links not followed.
     Itself(TokenString, Thing),
-    /// The owner may do this with the file: the permission bits `0o700`. (The others follow the umask.)
+    /// The permissions of the owner for the file: the mode bits `0o700`. The other bits follow the umask.
     Mode(TokenString, u32),
-    /// The file was last written then, in seconds since 1970.
+    /// The mtime of the file, in seconds since 1970.
     Modified(TokenString, i64),
-    /// The file was created then, in seconds since 1970.
+    /// The creation time of the file, in seconds since 1970.
     Created(TokenString, i64),
-    /// The directory holds these names: digest of the sorted list.
+    /// The directory contains these names: digest of the sorted list, which includes the kind of each.
     Listing(TokenString, Digest),
-    /// The link at the path holds this target.
+    /// The symbolic link at the first path contains the second.
     Link(TokenString, TokenString),
-    /// The path without links, `.` and `..` is that.
+    /// The first path resolves to the second, without links, `.` and `..`.
     Resolved(TokenString, TokenString),
-    /// The program of this name is found there on `PATH`, or nowhere. What stands there is a file of its own.
+    /// The path that a lookup on `PATH` finds for the program of this name. `None` if it finds nothing. The file at
+    /// that path is a separate input.
     Program(String, Option<TokenString>),
-    /// All variables: digest of their names and values. For programs that do not tell which ones they read.
+    /// All variables: digest of their names and values. For programs that do not show which ones they read.
     Environment(Digest),
-    /// Of all variables, those whose names a program can know. For programs that copy all of them and then look up some.
+    /// The variables whose names a program can know. For programs that copy all variables and then look up some of
+    /// them.
     KnownVariables(Box<KnownVariables>),
     /// The processor: digest of its model and features. For code that is compiled for `native`.
     Processor(Digest),
-    /// git's index at the path says this: digest of the files that it lists and of how each differs from what it says.
+    /// git's index at the path: digest of the files that it lists, and of how each differs from its entry in the index.
     GitIndex(TokenString, Digest),
-    /// The value of `--diagnostic-width`, counted because the entry replays diagnostics that were laid out for it.
+    /// The value of `--diagnostic-width`. It counts if the entry replays diagnostics, which were laid out for this
+    /// width.
     DiagnosticWidth(Option<String>),
 }
 
 /// The variables whose names a program can know.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct KnownVariables {
-    /// The program's file.
+    /// The path of the program.
     pub program: TokenString,
-    /// Names that were set and that the program cannot know, sorted.
+    /// The names that were set but that the program cannot know, sorted.
     pub unknown: Vec<String>,
-    /// Digest of the names and values of all others.
+    /// Digest of the names and values of all other variables.
     pub digest: Digest,
 }
 
-/// What stands at a path.
+/// The kind of thing at a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Thing {
@@ -72,12 +77,12 @@ pub enum Thing {
     Link,
     /// A pipe, socket or device.
     Special,
-    /// Something that may not be looked at or opened.
+    /// Something that the user has no permission to inspect or open.
     Denied,
 }
 
 impl Thing {
-    /// The name, as in records.
+    /// Returns the name, as in keys and messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -97,7 +102,7 @@ pub struct InputSet {
 }
 
 impl InputSet {
-    /// The key of the entry that holds for this set under `lookup`.
+    /// Returns the key of the entry for this set under `lookup`.
     pub fn entry_key(&self, lookup: LookupKey) -> EntryKey {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"kache entry key\0");
@@ -109,7 +114,8 @@ impl InputSet {
     }
 }
 
-/// Every input is three fields: what it is, its name, what was found. Unset has a name of its own, as it differs from empty.
+/// Hashes an input as three fields: tag, name and finding. An unset variable has its own tag because it differs from an
+/// empty one.
 fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
     let text = |text: &'_ TokenString| -> Vec<u8> { text.as_str().as_bytes().to_vec() };
     let (tag, name, found): (&str, Vec<u8>, Vec<u8>) = match input {
@@ -141,7 +147,7 @@ fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
     }
 }
 
-/// The names cannot run together: none holds a zero byte.
+/// The names cannot run together, because none contains a zero byte.
 fn known_bytes(known: &KnownVariables) -> Vec<u8> {
     [known.digest.as_bytes().as_slice(), known.unknown.join("\0").as_bytes()].concat()
 }

@@ -1,6 +1,6 @@
 //! The words of kache as plain data: digests and typed ids, artifacts, input sets, outcomes, differences.
 //!
-//! Nothing here touches the disk, the environment or the clock, and nothing here knows a module above it.
+//! This module does not touch the disk, the environment or the clock, and does not use any module above it.
 
 pub mod artifact;
 pub mod dep_info;

@@ -1,4 +1,4 @@
-//! How an invocation can end: one closed enum, each value with a stable id and a sentence.
+//! The ways in which an invocation can end: closed enums, in which each value has a stable id and a sentence.
 //!
 //! Ids appear in the event log and in `kache stats`; never reuse or rename one.
 
@@ -11,7 +11,7 @@ macro_rules! reasons {
         }
 
         impl $name {
-            /// Every value.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The stable id.
@@ -19,7 +19,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $id,)* }
             }
 
-            /// What it means, in one sentence for people.
+            /// The meaning in one sentence, for people.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
             }
@@ -52,7 +52,7 @@ reasons! {
 }
 
 reasons! {
-    /// What became of a miss's result.
+    /// Whether the result of a miss was stored, and if not, why.
     Stored {
         Yes = "stored", "stored";
         RustcFailed = "rustc-failed", "rustc failed, and errors are never stored";
@@ -78,7 +78,7 @@ reasons! {
 }
 
 reasons! {
-    /// What a miss was compared with, to tell what differs.
+    /// The record that a miss was compared with to find the differences.
     Compared {
         FirstSeen = "first-seen", "nothing is known of this unit: it was never stored here, or the store was purged";
         Removed = "removed", "the same call was stored before, but its result has been removed from the store";
@@ -112,17 +112,17 @@ reasons! {
     }
 }
 
-/// Why an invocation is not for the cache, and what exactly said so.
+/// Why kache does not consult the cache for an invocation, and the detail that caused it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// The outcome.
+    /// The reason, which is the outcome of the invocation.
     pub reason: BypassReason,
-    /// The flag, file or value.
+    /// The flag, file or value that caused it.
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal because of `detail`.
+    /// Creates a refusal because of `detail`.
     pub fn new(reason: BypassReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
@@ -131,11 +131,11 @@ impl Refusal {
 /// How one invocation ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// Outputs restored, messages replayed.
+    /// kache restored the outputs and replayed the messages.
     Hit(HitSource),
-    /// Compiled, and maybe stored.
+    /// kache ran the compiler, and may have stored the result.
     Miss(MissReason, Stored),
-    /// The cache was not consulted.
+    /// kache did not consult the cache.
     Bypass(BypassReason),
 }
 
@@ -150,7 +150,8 @@ impl Outcome {
     }
 }
 
-/// The sentence for an id from an event log, whichever enum it belongs to.
+/// Returns the sentence for an id from an event log, whichever enum it belongs to. `None` if this version does not know
+/// the id.
 pub fn sentence_of(id: &str) -> Option<&'static str> {
     let hits = HitSource::ALL.iter().map(|value| (value.id(), value.sentence()));
     let misses = MissReason::ALL.iter().map(|value| (value.id(), value.sentence()));

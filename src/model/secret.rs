@@ -1,11 +1,11 @@
-//! Which values must not be shown, and what is shown in their place.
+//! Decides which values must not be shown, and what to show in their place.
 //!
-//! Judged by the name of the variable, and by a value that bears its secret openly (a password in a URL, a token of a known
-//! shape). To hide too much costs a reader a value; to hide too little may cost its owner more.
+//! A value is secret if the name of its variable looks secret, or if the value itself does (a password in a URL, a
+//! token of a known shape). Hiding too much costs a reader a value; hiding too little may cost its owner more.
 
 use super::Digest;
 
-/// Secret wherever they stand in a name.
+/// Secret anywhere in a name.
 const ANYWHERE: [&str; 11] = [
     "TOKEN",
     "SECRET",
@@ -19,16 +19,16 @@ const ANYWHERE: [&str; 11] = [
     "PRIVATE",
     "SIGNATURE",
 ];
-/// Secret only as a whole part of a name: `MONKEY` and `AUTHORS` are not.
+/// Secret only as a whole part of a name: `MONKEY` and `AUTHORS` are not secret.
 const AS_PART: [&str; 14] =
     ["KEY", "KEYS", "AUTH", "OAUTH", "PASS", "PWD", "PW", "PAT", "PIN", "JWT", "DSN", "SAS", "CERT", "BEARER"];
-/// Names that only look so.
+/// Names that look secret but are not.
 const PLAIN: [&str; 2] = ["PWD", "OLDPWD"];
-/// How tokens of well-known services begin, and what stands in a private key.
+/// The prefixes of the tokens of well-known services, and the beginning of a private key.
 const SHAPES: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
 
-/// Whether `value`, held by something called `name`, looks secret.
+/// Whether a value looks secret, either by itself or because of its name.
 pub fn is_secret(name: &str, value: &str) -> bool {
     has_secret_name(name) || holds_password(value) || SHAPES.iter().any(|shape| value.contains(shape))
 }
@@ -42,7 +42,7 @@ fn has_secret_name(name: &str) -> bool {
     ANYWHERE.iter().any(|word| name.contains(word)) || parts.any(|part| AS_PART.contains(&part))
 }
 
-/// `scheme://user:password@host`.
+/// Whether `value` contains `scheme://user:password@host`.
 fn holds_password(value: &str) -> bool {
     value.split("://").skip(1).any(|rest| {
         let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
@@ -50,8 +50,8 @@ fn holds_password(value: &str) -> bool {
     })
 }
 
-/// The value if it may be shown, else a digest in its place. `salt` is something that is not shown beside it, so that a
-/// weak secret cannot be guessed from its digest.
+/// Returns the value if it may be shown, or else a digest of it. `salt` must not be shown next to the digest, so that a
+/// weak secret cannot be guessed from it.
 pub fn veiled(name: &str, value: &str, salt: &str) -> String {
     if !is_secret(name, value) {
         return value.to_owned();

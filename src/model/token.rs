@@ -1,6 +1,6 @@
-//! Texts in which the machine-local roots are tokens, so that one record serves every checkout.
+//! Texts in which tokens replace the machine-local roots, so that one record serves every checkout.
 //!
-//! Spelled with `{workspace}` for a root and `{{` for a literal brace: unambiguous and readable in a trace.
+//! A token is spelled `{workspace}`, and a literal brace `{{`. The spelling is unambiguous and readable in a trace.
 
 use std::fmt;
 
@@ -10,24 +10,24 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RootKind {
-    /// Where cargo starts rustc for a workspace member.
+    /// The directory in which cargo starts rustc for a workspace member.
     Workspace,
     /// The target (or build) directory.
     Target,
-    /// The git repository around the workspace, where they are not one directory.
+    /// The git repository around the workspace, if it is not the same directory.
     Repository,
-    /// `$CARGO_HOME`.
+    /// Cargo's home, `$CARGO_HOME`.
     CargoHome,
-    /// The compiler's sysroot.
+    /// The sysroot of the compiler.
     Sysroot,
-    /// `$HOME`.
+    /// The user's home, `$HOME`.
     Home,
     /// The directory for temporary files.
     Tmp,
 }
 
 impl RootKind {
-    /// All kinds, in the order in which ties between equal paths are decided.
+    /// All kinds. If two roots have the same place, the first one in this order counts.
     pub const ALL: [Self; 7] =
         [Self::Target, Self::Workspace, Self::Repository, Self::CargoHome, Self::Sysroot, Self::Home, Self::Tmp];
 
@@ -51,7 +51,7 @@ impl fmt::Display for RootKind {
     }
 }
 
-/// A text with tokens for roots.
+/// A text with tokens in place of roots.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Hash)]
 pub struct TokenString {
     spelled: String,
@@ -59,14 +59,14 @@ pub struct TokenString {
 }
 
 impl TokenString {
-    /// A text without any root.
+    /// Creates a text without tokens.
     pub fn literal(text: &str) -> Self {
         let mut token = Self::default();
         token.push_literal(text);
         token
     }
 
-    /// Appends text that stands for itself.
+    /// Appends literal text.
     pub fn push_literal(&mut self, text: &str) {
         if text.contains('{') {
             self.spelled.push_str(&text.replace('{', "{{"));
@@ -75,7 +75,7 @@ impl TokenString {
         }
     }
 
-    /// Appends a root.
+    /// Appends the token of a root.
     pub fn push_root(&mut self, kind: RootKind) {
         self.spelled.push('{');
         self.spelled.push_str(kind.name());
@@ -85,31 +85,32 @@ impl TokenString {
         }
     }
 
-    /// The spelling with tokens: equal spellings are equal texts, whatever the roots are here.
+    /// Returns the spelling with tokens. Equal spellings are equal texts, wherever the roots are.
     pub fn as_str(&self) -> &str {
         &self.spelled
     }
 
-    /// The roots that occur.
+    /// The roots that occur in the text.
     pub fn roots(&self) -> &[RootKind] {
         &self.roots
     }
 
-    /// A path's directory, spelled with tokens, and the plain name in it. `None` if the path does not end in one.
+    /// Splits a path into its directory, spelled with tokens, and a plain name. `None` if the path does not end in a
+    /// plain name.
     pub fn directory_and_name(&self) -> Option<(&str, &str)> {
         let slash = self.spelled.rfind('/');
         let (dir, name) = self.spelled.split_at(slash.map_or(0, |slash| slash + 1));
-        // The slash goes, but for the root's own.
+        // Drop the trailing slash, except that of `/`.
         let dir = if dir.len() > 1 { &dir[..dir.len() - 1] } else { dir };
         (!matches!(name, "" | "." | "..") && brace(name).is_none()).then_some((dir, name))
     }
 
-    /// The text here. `None` if a root that occurs has no place here.
+    /// Replaces each token with the place of its root. `None` if `place` returns `None` for a root that occurs.
     pub fn expand<'a>(&self, place: impl Fn(RootKind) -> Option<&'a str>) -> Option<String> {
         Self::expand_spelled(&self.spelled, place)
     }
 
-    /// The same for a part of a text, as it is spelled.
+    /// Like [`Self::expand`], for a part of a text in its spelling with tokens.
     pub fn expand_spelled<'a>(spelled: &str, place: impl Fn(RootKind) -> Option<&'a str>) -> Option<String> {
         let mut out = String::with_capacity(spelled.len() + 64);
         let mut rest = spelled;
@@ -130,7 +131,7 @@ impl TokenString {
         Some(out)
     }
 
-    /// The text that is spelled so. `None`: it names a root that this version does not know.
+    /// Parses a spelling. `None` if it contains a token that this version does not know.
     pub fn spelled(spelled: &str) -> Option<Self> {
         let mut roots = Vec::new();
         let mut rest = spelled;

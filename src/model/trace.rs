@@ -1,4 +1,4 @@
-//! What a lookup key was made of, field by field.
+//! The fields that a lookup key was made of.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Digest;
 
-/// Texts from this length on are kept as digests: the `--check-cfg` of some crates lists a thousand features.
+/// Texts of this length in bytes, or longer, are kept as digests: the `--check-cfg` of some crates lists a thousand
+/// features.
 const LONG: usize = 512;
 
 /// The value of a field.
@@ -15,7 +16,7 @@ const LONG: usize = 512;
 pub enum Value {
     /// Not given, which differs from empty.
     Absent,
-    /// As it stands, roots as tokens.
+    /// The text, with tokens for roots.
     Text(String),
     /// The digest of a file, or of a long text.
     Digest(Digest),
@@ -24,14 +25,14 @@ pub enum Value {
 /// One field of a lookup key.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Field {
-    /// What it is: a flag, `env NAME`, `extern`, ...
+    /// The kind of field: a flag, `env NAME`, `extern`, ...
     pub tag: String,
-    /// Which one of several.
+    /// Tells fields with the same tag apart. Empty for most tags.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Its value.
+    /// The value in the key.
     pub value: Value,
-    /// Words for people that are no part of the key.
+    /// A note for people. It is not part of the key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
@@ -40,12 +41,12 @@ pub struct Field {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Trace {
-    /// The fields.
+    /// The fields, in the order in which the key was hashed.
     pub fields: Vec<Field>,
 }
 
 impl Trace {
-    /// The same with digests for long texts, as it is kept.
+    /// Replaces long texts by their digests. The store keeps traces in this form.
     #[must_use]
     pub fn shortened(mut self) -> Self {
         for field in &mut self.fields {
@@ -60,7 +61,7 @@ impl Trace {
 }
 
 impl fmt::Display for Trace {
-    /// One line per field.
+    /// Writes one line per field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fields.iter().try_for_each(|Field { tag, name, value, .. }| match value {
             Value::Absent => writeln!(f, "{tag}: absent"),

@@ -1,18 +1,18 @@
-//! Executing a plan.
+//! Executes a restore plan.
 
 use super::plan::{Plan, Step};
 use crate::fsx::ladder::{Clone, Sharing};
 use crate::fsx::{self, Ladder, LinkMode, Publish, Stamp};
 use crate::store::Stamps;
 
-/// Bytes restored, by the rung of the ladder.
+/// The bytes restored, by rung of the ladder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes {
-    /// Shared extents.
+    /// Bytes in extents shared with the store.
     pub reflink: u64,
-    /// Shared inodes.
+    /// Bytes in inodes shared with the store.
     pub hard_link: u64,
-    /// Own bytes.
+    /// Bytes that were copied.
     pub copy: u64,
 }
 
@@ -26,8 +26,8 @@ impl Bytes {
     }
 }
 
-/// Stages every file, then renames them all. If a rename fails, what was renamed before is removed: the compile that follows
-/// writes the whole unit anew.
+/// Stages every file, then renames all of them. If a rename fails, removes the files that were already renamed, because
+/// the compile that follows writes the whole unit again.
 pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     let mut ladder = Ladder::default();
     let mut staged: Vec<(&Step, Clone)> = Vec::with_capacity(plan.steps.len());
@@ -38,7 +38,8 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     let mut dep_info = Publish::default().begin(path)?;
     dep_info.push(text.as_bytes())?;
     dep_info.commit()?;
-    // A link that turns out to be impossible becomes a copy, which may fail for want of room: before anything is renamed.
+    // A link that turns out to be impossible becomes a copy, which may fail if the disk is full. So links come first,
+    // before any file is renamed.
     staged.sort_by_key(|(_, clone)| !clone.is_link());
     let mut bytes = Bytes::default();
     let mut placed: Vec<&Step> = Vec::with_capacity(staged.len());
@@ -51,7 +52,8 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
             }
         }
         placed.push(step);
-        // Shared ones too: their slot may hold what an inode of this number was before, and only the mtime tells.
+        // Remember shared files too: their slot may still describe an earlier file with the same inode number, and only
+        // the mtime tells the two apart.
         let is_it = |now: &Stamp| now.size == step.size && (now.is_canonical() || step.sharing != Sharing::Shared);
         stamps.remember_own(&step.target, step.blob.0, is_it);
     }

@@ -1,6 +1,7 @@
-//! What rustc said, taken apart for the store and put together again for this checkout.
+//! Splits the messages of rustc for the store, and joins them again for the current checkout.
 //!
-//! Everything is replayed byte for byte but the paths in `artifact` notices, which become this output directory's.
+//! A replay is the same byte for byte, except for the paths in `artifact` notices, which name the current output
+//! directory.
 
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use crate::rustc::notices::{self, Notice};
 use crate::store::Message;
 use crate::store::entries::is_file_name;
 
-/// Takes a stream apart. `None` if it is not text, or if a notice names a file outside `out_dir`.
+/// Splits a stream into messages. `None` if it is not UTF-8, or if a notice names a file that is not directly in
+/// `out_dir`.
 pub fn record(stream: &[u8], out_dir: &Path) -> Option<Vec<Message>> {
     let text = std::str::from_utf8(stream).ok()?;
     let mut messages = Vec::new();
@@ -31,19 +33,19 @@ pub fn record(stream: &[u8], out_dir: &Path) -> Option<Vec<Message>> {
     Some(messages)
 }
 
-/// The name of the output that a notice is about, if it lies directly in `out_dir`.
+/// Returns the name of the output in a notice, if the output is directly in `out_dir`.
 pub fn output_name<'a>(notice: &'a Notice, out_dir: &Path) -> Option<&'a str> {
     let name = notice.path.strip_prefix(out_dir.to_str()?)?.strip_prefix('/')?;
     is_file_name(name).then_some(name)
 }
 
-/// Puts a stream together.
+/// Joins messages into a stream whose notices name files in `out_dir`.
 pub fn replay(messages: &[Message], out_dir: &Path) -> Vec<u8> {
     let mut stream = String::new();
     for message in messages {
         match message {
             Message::Raw(text) => stream.push_str(text),
-            // Of a run, which is not replayed here.
+            // Only runs have such messages; `super::run` replays them.
             Message::Text(_) => {}
             Message::Artifact(name) => {
                 stream.push_str(&notices::json_escaped(&out_dir.join(name).to_string_lossy()));

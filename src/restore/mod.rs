@@ -1,7 +1,7 @@
-//! Putting an entry's outputs in place: a pure [`plan`], then [`apply`], then [`messages`] replayed.
+//! Restores the outputs of an entry: a pure [`plan`], then [`apply`], then the replay of the [`messages`].
 //!
-//! A unit is restored whole or not at all: everything is staged beside its target first, then renamed. [`run`] does the same
-//! for a run of a build script.
+//! kache restores a unit completely or not at all: it stages everything next to its target, then renames. [`run`] does
+//! the same for a run of a build script.
 
 pub mod apply;
 pub mod messages;

@@ -1,9 +1,9 @@
-//! What goes where, and as what.
+//! Decides where each output goes, and whether it may share its inode with the blob.
 //!
-//! The clock rule (cargo compares the newest mtime among a unit's outputs with its dependencies',
-//! `cargo/src/cargo/core/compiler/fingerprint/mod.rs`): an `.rlib` may be the blob itself, with the canonical old mtime that
-//! nobody ever changes, as long as an `.rmeta` beside it carries the time of this restore. A unit without one gets a
-//! private copy of everything.
+//! The clock rule: cargo compares the newest mtime among the outputs of a unit with that of its dependencies
+//! (`cargo/src/cargo/core/compiler/fingerprint/mod.rs`). So an `.rlib` may be the blob itself, with the canonical old
+//! mtime that never changes, if an `.rmeta` next to it has the time of this restore. A unit without an `.rmeta` gets
+//! private copies only.
 
 use std::path::{Path, PathBuf};
 
@@ -13,33 +13,33 @@ use crate::model::{ArtifactKind, BlobId, MissReason, TokenString};
 use crate::rustc::dep_info;
 use crate::store::{BlobProblem, Entry, Store};
 
-/// A restore that could happen.
+/// The plan to restore a compile, not yet executed.
 #[derive(Debug)]
 pub struct Plan {
     /// The files to clone.
     pub steps: Vec<Step>,
-    /// The `.d` file and its text here.
+    /// The path of the `.d` file, and its text for this checkout.
     pub dep_info: (PathBuf, String),
 }
 
-/// One file.
+/// One file to clone.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The blob's file.
+    /// The path of the blob.
     pub source: PathBuf,
-    /// Its name.
+    /// The id of the blob.
     pub blob: BlobId,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The output's place.
+    /// The path of the output.
     pub target: PathBuf,
-    /// Whether it may be the blob itself.
+    /// Whether the output may be the blob itself.
     pub sharing: Sharing,
 }
 
-/// Plans the restore of `entry`. Every blob is checked here, none is touched.
+/// Plans the restore of `entry`. Checks every blob, but does not touch any.
 ///
-/// `expand` writes a text with tokens as it reads here.
+/// `expand` replaces the tokens in a text with the paths of this checkout.
 pub fn plan(
     entry: &Entry,
     out_dir: &Path,
@@ -50,8 +50,8 @@ pub fn plan(
     let mut steps = Vec::with_capacity(entry.outputs.len());
     for output in &entry.outputs {
         let blob = store.check_blob(output.blob, output.size).map_err(miss)?;
-        // A mode that was changed through some link (`chmod -R a-w` in a checkout), or that another umask gave, is not
-        // handed on.
+        // A mode that was changed through another link (`chmod -R a-w` in a checkout), or that is due to another umask,
+        // must not reach this checkout.
         let mode = fsx::new_file_mode(output.executable);
         let sharing = if may_share && output.kind.may_share_inode() && blob.mode == mode {
             Sharing::Shared
@@ -66,7 +66,8 @@ pub fn plan(
     Ok(Plan { steps, dep_info: (out_dir.join(&entry.dep_info_name), text) })
 }
 
-/// Whether outputs of this entry may share their inode with the blob: only beside an `.rmeta`, which carries the time.
+/// Whether outputs of this entry may share their inode with the blob: only next to an `.rmeta`, which has the time of
+/// the restore.
 pub fn shares_inodes(entry: &Entry) -> bool {
     entry.outputs.iter().any(|output| output.kind == ArtifactKind::Rmeta)
 }

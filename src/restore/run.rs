@@ -1,8 +1,9 @@
-//! Restoring a run of a build script: its output directory as a whole, then what it printed.
+//! Restores a run of a build script: its whole output directory, then its messages.
 //!
-//! Nothing in the directory shares an inode with the store: build systems rewrite objects and archives in place (`ar` does as
-//! soon as a file has two names). All files bear the time of the restore, in the order in which the run wrote them, so that
-//! a build system that goes on from there finds nothing older than what it was made of.
+//! The files in the directory do not share inodes with the store, because build systems rewrite objects and archives in
+//! place (`ar` does as soon as a file has two names). All files have the time of the restore and are written in the
+//! order in which the run wrote them, so that a build system that continues from there does not find a file older than
+//! its sources.
 
 use std::path::{Path, PathBuf};
 
@@ -14,35 +15,35 @@ use crate::fsx::tree::{Mode, NewTree};
 use crate::model::{ArtifactKind, MissReason, TokenString};
 use crate::store::{Entry, Message, Output, Store, Tree};
 
-/// A restore that could happen.
+/// The plan to restore a run, not yet executed.
 #[derive(Debug)]
 pub struct RunPlan {
-    /// Name, content, and permissions.
+    /// The name, content and permissions of each file.
     files: Vec<(String, Content, Mode)>,
     tree: Tree,
-    /// What the script printed to standard output, as it reads here.
+    /// The standard output of the script, with the paths of this checkout.
     pub stdout: Vec<u8>,
-    /// What it printed to standard error.
+    /// The standard error of the script, in the same form.
     pub stderr: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Content {
-    /// The blob in this file, and its size in bytes.
+    /// The path of the blob, and its size in bytes.
     Blob(PathBuf, u64),
-    /// These bytes: of a small blob, or of a text as it reads here.
+    /// The bytes of a small blob, or of a text with the paths of this checkout.
     Bytes(Vec<u8>),
 }
 
-/// Up to which size, in bytes, a blob is read at once instead of looked at and copied later: to open a file twice takes longer
-/// than to hold its bytes.
+/// The plan reads a blob of up to this size, in bytes, instead of checking it now and copying it later: opening a file
+/// twice takes longer than holding its bytes.
 const SMALL: u64 = 16 << 10;
 
-/// From how many files on two threads read them.
+/// From this number of files on, two threads read them.
 const MANY: usize = 64;
 
-/// Plans the restore of `entry`. Every blob is checked here, none is touched. `expand` writes a text with tokens as it reads
-/// here.
+/// Plans the restore of `entry`. Checks every blob, but does not touch any. `expand` replaces the tokens in a text with
+/// the paths of this checkout.
 pub fn plan(
     entry: &Entry,
     store: &Store,
@@ -90,7 +91,7 @@ fn on_two_threads<T: Send>(
     })
 }
 
-/// Puts the whole tree in the place of `out_dir`.
+/// Replaces `out_dir` with the whole tree.
 pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
     let mut tree = NewTree::beside(out_dir, plan.files.len())?;
     let mut bytes = Bytes::default();
@@ -110,7 +111,8 @@ pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
     Ok(bytes)
 }
 
-/// Takes what a script printed apart: as it is, or with tokens if it names a place among `roots`. `None`: it is no text.
+/// Records a stream that a script printed: as it is, or with tokens if `tokenise` finds a root in it. `None` if it is
+/// not UTF-8.
 pub fn record(stream: &[u8], tokenise: impl Fn(&str) -> TokenString) -> Option<Vec<Message>> {
     let text = std::str::from_utf8(stream).ok()?;
     let token = tokenise(text);

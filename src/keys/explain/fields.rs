@@ -1,4 +1,4 @@
-//! What differs from the nearest call of the same unit: two lookup keys, field by field.
+//! Finds the differences from the nearest call of the same unit, by comparing two lookup keys field by field.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,17 @@ use super::{Differences, valued};
 use crate::model::trace::{Field, Value};
 use crate::model::{Difference, DifferenceKind as Kind, Trace, secret};
 
-/// Fields that cargo computes from the rest.
+/// Fields that cargo computes from the others.
 const DERIVED: [&str; 2] = ["-C metadata", "-C extra-filename"];
 
-/// The differences from the trace with the fewest; of equally near ones the first, which is the newest.
+/// Returns the differences from the trace with the fewest. If several traces are equally near, the first counts, which
+/// is the newest.
 pub fn nearest<'a>(traces: impl IntoIterator<Item = &'a Trace>, now: &Trace) -> Differences {
     let all = traces.into_iter().map(|trace| differences(trace, now));
     all.min_by_key(Vec::len).unwrap_or_default().into()
 }
 
-/// A field that may stand in a key once or several times: tag and name.
+/// The tag and name of a field. A key may contain one or several fields with the same tag and name.
 type Slot<'a> = (&'a str, &'a str);
 
 fn differences(old: &Trace, new: &Trace) -> Vec<Difference> {
@@ -35,13 +36,13 @@ fn differences(old: &Trace, new: &Trace) -> Vec<Difference> {
         found.extend(paired(&gone, &come).into_iter().map(|(old, new)| describe(*slot, old, new)));
     }
     if found.is_empty() && old != new {
-        // The same fields in another order: the last flag wins, so order counts.
+        // The same fields in another order. The last flag wins, so order counts.
         found.push(Difference::new(Kind::Flag, "order of the flags", None, None));
     }
     found
 }
 
-/// Both without what is plainly the same: their common start and end, and equal fields in equal places between these.
+/// Removes what is obviously equal: the common start and end of both, and equal fields in equal places between these.
 fn without_common<'a>(mut old: &'a [Field], mut new: &'a [Field]) -> (Vec<&'a Field>, Vec<&'a Field>) {
     let is_same =
         |one: &Field, other: &Field| one.value == other.value && one.tag == other.tag && one.name == other.name;
@@ -77,7 +78,7 @@ fn by_slot<'a>(fields: &[&'a Field]) -> BTreeMap<Slot<'a>, Vec<&'a Field>> {
     slots
 }
 
-/// What stands on one side only.
+/// Returns the fields that only one side has.
 fn unmatched<'a>(mut gone: Vec<&'a Field>, new: &[&'a Field]) -> (Vec<&'a Field>, Vec<&'a Field>) {
     let mut come = Vec::new();
     for field in new {
@@ -89,7 +90,7 @@ fn unmatched<'a>(mut gone: Vec<&'a Field>, new: &[&'a Field]) -> (Vec<&'a Field>
     (gone, come)
 }
 
-/// One value for another where each side has one; else what went and what came.
+/// Pairs the old value with the new one if each side has exactly one. Otherwise lists old and new values separately.
 fn paired<'a>(gone: &[&'a Field], come: &[&'a Field]) -> Vec<(Option<&'a Field>, Option<&'a Field>)> {
     if let ([old], [new]) = (gone, come) {
         return vec![(Some(*old), Some(*new))];
@@ -124,7 +125,7 @@ fn describe((tag, name): Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> 
     }
 }
 
-/// The version where that tells them apart; two builds of one version are told apart by their digests.
+/// Shows the versions if they differ, and otherwise the digests, which tell two builds of one version apart.
 fn compiler(old: Option<&Field>, new: Option<&Field>) -> Difference {
     let note = |field: Option<&Field>| field.map(|field| field.note.clone()).filter(|note| !note.is_empty());
     let (old_note, new_note) = (note(old), note(new));
@@ -136,17 +137,17 @@ fn compiler(old: Option<&Field>, new: Option<&Field>) -> Difference {
     Difference::new(Kind::Compiler, "rustc", shown(old, old_note.clone()), shown(new, new_note.clone()))
 }
 
-/// A value such as `key="x"` is judged by its own name too.
+/// A value such as `key="x"` is also judged by the name in it.
 fn flag(tag: &str, old: Option<&str>, new: Option<&str>) -> Difference {
     let own = old.or(new).and_then(|value| value.split_once('=')).map_or(tag, |(name, _)| name);
     let judge = if secret::is_secret(own, "") { own } else { tag };
     Difference { name: tag.to_owned(), ..valued(Kind::Flag, judge, old, new) }
 }
 
-/// The value for people.
+/// Returns the value as text for people.
 fn text(field: &Field) -> Option<String> {
     match &field.value {
-        // The name of a file that is not there.
+        // The text is the name of an absent file.
         Value::Text(_) if field.tag.ends_with("file is absent") => None,
         Value::Absent if field.tag.starts_with('-') => Some("given".to_owned()),
         Value::Absent => None,
@@ -167,7 +168,7 @@ mod tests {
         key.finish().1.unwrap()
     }
 
-    /// `kind name: old > new` of every difference.
+    /// Returns `kind name: old > new` for every difference.
     fn told(old: impl FnOnce(&mut KeyHasher), new: impl FnOnce(&mut KeyHasher)) -> Vec<String> {
         let found = nearest([&trace(old)], &trace(new));
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".into());

@@ -1,7 +1,6 @@
-//! What differs from the nearest recorded input set.
+//! Finds the differences from the nearest recorded input set.
 //!
-//! [`validate`] says whether an input differs; [`describe`] says how, for one that does. A new variant of [`Input`] is one
-//! arm there.
+//! [`validate`] decides whether an input differs; [`describe`] shows how. A new variant of [`Input`] is one arm there.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,10 +11,10 @@ use crate::keys::{Context, environment, git, known_variables, processor, things,
 use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
 use crate::rustc::invocation::crate_of;
 
-/// The differences from the record with the fewest; of equally near ones the first, which is the newest. A crate's `.rlib` and
-/// `.rmeta` are one difference.
+/// Returns the differences from the record with the fewest. If several records are equally near, the first counts,
+/// which is the newest. The `.rlib` and `.rmeta` of one crate are one difference.
 pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Context<'_>) -> Differences {
-    // Records of one manifest have most inputs in common: each is looked at once.
+    // The records of one manifest have most inputs in common, so check each input once.
     let mut known: HashMap<&Input, bool> = HashMap::new();
     let mut best: Option<Vec<&Input>> = None;
     for inputs in records {
@@ -44,7 +43,7 @@ pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Cont
     news.map(|input| describe(input, context)).collect::<Vec<_>>().into()
 }
 
-/// What was recorded of an input and what is there now.
+/// Describes an input that differs: the recorded value and the current one.
 fn describe(input: &Input, context: Context<'_>) -> Difference {
     match input {
         Input::File(path, digest) => {
@@ -135,19 +134,20 @@ fn word(thing: Thing) -> String {
     thing.name().to_owned()
 }
 
-/// A text as it reads here; its tokens where it cannot be read here.
+/// Returns the text with the paths of this checkout, or with its tokens if a root has no place here.
 fn here(text: &TokenString, context: Context<'_>) -> String {
     context.roots.expand(text).unwrap_or_else(|| text.as_str().to_owned())
 }
 
-/// A path as people know it: relative to where rustc runs, which is the workspace for its members.
+/// Returns the path as people know it: relative to the directory where rustc runs, which is the workspace for its
+/// members.
 fn name(path: &TokenString, context: Context<'_>) -> String {
     let path = here(path, context);
     let below = path.strip_prefix(&*context.cwd.to_string_lossy());
     below.and_then(|rest| rest.strip_prefix('/')).map_or_else(|| path.clone(), str::to_owned)
 }
 
-/// What stands at `path` now: a file's digest, else a word.
+/// Describes the current state of `path`: the digest of a file, or else a word for the kind of thing there.
 fn content(path: &TokenString, context: Context<'_>) -> Option<String> {
     let path: PathBuf = context.cwd.join(context.roots.expand(path)?);
     match context.stamps.content(&path) {
@@ -156,8 +156,8 @@ fn content(path: &TokenString, context: Context<'_>) -> Option<String> {
     }
 }
 
-/// The crate whose library stands at `path`: what links reads those of all crates below it, not only the ones that
-/// `--extern` names.
+/// Returns the crate whose library is at `path`. A link step reads the libraries of all crates below it, not only those
+/// that `--extern` names.
 fn dependency(path: &TokenString) -> Option<&str> {
     let path = Path::new(path.as_str());
     let is_library = matches!(path.extension()?.to_str()?, "rlib" | "rmeta" | "so" | "dylib");
@@ -174,7 +174,7 @@ mod tests {
     use crate::model::RootKind;
     use crate::store::Stamps;
 
-    /// What `nearest` says in a directory with `a` holding "a" and `MOOD=glad`, `TOKEN=hush`.
+    /// Runs `nearest` in a directory where `a` contains "a", with `MOOD=glad` and `TOKEN=hush`.
     fn explained(records: &[&[Input]]) -> Vec<(String, String, Option<String>, Option<String>)> {
         let dir = tempfile::tempdir().unwrap();
         Publish::default().bytes(&dir.path().join("a"), b"a").unwrap();

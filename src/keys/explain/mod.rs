@@ -1,8 +1,8 @@
-//! Why a miss was one: what differs from the nearest of what is recorded.
+//! Explains a miss: finds the differences from the nearest record.
 //!
-//! Runs on a miss only, before rustc starts; validation itself stops at the first difference. [`inputs`] compares with
-//! recorded input sets, [`fields`] with the traces of recorded lookup keys. What looks secret is veiled here, where the
-//! differences are made.
+//! This runs only on a miss, before rustc starts; validation itself stops at the first difference. [`inputs`] compares
+//! with recorded input sets, [`fields`] with the traces of recorded lookup keys. Values that look secret are veiled
+//! here, where the differences are made.
 
 pub mod fields;
 pub mod inputs;
@@ -10,32 +10,32 @@ pub mod inputs;
 use crate::fsx;
 use crate::model::{Difference, DifferenceKind, secret};
 
-/// How many differences are kept of one miss.
+/// The most differences that are kept for one miss.
 const MOST: usize = 20;
 
-/// What differs from the nearest record.
+/// The differences from the nearest record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// The first of them, causes before consequences.
+    /// The first 20 of them, causes before consequences.
     pub listed: Vec<Difference>,
-    /// How many there are.
+    /// The number of all differences.
     pub number: usize,
 }
 
 impl From<Vec<Difference>> for Differences {
     fn from(mut all: Vec<Difference>) -> Self {
         let number = all.len();
-        // Stable: within one rank they stay as they were recorded.
+        // The sort is stable, so differences of one rank stay in recorded order.
         all.sort_by_key(rank);
         all.truncate(MOST);
         Self { listed: all, number }
     }
 }
 
-/// What people look for first comes first.
+/// The rank of a difference: people look for the lowest ranks first.
 fn rank(difference: &Difference) -> u8 {
     use DifferenceKind as Kind;
-    // Where outputs and dependencies are follows from profile and target.
+    // The places of outputs and dependencies follow from profile and target.
     let is_place = difference.is(Kind::Flag) && matches!(difference.name.as_str(), "--out-dir" | "-L");
     match () {
         () if difference.is(Kind::Derived) => 4,
@@ -46,10 +46,10 @@ fn rank(difference: &Difference) -> u8 {
     }
 }
 
-/// A difference of values that somebody has set: veiled if they look secret.
+/// Creates a difference between two values that a user has set. Values that look secret are veiled.
 fn valued(kind: DifferenceKind, name: &str, old: Option<&str>, new: Option<&str>) -> Difference {
     let is_secret = |value: Option<&str>| value.is_some_and(|value| secret::is_secret(name, value));
-    // The boot's id is in no event: whoever gets hold of a log cannot try out weak secrets on it.
+    // No event contains the boot id, so a reader of the log cannot try out weak secrets on the digest.
     let salt = if is_secret(old) || is_secret(new) { fsx::boot_id() } else { String::new() };
     let shown = |value: Option<&str>| value.map(|value| secret::veiled(name, value, &salt));
     Difference::new(kind, name, shown(old), shown(new))

@@ -1,4 +1,4 @@
-//! Paths that were looked for and not found.
+//! Paths that were looked up and did not exist.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use crate::keys::written::is_temporary;
 use crate::model::{Input, RootKind};
 
 impl Collector<'_> {
-    /// A path that is not there. Outside of the roots it is the first part of it that is not there: linkers try many names
-    /// in directories that do not exist.
+    /// Records a path that does not exist. Outside the roots it records the first missing part of the path instead,
+    /// because linkers try many names in directories that do not exist.
     pub(super) fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
         let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
@@ -26,7 +26,7 @@ impl Collector<'_> {
         let roots = self.known.context.roots;
         let is_local = !roots.tokenise(path).roots().is_empty();
         let is_missing = |part: &&Path| things::present(part).is_none();
-        // The last in a row of missing ones, from the path upward, is the first part of it that is not there.
+        // The last of the consecutive missing paths, from this path upward, is the first missing part.
         let missing = if is_local { Some(place) } else { place.ancestors().take_while(is_missing).last() };
         let Some(missing) = missing.and_then(Path::to_str) else { return Ok(()) };
         let token = roots.tokenise(missing);
@@ -37,10 +37,10 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// The path at the end of the links from `path` on, which does not exist. The links are inputs. `None`: they lead in a circle,
-    /// and are all that there is to know.
+    /// Follows the links from `path` on, and returns the path at their end, which does not exist. The links are inputs.
+    /// `None` if they lead in a circle; then the links alone are the inputs.
     fn end_of_links(&mut self, path: &Path, plugin: bool) -> Option<PathBuf> {
-        /// As many as Linux follows.
+        /// The number of links that Linux follows.
         const MOST: usize = 40;
         let mut place = path.to_owned();
         for _ in 0..MOST {
@@ -51,7 +51,8 @@ impl Collector<'_> {
         None
     }
 
-    /// What was not there is there now: made by the compile itself, whose outputs are no inputs, or by somebody else.
+    /// Handles a path that did not exist earlier but does now. Fails unless the compile made it itself: its outputs are
+    /// not inputs.
     fn appeared(&self, path: &Path, plugin: bool) -> Result<(), NotStored> {
         let is_made = path.ancestors().filter_map(Path::to_str).any(|part| self.written.contains_key(part));
         let below = format!("{}/", path.display());

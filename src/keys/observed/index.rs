@@ -1,4 +1,4 @@
-//! git's index among what was observed.
+//! git's index among the files that were observed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::model::{Input, Stored};
 use crate::observe::{Seen, What};
 
 impl<'a> Collector<'a> {
-    /// The variable that led a git to another index than that of the directory where it ran.
+    /// Returns the variable that made git use another index than that of the directory where it ran.
     pub(super) fn git_goes_elsewhere(&self, seen: &'a Seen) -> Option<&'a str> {
         let leads = |what: &'a What| match what {
             What::Env(name, Some(_)) if git::LEADING_ELSEWHERE.contains(&name.as_str()) => Some(name.as_str()),
@@ -18,7 +18,8 @@ impl<'a> Collector<'a> {
         seen.facts.iter().find_map(|fact| leads(&fact.what)).filter(|_| self.runs_git)
     }
 
-    /// Records git's index by what it says and, unless git was run, by its bytes, too: another program may go by them.
+    /// Records git's index by its meaning. Unless git was run, also records it by its bytes, because another program
+    /// may depend on them.
     pub(super) fn index(&mut self, path: &str) -> Result<(), NotStored> {
         let Known { context, start, .. } = self.known;
         let unknown = || NotStored(Stored::Unobserved, format!("git's index {path}, in an unknown form"));

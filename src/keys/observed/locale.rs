@@ -1,5 +1,5 @@
-//! What the C library asks on its own account for programs that sort, classify characters or print times. It calls itself
-//! past the observer, so it is taken for asked wherever such a program was started.
+//! Records the requests that the C library makes for programs that sort, classify characters or print times. The
+//! observer does not see calls inside that library, so kache assumes these requests in every such program.
 
 use std::path::Path;
 
@@ -7,26 +7,26 @@ use super::{Collector, NotStored};
 use crate::fsx;
 use crate::model::Input;
 
-/// Variables that say which language, order, characters and time zone there are.
+/// Variables that set the language, the sort order, the classes of characters and the time zone.
 const ASKED: &[&str] =
     &["LC_ALL", "LC_CTYPE", "LC_COLLATE", "LC_TIME", "LC_NUMERIC", "LC_MESSAGES", "LANG", "LANGUAGE", TZ];
 
 const TZ: &str = "TZ";
-/// The time zone without that variable.
+/// The time zone if `TZ` is not set.
 const LOCALTIME: &str = "/etc/localtime";
 
-/// Programs that print times as they are here.
+/// Programs that print times in the local time zone.
 const OF_TIMES: &[&str] = &["git", "date", "ls", "diff", "tar", "stat", "find"];
 
-/// Programs whose output is in a language, in an order, or goes by characters. Whatever `environment` does not know makes all
-/// variables count anyway.
+/// Programs whose output depends on a language, on a sort order or on classes of characters. A program that
+/// `environment` does not list makes all variables count anyway.
 const OF_TEXTS: &[&str] = &[
     "sort", "uniq", "comm", "join", "tr", "wc", "grep", "egrep", "fgrep", "sed", "cut", "expr", "printf", "test",
     "cmp", "patch",
 ];
 
 impl Collector<'_> {
-    /// What the C library asks for a program that a macro or a script started.
+    /// Records the requests of the C library for a program that a macro or a script started.
     pub(super) fn asked_by_c_library(&mut self, program: &str) -> Result<(), NotStored> {
         let name = program.rsplit('/').next().unwrap_or(program);
         let prints_times = OF_TIMES.contains(&name);

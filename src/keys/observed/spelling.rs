@@ -1,4 +1,4 @@
-//! How what was observed is spelled as an input.
+//! The spelling of observed paths in inputs.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::keys::{Subject, dots};
 use crate::observe::What;
 
 impl Collector<'_> {
-    /// `what` with its path folded, if that goes up from a directory of `OUT_DIR` to somewhere else.
+    /// Returns `what` with its path folded, if the path goes up from a directory in `OUT_DIR`.
     pub(super) fn folded(&self, what: &What) -> Option<What> {
         let Subject::Run(script) = self.known.subject else { return None };
         let fold = |path: &str| dots::folded(Path::new(path), &script.out_dir)?.into_os_string().into_string().ok();

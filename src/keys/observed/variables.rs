@@ -1,4 +1,4 @@
-//! Which variables a program that was started, or a macro, looked at.
+//! Records the variables that a program or a macro may have read.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,8 +13,8 @@ use crate::rustc::symbols::{self, Walk};
 use crate::rustc::toolchain;
 
 impl Collector<'_> {
-    /// A program that was run. The lookup key holds the script itself. kache, which a script calls as a wrapper, only
-    /// starts the compiler.
+    /// Records a program that was run. The lookup key covers the build script itself. kache, which a script calls as a
+    /// wrapper, only starts the compiler.
     pub(super) fn ran(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
         if is_script {
@@ -30,17 +30,17 @@ impl Collector<'_> {
         self.file(path, false)
     }
 
-    /// What a program can know of the environment, unless it says itself what it reads.
+    /// Records the variables that a program can know, unless the observer sees which ones it reads.
     fn told_by_environment(&mut self, path: &str) -> Result<(), NotStored> {
-        // What interprets a script was run, too.
+        // The interpreter of a script was run as well.
         if environment::tells_what_it_reads(path) || toolchain::is_script(Path::new(path)) {
             return Ok(());
         }
-        // `sh` may be any shell. (What was run may be gone: a configure script's trials.)
+        // `sh` may be any shell. (The program may be gone, like the trial programs of a configure script.)
         let real = fsx::canonicalize(Path::new(path)).ok();
         match real.as_deref().and_then(Path::to_str) {
             Some(real) if known_variables::has_rule(real) => self.known_to(real, &fsx::read(Path::new(real))?),
-            // It hands them on: if it was told to list them, its arguments say so.
+            // `env` passes the variables on. If it was asked to list them, its arguments show that.
             Some(real) if real.ends_with("/env") => {}
             _ => self.whole_environment(),
         }
@@ -52,16 +52,17 @@ impl Collector<'_> {
         self.insert("known variables", program, Input::KnownVariables(Box::new(known)));
     }
 
-    /// The variables that shells and cargo were told the names of.
+    /// Records the variables that the commands of shells and the configuration of cargo name.
     pub(super) fn named(&mut self, seen: &Seen) -> Result<Named, NotStored> {
         let context = self.known.context;
         let asked = shells::asked(seen, context.env);
-        // A run's outputs are searched for times. What a compile makes of one, nobody finds there.
+        // The outputs of a run are searched for times. A search would not find the effect of a time on the outputs of a
+        // compile.
         if asked.times && matches!(self.known.subject, Subject::Compile(_)) {
             return Err(NotStored(Stored::Unobserved, "a script that compares times".to_owned()));
         }
-        // The trace does not say that tools ask for the working directory, since these hardly use it: but scripts may. (That plugins ask
-        // it does say; see `told`.)
+        // The trace does not record that tools ask for the working directory, because they hardly use it. Scripts may
+        // use it. (The trace does record it for plugins; see `told`.)
         let by_tools = seen.shells.iter().any(|shell| !shell.plugin);
         let place = by_tools && (asked.place || seen.facts.iter().any(|fact| names_place(&fact.what)));
         let mut named = Named { told: Vec::new(), place };
@@ -76,7 +77,7 @@ impl Collector<'_> {
         for name in names.into_iter().filter(|name| environment::may_be_named(name)) {
             let value = context.env.text(&name);
             if value.is_none() && context.env.get(&name).is_some() {
-                // No input holds what is no text.
+                // An input cannot hold a value that is not text.
                 self.whole_environment();
             }
             self.variable(&name, value.as_deref(), true);
@@ -91,7 +92,8 @@ impl Collector<'_> {
         matches!(self.known.subject, Subject::Run(_)) && fsx::current_exe().is_ok_and(|own| own == Path::new(path))
     }
 
-    /// Only what came from cargo counts: what a process of the tree set for its children follows from its own inputs.
+    /// Records a variable if its value came from cargo. A value that a process of the tree set for its children follows
+    /// from the inputs of that process.
     pub(super) fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
         let context = self.known.context;
         let inherited = context.env.get(name);
@@ -104,7 +106,8 @@ impl Collector<'_> {
         }
     }
 
-    /// The dynamic linker finds the libraries of a child, and the observer does not see it: its search path is an input.
+    /// Records the search path of the dynamic linker, because the observer does not see how it finds the libraries of a
+    /// child.
     pub(super) fn search_path(&mut self) {
         let context = self.known.context;
         let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
@@ -116,7 +119,8 @@ impl Collector<'_> {
         self.insert("environment", "", Input::Environment(digest));
     }
 
-    /// A plugin that names `environ` reads all variables, or starts programs: its symbols tell.
+    /// Handles a plugin or script that refers to `environ`. It reads all variables or starts programs, and its symbols
+    /// show which.
     pub(super) fn environ(&mut self, library: &str) -> Result<(), NotStored> {
         let code = fsx::read(Path::new(library))?;
         match (symbols::walk_of_environment(&code), self.known.subject) {
@@ -128,21 +132,21 @@ impl Collector<'_> {
     }
 }
 
-/// What shells and cargo were told the names of.
+/// The result of [`Collector::named`].
 pub(super) struct Named {
-    /// The variables that plugins were told in this way.
+    /// The variables that the shells of plugins named.
     pub(super) told: Vec<What>,
-    /// Whether the name of the working directory may be in the result.
+    /// Whether the result may contain the name of the working directory.
     pub(super) place: bool,
 }
 
-/// Whether a program was run that names places as they are without links.
+/// Whether a program was run that prints paths without links.
 fn names_place(what: &What) -> bool {
     const NAMES: [&str; 6] = ["pwd", "realpath", "readlink", "find", "git", "rustup"];
     matches!(what, What::Program(path) if path.rsplit('/').next().is_some_and(|name| NAMES.contains(&name)))
 }
 
-/// The words in cargo's configuration files that may be names of variables (`[env]`, credential providers).
+/// Returns the words in cargo's configuration files that may be names of variables (`[env]`, credential providers).
 fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
     let runs_cargo =
         seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/cargo")));
@@ -153,7 +157,8 @@ fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
     read.flat_map(names_in_configuration).collect()
 }
 
-/// Only `[env]` in `config.toml` names variables in lower case, too; `--config` may name any other file.
+/// Returns the words in a file that may be names of variables. Only `[env]` in `config.toml` names variables in lower
+/// case, too; `--config` may name any other file.
 fn names_in_configuration(path: &Path) -> Vec<String> {
     let is_own = path.ends_with("config.toml") || path.ends_with(".cargo/config");
     let is_toml = path.extension().is_some_and(|extension| extension == "toml");
