@@ -1,5 +1,6 @@
-//! Builds the observer (`src/observe/preload`) and the hook of build scripts (`src/script/hook.c`) with the C compiler that
-//! blake3 needs too, for `observe::library` and `script::hook` to embed, and says how the program is linked.
+//! Compiles the observer (`src/observe/preload`) and the hook of build scripts (`src/script/hook.c`), which
+//! `observe::library` and `script::hook` embed, with the C compiler that blake3 needs too. Also sets how the program is
+//! linked.
 
 #![expect(clippy::disallowed_methods, reason = "cargo talks to build scripts through the environment")]
 
@@ -22,11 +23,11 @@ const SOURCES: [&str; 12] = [
 
 const HOOK: &str = "hook.c";
 
-/// No stack protector: what it needs may not be there yet, or not at all.
+/// No stack protector: the things that it needs may not be set up yet, or not exist.
 const FLAGS: [&str; 5] = ["-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-stack-protector", "-Wall"];
-/// * `-nostdlib`: the library names no other, so that it can be loaded beside whatever C library a program has.
+/// * `-nostdlib`: the library does not depend on others, so it can be loaded beside whatever C library a program has.
 const OF_LIBRARY: [&str; 3] = ["-shared", "-nostdlib", "-Wno-nonnull-compare"];
-/// * No unwind tables: not every link keeps what they need.
+/// * No unwind tables: not every link keeps everything that they need.
 const OF_OBJECT: [&str; 2] = ["-c", "-fno-asynchronous-unwind-tables"];
 
 fn main() {
@@ -38,8 +39,8 @@ fn main() {
     if var("CARGO_CFG_TARGET_OS") != "linux" || var("CARGO_CFG_TARGET_ENV") != "gnu" {
         return;
     }
-    // A hit starts this program and ends it some two milliseconds later. The SDK brings twenty thousand relocations, which a
-    // position-independent program works off at every start; at a fixed address there are none.
+    // A hit starts this program and ends it some two milliseconds later. The SDK adds twenty thousand relocations,
+    // which a position-independent program processes at every start; at a fixed address there are none.
     if !var("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static") {
         println!("cargo::rustc-link-arg-bins=-no-pie");
         link_unwinder(&PathBuf::from(var("OUT_DIR")).join("link"));
@@ -53,13 +54,13 @@ fn main() {
     println!("cargo::rustc-env=KACHE_HOST={}", var("TARGET"));
 }
 
-/// Links the static unwinder of the C compiler where the standard library asks for `libgcc_s.so`: a library that is not
-/// there needs no search in `LD_LIBRARY_PATH`, no mappings and no constructor, which asks the processor twelve times what it
-/// can. In a virtual machine each question is an exit to the hypervisor.
+/// Links the C compiler's static unwinder in place of `libgcc_s.so`, which the standard library requests. Without that
+/// library, a start of the program saves the search in `LD_LIBRARY_PATH`, the mappings, and the constructor, which
+/// queries the features of the processor twelve times. In a virtual machine each query is an exit to the hypervisor.
 fn link_unwinder(dir: &Path) {
     let compiler = cc::Build::new().cargo_metadata(false).get_compiler();
     let asked = compiler.to_command().arg("-print-file-name=libgcc_eh.a").output().expect("the C compiler starts");
-    // A compiler that has none repeats the bare name.
+    // A compiler that does not have the library prints the bare name.
     if !Path::new(String::from_utf8_lossy(&asked.stdout).trim()).is_absolute() {
         return;
     }
@@ -69,7 +70,7 @@ fn link_unwinder(dir: &Path) {
 }
 
 fn compile(flags: &[&str], sources: &[PathBuf], to: &Path) {
-    // Not with the program's profile: debug info would name this directory, and the program hold it.
+    // Not with the program's profile: debug info would name this directory, and the program would contain that path.
     let compiler = cc::Build::new().debug(false).opt_level(2).warnings(false).cargo_metadata(false).try_get_compiler();
     let mut command = compiler.expect("a C compiler: the observer is written in C").to_command();
     command.args(FLAGS).args(flags).arg("-o").arg(to).args(sources);

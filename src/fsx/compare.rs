@@ -1,4 +1,4 @@
-//! Comparing files byte for byte.
+//! Compares files byte for byte.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,7 +8,8 @@ use super::{At, Result};
 
 const CHUNK: usize = 64 * 1024;
 
-/// Where two files, or one and the end of the other, differ first; `None` if they are the same.
+/// Returns the offset of the first difference between two files, or `None` if they are the same. If one file continues
+/// where the other ends, that is the difference.
 pub fn first_difference(one: &Path, other: &Path) -> Result<Option<u64>> {
     let (first, second) = (super::open(one)?, super::open(other)?);
     let (mut here, mut there) = (vec![0; CHUNK], vec![0; CHUNK]);
@@ -26,7 +27,7 @@ pub fn first_difference(one: &Path, other: &Path) -> Result<Option<u64>> {
     }
 }
 
-/// The same of bytes at hand.
+/// Like [`first_difference`], for bytes in memory.
 pub fn first_difference_of(one: &[u8], other: &[u8]) -> Option<u64> {
     let shorter = one.len().min(other.len());
     let differs = one.iter().zip(other).position(|(here, there)| here != there);

@@ -1,4 +1,4 @@
-//! A directory held open, so that names in it are looked at without walking the path to it again.
+//! A directory that is held open, so that looking up names in it does not walk the path to it again.
 
 use std::fs::File;
 use std::io;
@@ -11,31 +11,31 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
 use super::{At, Result, Stamp, clock::Time};
 
-/// An open directory.
+/// An open directory, in which names are looked up.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub struct Dir(std::os::fd::OwnedFd);
 
 #[cfg(target_os = "linux")]
 impl Dir {
-    /// Opens the directory at `path`, links followed. `None`: nothing stands there, or something else does.
+    /// Opens the directory at `path`, following links. `None` if `path` does not exist or is not a directory.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        // O_PATH: neither the right to list the directory is needed, nor is it read.
+        // `O_PATH` does not need permission to list the directory, and does not read it.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         super::optional(nix::fcntl::open(path, flags, Mode::empty()).at("open", path).map(Self))
     }
 
-    /// The stamp of what is called `name` here, links followed.
+    /// Returns the stamp of the file called `name`, following links.
     pub fn stamp(&self, name: &str) -> Option<Stamp> {
         fstatat(&self.0, name, AtFlags::empty()).ok().as_ref().map(Stamp::from)
     }
 
-    /// Whether anything is called `name` here (a dangling link counts).
+    /// Returns whether the directory contains `name` (a dangling link counts).
     pub fn holds(&self, name: &str) -> bool {
         fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Makes the file called `name`, which must not be there, with the permissions that the umask leaves of `mode`.
+    /// Creates the file `name`, which must not exist, with the permissions of `mode` that the umask leaves.
     pub fn create(&self, name: &str, mode: u32) -> io::Result<File> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         Ok(openat(&self.0, name, flags, Mode::from_bits_truncate(mode))?.into())
@@ -59,30 +59,30 @@ impl From<&FileStat> for Stamp {
     }
 }
 
-/// A directory, by its path.
+/// A directory, identified by its path.
 #[cfg(not(target_os = "linux"))]
 #[derive(Debug)]
 pub struct Dir(std::path::PathBuf);
 
 #[cfg(not(target_os = "linux"))]
 impl Dir {
-    /// The directory at `path`, links followed. `None`: nothing stands there, or something else does.
+    /// Finds the directory at `path`, following links. `None` if `path` does not exist or is not a directory.
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let found = super::optional(super::metadata(path))?;
         Ok(found.filter(std::fs::Metadata::is_dir).map(|_| Self(path.to_owned())))
     }
 
-    /// The stamp of what is called `name` here, links followed.
+    /// Returns the stamp of the file called `name`, following links.
     pub fn stamp(&self, name: &str) -> Option<Stamp> {
         Stamp::of(&self.0.join(name)).ok()
     }
 
-    /// Whether anything is called `name` here (a dangling link counts).
+    /// Returns whether the directory contains `name` (a dangling link counts).
     pub fn holds(&self, name: &str) -> bool {
         super::exists(&self.0.join(name))
     }
 
-    /// Makes the file called `name`, which must not be there, with the permissions that the umask leaves of `mode`.
+    /// Creates the file `name`, which must not exist, with the permissions of `mode` that the umask leaves.
     pub fn create(&self, name: &str, mode: u32) -> io::Result<File> {
         use std::os::unix::fs::OpenOptionsExt;
         File::options().write(true).create_new(true).mode(mode).open(self.0.join(name))

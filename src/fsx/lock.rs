@@ -1,6 +1,6 @@
-//! Locks on files: `flock`, never PIDs, so that the death of a holder frees them and containers cannot confuse them.
+//! File locks: `flock`, never PIDs, so that the death of a holder releases them and containers cannot confuse them.
 //!
-//! A lock file is removed by its holder; whoever got the lock of a removed file tries again on the new one.
+//! The holder removes its lock file. A process that gets the lock of a removed file tries again with the new file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{At, Result, Stamp};
 
-/// An exclusive lock, freed (and its file removed) on drop.
+/// An exclusive lock. Dropping it removes its file and releases it.
 #[derive(Debug)]
 pub struct FileLock {
     file: Flock<File>,
@@ -18,7 +18,7 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock at `path` if nobody holds it. The parent directory is created when it is absent.
+    /// Acquires the lock at `path`, or returns `None` if it is held. Creates the parent directory if it is absent.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         loop {
             let file = match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
@@ -35,7 +35,7 @@ impl FileLock {
 }
 
 impl FileLock {
-    /// Whether its file still stands at its path: if not, others do not see this lock.
+    /// Returns whether its file is still at its path. If not, other processes do not see this lock.
     pub fn is_seen(&self) -> bool {
         still_named(&self.file, &self.path).unwrap_or(false)
     }
@@ -43,8 +43,8 @@ impl FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // First the name, then (with the file) the lock: whoever waits on this file sees that it lost its name. A name that
-        // somebody else has taken meanwhile is not ours to remove.
+        // First the name, then (with the file) the lock: a process that waits for this file sees that it lost its name.
+        // Do not remove the name if another process has taken it meanwhile.
         if self.is_seen() {
             let _ = super::remove_file(&self.path);
         }

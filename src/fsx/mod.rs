@@ -1,7 +1,7 @@
-//! The only door to the file system: every call names its path in its error.
+//! The only access to the file system. The error of every call names its path.
 //!
-//! Owns atomic publishing, locks, the clone ladder, stamps and clocks. `sys_*` hold all `unsafe` of the program.
-//! Knows nothing of caches, keys or rustc.
+//! Owns atomic publishing, locks, the clone ladder, stamps and clocks. The `sys_*` modules hold all `unsafe` code of
+//! the program. This module must not know caches, keys or rustc.
 #![expect(clippy::disallowed_methods, reason = "the door itself")]
 
 pub mod clock;
@@ -38,28 +38,28 @@ pub use publish::{Finished, Mtime, Publish, Published, Staged};
 pub use stamp::Stamp;
 pub use temp::Temp;
 
-/// A failed file-system call: what was tried, where, and the operating system's answer.
+/// A failed file-system call: the operation, its path, and the error of the operating system.
 #[derive(Debug, thiserror::Error)]
 #[error("{op} {}: {cause}", path.display())]
 pub struct Error {
     op: &'static str,
     path: PathBuf,
-    /// Not called `source`: it is part of the text, and would be said twice.
+    /// Not called `source`: it is part of the text, and would be printed twice.
     cause: io::Error,
 }
 
 impl Error {
-    /// An error of `op` at `path`.
+    /// Creates the error of `op` at `path`.
     pub fn new(op: &'static str, path: &Path, cause: io::Error) -> Self {
         Self { op, path: path.to_owned(), cause }
     }
 
-    /// The operating system's kind of error.
+    /// Returns the kind of the operating system's error.
     pub fn kind(&self) -> io::ErrorKind {
         self.cause.kind()
     }
 
-    /// Whether the path, or a directory above it, does not exist.
+    /// Returns whether the path, or a directory above it, does not exist.
     pub fn is_absent(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
     }
@@ -84,43 +84,43 @@ impl<T> At<T> for nix::Result<T> {
     }
 }
 
-/// Opens for reading.
+/// Opens a file for reading.
 pub fn open(path: &Path) -> Result<File> {
     File::open(path).at("open", path)
 }
 
-/// Opens for reading and writing, creating the file (not its parents) when it is absent.
+/// Opens a file for reading and writing. Creates the file (not its parents) if it is absent.
 pub fn open_rw(path: &Path) -> Result<File> {
     File::options().read(true).write(true).create(true).truncate(false).open(path).at("open", path)
 }
 
-/// Opens for appending, creating the file when it is absent.
+/// Opens a file for appending. Creates the file if it is absent.
 pub fn open_append(path: &Path) -> Result<File> {
     File::options().append(true).create(true).open(path).at("open", path)
 }
 
-/// Writes a file that must not exist, and that only its owner may read, from its first byte on.
+/// Writes and syncs a new file that only its owner may read, from its first byte on. Fails if the file exists.
 pub fn create_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).at("create", path)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
-/// The whole file.
+/// Reads the whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).at("read", path)
 }
 
-/// The whole file as text.
+/// Reads the whole file as UTF-8 text.
 pub fn read_to_string(path: &Path) -> Result<String> {
     fs::read_to_string(path).at("read", path)
 }
 
-/// The file, or `None` when it does not exist.
+/// Reads the whole file, or returns `None` if it does not exist.
 pub fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
     optional(read(path))
 }
 
-/// Turns "does not exist" into `None`.
+/// Turns the error that a path does not exist into `None`.
 pub fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -129,41 +129,41 @@ pub fn optional<T>(result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Metadata, following links.
+/// Returns the metadata of the file at `path`, following links.
 pub fn metadata(path: &Path) -> Result<Metadata> {
     fs::metadata(path).at("stat", path)
 }
 
-/// Metadata of the link itself.
+/// Returns the metadata of `path` itself, without following a link.
 pub fn symlink_metadata(path: &Path) -> Result<Metadata> {
     fs::symlink_metadata(path).at("stat", path)
 }
 
-/// Whether anything stands at `path` (a dangling link counts).
+/// Returns whether `path` exists (a dangling link counts).
 pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// The path without links, `.` and `..`.
+/// Returns the absolute path without links, `.` and `..`.
 pub fn canonicalize(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).at("resolve", path)
 }
 
-/// The target of the link at `path`, as text. `None`: no link, or not UTF-8.
+/// Returns the target of the link at `path`, or `None` if `path` is not a link or the target is not UTF-8.
 pub fn read_link_text(path: &Path) -> Option<String> {
     fs::read_link(path).ok()?.into_os_string().into_string().ok()
 }
 
-/// The size of a file system, in bytes.
+/// The size and the free space of a file system, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
-    /// All of it.
+    /// Size of the file system.
     pub total: u64,
-    /// What this user may still write.
+    /// Bytes that this user may still write.
     pub available: u64,
 }
 
-/// The space of the file system that `path` is on, or would be on: the nearest directory above that exists is asked.
+/// Returns the space of the file system of `path`, or of the nearest directory above it that exists.
 pub fn space(path: &Path) -> Result<Space> {
     let place = path.ancestors().find(|dir| dir.exists()).unwrap_or(path);
     let stat = nix::sys::statvfs::statvfs(place).at("ask for the space of", place)?;
@@ -172,7 +172,7 @@ pub fn space(path: &Path) -> Result<Space> {
     Ok(Space { total: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
 }
 
-/// The user on whose behalf this process works with files.
+/// Returns the ID of the user on whose behalf this process accesses files.
 pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
@@ -182,12 +182,13 @@ pub fn create_dir_all(path: &Path) -> Result<()> {
     fs::create_dir_all(path).at("create directory", path)
 }
 
-/// Removes a file. Absence is success.
+/// Removes a file. Succeeds if it is absent.
 pub fn remove_file(path: &Path) -> Result<()> {
     optional(fs::remove_file(path).at("remove", path)).map(|_| ())
 }
 
-/// Removes a directory and all below it, directories that may not be written included. Absence is success.
+/// Removes a directory and everything below it, including directories without write permission. Succeeds if it is
+/// absent.
 pub fn remove_dir_all(path: &Path) -> Result<()> {
     let remove = || optional(fs::remove_dir_all(path).at("remove directory", path)).map(|_| ());
     match remove() {
@@ -199,7 +200,7 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a directory unless something is in it. Absence is success.
+/// Removes a directory if it is empty. Succeeds if it is absent.
 pub fn remove_if_empty(path: &Path) -> Result<()> {
     match optional(fs::remove_dir(path).at("remove directory", path)) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
@@ -207,12 +208,12 @@ pub fn remove_if_empty(path: &Path) -> Result<()> {
     }
 }
 
-/// Renames, replacing what stands at `to`.
+/// Renames a file or directory, replacing `to` if it exists.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).at("rename", from)
 }
 
-/// The names in a directory, in no order. An absent directory is empty.
+/// Returns the names in a directory, in no particular order. An absent directory is empty.
 pub fn list(path: &Path) -> Result<Vec<OsString>> {
     let Some(entries) = optional(fs::read_dir(path).at("list", path))? else {
         return Ok(Vec::new());
@@ -220,7 +221,7 @@ pub fn list(path: &Path) -> Result<Vec<OsString>> {
     entries.map(|entry| entry.map(|entry| entry.file_name()).at("list", path)).collect()
 }
 
-/// The names in a directory and the kind of each (links not followed), sorted, as bytes to digest.
+/// Returns the names in a directory and the kind of each (not following links), sorted, as bytes to digest.
 pub fn listing(path: &Path) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(path).at("list", path)? {
@@ -236,7 +237,7 @@ pub fn listing(path: &Path) -> Result<Vec<u8>> {
             b's'
         };
         let mut line = entry.file_name().into_encoded_bytes();
-        // Our own temps and marks come and go.
+        // Temp files and markers of kache come and go.
         if line.starts_with(b".kache-") {
             continue;
         }
@@ -247,12 +248,12 @@ pub fn listing(path: &Path) -> Result<Vec<u8>> {
     Ok(lines.concat())
 }
 
-/// The directory this process stands in.
+/// Returns the working directory of this process.
 pub fn current_dir() -> Result<PathBuf> {
     std::env::current_dir().at("find the current directory", Path::new("."))
 }
 
-/// Whether standard input is the null device, so that whoever reads it reads nothing.
+/// Returns whether standard input is the null device, so that reading it yields nothing.
 pub fn stdin_is_null() -> bool {
     let is_device = |stat: &FileStat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFCHR;
     match (fstat(io::stdin()), stat("/dev/null")) {
@@ -261,12 +262,12 @@ pub fn stdin_is_null() -> bool {
     }
 }
 
-/// This program's own file.
+/// Returns the path of this program's file.
 pub fn current_exe() -> Result<PathBuf> {
     std::env::current_exe().at("find this program", Path::new("/proc/self/exe"))
 }
 
-/// The permission bits that this process's umask leaves of a new file.
+/// Returns the permission bits that the umask of this process leaves to a new file.
 #[allow(clippy::useless_conversion, reason = "permission bits are 16 wide on macOS")]
 pub fn new_file_mode(executable: bool) -> u32 {
     // The mask can only be read by setting it.
@@ -275,8 +276,8 @@ pub fn new_file_mode(executable: bool) -> u32 {
     (if executable { 0o777 } else { 0o666 }) & !u32::from(mask.bits())
 }
 
-/// A name for the time since the machine was started: bytes written in another boot may not have reached the disk.
-/// Empty where the system gives none.
+/// Returns a name for the time since the machine was booted: bytes written in another boot may not have reached the
+/// disk. Empty if the system does not provide one.
 pub fn boot_id() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim_end().to_owned()

@@ -1,4 +1,4 @@
-//! Files read and written at offsets, by several at once: a download in parts, an upload in parts.
+//! Files that several tasks read and write at offsets: a download in parts, an upload in parts.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,25 +8,25 @@ use std::path::Path;
 use super::{At, Result};
 use crate::model::Digest;
 
-/// Opens for reading and writing and empties it, creating the file (and its parents) when it is absent.
+/// Opens a file for reading and writing, and empties it. Creates the file and its parents if they are absent.
 pub fn create_empty(path: &Path) -> Result<File> {
     super::create_dir_all(super::temp::parent_of(path))?;
     File::options().read(true).write(true).create(true).truncate(true).open(path).at("create", path)
 }
 
-/// Writes all of `bytes` at `offset`. `path` is the file's name, for the error.
+/// Writes all of `bytes` at `offset`. `path` names the file in the error.
 pub fn write_at(file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
     file.write_all_at(bytes, offset).at("write", path)
 }
 
-/// Reads exactly `len` bytes at `offset`.
+/// Reads exactly `len` bytes at `offset`. Fails if the file ends before.
 pub fn read_at(file: &File, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, offset).at("read", path)?;
     Ok(bytes)
 }
 
-/// The digest of a file's bytes, and their number.
+/// Returns the digest of a file's content, and its size in bytes.
 pub fn digest(path: &Path) -> Result<(Digest, u64)> {
     let mut file = super::open(path)?;
     let mut hasher = blake3::Hasher::new();
@@ -41,7 +41,7 @@ pub fn digest(path: &Path) -> Result<(Digest, u64)> {
     }
 }
 
-/// Cuts the file to `len` bytes.
+/// Truncates the file to `len` bytes.
 pub fn set_len(file: &File, path: &Path, len: u64) -> Result<()> {
     file.set_len(len).at("cut", path)
 }

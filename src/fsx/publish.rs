@@ -1,9 +1,10 @@
-//! The one way in which kache writes a file that somebody may read: whole, or not at all.
+//! Publishing: the only way in which kache writes a file that others may read. The file appears whole, or not at all.
 //!
-//! Bytes go to a temp file beside the target, are hashed on the way, and become visible by one rename after an explicit
-//! [`Staged::commit`]. Whatever ends before that (an error, a drop, a cancelled source) removes the temp and leaves the old
-//! target. The source may be sync or async: a [`Staged`] is pushed bytes, it pulls nothing.
-//! Temps of killed processes are recognised by their names ([`super::temp::PREFIX`]) and swept by age (`fsx::sweep`).
+//! The bytes go to a temp file beside the target, are hashed on the way, and become visible by one rename after an
+//! explicit [`Staged::commit`]. If anything ends before that (an error, a drop, a cancelled source), the temp file is
+//! removed and the old target stays. The source may be sync or async, because the caller pushes its bytes into a
+//! [`Staged`]. Temp files of killed processes are recognised by their names ([`super::temp::PREFIX`]) and removed by
+//! age (`fsx::sweep`).
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -18,27 +19,27 @@ use crate::model::Digest;
 /// The mtime of a published file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mtime {
-    /// As the last write left it.
+    /// The time of the last write.
     #[default]
     Written,
-    /// Stamped by the kernel at commit.
+    /// The kernel's time at the commit.
     Now,
-    /// This time.
+    /// The given time.
     At(Time),
 }
 
-/// What a publish is to look like; the default overwrites and does not sync.
+/// How to publish a file. By default, kache replaces an existing target and does not sync.
 #[derive(Clone, Debug)]
 pub struct Publish {
-    /// Permission bits of the file; `None`: what the umask leaves.
+    /// Permission bits of the file; `None` leaves them to the umask.
     pub mode: Option<u32>,
-    /// Its mtime.
+    /// The mtime of the file.
     pub mtime: Mtime,
-    /// Whether file and directory reach the disk before `commit` returns.
+    /// Whether `commit` returns only after the file and its directory are on the disk.
     pub sync: bool,
-    /// Whether an existing target stays (content-addressed targets: it has the same bytes).
+    /// Whether an existing target stays. For content-addressed targets, which have the same bytes.
     pub keep_existing: bool,
-    /// Refuse to publish other bytes than these.
+    /// If set, the digest of the only bytes that may be published.
     pub expect: Option<Digest>,
 }
 
@@ -48,16 +49,16 @@ impl Default for Publish {
     }
 }
 
-/// What was published.
+/// The digest and size of a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Published {
     /// Digest of the bytes.
     pub digest: Digest,
-    /// Their number.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// A file on its way to its target.
+/// A file that is being written beside its target.
 #[derive(Debug)]
 pub struct Staged {
     file: File,
@@ -68,7 +69,7 @@ pub struct Staged {
     size: u64,
 }
 
-/// A file that is whole and closed, and not yet visible.
+/// A file that is complete and closed, but not yet visible.
 #[derive(Debug)]
 pub struct Finished {
     temp: Temp,
@@ -78,7 +79,7 @@ pub struct Finished {
 }
 
 impl Publish {
-    /// Begins to write `target`: checks its shape, then creates its parent and a temp beside it.
+    /// Begins to write `target`: checks that it can be a file, then creates its parent and a temp file beside it.
     pub fn begin(&self, target: &Path) -> Result<Staged> {
         check_shape(target)?;
         let (file, temp) = temp::new_file_beside(target, false)?;
@@ -86,14 +87,14 @@ impl Publish {
         Ok(Staged { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
     }
 
-    /// Publishes these bytes.
+    /// Publishes these bytes as `target`.
     pub fn bytes(&self, target: &Path, bytes: &[u8]) -> Result<Published> {
         let mut staged = self.begin(target)?;
         staged.push(bytes)?;
         staged.commit()
     }
 
-    /// Publishes all that `source` yields until its end. An error of the source publishes nothing.
+    /// Publishes all bytes of `source`. If reading it fails, `target` stays as it is.
     pub fn reader(&self, target: &Path, source: &mut impl io::Read) -> Result<Published> {
         let mut staged = self.begin(target)?;
         let mut buffer = vec![0; 256 * 1024];
@@ -109,7 +110,7 @@ impl Publish {
 }
 
 impl Staged {
-    /// Takes more bytes.
+    /// Writes more bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).at("write", self.temp.path())?;
         self.hasher.update(bytes);
@@ -117,17 +118,18 @@ impl Staged {
         Ok(())
     }
 
-    /// Digest of the bytes so far.
+    /// Returns the digest of the bytes so far.
     pub fn digest(&self) -> Digest {
         Digest::from_bytes(*self.hasher.finalize().as_bytes())
     }
 
-    /// The source has ended well: makes the file visible under its target's name.
+    /// Makes the file visible under its target's name. Call it once the source has ended without an error.
     pub fn commit(self) -> Result<Published> {
         self.finish()?.commit()
     }
 
-    /// The source has ended well: closes the file, so that any number can wait for their commit together.
+    /// Closes the file without making it visible, so that any number of files can be committed together. Call it once
+    /// the source has ended without an error.
     pub fn finish(self) -> Result<Finished> {
         let published = Published { digest: self.digest(), size: self.size };
         if self.options.expect.is_some_and(|expected| expected != published.digest) {
@@ -180,7 +182,7 @@ fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a target that could not become a file, before anything is created.
+/// Refuses a target that cannot become a file, before anything is created.
 fn check_shape(target: &Path) -> Result<()> {
     let refuse = |kind, why| Err(temp::refuse(target, kind, why));
     let ends_in_name =

@@ -1,7 +1,7 @@
-//! Unix sockets at paths of any length, for this user alone.
+//! Unix sockets at paths of any length, accessible to this user only.
 //!
-//! A socket's address holds some 107 bytes; cache directories may be longer. Where the system offers it, the address goes
-//! through the open directory instead.
+//! The address of a socket holds about 107 bytes, and paths in cache directories may be longer. If the system supports
+//! it, the address then refers to the open directory instead.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -12,11 +12,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{At, Result};
 
-/// What fits into an address on every system (macOS: 104 with the final zero).
+/// Bytes that fit into an address on every system (macOS: 104 with the final zero).
 const ADDRESS_MAX: usize = 100;
 
-/// Connects to the socket at `path`, now or not at all: where the listener sleeps (stopped, or in a paused container) and
-/// its queue is full, a plain `connect` would wait for it without end.
+/// Connects to the socket at `path` without waiting. If the listener is asleep (stopped, or in a paused container) and
+/// its queue is full, a plain `connect` would wait forever.
 pub fn connect(path: &Path) -> Result<UnixStream> {
     let (address, _dir) = address(path)?;
     let open = || -> std::io::Result<UnixStream> {
@@ -29,8 +29,8 @@ pub fn connect(path: &Path) -> Result<UnixStream> {
     open().at("connect to", path)
 }
 
-/// Listens at `path`, replacing a socket that stands there; its directory is for this user alone. The caller must know (by a
-/// lock) that nobody else listens.
+/// Listens at `path`, replacing an existing socket, and makes its directory accessible to this user only. The caller
+/// must ensure (by a lock) that no other process listens.
 pub fn listen(path: &Path) -> Result<UnixListener> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     super::create_dir_all(dir)?;
@@ -43,7 +43,7 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// A spelling of `path` that fits, and what must stay open while it is used.
+/// Returns a spelling of `path` that fits into an address, and the directory that must stay open while it is used.
 fn address(path: &Path) -> Result<(PathBuf, Option<std::fs::File>)> {
     if path.as_os_str().len() <= ADDRESS_MAX || !cfg!(target_os = "linux") {
         return Ok((path.to_owned(), None));

@@ -1,4 +1,4 @@
-//! Stamps: what `stat` says of a file's identity and state.
+//! Stamps: the identity and state of a file, as `stat` reports them.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -7,40 +7,40 @@ use std::path::Path;
 use super::Result;
 use super::clock::{self, Time};
 
-/// How old a stamp must be to prove anything on a file system that records nanoseconds: more than the longest kernel tick
-/// (10 ms at 100 Hz), as a write within the same tick leaves the same mtime and ctime.
+/// Age from which a stamp proves something on a file system that records nanoseconds: more than the longest kernel tick
+/// (10 ms at 100 Hz), because a write within the same tick leaves the same mtime and ctime.
 const GRAIN_FINE_NS: i128 = 40_000_000;
-/// The same for file systems that record whole seconds (FAT: two of them).
+/// The same for file systems that record whole seconds (FAT: two seconds).
 const GRAIN_COARSE_NS: i128 = 2_500_000_000;
 
-/// Device, inode, size, mtime and ctime of a file.
+/// Device, inode, size, times and mode of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stamp {
-    /// Device.
+    /// ID of the device that contains the file.
     pub dev: u64,
-    /// Inode.
+    /// Inode number on the device.
     pub ino: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Last write. May be set by anybody.
+    /// Time of the last write. Programs can set it to any time.
     pub mtime: Time,
-    /// Last change of content or metadata. Set by the kernel only.
+    /// Time of the last change of content or metadata. Only the kernel sets it.
     pub ctime: Time,
-    /// Number of names.
+    /// Number of hard links.
     pub nlink: u64,
-    /// Permission bits.
+    /// Permission bits and file type (`st_mode`).
     pub mode: u32,
     /// Whether it is a regular file.
     pub is_file: bool,
 }
 
 impl Stamp {
-    /// The stamp of the file at `path`, links followed.
+    /// Returns the stamp of the file at `path`, following links.
     pub fn of(path: &Path) -> Result<Self> {
         super::metadata(path).map(|metadata| Self::from(&metadata))
     }
 
-    /// The stamp as bytes to digest: device, inode, size, mtime, ctime.
+    /// Returns the stamp as bytes to digest: device, inode, size, mtime, ctime.
     pub fn to_bytes(&self) -> [u8; 56] {
         let mut bytes = [0; 56];
         bytes[..8].copy_from_slice(&self.dev.to_le_bytes());
@@ -51,12 +51,12 @@ impl Stamp {
         bytes
     }
 
-    /// Whether the file bears the canonical mtime of blobs.
+    /// Returns whether the file has the canonical mtime of blobs.
     pub fn is_canonical(&self) -> bool {
         self.mtime == clock::CANONICAL
     }
 
-    /// Whether a later write is sure to change this stamp. `now` comes from [`clock::now`].
+    /// Returns whether a later write is sure to change this stamp. `now` comes from [`clock::now`].
     pub fn is_settled(&self, now: Time) -> bool {
         let newest = self.mtime.max(self.ctime);
         let coarse = self.mtime.nanos == 0 && self.ctime.nanos == 0;
@@ -64,15 +64,15 @@ impl Stamp {
         now.as_nanos() - newest.as_nanos() > grain
     }
 
-    /// Whether this is the same file with the same bytes, as far as size and mtime tell. The canonical mtime may have been
-    /// given to it since.
+    /// Returns whether this is the same file as `other`, an earlier stamp, with the same bytes as far as size and mtime
+    /// show. It may have been given the canonical mtime since.
     pub fn same_file(&self, other: &Self) -> bool {
         let same_time = self.mtime == other.mtime || self.is_canonical();
         (self.dev, self.ino, self.size) == (other.dev, other.ino, other.size) && same_time
     }
 
-    /// Whether this is the same file in the same state. Links may have come and gone (they move ctime) as long as the file
-    /// bears the canonical mtime, which any write would have moved.
+    /// Returns whether this is the same file in the same state as `other`. If it has the canonical mtime, which any
+    /// write would have changed, links may have been added or removed (which changes the ctime).
     pub fn same_content(&self, other: &Self) -> bool {
         let same_file = (self.dev, self.ino, self.size, self.mtime) == (other.dev, other.ino, other.size, other.mtime);
         same_file && (self.ctime == other.ctime || self.is_canonical())
@@ -95,7 +95,8 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// Whether stamps of files at `path` prove nothing, because a server or another host keeps its clocks and caches.
+/// Returns whether stamps of files at `path` prove nothing, because a server or another host has its own clocks and
+/// caches.
 #[cfg(target_os = "linux")]
 pub fn is_on_network(path: &Path) -> bool {
     const NFS: u64 = 0x6969;
@@ -112,7 +113,7 @@ pub fn is_on_network(path: &Path) -> bool {
     matches!(kind, NFS | SMB | CIFS | SMB2 | FUSE | P9 | CEPH | LUSTRE | VBOXSF)
 }
 
-/// Whether stamps of files at `path` prove nothing. Not known here, so: no.
+/// Returns whether stamps of files at `path` prove nothing. Not known on this system: always `false`.
 #[cfg(not(target_os = "linux"))]
 pub fn is_on_network(_path: &Path) -> bool {
     false

@@ -1,4 +1,4 @@
-//! Sweeping the temp files of processes that were killed.
+//! Removes the temp files of killed processes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,16 +7,17 @@ use super::clock::Time;
 use super::temp::PREFIX as TEMP_PREFIX;
 use super::{Result, Stamp};
 
-/// The age from which a temp file has no owner any more.
+/// A temp file of this age has no owner any more.
 pub const ORPHAN_AGE: Duration = Duration::from_hours(1);
 
-/// Whether a temp that was last changed at `changed` is an orphan. Judged by ctime: a clone may bear any mtime.
+/// Returns whether a temp file that was last changed at `changed` is an orphan. `changed` is the ctime, because a clone
+/// may have any mtime.
 pub fn is_orphan(name: &str, changed: Time, now: Time) -> bool {
     name.starts_with(TEMP_PREFIX)
         && now.as_nanos() - changed.as_nanos() > i128::from(ORPHAN_AGE.as_secs()) * 1_000_000_000
 }
 
-/// Removes the orphans directly in `dir` and says how many bytes they held.
+/// Removes the orphans directly in `dir`, and returns their size in bytes.
 pub fn sweep(dir: &Path, now: Time) -> Result<u64> {
     let mut freed = 0;
     for name in super::list(dir)? {

@@ -1,4 +1,4 @@
-//! Reflinks: the one file-system call that no safe library offers.
+//! Reflinks: a file-system call that no safe library offers.
 #![allow(unsafe_code, reason = "an ioctl is unsafe by its nature: its number says how its argument is read")]
 
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io;
 
 #[cfg(target_os = "linux")]
 mod ioctl {
-    // `FICLONE` of linux/fs.h: `_IOW(0x94, 9, int)`. Its argument is the source's descriptor.
+    // `FICLONE` in linux/fs.h: `_IOW(0x94, 9, int)`. Its argument is the descriptor of the source.
     nix::ioctl_write_int!(ficlone, 0x94, 9);
 }
 
@@ -19,7 +19,7 @@ pub(super) fn reflink(from: &File, to: &File) -> io::Result<()> {
     unsafe { ioctl::ficlone(to.as_raw_fd(), source) }.map(|_| ()).map_err(Into::into)
 }
 
-/// Not offered here: the next rung of the ladder is taken.
+/// Not supported on this system: the ladder takes its next rung.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

@@ -1,4 +1,5 @@
-//! What a child process needs between `fork` and `exec`, and how this process ends as its child did.
+//! Prepares child processes between `fork` and `exec`, ends this process like its child, and reads facts about its
+//! callers.
 #![allow(unsafe_code, reason = "pre_exec is unsafe: only async-signal-safe calls may run there")]
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -10,9 +11,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, setsid};
 
-/// Lets the child die when this process is killed, as the compiler would have been the one that was killed.
+/// Makes the child die when this process is killed, because without kache the compiler itself would have been killed.
 ///
-/// Must be called on the thread that spawns and outlives the child: Linux ties the signal to the thread.
+/// Call this on the thread that spawns the child. The thread must outlive the child, because Linux ties the signal to
+/// it.
 pub fn die_with_parent(command: &mut Command) {
     #[cfg(target_os = "linux")]
     // SAFETY: prctl(2) is a bare system call: it neither allocates nor locks, so it may run between fork and exec.
@@ -23,8 +25,8 @@ pub fn die_with_parent(command: &mut Command) {
     let _ = command;
 }
 
-/// Lets the child outlive this process: own session, and none of the descriptors above stderr that we inherited (cargo's
-/// jobserver and pipes would stay open with them).
+/// Lets the child outlive this process: it gets its own session, and does not inherit descriptors above stderr (which
+/// would keep cargo's jobserver and pipes open).
 pub fn detach(command: &mut Command) {
     // SAFETY: setsid(2) and fcntl(2) are bare system calls: they neither allocate nor lock.
     unsafe {
@@ -32,7 +34,7 @@ pub fn detach(command: &mut Command) {
             let _ = setsid();
             let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft.min(65_536));
             for fd in 3..i32::try_from(most).unwrap_or(1024) {
-                // SAFETY: the descriptor is only asked to close itself at exec; an unused number answers EBADF.
+                // SAFETY: the call only makes the descriptor close at exec; for an unused number it returns EBADF.
                 let fd = std::os::fd::BorrowedFd::borrow_raw(fd);
                 let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
             }
@@ -41,34 +43,34 @@ pub fn detach(command: &mut Command) {
     }
 }
 
-/// Whether SIGXFSZ was as the system sets it when this process began.
+/// Whether SIGXFSZ had its default action when this process began.
 static SIZE_SIGNAL_WAS_DEFAULT: AtomicBool = AtomicBool::new(false);
 
-/// Lets writes beyond a limit on file sizes (`ulimit -f`) fail instead of killing this process: the store's files may be
-/// larger than any that the compiler writes.
+/// Makes writes beyond a limit on file sizes (`ulimit -f`) fail instead of killing this process: files of the store may
+/// be larger than any file that the compiler writes.
 pub fn survive_size_limit() {
-    // SAFETY: ignoring is no code of this process.
+    // SAFETY: to ignore a signal does not run code of this process.
     let before = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     SIZE_SIGNAL_WAS_DEFAULT.store(matches!(before, Ok(SigHandler::SigDfl)), Ordering::Relaxed);
 }
 
-/// Starts the child with the signals that this process began with.
+/// Starts the child with the signal actions that this process began with.
 pub fn keep_signals(command: &mut Command) {
     if SIZE_SIGNAL_WAS_DEFAULT.load(Ordering::Relaxed) {
-        // SAFETY: sigaction(2) is a bare system call, and the default action is no code of this process.
+        // SAFETY: sigaction(2) is a bare system call, and the default action does not run code of this process.
         unsafe {
             command.pre_exec(|| signal(Signal::SIGXFSZ, SigHandler::SigDfl).map(|_| ()).map_err(Into::into));
         }
     }
 }
 
-/// Lets what the children of this process leave behind become its own children.
+/// Makes this process the parent of the processes that its children leave behind. Linux only.
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
-/// Whether a child of this process is still running. Collects those that have ended.
+/// Returns whether a child of this process is still running. Reaps those that have ended.
 pub fn has_children() -> bool {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     loop {
@@ -80,10 +82,10 @@ pub fn has_children() -> bool {
     }
 }
 
-/// Ends this process as `status` says: the same code, or killed by the same signal.
+/// Ends this process like `status`: with the same exit code, or killed by the same signal.
 pub fn end_like(status: ExitStatus) -> ! {
     if let Some(number) = status.signal() {
-        // The child may have left a core file; a second one of ours would hide it.
+        // The child may have left a core file, which a second one of this process would hide.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
         if let Ok(named) = Signal::try_from(number) {
             restore_default(named);
@@ -94,42 +96,42 @@ pub fn end_like(status: ExitStatus) -> ! {
     end(status.code().unwrap_or(1))
 }
 
-/// Lets `caught` do what it does to a process that never heard of it. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and
-/// SIGBUS to tell stack overflows.
+/// Resets `caught` to its default action. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and SIGBUS to report
+/// stack overflows.
 fn restore_default(caught: Signal) {
-    // SAFETY: the default action is no code of this process.
+    // SAFETY: the default action does not run code of this process.
     let _ = unsafe { signal(caught, SigHandler::SigDfl) };
 }
 
-/// Lets the calling thread, and those that it will start, give way to everything else that wants a processor.
+/// Lowers the priority of the calling thread, and of threads that it starts later, below everything else.
 pub fn give_way() {
-    // On Linux a thread has a niceness of its own (sched(7)); elsewhere this would be the whole process's.
+    // On Linux the niceness is that of a thread (sched(7)); elsewhere it is that of the whole process.
     #[cfg(target_os = "linux")]
-    // SAFETY: setpriority(2) takes numbers only; 0 is the calling thread.
+    // SAFETY: setpriority(2) takes only numbers; 0 is the calling thread.
     unsafe {
         nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, 19);
     }
 }
 
-/// The id of the process that started this one.
+/// Returns the ID of the process that started this one.
 pub fn caller() -> u32 {
     std::os::unix::process::parent_id()
 }
 
-/// When the process that started this one began, in ticks since the machine did. `None`: the system does not tell.
+/// Returns when the process that started this one began, in ticks since boot. `None` if the system does not report it.
 pub fn caller_began() -> Option<u64> {
     stat_field(caller(), 19)?.parse().ok()
 }
 
-/// The field number `field` of `/proc/<process>/stat` (proc_pid_stat(5)), where the one behind the program's name is number 0.
-/// `None`: there is no such process, or no such field.
+/// Returns the field number `field` of `/proc/<process>/stat` (proc_pid_stat(5)); number 0 is the field after the name
+/// of the program. `None` if the process or the field does not exist.
 fn stat_field(process: u32, field: usize) -> Option<String> {
     let stat = super::read_to_string(std::path::Path::new(&format!("/proc/{process}/stat"))).ok()?;
-    // The second field is a name that may hold anything; the last parenthesis ends it.
+    // The second field is a name, which may contain anything; the last parenthesis ends it.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(field).map(str::to_owned)
 }
 
-/// Whether one of the processes that led to this one, up to the nearest cargo, runs `program`.
+/// Returns whether an ancestor of this process, up to the nearest cargo, runs `program`.
 pub fn is_started_by(program: &std::path::Path) -> bool {
     let mut process = caller();
     while process > 1 {
@@ -143,12 +145,12 @@ pub fn is_started_by(program: &std::path::Path) -> bool {
     false
 }
 
-/// The working directory of the process that started this one. `None`: the system does not tell.
+/// Returns the working directory of the process that started this one. `None` if the system does not report it.
 pub fn directory_of_caller() -> Option<std::path::PathBuf> {
     super::canonicalize(std::path::Path::new(&format!("/proc/{}/cwd", caller()))).ok()
 }
 
-/// Ends this process with `code`.
+/// Ends this process with the exit code `code`.
 #[expect(clippy::exit, reason = "the one place where the wrapper ends")]
 pub fn end(code: i32) -> ! {
     std::process::exit(code)

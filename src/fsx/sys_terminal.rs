@@ -1,4 +1,4 @@
-//! The terminal's width.
+//! The width of the terminal.
 #![allow(unsafe_code, reason = "an ioctl is unsafe by its nature: its number says how its argument is read")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -9,7 +9,8 @@ mod ioctl {
     nix::ioctl_read_bad!(tiocgwinsz, nix::libc::TIOCGWINSZ, nix::libc::winsize);
 }
 
-/// The number of columns of the terminal behind a descriptor. `None`: it is no terminal, or does not say.
+/// Returns the number of columns of the terminal behind a descriptor. `None` if it is not a terminal or does not report
+/// its size.
 pub fn columns(fd: BorrowedFd<'_>) -> Option<u16> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the descriptor is open, and TIOCGWINSZ writes one `winsize`, which `size` is.

@@ -1,4 +1,4 @@
-//! Temp files: recognisable names beside their target, removed unless they are published.
+//! Temp files: they have recognisable names beside their target, and are removed unless they are published.
 
 use std::collections::hash_map::RandomState;
 use std::fs::File;
@@ -9,24 +9,25 @@ use std::path::{Path, PathBuf};
 
 use super::{At, Error, Result};
 
-/// How the names of temp files begin.
+/// The prefix of the names of temp files.
 pub const PREFIX: &str = ".kache-tmp-";
 
-/// How many names are tried before something must be wrong.
+/// At most this many names are tried; if all exist, something is wrong.
 const ATTEMPTS: u32 = 100;
 
-/// A file or directory that is removed on drop.
+/// A temp file or directory, which is removed on drop.
 #[derive(Debug)]
 pub struct Temp {
     path: PathBuf,
 }
 
 impl Temp {
-    /// Makes a temp beside `target` by `make`, which must fail if its path exists. The parent is created when it is absent.
+    /// Creates a temp beside `target` with `make`, which must fail if its path exists. Creates the parent if it is
+    /// absent.
     pub fn beside<R>(target: &Path, mut make: impl FnMut(&Path) -> io::Result<R>) -> Result<(R, Self)> {
         let parent = parent_of(target);
         match create(parent, &mut make) {
-            // Not asked whether the parent exists: somebody else may have created it since.
+            // Do not check whether the parent exists: another process may have created it since.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 super::create_dir_all(parent)?;
                 create(parent, &mut make).at("create a file beside", target)
@@ -35,7 +36,7 @@ impl Temp {
         }
     }
 
-    /// Makes a directory in the system's directory for temporary files.
+    /// Creates a temp directory in the system's directory for temporary files.
     pub fn dir() -> Result<Self> {
         let parent = std::env::temp_dir();
         create(&parent, &mut |path| std::fs::create_dir(path))
@@ -43,24 +44,24 @@ impl Temp {
             .map(|((), temp)| temp)
     }
 
-    /// Where it stands.
+    /// Returns the path of the temp file or directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Renames the file to its target, replacing what is there.
+    /// Renames the temp to `target`, replacing an existing file.
     ///
-    /// A rename onto another name of the same inode does nothing and leaves the temp behind (POSIX); then the target already
-    /// is what it shall be, and the drop removes the second name.
+    /// A rename onto another name of the same inode does nothing and leaves the temp behind (POSIX). The target is then
+    /// already correct, and the drop removes the second name.
     pub fn persist(self, target: &Path) -> Result<()> {
         super::rename(&self.path, target)
     }
 
-    /// Renames the file to its target unless something is there, which then stays.
+    /// Renames the temp to `target`, unless `target` exists.
     pub fn persist_new(self, target: &Path) -> Result<()> {
         match rename_new(&self.path, target) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // Not every file system can tell; then the last one wins.
+            // Not every file system can check this in the rename. On those that cannot, the last rename wins.
             Err(_) if super::exists(target) => Ok(()),
             Err(_) => super::rename(&self.path, target),
             Ok(()) => Ok(()),
@@ -70,26 +71,26 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // After a rename there is mostly nothing left to remove.
+        // After a rename, the path is usually absent.
         if super::remove_file(&self.path).is_err() {
             let _ = super::remove_dir_all(&self.path);
         }
     }
 }
 
-/// An empty file in the directory of `target`, open for reading and writing; for bytes that are never published under a
-/// name.
+/// Creates an empty file in the directory of `target`, open for reading and writing. For bytes that are never published
+/// under a name.
 pub fn file_beside(target: &Path) -> Result<(File, Temp)> {
     new_file_beside(target, false)
 }
 
-/// An empty file beside `target`, open for reading and writing, with the permissions that the umask leaves.
+/// Creates an empty file beside `target`, open for reading and writing, with the permissions that the umask leaves.
 pub(super) fn new_file_beside(target: &Path, executable: bool) -> Result<(File, Temp)> {
     let mode = if executable { 0o777 } else { 0o666 };
     Temp::beside(target, |path| File::options().read(true).write(true).create_new(true).mode(mode).open(path))
 }
 
-/// The directory of a target.
+/// Returns the directory that contains `target`.
 pub(super) fn parent_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -122,7 +123,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::hard_link(from, to)
 }
 
-/// The error of a target that could not become a file.
+/// Returns the error for a target that cannot be published.
 pub(super) fn refuse(target: &Path, kind: io::ErrorKind, why: &'static str) -> Error {
     Error::new("publish", target, io::Error::new(kind, why))
 }

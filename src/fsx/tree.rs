@@ -1,4 +1,4 @@
-//! Directory trees: listing one, and building a new one that becomes visible as a whole.
+//! Directory trees: lists an existing one, and builds a new one that becomes visible as a whole.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
@@ -11,16 +11,16 @@ use super::ladder::{Ladder, LinkMode};
 use super::temp::Temp;
 use super::{At, Error, Result, Stamp};
 
-/// Something in a tree.
+/// A file, directory or link in a tree.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Node {
-    /// A regular file.
+    /// A regular file and its stamp.
     File(Stamp),
     /// A directory and its permission bits.
     Directory {
-        /// Whether nothing is in it.
+        /// Whether the directory is empty.
         is_empty: bool,
-        /// Its permission bits.
+        /// Its permission bits, without the file type.
         mode: u32,
     },
     /// A symbolic link and its target.
@@ -29,8 +29,8 @@ pub enum Node {
     Special,
 }
 
-/// `dir` (as `.`) and everything below it by its path relative to `dir`, sorted. An error of the kind `InvalidData`: a name
-/// that is not UTF-8.
+/// Lists `dir` (as `.`) and everything below it by path relative to `dir`, sorted. If a name is not UTF-8, the error
+/// has the kind `InvalidData`.
 pub fn walk(dir: &Path) -> Result<Vec<(String, Node)>> {
     let mut nodes = Vec::new();
     let mode = permissions(&fs::metadata(dir).at("stat", dir)?);
@@ -68,7 +68,7 @@ fn permissions(metadata: &fs::Metadata) -> u32 {
     metadata.permissions().mode() & 0o777
 }
 
-/// Gives the owner of a tree all rights to its directories, as far as that works.
+/// Gives the owner of a tree all permissions on its directories, as far as possible.
 pub(super) fn unlock(dir: &Path) {
     if !fs::symlink_metadata(dir).is_ok_and(|metadata| metadata.is_dir()) {
         return;
@@ -78,28 +78,29 @@ pub(super) fn unlock(dir: &Path) {
     entries.for_each(|entry| unlock(&entry.path()));
 }
 
-/// Whether `dir` is a directory without anything in it.
+/// Returns whether `dir` is an empty directory.
 pub fn is_empty(dir: &Path) -> Result<bool> {
     Ok(fs::read_dir(dir).at("list", dir)?.next().is_none())
 }
 
-/// From how many files on a tree is made elsewhere on the disk. For fewer, finding a place takes longer than it saves.
+/// A tree of at least this many files is built elsewhere on the disk. For fewer files, finding a place takes longer
+/// than it saves.
 ///
-/// Files get their inodes near their directory, where, after `rm -rf target`, the old tree's were a moment ago. ext4 without a
-/// journal does not use those again for a minute, and looks at each of them again for every new file (`recently_deleted` in
-/// fs/ext4/ialloc.c): 0.2 ms instead of 0.02 ms for one.
+/// Files get their inodes near their directory, where the inodes of the old tree have just been freed if the user ran
+/// `rm -rf target`. ext4 without a journal does not reuse these for a minute, and checks each of them again for every
+/// new file (`recently_deleted` in fs/ext4/ialloc.c): 0.2 ms instead of 0.02 ms per file.
 const MANY: usize = 16;
 
-/// A tree on its way to its target. Dropping it leaves nothing.
+/// A tree on its way to its target. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct NewTree {
     temp: Temp,
-    /// What the tree is in, which goes after it.
+    /// The temp directory around the tree, which is removed after it.
     around: Option<Temp>,
     ladder: Ladder,
-    /// Directories that exist in it.
+    /// Directories that exist in the tree.
     made: HashSet<PathBuf>,
-    /// The one that got the last file.
+    /// The directory that got the last file.
     open: Option<(PathBuf, Dir)>,
     /// The permissions that directories get in the end.
     modes: Vec<(PathBuf, u32)>,
@@ -108,14 +109,14 @@ pub struct NewTree {
 /// The permissions of a new file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// What the umask leaves of these.
+    /// The part of these bits that the umask leaves.
     Umask(u32),
-    /// These.
+    /// Exactly these bits.
     Exact(u32),
 }
 
 impl NewTree {
-    /// An empty tree beside `target` for about `size` files.
+    /// Creates an empty tree beside `target`, for about `size` files.
     pub fn beside(target: &Path, size: usize) -> Result<Self> {
         let new = |temp, around| Self {
             temp,
@@ -136,17 +137,17 @@ impl NewTree {
         Ok(new(inner, Some(temp)))
     }
 
-    /// Adds a directory.
+    /// Adds a directory and its parents.
     pub fn directory(&mut self, name: &str) -> Result<()> {
         super::create_dir_all(&self.temp.path().join(name))
     }
 
-    /// Gives a directory these permissions once everything is in it; `.` is the tree itself.
+    /// Sets the permissions that a directory gets once it is complete; `.` is the tree itself.
     pub fn directory_mode(&mut self, name: &str, mode: u32) {
         self.modes.push((name.into(), mode & 0o777));
     }
 
-    /// Adds a symbolic link.
+    /// Adds a symbolic link to `target`.
     pub fn link(&mut self, name: &str, target: &str) -> Result<()> {
         let path = self.place(name)?;
         std::os::unix::fs::symlink(target, &path).at("link", &path)
@@ -159,7 +160,7 @@ impl NewTree {
         finish(&file, &path, mode)
     }
 
-    /// Adds a file with the bytes of `source`, by the ladder.
+    /// Adds a file with the bytes of `source`, by a reflink or else a copy.
     pub fn clone_of(&mut self, name: &str, source: &Path, mode: Mode) -> Result<LinkMode> {
         let (file, path) = self.create(name, mode)?;
         let how = self.ladder.fill(source, &file, &path)?;
@@ -172,8 +173,9 @@ impl NewTree {
         fs::hard_link(source, &path).at("link", &path)
     }
 
-    /// Adds hard links to all files directly in the directory `source`, which holds nothing else, to a directory `name`; `.` is
-    /// the tree itself. Those that `copied` names become files of their own. Gives each file's name and stamp.
+    /// Adds a directory `name` (`.` is the tree itself) with hard links to all files in the directory `source`, which
+    /// must not contain anything else. The file called `copied` is copied instead. Returns the name and stamp of each
+    /// file.
     pub fn links_of(&mut self, name: &str, source: &Path, copied: &str) -> Result<Vec<(String, Stamp)>> {
         let dir = self.temp.path().join(name);
         super::create_dir_all(&dir)?;
@@ -192,10 +194,10 @@ impl NewTree {
         Ok(links)
     }
 
-    /// Puts the tree in the place of `target`, whose content is removed. Between the two there is a moment without either. If
-    /// it fails, `target` is as it was before.
+    /// Replaces `target` and its content with the tree. For a moment `target` does not exist. If the commit fails,
+    /// `target` is as it was before.
     pub fn commit(mut self, target: &Path) -> Result<()> {
-        // What is in a directory comes before it, since the directory may be closed then.
+        // Set the mode of a directory after those of its content, which may be out of reach then.
         self.modes.sort_by_key(|(name, _)| std::cmp::Reverse(name.components().count()));
         let itself = Path::new(".");
         for (name, mode) in self.modes.iter().filter(|(name, _)| name != itself) {
@@ -207,11 +209,11 @@ impl NewTree {
             return Err(error);
         }
         drop((old, self.around));
-        // Only now: a directory that may not be written cannot be moved into another one.
+        // Not earlier: a directory without write permission cannot be moved into another one.
         self.modes.iter().filter(|(name, _)| name == itself).try_for_each(|(_, mode)| set_mode(target, *mode))
     }
 
-    /// The path of a new file, whose directory exists then.
+    /// Returns the path of a new file, after creating its directory.
     fn place(&mut self, name: &str) -> Result<PathBuf> {
         let path = self.temp.path().join(name);
         let parent = super::temp::parent_of(&path);
@@ -232,9 +234,9 @@ impl NewTree {
         let absent = || Error::new("open", parent, std::io::ErrorKind::NotFound.into());
         let (_, dir) = self.open.as_ref().ok_or_else(absent)?;
         let first = match mode {
-            // Writable until it is full.
+            // Writable until it is complete.
             Mode::Umask(mode) => mode | 0o200,
-            // Other users cannot read a private file, not even before it is full.
+            // Other users cannot read a private file, not even before it is complete.
             Mode::Exact(_) => 0o600,
         };
         let file = dir.create(name, first).at("create", &path)?;
@@ -242,7 +244,7 @@ impl NewTree {
     }
 }
 
-/// Gives a file that is full the permissions that [`NewTree::create`] did not.
+/// Sets the permissions of a complete file that [`NewTree::create`] did not set.
 fn finish(file: &File, path: &Path, mode: Mode) -> Result<()> {
     let exact = match mode {
         Mode::Umask(mode) if mode & 0o200 != 0 => return Ok(()),
@@ -256,17 +258,17 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
 }
 
-/// What stood at a target before. Dropping it removes it.
+/// The previous content of a target. Dropping it removes that content.
 enum Old {
-    /// An empty directory, or nothing.
+    /// The target was absent, or an empty directory.
     Empty,
-    /// The rest, at another place. To remove it first could fail halfway.
+    /// Anything else, moved to another place, because removing it first could fail halfway.
     Aside(Temp),
 }
 
 impl Old {
     fn set_aside(target: &Path) -> Result<Self> {
-        // Empty as a rule.
+        // The directory is usually empty.
         match fs::remove_dir(target) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
             _ => return Ok(Self::Empty),
@@ -350,7 +352,7 @@ mod tests {
         let target = dir.path().join("out");
         let fail = || {
             let tree = NewTree::beside(&target, 1).unwrap();
-            // So that there is nothing to rename.
+            // Makes the rename fail.
             fs::remove_dir(tree.temp.path()).unwrap();
             tree.commit(&target).unwrap_err();
             walk(&target).unwrap().into_iter().map(|(name, _)| name).collect::<Vec<_>>()

@@ -1,27 +1,29 @@
-//! A name of rustc's working directory that reads the same in every checkout.
+//! A name for rustc's working directory that is the same in every checkout.
 //!
-//! An incremental session serves another checkout only if rustc's tracked options read the same there: its working directory,
-//! `--remap-path-prefix` and, as every codegen unit depends on it, `--out-dir` (`rustc_session::options`). The observer
-//! answers rustc's `getcwd` with [`ALIAS`]; kache spells `--out-dir` with it, and writes the real directory into everything
-//! that rustc says. Paths in outputs are what they would be without: the remap turns both into `.`.
+//! An incremental session is of use to another checkout only if rustc's tracked options are the same there: its working
+//! directory, `--remap-path-prefix` and, because every codegen unit depends on it, `--out-dir`
+//! (`rustc_session::options`). The observer answers rustc's `getcwd` with [`ALIAS`]. kache spells `--out-dir` with it,
+//! and writes the real directory into everything that rustc prints. Paths in outputs do not change, because the remap
+//! turns both names into `.`.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use super::notices::json_escaped;
 
-/// The name. It leads to the working directory of whichever process uses it. No source has a reason to hold it, so it can be
-/// replaced wherever it occurs. `preload/observer.h` has the same text.
+/// The alias. It leads to the working directory of whichever process uses it. A source has no reason to contain it, so
+/// it can be replaced wherever it occurs. `preload/observer.h` has the same text.
 pub const ALIAS: &str = "/proc/self/task/../cwd";
 
-/// The path below `cwd` by the alias. `None`: it is not below.
+/// Returns a path below `cwd`, spelled with the alias. `None` if it is not below `cwd`.
 pub fn of(path: &Path, cwd: &Path) -> Option<String> {
     let below = path.strip_prefix(cwd).ok()?.to_str()?;
     Some(format!("{ALIAS}/{below}"))
 }
 
-/// The arguments with `--out-dir` spelled by the alias instead of `cwd`, and so the directories of `-L`, which what is linked
-/// depends on. `None`: `--out-dir` is in an argument file, occurs twice, or names a directory elsewhere.
+/// Returns the arguments with `--out-dir`, and the directories of `-L` (on which linked outputs depend), spelled with
+/// the alias instead of `cwd`. `None` if `--out-dir` is in an argument file, occurs twice, or names a directory
+/// elsewhere.
 pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
     let mut args = argv.to_vec();
     let at = args.iter().position(|arg| arg == "--out-dir")? + 1;
@@ -40,14 +42,14 @@ pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
     (!args[at..].iter().any(|arg| arg == "--out-dir")).then_some(args)
 }
 
-/// The value of `-L` by the alias, behind `flag`. `None`: its directory is elsewhere.
+/// Returns the value of `-L` after `flag`, spelled with the alias. `None` if its directory is elsewhere.
 fn in_search(flag: &str, value: &str, cwd: &Path) -> Option<String> {
     let (kind, dir) = value.split_once('=').map_or(("", value), |(kind, dir)| (kind, dir));
     let equals = if kind.is_empty() { "" } else { "=" };
     Some(format!("{flag}{kind}{equals}{}", of(Path::new(dir), cwd)?))
 }
 
-/// Writes a working directory for its alias, in what rustc says and in its dep-info.
+/// The replacement of the alias with the name of a working directory, in rustc's messages and dep-info.
 #[derive(Clone, Debug)]
 pub struct Unalias {
     plain: String,
@@ -55,17 +57,17 @@ pub struct Unalias {
 }
 
 impl Unalias {
-    /// For this working directory.
+    /// Creates the replacement with this working directory.
     pub fn to(cwd: &str) -> Self {
         Self { plain: cwd.to_owned(), escaped: json_escaped(cwd) }
     }
 
-    /// The text with the directory's own name, as rustc would have written it.
+    /// Returns the text with the name of the directory, as rustc would have written it.
     pub fn text(&self, text: &str) -> String {
         text.replace(ALIAS, &self.plain)
     }
 
-    /// The same for a line of rustc's standard error: JSON, or words about a crash.
+    /// Does the same for one line on rustc's stderr: JSON, or plain text about a crash.
     pub fn line(&self, line: &[u8]) -> Vec<u8> {
         let to = if line.starts_with(b"{") { &self.escaped } else { &self.plain };
         let mut out = Vec::with_capacity(line.len());

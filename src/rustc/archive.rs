@@ -1,6 +1,7 @@
-//! Reading `ar` archives: the names and sizes of the members, as rlibs and static libraries have them.
+//! Reads `ar` archives: the names and sizes of the members of rlibs and static libraries.
 //!
-//! GNU and BSD long names are understood; a thin archive (its members are files elsewhere) is not an archive here.
+//! GNU and BSD long names are supported. A thin archive, whose members are files elsewhere, does not count as an
+//! archive.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,19 +11,19 @@ use crate::fsx;
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
 const HEADER: usize = 60;
-/// The largest table of long names that is read; real ones are far below.
+/// Size in bytes of the largest table of long names that is read; real tables are far smaller.
 const MAX_NAMES: u64 = 64 * 1024 * 1024;
 
-/// One member.
+/// One member of an archive.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Member {
-    /// File name.
+    /// File name of the member.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes, without the header.
     pub size: u64,
 }
 
-/// The members of the archive at `path`, symbol tables left out. `None` if it is not a plain archive.
+/// Returns the members of the archive at `path`, without symbol tables. `None` if it is not a plain archive.
 pub fn members(path: &Path) -> fsx::Result<Option<Vec<Member>>> {
     let file = fsx::open(path)?;
     let length = file.metadata().map_err(|error| fsx::Error::new("stat", path, error))?.len();

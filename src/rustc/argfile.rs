@@ -1,5 +1,5 @@
-//! `@path` arguments, read as rustc reads them: one argument per line, no quotes, no nesting
-//! (`rustc_driver_impl::args::Expander`). `@shell:` is unstable there and refused here.
+//! Expands `@path` arguments as rustc does: one argument per line, no quotes, no nesting
+//! (`rustc_driver_impl::args::Expander`). `@shell:` is unstable in rustc and refused here.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::fsx;
 use crate::model::{BypassReason, Refusal};
 
-/// The arguments with every `@path` replaced by the file's lines, as text. All or nothing.
+/// Replaces every `@path` with the lines of the file. Fails if one of the arguments or files cannot be used.
 pub fn expand(args: &[OsString], cwd: &Path) -> Result<Vec<String>, Refusal> {
     let mut out = Vec::with_capacity(args.len());
     for arg in args {
@@ -27,7 +27,7 @@ fn read(path: &str, cwd: &Path) -> Result<Vec<String>, Refusal> {
     if path.starts_with("shell:") {
         return Err(refuse());
     }
-    // A pipe can be read only once, and rustc has to.
+    // A pipe can be read only once, and rustc must read it.
     let path = cwd.join(path);
     fsx::Stamp::of(&path).ok().filter(|stamp| stamp.is_file).ok_or_else(refuse)?;
     let text = fsx::read_to_string(&path).map_err(|_| refuse())?;
@@ -54,7 +54,7 @@ mod tests {
     fn u27_what_cannot_be_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fsx::Publish::default().bytes(&dir.path().join("nested"), b"@other\n").unwrap();
-        // A pipe can be read only once. Opening this one would wait for ever.
+        // A pipe can be read only once. Opening this one would wait forever.
         nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         for arg in ["@absent", "@nested", "@shell:x", "@pipe"] {
             assert_eq!(expand(&[arg.into()], dir.path()).unwrap_err().reason, BypassReason::Argfile, "{arg}");

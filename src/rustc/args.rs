@@ -1,16 +1,17 @@
-//! rustc's command line as a list of flags.
+//! Parses rustc's command line into a list of flags.
 //!
-//! Every flag that this version knows stands in one table with its shape; any other is refused, so that a new flag of a new
-//! rustc can never be ignored by accident. Spellings (`-C opt`, `-Copt`, `--codegen=opt`) become one.
+//! Every flag that this version supports is listed in one of the tables below, according to its shape. Any other flag
+//! is refused, so that a new flag of a new rustc can never be ignored by accident. Different spellings (`-C opt`,
+//! `-Copt`, `--codegen=opt`) become one.
 
 use crate::model::{BypassReason, Refusal};
 
-/// A flag and its value, in the order of the command line.
+/// A flag and its value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Arg {
-    /// The canonical name: the long one where there are two; codegen options are `-C name`.
+    /// The canonical name: the long one if there are two. Codegen options are `-C name`, unstable options `-Z name`.
     pub name: String,
-    /// The value; `None` if the flag takes none or was given none.
+    /// The value. `None` if the flag does not take one, or has none.
     pub value: Option<String>,
 }
 
@@ -43,7 +44,7 @@ const LONG_WITH_VALUE: &[&str] = &[
     "--remap-path-scope",
 ];
 
-/// Long options without one.
+/// Long options without a value.
 const LONG_WITHOUT_VALUE: &[&str] = &["--test", "--verbose", "--version", "--help"];
 
 /// Short options with a value, and their canonical names.
@@ -59,12 +60,12 @@ const SHORT_WITH_VALUE: &[(char, &str)] = &[
     ('Z', "-Z"),
 ];
 
-/// Short options without one.
+/// Short options without a value, and their canonical names.
 const SHORT_WITHOUT_VALUE: &[(char, &str)] =
     &[('g', "-g"), ('O', "-O"), ('h', "--help"), ('V', "--version"), ('v', "--verbose")];
 
-/// Codegen options whose effect on a unit that is not linked is known: all that rustc 1.95 has, but for those that
-/// [`CODEGEN_SIDE_OUTPUTS`] names.
+/// Codegen options whose effect on a unit that is not linked is known: all options of rustc 1.95 except
+/// [`CODEGEN_SIDE_OUTPUTS`].
 const CODEGEN: &[&str] = &[
     "ar",
     "code-model",
@@ -119,10 +120,10 @@ const CODEGEN: &[&str] = &[
     "unsafe-allow-abi-mismatch",
 ];
 
-/// Codegen options that make rustc write or print beyond its announced outputs.
+/// Codegen options that make rustc write or print more than its announced outputs.
 const CODEGEN_SIDE_OUTPUTS: &[&str] = &["save-temps", "remark"];
 
-/// Unstable options that change the result only through what the key holds of them. Many others dump or write files.
+/// Unstable options that change the result only in ways that the key covers. Many others dump or write files.
 const UNSTABLE: &[&str] = &[
     "allow-features",
     "build-sdylib-interface",
@@ -147,7 +148,7 @@ const UNSTABLE: &[&str] = &[
     "virtual-function-elimination",
 ];
 
-/// Reads a command line without `@path`s. Gives the flags and the free arguments (the source).
+/// Parses a command line without `@path` arguments. Returns the flags and the free arguments (the source).
 pub fn parse(args: &[String]) -> Result<(Vec<Arg>, Vec<String>), Refusal> {
     let mut flags = Vec::with_capacity(args.len());
     let mut inputs = Vec::new();
@@ -187,7 +188,7 @@ fn parse_long<'a>(arg: &str, rest: &mut impl Iterator<Item = &'a String>) -> Res
     Err(unknown(arg))
 }
 
-/// A cluster such as `-O`, `-gO`, `-Copt-level=3`, `-L dir`.
+/// Parses a cluster such as `-O`, `-gO`, `-Copt-level=3`, `-L dir`.
 fn parse_short<'a>(
     arg: &str,
     rest: &mut impl Iterator<Item = &'a String>,
@@ -209,7 +210,7 @@ fn parse_short<'a>(
     Ok(())
 }
 
-/// Splits `-C name=value` and `-Z name=value`; rustc takes `_` for `-` in their names.
+/// Splits `-C name=value` and `-Z name=value`. rustc accepts `_` for `-` in their names.
 fn canonical(arg: Arg) -> Result<Arg, Refusal> {
     let (letter, known) = match arg.name.as_str() {
         "--codegen" => ("-C", CODEGEN),
@@ -240,7 +241,7 @@ fn canonical(arg: Arg) -> Result<Arg, Refusal> {
     Ok(Arg { name: spelled, value })
 }
 
-/// LLVM's own options are many; those that read or write files, or print, say so in their names or values.
+/// LLVM has many options. Those that read or write files, or print, have names or values that show it.
 fn names_file_or_prints(value: &str) -> bool {
     ["/", "file", "path", "dir", "output", "dump", "print", "stats", "debug"].iter().any(|word| value.contains(word))
 }

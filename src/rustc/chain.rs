@@ -1,47 +1,48 @@
-//! The chain of programs that cargo asks for: `kache [<workspace wrapper>] <rustc> args...`.
+//! The chain of programs that cargo calls: `kache [<workspace wrapper>] <rustc> args...`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// What sits between kache and rustc.
+/// The program between kache and rustc.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Driver {
-    /// Nothing.
+    /// No program: kache runs rustc directly.
     Rustc,
-    /// `clippy-driver`: a compiler of its own that takes rustc's arguments (`RUSTC_WORKSPACE_WRAPPER`).
+    /// `clippy-driver`: a separate compiler that takes rustc's arguments (`RUSTC_WORKSPACE_WRAPPER`).
     Clippy,
-    /// Something that this kache does not know.
+    /// A program that this version of kache does not support.
     Unknown,
 }
 
-/// A call as it came in.
+/// The call of the wrapper, split into its programs and arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chain {
-    /// What sits in between.
+    /// The program between kache and rustc.
     pub driver: Driver,
-    /// The program to run: the driver, else rustc.
+    /// The program to run: the driver if there is one, else rustc.
     pub program: OsString,
     /// The real rustc, if the call names one.
     pub rustc: Option<OsString>,
-    /// All arguments of `program`, as they came.
+    /// All arguments of `program`, unchanged.
     pub args: Vec<OsString>,
-    /// How many of `args` stand before rustc's own.
+    /// The number of `args` before those of rustc.
     pub skip: usize,
 }
 
 impl Chain {
-    /// Reads the arguments after `kache`. `None` if there are none.
+    /// Parses the arguments after `kache`. `None` if there are none.
     pub fn parse(mut argv: Vec<OsString>) -> Option<Self> {
         if argv.is_empty() {
             return None;
         }
         let args = argv.split_off(1);
         let program = argv.pop()?;
-        // Cargo's first argument for rustc is always an option; another program than rustc may have any name (`RUSTC`).
+        // Cargo's first argument for rustc is always an option. A program that replaces rustc may have any name
+        // (`RUSTC`).
         let second = args.first().filter(|arg| !is_argument(arg));
         let second_is_rustc = second.is_some_and(|arg| is_rustc(arg));
         let (driver, rustc, skip) = match second {
-            // It knows a wrapper's call by the name `rustc` alone (`clippy/src/driver.rs`).
+            // clippy-driver recognises the call of a wrapper only by the name `rustc` (`clippy/src/driver.rs`).
             Some(rustc) if stem(&program) == "clippy-driver" && second_is_rustc => {
                 (Driver::Clippy, Some(rustc.clone()), 1)
             }
@@ -54,18 +55,18 @@ impl Chain {
         Some(Self { driver, program, rustc, args, skip })
     }
 
-    /// rustc's own arguments.
+    /// Returns the arguments of rustc itself.
     pub fn rustc_args(&self) -> &[OsString] {
         &self.args[self.skip..]
     }
 }
 
-/// Whether an argument is an option of rustc, rather than the name of a program.
+/// Returns whether an argument is an option of rustc, rather than the name of a program.
 fn is_argument(arg: &OsStr) -> bool {
     matches!(arg.as_encoded_bytes().first(), None | Some(b'-' | b'@'))
 }
 
-/// Whether a program is called as a rustc.
+/// Returns whether a program has the name of a rustc.
 pub fn is_rustc(program: &OsStr) -> bool {
     let stem = stem(program);
     stem == "rustc" || stem.starts_with("rustc-")
@@ -75,10 +76,10 @@ fn stem(program: &OsStr) -> &str {
     Path::new(program).file_stem().and_then(OsStr::to_str).unwrap_or("")
 }
 
-/// Whether the call is a question to rustc (`-vV`, `--print`, stdin, no crate) rather than a compile of a file.
+/// Returns whether the call is a question to rustc (`-vV`, `--print`, stdin, no crate) rather than a compile of a file.
 ///
-/// Cargo asks such questions in every fresh target directory and remembers the answers, failures included
-/// (`cargo/src/cargo/util/rustc.rs`), so they go to rustc untouched.
+/// Cargo asks such questions in every fresh target directory and caches the answers, including failures
+/// (`cargo/src/cargo/util/rustc.rs`), so kache must not change them.
 pub fn is_probe(rustc_args: &[OsString]) -> bool {
     let mut has_crate_name = false;
     for arg in rustc_args {

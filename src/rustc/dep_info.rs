@@ -1,4 +1,4 @@
-//! Reading and writing `.d` files exactly as rustc writes them (`rustc_interface::passes::write_out_deps`).
+//! Reads and writes `.d` files exactly as rustc writes them (`rustc_interface::passes::write_out_deps`).
 //!
 //! ```text
 //! /out/a.d: src/lib.rs src/with\ space.rs        one rule per output, then an empty line
@@ -7,13 +7,13 @@
 //!
 //! # env-dep:NAME=value                           `\\`, `\n`, `\r` escaped; no `=` for a variable that was unset
 //! ```
-//! A file that does not come out byte for byte when it is written back is not understood, hence not cached.
+//! If writing a file back does not give the same bytes, it is not understood, and the unit is not cached.
 
 use crate::model::DepInfo;
 
 const ENV_DEP: &str = "# env-dep:";
 
-/// Reads a `.d` file; `None` if writing it back would not give the same bytes.
+/// Parses a `.d` file. `None` if writing it back would not give the same bytes.
 pub fn parse(text: &str) -> Option<DepInfo<String>> {
     let mut info = DepInfo { targets: Vec::new(), files: Vec::new(), env: Vec::new() };
     let mut seen_files = false;
@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Option<DepInfo<String>> {
         } else if line.starts_with('#') {
             return None;
         } else if let Some((target, files)) = line.split_once(": ") {
-            // `file:` names no files and has no space behind its colon.
+            // `file:` does not list files, and has no space after its colon.
             info.targets.push(target.to_owned());
             if !std::mem::replace(&mut seen_files, true) {
                 info.files = split_files(files);
@@ -35,13 +35,13 @@ pub fn parse(text: &str) -> Option<DepInfo<String>> {
     (render(&info) == text).then_some(info)
 }
 
-/// Writes a `.d` file.
+/// Returns the text of a `.d` file.
 pub fn render(info: &DepInfo<String>) -> String {
     let files: Vec<String> = info.files.iter().map(|file| escape(file)).collect();
     let joined = files.join(" ");
     let mut out = String::with_capacity((joined.len() + 128) * (info.targets.len() + 1));
     for target in &info.targets {
-        // The output's own name is not escaped: it is the path as composed from `--out-dir`.
+        // The name of the output is not escaped: it is the path as composed from `--out-dir`.
         out.push_str(target);
         out.push_str(": ");
         out.push_str(&joined);
@@ -66,7 +66,7 @@ pub fn render(info: &DepInfo<String>) -> String {
     out
 }
 
-/// Files between unescaped spaces.
+/// Splits a list of files at its unescaped spaces.
 fn split_files(text: &str) -> Vec<String> {
     let mut files = Vec::new();
     let mut file = String::new();
@@ -84,7 +84,7 @@ fn split_files(text: &str) -> Vec<String> {
     files
 }
 
-/// rustc, like gcc and clang, escapes spaces in the files and nothing else.
+/// Escapes spaces in the name of a file and nothing else, like rustc, gcc and clang.
 fn escape(path: &str) -> String {
     path.replace(' ', "\\ ")
 }

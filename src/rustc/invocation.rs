@@ -1,4 +1,4 @@
-//! One compile as rustc's arguments describe it.
+//! One compile, as rustc's arguments describe it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,54 +12,55 @@ const LINKED: &[&str] = &["bin", "dylib", "cdylib", "proc-macro"];
 /// Crate types whose output rustc writes itself.
 const ARCHIVED: &[&str] = &["lib", "rlib", "staticlib"];
 
-/// A compile that the cache can model.
+/// A compile that the cache supports.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// rustc's arguments as they came.
+    /// rustc's arguments, unchanged.
     pub argv: Vec<OsString>,
-    /// Where rustc is started.
+    /// The working directory of rustc.
     pub cwd: PathBuf,
-    /// All flags, in order.
+    /// All flags, in the order of the command line.
     pub flags: Vec<Arg>,
-    /// The crate root, as given.
+    /// The path of the crate root, as given.
     pub source: String,
-    /// `--crate-name`.
+    /// The value of `--crate-name`.
     pub crate_name: String,
-    /// `--crate-type`s; `bin` if none is given.
+    /// The values of all `--crate-type` flags; `bin` if none is given.
     pub crate_types: Vec<String>,
-    /// Whether a test harness is built.
+    /// Whether rustc builds a test harness (`--test`).
     pub test: bool,
-    /// What is emitted, sorted.
+    /// The kinds in `--emit`, sorted.
     pub emit: Vec<EmitKind>,
-    /// `--out-dir`, made absolute.
+    /// The value of `--out-dir`, made absolute.
     pub out_dir: PathBuf,
-    /// `-C extra-filename`.
+    /// The value of `-C extra-filename`; empty if it is not given.
     pub extra_filename: String,
-    /// `--extern`s.
+    /// The `--extern` flags that name a file.
     pub externs: Vec<Extern>,
-    /// `-C incremental`.
+    /// The value of `-C incremental`, as given.
     pub incremental: Option<String>,
-    /// `--diagnostic-width`.
+    /// The value of `--diagnostic-width`, as given.
     pub diagnostic_width: Option<String>,
 }
 
 /// An `--extern` with a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Extern {
-    /// What stands before `=`: options and the name.
+    /// The text before `=`: options and the name.
     pub name: String,
-    /// The crate's file.
+    /// The file of the crate, as an absolute path.
     pub path: PathBuf,
 }
 
 impl Extern {
-    /// The crate's own name, by its file: `lib<crate>-<hash>.rmeta`. What stands before `=` may be another one.
+    /// Returns the crate's own name, derived from its file: `lib<crate>-<hash>.rmeta`. The name before `=` may be
+    /// another one.
     pub fn crate_name(&self) -> &str {
         crate_of(&self.path)
     }
 }
 
-/// The name of the crate in the file that cargo calls `lib<crate>-<hash>.<extension>`.
+/// Returns the name of the crate in the file that cargo calls `lib<crate>-<hash>.<extension>`.
 pub fn crate_of(path: &Path) -> &str {
     let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let stem = stem.strip_prefix("lib").unwrap_or(stem);
@@ -67,7 +68,7 @@ pub fn crate_of(path: &Path) -> &str {
 }
 
 impl Invocation {
-    /// Reads rustc's arguments, or says why the compile is not for the cache.
+    /// Parses rustc's arguments, or returns why the compile cannot be cached.
     pub fn parse(argv: &[OsString], cwd: &Path) -> Result<Self, Refusal> {
         let expanded = argfile::expand(argv, cwd)?;
         let (flags, inputs) = args::parse(&expanded)?;
@@ -94,7 +95,7 @@ impl Invocation {
         Ok(invocation)
     }
 
-    /// Refuses what is understood but not cached.
+    /// Refuses compiles that are understood but not cached.
     fn check(&self) -> Result<(), Refusal> {
         let refuse = |reason, detail: &str| Err(Refusal::new(reason, detail));
         if self.crate_name.is_empty() || self.source == "-" {
@@ -115,14 +116,14 @@ impl Invocation {
         Ok(())
     }
 
-    /// Whether more is read for this unit than its sources and direct dependencies: a linker runs, or whole libraries are put
-    /// into it.
+    /// Returns whether rustc reads more for this unit than its sources and direct dependencies, because it runs a
+    /// linker or includes whole libraries.
     pub fn is_linked(&self) -> bool {
         let takes_all = |kind: &String| LINKED.contains(&kind.as_str()) || kind == "staticlib";
         self.emits(EmitKind::Link) && (self.test || self.crate_types.iter().any(takes_all))
     }
 
-    /// Whether a linker or bitcode of other crates decides about the output, which only observation tells.
+    /// Returns whether a linker, or bitcode of other crates, affects the output, which only observation reveals.
     pub fn needs_observer(&self) -> bool {
         let is_linked = |kind: &String| LINKED.contains(&kind.as_str());
         let is_split = self.last("-C split-debuginfo").is_some_and(|value| value != "off");
@@ -134,12 +135,13 @@ impl Invocation {
         self.crate_types.iter().any(|kind| kind == "staticlib") && self.links_with_lto()
     }
 
-    /// The directories of all `-L`.
+    /// Returns the directories of all `-L` flags.
     pub fn search_dirs(&self) -> impl Iterator<Item = PathBuf> {
         self.searches().map(|(_, dir)| self.cwd.join(dir))
     }
 
-    /// The directories of all `-L dependency=`: no crate that a source names itself is looked for there.
+    /// Returns the directories of all `-L dependency=` flags. rustc does not search them for crates that a source names
+    /// itself.
     pub fn dependency_dirs(&self) -> impl Iterator<Item = PathBuf> {
         self.searches().filter(|(kind, _)| *kind == "dependency").map(|(_, dir)| self.cwd.join(dir))
     }
@@ -151,32 +153,32 @@ impl Invocation {
         })
     }
 
-    /// The last value of a flag: rustc lets the last one win.
+    /// Returns the last value of a flag, which is the one that rustc uses.
     pub fn last(&self, name: &str) -> Option<&str> {
         last(&self.flags, name)
     }
 
-    /// Whether `kind` is emitted.
+    /// Returns whether `--emit` contains `kind`.
     pub fn emits(&self, kind: EmitKind) -> bool {
         self.emit.contains(&kind)
     }
 
-    /// The unit's kind, for people.
+    /// Returns the unit's kind, for people: `test` or the crate types.
     pub fn kind(&self) -> String {
         if self.test { "test".to_owned() } else { self.crate_types.join(",") }
     }
 
-    /// Crate name with `-C extra-filename`: the stem of every output.
+    /// Returns the crate name with `-C extra-filename`: the stem of every output.
     pub fn stem(&self) -> String {
         format!("{}{}", self.crate_name, self.extra_filename)
     }
 
-    /// The `.d` file.
+    /// Returns the path of the `.d` file.
     pub fn dep_info_path(&self) -> PathBuf {
         self.out_dir.join(self.stem() + ".d")
     }
 
-    /// Files that this unit may write into the output directory.
+    /// Returns the files that this unit may write into the output directory.
     pub fn possible_outputs(&self) -> Vec<PathBuf> {
         let stem = self.stem();
         let names = [
@@ -190,7 +192,7 @@ impl Invocation {
         names.iter().map(|name| self.out_dir.join(name)).collect()
     }
 
-    /// `--json` goes with `--error-format=json` only, so nothing that is cached is laid out for a terminal.
+    /// `--json` requires `--error-format=json`, so cached messages are never laid out for a terminal.
     fn announces_artifacts(&self) -> bool {
         self.flags.iter().any(|flag| {
             flag.name == "--json"
@@ -251,7 +253,7 @@ fn out_dir(flags: &[Arg], cwd: &Path) -> Result<PathBuf, Refusal> {
     }
 }
 
-/// Crates of the sysroot that rustc finds by name alone; the compiler's identity covers them.
+/// Crates of the sysroot that rustc finds by name alone. The compiler's identity covers them.
 const SYSROOT_CRATES: &[&str] = &["proc_macro", "std", "core", "alloc", "test"];
 
 fn externs(flags: &[Arg], cwd: &Path) -> Result<Vec<Extern>, Refusal> {

@@ -1,5 +1,5 @@
-//! What kache knows of rustc: its arguments, its outputs, its messages, its files. No caching, no policy beyond "not
-//! understood is refused".
+//! The meaning of rustc's arguments, outputs, messages and files. No caching, and no policy beyond refusing what is not
+//! understood.
 
 pub mod alias;
 pub mod archive;

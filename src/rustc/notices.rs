@@ -1,17 +1,19 @@
-//! `artifact` notices: the JSON lines on stderr by which rustc says that an output is complete (`--json=artifacts`).
+//! `artifact` notices: the JSON lines on stderr with which rustc reports that an output is complete
+//! (`--json=artifacts`).
 //!
-//! Cargo starts dependents on them, so a replayed notice must name this checkout's file, once, when it is in place.
+//! Cargo starts dependents when it reads one. So a replayed notice must name the file of this checkout, and must be
+//! printed once, after the file is restored.
 
 use serde::Deserialize;
 
 use crate::model::EmitKind;
 
-/// One notice.
+/// One `artifact` notice.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
-    /// The output's path, as rustc composed it from `--out-dir`.
+    /// Path of the output, as rustc composed it from `--out-dir`.
     pub path: String,
-    /// What it is; `None` is a kind that this version does not know.
+    /// The kind of output; `None` for a kind that this version does not support.
     pub emit: Option<EmitKind>,
 }
 
@@ -21,10 +23,10 @@ struct Line {
     emit: String,
 }
 
-/// How every notice begins: rustc writes the message type first (`rustc_errors::json`).
+/// The beginning of every notice: rustc writes the message type first (`rustc_errors::json`).
 const PREFIX: &str = "{\"$message_type\":\"artifact\"";
 
-/// Reads a line of stderr, if it is a notice.
+/// Parses a line of stderr. `None` if it is not a notice.
 pub fn parse(line: &str) -> Option<Notice> {
     if !line.starts_with(PREFIX) {
         return None;
@@ -33,7 +35,7 @@ pub fn parse(line: &str) -> Option<Notice> {
     Some(Notice { path: line.artifact, emit: EmitKind::parse(&line.emit) })
 }
 
-/// `text` as it stands between the quotes of a JSON string.
+/// Returns `text` as it appears between the quotes of a JSON string.
 pub fn json_escaped(text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap_or_default();
     quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()

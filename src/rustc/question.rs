@@ -1,42 +1,44 @@
-//! Cargo's two questions to a compiler: `-vV`, and what it may expect of a target under the user's flags
+//! The two questions that cargo asks a compiler: `-vV`, and what to expect of a target under the user's flags
 //! (`cargo/src/cargo/core/compiler/build_context/target_info.rs`):
 //!
 //! ```text
 //! rustc - --crate-name ___ --print=file-names <RUSTFLAGS> --target T --crate-type bin ... --print=sysroot
 //!         --print=split-debuginfo --print=crate-name --print=cfg -Wwarnings
 //! ```
-//! Only what this file lists is taken for such a question: flags that say nothing of this machine and name no file that rustc
-//! reads for the answer (seen by `strace` for those with paths: linker and remapping). All else is somebody else's question.
+//! Only the flags listed in this file may occur in such a question. Their values do not depend on this machine, and do
+//! not name a file that rustc reads for the answer (checked with `strace` for the flags with paths: linker and
+//! remapping). Any other call is not treated as a question of cargo.
 
 use std::ffi::OsString;
 
-/// A question whose answer depends on nothing but the compiler, these arguments and the environment.
+/// A question whose answer depends only on the compiler, these arguments and the environment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
-    /// `-vV`.
+    /// `-vV`: the version.
     Version,
-    /// The one about a target.
+    /// The question about a target.
     Target {
-        /// All `--target`s.
+        /// The values of all `--target` flags.
         targets: Vec<String>,
     },
 }
 
-/// How the question about a target begins. `-`: the crate's source comes from stdin.
+/// The first arguments of the question about a target. `-` means that the source of the crate comes from stdin.
 const HEAD: [&str; 4] = ["-", "--crate-name", "___", "--print=file-names"];
 
-/// The other things that may be asked for.
+/// The `--print` flags that may follow.
 const PRINTS: [&str; 5] =
     ["--print=file-names", "--print=sysroot", "--print=split-debuginfo", "--print=crate-name", "--print=cfg"];
 
-/// Flags with a value that is taken as it stands.
+/// Flags with a value that is not checked.
 const PLAIN: [&str; 7] =
     ["--crate-type", "--cfg", "--check-cfg", "--cap-lints", "--remap-path-prefix", "--edition", "--target"];
 
-/// Letters of lint levels.
+/// Flags for lint levels.
 const LINTS: [&str; 4] = ["-W", "-A", "-D", "-F"];
 
-/// Codegen options. Not `target-cpu=native`, which asks the machine; none of those that name files to read or make LLVM talk.
+/// Codegen options. `target-cpu=native` is refused because it queries the machine. Options that name files to read, or
+/// make LLVM print, are not listed.
 const CODEGEN: [&str; 34] = [
     "code-model",
     "codegen-units",
@@ -74,10 +76,10 @@ const CODEGEN: [&str; 34] = [
     "target-feature",
 ];
 
-/// Unstable options.
+/// Unstable options (`-Z`).
 const UNSTABLE: [&str; 2] = ["share-generics", "threads"];
 
-/// Reads rustc's own arguments. `None`: not one of the two.
+/// Parses rustc's own arguments. `None` if they are neither of the two questions.
 pub fn read(rustc_args: &[OsString]) -> Option<Question> {
     let args: Vec<&str> = rustc_args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
     if args == ["-vV"] {
@@ -85,7 +87,7 @@ pub fn read(rustc_args: &[OsString]) -> Option<Question> {
     }
     let mut rest = args.strip_prefix(&HEAD)?.iter().copied();
     let mut targets = Vec::new();
-    // rustc expands `@file` before it reads anything, wherever it stands.
+    // rustc expands `@file` in any position before it parses anything.
     if args.iter().any(|arg| arg.starts_with('@')) {
         return None;
     }
@@ -109,7 +111,7 @@ pub fn read(rustc_args: &[OsString]) -> Option<Question> {
     Some(Question::Target { targets })
 }
 
-/// A flag's name and what is attached to it: `--name=value`, `-Cvalue`.
+/// Splits a flag into its name and the attached value: `--name=value`, `-Cvalue`.
 fn split(arg: &str) -> (&str, Option<&str>) {
     if arg.starts_with("--") {
         let (name, value) = arg.split_once('=').map_or((arg, None), |(name, value)| (name, Some(value)));
@@ -122,7 +124,8 @@ fn split(arg: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Whether `option[=value]` is one of these. `help` lists what there is, the processor of this machine included.
+/// Returns whether `option[=value]` is listed in `known`. The value `help` is not: it lists the possible values,
+/// including the processor of this machine.
 fn is_known(option: &str, known: &[&str]) -> bool {
     let (name, value) = option.split_once('=').unwrap_or((option, ""));
     known.contains(&name.replace('_', "-").as_str()) && value != "help"
@@ -132,7 +135,7 @@ fn asks_machine(option: &str) -> bool {
     option.replace('_', "-").starts_with("target-cpu=native")
 }
 
-/// A target specification of the user's own is a file.
+/// A custom target specification is a file.
 fn names_file(target: &str) -> bool {
     let is_json = std::path::Path::new(target).extension().is_some_and(|extension| extension == "json");
     is_json || target.contains(['/', '\\'])

@@ -1,4 +1,5 @@
-//! Running a compiler or a build script: by `exec` when nothing is to be learned, else with its streams passed on live and recorded.
+//! Runs a compiler or a build script: by `exec` if nothing is to be recorded, else passing its streams on live and
+//! recording them.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
@@ -13,23 +14,24 @@ use std::time::{Duration, Instant};
 use super::alias::Unalias;
 use crate::fsx::sys_process;
 
-/// The short while of [`Until::Ended`].
+/// The short while in [`Until::Ended`].
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What a program did.
+/// The result of running a program.
 #[derive(Debug)]
 pub struct Ran {
-    /// The number of its process.
+    /// ID of its process.
     pub process: u32,
-    /// How it ended.
+    /// Its exit code, or the signal that killed it.
     pub status: ExitStatus,
     /// All of its standard output.
     pub stdout: Vec<u8>,
-    /// All of its standard error.
+    /// All of its standard error, without the alias.
     pub stderr: Vec<u8>,
 }
 
-/// Becomes `program`: same process, argv and environment untouched but for `extra`. Returns only on failure.
+/// Replaces this process with `program`. The environment is unchanged, except that `extra` is added. Returns only on
+/// failure.
 pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>) -> std::io::Error {
     let mut command = Command::new(program);
     command.args(args);
@@ -40,31 +42,31 @@ pub fn exec(program: &OsStr, args: &[OsString], extra: Option<(&str, OsString)>)
     command.exec()
 }
 
-/// A call of the compiler `program`, with `extra` in its environment.
+/// Creates the command that calls the compiler `program`, with `extra` in its environment.
 pub fn command(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, OsString)]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(cwd).envs(extra.iter().map(|(name, value)| (name, value)));
     command
 }
 
-/// How long to listen to the streams of a program that has ended.
+/// How long to read the streams of a program that has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Until {
-    /// A short while: something that a compiler left behind may hold its streams open for ever.
+    /// A short while: a process that a compiler left behind may hold its streams open forever.
     Ended,
-    /// Until nobody holds them, as cargo itself does with a build script.
+    /// Until no process holds them open, as cargo itself does with a build script.
     Closed,
 }
 
-/// Runs `command`, passes its streams on as they come, and records them. `unalias`: what to do with lines of its standard
-/// error before.
+/// Runs `command`, passes its streams on as they arrive, and records them. `unalias` rewrites the lines of its standard
+/// error first.
 ///
-/// stdin and all other descriptors (cargo's jobserver among them) are inherited. If whoever reads our streams has gone, the
-/// program is still listened to until it ends.
+/// stdin and all other descriptors (cargo's jobserver among them) are inherited. If the reader of our streams has gone,
+/// kache still reads those of the program until it ends.
 pub fn run(mut command: Command, until: Until, unalias: Option<Unalias>) -> std::io::Result<Ran> {
     let (sender, receiver) = mpsc::channel();
     let in_hand = Arc::new(AtomicUsize::new(0));
-    // The threads come first: without them the compiler must not start.
+    // The threads start first: if they cannot, the compiler must not start.
     let (out, stdout) = std::io::pipe()?;
     let (err, stderr) = std::io::pipe()?;
     let to = |stream, sender| To { stream, sender, in_hand: Arc::clone(&in_hand) };
@@ -74,7 +76,7 @@ pub fn run(mut command: Command, until: Until, unalias: Option<Unalias>) -> std:
     sys_process::die_with_parent(&mut command);
     sys_process::keep_signals(&mut command);
     let mut child = command.spawn()?;
-    // Our ends for writing go with it: the streams end when the compiler's do.
+    // This drops our write ends of the pipes, so that the streams end when those of the compiler end.
     drop(command);
     let status = child.wait()?;
     let mut ran = Ran { process: child.id(), status, stdout: Vec::new(), stderr: Vec::new() };
@@ -84,14 +86,14 @@ pub fn run(mut command: Command, until: Until, unalias: Option<Unalias>) -> std:
             Ok((Stream::Out, bytes)) => ran.stdout.extend(bytes),
             Ok((Stream::Err, bytes)) => ran.stderr.extend(bytes),
             Err(RecvTimeoutError::Timeout) if until == Until::Closed => deadline = Instant::now() + LINGER,
-            // Our own reader takes its time (`cargo build | less`): what the compiler said is still on its way.
+            // Our own reader is slow (`cargo build | less`), so output of the compiler is still on its way.
             Err(RecvTimeoutError::Timeout) if in_hand.load(Ordering::Acquire) > 0 => deadline = Instant::now() + LINGER,
             Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(ran),
         }
     }
 }
 
-/// The answer of `program` to a question, if it is text and the exit code is 0.
+/// Runs `program` and returns its standard output, if that is text and the exit code is 0.
 pub fn ask(program: &Path, args: &[&str], cwd: &Path, extra: Option<(&str, OsString)>) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).current_dir(cwd).stdin(Stdio::null()).stderr(Stdio::null());
@@ -109,15 +111,15 @@ enum Stream {
     Err,
 }
 
-/// Where a copy of a stream goes.
+/// The destination for a copy of a stream.
 struct To {
     stream: Stream,
     sender: Sender<(Stream, Vec<u8>)>,
-    /// Counts the streams that have read something and not yet passed it on.
+    /// The number of streams that have read bytes and not yet passed them on.
     in_hand: Arc<AtomicUsize>,
 }
 
-/// Puts the working directory's own name into whole lines.
+/// A filter that replaces the alias with the name of the working directory, in whole lines.
 struct Lines {
     unalias: Option<Unalias>,
     begun: Vec<u8>,
@@ -128,7 +130,7 @@ impl Lines {
         Self { unalias: None, begun: Vec::new() }
     }
 
-    /// What can be passed on once `bytes` have come; nothing has come at the end.
+    /// Returns the bytes that can be passed on after `bytes` were read. Empty `bytes` mean the end of the stream.
     fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         let Some(unalias) = &self.unalias else { return bytes.to_vec() };
         self.begun.extend_from_slice(bytes);
@@ -142,7 +144,7 @@ impl Lines {
     }
 }
 
-/// Passes on what comes.
+/// Starts a thread that passes a stream on as it arrives.
 fn forward(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,

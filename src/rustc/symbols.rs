@@ -1,27 +1,30 @@
-//! What the symbols of a library that rustc made tell about it.
+//! Examines the symbols of a library or program that rustc made.
 //!
-//! Only ELF of 64 bits, little-endian; anything else tells nothing.
+//! Only for 64-bit little-endian ELF. Any other file counts as one without symbols.
 
-/// The section that names functions (`SHT_SYMTAB`).
+/// Type of the section that names functions (`SHT_SYMTAB`).
 const SYMBOL_TABLE: u32 = 2;
 
-/// Whether and why code walks through all variables.
+/// Whether code walks through all environment variables, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Walk {
-    /// It does not.
+    /// The code does not.
     None,
-    /// Only the `cc` crate does (since 1.11), to look up by name in its copy what it would else ask the environment.
+    /// Only the `cc` crate does (since 1.11), to make a copy in which it looks up by name the variables that it would
+    /// otherwise read from the environment.
     OfCc,
-    /// It does, or may.
+    /// The code does, or may.
     Any,
 }
 
-/// Tells from the symbols of a library or program whether its code walks through all variables: whether it has a function of
-/// std's `Vars` or `VarsOs`, other than the one that drops it. (Starting a program links `env::vars_os` and drops what that
-/// gives, but does not walk through it. Measured on rustc 1.95, both manglings.) Without symbols: it may.
+/// Determines from the symbols of a library or program whether its code walks through all environment variables. It
+/// does if it has a function of std's `Vars` or `VarsOs`, other than the one that drops it. (Starting a program links
+/// `env::vars_os` and drops its result, but does not walk through it. Measured on rustc 1.95, with both manglings.)
+/// Without symbols, the result is [`Walk::Any`].
 ///
-/// Whoever else walks in a program that holds `cc` has symbols of its own for it: a loop an `IntoIterator`, an adapter the
-/// type that it makes. So [`Walk::OfCc`] is said only of unoptimised programs, whose symbols are all there.
+/// In a program that contains `cc`, other code that walks has additional symbols: a loop has an `IntoIterator`, and an
+/// adapter has the type that it makes. So the result is [`Walk::OfCc`] only for unoptimised programs, which have all of
+/// their symbols.
 pub fn walk_of_environment(file: &[u8]) -> Walk {
     let Some(names) = symbol_names(file) else { return Walk::Any };
     let (mut walks, mut of_cc, mut of_another) = (false, false, false);
@@ -33,7 +36,7 @@ pub fn walk_of_environment(file: &[u8]) -> Walk {
         }
         let is_cc = holds("EnvSnapshot") && holds("build_env");
         let is_drop = holds("drop_in_place");
-        // std's own function, which all who walk call.
+        // std's own function, which all code that walks calls.
         let is_next =
             (holds("VarsOs") && holds("Iterator") && !holds("IntoIterator")) && (holds("4next") || holds("9size_hint"));
         of_cc |= is_cc;
@@ -48,7 +51,7 @@ pub fn walk_of_environment(file: &[u8]) -> Walk {
     }
 }
 
-/// The names of all symbols, each followed by a zero byte.
+/// Returns the names of all symbols, each followed by a zero byte.
 fn symbol_names(file: &[u8]) -> Option<&[u8]> {
     const SECTION: usize = 64;
     // Class 2: 64 bits; data 1: little-endian.
@@ -76,7 +79,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// A file with two sections: symbols, which name the other, and their names.
+    /// Makes a file with two sections: symbols, which refer to the other section, and their names.
     fn library(names: &str) -> Vec<u8> {
         let mut file = vec![0; 64 * 3];
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");

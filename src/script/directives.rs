@@ -1,11 +1,12 @@
-//! What a build script tells cargo on its standard output.
+//! The directives that a build script prints for cargo.
 
 use std::path::{Path, PathBuf};
 
 use crate::fsx;
 
-/// The path of the first `rerun-if-changed` for which cargo runs the script again in every build: none, one that does not
-/// exist, or one below `out_dir`, which the run itself writes. Relative paths are relative to the package's directory.
+/// Returns the path of the first `rerun-if-changed` that makes cargo run the script again in every build: an empty
+/// path, one that does not exist, or one below `out_dir`, which the run itself writes. Relative paths are relative to
+/// `package`, the directory of the package.
 pub fn always_stale(stdout: &str, package: &Path, out_dir: &Path) -> Option<PathBuf> {
     let values = stdout.lines().filter_map(|line| value(line, "rerun-if-changed"));
     let is_stale =
@@ -13,7 +14,7 @@ pub fn always_stale(stdout: &str, package: &Path, out_dir: &Path) -> Option<Path
     values.into_iter().find(|path| is_stale(path)).map(|path| package.join(path))
 }
 
-/// The value of a directive, in either of its spellings (`cargo:NAME=VALUE`, and `cargo::NAME=VALUE` since 1.77).
+/// Returns the value of a directive in either spelling (`cargo:NAME=VALUE`, and `cargo::NAME=VALUE` since 1.77).
 fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let rest = line.trim().strip_prefix("cargo:")?;
     rest.strip_prefix(':').unwrap_or(rest).strip_prefix(name)?.strip_prefix('=')

@@ -1,11 +1,11 @@
 /* Linked into every build script that kache compiles: hands the run over to kache before `main`.
  *
- * Cargo sets RUSTC_WRAPPER for build scripts (`cargo/src/cargo/core/compiler/custom_build.rs`), so the program finds kache by
- * it, and replaces itself: same process, same argv[0], environment, directory and descriptors. kache then runs the program
- * again, with KACHE_SCRIPT set, or restores what an earlier run made. Whatever does not fit, the program just runs: without
- * kache, started by hand, or by a cargo with another wrapper.
+ * Cargo sets RUSTC_WRAPPER for build scripts (`cargo/src/cargo/core/compiler/custom_build.rs`). The program finds kache
+ * by that variable and replaces itself with it: same process, same argv[0], environment, directory and descriptors.
+ * kache then runs the program again, with KACHE_SCRIPT set, or restores what an earlier run made. In all other cases
+ * the program just runs: without kache, if started by hand, or by a cargo with another wrapper.
  *
- * By the C library's own calls, so that an observer around the build sees the start of kache. */
+ * The calls go through the C library, so that an observer around the build records the start of kache. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +21,7 @@ static const char *value_of(char **env, const char *name) {
     return NULL;
 }
 
-/* Takes kache's mark out again, so that the program and what it starts see the environment that cargo made. */
+/* Removes kache's mark, so that the program and its children get the environment that cargo made. */
 static int take_mark(char **env) {
     char **kept = env;
     for (; *env; env++)
@@ -37,7 +37,7 @@ static int is_kache(const char *wrapper) {
     return strcmp(slash ? slash + 1 : wrapper, "kache") == 0;
 }
 
-/* glibc hands the arguments to constructors; kache links this object for glibc targets only. */
+/* glibc passes the arguments to constructors; kache links this object for glibc targets only. */
 static void hand_over(int argc, char **argv, char **env) {
     if (take_mark(env) || argc != 1)
         return;
@@ -49,8 +49,9 @@ static void hand_over(int argc, char **argv, char **env) {
     if (length <= 0 || length == sizeof self)
         return;
     self[length] = 0;
-    /* As a wrapper is called. One of that name that does not know the flag just runs the program, and the flag keeps it from
-     * coming here again. execvp returns only if there is no such wrapper: then this program runs. */
+    /* The call of a wrapper. Another wrapper of that name, which does not support the flag, just runs the program, and
+     * the flag keeps that from coming here again (argc is not 1). execvp returns only if the wrapper cannot be started:
+     * then this program runs. */
     char *args[] = {(char *)wrapper, self, "--kache-build-script", argv[0], NULL};
     execvp(wrapper, args);
 }

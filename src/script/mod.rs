@@ -1,6 +1,6 @@
-//! Build scripts: how cargo calls one, the directives that it prints, and the hook that hands its runs to kache.
+//! Build scripts: how cargo calls one, the directives that it prints, and the hook that hands its runs over to kache.
 //!
-//! No caching. Source of facts: `cargo/src/cargo/core/compiler/custom_build.rs` of cargo 1.95.
+//! No caching here. The facts are from `cargo/src/cargo/core/compiler/custom_build.rs` of cargo 1.95.
 
 pub mod directives;
 pub mod hook;
@@ -10,32 +10,33 @@ use std::path::PathBuf;
 
 use crate::config::{Env, env};
 
-/// The flag by which [`hook`] calls kache: `kache <program> --kache-build-script <argv[0]>`.
+/// The flag with which [`hook`] calls kache: `kache <program> --kache-build-script <argv[0]>`.
 pub const FLAG: &str = "--kache-build-script";
 
-/// How cargo names the crate of a build script: this and the name of its source file.
+/// The prefix that cargo puts before the name of the source file to name the crate of a build script.
 const CRATE_PREFIX: &str = "build_script_";
 
-/// One run of a build script, as cargo asked for it.
+/// One run of a build script, as cargo requested it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Script {
-    /// The program's file.
+    /// Path of the compiled script.
     pub program: PathBuf,
-    /// What cargo called it.
+    /// The name by which cargo called it.
     pub argv0: OsString,
-    /// Where it is started: the package's directory.
+    /// The working directory, which is the directory of the package.
     pub cwd: PathBuf,
-    /// Where it may write.
+    /// `OUT_DIR`, the directory that the script may write to.
     pub out_dir: PathBuf,
 }
 
-/// Whether the arguments are those of the hook.
+/// Returns whether the arguments are those of the hook.
 pub fn is_call(argv: &[OsString]) -> bool {
     matches!(argv, [_, flag, _] if flag == FLAG)
 }
 
 impl Script {
-    /// Reads the hook's arguments and cargo's environment. `None`: not a run that cargo asked for.
+    /// Reads the hook's arguments and cargo's environment. `None` if cargo did not request this run, or a directory is
+    /// not UTF-8.
     pub fn parse(argv: &[OsString], cwd: PathBuf, vars: &Env) -> Option<Self> {
         let [program, _, argv0] = argv else { return None };
         let out_dir = vars.path(env::OUT_DIR).filter(|dir| dir.is_absolute())?;
@@ -43,23 +44,24 @@ impl Script {
         is_text.then(|| Self { program: program.into(), argv0: argv0.clone(), cwd, out_dir })
     }
 
-    /// `<package>-<hash>`, cargo's name for the directory of this run. It tells the run from all others of the build.
+    /// Returns `<package>-<hash>`, cargo's name for the directory of this run, which distinguishes the run from all
+    /// others of the build.
     pub fn unit(&self) -> String {
-        // The newer layout of cargo has a directory for the hash: `build/<package>/<hash>/out`.
+        // Cargo's newer layout has a directory for the hash: `build/<package>/<hash>/out`.
         let names = self.out_dir.iter().rev().skip(1).take_while(|name| *name != "build");
         let mut names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
         names.reverse();
         names.join("-")
     }
 
-    /// The crate's name by the program's file: `build-script-main` is that of `main.rs`.
+    /// Returns the name of the crate, derived from the program's file: `build-script-main` is that of `main.rs`.
     pub fn crate_name(&self) -> String {
         self.program.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().replace('-', "_"))
     }
 }
 
-/// Whether cargo compiles a build script under this crate name into this directory. A package may have a program of
-/// that name, but cargo puts it elsewhere.
+/// Returns whether cargo compiles a build script under this crate name into this directory. A package may have a
+/// program of the same name, but cargo puts that elsewhere.
 pub fn is_script(crate_name: &str, out_dir: &std::path::Path) -> bool {
     let is_below_build =
         out_dir.ancestors().skip(1).take(3).any(|dir| dir.file_name().is_some_and(|name| name == "build"));

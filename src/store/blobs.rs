@@ -1,8 +1,8 @@
 //! Blobs: content-addressed files.
 //!
-//! Every blob bears the canonical mtime and mode bits that let its owner write: rustc refuses to replace a read-only output
-//! once kache is gone. A blob whose size or mtime is not the recorded one was written through some link: it is read again,
-//! and either stamped anew or put into quarantine.
+//! Every blob has the canonical mtime, and mode bits that let its owner write: rustc would refuse to replace a
+//! read-only output once kache is gone. If a blob does not have the recorded size and mtime, it was written through
+//! some link. kache then reads it again, and either stamps it anew or moves it to quarantine.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, Mtime, Stamp, clock};
 use crate::model::BlobId;
 
-/// A blob that holds what its name says.
+/// A blob that passed the check of its size and mtime, or of its content.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Blob {
-    /// Its file.
+    /// Path of its file in the store.
     pub path: PathBuf,
-    /// Its permission bits: those of every file that shares its inode.
+    /// Its permission bits, which are those of every file that shares its inode.
     pub mode: u32,
 }
 
@@ -27,20 +27,20 @@ pub enum BlobProblem {
     /// It does not exist (any more), or cannot be read.
     #[error("the blob is gone")]
     Gone,
-    /// Its bytes are not the ones that its name says. It is in quarantine now.
+    /// Its content does not match its name, so it was moved to quarantine; or its size is not that in the entry.
     #[error("the blob was damaged")]
     Corrupt,
 }
 
 impl Store {
-    /// Takes the file at `source` into the store and returns the bytes that this added.
+    /// Adds the file at `source` to the store, and returns how many bytes this added.
     ///
-    /// `read` is the stamp under which the source's bytes were found to be `id`: a source that was written since is refused.
-    /// `share`: the source's own inode may become the blob; then the source bears the canonical mtime afterwards.
+    /// The stamp in `source` is that under which the bytes were found to be `id`: a source that was written since is
+    /// refused. With `share`, the inode of the source may become the blob, and the source then has the canonical mtime.
     pub fn adopt_blob(&self, ladder: &mut Ladder, source: (&Path, Stamp), id: BlobId, share: bool) -> fsx::Result<u64> {
         let (source, read) = source;
         let target = self.layout.blob(id);
-        // A new entry vouches for its blobs: one that is there already, perhaps since before a crash, is read back.
+        // A new entry vouches for its blobs: read back one that exists already, perhaps since before a crash.
         if fsx::exists(&target) && self.verify_blob(id).is_ok() {
             return Ok(0);
         }
@@ -60,7 +60,7 @@ impl Store {
         Ok(read.size)
     }
 
-    /// The blob's file, once it is known to hold what its name says.
+    /// Returns the blob, which is read again unless its size and mtime are the recorded ones.
     pub fn check_blob(&self, id: BlobId, size: u64) -> Result<Blob, BlobProblem> {
         let path = self.layout.blob(id);
         let stamp = Stamp::of(&path).map_err(|_| BlobProblem::Gone)?;
@@ -70,7 +70,8 @@ impl Store {
         Ok(Blob { path, mode: stamp.mode & 0o777 })
     }
 
-    /// The bytes of a blob, once it is known to hold what its name says. For small ones: they are held in memory.
+    /// Returns the bytes of a blob, after the same check as [`Store::check_blob`]. For small blobs: the bytes are held
+    /// in memory.
     pub fn read_blob(&self, id: BlobId, size: u64) -> Result<Vec<u8>, BlobProblem> {
         let path = self.layout.blob(id);
         let mut file = fsx::open(&path).map_err(|_| BlobProblem::Gone)?;
@@ -78,7 +79,7 @@ impl Store {
         if stamp.size != size || !stamp.is_canonical() {
             self.recheck_blob(&path, id)?;
         }
-        // The blob is whole and the entry is wrong: it may name any number, and memory is not taken for that.
+        // The blob is whole and the entry is wrong. It may name any size, so do not allocate that much memory.
         if stamp.size != size {
             return Err(BlobProblem::Corrupt);
         }
@@ -87,7 +88,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Reads the blob and compares it with its name; what does not match goes to quarantine.
+    /// Reads the blob and compares it with its name. A blob that does not match is moved to quarantine.
     pub fn verify_blob(&self, id: BlobId) -> Result<(), BlobProblem> {
         self.recheck_blob(&self.layout.blob(id), id)
     }
@@ -96,7 +97,7 @@ impl Store {
         let fresh = super::Stamps::open(Path::new("/dev/null"));
         let content = fresh.content(path).map_err(|_| BlobProblem::Gone)?;
         if content.digest == id.0 {
-            // Somebody set its time only. A store that cannot be written is checked again next time.
+            // Only its time was set. If the store is read-only, the blob is checked again next time.
             if let Ok(file) = fsx::open(path) {
                 let _ = clock::stamp(&file, path, clock::CANONICAL);
             }
@@ -106,7 +107,7 @@ impl Store {
         Err(BlobProblem::Corrupt)
     }
 
-    /// Moves a damaged blob out of the way; what cannot be moved is at least never restored.
+    /// Moves a damaged blob to quarantine. One that cannot be moved is still never restored.
     fn quarantine(&self, path: &Path, id: BlobId) {
         let dir = self.layout.quarantine();
         let _ = fsx::create_dir_all(&dir);

@@ -1,7 +1,7 @@
-//! Claims: at most one process of a machine compiles a lookup key; the others wait, bounded, then look again.
+//! Claims: at most one process of a machine compiles a lookup key. The others wait for a limited time, then look again.
 //!
-//! A holder stamps its claim's file at short intervals. One that does not has been stopped (`SIGSTOP`, Ctrl-Z) or gets no
-//! processor: nobody waits for it any longer. The lock alone says who holds a claim.
+//! A holder stamps the file of its claim at short intervals. A holder that does not has been stopped (`SIGSTOP`,
+//! Ctrl-Z) or gets no processor time, and the others stop waiting for it. Only the lock decides who holds a claim.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -16,36 +16,37 @@ use crate::model::{Digest, LookupKey};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(25);
 
-/// How often a holder stamps its claim.
+/// The interval at which a holder stamps its claim.
 const BEAT: Duration = Duration::from_millis(250);
-/// After how long without a stamp a holder is not waited for.
+/// Processes no longer wait for a holder that has not stamped its claim for this long.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What came of asking for a claim.
+/// The outcome of a request for a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// Ours at once: nobody else compiles this.
+    /// We got it at once: no other process compiles this.
     Free(Held),
-    /// Ours after somebody else had it: look again before compiling.
+    /// We got it after another process had it: look again before compiling.
     Inherited(Held),
-    /// Not ours: the wait was too long, or the store cannot be locked. Compile without.
+    /// We did not get it: the wait was too long, or the store cannot be locked. Compile without it.
     None,
 }
 
-/// A claim of ours, given up on drop.
+/// A claim that this process holds until it drops it.
 #[derive(Debug)]
 pub struct Held {
     _lock: FileLock,
-    /// Ends the stamping when it goes.
+    /// Dropping it ends the stamping.
     _beat: Sender<()>,
 }
 
 impl Held {
     fn new(lock: FileLock, path: PathBuf) -> Self {
         let (beat, end) = mpsc::channel();
-        // Without it others wait less long.
+        // Without the thread, other processes wait less long.
         let _ = std::thread::Builder::new().spawn(move || {
-            // Not a duplicate of the lock's descriptor, which would keep the lock. It may be given up already.
+            // A duplicate of the lock's descriptor would keep the lock, so open the file anew. The claim may already be
+            // given up.
             let Ok(file) = fsx::open(&path) else { return };
             while end.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
                 let _ = clock::stamp_now(&file, &path);
@@ -55,7 +56,7 @@ impl Held {
     }
 }
 
-/// What is known of the other holder of a claim. Only whether its stamps change counts: its clock may be another one.
+/// The state of another holder. Only a change of its stamp counts, because its clock may differ from ours.
 struct Other {
     stamp: Option<Time>,
     since: Instant,
@@ -72,12 +73,12 @@ impl Other {
 }
 
 impl Store {
-    /// Asks for the claim on `lookup` and waits for at most `wait`.
+    /// Requests the claim on `lookup`, and waits for it at most `wait`.
     pub fn claim(&self, lookup: LookupKey, wait: Duration) -> Claim {
         self.claim_name(lookup.0, wait)
     }
 
-    /// Asks for the claim on reading the files of the compiler that is called `name`.
+    /// Requests the claim on reading the files of a compiler. `name` is the digest of how the compiler was called.
     pub fn claim_compiler(&self, name: Digest, wait: Duration) -> Claim {
         self.claim_name(name, wait)
     }

@@ -1,8 +1,9 @@
 //! Entries: the result of one compile, or of one run of a build script.
 //!
-//! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens in place; JSON under a seal.
-//! A run has a [`Tree`] and no dep-info; a reader that does not know its kinds of outputs and messages misses. Permissions
-//! that no umask explains came later, as fields that may be absent: a reader that does not know them restores the usual ones.
+//! Version 1 (carried by the directory name): outputs by blob, dep-info and messages with tokens instead of local
+//! paths; sealed JSON. The entry of a run has a [`Tree`] and no dep-info; a reader that does not know its kinds of
+//! outputs and messages misses. Permissions that the umask does not explain were added later, as optional fields: a
+//! reader that does not know these fields restores the usual permissions.
 
 use std::path::PathBuf;
 
@@ -12,94 +13,97 @@ use super::{Store, sealed};
 use crate::fsx::{self, Publish, Stamp, clock};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EntryKey, TokenString};
 
-/// How old an entry's mtime may grow before a hit renews it: it is the time of last use that `gc` goes by.
+/// A hit renews the mtime of an entry that is older than this. The mtime is the time of last use, by which `gc` evicts.
 const USE_GRAIN_NS: i128 = 6 * 3600 * 1_000_000_000;
 
-/// One output file.
+/// One output file of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// The file's name in the output directory: one normal path component, in a run's tree any number of them.
+    /// File name in the output directory: one normal path component, or any number of them in the tree of a run.
     pub name: String,
-    /// What it is.
+    /// The kind of output, which decides how it is restored.
     pub kind: ArtifactKind,
-    /// Its bytes.
+    /// The blob with the content.
     pub blob: BlobId,
-    /// Their number.
+    /// Size of the content in bytes.
     pub size: u64,
-    /// Whether it may be executed. The other permission bits are whatever the umask of the one who restores it leaves.
+    /// Whether the file may be executed. The umask at the restore decides the other permission bits.
     pub executable: bool,
-    /// Whether its owner may not write it. Outputs of rustc are always writable.
+    /// Whether the owner may not write the file. Outputs of rustc are always writable.
     #[serde(default, skip_serializing_if = "is_false")]
     pub read_only: bool,
-    /// Its permission bits, whatever the umask, if they are not those that the two above and the umask gave where it was made.
+    /// The exact permission bits, to be restored whatever the umask is. `None` if the two fields above and the umask
+    /// explained the bits where the file was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
 }
 
 impl Output {
-    /// Its permissions before the umask, if it has none of its own.
+    /// Returns the permissions before the umask, for an output without an exact `mode`.
     pub fn usual_mode(&self) -> u32 {
         let all = if self.executable { 0o777 } else { 0o666 };
         if self.read_only { all & !0o222 } else { all }
     }
 }
 
-/// What a run's output directory holds besides files.
+/// The contents of a run's output directory besides files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
-    /// Empty directories.
+    /// Paths of empty directories.
     pub directories: Vec<String>,
     /// Symbolic links and their targets, which do not lead out of the tree.
     pub links: Vec<(String, String)>,
-    /// The permission bits of directories, empty or not, that have others than the umask left. `.` is the tree itself.
+    /// The permission bits of directories, empty or not, that differ from what the umask left. `.` is the tree itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modes: Vec<(String, u32)>,
 }
 
-/// A piece of what rustc said.
+/// A part of the output on stdout or stderr.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
-    /// Replayed byte for byte.
+    /// Text that is replayed byte for byte.
     Raw(String),
-    /// The path of an output, spelled as in JSON, in an `artifact` notice: the file of this name in the output directory.
+    /// The path of an output in an `artifact` notice. Holds the name of the file in the output directory; the replay
+    /// writes its path, escaped as in JSON.
     Artifact(String),
-    /// Text that names the checkout, of a build script.
+    /// Text of a build script that names the checkout, with tokens instead of paths.
     Text(TokenString),
 }
 
-/// The result of one compile.
+/// The result of one compile or run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Crate name.
+    /// Name of the crate.
     pub crate_name: String,
-    /// Package name and version.
+    /// Name and version of the package.
     pub package: String,
-    /// Crate types or `test`.
+    /// The crate types, `test` or `run`.
     pub kind: String,
-    /// `link` or `metadata`.
+    /// `link`, `metadata` or `run`.
     pub emit: String,
-    /// The outputs, `.d` excepted. Those of a run in the order in which they were last written.
+    /// The outputs, without the `.d` file. Those of a run are in the order in which they were last written.
     pub outputs: Vec<Output>,
-    /// Of a run, the rest of its output directory.
+    /// The rest of a run's output directory; `None` for a compile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree: Option<Tree>,
-    /// The name of the `.d` file; empty for a run.
+    /// Name of the `.d` file; empty for a run.
     pub dep_info_name: String,
-    /// Its content.
+    /// Content of the `.d` file; empty for a run.
     pub dep_info: DepInfo<TokenString>,
-    /// Standard output.
+    /// Standard output, which a hit replays.
     pub stdout: Vec<Message>,
-    /// Standard error.
+    /// Standard error, which a hit replays.
     pub stderr: Vec<Message>,
-    /// Milliseconds that the compile took.
+    /// Milliseconds that the compile or run took.
     pub cost_ms: f64,
-    /// When it was made, milliseconds since 1970.
+    /// When the entry was made, in milliseconds since 1970.
     pub created: i64,
-    /// The boot (`fsx::boot_id`) in which its blobs were written or last read back. After another boot they may be torn,
-    /// since nothing was synced: they are read back once. (Where the system names no boots, they are taken as they are.)
+    /// The boot (`fsx::boot_id`) in which its blobs were written or last read back. After another boot they may be
+    /// torn, because kache does not sync them, so it reads them back once. (If the system does not name its boots,
+    /// kache trusts the blobs.)
     pub boot: String,
-    /// Whether it came from the remote.
+    /// Whether the entry was fetched from the remote.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pulled: bool,
 }
@@ -110,13 +114,14 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Entry {
-    /// Reads the file of the entry `key`. `None`: damaged, misplaced, or it names files that lead elsewhere.
+    /// Parses the file of the entry `key`. `None` if it is damaged, filed under another key, or names files outside the
+    /// output directory.
     pub fn parse(key: EntryKey, bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(sealed::open(key.0, bytes)?).ok().filter(Self::names_are_safe)
     }
 
-    /// Whether no name leads out of the output directory: every one is a single normal path component, or in a run's tree
-    /// a path of them.
+    /// Returns whether every name stays in the output directory: each is a single normal path component, or a path of
+    /// them in the tree of a run.
     pub fn names_are_safe(&self) -> bool {
         let outputs = self.outputs.iter().map(|output| output.name.as_str());
         if let Some(tree) = &self.tree {
@@ -140,13 +145,13 @@ impl Tree {
     }
 }
 
-/// Whether `name` is a path of normal components below a tree, spelled in the one way that there is.
+/// Returns whether `name` is a path of normal components below a tree, in its only spelling.
 pub fn is_tree_path(name: &str) -> bool {
     !name.is_empty() && name.split('/').all(is_file_name)
 }
 
-/// Whether a link at `link`, relative to a tree, stays in the tree, judged by the text alone: a `..` behind a name may lead
-/// anywhere if that name is a link.
+/// Returns whether a link at `link`, relative to a tree, stays in the tree. Only the text is judged, so a `..` after a
+/// name is refused: if that name is a link, the `..` may lead anywhere.
 pub fn stays_below(link: &str, target: &str) -> bool {
     let depth = link.split('/').count() - 1;
     let parts: Vec<&str> = target.split('/').collect();
@@ -155,7 +160,7 @@ pub fn stays_below(link: &str, target: &str) -> bool {
     !target.is_empty() && above <= depth && parts[ups..].iter().all(|part| is_file_name(part))
 }
 
-/// Whether `name` is one normal path component.
+/// Returns whether `name` is exactly one normal path component.
 pub fn is_file_name(name: &str) -> bool {
     let mut components = std::path::Path::new(name).components();
     let first = components.next();
@@ -163,18 +168,19 @@ pub fn is_file_name(name: &str) -> bool {
 }
 
 impl Store {
-    /// The entry, if it exists and can be read; one that cannot is as good as gone.
+    /// Returns the entry, or `None` if it is absent or unreadable.
     pub fn entry(&self, key: EntryKey) -> Option<Entry> {
         Entry::parse(key, &fsx::read(&self.layout.entry(key)).ok()?)
     }
 
-    /// Publishes an entry. Its blobs must be in the store.
+    /// Publishes an entry. Its blobs must already be in the store.
     pub fn put_entry(&self, key: EntryKey, entry: &Entry) -> fsx::Result<()> {
         let record = serde_json::to_vec(entry).unwrap_or_default();
         Publish::default().bytes(&self.layout.entry(key), &sealed::seal(key.0, &record)).map(|_| ())
     }
 
-    /// Notes that the entry was used. At most one write in six hours; a store that cannot be written forgets.
+    /// Records that the entry was used, at most once in six hours. Ignores errors: a read-only store does not record
+    /// uses.
     pub fn touch_entry(&self, key: EntryKey) {
         let path: PathBuf = self.layout.entry(key);
         if let Ok(stamp) = Stamp::of(&path)

@@ -1,16 +1,17 @@
-//! Findings: what was found of many files at once, remembered as one slot of the stamp memo.
+//! Findings: facts about many files at once, remembered in one slot of the stamp memo.
 //!
-//! A finding says that these files, as long as their stamps are these, hold contents with these digests. The slot holds its
-//! digest and says no more than that this was found. It lies no more than the memo does:
+//! A finding states that these files, as long as they have these stamps, have contents with these digests. The slot
+//! holds only the digest of the finding, so it only shows that the finding was made. A finding is as reliable as the
+//! memo:
 //!
-//! * It is remembered only after the memo gave, or was given, every single digest under the very stamp in the finding. So
-//!   files on network file systems have no part in it.
-//! * A stamp that was young when the finding was begun makes it a passing one, which is neither remembered nor asked for:
-//!   whatever is written after a settled stamp was taken moves the stamp.
+//! * It is remembered only after the memo returned or stored every single digest under the very stamp in the finding.
+//!   So it never covers files on network file systems.
+//! * If a stamp was young when the finding was begun, the finding is temporary: it is neither remembered nor looked up.
+//!   Any write after a settled stamp was taken changes the stamp.
 //!
-//! Version 1 of what is digested: `kache finding` and a zero, then texts (length in 8 bytes, bytes) that the files' names are
-//! relative to, then for each file its name as a text, its state as the memo's tag has it, and its digest. Of the slot: tag
-//! (16 bytes of the digest), digest.
+//! Version 1 of the digested bytes: `kache finding` and a zero; then the texts (length in 8 bytes, bytes) that the
+//! names of the files are relative to; then for each file its name as a text, its state as in the memo's tag, and its
+//! digest. Version 1 of the slot: tag (16 bytes of the digest), digest.
 
 use super::Stamps;
 use super::stamps::state;
@@ -18,7 +19,7 @@ use crate::fsx::Stamp;
 use crate::fsx::clock::{self, Time};
 use crate::model::Digest;
 
-/// What was found of some files.
+/// A finding about some files.
 #[derive(Debug)]
 pub struct Finding {
     bytes: Vec<u8>,
@@ -27,7 +28,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Nothing found yet. `about` says what the files' names are relative to. To be begun before any stamp is taken.
+    /// Begins an empty finding. `about` holds the texts that the names of the files are relative to. Call this before
+    /// taking any stamp.
     pub fn begin<'a>(about: impl IntoIterator<Item = &'a str>) -> Self {
         let mut finding = Self { bytes: b"kache finding\0".to_vec(), begun: clock::now(), may_last: true };
         for text in about {
@@ -36,7 +38,7 @@ impl Finding {
         finding
     }
 
-    /// Adds a file.
+    /// Adds a file, with its stamp and the digest of its content.
     pub fn add(&mut self, name: &str, stamp: &Stamp, digest: Digest) {
         self.add_text(name);
         self.bytes.extend(state(stamp));
@@ -49,7 +51,7 @@ impl Finding {
         self.bytes.extend(text.as_bytes());
     }
 
-    /// Tag and digest, unless this passes.
+    /// Returns tag and digest, or `None` if the finding is temporary.
     fn slot(&self) -> Option<([u8; 16], Digest)> {
         let digest = self.may_last.then(|| Digest::of(&self.bytes))?;
         let mut tag = [0; 16];
@@ -59,7 +61,7 @@ impl Finding {
 }
 
 impl Stamps {
-    /// Whether the same was found before.
+    /// Returns whether the same finding was remembered before.
     pub fn knows(&self, finding: &Finding) -> bool {
         finding.slot().is_some_and(|(tag, digest)| self.slot(&tag) == Some(digest))
     }

@@ -1,8 +1,9 @@
-//! Garbage collection: sessions and offers beyond their share go, then the least recently used entries, then what nobody refers to.
+//! Garbage collection: evicts sessions and offers beyond their share, then the least recently used entries, and removes
+//! files that nothing refers to.
 //!
-//! Mark and sweep under one lock against other collections, and none against builds: a reader that finds less than all of an
-//! entry sees a miss, and a blob that was written or linked a short while ago is left alone, since its entry may be about
-//! to be published.
+//! Mark and sweep, under one lock against other collections and without a lock against builds: a reader that finds only
+//! part of an entry sees a miss, and a blob that was written or linked a short while ago is kept, because its entry may
+//! be about to be published.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,37 +16,40 @@ use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
 use crate::model::{BlobId, EntryKey};
 
-/// How often builds start a collection.
+/// The shortest time between two collections that builds start.
 const INTERVAL: Duration = Duration::from_mins(10);
 const INTERVAL_ON_FULL_DISK: Duration = Duration::from_secs(20);
-/// How long an unreferenced blob is left alone.
+/// How long a file that nothing refers to is kept after its last change.
 const GRACE: Duration = Duration::from_hours(1);
-/// A collection that is needed trims to this share of the limit, so that the next one is not needed at once.
+/// A collection of a store beyond its limit trims it to this share of the limit, so that the next one is not needed at
+/// once.
 const TARGET_PERCENT: u64 = 90;
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Bytes before.
+    /// Size of the store before, in bytes.
     pub before: u64,
-    /// Bytes after.
+    /// Size of the store after, in bytes.
     pub after: u64,
-    /// Entries removed.
+    /// Number of entries removed.
     pub entries: usize,
-    /// Blobs removed.
+    /// Number of blobs removed.
     pub blobs: usize,
-    /// The limit, in bytes.
+    /// The limit of the store in bytes.
     pub limit: u64,
-    /// Bytes among the removed that target directories still hold.
+    /// Size in bytes of the removed blobs that target directories still hold.
     pub still_linked: u64,
 }
 
-/// Whether a build should start a collection now. Asking counts as the answer's use: the next ones say no for a while.
+/// Returns whether a build should start a collection now. After `true`, it returns `false` for a while, so that only
+/// one build does.
 pub fn is_due(store: &Store, now: Time) -> bool {
     is_due_after(store, INTERVAL, now)
 }
 
-/// The same for a build that cannot store anything for want of room.
+/// Like [`is_due`], for a build that cannot store its result because the disk is full. The answer may be `true` more
+/// often.
 pub fn is_due_on_full_disk(store: &Store, now: Time) -> bool {
     is_due_after(store, INTERVAL_ON_FULL_DISK, now)
 }
@@ -58,11 +62,11 @@ fn is_due_after(store: &Store, interval: Duration, now: Time) -> bool {
         return false;
     }
     let noted = Publish::default().bytes(&path, b"").is_ok();
-    // A store without a stamp was just made.
+    // A store without a stamp is new.
     noted && last.is_some()
 }
 
-/// Trims the store to its limit. `None`: another collection is at it.
+/// Trims the store to its limit. Returns `None` if another collection is running.
 pub fn collect(store: &Store, limit: Limit, now: Time) -> fsx::Result<Option<Report>> {
     let Some(_lock) = FileLock::try_acquire(&store.layout().gc_lock())? else { return Ok(None) };
     let mut survey = survey::survey(store)?;
@@ -79,7 +83,7 @@ pub fn collect(store: &Store, limit: Limit, now: Time) -> fsx::Result<Option<Rep
     Ok(Some(report))
 }
 
-/// The entries to remove, least recently used first, until the store fits. Pure.
+/// Selects the entries to remove, least recently used first, until the store fits. Removes nothing itself.
 fn least_used(survey: &Survey, max_size: u64) -> HashSet<EntryKey> {
     let mut total = survey.total_bytes();
     let mut victims = HashSet::new();
@@ -92,7 +96,7 @@ fn least_used(survey: &Survey, max_size: u64) -> HashSet<EntryKey> {
     for blob in survey.entries.iter().flat_map(blobs_of) {
         *users.entry(blob).or_default() += 1;
     }
-    // Blobs without an entry go in any case.
+    // Blobs without an entry are removed in any case.
     total -= survey.blobs.iter().filter(|blob| !users.contains_key(&blob.id)).map(|blob| blob.size).sum::<u64>();
     let mut entries: Vec<&EntryInfo> = survey.entries.iter().collect();
     entries.sort_by_key(|entry| (entry.used, entry.key));
@@ -113,7 +117,7 @@ fn least_used(survey: &Survey, max_size: u64) -> HashSet<EntryKey> {
     victims
 }
 
-/// Removes entries, then the manifests' records of them, then the blobs that no other entry holds.
+/// Removes entries, then their records in the manifests, then the blobs that no other entry holds.
 #[expect(clippy::implicit_hasher, reason = "every caller has the standard one")]
 pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: Time) -> fsx::Result<Report> {
     let mut report = Report { before: survey.total_bytes(), entries: victims.len(), ..Report::default() };
@@ -159,8 +163,8 @@ fn elapsed(from: Time, to: Time) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Takes records without an entry out of the manifests, and removes empty ones. Gives the bytes that are left. Young
-/// manifests are left alone: their entries may be younger than the survey.
+/// Removes records without an entry from the manifests, and manifests without records. Returns the size of the rest in
+/// bytes. Skips young manifests: their entries may be younger than the survey.
 fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx::Result<u64> {
     let mut files = Vec::new();
     survey::each_file(&store.layout().shards("manifests"), |path, stamp| files.push((path.to_owned(), *stamp)))?;
@@ -180,7 +184,7 @@ fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx:
     Ok(bytes)
 }
 
-/// Removes what killed processes left behind, and what was put into quarantine long ago.
+/// Removes files that killed processes left behind, blobs that were quarantined long ago, and old answers of compilers.
 fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     let layout = store.layout();
     let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.probes()];
@@ -201,7 +205,7 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     sweep_claims(layout, now)
 }
 
-/// Removes claims whose holders were killed: whoever can take such a lock drops it, and the file with it.
+/// Removes the claims of killed holders: acquiring and dropping such a lock removes its file.
 fn sweep_claims(layout: &layout::Layout, now: Time) -> fsx::Result<()> {
     let mut old = Vec::new();
     survey::each_file(&[layout.claims()], |path, stamp| {
@@ -219,7 +223,7 @@ mod tests {
     use crate::model::{ArtifactKind, DepInfo, Digest, Input, InputSet, LookupKey};
     use crate::store::{Entry, Output};
 
-    /// An entry `name`, used at `used`, with blobs of these contents.
+    /// Stores an entry `name` that was last used at `used`, with blobs of these contents.
     fn put(store: &Store, name: &str, used: i64, blobs: &[&[u8]]) -> EntryKey {
         let lookup = LookupKey(Digest::of(name.as_bytes()));
         let set = InputSet { inputs: vec![Input::DiagnosticWidth(None)] };

@@ -1,7 +1,8 @@
-//! Entries that come from elsewhere: blobs are staged beside their places, and nothing is visible until all of it is there.
+//! Entries from other machines: blobs are staged beside their targets, and nothing is visible until all of the entry
+//! has arrived.
 //!
-//! The order of publishing is that of a compile: blobs, entry, record. Nothing is synced: the entry bears this boot's name, and
-//! after a crash its blobs are read back like all others.
+//! The order of publishing is that of a compile: blobs, entry, record. Nothing is synced: the entry names the present
+//! boot, so after a crash its blobs are read back like all others.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::manifests::Record;
 use crate::fsx::{self, Finished, Mtime, Publish, Staged, clock};
 use crate::model::{BlobId, Digest, LookupKey};
 
-/// What is on its way into the store. Dropped, it leaves nothing.
+/// An entry on its way into the store. Dropping it leaves nothing behind.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     store: &'a Store,
@@ -27,14 +28,14 @@ pub struct Arriving {
 
 #[derive(Debug)]
 enum Sink {
-    /// New to the store.
+    /// The blob is new to the store.
     New(Box<Staged>),
-    /// There already: its bytes are only compared.
+    /// The store has the blob, so its bytes are only compared.
     Known(Box<blake3::Hasher>),
 }
 
 impl Arriving {
-    /// Takes more bytes.
+    /// Adds the next bytes of the blob.
     pub fn push(&mut self, bytes: &[u8]) -> fsx::Result<()> {
         match &mut self.sink {
             Sink::New(staged) => staged.push(bytes),
@@ -47,7 +48,8 @@ impl Arriving {
 }
 
 impl Incoming<'_> {
-    /// A blob comes next. One that the store holds is read back first (the new entry vouches for it) and not written again.
+    /// Begins the next blob. If the store has it, kache reads it back first (because the new entry vouches for it) and
+    /// does not write it again.
     pub fn begin(&self, id: BlobId) -> fsx::Result<Arriving> {
         let path = self.store.layout.blob(id);
         let has_come = self.blobs.iter().any(|(other, _)| *other == id);
@@ -59,7 +61,7 @@ impl Incoming<'_> {
         Ok(Arriving { id, sink })
     }
 
-    /// All of the blob has come. `false`: its bytes are not those that its name says; it is gone.
+    /// Ends a blob. Returns `false` if its bytes do not match its name; the blob is then dropped.
     pub fn end(&mut self, blob: Arriving) -> fsx::Result<bool> {
         let finished = match blob.sink {
             Sink::Known(hasher) if Digest::from_bytes(*hasher.finalize().as_bytes()) == blob.id.0 => None,
@@ -70,9 +72,11 @@ impl Incoming<'_> {
         Ok(true)
     }
 
-    /// Publishes all blobs, the entry and the record, in this order, and gives the bytes of blobs that were not there.
+    /// Publishes all blobs, the entry and the record, in this order. Returns the size in bytes of the blobs that were
+    /// new.
     ///
-    /// The record is added under the lookup key's claim, so that it meets no other; after `wait` it is added without.
+    /// The record is added under the claim on the lookup key, so that it does not collide with another. After `wait` it
+    /// is added without the claim.
     pub fn publish(self, lookup: LookupKey, record: &Record, entry: Entry, wait: Duration) -> fsx::Result<u64> {
         let store = self.store;
         store.mark()?;
@@ -87,14 +91,14 @@ impl Incoming<'_> {
     }
 }
 
-/// How blobs are written.
+/// The options with which a blob is written.
 fn publish(id: BlobId) -> Publish {
     let mtime = Mtime::At(clock::CANONICAL);
     Publish { mtime, keep_existing: true, expect: Some(id.0), ..Publish::default() }
 }
 
 impl Store {
-    /// Puts `bytes`, whose digest is `id`, into the store, and gives how many of them are new to it.
+    /// Stores `bytes`, whose digest is `id`. Returns the number of bytes added, which is 0 if the store has the blob.
     pub fn put_blob(&self, id: BlobId, bytes: &[u8]) -> fsx::Result<u64> {
         let path = self.layout.blob(id);
         if fsx::exists(&path) && self.verify_blob(id).is_ok() {
@@ -103,7 +107,7 @@ impl Store {
         publish(id).bytes(&path, bytes).map(|published| published.size)
     }
 
-    /// Begins to take an entry in.
+    /// Begins to import an entry.
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { store: self, blobs: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! How large the store may be, and when its disk is too full to store more.
+//! The size limit of the store, and the test whether its disk is too full to store more.
 
 use std::path::Path;
 
@@ -9,14 +9,15 @@ use crate::fsx::{self, Space};
 /// The size that collections trim the store to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {
-    /// So many bytes.
+    /// A fixed number of bytes.
     Bytes(u64),
-    /// What suits the disk that the cache directory is on.
+    /// A size that suits the disk of the cache directory.
     OfDisk,
 }
 
 impl Limit {
-    /// In bytes, for a store in `cache_dir` that holds `used` bytes. Where the disk tells nothing, its least value.
+    /// Returns the limit in bytes, for a store in `cache_dir` that holds `used` bytes. If the size of the disk is
+    /// unknown, the limit is 5 GiB.
     pub fn bytes(self, cache_dir: &Path, used: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -28,8 +29,9 @@ impl Limit {
 const LEAST: u64 = 5 * GIB;
 const MOST: u64 = 100 * GIB;
 
-/// A twentieth of the disk within bounds, and no more than leaves a tenth of it free. On a disk that is fuller than that the store
-/// still gets half of what is left, or the least value if that is less.
+/// A twentieth of the disk, between [`LEAST`] and [`MOST`], but so that a tenth of the disk stays free. On a disk that
+/// is fuller than that, the store still gets half of the remaining space (its present size included), or [`LEAST`] if
+/// that is less.
 fn of_disk(space: Space, used: u64) -> u64 {
     let usual = (space.total / 20).clamp(LEAST, MOST);
     let left = space.available.saturating_add(used).saturating_sub(space.total / 10);
@@ -37,7 +39,8 @@ fn of_disk(space: Space, used: u64) -> u64 {
     usual.min(left).max(floor)
 }
 
-/// Whether the disk is so full that what is left belongs to the builds: a fiftieth of it, and no more than this much.
+/// Returns whether the disk is so full that the remaining space is reserved for builds: a fiftieth of the disk, but at
+/// most 512 MiB.
 pub fn is_full(cache_dir: &Path) -> bool {
     const RESERVE: u64 = 512 * MIB;
     fsx::space(cache_dir).is_ok_and(|space| space.available < (space.total / 50).min(RESERVE))

@@ -1,7 +1,7 @@
-//! Manifests: the input sets seen under one lookup key, the one that was stored or held last first.
+//! Manifests: the input sets seen under one lookup key. The set that was stored or held last comes first.
 //!
-//! Version 1: one sealed JSON object per line, so that a reader stops at the first set that holds and one damaged line costs
-//! one set. Publishing a manifest is the commit of its newest entry.
+//! Version 1: one sealed JSON object per line, so that a reader can stop at the first set that holds, and a damaged
+//! line costs only one set. Publishing a manifest commits its newest entry.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::{Store, sealed};
 use crate::fsx::{self, Publish};
 use crate::model::{EntryKey, Input, InputSet, LookupKey};
 
-/// How many sets a manifest keeps.
+/// At most this many sets are kept in a manifest.
 pub const MAX_SETS: usize = 16;
 
-/// One line.
+/// One line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The entry that holds for the inputs.
+    /// Key of the entry that may be restored if the inputs hold.
     pub key: EntryKey,
-    /// The inputs.
+    /// The inputs, each with its digest or value.
     pub inputs: Vec<Input>,
 }
 
@@ -32,14 +32,14 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The records in their order, each parsed when it is asked for. Damaged lines are left out.
+    /// Returns the records in order. Each is parsed when the iterator reaches it; damaged lines are skipped.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        // As text, which is checked once and not string by string.
+        // Check UTF-8 once for the whole line, not for each string.
         let parse = |line| serde_json::from_str(std::str::from_utf8(sealed::open(self.lookup.0, line)?).ok()?).ok();
         self.lines().filter_map(parse)
     }
 
-    /// Whether nothing is recorded.
+    /// Returns whether the manifest has no records.
     pub fn is_empty(&self) -> bool {
         self.lines().next().is_none()
     }
@@ -54,7 +54,7 @@ impl Manifest {
     }
 }
 
-/// The bytes of the manifest under `lookup` with these records.
+/// Returns the bytes of the manifest under `lookup` with these records.
 pub fn encode(lookup: LookupKey, records: impl IntoIterator<Item = Record>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for record in records {
@@ -65,19 +65,19 @@ pub fn encode(lookup: LookupKey, records: impl IntoIterator<Item = Record>) -> V
 }
 
 impl Store {
-    /// The manifest under `lookup`; an absent one is empty.
+    /// Returns the manifest under `lookup`; an absent one is empty.
     pub fn manifest(&self, lookup: LookupKey) -> fsx::Result<Manifest> {
         let bytes = fsx::read_if_exists(&self.layout.manifest(lookup))?;
         Ok(Manifest { lookup, bytes: bytes.unwrap_or_default() })
     }
 
-    /// Puts `set` in front of the manifest. Its entry must be published.
+    /// Puts `set` in front of the manifest. Its entry must already be published.
     pub fn put_set(&self, lookup: LookupKey, set: &InputSet) -> fsx::Result<()> {
         self.put_record(lookup, &Record { key: set.entry_key(lookup), inputs: set.inputs.clone() })
     }
 
-    /// Moves a set that has just held to the front, where it is found first. Best effort; not while somebody else adds one,
-    /// which would be lost.
+    /// Moves a set that has just held to the front, so that it is found first. Best effort. Does nothing while another
+    /// process holds the claim, because a set that this process adds might be lost.
     pub fn prefer(&self, lookup: LookupKey, record: &Record) {
         let claim = self.claim(lookup, Duration::ZERO);
         let is_there = |manifest: &Manifest| manifest.records().any(|other| other.key == record.key);
@@ -86,7 +86,7 @@ impl Store {
         }
     }
 
-    /// Puts `record` in front. Under the claim on `lookup`, or one that is added meanwhile may be lost.
+    /// Puts `record` in front. Without the claim on `lookup`, a record that is added meanwhile may be lost.
     pub(super) fn put_record(&self, lookup: LookupKey, record: &Record) -> fsx::Result<()> {
         let bytes = self.manifest(lookup)?.with(record);
         Publish::default().bytes(&self.layout.manifest(lookup), &bytes).map(|_| ())

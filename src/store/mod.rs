@@ -1,8 +1,8 @@
-//! The store: plain files below one directory whose name carries the format's version.
+//! The store: plain files below one directory, whose name carries the version of their formats.
 //!
-//! Write order is the commit protocol: blobs, then the entry, then the manifest. A reader that finds less than all of it
-//! sees a miss, so neither a `kill -9` nor a garbage collection can show it half a result. Knows nothing of rustc or of how
-//! keys are made.
+//! The write order is the commit protocol: blobs, then the entry, then the manifest. A reader that finds only part of a
+//! result sees a miss, so neither a `kill -9` nor a garbage collection can expose half a result. The store must not
+//! know rustc, nor how keys are made.
 
 pub mod blobs;
 pub mod claims;
@@ -33,7 +33,7 @@ pub use stamps::Stamps;
 
 use crate::fsx;
 
-/// An opened store. Opening creates nothing; writers create what they need.
+/// An opened store. Opening it creates nothing; writers create the directories that they need.
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
@@ -41,24 +41,24 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store below `cache_dir`.
+    /// Opens the store below `cache_dir`.
     pub fn open(cache_dir: &Path) -> Self {
         let layout = Layout::new(cache_dir);
         let stamps = Stamps::open(&layout.stamps());
         Self { layout, stamps }
     }
 
-    /// Where things are.
+    /// Returns the paths of the store.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The stamp memo.
+    /// Returns the stamp memo.
     pub fn stamps(&self) -> &Stamps {
         &self.stamps
     }
 
-    /// Makes the directory a cache directory in the eyes of backup tools (<https://bford.info/cachedir/>). Idempotent.
+    /// Marks the directory as a cache for backup tools (<https://bford.info/cachedir/>). Idempotent.
     pub fn mark(&self) -> fsx::Result<()> {
         let tag: PathBuf = self.layout.cache_dir().join("CACHEDIR.TAG");
         if fsx::exists(&tag) {

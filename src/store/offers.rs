@@ -1,10 +1,11 @@
-//! Offers: results of compiles on an incremental session. They were neither hashed nor copied; whoever asks for one does that.
+//! Offers: results of compiles on an incremental session. Until a build asks for an offer, kache does not copy it, and
+//! hashes only programs.
 //!
-//! An offer holds hard links to the outputs, so that it lasts when a restore puts others in their place. The next compile of
-//! the unit withdraws it: one edit after another keeps nothing.
+//! An offer holds hard links to the outputs, so that it outlasts a restore that replaces them. The next compile of the
+//! unit withdraws it, so a series of edits leaves nothing behind.
 //!
-//! Version 1: `offers/ab/<lookup key>/<name>/`, with the outputs by their names and the sealed record in `offer.json`, which
-//! is what makes it whole.
+//! Version 1: `offers/ab/<lookup key>/<name>/`, with the outputs under their names and the sealed record in
+//! `offer.json`, without which an offer is incomplete.
 
 use std::path::{Path, PathBuf};
 
@@ -20,37 +21,37 @@ use crate::model::{ArtifactKind, Digest, Input, InputSet, LookupKey, RootKind};
 
 const RECORD: &str = "offer.json";
 
-/// The largest program that is offered, in bytes: hashing it must not be felt in the edit that made it.
+/// Size in bytes of the largest program that is offered: hashing it must not noticeably delay the edit that made it.
 const LARGEST_PROGRAM: u64 = 64 << 20;
 
-/// How many offers of one lookup key are looked at.
+/// At most this many offers of one lookup key are considered.
 const MOST: usize = 8;
 
-/// A result that waits for somebody to ask for it.
+/// A recorded result that waits until a build asks for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Offer {
-    /// What the compile read.
+    /// The inputs of the compile.
     pub inputs: Vec<Input>,
-    /// Times that a plugin could see: inputs if the outputs hold them.
+    /// File times that a plugin could see, in seconds since 1970. Each is an input if the outputs contain it.
     pub times: Vec<(Input, i64)>,
-    /// The roots of the checkout that it was compiled in.
+    /// The roots of the checkout in which it was compiled.
     pub roots: Vec<(RootKind, String)>,
-    /// Those among them that are pinned whatever the outputs hold.
+    /// The roots that are pinned regardless of the contents of the outputs.
     pub pinned: Vec<RootKind>,
-    /// Whether rustc called its working directory by the alias, which outputs must not hold then.
+    /// Whether rustc called its working directory by the alias. The outputs must then not contain the alias.
     pub alias: bool,
-    /// The outputs.
+    /// The output files, which are also linked into the offer.
     pub outputs: Vec<OfferedFile>,
-    /// The entry, its outputs aside.
+    /// The entry, without its outputs.
     pub entry: Entry,
 }
 
-/// The name of an offer.
+/// The name of an offer, unique in the store.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OfferName {
-    /// The call that it answers.
+    /// The lookup key of the compile.
     pub lookup: LookupKey,
-    /// What tells it from others.
+    /// Distinguishes the offer from others of the lookup key.
     pub own: Digest,
 }
 
@@ -72,29 +73,30 @@ impl std::str::FromStr for OfferName {
 /// An output as the compile left it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OfferedFile {
-    /// Its file name.
+    /// File name in the output directory.
     pub name: String,
-    /// What it is.
+    /// The kind of output.
     pub kind: ArtifactKind,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was written: seconds, nanoseconds.
+    /// When the file was written: seconds since 1970, and nanoseconds.
     pub written: (i64, u32),
-    /// Its permission bits.
+    /// The permission bits after the compile.
     pub mode: u32,
-    /// Digest of its content, of what people work on: they may write into a program and set its time back.
+    /// Digest of the content, for linked outputs only: people may write into a program and set its time back.
     #[serde(default)]
     pub digest: Option<Digest>,
 }
 
 impl OfferedFile {
-    /// The file at `path`, which was written just now. `None`: it is gone, or too large to be hashed on the way.
+    /// Describes the file at `path`, which was written just now. `None` if it is gone, or if it is a program too large
+    /// to hash here.
     pub fn of(path: &Path, kind: ArtifactKind) -> Option<Self> {
         let stamp = Stamp::of(path).ok()?;
         let name = path.file_name()?.to_str()?.to_owned();
         let digest = match kind {
             ArtifactKind::Linked if stamp.size > LARGEST_PROGRAM => return None,
-            // In pieces: memory for all of it would cost twice as much as the hash.
+            // In pieces: memory for the whole program would cost twice as much as the hash.
             ArtifactKind::Linked => Some(fsx::offset::digest(path).ok()?.0),
             _ => None,
         };
@@ -102,8 +104,9 @@ impl OfferedFile {
         Some(Self { name, kind, size: stamp.size, written, mode: stamp.mode & 0o7777, digest })
     }
 
-    /// Whether a file is unchanged since the compile wrote it. `digest`: of its content now. Cargo sets the time of metadata back to
-    /// that of the compiler's start (`cargo/src/cargo/core/compiler/mod.rs`, for `check`); a write would have moved it forward.
+    /// Returns whether the file is unchanged since the compile wrote it. `digest` is that of its present content. Cargo
+    /// sets the time of metadata back to the start of the compiler (`cargo/src/cargo/core/compiler/mod.rs`, for
+    /// `check`), whereas a write would have moved it forward.
     pub fn is_unchanged(&self, stamp: &Stamp, digest: Digest) -> bool {
         let time = (stamp.mtime.secs, stamp.mtime.nanos);
         let same_time = time == self.written || (self.kind == ArtifactKind::Rmeta && time < self.written);
@@ -112,23 +115,23 @@ impl OfferedFile {
     }
 }
 
-/// An offer and where it is.
+/// An offer, and the directory with its outputs.
 #[derive(Debug)]
 pub struct Offered {
     dir: PathBuf,
-    /// What is offered.
+    /// The record of the offer.
     pub offer: Offer,
 }
 
 impl Offered {
-    /// Where an output is.
+    /// Returns the path of an output in the offer.
     pub fn path(&self, file: &OfferedFile) -> PathBuf {
         self.dir.join(&file.name)
     }
 }
 
 impl Store {
-    /// Offers outputs in the directory `out_dir`. Fails where the store is on another file system.
+    /// Offers outputs in the directory `out_dir`. Fails if the store is on another file system.
     pub fn put_offer(&self, name: &OfferName, out_dir: &Path, offer: &Offer) -> fsx::Result<()> {
         let (dir, lookup) = (self.offer_of(name), name.lookup);
         if let Some(parent) = dir.parent() {
@@ -143,7 +146,7 @@ impl Store {
         tree.commit(&dir)
     }
 
-    /// The newest offers of a lookup key, newest first. Damaged ones are left out.
+    /// Returns the newest offers of a lookup key, newest first. Skips damaged ones.
     pub fn offers(&self, lookup: LookupKey) -> Vec<Offered> {
         let place = self.layout.offers(lookup);
         let dirs = fsx::list(&place).unwrap_or_default().into_iter().map(|name| place.join(name));
@@ -153,7 +156,7 @@ impl Store {
         offers
     }
 
-    /// All offers, oldest first, with what each answers. What vanishes meanwhile is left out.
+    /// Returns all offers with their lookup keys, oldest first. Skips those that are damaged or vanish meanwhile.
     pub fn all_offers(&self) -> fsx::Result<Vec<(LookupKey, Offered)>> {
         let mut offers = Vec::new();
         for kept in all(self)? {
@@ -165,8 +168,8 @@ impl Store {
         Ok(offers)
     }
 
-    /// Makes an entry of an offer for nobody in particular. `files`: its outputs, where they are, and as they were when they were
-    /// hashed. `false`: another build has withdrawn or taken it meanwhile.
+    /// Turns an offer into an entry although no build asked for it. `files` holds its outputs, their paths, and their
+    /// stamps when they were hashed. Returns `false` if a build has withdrawn or taken the offer meanwhile.
     pub fn store_offered(
         &self,
         (lookup, offered): (LookupKey, &Offered),
@@ -183,12 +186,12 @@ impl Store {
         }
         self.put_entry(set.entry_key(lookup), entry)?;
         self.put_set(lookup, set)?;
-        // Somebody else may have removed it.
+        // Another process may have removed it.
         let _ = self.remove_offer(offered);
         Ok(true)
     }
 
-    /// Withdraws an offer: other outputs take the place of these, and nobody asked.
+    /// Withdraws an offer that no build asked for, before other outputs replace those of the compile.
     pub fn withdraw_offer(&self, name: &OfferName) -> fsx::Result<()> {
         fsx::remove_dir_all(&self.offer_of(name))
     }
@@ -210,7 +213,7 @@ fn read(lookup: LookupKey, dir: PathBuf) -> Option<Offered> {
     (offer.entry.names_are_safe() && offer.outputs.iter().all(is_safe)).then_some(Offered { dir, offer })
 }
 
-/// All offers. What vanishes meanwhile is left out.
+/// Returns all offers. Skips those that vanish meanwhile.
 pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
     let mut kept = Vec::new();
     for shard in store.layout().shards("offers") {
@@ -228,7 +231,7 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
     Ok(kept)
 }
 
-/// Removes the temps of killed processes, and directories of lookup keys without an offer.
+/// Removes the temp files of killed processes, and the directories of lookup keys without an offer.
 pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<()> {
     for shard in store.layout().shards("offers") {
         for lookup in fsx::list(&shard)? {
@@ -239,7 +242,7 @@ pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<()> {
     Ok(())
 }
 
-/// Removes all offers, for `kache purge`. Returns the bytes of their files.
+/// Removes all offers, for `kache purge`. Returns the size of their files in bytes.
 pub fn remove_all(store: &Store) -> fsx::Result<u64> {
     let kept = all(store)?;
     kept.iter().try_for_each(|kept| fsx::remove_dir_all(&kept.place))?;

@@ -1,9 +1,9 @@
-//! Answers of compilers to cargo's questions, so that a fresh target directory asks nobody.
+//! Answers of compilers to cargo's questions, so that a fresh target directory does not start a compiler for them.
 //!
-//! Version 1 (carried by the directory name): what was written to stdout, under a seal. That the file exists says that the
-//! exit code was 0 and that nothing was written to stderr. May be lost at any time; a damaged answer reads as absent.
-//! Answers are small and few (one per compiler, target and set of flags); `gc` removes those older than a month, and the
-//! oldest beyond [`MOST`].
+//! Version 1 (carried by the directory name): the bytes that were written to stdout, sealed. An answer is stored only
+//! if the exit code was 0 and stderr was empty. It may be lost at any time; a damaged answer reads as absent. Answers
+//! are small and few (one per compiler, target and set of flags); `gc` removes those older than a month, and the oldest
+//! beyond [`MOST`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,30 +13,31 @@ use crate::fsx::clock::Time;
 use crate::fsx::{self, Publish};
 use crate::model::Digest;
 
-/// How long an answer is kept. It is asked for again then, so that no reading extends it.
+/// How long an answer is kept after it was written. Reading it does not extend this, so kache asks the compiler again
+/// after that time.
 const KEEP: Duration = Duration::from_hours(30 * 24);
-/// How many answers are kept.
+/// At most this many answers are kept.
 const MOST: usize = 1000;
 
 impl Store {
-    /// The answer to the question that `name` is the digest of.
+    /// Returns the answer to the question with the digest `name`.
     pub fn probe(&self, name: Digest) -> Option<Vec<u8>> {
         let sealed = fsx::read(&self.layout().probe(name)).ok()?;
         sealed::open(name, &sealed).map(<[u8]>::to_vec)
     }
 
-    /// Remembers an answer: all of stdout, of a call that ended well and wrote nothing to stderr.
+    /// Records an answer: the whole stdout of a call that succeeded and wrote nothing to stderr.
     pub fn put_probe(&self, name: Digest, stdout: &[u8]) -> fsx::Result<()> {
         self.mark()?;
         Publish::default().bytes(&self.layout().probe(name), &sealed::seal(name, stdout)).map(|_| ())
     }
 }
 
-/// Removes old answers, and the oldest where there are too many.
+/// Removes old answers, and the oldest beyond [`MOST`].
 pub(super) fn expire(layout: &Layout, now: Time) -> fsx::Result<()> {
     let mut answers: Vec<(Time, PathBuf)> = Vec::new();
     survey::each_file(&[layout.probes()], |path, stamp| {
-        // Temps are not named by a digest.
+        // Temp files are not named by a digest.
         if survey::named(path).is_some() {
             answers.push((stamp.mtime, path.to_owned()));
         }

@@ -1,7 +1,7 @@
-//! Emptying the store while builds run.
+//! Empties the store while builds run.
 //!
-//! Manifests go first, so that nothing leads to the rest any more. Locks of running processes and temp files that may still
-//! have a writer stay.
+//! Manifests are removed first, so that nothing refers to the rest any more. Locks of running processes stay, as do
+//! temp files that may still have a writer.
 
 use std::path::Path;
 
@@ -10,20 +10,20 @@ use crate::fsx::clock::{self, Time};
 use crate::fsx::temp::PREFIX as TEMP_PREFIX;
 use crate::fsx::{self, Stamp, sweep};
 
-/// What was removed.
+/// Counts of the removed files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Entries.
+    /// Number of entries.
     pub entries: usize,
-    /// Blobs.
+    /// Number of blobs.
     pub blobs: usize,
-    /// Bytes of all files.
+    /// Size of all removed files in bytes.
     pub bytes: u64,
-    /// Bytes among them that target directories still hold.
+    /// Size in bytes of those that target directories still hold.
     pub still_linked: u64,
 }
 
-/// Removes all results, sessions, offers, damaged blobs and memos.
+/// Removes all results, traces, sessions, offers, damaged blobs and memos.
 pub fn everything(store: &Store) -> fsx::Result<Purged> {
     let (layout, now) = (store.layout(), clock::now());
     let mut purged = Purged::default();
@@ -37,7 +37,7 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     Ok(purged)
 }
 
-/// Removes the files directly in `dirs` and says how many.
+/// Removes the files directly in `dirs`, and returns how many there were, temp files not counted.
 fn empty_all(purged: &mut Purged, dirs: &[impl AsRef<Path>], now: Time) -> fsx::Result<usize> {
     let mut removed = 0;
     for dir in dirs.iter().map(AsRef::as_ref) {

@@ -1,10 +1,11 @@
-//! Seals: a record carries the digest of its name and its bytes, so that a damaged or misplaced one reads as absent.
+//! Seals: a record is stored with the digest of its name and its bytes, so that a damaged or misplaced record reads as
+//! absent.
 //!
 //! Version 1: 64 hexadecimal digits, a space, the record.
 
 use crate::model::Digest;
 
-/// The record with its seal in front. `name` is what the record is filed under.
+/// Returns the record with its seal in front. `name` is the digest under which the record is filed.
 pub fn seal(name: Digest, record: &[u8]) -> Vec<u8> {
     let mut sealed = digest(name, record).hex().into_bytes();
     sealed.push(b' ');
@@ -12,7 +13,7 @@ pub fn seal(name: Digest, record: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// The record, if its seal holds.
+/// Returns the record, if its seal matches `name` and its bytes.
 pub fn open(name: Digest, sealed: &[u8]) -> Option<&[u8]> {
     let (seal, rest) = sealed.split_at_checked(64)?;
     let record = rest.strip_prefix(b" ")?;

@@ -1,14 +1,14 @@
 //! rustc's incremental sessions, kept for checkouts that have none.
 //!
-//! A session is a directory of files that rustc never writes again: a new session gets new files, and hard links to those of
-//! the old one that still hold (`rustc_incremental::persist::fs`). So the store keeps hard links, and hands out hard links. rustc
-//! itself checks a session against its options and inputs; a wrong one costs time and nothing else. A file that was written in
-//! place is another matter: a seal over sizes and times keeps such a session from being handed out.
+//! rustc never writes to a file of a session again: a new session gets new files, and hard links to the files of the
+//! old one that are still valid (`rustc_incremental::persist::fs`). So the store keeps hard links, and hands out hard
+//! links. rustc checks a session against its options and inputs; a wrong session only costs time. A file that was
+//! written in place is more serious: a seal over sizes and times keeps kache from handing out such a session.
 //!
 //! ```text
 //! sessions/ab/<key>/<crate directory>/<session>/...    as below rustc's `-C incremental`
 //! sessions/ab/<key>/seal                               digest of the names, sizes and times of the session's files
-//! sessions/ab/<key>.plain                              the unit's paths do not bear rustc's alias (`rustc::alias`)
+//! sessions/ab/<key>.plain                              the paths must not contain rustc's alias (`rustc::alias`)
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -24,24 +24,25 @@ use crate::model::{Digest, SessionKey};
 
 const SEAL: &str = "seal";
 
-/// The one file of a session that rustc gives other names: it is the unit's metadata, too, to which cargo gives other times. No two
-/// checkouts may share it.
+/// The one file of a session that rustc also links under other names: it is the unit's metadata, too, and cargo sets
+/// its times. Two checkouts must not share it.
 const METADATA: &str = "metadata.rmeta";
 
-/// How long a kept session stands for the newer ones of its unit.
+/// A kept session must be this old before a newer one of its unit replaces it.
 const RENEWAL: Duration = Duration::from_mins(15);
 
 /// The directory of a crate below `-C incremental`, and the newest finished session in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// The crate's directory.
+    /// The directory of the crate below `-C incremental`.
     pub crate_dir: PathBuf,
-    /// The session's name in it.
+    /// Name of the session's directory in `crate_dir`.
     pub name: String,
 }
 
 impl Session {
-    /// The newest finished session in a crate's directory. Names begin with the time of their start, in digits that sort.
+    /// Returns the newest finished session in the directory of a crate. The names begin with the start time, in digits
+    /// that sort.
     pub fn newest(crate_dir: &Path) -> Option<Self> {
         let names = fsx::list(crate_dir).ok()?.into_iter().filter_map(|name| name.into_string().ok());
         let name = names.filter(|name| is_finished(name)).max()?;
@@ -52,8 +53,8 @@ impl Session {
         self.crate_dir.join(&self.name)
     }
 
-    /// `s-<time>-<random>.lock` beside `s-<time>-<random>-<crate hash>`: rustc takes a session without it for one that nobody
-    /// uses.
+    /// Returns `s-<time>-<random>.lock` beside `s-<time>-<random>-<crate hash>`: rustc considers a session without this
+    /// file unused.
     fn lock(&self) -> Option<PathBuf> {
         Some(self.crate_dir.join(self.name.rsplit_once('-')?.0.to_owned() + ".lock"))
     }
@@ -64,7 +65,8 @@ fn is_finished(name: &str) -> bool {
 }
 
 impl Store {
-    /// Keeps a session, unless there is one of this unit that is not old. Best effort: on another file system there are none.
+    /// Keeps a session, unless the store has a recent one of this unit. Best effort: it fails if the store is on
+    /// another file system.
     pub fn keep_session(&self, key: SessionKey, session: &Session, now: Time) -> fsx::Result<()> {
         let place = self.layout.session(key);
         let is_young = |stamp: Stamp| stamp.mtime.secs + secs(RENEWAL) > now.secs;
@@ -81,8 +83,9 @@ impl Store {
         kept.commit(&place)
     }
 
-    /// Puts a session of the unit below `incremental`, if one is kept and the unit was never compiled there. (A compile that was
-    /// interrupted leaves a directory without a finished session, and is begun anew.)
+    /// Puts the kept session of the unit below `incremental`, if there is one and the unit was never compiled there. If
+    /// the unit was compiled there, returns its directory if that has a finished session. (An interrupted compile
+    /// leaves a directory without one, and rustc starts from scratch.)
     pub fn lend_session(&self, key: SessionKey, incremental: &Path) -> fsx::Result<Option<Session>> {
         let place = self.layout.session(key);
         let Some(expected) = fsx::read_if_exists(&place.join(SEAL))? else { return Ok(None) };
@@ -104,24 +107,24 @@ impl Store {
             fsx::open_rw(&lock)?;
         }
         tree.commit(&lent.dir())?;
-        // Its last use, for the collection. A store that is only read has none.
+        // Record the last use, for garbage collection. A read-only store does not record it.
         let seal = place.join(SEAL);
         let _ = fsx::open(&seal).and_then(|file| clock::stamp_now(&file, &seal));
         Ok(Some(lent))
     }
 
-    /// Whether the paths of this unit must not bear rustc's alias.
+    /// Returns whether the paths of this unit must not contain rustc's alias.
     pub fn is_plain(&self, key: SessionKey) -> bool {
         fsx::exists(&self.layout.plain_session(key))
     }
 
-    /// Notes that they must not.
+    /// Records that the paths of this unit must not contain rustc's alias.
     pub fn note_plain(&self, key: SessionKey) -> fsx::Result<()> {
         fsx::Publish::default().bytes(&self.layout.plain_session(key), b"").map(|_| ())
     }
 }
 
-/// All kept sessions. What vanishes meanwhile is left out.
+/// Returns all kept sessions. Skips those that vanish meanwhile.
 pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
     let mut kept = Vec::new();
     for shard in store.layout().shards("sessions") {
@@ -139,7 +142,7 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
     Ok(kept)
 }
 
-/// Removes all kept sessions, for `kache purge`. Returns the bytes of their files.
+/// Removes all kept sessions, for `kache purge`. Returns the size of their files in bytes.
 pub fn remove_all(store: &Store) -> fsx::Result<u64> {
     let mut bytes = 0;
     for session in all(store)? {
@@ -155,7 +158,7 @@ pub fn remove_all(store: &Store) -> fsx::Result<u64> {
 fn seal(mut files: Vec<(String, Stamp)>) -> Digest {
     files.sort_by(|(one, _), (other, _)| one.cmp(other));
     let lines = files.iter().map(|(name, stamp)| {
-        // A copy has a time of its own.
+        // A copy has its own mtime.
         let written = if name == METADATA { Time { secs: 0, nanos: 0 } } else { stamp.mtime };
         format!("{}:{name} {} {}.{}\n", name.len(), stamp.size, written.secs, written.nanos)
     });
@@ -173,7 +176,7 @@ mod tests {
 
     const NAME: &str = "s-h1-0abc-9xyz";
 
-    /// A session of two files below `incremental`, and its unit's key.
+    /// Makes a session of two files below `incremental`, and returns it with the key of its unit.
     fn made(incremental: &Path) -> (SessionKey, Session) {
         let session = Session { crate_dir: incremental.join("a-1"), name: NAME.to_owned() };
         for (name, bytes) in [("dep-graph.bin", "graph"), ("x.o", "object")] {
@@ -201,7 +204,7 @@ mod tests {
         assert_eq!(fsx::read(&lent.dir().join("x.o")).unwrap(), b"object");
         assert_eq!(Stamp::of(&lent.dir().join("x.o")).unwrap().nlink, 2);
         assert!(fsx::exists(&lent.crate_dir.join("s-h1-0abc.lock")));
-        // A unit that has one keeps it.
+        // A unit that has a session keeps it.
         fsx::remove_file(&lent.dir().join("x.o")).unwrap();
         store.lend_session(key, &two).unwrap().unwrap();
         assert!(!fsx::exists(&lent.dir().join("x.o")));

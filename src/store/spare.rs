@@ -1,5 +1,5 @@
-//! What the store holds besides results: sessions and offers. They are links to files of target directories, so that they cost
-//! room only once those are gone, and they go first.
+//! Sessions and offers, which the store holds besides results. They are links to files of target directories, so they
+//! take up space only once those files are gone, and they are evicted first.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,37 +8,37 @@ use super::{Store, offers, sessions, survey};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, sweep};
 
-/// The share of the store's limit that they may take, in percent.
+/// The share of the store's limit that sessions and offers may take, in percent.
 const SHARE_PERCENT: u64 = 25;
 
-/// How long one lasts that nobody uses.
+/// How long an unused session or offer is kept.
 const LIFETIME: Duration = Duration::from_hours(14 * 24);
 
-/// A session or an offer.
+/// A session or an offer in the store.
 #[derive(Debug)]
 pub struct Spare {
-    /// Its directory.
+    /// The directory with its files.
     pub place: PathBuf,
-    /// Bytes of its files, which target directories may hold, too.
+    /// Size of its files in bytes. Target directories may hold the same files.
     pub bytes: u64,
-    /// When it was made or used last.
+    /// When it was made or last used.
     pub used: Time,
 }
 
-/// All sessions and offers.
+/// Returns all sessions and offers.
 pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
     let mut all = sessions::all(store)?;
     all.extend(offers::all(store)?);
     Ok(all)
 }
 
-/// Removes those that were not used for longest until the rest takes no more than its share of `max_size`, in bytes. Gives
-/// the bytes of the rest.
+/// Keeps the most recently used sessions and offers that fit into their share of `max_size` (in bytes), and removes the
+/// rest. Returns the size of those that are kept, in bytes.
 pub fn trim(store: &Store, max_size: u64, now: Time) -> fsx::Result<u64> {
     let (all, limit) = (all(store)?, max_size / 100 * SHARE_PERCENT);
     let (kept, surplus) = select(all, limit, now);
     for spare in surplus {
-        // One that cannot be removed, since a compile is just putting files there, is for the next collection.
+        // A compile may be putting files there just now. The next collection tries again.
         let _ = fsx::remove_dir_all(&spare.place);
     }
     let mut forgotten = Vec::new();
@@ -55,12 +55,12 @@ pub fn trim(store: &Store, max_size: u64, now: Time) -> fsx::Result<u64> {
     Ok(kept.iter().map(|spare| spare.bytes).sum())
 }
 
-/// [`LIFETIME`] in seconds.
+/// Returns [`LIFETIME`] in seconds.
 fn lifetime() -> i64 {
     i64::try_from(LIFETIME.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// Splits into those that stay and those to remove. Pure.
+/// Splits sessions and offers into those to keep and those to remove. Removes nothing itself.
 fn select(mut all: Vec<Spare>, limit: u64, now: Time) -> (Vec<Spare>, Vec<Spare>) {
     all.sort_by_key(|spare| std::cmp::Reverse(spare.used));
     let mut total = 0_u64;

@@ -1,16 +1,18 @@
-//! The stamp memo: from a file's path and stamp to the digest of its content, so that a hit reads no file again.
+//! The stamp memo: maps the path and stamp of a file to the digest of its content, so that a hit does not read the file
+//! again.
 //!
-//! A table of fixed size in one file, read and written by `pread` and `pwrite` of single slots, without locks: a slot that
-//! was torn or is not ours fails its checksum and counts as empty. It may lose data at any time; it never lies:
+//! A table of fixed size in one file. kache reads and writes single slots with `pread` and `pwrite`, without locks: a
+//! slot that is torn or not ours fails the check of its tag and checksum, and counts as empty. The memo may lose data
+//! at any time, but never returns a wrong digest:
 //!
-//! * A stamp younger than the clock's grain proves nothing and is not written, with one exception: outputs that this process,
-//!   or the rustc that it waited for, has just published by rename ([`Stamps::remember_own`]).
+//! * A stamp younger than the clock's grain proves nothing and is not written, with one exception: outputs that this
+//!   process, or the rustc that it waited for, has just published by rename ([`Stamps::remember_own`]).
 //! * Files on network file systems are never remembered.
 //!
-//! What was found of many files at once takes one slot, too: see [`super::findings`].
+//! A finding about many files takes one slot, too: see [`super::findings`].
 //!
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
-//! What it costs stands in `benches/README.md`; it was not measured against a key-value store.
+//! `benches/README.md` reports its cost; it was not measured against a key-value store.
 
 use std::fs::File;
 use std::io::Read;
@@ -25,57 +27,57 @@ use crate::model::Digest;
 const SLOT: usize = 64;
 const SLOTS_PER_BUCKET: usize = 4;
 const BUCKET: usize = SLOT * SLOTS_PER_BUCKET;
-/// 16 MiB of sparse file: room for 262,144 files.
+/// 16 MiB of sparse file, with room for 262,144 files.
 const BUCKETS: u64 = 1 << 16;
 
-/// The memo of one store.
+/// The stamp memo of one store.
 #[derive(Debug)]
 pub struct Stamps {
     path: PathBuf,
     table: OnceLock<Option<File>>,
 }
 
-/// A file's content and the stamp that it was read under.
+/// The content of a file, and the stamp under which it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// Digest of the bytes.
+    /// Digest of the file's bytes.
     pub digest: Digest,
     /// The stamp, taken before the bytes were read.
     pub stamp: Stamp,
 }
 
-/// Content, and whether the memo can give it again.
+/// The content of a file, and whether the memo can return it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The content.
+    /// The content, from the memo or just read.
     pub content: Content,
-    /// Whether it came from the memo, or went to it.
+    /// Whether the content came from the memo or was written to it.
     pub remembered: bool,
 }
 
 impl Stamps {
-    /// The memo in the file at `path`, which need not exist.
+    /// Creates the memo in the file at `path`, which need not exist. The file is opened at the first use.
     pub fn open(path: &Path) -> Self {
         Self { path: path.to_owned(), table: OnceLock::new() }
     }
 
-    /// The content of the regular file at `path`: from the memo, else by reading it.
+    /// Returns the content of the regular file at `path`, from the memo if possible, else by reading it.
     pub fn content(&self, path: &Path) -> fsx::Result<Content> {
         self.content_under(path, Stamp::of(path)?).map(|found| found.content)
     }
 
-    /// The content of the regular file at `path`, which has just had this stamp.
+    /// Returns the content of the regular file at `path`, whose stamp the caller has just taken.
     pub fn content_under(&self, path: &Path, stamp: Stamp) -> fsx::Result<Found> {
         match self.lookup(path, &stamp) {
             Some(digest) => Ok(Found { content: Content { digest, stamp }, remembered: true }),
-            // To open a pipe is to wait for its writer.
+            // Opening a pipe would wait for its writer.
             None if !stamp.is_file => Err(not_a_file(path)),
             None => self.read_content(path),
         }
     }
 
-    /// The digest of the names in the directory at `path`, and of what kind each is. A change of either changes the directory's
-    /// times, so that its stamp stands for the list as a file's stands for its bytes.
+    /// Returns the digest of the names in the directory at `path`, with the kind of each. A change of either changes
+    /// the times of the directory, so its stamp represents the list as the stamp of a file represents its bytes.
     pub fn listing(&self, path: &Path) -> fsx::Result<Digest> {
         let stamp = Stamp::of(path)?;
         if let Some(digest) = self.lookup(path, &stamp) {
@@ -88,24 +90,24 @@ impl Stamps {
         Ok(digest)
     }
 
-    /// The remembered digest.
+    /// Returns the remembered digest of the file at `path` with this stamp.
     pub fn lookup(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
         self.slot(&tag(path, stamp))
     }
 
-    /// What the slot with this tag holds.
+    /// Returns the digest in the slot with this tag.
     pub(super) fn slot(&self, tag: &[u8; 16]) -> Option<Digest> {
         let mut bucket = [0; BUCKET];
         self.table()?.read_exact_at(&mut bucket, bucket_offset(tag)).ok()?;
         bucket.chunks_exact(SLOT).find_map(|slot| decode(slot, tag))
     }
 
-    /// Remembers a file that this process has just published under an inode of its own, however young its stamp is.
+    /// Remembers a file that this process has just published under a new inode, however young its stamp is.
     ///
-    /// Sound although a write in the same clock tick would not move the stamp: the inode was nobody else's until the rename,
-    /// rustc and cargo replace such files by rename, and one slot holds path and inode together.
+    /// This is sound although a write in the same clock tick would not change the stamp: no other process had the inode
+    /// before the rename, rustc and cargo replace such files by rename, and one slot holds path and inode together.
     ///
-    /// `is_it` judges the file's stamp now: nothing is remembered of a file that was written meanwhile.
+    /// `is_it` judges the present stamp of the file: kache does not remember a file that was written meanwhile.
     pub fn remember_own(&self, path: &Path, digest: Digest, is_it: impl FnOnce(&Stamp) -> bool) {
         if let Some(stamp) = Stamp::of(path).ok().filter(is_it) {
             self.fill(&tag(path, &stamp), digest);
@@ -129,12 +131,12 @@ impl Stamps {
         Ok(Found { content: Content { digest, stamp }, remembered })
     }
 
-    /// Fills a slot. Best effort: a memo that cannot be written is no memo.
+    /// Fills a slot. Ignores errors: a memo that cannot be written remembers nothing.
     pub(super) fn fill(&self, tag: &[u8; 16], digest: Digest) {
         let Some(table) = self.table() else { return };
         let offset = bucket_offset(tag);
         let mut bucket = [0; BUCKET];
-        // A short read is the sparse end of the table.
+        // A read is short at the sparse end of the table.
         let _ = table.read_at(&mut bucket, offset);
         let is_empty = |slot: &[u8]| slot[..16].iter().all(|byte| *byte == 0);
         let free = bucket.chunks_exact(SLOT).position(|slot| slot[..16] == *tag || is_empty(slot));
@@ -167,7 +169,7 @@ fn open_table(path: &Path) -> Option<File> {
     Some(file)
 }
 
-/// Hashes with large reads: below 16 KiB at a time blake3 cannot use its widest instructions.
+/// Hashes with large reads: with less than 16 KiB at a time, blake3 cannot use its widest instructions.
 fn hash_file(mut file: &File) -> std::io::Result<Digest> {
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
     let mut buffer = vec![0; size.saturating_add(1).min(256 * 1024)];
@@ -182,8 +184,9 @@ fn hash_file(mut file: &File) -> std::io::Result<Digest> {
     }
 }
 
-/// What of a stamp stands for the content: all that `Stamp::to_bytes` gives, but of a canonical one not its ctime. A canonical
-/// mtime moves with any write, while ctime moves with every link: it would forget shared rlibs.
+/// Returns the part of a stamp that represents the content: all of `Stamp::to_bytes`, except that a canonical mtime
+/// replaces the ctime. Any write changes a canonical mtime, but every new link changes the ctime, and the memo would
+/// forget shared rlibs.
 pub(super) fn state(stamp: &Stamp) -> [u8; 56] {
     let ctime = if stamp.is_canonical() { stamp.mtime } else { stamp.ctime };
     Stamp { ctime, ..*stamp }.to_bytes()
@@ -203,8 +206,8 @@ fn bucket_offset(tag: &[u8; 16]) -> u64 {
     (number % BUCKETS) * BUCKET as u64
 }
 
-/// Tells a torn slot: every word moves the sum, and so does the order of words. Chance is what it guards against, not intent:
-/// who can write this file can write the store.
+/// Detects a torn slot: each word changes the sum, and so does the order of words. It guards against accidents, not
+/// against intent: whoever can write this file can write the store.
 fn checksum(tag: &[u8], digest: &[u8]) -> [u8; 8] {
     const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut sum = SEED;
@@ -267,7 +270,7 @@ mod tests {
         assert_eq!(stamps.lookup(&path, &content.stamp), Some(content.digest));
     }
 
-    /// What comes from the remote may name any path.
+    /// An entry from the remote may name any path.
     #[test]
     fn r11_a_pipe_is_no_content_and_nobody_waits_for_it() {
         let dir = tempfile::tempdir().unwrap();

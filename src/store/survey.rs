@@ -1,4 +1,4 @@
-//! What is in a store, for people and for garbage collection.
+//! Lists the contents of a store, for people and for garbage collection.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,51 +8,51 @@ use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
 use crate::model::{BlobId, Digest, EntryKey, LookupKey};
 
-/// Everything in a store.
+/// The contents of a store.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// The entries that can be read, in no order.
+    /// The entries that can be parsed, in no particular order.
     pub entries: Vec<EntryInfo>,
-    /// The files of entries that were read but make no sense, and when they were last changed.
+    /// Files of entries that can be read but not parsed, and when each was last changed.
     pub undecodable: Vec<(PathBuf, Time)>,
-    /// The blobs, in no order.
+    /// The blobs, in no particular order.
     pub blobs: Vec<BlobInfo>,
-    /// Bytes of all manifests.
+    /// Size of all manifests in bytes.
     pub manifest_bytes: u64,
-    /// Bytes of all units' traces.
+    /// Size of the traces of all units in bytes.
     pub unit_bytes: u64,
-    /// Bytes of all sessions and offers, which target directories may hold, too.
+    /// Size of all sessions and offers in bytes. Target directories may hold the same files.
     pub spare_bytes: u64,
 }
 
-/// An entry and its file.
+/// An entry, and facts about its file.
 #[derive(Debug)]
 pub struct EntryInfo {
-    /// Its key.
+    /// The key that names the entry.
     pub key: EntryKey,
-    /// When it was last used, to six hours.
+    /// When the entry was last used, accurate to six hours.
     pub used: Time,
-    /// Bytes of the entry's own file.
+    /// Size of the entry's file in bytes, without its blobs.
     pub bytes: u64,
-    /// The entry.
+    /// The entry, as parsed.
     pub entry: Entry,
 }
 
-/// A blob's file.
+/// Facts about the file of a blob.
 #[derive(Debug)]
 pub struct BlobInfo {
-    /// Its name.
+    /// The digest that names the blob.
     pub id: BlobId,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// When it was last written or linked.
+    /// When the blob was last written or linked.
     pub changed: Time,
-    /// Whether target directories hold it too: removing it from the store frees nothing then.
+    /// Whether target directories hold the blob too. Removing it from the store then frees no space.
     pub is_linked: bool,
 }
 
 impl Survey {
-    /// Bytes of all blobs, entries, manifests, traces, sessions and offers, each counted once.
+    /// Returns the size of all blobs, entries, manifests, traces, sessions and offers in bytes, each counted once.
     pub fn total_bytes(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
         let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
@@ -60,13 +60,13 @@ impl Survey {
     }
 }
 
-/// Looks at the whole store. What vanishes meanwhile is left out.
+/// Surveys the whole store. Skips files that vanish meanwhile.
 pub fn survey(store: &Store) -> fsx::Result<Survey> {
     let mut survey = Survey::default();
     let layout = store.layout();
     each_file(&layout.shards("entries"), |path, stamp| {
         let Some(key) = named(path).map(EntryKey) else { return };
-        // What cannot be read just now (too many open files, another owner) is not damaged.
+        // A file that cannot be read just now (too many open files, another owner) is not damaged.
         let Ok(bytes) = fsx::read(path) else { return };
         match Entry::parse(key, &bytes) {
             Some(entry) => survey.entries.push(EntryInfo { key, used: stamp.mtime, bytes: stamp.size, entry }),
@@ -85,19 +85,19 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
     Ok(survey)
 }
 
-/// Which lookup key each recorded entry is found by.
+/// Returns the lookup key under which each recorded entry is found.
 pub fn lookups(store: &Store) -> fsx::Result<HashMap<EntryKey, LookupKey>> {
     let mut found = HashMap::new();
     each_file(&store.layout().shards("manifests"), |path, _| {
         let Some(lookup) = named(path).map(LookupKey) else { return };
-        // One that vanished or cannot be read just now lists nothing.
+        // Skip a manifest that vanished or cannot be read just now.
         let Ok(manifest) = store.manifest(lookup) else { return };
         found.extend(manifest.records().map(|record| (record.key, lookup)));
     })?;
     Ok(found)
 }
 
-/// Visits every file directly in `dirs`.
+/// Visits every regular file directly in `dirs`.
 pub(super) fn each_file(dirs: &[PathBuf], mut visit: impl FnMut(&Path, &Stamp)) -> fsx::Result<()> {
     for dir in dirs {
         for name in fsx::list(dir)? {
@@ -110,7 +110,7 @@ pub(super) fn each_file(dirs: &[PathBuf], mut visit: impl FnMut(&Path, &Stamp)) 
     Ok(())
 }
 
-/// The digest that a file is named by.
+/// Returns the digest that names a file, without the extension.
 pub(super) fn named(path: &Path) -> Option<Digest> {
     let name = path.file_name()?.to_str()?;
     name.split('.').next()?.parse().ok()

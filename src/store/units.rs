@@ -1,7 +1,8 @@
 //! Units: the lookup keys under which results of one unit were stored, as traces, newest first.
 //!
-//! A lookup key cannot be undone; this is what a new one is compared with, to tell which flag or dependency made it new.
-//! Nothing but `kache why` rests on it: a trace that is lost costs an explanation. Two writers at once may lose one.
+//! A lookup key is a digest and cannot be reversed. kache compares a new one with these traces to find the flag or
+//! dependency that made it new. Only `kache why` depends on them: a lost trace costs an explanation. If two processes
+//! write at once, one trace may be lost.
 //!
 //! Version 1: one sealed JSON object per line.
 
@@ -15,35 +16,35 @@ use crate::fsx::clock::Time;
 use crate::fsx::{self, Publish};
 use crate::model::{LookupKey, Trace, UnitKey};
 
-/// How many traces are kept of a unit: profiles, features, targets and versions of one crate stand side by side.
+/// At most this many traces are kept per unit. Profiles, features and versions of one crate share them.
 pub const MAX_CALLS: usize = 8;
 
-/// How long the traces of a unit are kept once nothing of it is in the store any more.
+/// How long the traces of a unit are kept after the last write, once no manifest of the unit is left.
 const KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// One line.
+/// One line of the file of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// The lookup key.
+    /// The lookup key under which a result was stored.
     pub lookup: LookupKey,
-    /// What it was made of.
+    /// The fields that the lookup key was made of.
     pub trace: Trace,
 }
 
 impl Store {
-    /// The calls that were stored of a unit, newest first. Damaged lines are left out.
+    /// Returns the calls of a unit whose results were stored, newest first. Skips damaged lines.
     pub fn unit(&self, unit: UnitKey) -> Vec<Call> {
         let bytes = fsx::read(&self.layout.unit(unit)).unwrap_or_default();
         lines(&bytes).filter_map(|line| serde_json::from_slice(sealed::open(unit.0, line)?).ok()).collect()
     }
 
-    /// Puts a call in front of its unit's others.
+    /// Puts a call in front of the others of its unit, and drops the oldest beyond [`MAX_CALLS`].
     pub fn put_call(&self, unit: UnitKey, call: &Call) -> fsx::Result<()> {
         let path = self.layout.unit(unit);
         let before = fsx::read(&path).unwrap_or_default();
         let mut bytes = sealed::seal(unit.0, &serde_json::to_vec(call).unwrap_or_default());
         bytes.push(b'\n');
-        // Lines are kept as they are: to read them all back would cost more than all the rest.
+        // Copy the other lines unparsed: parsing all of them would cost more than the rest of this function.
         let lookup = call.lookup.0.hex();
         let others = lines(&before).filter(|line| memmem::find(line, lookup.as_bytes()).is_none());
         for line in others.take(MAX_CALLS - 1) {
@@ -58,7 +59,7 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// Removes the traces of units that were not stored for long and of which no manifest is left. Gives their bytes.
+/// Removes the traces of units that were not stored for a long time and have no manifest left. Returns the bytes freed.
 pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<u64> {
     let mut old = Vec::new();
     survey::each_file(&store.layout.shards("units"), |path, stamp| {
