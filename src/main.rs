@@ -1,5 +1,5 @@
-//! Cargo calls `kache <compiler> args...`, the hook in a build script calls `kache <program> --kache-build-script <name>`;
-//! anything else is the command line.
+//! Cargo calls `kache <compiler> args...`, and the hook in a build script calls
+//! `kache <program> --kache-build-script <name>`. Anything else is the command line.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -15,8 +15,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Cargo calls a wrapper with a compiler's path, or with the bare name that `RUSTC` holds. No command of ours has a slash
-/// in it or is called like a compiler.
+/// Whether the first argument names a compiler. Cargo passes a path, or the bare name that `RUSTC` holds; a verb of
+/// kache never contains a slash and is never named like a compiler. Another kache, or a name that is not UTF-8, counts
+/// as a compiler too.
 fn names_a_compiler(first: &OsStr) -> bool {
     first.as_encoded_bytes().contains(&b'/')
         || kache::rustc::chain::is_rustc(first)

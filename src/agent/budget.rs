@@ -1,29 +1,29 @@
-//! How long misses may wait for the remote: a policy, pure.
+//! How long misses may wait for the remote. Pure policy.
 //!
-//! Waiting is paid for out of a small capital, and out of what the remote has saved. A remote that brings nothing costs a
-//! build the capital and no more; one that brings much may be waited for. Times are milliseconds; waiting is counted per
-//! asker, as each asker keeps one of cargo's jobs from compiling.
+//! Waiting is paid for from a small capital, and from the time that the remote has saved. A remote that delivers
+//! nothing costs a build little more than the capital; misses may wait longer for a remote that delivers much. Times
+//! are in milliseconds. Waiting is counted for each miss, because each waiting miss blocks one job of cargo.
 
-/// What every job may lose before the remote has shown anything.
+/// The time that each job may lose before the remote has answered.
 const SILENT_MS: f64 = 150.0;
-/// What every job may lose on top once the remote has named something that is wanted, if it did so at once.
+/// The time that each job may lose in addition once the remote has named a wanted entry, if it did so at once.
 const HEARD_MS: f64 = 150.0;
-/// How soon that is.
+/// The time from the start of the build that counts as at once.
 const AT_ONCE_MS: f64 = 150.0;
-/// What every job may lose instead once the remote has told quickly what it has: this many times what telling took.
+/// Once the build record has come quickly, each job may instead lose this multiple of the time that the record took.
 const ALIVE_FACTOR: f64 = 4.0;
-/// The most that this comes to.
+/// The upper limit of that time.
 const ALIVE_MS: f64 = 250.0;
-/// How quick that is.
+/// The time for a record that counts as quick. A slower one adds nothing to [`SILENT_MS`].
 const QUICKLY_MS: f64 = 400.0;
-/// The part of what was saved that may be spent.
+/// The share of the saved time that may be spent on waiting.
 const SPENDABLE: f64 = 0.5;
-/// The part of all jobs' time that may be spent in the long run, or lost to a remote that stops bringing.
+/// The share of the time of all jobs that may be lost in the long run, also to a remote that stops delivering.
 const SHARE: f64 = 0.002;
-/// A unit whose cost nobody told is waited for at most so long.
+/// The longest wait for a unit whose compile time is unknown.
 const UNKNOWN_COST_MS: f64 = 400.0;
 
-/// The account of one build.
+/// The waiting account of one build.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     jobs: f64,
@@ -35,32 +35,32 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The account of a build that began at `now` and compiles as many units at once.
+    /// The account of a build that began at `now` and compiles `jobs` units at once.
     pub fn new(jobs: usize, now: f64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
         let jobs = jobs.max(1) as f64;
         Self { jobs, began_ms: now, spent: 0.0, saved: 0.0, was_heard: false, told_in: None }
     }
 
-    /// The same, begun after others: what they have lost and not got back is missing, so that many short builds lose no more
-    /// than a long one.
+    /// The account of a build that follows others. It begins with the largest loss that one of them has not recovered,
+    /// so that many short builds lose no more than a long one.
     pub fn after<'a>(jobs: usize, now: f64, others: impl IntoIterator<Item = &'a Self>) -> Self {
         let missing = others.into_iter().map(|other| other.missing(now)).fold(0.0, f64::max);
         Self { spent: missing, ..Self::new(jobs, now) }
     }
 
-    /// The remote has named something that this build wants.
+    /// Records that the remote has named an entry that this build wants.
     pub fn heard(&mut self, now: f64) {
         self.was_heard |= now - self.began_ms <= AT_ONCE_MS;
     }
 
-    /// The remote has told what it has, so long after it was first asked.
+    /// Records that the build record came, `in_ms` after the question. Only the first call counts.
     pub fn told(&mut self, in_ms: f64) {
         self.told_in = self.told_in.or(Some(in_ms));
     }
 
-    /// Whether an asker that has waited for `waited` already may wait for `slice` more for a unit that takes `cost` to
-    /// compile. If so, the slice is taken from the account.
+    /// Whether a miss that has waited for `waited` may wait for another `slice`, if its unit takes `cost` to compile.
+    /// If so, the slice is taken from the account.
     pub fn grant(&mut self, waited: f64, slice: f64, cost: Option<f64>, now: f64) -> bool {
         let worth = cost.unwrap_or(UNKNOWN_COST_MS);
         if waited + slice > worth || self.available(now) < slice {
@@ -70,12 +70,12 @@ impl Budget {
         true
     }
 
-    /// A part of a slice was not needed; less than nothing: it took longer.
+    /// Refunds the unused part of a slice. Negative: the slice took longer.
     pub fn refund(&mut self, unused: f64) {
         self.spent = (self.spent - unused).max(0.0);
     }
 
-    /// A hit that would have cost that much to compile, and was waited for that long: the wait is given back.
+    /// Records a hit on a unit that takes `cost` to compile, and refunds the time that the miss waited.
     pub fn hit(&mut self, cost: f64, waited: f64) {
         self.refund(waited);
         self.saved += (cost - waited).max(0.0);
@@ -91,7 +91,7 @@ impl Budget {
         (SILENT_MS + alive) * self.jobs - self.missing(now)
     }
 
-    /// What was lost beyond what may be lost in the long run; below zero: what is left of that.
+    /// The loss in excess of the long-run share. Negative: the rest of that share.
     fn missing(&self, now: f64) -> f64 {
         let long_run = (now - self.began_ms).max(0.0) * SHARE;
         self.spent - long_run * self.jobs - self.saved * SPENDABLE
@@ -102,7 +102,7 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// Waits as long as it is granted, and gives the time.
+    /// Waits as long as the budget grants it, and returns the time.
     fn wait(budget: &mut Budget, cost: Option<f64>, now: f64) -> f64 {
         let mut waited = 0.0;
         while budget.grant(waited, 25.0, cost, now + waited) {
@@ -131,7 +131,7 @@ mod tests {
         }
         let most = 2.0 * (SILENT_MS + ALIVE_MS + 100_000.0 * SHARE) + 100.0;
         assert!((1000.0..=most).contains(&lost), "{lost} of {most}");
-        // Control: what was saved pays for the next.
+        // Control: saved time pays for the next build.
         last.hit(10_000.0, 0.0);
         let mut budget = Budget::after(2, now, [&last]);
         assert!(wait(&mut budget, Some(1000.0), now) >= 2.0 * SILENT_MS);

@@ -1,6 +1,7 @@
-//! The client's half: a miss asks, bounded in time, and goes on.
+//! The client of the agent: a miss asks, waits for a bounded time, and goes on.
 //!
-//! Sync and small: no runtime, no TLS. Every failure means "compile"; a silent agent is left alone for a while by everybody.
+//! Synchronous and small, without a runtime or TLS. Every failure means "compile". After an agent did not answer in
+//! time, all clients skip it for a while.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,23 +13,23 @@ use super::protocol::{Answer, Ask, MAX_LINE, Reply, Request, VERSION, Want, line
 use crate::fsx::{self, socket, sys_process};
 use crate::store::Layout;
 
-/// How long an answer may take. An agent answers from memory, but all cores may be busy.
+/// How long an answer may take. The agent answers from memory, but all cores may be busy.
 const ANSWER: Duration = Duration::from_millis(200);
 /// How long a new agent may take until it listens.
 const START: Duration = Duration::from_millis(150);
-/// How long nobody asks an agent that was silent, or starts one after a start that failed.
+/// How long, in milliseconds, clients do not ask an agent that was silent, or start one after a failed start.
 const PAUSE_MS: u128 = 30_000;
-/// How long one miss may wait altogether, whatever the agent says.
+/// The longest total wait of one miss, whatever the agent answers.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// An open connection.
+/// An open connection to the agent.
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<UnixStream>,
 }
 
-/// Asks whether what is wanted is coming, and waits for it as long as the agent says. `Some`: it is in the store now; the
-/// connection is for [`Connection::unused`].
+/// Asks the agent for an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the
+/// store now, and the connection can report [`Connection::unused`].
 pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
     let place = Place::of(layout);
     if place.silent().age_ms().is_some_and(|age| age < PAUSE_MS) {
@@ -45,7 +46,7 @@ pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
     None
 }
 
-/// The last answer: each may ask for more time, but for no more than `longest` in all.
+/// Waits for the last answer. Each answer may ask for more time, but for no more than `longest` in total.
 fn wait(connection: &mut Connection, longest: Duration) -> Result<Answer, Silence> {
     let until = Instant::now() + longest;
     let mut patience = ANSWER;
@@ -57,14 +58,14 @@ fn wait(connection: &mut Connection, longest: Duration) -> Result<Answer, Silenc
     }
 }
 
-/// Asks a running agent; `None`: none is running, or it does not answer.
+/// Asks a running agent. `None`: no agent runs, or it does not answer in time.
 pub fn ask(layout: &Layout, ask: Ask, patience: Duration) -> Option<Answer> {
     let mut connection = Connection::open(&Place::of(layout)).ok()?;
     connection.send(&Request::new(ask)).ok()?;
     connection.receive(patience).ok()
 }
 
-/// Why no answer came.
+/// Why an answer did not come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Silence {
     TimedOut,
@@ -76,7 +77,7 @@ impl Connection {
         socket::connect(&place.socket()).map(|stream| Self { stream: BufReader::new(stream) })
     }
 
-    /// Says that what came was no hit.
+    /// Reports that the entry was not a hit.
     pub fn unused(mut self) {
         let _ = self.send(&Request::new(Ask::Unused));
     }
@@ -113,7 +114,7 @@ fn is_pause(error: &std::io::Error) -> bool {
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
-/// Connects; where nobody listens, starts an agent and waits for it, unless that was tried in vain a moment ago.
+/// Connects. If no agent listens, starts one and waits for it, unless a recent start failed.
 fn connect_or_start(place: &Place) -> Option<Connection> {
     if let Ok(connection) = Connection::open(place) {
         return Some(connection);
@@ -121,7 +122,8 @@ fn connect_or_start(place: &Place) -> Option<Connection> {
     match place.starting().age_ms() {
         Some(age) if age > START.as_millis() && age < PAUSE_MS => return None,
         Some(age) if age <= START.as_millis() => {}
-        // Without a mark every miss would start one, and wait: the cache can only be read, or the place is another user's.
+        // Without the mark, every miss would start an agent and wait. It cannot be set if the cache is read-only or
+        // belongs to another user.
         _ if !place.starting().set() => return None,
         _ => start()?,
     }
@@ -135,7 +137,7 @@ fn connect_or_start(place: &Place) -> Option<Connection> {
     None
 }
 
-/// Starts an agent that outlives this process and holds none of its descriptors: not cargo's jobserver, no pipe.
+/// Starts an agent that outlives this process and does not inherit its descriptors, such as cargo's jobserver or pipes.
 fn start() -> Option<()> {
     let mut command = Command::new(fsx::current_exe().ok()?);
     command.args(["agent", "run"]).current_dir("/");
@@ -165,7 +167,7 @@ mod tests {
         assert!(matches!(hear(&[Answer::Wait(u64::MAX)]), Err(Silence::TimedOut)));
         assert!(matches!(hear(&[Answer::Wait(100), Answer::Wait(60_000)]), Err(Silence::TimedOut)));
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-        // Control: what comes in time counts.
+        // Control: an answer in time counts.
         assert!(matches!(hear(&[Answer::Wait(100), Answer::Here]), Ok(Answer::Here)));
     }
 }

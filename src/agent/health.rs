@@ -1,34 +1,35 @@
-//! Whether the remote can be used: a policy, pure.
+//! Whether the remote can be used. Pure policy.
 //!
-//! A few failures in a row, or one that speaks for all, and it is left alone for a while that grows.
+//! After a few failures in a row, or one that concerns every request, the agent does not use the remote for a while.
+//! The pause grows with each repetition.
 
-/// How long the remote is left alone after it failed; doubled each time, up to [`LONGEST_PAUSE_MS`].
+/// The first pause after failures. Each further one is twice as long, up to [`LONGEST_PAUSE_MS`].
 const FIRST_PAUSE_MS: f64 = 30_000.0;
 const LONGEST_PAUSE_MS: f64 = 300_000.0;
-/// How many fetches in a row may fail before the remote counts as unusable.
+/// How many fetches in a row have to fail before the remote counts as unusable.
 const FAILURES: u32 = 3;
-/// Whether the remote can be used.
+/// The recent failures of the remote, and the pause after them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
     failures: u32,
     pause_ms: f64,
     until_ms: f64,
-    /// The last error's words.
+    /// The message of the last error.
     pub(super) words: String,
 }
 
 impl Health {
-    /// Whether the remote may be asked.
+    /// Whether the remote may be used now.
     pub(super) fn is_usable(&self, now: f64) -> bool {
         now >= self.until_ms
     }
 
-    /// Something went well.
+    /// Records a success, which ends the pauses.
     pub(super) fn well(&mut self) {
         *self = Self::default();
     }
 
-    /// A fetch failed.
+    /// Records a failed fetch.
     pub(super) fn failed(&mut self, words: String, now: f64) {
         self.failures += 1;
         self.words = words;
@@ -37,7 +38,7 @@ impl Health {
         }
     }
 
-    /// The remote is to be left alone for a while.
+    /// Pauses the remote.
     pub(super) fn unusable(&mut self, now: f64) {
         self.failures = 0;
         self.pause_ms = if self.pause_ms == 0.0 { FIRST_PAUSE_MS } else { (self.pause_ms * 2.0).min(LONGEST_PAUSE_MS) };

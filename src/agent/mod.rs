@@ -1,12 +1,12 @@
-//! The agent: this program in the background, which brings entries while a build runs and sends what it compiled.
+//! The agent: kache in the background, which fetches entries while a build runs and uploads what the build compiled.
 //!
-//! At most one per cache directory, started by the first miss of a build with a remote configured, gone after ten idle
-//! minutes. [`client`] is all that the wrapper knows of it: a question under a deadline. Whatever the agent does (hang, die,
-//! answer nonsense), a build goes on without it. It never decides what a hit is: it puts entries into the store, where the
-//! wrapper looks again.
+//! There is at most one per cache directory. The first miss of a build with a remote starts it, and by default it ends
+//! after ten idle minutes. The wrapper uses only [`client`], which asks with a deadline, and adds entries to [`queue`].
+//! Whatever the agent does (hang, die, answer nonsense), a build goes on without it. The agent does not decide what a
+//! hit is: it puts entries into the store, and the wrapper looks there again.
 //!
-//! [`protocol`] is the format; [`budget`], `health`, [`shelf`] and `told` are policy (pure); [`server`] answers, `prefetch` brings, [`queue`]
-//! is what is to go, and `uploads` sends it.
+//! [`protocol`] is the format; [`budget`], `health`, [`shelf`] and `told` are pure policy, which `state` combines;
+//! [`server`] answers, `prefetch` fetches, [`queue`] holds the entries to upload, and `uploads` uploads them.
 
 pub mod budget;
 pub mod client;

@@ -1,66 +1,66 @@
-//! Where the agent's files are.
+//! The paths of the agent's files.
 
 use std::path::{Path, PathBuf};
 
 use crate::fsx::{self, Publish, Stamp, clock};
 use crate::store::Layout;
 
-/// Paths below a cache directory.
+/// The directory of the agent in a cache directory.
 #[derive(Clone, Debug)]
 pub struct Place {
     dir: PathBuf,
 }
 
 impl Place {
-    /// The agent's place in the cache directory.
+    /// The agent's directory in this cache directory.
     pub fn of(layout: &Layout) -> Self {
         Self { dir: layout.remote().join("agent") }
     }
 
-    /// The socket.
+    /// The socket that the agent listens on.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("socket")
     }
 
-    /// Held by the agent as long as it lives.
+    /// The lock file, which the agent holds as long as it runs.
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
 
-    /// The agent's log.
+    /// The log of the agent.
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
 
-    /// Set by a client that starts an agent, so that others wait for that one, and none that dies young is started again by
-    /// every miss. Taken away by an agent that was asked to end.
+    /// Set by a client that starts an agent, so that other clients wait for that agent, and so that not every miss
+    /// restarts an agent that dies early. An agent that was asked to end clears it.
     pub fn starting(&self) -> Mark {
         Mark(self.dir.join("starting"))
     }
 
-    /// Set by a client that got no answer in time, so that others do not ask for a while.
+    /// Set by a client that got no answer in time, so that other clients do not ask for a while.
     pub fn silent(&self) -> Mark {
         Mark(self.dir.join("silent"))
     }
 }
 
-/// A file whose time of writing is its meaning.
+/// A file of which only the mtime matters.
 #[derive(Clone, Debug)]
 pub struct Mark(PathBuf);
 
 impl Mark {
-    /// Sets it to now. `false`: it cannot be written.
+    /// Sets the mark to now. `false`: the file cannot be written.
     pub fn set(&self) -> bool {
         Publish::default().bytes(&self.0, b"").is_ok()
     }
 
-    /// Takes it away.
+    /// Removes the mark.
     pub fn clear(&self) {
         let _ = fsx::remove_file(&self.0);
     }
 
-    /// Milliseconds since it was set; `None`: it is not. A time to come is of a clock that was set back, or of a file
-    /// server's: as far away as one that has passed.
+    /// Milliseconds since the mark was set. `None`: it is not set. A time in the future (the clock was set back, or a
+    /// file server's clock is ahead) counts like one as long ago.
     pub fn age_ms(&self) -> Option<u128> {
         age(&self.0)
     }

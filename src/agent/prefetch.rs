@@ -1,7 +1,8 @@
-//! Bringing entries: asks the remote what it has for a workspace, then brings what is wanted, and after it what the
-//! workspace's build record names.
+//! Fetches entries: asks the remote what it has for a workspace, fetches the entries that misses want, and then those
+//! that the build record of the workspace names.
 //!
-//! Bounded: at most [`AT_ONCE`] at a time, no more bytes of one record than the setup allows, every entry under a deadline.
+//! Bounded: at most [`AT_ONCE`] lookup keys at a time, no more bytes of one record than the setup allows, and a
+//! deadline for each lookup key.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,16 +21,16 @@ use crate::remote::progress::Control;
 use crate::remote::records::{self, Found};
 use crate::remote::{RemoteError, Workspace};
 
-/// How many entries are brought at once.
+/// How many lookup keys are fetched at once.
 const AT_ONCE: usize = 24;
-/// How long one entry may take.
+/// How long the entries of one lookup key may take.
 const ENTRY: Duration = Duration::from_mins(2);
-/// How long the remote may take to tell what it has.
+/// How long each answer of the remote may take: the build record, the full listing, or the listing for one lookup key.
 const TELLING: Duration = Duration::from_secs(10);
-/// How many pages of the list of everything are read: a larger remote is known by its build records alone.
+/// How many pages a listing reads, at most. Build records name the other entries of a larger remote.
 const PAGES: usize = 20;
 
-/// Starts the tasks that bring.
+/// Starts the tasks that fetch.
 pub(super) fn start(agent: &Arc<Agent>) {
     for _ in 0..AT_ONCE {
         tokio::spawn(bring_for_ever(Arc::clone(agent)));
@@ -57,7 +58,7 @@ async fn bring_for_ever(agent: Arc<Agent>) {
     }
 }
 
-/// Brings all entries under one lookup key.
+/// Fetches the entries under one lookup key.
 async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) -> State {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + ENTRY));
     let mut way = State::Lost;
@@ -69,7 +70,7 @@ async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) 
                 way = State::Here;
                 count(agent, pack, bytes);
             }
-            // It was here when somebody missed, so it does not hold: no news.
+            // An entry that was already in the store did not prevent the miss, so it does not hold.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
             Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = item.crate_name, %refused, "refused"),
             Err(FetchError::Remote(RemoteError::Cancelled { .. })) => return State::There,
@@ -79,8 +80,8 @@ async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) 
     way
 }
 
-/// Counts what was brought. What a record claims of sizes is a claim: plans end when the store has really grown by what one
-/// agent may bring.
+/// Counts a fetched entry. A build record only claims its sizes, so a plan ends once the store has really grown by the
+/// bytes that one agent may fetch.
 fn count(agent: &Agent, pack: u64, bytes: u64) {
     let grown = {
         let mut counts = agent.counts();
@@ -105,9 +106,10 @@ fn failed(agent: &Agent, words: String) -> State {
     State::Lost
 }
 
-/// Asks the remote what it has for the subject: the build record, which says what will be asked for, then everything, which
-/// says what need not be waited for. One after the other: the list is long, and until it is there misses are looked for on
-/// their own. Whether the remote can be used is judged by the record.
+/// Asks the remote what it has for the subject: first the build record, which names the entries that the build will
+/// want, then a listing of everything, which shows what is not worth waiting for. They run in sequence because the
+/// listing is long; until it is complete, misses are looked up one by one. Only a failed question for the record makes
+/// the remote unusable.
 pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
@@ -132,7 +134,7 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
     });
 }
 
-/// Learns what there is. A remote that is too large to list in time is known by its records alone.
+/// Lists the remote and adds what it has to the shelf. If that takes too long, the agent uses only its build records.
 async fn tell_all(agent: &Agent, open: &Open) {
     match tokio::time::timeout(TELLING, list(open, &open.names.all_manifests())).await {
         Ok(Ok(units)) => {
@@ -147,7 +149,7 @@ async fn tell_all(agent: &Agent, open: &Open) {
     }
 }
 
-/// Opens the remote and learns the build record, if there is one.
+/// Opens the remote and reads the build record, if there is one.
 async fn tell_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, String> {
     let open = agent.open().await.map_err(|error| error.to_string())?;
     tracing::debug!("opened the remote");
@@ -164,7 +166,7 @@ async fn tell_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, Stri
     Ok(open)
 }
 
-/// Looks for what one miss wants: it is known a round trip earlier than from the record.
+/// Looks up the lookup key of one miss, whose answer comes a round trip earlier than the record.
 pub(super) fn look(agent: &Arc<Agent>, want: Want) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
@@ -176,7 +178,7 @@ pub(super) fn look(agent: &Arc<Agent>, want: Want) {
                 tracing::debug!(want.crate_name, is_there = unit.is_some(), "looked");
                 agent.knowledge().has_looked(&want, unit);
             }
-            // Whether the remote can be used is judged by what it tells.
+            // [`ask`] decides whether the remote can be used.
             Ok(Err(_)) | Err(_) => return,
         }
         agent.changed.notify_waiters();
@@ -190,13 +192,13 @@ async fn record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteE
     };
     let shape = Some(subject.shape.as_str()).filter(|shape| !shape.is_empty());
     match records::find(open, &workspace, shape).await?.into_iter().next() {
-        // The first units of a cross build are for the host.
+        // The first units of a cross build are for the host, so fall back to a record of any shape.
         None if shape.is_some() => Ok(records::find(open, &workspace, None).await?.into_iter().next()),
         found => Ok(found),
     }
 }
 
-/// What a record names and the store lacks is to come, up to the bytes that may.
+/// Adds the entries of a record to the shelf, up to the bytes that one record may fetch.
 fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Found) {
     let layout = agent.setup.store.layout();
     let mut bytes = 0_u64;
@@ -219,7 +221,7 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
     }
 }
 
-/// What the remote has under manifests' names that begin so, as far as [`PAGES`] go.
+/// The units under manifest names that begin with `prefix`, from at most [`PAGES`] pages.
 async fn list(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, Unit>, RemoteError> {
     let mut listing = open.bucket.list(prefix);
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();

@@ -1,15 +1,16 @@
-//! What wrapper, command line and agent say to each other: one JSON object per line over a unix socket.
+//! The protocol between wrapper, command line and agent: one JSON object per line over a unix socket.
 //!
-//! Version 1: first. Every message carries the version; who hears another one than his own says so and hangs up.
+//! Version 1: first. Every message carries the version. An agent answers another version with [`No::OtherVersion`] and
+//! closes the connection; a client takes another version for no answer.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::LookupKey;
 
-/// The version that this program speaks.
+/// The protocol version of this program.
 pub const VERSION: u32 = 1;
 
-/// The longest line that is read.
+/// The longest line that is read, in bytes.
 pub const MAX_LINE: u64 = 64 * 1024;
 
 /// A message to the agent.
@@ -17,43 +18,44 @@ pub const MAX_LINE: u64 = 64 * 1024;
 pub struct Request {
     /// Version of the protocol.
     pub v: u32,
-    /// What is asked.
+    /// The question or command.
     pub ask: Ask,
 }
 
-/// What is asked of the agent.
+/// A question or command for the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
-    /// Is this lookup key coming?
+    /// Asks whether an entry under this lookup key is coming.
     Want(Want),
-    /// What came was no hit: said on the same connection after [`Answer::Here`]. Hanging up without it means that it was.
+    /// Reports that the entry was not a hit, on the same connection after [`Answer::Here`]. Closing the connection
+    /// without it means that it was.
     Unused,
-    /// How is it?
+    /// Asks for the [`Status`].
     Status,
-    /// End, now.
+    /// Ends the agent now.
     Stop,
 }
 
-/// A miss that looks for help.
+/// A miss that asks for an entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Want {
-    /// The remote that the asker means (`config::Remote::identity`).
+    /// The remote of the client (`config::Remote::identity`).
     pub remote: String,
-    /// The workspace that is built: the directory with its lock file, if one was found.
+    /// The workspace: the directory with the lock file, if one was found.
     pub workspace: Option<String>,
-    /// `<triple or host>/<profile's directory>`.
+    /// Target and profile: `<triple or host>/<profile's directory>`.
     pub shape: String,
-    /// The build: what stays the same while it lasts, and differs from others.
+    /// Identifies the build: the same during a build, different from other builds.
     pub build: u64,
     /// Crate name.
     #[serde(rename = "crate")]
     pub crate_name: String,
-    /// The lookup key.
+    /// The lookup key of the miss.
     pub lookup: LookupKey,
 }
 
-/// A message of the agent.
+/// A message from the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     /// Version of the protocol.
@@ -62,81 +64,81 @@ pub struct Reply {
     pub answer: Answer,
 }
 
-/// What the agent answers.
+/// An answer of the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// Not coming, or not worth the wait: compile.
+    /// The entry is not coming, or not worth the wait: compile.
     No(No),
-    /// Perhaps: wait for another answer, at most so many milliseconds. May be said again, which begins that time anew.
+    /// The entry may come: wait for another answer, at most this many milliseconds. Each repetition restarts the time.
     Wait(u64),
-    /// An entry under the lookup key has come: look again.
+    /// An entry under the lookup key is in the store now: look again.
     Here,
-    /// How the agent is.
+    /// The status of the agent.
     Status(Box<Status>),
-    /// Done.
+    /// The agent ends.
     Bye,
 }
 
-/// Why nothing is coming.
+/// Why an entry is not coming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum No {
-    /// The remote does not have it.
+    /// The remote does not have it, or fetching it failed or did not help.
     Unknown,
-    /// The remote cannot be reached, or answers nonsense.
+    /// The remote is not used for now: it cannot be reached, or answers nonsense.
     Unusable,
-    /// Waiting has cost more than it brought.
+    /// The budget is spent, or none of the fetched entries held.
     Spent,
-    /// The asker means another remote than this agent serves.
+    /// The client uses another remote than the agent.
     OtherRemote,
-    /// The asker speaks another version.
+    /// The client uses another version of the protocol.
     OtherVersion,
 }
 
-/// How the agent is, for people.
+/// The status of the agent, for people.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Process id.
+    /// Process id of the agent.
     pub pid: u32,
-    /// Seconds since it began.
+    /// Seconds since the agent started.
     pub up_s: u64,
-    /// Where it pulls from, without credentials.
+    /// The remote, without credentials.
     pub remote: String,
-    /// `usable`, or what is wrong.
+    /// `usable`, or `paused` with the last error.
     pub health: String,
-    /// Entries that came.
+    /// Number of fetched entries.
     pub fetched: u64,
-    /// Bytes of their packs.
+    /// Bytes of the fetched packs.
     pub fetched_bytes: u64,
-    /// Bytes that the store has grown by.
+    /// Bytes by which the store has grown.
     pub grown_bytes: u64,
-    /// Entries that are to come.
+    /// Number of lookup keys that are being fetched or are still to be fetched.
     pub fetching: u64,
-    /// Entries that went.
+    /// Number of uploaded entries.
     pub sent: u64,
-    /// Entries that are to go.
+    /// Number of entries in the upload queue.
     pub queued: u64,
-    /// Why uploads wait, if they do.
+    /// Why uploads wait; empty if they do not.
     pub uploads: String,
 }
 
 impl Request {
-    /// A request of this version.
+    /// Creates a request of this version.
     pub const fn new(ask: Ask) -> Self {
         Self { v: VERSION, ask }
     }
 }
 
 impl Reply {
-    /// A reply of this version.
+    /// Creates a reply of this version.
     pub const fn new(answer: Answer) -> Self {
         Self { v: VERSION, answer }
     }
 }
 
-/// The message as a line.
+/// The message as a line of JSON.
 pub fn line(message: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.push(b'\n');

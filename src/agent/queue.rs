@@ -1,8 +1,9 @@
-//! What is to go to the remote: one small file per entry, so that it outlives agent and machine.
+//! The upload queue: one small file per entry, so that it survives the agent and a restart of the machine.
 //!
-//! Version 1: a JSON object under the entry's key, in a directory of the remote's own: what was compiled for one is nobody
-//! else's. Written by the wrapper after it stored, removed by the agent once the entry is on the remote, or is gone from the
-//! store, or after two weeks: a remote may never come back.
+//! Version 1: a JSON object in a file named after the entry key, in a directory for each remote: an entry that was
+//! compiled for one remote is never uploaded to another. The wrapper writes the file after it has stored the entry. The
+//! agent removes it once the entry is on the remote, is gone from the store or must not be uploaded, or after two
+//! weeks, because a remote may never come back.
 
 use std::path::PathBuf;
 
@@ -13,45 +14,45 @@ use crate::fsx::{self, Publish, Stamp, clock::Time, sweep};
 use crate::model::{Digest, EntryKey, LookupKey};
 use crate::store::Layout;
 
-/// How long an entry waits: two weeks.
+/// How long an entry stays in the queue, in nanoseconds: two weeks.
 const KEPT_NS: i128 = 14 * 86_400 * 1_000_000_000;
 
-/// An entry that is to go.
+/// An entry to upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     /// Crate name.
     #[serde(rename = "crate")]
     pub crate_name: String,
-    /// The lookup key.
+    /// The lookup key of the entry.
     pub lookup: LookupKey,
-    /// The key.
+    /// The key of the entry.
     pub key: EntryKey,
 }
 
-/// The queue of a cache directory.
+/// The upload queue for one remote.
 #[derive(Clone, Debug)]
 pub struct Queue {
     dir: PathBuf,
 }
 
 impl Queue {
-    /// The queue for the remote, below the layout's directory.
+    /// The queue for `remote` in this cache directory.
     pub fn of(layout: &Layout, remote: &Remote) -> Self {
         Self { dir: all(layout).join(remote.destination()) }
     }
 
-    /// Adds an entry. Its key is its name: twice is once.
+    /// Adds an entry. Its key is the file name, so adding it twice has no effect.
     pub fn add(&self, item: &Item) -> fsx::Result<()> {
         let bytes = serde_json::to_vec(item).unwrap_or_default();
         Publish::default().bytes(&self.dir.join(item.key.0.hex()), &bytes).map(|_| ())
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub fn remove(&self, key: EntryKey) -> fsx::Result<()> {
         fsx::remove_file(&self.dir.join(key.0.hex()))
     }
 
-    /// All entries, oldest first. Files that are none are removed.
+    /// All entries, oldest first. Removes files that are named like an entry but do not hold one.
     pub fn items(&self) -> fsx::Result<Vec<Item>> {
         let mut found: Vec<(Time, Item)> = Vec::new();
         for name in fsx::list(&self.dir)? {
@@ -67,23 +68,24 @@ impl Queue {
         Ok(found.into_iter().map(|(_, item)| item).collect())
     }
 
-    /// How many there are.
+    /// Number of files in the queue, including files that are being written.
     pub fn len(&self) -> usize {
         fsx::list(&self.dir).map_or(0, |names| names.len())
     }
 
-    /// Whether there is none.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The queues for all remotes.
+/// The directory of the queues for all remotes.
 fn all(layout: &Layout) -> PathBuf {
     layout.remote().join("queue")
 }
 
-/// Takes out of all queues what has waited too long, and what killed processes left. Best effort: `kache push` finds the rest.
+/// Removes entries that have waited too long, and files that killed processes left, from all queues. Best effort:
+/// `kache push` finds the rest.
 pub fn sweep(layout: &Layout, now: Time) {
     for queue in fsx::list(&all(layout)).unwrap_or_default() {
         let dir = all(layout).join(queue);

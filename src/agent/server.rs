@@ -1,7 +1,8 @@
-//! The agent's life: one per cache directory, listening until nobody has wanted anything for a while.
+//! The agent process: one per cache directory, which serves clients until it is idle.
 //!
-//! Owns the runtime and the connections. Answers come from memory ([`super::state`]); whatever waits, waits here and not in
-//! the network. Ends when it is told to, when it is idle, when a newer version asks, or when its cache directory is gone.
+//! Owns the runtime and the connections. Answers come from memory ([`super::state`]); waiting happens here and not in
+//! the network. The agent ends when it is told to, when it is idle, when a newer version or a client of another remote
+//! asks, or when its cache directory is gone.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,48 +24,49 @@ use crate::remote::open::{Open, OpenError};
 use crate::remote::progress::Cancel;
 use crate::store::{Limit, Store, gc};
 
-/// What a waiting miss is granted at a time.
+/// How long one grant lets a miss wait.
 const SLICE: Duration = Duration::from_millis(25);
-/// How long somebody may take to say what he wants, or whether what came was a hit.
+/// How long a client may take to send a request, to read an answer, or to report whether the entry was a hit.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the agent looks whether it is still needed.
+/// How often the agent checks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(500);
-/// Threads for what reads, writes and unpacks: where processes are limited, a build's own count against the same limit.
+/// Threads for blocking work: reading, writing and unpacking. Where processes are limited, the threads of a build count
+/// against the same limit.
 pub(super) const BLOCKING: usize = 16;
-/// How long the end may take.
+/// How long the agent may take to end.
 const ENDING: Duration = Duration::from_secs(4);
-/// For how long after the last want an agent is not replaced by one for another remote.
+/// How long after its last activity an agent does not give way to one for another remote.
 const BUSY_MS: f64 = 10_000.0;
 
-/// What an agent needs to begin.
+/// The parameters of an agent.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The remote.
+    /// The remote to fetch from and upload to.
     pub remote: config::Remote,
     /// The environment, for credentials.
     pub env: Env,
-    /// The cache directory.
+    /// The store of the cache directory.
     pub store: Arc<Store>,
-    /// After how long without wants and work it ends.
+    /// The idle time after which the agent ends.
     pub idle: Duration,
-    /// What the store is trimmed to.
+    /// The size that collections trim the store to.
     pub limit: Limit,
-    /// The same when the agent started, in bytes. The agent fetches at most half of it for one build record.
+    /// That size in bytes when the agent started. The agent fetches at most half of it for one build record.
     pub max_size: u64,
 }
 
-/// All that the agent's tasks share.
+/// The state that all tasks of the agent share.
 #[derive(Debug)]
 pub(super) struct Agent {
     pub(super) setup: Setup,
     identity: String,
     knowledge: Mutex<Knowledge>,
-    /// Something on the shelf changed: whoever waits looks again.
+    /// Notified when the shelf has changed, so that waiting misses look again.
     pub(super) changed: Notify,
-    /// There may be something to bring.
+    /// Notified when there may be an entry to fetch.
     pub(super) work: Notify,
     pub(super) counts: Mutex<Status>,
-    /// Asks everything to end.
+    /// Makes all tasks end.
     pub(super) end: Cancel,
     pub(super) queue: Queue,
     open: OnceCell<Arc<Open>>,
@@ -81,7 +83,7 @@ impl Agent {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The opened remote, opened by whoever needs it first.
+    /// The open remote. The first caller opens it.
     pub(super) async fn open(&self) -> Result<Arc<Open>, OpenError> {
         let connect = || async { Open::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
         self.open.get_or_try_init(connect).await.cloned()
@@ -104,7 +106,7 @@ impl Agent {
     }
 }
 
-/// Serves until there is no more need. `Ok(false)`: another agent serves this cache directory.
+/// Serves clients until the agent is no longer needed. `Ok(false)`: another agent serves this cache directory.
 pub fn run(setup: Setup) -> fsx::Result<bool> {
     let place = Place::of(setup.store.layout());
     let Some(lock) = lock(&place)? else { return Ok(false) };
@@ -133,11 +135,12 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     let uploads = uploads::start(&agent);
     runtime.block_on(serve(&agent, listener));
     if agent.end.is_cancelled() {
-        // Somebody asked for the end: the next miss may start another one. Whoever ended by himself may do so again, at once.
+        // The agent was asked to end, so the next miss may start another one. An agent that ended by itself might do so
+        // again at once, so its mark stays.
         place.starting().clear();
     }
     agent.end.cancel();
-    // New clients must find nobody before the lock is free.
+    // Remove the socket before the lock is free, so that new clients do not find this agent.
     if agent.lock.is_seen() {
         let _ = fsx::remove_file(&place.socket());
     }
@@ -147,8 +150,8 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     Ok(true)
 }
 
-/// The lock of the place. An agent that is about to end (its socket is gone) is waited for: nobody starts another one for a
-/// while.
+/// Acquires the lock. Waits for an agent that is about to end (its socket is gone), because clients will not start
+/// another one for a while.
 fn lock(place: &Place) -> fsx::Result<Option<FileLock>> {
     let until = Instant::now() + ENDING;
     loop {
@@ -190,7 +193,8 @@ async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
     }
 }
 
-/// What is brought fills the store as what is compiled does, and nobody else collects after it.
+/// Collects garbage if it is due: fetched entries fill the store like compiled ones, and other processes do not collect
+/// after them.
 fn collect_if_due(agent: &Arc<Agent>) {
     let has_brought = agent.counts().fetched > 0;
     if has_brought && gc::is_due(&agent.setup.store, clock::now()) {
@@ -202,14 +206,14 @@ fn collect_if_due(agent: &Arc<Agent>) {
     }
 }
 
-/// Only this user may ask: whatever the modes of the directory are.
+/// Whether the client runs as the same user, which is required whatever the modes of the directory are.
 fn is_mine(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == fsx::user_id())
 }
 
 fn is_needless(agent: &Agent) -> bool {
     let layout = agent.setup.store.layout();
-    // The directory may have been removed, and made anew since the last look: then nobody can find this agent any more.
+    // The directory may have been removed and recreated, so that clients can no longer find this agent.
     if !agent.lock.is_seen() || !fsx::exists(&Place::of(layout).socket()) {
         return true;
     }
@@ -217,7 +221,7 @@ fn is_needless(agent: &Agent) -> bool {
     knowledge.is_idle(knowledge.now(), agent.setup.idle.as_secs_f64() * 1000.0)
 }
 
-/// One connection.
+/// Serves one connection.
 async fn attend(agent: Arc<Agent>, stream: UnixStream) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -243,7 +247,7 @@ async fn attend(agent: Arc<Agent>, stream: UnixStream) {
     }
 }
 
-/// Answers a want, and hears whether it helped.
+/// Answers a want, and reads whether the entry was a hit.
 async fn wanted(
     agent: &Arc<Agent>,
     want: &Want,
@@ -289,12 +293,12 @@ async fn wanted(
     }
 }
 
-/// Waits for what is wanted, slice by slice as the budget grants it. `Wait` as a result: no more is granted.
+/// Waits for the wanted entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
 async fn wait(agent: &Agent, want: &Want, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Verdict> {
     let slice_ms = SLICE.as_secs_f64() * 1000.0;
     let mut waited = 0.0;
     loop {
-        // Registered before the look, so that no change falls between.
+        // Registered before the check, so that a change in between is not missed.
         let changed = agent.changed.notified();
         let verdict = agent.knowledge().judge(want);
         if verdict != Verdict::Wait {
@@ -317,14 +321,14 @@ async fn receive(reader: &mut BufReader<unix::OwnedReadHalf>) -> Option<Request>
     let mut text = Vec::new();
     let mut limited = reader.take(MAX_LINE);
     tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut text)).await.ok()?.ok()?;
-    // What another version asks need not be a word of ours.
+    // A request of another version may hold an unknown question.
     serde_json::from_slice(&text).ok().or_else(|| {
         let Version { v } = serde_json::from_slice(&text).ok()?;
         (v != VERSION).then_some(Request { v, ask: Ask::Status })
     })
 }
 
-/// What all versions of a request have in common.
+/// The common part of all versions of a request.
 #[derive(serde::Deserialize)]
 struct Version {
     v: u32,

@@ -1,48 +1,48 @@
-//! What the remote has and how far it is on its way: pure data, no clock and no network.
+//! What the remote has, and which of it is being fetched. Pure data, without a clock or the network.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::model::{EntryKey, LookupKey};
 
-/// How far an entry is.
+/// Where the entries of a lookup key are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// On the remote.
     There,
-    /// On its way.
+    /// Being fetched.
     Coming,
     /// In the store.
     Here,
-    /// It could not be brought, or was refused.
+    /// Fetching failed, or the entry was refused.
     Lost,
 }
 
-/// What the remote has under one lookup key.
+/// The entries of the remote under one lookup key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
-    /// Crate name, or the part of an object name that stands for it.
+    /// Crate name, or the part of an object name that represents it.
     pub crate_name: String,
-    /// Its entries, the most promising first.
+    /// The keys of the entries, the most promising first.
     pub keys: Vec<EntryKey>,
-    /// Milliseconds that a compile takes; `None`: nobody told.
+    /// Milliseconds that a compile takes. `None`: unknown.
     pub cost_ms: Option<f64>,
-    /// How far it is.
+    /// Where its entries are.
     pub state: State,
 }
 
-/// All that is known of the remote.
+/// All that is known about the remote.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     units: HashMap<LookupKey, Unit>,
-    /// What is to come, in build order.
+    /// The plan: lookup keys to fetch, in build order.
     order: VecDeque<LookupKey>,
-    /// What somebody waits for.
+    /// Lookup keys that a miss waits for. They are fetched before the plan.
     wanted: VecDeque<LookupKey>,
 }
 
 impl Shelf {
-    /// Notes what the remote has. More entries of a known lookup key are added to it; what was lost, or is not in the store
-    /// any more, can be asked for again.
+    /// Records what the remote has. Adds further entries to a known lookup key. A unit that was lost, or is no longer
+    /// in the store, can be fetched again.
     pub fn learn(&mut self, lookup: LookupKey, unit: Unit) {
         let Some(known) = self.units.get_mut(&lookup) else {
             self.units.insert(lookup, unit);
@@ -56,40 +56,40 @@ impl Shelf {
         known.cost_ms = known.cost_ms.or(unit.cost_ms);
     }
 
-    /// What is known of the lookup key.
+    /// The unit of a lookup key, if it is known.
     pub fn unit(&self, lookup: LookupKey) -> Option<&Unit> {
         self.units.get(&lookup)
     }
 
-    /// Somebody waits for this: it comes next.
+    /// Queues a lookup key that a miss waits for, ahead of the plan. Does nothing unless it is [`State::There`].
     pub fn want(&mut self, lookup: LookupKey) {
         if self.unit(lookup).is_some_and(|unit| unit.state == State::There) && !self.wanted.contains(&lookup) {
             self.wanted.push_back(lookup);
         }
     }
 
-    /// These are to come, in this order.
+    /// Adds lookup keys to the plan, in this order.
     pub fn plan(&mut self, order: impl IntoIterator<Item = LookupKey>) {
         self.order.extend(order);
     }
 
-    /// Nothing comes any more but what somebody waits for.
+    /// Drops the plan: from now on only lookup keys that a miss waits for are fetched.
     pub fn forget_plan(&mut self) {
         self.order.clear();
     }
 
-    /// How many are to come, those on their way included.
+    /// Number of lookup keys to fetch, including those being fetched.
     pub fn pending(&self) -> usize {
         let coming = self.units.values().filter(|unit| unit.state == State::Coming).count();
         self.order.len() + self.wanted.len() + coming
     }
 
-    /// Whether something is on its way.
+    /// Whether anything is being fetched.
     pub fn is_moving(&self) -> bool {
         self.units.values().any(|unit| unit.state == State::Coming)
     }
 
-    /// What to bring next: it is on its way from now on.
+    /// Takes the next unit to fetch and marks it as [`State::Coming`].
     pub fn take_next(&mut self) -> Option<(LookupKey, Unit)> {
         while let Some(lookup) = self.wanted.pop_front().or_else(|| self.order.pop_front()) {
             if let Some(unit) = self.units.get_mut(&lookup).filter(|unit| unit.state == State::There) {
@@ -100,7 +100,7 @@ impl Shelf {
         None
     }
 
-    /// How bringing it ended.
+    /// Records how fetching a unit ended.
     pub fn ended(&mut self, lookup: LookupKey, state: State) {
         if let Some(unit) = self.units.get_mut(&lookup) {
             unit.state = state;

@@ -1,4 +1,5 @@
-//! What the agent knows at a moment, and what it answers from that. No network here: `server` and `prefetch` apply it.
+//! The state of the agent, and the answers that follow from it. Does not use the network: `server` and `prefetch` act
+//! on it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -11,21 +12,21 @@ use super::told::Told;
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
-/// How long after it came an entry may still be news to somebody who asks.
+/// How long after it was fetched an entry may be new to a miss, in milliseconds.
 const NEWS_MS: f64 = 5_000.0;
-/// After so many entries that came and did not hold, and none that did, nothing is brought for a build any more.
+/// After this many fetched entries that did not hold, and none that did, the agent stops fetching for a build.
 const USELESS: u32 = 6;
-/// How long the entries of one lookup key may be on their way; more than their deadlines allow.
+/// The longest time to fetch the entries of one lookup key, in milliseconds; more than their deadline allows.
 const LONGEST_WAY_MS: f64 = 900_000.0;
-/// How many builds are remembered.
+/// How many builds the agent remembers.
 const BUILDS: usize = 16;
 
-/// What is built where.
+/// The subject of a build record: a workspace, and the target and profile that are built.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
-    /// The workspace's directory, if it is known.
+    /// Directory of the workspace, if it is known.
     pub(super) workspace: Option<String>,
-    /// Target and profile.
+    /// Target and profile: `<triple or host>/<profile's directory>`.
     pub(super) shape: String,
 }
 
@@ -37,18 +38,18 @@ struct Build {
     unused: u32,
 }
 
-/// What is to be done about a [`Want`].
+/// How to answer a [`Want`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// Answer no.
+    /// Answer no, for this reason.
     No(No),
-    /// Answer that it is here; a compile would have cost so much.
+    /// Answer that the entry is in the store. A compile would have taken this many milliseconds.
     Here(f64),
-    /// It may come.
+    /// The entry may come: wait.
     Wait,
 }
 
-/// What the agent knows.
+/// All that the agent has learned.
 #[derive(Debug)]
 pub(super) struct Knowledge {
     began: Instant,
@@ -59,9 +60,9 @@ pub(super) struct Knowledge {
     builds: HashMap<u64, Build>,
     order: Vec<u64>,
     came: HashMap<LookupKey, f64>,
-    /// When somebody last asked for something, or something last moved.
+    /// Time of the last question or transfer, in milliseconds since the agent started.
     pub(super) active_ms: f64,
-    /// When a build last asked for something.
+    /// Time of the last question of a build, likewise.
     pub(super) asked_ms: f64,
 }
 
@@ -81,13 +82,14 @@ impl Knowledge {
         }
     }
 
-    /// Milliseconds since the agent began.
+    /// Milliseconds since the agent started.
     pub(super) fn now(&self) -> f64 {
         self.began.elapsed().as_secs_f64() * 1000.0
     }
 
-    /// Whether the remote is to be asked about the subject of this want, by a build that begins to work on it. The caller asks,
-    /// and says so with [`Self::has_told`].
+    /// Registers the build of this want, and returns whether to ask the remote about its subject: the build is new to
+    /// the subject, the last answer is too old, and the remote is usable. If so, the caller asks, and reports the end
+    /// of the answer with [`Self::has_told`].
     pub(super) fn must_ask(&mut self, want: &Want) -> bool {
         let (now, subject) = (self.now(), subject(want));
         (self.active_ms, self.asked_ms) = (now, now);
@@ -113,14 +115,14 @@ impl Knowledge {
         must
     }
 
-    /// Whether the remote is to be asked for this lookup key on its own, since a build waits for it and nothing is known yet. The
-    /// caller asks, and says so with [`Self::has_looked`].
+    /// Whether to look up this lookup key alone, because a build waits for it and nothing is known about it yet. If so,
+    /// the caller asks, and reports the answer with [`Self::has_looked`].
     pub(super) fn must_look(&mut self, want: &Want) -> bool {
         let is_open = self.shelf.unit(want.lookup).is_none() && self.health.is_usable(self.now());
         is_open && self.told.get_mut(&subject(want)).is_some_and(|told| told.must_look(want.lookup))
     }
 
-    /// What the remote has under the wanted lookup key, if anything.
+    /// Records what the remote has under the wanted lookup key, if anything.
     pub(super) fn has_looked(&mut self, want: &Want, unit: Option<Unit>) {
         let now = self.now();
         self.active_ms = now;
@@ -139,7 +141,7 @@ impl Knowledge {
         }
     }
 
-    /// The build record of the subject: what it names, in build order.
+    /// Records the build record of the subject: its lookup keys, in build order.
     pub(super) fn has_record(&mut self, subject: &Subject, record: Vec<LookupKey>) {
         let now = self.now();
         self.active_ms = now;
@@ -148,13 +150,13 @@ impl Knowledge {
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
             build.budget.told(took);
         }
-        // Who asked may have given up by now; what comes after it has not.
+        // The misses that asked may have given up by now, but the units after them are still to be compiled.
         for wanted in early {
             self.plan(subject, wanted);
         }
     }
 
-    /// The remote has told all that it will tell of the subject, or has failed to.
+    /// Records that the answer of the remote about the subject is complete, or has failed.
     pub(super) fn has_told(&mut self, subject: &Subject) {
         self.active_ms = self.now();
         if let Some(told) = self.told.get_mut(subject) {
@@ -162,7 +164,8 @@ impl Knowledge {
         }
     }
 
-    /// What came for this want and was removed since (`gc`, `purge`) can come again. `exists`: whether the store has an entry.
+    /// Lets an entry that was fetched for this want and then removed (`gc`, `purge`) be fetched again. `exists`:
+    /// whether the store has an entry.
     pub(super) fn notice_removal(&mut self, want: &Want, exists: impl Fn(EntryKey) -> bool) {
         let is_gone = |unit: &Unit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
         if self.shelf.unit(want.lookup).is_some_and(|unit| unit.state == Way::Here && is_gone(unit)) {
@@ -170,7 +173,7 @@ impl Knowledge {
         }
     }
 
-    /// What to do about the want now.
+    /// Decides how to answer the want now, and queues its unit for fetching if needed.
     pub(super) fn judge(&mut self, want: &Want) -> Verdict {
         let now = self.now();
         let subject = subject(want);
@@ -197,22 +200,22 @@ impl Knowledge {
         }
     }
 
-    /// What a record names comes as a whole, once somebody has asked for one of it: a build that asks for nothing of it has
-    /// no use for it.
+    /// Plans to fetch a whole record once a miss asks for one of its units: a build that asks for none of them has no
+    /// use for the record.
     fn plan(&mut self, subject: &Subject, wanted: LookupKey) {
         if let Some(record) = self.told.get_mut(subject).and_then(|told| told.plan(wanted)) {
             self.shelf.plan(record.iter().copied());
         }
     }
 
-    /// Whether nobody has wanted anything for so long, and nothing has moved. What is planned and does not move, since the
-    /// remote cannot be used, keeps nobody up; nor does what is on its way for longer than anything may be.
+    /// Whether questions and transfers ceased more than `idle_ms` ago. Planned units do not keep the agent alive while
+    /// the remote cannot be used; nor does a fetch that takes longer than [`LONGEST_WAY_MS`].
     pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
         let quiet = now - self.active_ms;
         quiet > idle_ms && (!self.shelf.is_moving() || quiet > idle_ms + LONGEST_WAY_MS)
     }
 
-    /// The workspaces that builds asked for.
+    /// The workspaces that builds asked about.
     pub(super) fn workspaces(&self) -> Vec<String> {
         let mut found: Vec<String> = self.told.keys().filter_map(|subject| subject.workspace.clone()).collect();
         found.sort();
@@ -230,14 +233,14 @@ impl Knowledge {
         self.builds.get_mut(&want.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
     }
 
-    /// A part of the last slice was not needed.
+    /// Refunds the unused part of the last slice.
     pub(super) fn refund(&mut self, want: &Want, unused: f64) {
         if let Some(build) = self.builds.get_mut(&want.build) {
             build.budget.refund(unused);
         }
     }
 
-    /// What came was a hit, or was none.
+    /// Records whether the fetched entry was a hit.
     pub(super) fn used(&mut self, want: &Want, was_hit: bool, cost: f64, waited: f64) {
         self.active_ms = self.now();
         let Some(build) = self.builds.get_mut(&want.build) else { return };
@@ -252,7 +255,7 @@ impl Knowledge {
         }
     }
 
-    /// An entry came, or could not.
+    /// Records how fetching the entries of a lookup key ended.
     pub(super) fn ended(&mut self, lookup: LookupKey, way: Way) {
         self.active_ms = self.now();
         if way == Way::Here {

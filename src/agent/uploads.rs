@@ -1,9 +1,10 @@
-//! Sending what was compiled: takes the queue in order, between builds, on threads that give way to every compile.
+//! Uploads compiled entries in the order of the queue, between builds, on threads that give way to every compile.
 //!
-//! Compressing and sending while cargo compiles made a cold build of ripgrep 1.22 times as long on two cores that the server
-//! shared, niced or not.
-//! An entry leaves the queue when it is on the remote, or is gone from the store; errors leave it there. Its own runtime, so
-//! that compression can be niced without slowing what is brought.
+//! Compressing and uploading while cargo compiled made a cold build of ripgrep 1.22 times as long, niced or not, on two
+//! cores that the server shared. So uploads wait for the end of the build.
+//!
+//! An entry leaves the queue when it is on the remote, is gone from the store or must not be uploaded; after an error
+//! it stays. Uploads have a separate runtime, so that compression can be niced without slowing down fetches.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,24 +27,25 @@ use crate::remote::records;
 use crate::remote::send::{self, SendError, Sent};
 use crate::remote::workspace::{self, Workspace};
 
-/// How often the queue is looked at.
+/// How often the thread checks the queue.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many entries go at once.
+/// How many entries are uploaded at once.
 const AT_ONCE: usize = 4;
-/// How long one entry may take.
+/// How long the upload of one entry may take.
 const ENTRY: Duration = Duration::from_mins(10);
-/// How long nobody must have asked before a build counts as over (or compiles something long, on its own).
+/// How long builds must not have asked, in milliseconds, before a build counts as over (or compiles one long unit
+/// alone).
 const QUIET_MS: f64 = 3_000.0;
-/// The first pause after an error; doubled each time, up to [`LONGEST_PAUSE`].
+/// The first pause after an error. Each further one is twice as long, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// The thread that sends.
+/// The thread that uploads.
 #[derive(Debug)]
 pub(super) struct Uploads(Arc<AtomicBool>);
 
 impl Uploads {
-    /// Waits until it has ended, but no longer than this.
+    /// Waits until the thread has ended, but no longer than `most`.
     pub(super) fn wait(&self, most: Duration) {
         let until = Instant::now() + most;
         while !self.0.load(Ordering::Acquire) && Instant::now() < until {
@@ -52,7 +54,7 @@ impl Uploads {
     }
 }
 
-/// Starts the thread.
+/// Starts the thread, unless the remote is read-only.
 pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
     let done = Arc::new(AtomicBool::new(agent.setup.remote.read_only));
     if agent.setup.remote.read_only {
@@ -61,7 +63,7 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
     }
     let (agent, ended) = (Arc::clone(agent), Arc::clone(&done));
     std::thread::spawn(move || {
-        // Threads inherit this: all of the runtime gives way.
+        // Threads inherit the priority, so all threads of the runtime give way.
         sys_process::give_way();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         match builder.worker_threads(1).max_blocking_threads(BLOCKING).enable_all().build() {
@@ -77,7 +79,7 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
 }
 
 async fn send_for_ever(agent: &Arc<Agent>) {
-    // Connections belong to a runtime: this one has its own.
+    // Connections belong to a runtime, so this one opens the remote again.
     let open = OnceCell::new();
     let (mut pause, mut is_unrecorded) = (LOOK, false);
     loop {
@@ -110,13 +112,13 @@ async fn send_for_ever(agent: &Arc<Agent>) {
     }
 }
 
-/// Whether the build that compiled what was sent is over, as far as one can tell.
+/// Whether the build that compiled the queued entries seems to be over.
 fn is_quiet(agent: &Agent) -> bool {
     let knowledge = agent.knowledge();
     knowledge.now() - knowledge.asked_ms > QUIET_MS
 }
 
-/// Writes the build records of the workspaces that asked, so that others know what to bring.
+/// Writes the build records of the workspaces that builds asked about, so that other machines can fetch their entries.
 async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<(), String> {
     let (Some(open), store) = (open.get(), &agent.setup.store) else { return Ok(()) };
     let since = clock::now().as_millis() - workspace::RECENT_MS;
@@ -137,8 +139,8 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
     Ok(())
 }
 
-/// Sends what is in the queue and gives how much that was. What fails stays there and stops no other, unless the remote will
-/// refuse those too.
+/// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
+/// others, unless the remote will refuse those too.
 async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
     let items = agent.queue.items().map_err(|error| error.to_string())?;
     if items.is_empty() {

@@ -1,4 +1,4 @@
-//! `kache agent`: the background helper of a build with a remote.
+//! `kache agent`: runs, stops and inspects the background helper of builds with a remote.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use crate::agent::protocol::{Answer, Ask, Status};
 use crate::agent::{client, server};
 use crate::fsx;
 
-/// How long a question to a running agent may take.
+/// How long a running agent may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Size from which the log is begun anew.
+/// Size in bytes above which a new agent renames the old log and starts a new one.
 const LOG_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Bring entries from the remote while cargo builds, and send what it compiled
@@ -78,14 +78,14 @@ fn serve(session: &Session) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The agent has no other voice than its log.
+/// Opens the log file, the only output of the agent.
 fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
     if fsx::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
         fsx::rename(path, &path.with_extension("old"))?;
     }
     fsx::create_dir_all(path.parent().unwrap_or(path))?;
     let file = fsx::open_append(path)?;
-    // The SDK says much, some of it about requests; only our own words go to the file.
+    // The SDK logs a lot, some of it about requests; only kache's own lines go into the file.
     let ours = tracing_subscriber::filter::filter_fn(|of| of.target().starts_with("kache"));
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Mutex::new(file));
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(ours).with_filter(LevelFilter::DEBUG));

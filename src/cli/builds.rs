@@ -1,11 +1,11 @@
-//! Which build a command is about: the last one here.
+//! Finds the build that a command reports on: the last one of this workspace.
 
 use super::Session;
 use crate::events::{Event, build};
 use crate::fsx;
 use crate::remote::workspace;
 
-/// The last build of the workspace around the current directory, else the last of all.
+/// The events of the last build of the workspace around the current directory, else of the last build of all.
 pub(super) fn last<'a>(session: &Session, events: &'a [Event]) -> Vec<&'a Event> {
     let places = workspace::places(&fsx::current_dir().unwrap_or_default(), &session.env);
     let here =
@@ -13,7 +13,7 @@ pub(super) fn last<'a>(session: &Session, events: &'a [Event]) -> Vec<&'a Event>
     if here.is_empty() { build::last(events, |_| true) } else { here }
 }
 
-/// When the first of these began and the last ended, milliseconds since 1970.
+/// When the first of these events began and the last one ended, in milliseconds since 1970. `None` without events.
 pub(super) fn period(events: &[&Event]) -> Option<(i64, i64)> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of one process")]
     let began = events.iter().map(|event| event.at - event.ms as i64).min()?;
@@ -21,7 +21,7 @@ pub(super) fn period(events: &[&Event]) -> Option<(i64, i64)> {
     Some((began, ended))
 }
 
-/// Their target directory; empty if none is known.
+/// The target directory of these events; empty if it is unknown.
 pub(super) fn target<'a>(events: &[&'a Event]) -> &'a str {
     events.iter().map(|event| event.target.as_str()).find(|target| !target.is_empty()).unwrap_or_default()
 }

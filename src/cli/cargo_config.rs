@@ -1,6 +1,6 @@
-//! Cargo's configuration, as far as `build.rustc-wrapper` goes: where it is, what it says, and how to edit it.
+//! Finds, reads and edits `build.rustc-wrapper` in cargo's configuration.
 //!
-//! Edits are pure: from text to text, comments and order kept. Knows nothing of questions, terminals or exit codes.
+//! Edits are pure: they map text to text and keep comments and order. This module does not ask, print or exit.
 
 use std::path::{Path, PathBuf};
 
@@ -13,17 +13,18 @@ use crate::fsx;
 const TABLE: &str = "build";
 const KEY: &str = "rustc-wrapper";
 
-/// A configuration file of cargo's.
+/// A cargo configuration file.
 #[derive(Debug)]
 pub(super) struct CargoConfig {
-    /// The file, links resolved if it exists.
+    /// Path of the file; links are resolved if it exists.
     pub(super) path: PathBuf,
     text: Option<String>,
     document: DocumentMut,
 }
 
 impl CargoConfig {
-    /// The user's file, which need not exist: `$CARGO_HOME/config.toml`, or the old `config` beside it, which cargo prefers.
+    /// Reads the user's file, which need not exist: `$CARGO_HOME/config.toml`, or the old `config` beside it, which
+    /// cargo prefers.
     pub(super) fn of_user(vars: &Env) -> anyhow::Result<Self> {
         let home = vars.cargo_home().context("no home directory: set CARGO_HOME or HOME")?;
         let path = existing(&home).unwrap_or_else(|| home.join("config.toml"));
@@ -32,7 +33,7 @@ impl CargoConfig {
 
     /// Reads a file, which need not exist.
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
-        // Written is what a link leads to: the link itself (a dotfiles repository) stays.
+        // Write to the target of a link, so that the link itself (into a dotfiles repository) stays.
         let path = if fsx::exists(path) { fsx::canonicalize(path)? } else { path.to_owned() };
         let text = fsx::optional(fsx::read_to_string(&path))?;
         let parsed = text.as_deref().unwrap_or_default().parse::<DocumentMut>();
@@ -40,16 +41,16 @@ impl CargoConfig {
         Ok(Self { path, text, document })
     }
 
-    /// What `build.rustc-wrapper` holds.
+    /// The value of `build.rustc-wrapper`. `None`: it is not set, or not a string.
     pub(super) fn wrapper(&self) -> Option<&str> {
         self.document.get(TABLE)?.as_table_like()?.get(KEY)?.as_str()
     }
 
-    /// Sets `build.rustc-wrapper`.
+    /// Sets `build.rustc-wrapper`. Fails if `build` is not a table.
     pub(super) fn set_wrapper(&mut self, program: &str) -> anyhow::Result<()> {
         if self.document.get(TABLE).is_none() {
             let mut table = Table::new();
-            // Comments at the end of the file come before what is added after them.
+            // Comments at the end of the file stay above the new table.
             let mut before = self.document.trailing().as_str().unwrap_or_default().to_owned();
             if !self.document.is_empty() || !before.is_empty() {
                 before.push('\n');
@@ -70,7 +71,7 @@ impl CargoConfig {
         Ok(())
     }
 
-    /// Takes `build.rustc-wrapper` out, and `[build]` with it if nothing else is in it.
+    /// Removes `build.rustc-wrapper`, and `[build]` too if nothing else is in it.
     pub(super) fn remove_wrapper(&mut self) {
         let Some(item) = self.document.get_mut(TABLE) else { return };
         let Some(table) = item.as_table_like_mut() else { return };
@@ -82,7 +83,7 @@ impl CargoConfig {
         let comments = prefix.unwrap_or_default().trim_end().to_owned();
         let is_last = self.document.iter().last().is_some_and(|(name, _)| name == TABLE);
         if !comments.is_empty() && !is_last {
-            // They stand above the header and would go with it.
+            // The comments are above the header and would be removed with it.
             return;
         }
         self.document.remove(TABLE);
@@ -92,12 +93,12 @@ impl CargoConfig {
         }
     }
 
-    /// Whether the file would be another one than it is.
+    /// Whether saving would change the file.
     pub(super) fn is_changed(&self) -> bool {
         self.text.as_deref().unwrap_or_default() != self.document.to_string()
     }
 
-    /// Writes the file: whole or not at all, with the mode that it had. One that is left empty is removed.
+    /// Writes the file atomically and keeps its mode. Removes a file that would be empty.
     pub(super) fn save(&self) -> anyhow::Result<()> {
         let text = self.document.to_string();
         if text.trim().is_empty() {
@@ -109,26 +110,26 @@ impl CargoConfig {
     }
 }
 
-/// The file that cargo reads in `dir`.
+/// The file that cargo reads in `dir`: `config` if it exists, else `config.toml`.
 fn existing(dir: &Path) -> Option<PathBuf> {
     ["config", "config.toml"].into_iter().map(|name| dir.join(name)).find(|path| fsx::exists(path))
 }
 
-/// Whether a wrapper is some kache.
+/// Whether a wrapper is a kache, judged by its file name.
 pub(super) fn is_kache(wrapper: &str) -> bool {
     Path::new(wrapper).file_stem().is_some_and(|stem| stem == "kache")
 }
 
-/// A wrapper and where it is set.
+/// A wrapper, and where it is set.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrapper {
-    /// The program; empty: none, on purpose.
+    /// The program. Empty: the wrapper is switched off.
     pub(super) program: String,
-    /// A variable's name, or a file.
+    /// The variable or the file that sets it.
     pub(super) place: String,
 }
 
-/// What overrides every file.
+/// The wrapper that a variable sets, which overrides every file.
 pub(super) fn from_variables(vars: &Env) -> Option<Wrapper> {
     let names = [env::RUSTC_WRAPPER, env::CARGO_BUILD_RUSTC_WRAPPER];
     names.into_iter().find_map(|name| {
@@ -137,7 +138,8 @@ pub(super) fn from_variables(vars: &Env) -> Option<Wrapper> {
     })
 }
 
-/// The wrapper that cargo uses for a build started in `dir`: variables, then the files from `dir` upwards, then the user's.
+/// The wrapper that cargo uses for a build in `dir`: from a variable, else from the files in `dir` and above, else from
+/// the user's file.
 pub(super) fn in_force(vars: &Env, dir: &Path) -> anyhow::Result<Option<Wrapper>> {
     if let Some(wrapper) = from_variables(vars) {
         return Ok(Some(wrapper));

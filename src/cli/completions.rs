@@ -1,4 +1,4 @@
-//! `kache completions`: a script for the shell.
+//! `kache completions`: prints a completion script for a shell.
 
 use clap_complete::Shell;
 

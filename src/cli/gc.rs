@@ -1,4 +1,4 @@
-//! `kache gc`: trims the store to its size.
+//! `kache gc`: trims the store to its maximum size.
 
 use anyhow::Context;
 
@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    // A newer kache's settings must not stop an older one's builds, nor their collections.
+    // Settings for a newer kache must not stop the builds of an older one, nor their collections.
     let config = if args.quiet { Config::load(&session.env)? } else { session.config()? };
     let store = Store::open(&config.cache_dir.value);
     let report = gc::collect(&store, limit(&config), clock::now()).context("cannot collect garbage")?;

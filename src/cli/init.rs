@@ -1,4 +1,4 @@
-//! `kache init`: tells cargo to use kache, or not to.
+//! `kache init`: configures cargo to use kache, or undoes it.
 
 use std::path::Path;
 
@@ -130,7 +130,7 @@ fn check(session: &Session, config: &CargoConfig) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Says which variable overrides the file, and whether one does.
+/// Warns if a variable overrides the file, and returns whether one does.
 fn warn_of_variables(session: &Session) -> bool {
     let wrapper =
         cargo_config::from_variables(&session.env).filter(|wrapper| !cargo_config::is_kache(&wrapper.program));
@@ -141,7 +141,7 @@ fn warn_of_variables(session: &Session) -> bool {
     wrapper.is_some()
 }
 
-/// `cargo clean` would take the wrapper away, and every build with it.
+/// Warns if this program is in a target directory: `cargo clean` would remove it, and every build would then fail.
 fn warn_of_target_dir(session: &Session, program: &Path) {
     if program.ancestors().any(|dir| fsx::exists(&dir.join(".rustc_info.json"))) {
         let program = program.display();

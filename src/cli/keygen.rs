@@ -1,4 +1,4 @@
-//! `kache keygen`: makes a pair of keys for signed manifests.
+//! `kache keygen`: generates a key pair to sign manifests.
 
 use std::path::PathBuf;
 

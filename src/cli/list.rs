@@ -1,4 +1,4 @@
-//! `kache list`: the entries of the store.
+//! `kache list`: lists the entries of the store.
 
 use std::cmp::Reverse;
 
@@ -32,7 +32,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// An entry in JSON.
+/// An entry as JSON.
 #[derive(Serialize)]
 struct Line<'a> {
     key: String,
@@ -122,7 +122,7 @@ fn table(entries: &[&EntryInfo]) -> Table {
     table
 }
 
-/// The version alone where the package is called like the crate.
+/// The package as the table shows it: only its version if it has the name of the crate.
 fn package(entry: &Entry) -> String {
     match entry.package.split_once(' ') {
         Some((name, version)) if name.replace('-', "_") == entry.crate_name => version.to_owned(),

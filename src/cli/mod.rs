@@ -1,7 +1,7 @@
-//! The command line: what `kache` does when cargo is not the one who calls it.
+//! The command line of kache, for calls that do not come from cargo.
 //!
-//! Owns clap's definitions, the exit codes and the dispatch; one file per verb. Data goes to stdout, talk to stderr, both
-//! through [`printer`]. Nothing here decides what is cached, and nothing below may depend on it.
+//! Owns the clap definitions, the exit codes and the dispatch, with one file per verb. Data goes to stdout and messages
+//! to stderr, both through [`printer`]. This module does not decide what is cached; no lower layer may depend on it.
 
 mod agent;
 mod builds;
@@ -37,18 +37,18 @@ use crate::config::{Config, Env};
 use crate::rustc::toolchain;
 use crate::store::{Limit, Store};
 
-/// How a command ends.
+/// The exit code of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
-    /// It did what it was asked to.
+    /// The command succeeded.
     Ok = 0,
-    /// It failed; stderr says why.
+    /// The command failed; the reason is on stderr.
     Failed = 1,
-    /// The command line was not understood.
+    /// The command line is invalid.
     Usage = 2,
-    /// A check (`init --check`, `doctor`) found something wrong.
+    /// A check (`init --check`, `doctor`) found a problem.
     Found = 3,
-    /// Somebody asked it to stop (Ctrl-C).
+    /// The command was interrupted (Ctrl-C or SIGTERM).
     Interrupted = 130,
 }
 
@@ -110,14 +110,14 @@ enum Verb {
     Completions(completions::Args),
 }
 
-/// What every verb works with.
+/// The environment and the printer, which every verb uses.
 struct Session {
     env: Env,
     out: Printer,
 }
 
 impl Session {
-    /// The settings. A key that means nothing is refused: it is most likely misspelled.
+    /// Reads the settings. Fails on unknown keys in the file, which are most likely misspelled.
     fn config(&self) -> anyhow::Result<Config> {
         let config = Config::load(&self.env).context("cannot read the settings")?;
         anyhow::ensure!(
@@ -129,7 +129,7 @@ impl Session {
         Ok(config)
     }
 
-    /// The settings, and the store that they name.
+    /// Reads the settings and opens the store that they name.
     fn store(&self) -> anyhow::Result<(Config, Store)> {
         let config = self.config()?;
         let store = Store::open(&config.cache_dir.value);
@@ -137,7 +137,7 @@ impl Session {
     }
 }
 
-/// Our own words.
+/// The verbs of kache. A test compares them with the clap definitions.
 const VERBS: [&str; 14] = [
     "init",
     "stats",
@@ -155,8 +155,8 @@ const VERBS: [&str; 14] = [
     "help",
 ];
 
-/// Whether arguments are somebody's call of a program, not ours: build scripts that compile C with the `cc` crate take a
-/// `RUSTC_WRAPPER` called kache for a wrapper of C compilers and run `kache cc args...`.
+/// Whether the arguments call another program and not a verb of kache: the `cc` crate in build scripts takes a
+/// `RUSTC_WRAPPER` named kache for a wrapper of C compilers and runs `kache cc args...`.
 pub fn is_foreign(argv: &[OsString]) -> bool {
     let [first, _, ..] = argv else { return false };
     let is_ours = first.to_str().is_some_and(|word| word.starts_with('-') || VERBS.contains(&word));
@@ -164,7 +164,7 @@ pub fn is_foreign(argv: &[OsString]) -> bool {
     !is_ours && on_path()
 }
 
-/// Runs the command line of this process.
+/// Parses and runs the command line of this process.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -176,7 +176,7 @@ pub fn run() -> ExitCode {
     let session = Session { env: Env::process(), out: Printer::new() };
     match dispatch(&session, &cli.verb) {
         Ok(exit) => exit.into(),
-        // Whoever read our output has seen enough.
+        // The reader of stdout closed the pipe, which is not an error.
         Err(error) if printer::is_broken_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
             session.out.talk(format_args!("error: {error:#}"));
@@ -203,12 +203,12 @@ fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
     }
 }
 
-/// Reads a span of time such as `90s`, `1h` or `7d`.
-/// What collections trim the store to.
+/// The size that collections trim the store to.
 fn limit(config: &Config) -> Limit {
     config.max_size.value.map_or(Limit::OfDisk, |size| Limit::Bytes(size.as_u64()))
 }
 
+/// Reads a span of time, such as `90s`, `1h` or `7d`.
 fn span(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 90s, 15m, 1h or 7d"))
 }

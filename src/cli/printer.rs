@@ -1,4 +1,4 @@
-//! The one place that writes to stdout and stderr: stdout is data, stderr is talk.
+//! The output of all commands: data goes to stdout, messages go to stderr.
 
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -15,7 +15,7 @@ pub(super) struct Printer {
     stdout: io::Stdout,
     stderr: io::Stderr,
     stdin: io::Stdin,
-    /// Columns of the terminal that stdout is; `None`: no terminal, so nothing is wrapped.
+    /// Columns of the terminal. `None`: stdout is not a terminal, so lines are not wrapped.
     width: Option<u16>,
 }
 
@@ -26,34 +26,34 @@ impl Printer {
         Self { stdout, stderr, stdin, width }
     }
 
-    /// A line of data.
+    /// Prints a line of data.
     pub(super) fn data(&self, line: impl Display) -> io::Result<()> {
         writeln!(self.stdout.lock(), "{line}")
     }
 
-    /// Data as it is.
+    /// Prints bytes as they are.
     pub(super) fn raw(&self, bytes: &[u8]) -> io::Result<()> {
         let mut stdout = self.stdout.lock();
         stdout.write_all(bytes)?;
         stdout.flush()
     }
 
-    /// A JSON document.
+    /// Prints a value as JSON.
     pub(super) fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
         Ok(self.data(serde_json::to_string_pretty(value)?)?)
     }
 
-    /// A table.
+    /// Prints a table.
     pub(super) fn table(&self, table: &Table) -> io::Result<()> {
         table.lines(self.width).iter().try_for_each(|line| self.data(line))
     }
 
-    /// A line of talk. When nobody can hear it, that is no reason to stop.
+    /// Prints a message to stderr. Ignores errors, because a closed stderr is not a reason to stop.
     pub(super) fn talk(&self, line: impl Display) {
         let _ = writeln!(self.stderr.lock(), "{line}");
     }
 
-    /// Asks a question that yes or no answers. `None`: there is nobody to ask.
+    /// Asks a yes-or-no question. `None`: stdin is not a terminal.
     pub(super) fn ask(&self, question: impl Display) -> io::Result<Option<bool>> {
         if !self.stdin.is_terminal() {
             return Ok(None);
@@ -67,7 +67,7 @@ impl Printer {
     }
 }
 
-/// Without what a terminal would take for a command.
+/// The text with control characters escaped, so that a terminal does not act on them.
 pub(super) fn plain(text: &str) -> String {
     if !text.contains(char::is_control) {
         return text.to_owned();
@@ -75,13 +75,13 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// Whether the reader of stdout went away.
+/// Whether the cause of the error is that the reader of stdout closed the pipe.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let is_it = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is_it))
 }
 
-/// Rows of aligned columns.
+/// A table with aligned columns.
 #[derive(Debug)]
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -91,27 +91,27 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table whose columns `right` are numbers.
+    /// Creates a table. The columns in `right` are aligned to the right, for numbers.
     pub(super) fn new(right: &'static [usize]) -> Self {
         Self { rows: Vec::new(), right, indent: 0, wraps: false }
     }
 
-    /// The same, set off from the margin.
+    /// Indents the table by two columns.
     pub(super) fn indented(self) -> Self {
         self.indented_by(2)
     }
 
-    /// The same, this far from the margin.
+    /// Indents the table by this many columns.
     pub(super) fn indented_by(self, columns: u16) -> Self {
         Self { indent: columns, ..self }
     }
 
-    /// The same, with sentences in its last column: they are wrapped where the terminal is narrow.
+    /// Wraps the last column if the terminal is narrow, for tables with sentences.
     pub(super) fn wrapping(self) -> Self {
         Self { wraps: true, ..self }
     }
 
-    /// Adds a row. All rows have as many cells.
+    /// Adds a row. All rows must have the same number of cells.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }

@@ -1,6 +1,7 @@
-//! How transfers look while they run: bars on a terminal, a plain line now and then elsewhere.
+//! Shows the progress of transfers: bars on a terminal, elsewhere a plain line now and then.
 //!
-//! Hears every step of every transfer from many threads, so it holds its lock shortly. Knows nothing of S3.
+//! Many threads report every step of every transfer, so the display holds its lock only briefly. It does not depend on
+//! S3.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -14,18 +15,18 @@ use super::printer::Printer;
 use super::units;
 use crate::remote::{Phase, Step};
 
-/// How many transfers have a bar of their own below the one for all.
+/// How many transfers get a separate bar below the overall one.
 const LINES: usize = 4;
-/// A transfer below this size is over before anybody has read its name.
+/// Size in bytes from which a transfer gets a bar; a smaller one ends before anybody can read its name.
 const WORTH_A_LINE: u64 = 1024 * 1024;
-/// How often a log gets a line.
+/// Interval between lines if stderr is not a terminal.
 const EVERY: Duration = Duration::from_secs(15);
 
-// Both fit into 80 columns, whatever the numbers: a line that is wrapped cannot be taken away again.
+// Both fit into 80 columns for all numbers, because a line that wraps cannot be cleared again.
 const ALL: &str = "{prefix} [{wide_bar}] {done}/{whole}  {rate}  eta {eta}  {msg}";
 const ONE: &str = "  {msg:22!} [{bar:18}] {done}/{whole}  {prefix}";
 
-/// The display of one command.
+/// The progress display of one command.
 pub(super) struct Display {
     verb: &'static str,
     entries: usize,
@@ -56,7 +57,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// One transfer went from the one state to the other. Both numbers may fall.
+    /// Moves one transfer from state `from` to state `to`, each bytes done and bytes in total. Both numbers may fall.
     fn shift(&mut self, from: (u64, u64), to: (u64, u64)) {
         self.done = (self.done + to.0).saturating_sub(from.0);
         self.total = (self.total + to.1).saturating_sub(from.1);
@@ -64,7 +65,7 @@ impl Sums {
 }
 
 impl Display {
-    /// A display for so many entries. `verb` stands before every line.
+    /// Creates a display for this many entries. `verb` begins every line.
     pub(super) fn new(verb: &'static str, entries: usize) -> Self {
         let bars = io::stderr().is_terminal().then(|| {
             let all = MultiProgress::new();
@@ -78,7 +79,7 @@ impl Display {
         display
     }
 
-    /// A transfer went on.
+    /// Records one step of a transfer.
     pub(super) fn step(&self, step: &Step) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
@@ -102,7 +103,7 @@ impl Display {
             line.set_position(step.done);
             line.set_prefix(if step.phase == Phase::Verifying { "verifying" } else { "" });
         }
-        // The sums keep what it has moved; of what it has not, nothing will come.
+        // The sums keep the bytes that it has moved and drop the rest, which will not come.
         if step.phase.is_end()
             && let Some(over) = state.running.remove(&step.id)
         {
@@ -112,7 +113,7 @@ impl Display {
         self.say(state);
     }
 
-    /// So many entries are done with.
+    /// Sets the number of settled entries.
     pub(super) fn settled(&self, entries: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.settled = entries;
@@ -122,7 +123,7 @@ impl Display {
         self.say(&mut state);
     }
 
-    /// A line for a log, if the last one is old.
+    /// Prints a line if there are no bars and the last line is old enough.
     fn say(&self, state: &mut State) {
         if self.bars.is_none() && state.said.elapsed() >= EVERY {
             state.said = Instant::now();
@@ -131,17 +132,17 @@ impl Display {
         }
     }
 
-    /// Says that the transfers are coming to their end.
+    /// Prints that the transfers are stopping.
     pub(super) fn stopping(&self) {
         const LINE: &str = "stopping; Ctrl-C once more ends it at once";
-        // Above the bars, which would else not find themselves again.
+        // Printed through the bars: they cannot redraw themselves after other output.
         match &self.bars {
             Some((all, bar)) if !bar.is_finished() => drop(all.println(LINE)),
             _ => self.out.talk(LINE),
         }
     }
 
-    /// Takes all bars away.
+    /// Removes all bars.
     pub(super) fn finish(&self) {
         if let Some((all, bar)) = &self.bars {
             bar.finish_and_clear();
@@ -151,7 +152,7 @@ impl Display {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates are constants; one that could not be read would show in the test below.
+    // The templates are constants, and a test below fails if one is invalid.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let style = with_bytes(style, "done", "", ProgressState::pos);
     let style = with_bytes(style, "whole", "", |state| state.len().unwrap_or(0));
@@ -186,7 +187,7 @@ mod tests {
         Step { id, label: "x".into(), phase, done, total: Some(total) }
     }
 
-    /// A terminal of 80 columns that keeps what is written.
+    /// A terminal of 80 columns that records its output.
     #[derive(Clone, Debug, Default)]
     struct Paper(Arc<Mutex<String>>);
 

@@ -1,4 +1,4 @@
-//! `kache pull`: entries from the remote, ahead of a build.
+//! `kache pull`: downloads entries from the remote before a build.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -97,13 +97,13 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-/// The shape of the last build here, if there was one.
+/// The shape of the last build of this workspace, if there was one.
 fn last_shape(session: &Session, config: &Config, here: &Path) -> Option<String> {
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).unwrap_or_default();
     workspace::used(&events, &workspace::places(here, &session.env)).into_iter().next().map(|used| used.shape)
 }
 
-/// Bytes until the store is as large as it may be.
+/// How many bytes the store may still grow until it reaches its limit.
 fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
     let used = survey::survey(store).context("cannot look at the store")?.total_bytes();
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))

@@ -1,4 +1,4 @@
-//! `kache purge`: empties the store.
+//! `kache purge`: empties the store, or removes the entries of one crate.
 
 use std::collections::HashSet;
 

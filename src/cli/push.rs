@@ -1,4 +1,4 @@
-//! `kache push`: entries to the remote, after a build.
+//! `kache push`: uploads entries to the remote after a build.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,11 +94,11 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-/// Makes entries of what is offered, and says of how many. A dry run only counts.
+/// Stores the offers that `filter` selects as entries, and returns how many. A dry run only counts them.
 fn offered(store: &Store, filter: &Filter, is_dry: bool) -> fsx::Result<usize> {
     let mut count = 0;
     for (lookup, offer) in store.all_offers()?.into_iter().filter(|(_, offer)| filter.takes(&offer.offer.entry)) {
-        // Outputs that were written to since are nobody's result any more.
+        // `None`: an output was modified after the compile, or holds data that an entry must not hold.
         let Some(Completed { entry, set, files }) = keys::offered::complete(&offer) else { continue };
         match is_dry {
             true => count += 1,
@@ -114,7 +114,7 @@ fn filter(args: &Args, settings: &Remote) -> Filter {
     Filter { since, crates: args.crates.clone(), own: settings.signing_key.is_some() }
 }
 
-/// The candidates that are to be sent, in their order.
+/// The candidates to upload, in their order: those that the remote lacks, or all of them.
 async fn lacking<'a>(
     remote: &Arc<Open>,
     store: &Store,
@@ -155,7 +155,7 @@ fn dry_run(session: &Session, remote: &Open, lacking: &[&Candidate], records: &[
     Ok(Exit::Ok)
 }
 
-/// What sending takes.
+/// What an upload needs.
 struct Job<'a> {
     session: &'a Session,
     remote: Arc<Open>,
@@ -176,12 +176,12 @@ impl Job<'_> {
         report
     }
 
-    /// Writes the records, without what could not be sent.
+    /// Writes the build records, without the entries that could not be uploaded.
     async fn record(&self, workspace: &Workspace, records: Vec<BuildRecord>, report: &Report) -> anyhow::Result<Exit> {
         let mut exit = Exit::Ok;
         for mut record in records {
             record.units.retain(|unit| !report.lacks(unit.key));
-            // It would be the best for others, and bring them nothing.
+            // An empty record would be the best match for other machines, and useless to them.
             if record.units.is_empty() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! `kache stats`: what became of the calls of cargo's, and what the store holds.
+//! `kache stats`: how invocations ended, and how full the store is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) struct Args {
     since: Option<Duration>,
 }
 
-/// All that is shown; this is the JSON.
+/// The figures of `kache stats`; serialized, they are the JSON output.
 #[derive(Serialize)]
 struct Stats {
     v: u32,
@@ -108,7 +108,7 @@ fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Re
     }
     out.table(&overview(stats, since))?;
     let misses = reasons(&events.outcomes, "miss.");
-    // "stored" is the rule; worth a word is what was not.
+    // "stored" is the normal fate, so the table appears only if some result was not stored.
     let fates = reasons(&events.stored, "");
     let all_stored = events.stored.keys().all(|id| id == Stored::Yes.id());
     for (title, table) in [
@@ -160,12 +160,12 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     table
 }
 
-/// 99.96 is not yet 100.
+/// Rounds down to a tenth, so that 99.96 does not show as 100.
 fn floor_to_tenth(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
 }
 
-/// How often, which id, and what it means; the most frequent first.
+/// A table of the ids that begin with `prefix`: count, id and meaning, the most frequent first.
 fn reasons(counts: &BTreeMap<String, u64>, prefix: &str) -> Table {
     let mut counts: Vec<(&str, u64)> =
         counts.iter().filter_map(|(id, count)| id.strip_prefix(prefix).map(|_| (id.as_str(), *count))).collect();
@@ -181,7 +181,7 @@ fn reasons(counts: &BTreeMap<String, u64>, prefix: &str) -> Table {
     table
 }
 
-/// Which crates, and in what.
+/// A table of the crates whose verified hits differed: count, crate and the newest difference.
 fn differing(events: &Summary) -> Table {
     let mut table = Table::new(&[0]).indented().wrapping();
     for (name, difference) in &events.differing {

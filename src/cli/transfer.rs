@@ -1,6 +1,6 @@
-//! What `push` and `pull` have in common: the remote, the runtime, Ctrl-C, and words for what failed.
+//! Shared parts of `push` and `pull`: opening the remote, the runtime, Ctrl-C, and messages about failures.
 //!
-//! The only place where commands make a runtime.
+//! Commands start an async runtime only here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,15 +15,16 @@ use crate::fsx::sys_process;
 use crate::remote::pull::PlanError;
 use crate::remote::{Cancel, Control, Item, Open, RemoteError, unless_cancelled};
 
-/// How many failures are told one by one.
+/// How many failures are printed one by one.
 const TOLD: usize = 10;
-/// Threads for what reads, writes and unpacks.
+/// Threads for blocking work: reading, writing and unpacking.
 const BLOCKING: usize = 16;
 
-/// How long what reads or writes may take to end after all else has. What is cut off then leaves temps, which are swept.
+/// How long blocking work may continue after everything else has ended. Work that is cut off leaves temporary files,
+/// which a later sweep removes.
 const ENDING: Duration = Duration::from_millis(500);
 
-/// The remote of the settings; without one there is nothing to do.
+/// The configured remote. Fails if none is configured.
 pub(super) fn settings(session: &Session, config: &Config) -> anyhow::Result<config::Remote> {
     let remote = config::Remote::load(&session.env, config).context("cannot read the settings of the remote")?;
     remote.with_context(|| {
@@ -35,7 +36,7 @@ pub(super) fn settings(session: &Session, config: &Config) -> anyhow::Result<con
     })
 }
 
-/// Runs `work` in a runtime of its own. It hears of Ctrl-C by the [`Cancel`]; a second Ctrl-C ends the process.
+/// Runs `work` in a new runtime. Ctrl-C or SIGTERM triggers the [`Cancel`]; a second Ctrl-C ends the process.
 pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().max_blocking_threads(BLOCKING).build().context("cannot start threads")?;
@@ -60,7 +61,7 @@ pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> any
     ended
 }
 
-/// The error with what to do about it.
+/// The error, followed by advice if there is any.
 fn advised(error: anyhow::Error) -> anyhow::Error {
     let of_remote = |cause: &'_ (dyn std::error::Error + 'static)| match cause.downcast_ref() {
         Some(PlanError::Remote(error)) => advice(error),
@@ -72,7 +73,7 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// What to do about it. Codes differ between servers; where none is known, the status has to do.
+/// What to do about an error. Codes differ between servers, so the HTTP status decides where the code is unknown.
 pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
     let (status, code) = match error {
         RemoteError::Denied { status, code, .. } | RemoteError::Status { status, code, .. } => (*status, code.as_str()),
@@ -93,7 +94,7 @@ pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
     })
 }
 
-/// What `work` comes to; Ctrl-C drops it where it is. For what only asks and writes nothing.
+/// Runs `work`, and drops it on Ctrl-C (`None`). Only for work that reads and does not write.
 pub(super) async fn asking<T>(
     cancel: &Cancel,
     work: impl Future<Output = anyhow::Result<T>>,
@@ -101,12 +102,12 @@ pub(super) async fn asking<T>(
     unless_cancelled(cancel, work).await.transpose()
 }
 
-/// The opened remote.
+/// Opens the remote.
 pub(super) async fn connect(session: &Session, settings: &config::Remote) -> anyhow::Result<Arc<Open>> {
     Ok(Arc::new(Open::connect(settings, &session.env).await.context("cannot use the remote")?))
 }
 
-/// The control of transfers that `display` shows. To be called in the runtime.
+/// The control of transfers that `display` shows. Must be called inside the runtime.
 pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
     let (display, stopping, cancelled) = (Arc::clone(display), Arc::clone(display), cancel.clone());
     tokio::spawn(async move {
@@ -116,7 +117,8 @@ pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
     Control::new(Some(Arc::new(move |step| display.step(step))), cancel, None)
 }
 
-/// Says of each of these entries what is wrong with it; of many, of the first.
+/// Prints one line for each of these entries, with what is wrong. Beyond [`TOLD`] entries, prints only how many more
+/// there are.
 pub(super) fn tell(session: &Session, level: &str, troubles: &[(Item, String)]) {
     for (item, why) in troubles.iter().take(TOLD) {
         session.out.talk(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
@@ -126,7 +128,7 @@ pub(super) fn tell(session: &Session, level: &str, troubles: &[(Item, String)]) 
     }
 }
 
-/// Says what a run came to: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of `rest` that is not zero.
+/// Prints the totals of a run: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of `rest` that is not zero.
 pub(super) fn sum_up(
     session: &Session,
     what: &str,
@@ -141,7 +143,7 @@ pub(super) fn sum_up(
     Ok(session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?)
 }
 
-/// How a run exits.
+/// The exit code of a run. Prints `interrupted` if it was cancelled.
 pub(super) fn exit(session: &Session, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
     if is_cancelled {
         session.out.talk("interrupted");

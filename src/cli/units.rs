@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Formats numbers for people.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use bytesize::ByteSize;
 
 use crate::fsx::clock::Time;
 
-/// `0 B`, `12.3 MiB`.
+/// A size, such as `0 B` or `12.3 MiB`.
 pub(super) fn bytes(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// `1.9 ms`, `340 ms`, `2.3 s`, `4m 12s`.
+/// A duration, such as `1.9 ms`, `340 ms`, `2.3 s` or `4m 12s`.
 pub(super) fn millis(ms: f64) -> String {
     match ms {
         ms if ms <= 0.0 => "0 ms".to_owned(),
@@ -24,7 +24,7 @@ pub(super) fn millis(ms: f64) -> String {
     }
 }
 
-/// `12s`, `5m`, `3h`, `8d`: the largest unit only.
+/// The time between two moments in its largest unit: `12s`, `5m`, `3h`, `8d`. `0s` if `from` is in the future.
 pub(super) fn age(from: Time, now: Time) -> String {
     let secs = (now.secs - from.secs).max(0);
     match secs {
@@ -35,7 +35,7 @@ pub(super) fn age(from: Time, now: Time) -> String {
     }
 }
 
-/// `1 entry`, `3 entries`.
+/// A number with its noun: `1 entry`, `3 entries`.
 pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }

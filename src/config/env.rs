@@ -1,90 +1,91 @@
-//! Every environment variable that kache reads, and the one way to read any.
+//! Every environment variable that kache reads, and the only way to read one.
 //!
-//! An [`Env`] is handed down from `main`, so that tests never change the process's own environment.
+//! Callers pass an [`Env`] down, so that tests never change the environment of the process.
 #![expect(clippy::disallowed_methods, reason = "the door itself")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The cache directory.
+/// The cache directory, an absolute path.
 pub const KACHE_CACHE_DIR: &str = "KACHE_CACHE_DIR";
-/// The configuration file.
+/// The configuration file, an absolute path.
 pub const KACHE_CONFIG: &str = "KACHE_CONFIG";
-/// `1`: hand every call to rustc and do nothing else.
+/// `1`: pass every call on to rustc and do nothing else.
 pub const KACHE_DISABLED: &str = "KACHE_DISABLED";
-/// What goes to the log file: off, error, warn, info, debug, trace.
+/// The level of the log file: off, error, warn, info, debug or trace.
 pub const KACHE_LOG: &str = "KACHE_LOG";
-/// The size that the store is trimmed to.
+/// The size that collections trim the store to, such as `20GiB`.
 pub const KACHE_MAX_SIZE: &str = "KACHE_MAX_SIZE";
-/// `remap`, `portable` or `exact`.
+/// How kache treats paths in outputs: `remap`, `portable` or `exact`.
 pub const KACHE_PATHS: &str = "KACHE_PATHS";
-/// Seconds to wait for another process that compiles the same unit.
+/// How long to wait for another process that compiles the same unit: seconds, or a time such as `5m`.
 pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
-/// `off`: do not look at what rustc reads; go by its dep-info alone.
+/// `off`: do not observe what rustc reads; use only its dep-info.
 pub const KACHE_OBSERVE: &str = "KACHE_OBSERVE";
 /// `off`: let cargo run build scripts as it does without kache.
 pub const KACHE_SCRIPTS: &str = "KACHE_SCRIPTS";
-/// `hits`: compile on a hit too, and compare.
+/// `hits`: compile on a hit too, and compare the results.
 pub const KACHE_VERIFY: &str = "KACHE_VERIFY";
-/// How many of the hits, such as `1/50`.
+/// The share of hits to verify, such as `1/50`.
 pub const KACHE_VERIFY_RATE: &str = "KACHE_VERIFY_RATE";
-/// Set by kache for a compiler that it could not identify, and counted: ends a loop in which that leads back to kache.
+/// kache sets this counter for a program that may call kache again (such as a compiler that it could not identify), to
+/// end such a loop.
 pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
 
 /// The bucket of the remote.
 pub const KACHE_S3_BUCKET: &str = "KACHE_S3_BUCKET";
-/// The bucket's region.
+/// The region of the bucket.
 pub const KACHE_S3_REGION: &str = "KACHE_S3_REGION";
-/// The URL of a server other than AWS.
+/// The URL of an S3 server other than AWS.
 pub const KACHE_S3_ENDPOINT: &str = "KACHE_S3_ENDPOINT";
-/// What all object names begin with.
+/// The prefix of all object names.
 pub const KACHE_S3_PREFIX: &str = "KACHE_S3_PREFIX";
 /// The profile of the AWS configuration files.
 pub const KACHE_S3_PROFILE: &str = "KACHE_S3_PROFILE";
-/// Access key id, for kache alone.
+/// The access key id, used by kache only.
 pub const KACHE_S3_ACCESS_KEY: &str = "KACHE_S3_ACCESS_KEY";
-/// Its secret key.
+/// The secret key that belongs to [`KACHE_S3_ACCESS_KEY`].
 pub const KACHE_S3_SECRET_KEY: &str = "KACHE_S3_SECRET_KEY";
-/// `crc32` or `off`: checksums of uploads.
+/// The checksums of uploads: `crc32` or `off`.
 pub const KACHE_S3_CHECKSUMS: &str = "KACHE_S3_CHECKSUMS";
 /// `1`: never write to the remote.
 pub const KACHE_REMOTE_READONLY: &str = "KACHE_REMOTE_READONLY";
-/// zstd's level for packs.
+/// The zstd level of packs, 1 to 19.
 pub const KACHE_REMOTE_LEVEL: &str = "KACHE_REMOTE_LEVEL";
-/// After how long without work the agent ends.
+/// The idle time after which the agent ends: seconds, or a time such as `10m`.
 pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
-/// What manifests are signed with.
+/// The secret key that signs manifests.
 pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
-/// Public keys, separated by commas: manifests without a signature of one of them do not exist.
+/// Public keys, separated by commas or spaces: a manifest that none of them has signed counts as absent.
 pub const KACHE_TRUSTED_KEYS: &str = "KACHE_TRUSTED_KEYS";
 
-/// Credentials of AWS, as its tools name them: the access key id.
+/// The access key id, by the name that AWS tools use.
 pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
-/// Its secret key.
+/// The secret key that belongs to [`AWS_ACCESS_KEY_ID`].
 pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
-/// What temporary credentials need besides.
+/// The session token that temporary credentials also need.
 pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
-/// The profile that AWS's tools use.
+/// The profile that AWS tools use.
 pub const AWS_PROFILE: &str = "AWS_PROFILE";
-/// Their configuration file.
+/// The configuration file of AWS tools.
 pub const AWS_CONFIG_FILE: &str = "AWS_CONFIG_FILE";
-/// Their file of keys.
+/// The credentials file of AWS tools.
 pub const AWS_SHARED_CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
-/// The region that AWS's tools use; the second name is the older one.
+/// The region that AWS tools use; the second name is the older one.
 pub const AWS_REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-/// The server that AWS's tools use for S3, and for all services: the first that is set counts.
+/// The server that AWS tools use: for S3, then for all services. The first one that is set counts.
 pub const AWS_ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
-/// A file with a token that is exchanged for credentials (EKS, GitHub).
+/// A file with a token to exchange for credentials (EKS, GitHub).
 pub const AWS_WEB_IDENTITY_TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
-/// The role that the token is for.
+/// The role that the token in [`AWS_WEB_IDENTITY_TOKEN_FILE`] is for.
 pub const AWS_ROLE_ARN: &str = "AWS_ROLE_ARN";
-/// What to call that session.
+/// The name of the session in that role; `kache` if unset.
 pub const AWS_ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
-/// Where a container asks for credentials. The SDK reads them itself.
+/// Where a container requests credentials. The SDK reads these variables itself.
 pub const AWS_CONTAINER_CREDENTIALS: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
-/// All that decides whose credentials are used where kache has none of its own.
+/// The variables that select credentials if [`KACHE_S3_ACCESS_KEY`] is not set.
 pub const AMBIENT: [&str; 10] = [
     AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY,
@@ -97,22 +98,23 @@ pub const AMBIENT: [&str; 10] = [
     AWS_CONTAINER_CREDENTIALS[0],
     AWS_CONTAINER_CREDENTIALS[1],
 ];
-/// `true`: never ask EC2's metadata service.
+/// `true`: never query the EC2 metadata service.
 pub const AWS_EC2_METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-/// Where that service is.
+/// The URL of the EC2 metadata service.
 pub const AWS_EC2_METADATA_SERVICE_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-/// Proxies, as curl reads them: for https...
+/// Proxies for https, as curl reads them: the first one that is set counts.
 pub const HTTPS_PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-/// ...for http (in capitals it could be a CGI header)...
+/// Proxies for http, likewise. `HTTP_PROXY` is left out, because it could be the header of a CGI request.
 pub const HTTP_PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
-/// ...and the hosts that need none.
+/// Hosts to reach without a proxy, likewise.
 pub const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// What no program that kache asks something needs to know.
+/// Secrets that kache removes from the environment of git.
 pub const SECRETS: [&str; 5] =
     [KACHE_S3_ACCESS_KEY, KACHE_S3_SECRET_KEY, KACHE_SIGNING_KEY, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN];
-/// What git sets for its hooks, and goes by whatever directory it is told (`git rev-parse --local-env-vars`, without
-/// settings). A build may be started by a hook.
+/// Variables that git sets for its hooks, and that override the directory given to git
+/// (`git rev-parse --local-env-vars`, without the settings). A hook may start a build, so kache removes them when it
+/// runs git.
 pub const GIT_PLACES: [&str; 12] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_OBJECT_DIRECTORY",
@@ -127,19 +129,20 @@ pub const GIT_PLACES: [&str; 12] = [
     "GIT_SHALLOW_FILE",
     "GIT_COMMON_DIR",
 ];
-/// `1`: git fetches no object that a partial clone lacks.
+/// `1`: git does not fetch objects that a partial clone lacks.
 pub const GIT_NO_LAZY_FETCH: &str = "GIT_NO_LAZY_FETCH";
 
-/// Set by kache for the observer in rustc: where the trace is. The observer takes it away before rustc looks.
+/// kache sets this for the observer in rustc: where the trace is. The observer removes it before rustc can read it.
 pub const KACHE_TRACE: &str = "KACHE_TRACE";
-/// Set by kache for a build script that it runs: the hook in the program then lets it run. The hook takes it away again.
+/// kache sets this for a build script that it runs, so that its hook lets the script run. The hook removes it again.
 pub const KACHE_SCRIPT: &str = "KACHE_SCRIPT";
-/// Answered by the observer alone: whether this process is observed, as a child of a build script that kache runs.
+/// Whether this process is observed, as a child of a build script that kache runs. The observer answers `getenv` for
+/// it; the variable is never in the environment.
 pub const KACHE_OBSERVED: &str = "KACHE_OBSERVED";
-/// Libraries that the dynamic linker puts before all others; the observer among them.
+/// Libraries that the dynamic linker loads before all others, the observer among them.
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
-/// Where the dynamic linker looks for libraries first. Cargo adds directories below the target directory.
+/// Directories that the dynamic linker searches first. Cargo adds directories below the target directory.
 pub const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 
 /// The user's home directory.
@@ -148,14 +151,14 @@ pub const HOME: &str = "HOME";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Base of the default configuration file.
 pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
-/// Where programs are looked for.
+/// The directories to search for programs.
 pub const PATH: &str = "PATH";
 /// The directory for temporary files.
 pub const TMPDIR: &str = "TMPDIR";
-/// All names of it: Rust's std goes by the first, gcc by any.
+/// All variables for that directory: Rust's std reads the first, gcc reads any.
 pub const TEMPORARY: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
 
-/// Cargo's home: registry sources and its configuration.
+/// Cargo's home directory, with registry sources and its configuration.
 pub const CARGO_HOME: &str = "CARGO_HOME";
 /// The package directory; cargo sets it for every rustc.
 pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
@@ -163,37 +166,38 @@ pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
 pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
 /// The package's version; cargo sets it for every rustc.
 pub const CARGO_PKG_VERSION: &str = "CARGO_PKG_VERSION";
-/// Set for members that the user asked for; clippy reads it.
+/// Cargo sets it for the members that the user selected; clippy reads it.
 pub const CARGO_PRIMARY_PACKAGE: &str = "CARGO_PRIMARY_PACKAGE";
-/// The wrapper that cargo was told to use; `doctor` reports it.
+/// The wrapper that cargo should use; `kache doctor` reports it.
 pub const RUSTC_WRAPPER: &str = "RUSTC_WRAPPER";
-/// Cargo's own spelling of the same.
+/// The same as [`RUSTC_WRAPPER`], named after the cargo setting.
 pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
-/// Where cargo builds; `doctor` tries the way there.
+/// The target directory; `kache doctor` tries to link files into it.
 pub const CARGO_TARGET_DIR: &str = "CARGO_TARGET_DIR";
-/// Cargo's other spelling of the same.
+/// The same as [`CARGO_TARGET_DIR`], named after the cargo setting.
 pub const CARGO_BUILD_TARGET_DIR: &str = "CARGO_BUILD_TARGET_DIR";
-/// The compiler that cargo names to build scripts.
+/// The compiler, as cargo names it for build scripts.
 pub const RUSTC: &str = "RUSTC";
-/// The triple that cargo builds for, for build scripts.
+/// The triple that cargo builds for, as build scripts see it.
 pub const TARGET: &str = "TARGET";
-/// The triple that build scripts run on, for them.
+/// The triple that build scripts run on, as they see it.
 pub const HOST: &str = "HOST";
-/// The program that runs a nested cargo.
+/// The cargo program, for nested calls of cargo.
 pub const CARGO: &str = "CARGO";
-/// A build script's output directory; rustc calls below it are a build script's probes.
+/// The output directory of a build script; rustc calls that write below it are probes of the script.
 pub const OUT_DIR: &str = "OUT_DIR";
 
-/// The toolchain that rustup's proxies run. A proxy hands it to all that it starts.
+/// The toolchain that rustup's proxies run. A proxy sets it for every program that it starts.
 pub const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
-/// Rustup's own directory.
+/// Rustup's home directory.
 pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
 
-/// Makes rustc or clippy write a log: never cached. (Neither reads `RUST_LOG`: `rustc_driver_impl::init_rustc_env_logger`.)
+/// Makes rustc or clippy write a log, so the call is not cached. (Neither reads `RUST_LOG`:
+/// `rustc_driver_impl::init_rustc_env_logger`.)
 pub const RUSTC_LOG: &str = "RUSTC_LOG";
 
-/// How rustc's log looks and where it goes. rustc reads them with or without [`RUSTC_LOG`]: a bad value is an error, and one
-/// names a file to create (`rustc_log::init_logger`).
+/// The format and destination of rustc's log. rustc reads these with or without [`RUSTC_LOG`]: a bad value is an error,
+/// and one names a file to create (`rustc_log::init_logger`).
 pub const RUSTC_LOG_DETAILS: [&str; 8] = [
     "RUSTC_LOG_BACKTRACE",
     "RUSTC_LOG_COLOR",
@@ -205,14 +209,15 @@ pub const RUSTC_LOG_DETAILS: [&str; 8] = [
     "RUSTC_LOG_WRAPTREE",
 ];
 
-/// Where rustc looks for target specifications that it does not hold itself.
+/// Directories in which rustc searches for target specifications that are not built in.
 pub const RUST_TARGET_PATH: &str = "RUST_TARGET_PATH";
 
-/// Variables besides [`RUSTC_INPUTS`] that may change what rustc answers to a question: a bad `RUST_MIN_STACK` is an error,
-/// `CI` is read (seen by watching `getenv`), and the rest name libraries to load.
+/// Variables besides [`RUSTC_INPUTS`] that may change how rustc answers a question: a bad `RUST_MIN_STACK` is an error,
+/// rustc reads `CI` (a trace of `getenv` shows it), and the others name libraries to load.
 ///
-/// rustc has one language and asks for no locale, so `LANG` and `LC_*` do not count; nothing of the rest that it reads
-/// (`MAKEFLAGS`, `RUST_BACKTRACE`, `MALLOC_CONF`, `RUSTC_CTFE_BACKTRACE`, `LLVM_OVERRIDE_PRODUCER`, ...) is part of an answer.
+/// rustc has one language and does not read a locale, so `LANG` and `LC_*` do not count. The other variables that it
+/// reads (`MAKEFLAGS`, `RUST_BACKTRACE`, `MALLOC_CONF`, `RUSTC_CTFE_BACKTRACE`, `LLVM_OVERRIDE_PRODUCER`, ...) do not
+/// affect an answer.
 pub const ANSWER_INPUTS: [&str; 8] = [
     "RUST_MIN_STACK",
     "CI",
@@ -224,7 +229,7 @@ pub const ANSWER_INPUTS: [&str; 8] = [
     "DYLD_INSERT_LIBRARIES",
 ];
 
-/// Variables that rustc itself reads and that can change its result, none of which appears in dep-info.
+/// Variables that rustc itself reads and that can change its result, but that do not appear in dep-info.
 ///
 /// * `RUSTC_BOOTSTRAP`: nightly features on stable (`rustc_feature::UnstableFeatures::from_environment`).
 /// * `RUSTC_OVERRIDE_VERSION_STRING`, `RUSTC_FORCE_RUSTC_VERSION`: the version written into metadata.
@@ -243,7 +248,7 @@ pub const RUSTC_INPUTS: [&str; 10] = [
     "SDKROOT",
 ];
 
-/// Variables that clippy-driver reads besides (`clippy/src/driver.rs`, `clippy_config::conf`).
+/// Variables that clippy-driver also reads (`clippy/src/driver.rs`, `clippy_config::conf`).
 pub const CLIPPY_INPUTS: [&str; 6] = [
     "CLIPPY_ARGS",
     "CLIPPY_CONF_DIR",
@@ -253,22 +258,22 @@ pub const CLIPPY_INPUTS: [&str; 6] = [
     "SYSROOT",
 ];
 
-/// A view of the environment.
+/// The environment of the process, or a fixed set of variables.
 #[derive(Clone, Debug, Default)]
 pub struct Env(Option<BTreeMap<OsString, OsString>>);
 
 impl Env {
-    /// The process's own environment.
+    /// The environment of the process.
     pub const fn process() -> Self {
         Self(None)
     }
 
-    /// Just these variables.
+    /// An environment of only these variables.
     pub fn of<K: Into<OsString>, V: Into<OsString>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
         Self(Some(vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect()))
     }
 
-    /// The variable's value.
+    /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<OsString> {
         match &self.0 {
             None => std::env::var_os(name),

@@ -1,4 +1,4 @@
-//! The configuration file's shape.
+//! The shape of the configuration file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::ConfigError;
 use crate::fsx;
 
-/// `config.toml`, all keys optional.
+/// `config.toml`; all keys are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct File {
@@ -46,7 +46,7 @@ pub(super) struct Log {
 }
 
 impl File {
-    /// Reads the file, which need not exist, and lists the keys that mean nothing.
+    /// Reads the file, which need not exist, and returns it with its unknown keys.
     pub(super) fn load(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
         let Some(bytes) = fsx::read_if_exists(path)? else { return Ok(Default::default()) };
         let malformed = |reason: String| ConfigError::Malformed { path: path.to_owned(), reason };

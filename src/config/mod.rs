@@ -1,7 +1,8 @@
-//! Settings: environment over file over default, read once per process; each value knows where it came from.
+//! Settings: the environment overrides the file, and the file overrides the defaults. Read once per process; each value
+//! carries its source.
 //!
-//! Commands refuse unknown keys of the file; the wrapper ignores them (`kache doctor` reports them), since a newer kache's
-//! file must not stop an older one's builds.
+//! Commands refuse unknown keys in the file. The wrapper ignores them (`kache doctor` reports them), because a file for
+//! a newer kache must not stop the builds of an older one.
 
 pub mod env;
 mod file;
@@ -28,7 +29,7 @@ pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_mins(5);
 /// Where a value came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Built in.
+    /// The built-in default.
     Default,
     /// The configuration file.
     File,
@@ -46,7 +47,7 @@ impl std::fmt::Display for Source {
     }
 }
 
-/// A value and its source.
+/// A value, and where it came from.
 #[derive(Clone, Debug)]
 pub struct Setting<T> {
     /// The value in force.
@@ -55,15 +56,15 @@ pub struct Setting<T> {
     pub source: Source,
 }
 
-/// How paths in outputs are treated.
+/// How kache treats paths in outputs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Paths {
-    /// `--remap-path-prefix` for the workspace and the target directory, so that any checkout shares.
+    /// `--remap-path-prefix` for the workspace and the target directory, so that all checkouts share results.
     Remap,
-    /// The same, and cargo's home too: machines whose homes differ share what holds paths of registry packages. Such a path
-    /// cannot be opened as it stands.
+    /// As [`Self::Remap`], and for cargo's home too: machines with different homes share results that contain paths of
+    /// registry packages. Such a path cannot be opened as written.
     Portable,
-    /// No remapping: outputs hold real paths, and what holds one serves only there.
+    /// No remapping: outputs contain real paths, and a result that contains one is restored only in the same place.
     Exact,
 }
 
@@ -78,7 +79,7 @@ impl Paths {
         }
     }
 
-    /// The spelling in files and variables.
+    /// The name in files and variables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Remap => "remap",
@@ -88,7 +89,7 @@ impl Paths {
     }
 }
 
-/// How much goes to the log file.
+/// How much kache writes to the log file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogLevel(pub tracing::level_filters::LevelFilter);
 
@@ -97,36 +98,36 @@ pub struct LogLevel(pub tracing::level_filters::LevelFilter);
 pub struct Config {
     /// The cache directory.
     pub cache_dir: Setting<PathBuf>,
-    /// The size that `gc` trims the store to. `None`: what suits the disk.
+    /// The size that collections trim the store to. `None`: a size that fits the disk.
     pub max_size: Setting<Option<ByteSize>>,
-    /// Whether kache only hands every call to rustc.
+    /// Whether kache only passes every call on to rustc.
     pub disabled: Setting<bool>,
-    /// How paths in outputs are treated.
+    /// How kache treats paths in outputs.
     pub paths: Setting<Paths>,
     /// How long to wait for another process that compiles the same unit.
     pub claim_wait: Setting<Duration>,
-    /// Whether it is observed what a compile reads; else its dep-info is all that is known.
+    /// Whether kache observes what a compile reads. If not, it uses only dep-info.
     pub observe: Setting<bool>,
-    /// Whether runs of build scripts are restored and stored.
+    /// Whether kache stores and restores runs of build scripts.
     pub scripts: Setting<bool>,
-    /// Which hits are checked against a fresh compile.
+    /// Which hits are verified by a fresh compile.
     pub verify: Setting<Verify>,
-    /// How many of them.
+    /// The share of those hits.
     pub verify_rate: Setting<Rate>,
     /// The log level.
     pub log: Setting<LogLevel>,
-    /// The file's words on the remote, for [`Remote::load`].
+    /// The `[cache.remote]` section of the file, for [`Remote::load`].
     remote: Option<remote::File>,
-    /// The file that was looked for.
+    /// Path of the configuration file, which need not exist.
     pub file: PathBuf,
-    /// Keys of the file that mean nothing to this version.
+    /// Keys of the file that are unknown to this version.
     pub unknown_keys: Vec<String>,
 }
 
-/// The settings cannot be used.
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// No place for the cache: neither variable nor home directory.
+    /// Neither a variable nor a home directory determines where the cache or the configuration is.
     #[error("no home directory: set KACHE_CACHE_DIR")]
     NoHome,
     /// The file exists but cannot be read.
@@ -135,33 +136,33 @@ pub enum ConfigError {
     /// The file is not TOML of the expected shape.
     #[error("{path}: {reason}", path = path.display())]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The parser's words.
+        /// The message of the parser.
         reason: String,
     },
-    /// A value that cannot be read.
+    /// A value is not valid.
     #[error("{what}: {value:?} is not {expected}")]
     Value {
         /// The variable or key.
         what: String,
-        /// What it holds.
+        /// The invalid value.
         value: String,
-        /// What it should hold.
+        /// The valid values, for the message.
         expected: &'static str,
     },
-    /// A setting that needs another one.
+    /// A setting lacks another one, or contains something that it must not.
     #[error("{what} is not {missing}")]
     Incomplete {
         /// The variable or key.
         what: String,
-        /// What it lacks.
+        /// The requirement that it does not meet, for the message.
         missing: &'static str,
     },
 }
 
 impl Config {
-    /// Reads environment and file.
+    /// Reads the environment and the file.
     pub fn load(env: &Env) -> Result<Self, ConfigError> {
         let path = config_path(env)?;
         let (file, unknown_keys) = File::load(&path)?;
@@ -204,7 +205,7 @@ impl Config {
     }
 }
 
-/// A reader of one kind of value, with the words for what it expects.
+/// A parser for one kind of value, and a description of the valid values.
 type Reader<T> = (fn(&str) -> Option<T>, &'static str);
 
 const SIZE: Reader<Option<ByteSize>> = (|text| text.parse().ok().map(Some), "a size such as \"20GiB\"");
@@ -278,14 +279,14 @@ fn cache_dir(env: &Env, in_file: Option<PathBuf>) -> Result<Setting<PathBuf>, Co
     Ok(Setting { value: base(env, env::XDG_CACHE_HOME, ".cache")?.join("kache"), source: Source::Default })
 }
 
-/// The directory that `xdg` names, else the one of this name in the home directory. Relative ones are ignored, as the XDG
-/// specification has it.
+/// The directory that the variable `xdg` names, else `in_home` in the home directory. Relative paths are ignored, as
+/// the XDG specification requires.
 fn base(env: &Env, xdg: &str, in_home: &str) -> Result<PathBuf, ConfigError> {
     let home = || env.home().map(|home| home.join(in_home)).filter(|path| path.is_absolute());
     env.path(xdg).filter(|path| path.is_absolute()).or_else(home).ok_or(ConfigError::NoHome)
 }
 
-/// Cargo starts rustc in many directories: a relative path would mean another place in each.
+/// Refuses a relative path: cargo starts rustc in many directories, so the path would mean another place in each.
 fn absolute(what: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     if path.is_absolute() {
         return Ok(path);

@@ -1,12 +1,13 @@
-//! `.kache.toml`: what a project says of its own crates.
+//! `.kache.toml`: the inputs that a project declares for its crates.
 //!
 //! ```toml
 //! [inputs.my-crate]            # a crate or package; "*" is every one
 //! files = ["schema.sql", "assets/**/*.json"]
 //! env = ["BUILD_FLAVOUR"]
 //! ```
-//! The nearest file upward from a package counts, and no other. Unlike the settings file it is never ignored, in whole or in
-//! part: a key that this kache does not know may name an input.
+//!
+//! Only the nearest file at or above a package counts. Unlike the settings file, it is never ignored, in whole or in
+//! part: a key that is unknown to this kache may name an input.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,28 +17,28 @@ use serde::Deserialize;
 use super::{ConfigError, Env, env};
 use crate::fsx;
 
-/// The file's name.
+/// The name of a project file.
 pub const FILE_NAME: &str = ".kache.toml";
 
-/// The section for every crate.
+/// The section that applies to every crate.
 const EVERY: &str = "*";
 
 /// A project file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its sections by crate, package or `*`.
+    /// The sections, by crate, package or `*`.
     pub inputs: BTreeMap<String, Inputs>,
 }
 
-/// Inputs that are declared for a crate.
+/// The inputs that are declared for a crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Inputs {
-    /// Paths and globs, relative to the file's directory.
+    /// Paths and globs, relative to the directory of the file.
     pub files: Vec<String>,
-    /// Names of variables.
+    /// Names of environment variables.
     pub env: Vec<String>,
 }
 
@@ -48,13 +49,13 @@ struct Shape {
 }
 
 impl Project {
-    /// The file that counts for a package in `dir`. Packages below cargo's home belong to no project.
+    /// The project file that applies to a package in `dir`. Packages below cargo's home do not have one.
     pub fn of_package(dir: &Path, vars: &Env) -> Result<Option<Self>, ConfigError> {
         let is_foreign = vars.cargo_home().is_some_and(|home| dir.starts_with(home));
         if is_foreign { Ok(None) } else { Self::find(dir) }
     }
 
-    /// The nearest file upward from `start`.
+    /// The nearest project file at or above `start`. A file that cannot be read is an error.
     pub fn find(start: &Path) -> Result<Option<Self>, ConfigError> {
         for dir in start.ancestors() {
             let path = dir.join(FILE_NAME);
@@ -75,12 +76,12 @@ impl Project {
         Ok(Self { path, inputs: shape.inputs })
     }
 
-    /// The directory that its paths are relative to.
+    /// The directory that paths in the file are relative to.
     pub fn dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// What is declared for this crate, from all sections that name it or its package, in a stable order.
+    /// The inputs declared for this crate, from all sections that match it or its package, sorted.
     pub fn inputs_of(&self, crate_name: &str, vars: &Env) -> Inputs {
         let package = vars.text(env::CARGO_PKG_NAME);
         let names_it = |section: &str| {
@@ -100,7 +101,7 @@ impl Project {
 }
 
 impl Inputs {
-    /// Whether nothing is declared.
+    /// Whether the lists are empty.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.env.is_empty()
     }
@@ -115,7 +116,7 @@ impl Inputs {
     }
 }
 
-/// Whether a part of a path is a pattern.
+/// Whether a part of a path is a glob pattern.
 pub fn is_pattern(part: &str) -> bool {
     part.contains(['*', '?', '['])
 }

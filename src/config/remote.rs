@@ -1,29 +1,29 @@
 //! Settings of the remote: which bucket, with which credentials, and whose entries are trusted.
 //!
-//! Read on demand and never on a hit. Secrets have no printable form.
+//! Read on demand, and never on a hit. Secrets are never printed.
 
 use std::time::Duration;
 
 use super::env::{self, Env};
 use super::{Config, ConfigError, Reader, SWITCH, WAIT, read};
 
-/// zstd's level for packs: the library's own default.
+/// The default zstd level of packs, which is also the default of zstd.
 pub const DEFAULT_LEVEL: i32 = 3;
 
 /// The default of `agent_idle`.
 pub const DEFAULT_AGENT_IDLE: Duration = Duration::from_mins(10);
 
-/// A text that is never printed.
+/// A text that is never printed: its `Debug` form is `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text`.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself.
+    /// The text in the clear.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -35,41 +35,41 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Whether uploads carry checksums that the server compares.
+/// Whether uploads carry checksums that the server verifies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Checksums {
-    /// CRC32, named when an upload is created and given for every part.
+    /// CRC32, declared when an upload is created and given for every part.
     Crc32,
-    /// None, for servers that know none.
+    /// No checksums, for servers that do not support them.
     Off,
 }
 
 /// An S3 bucket and how to use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: String,
-    /// Its region.
+    /// Region of the bucket. `None`: the AWS settings decide.
     pub region: Option<String>,
-    /// The server's URL; `None`: AWS.
+    /// URL of the server. `None`: AWS.
     pub endpoint: Option<String>,
-    /// What all object names begin with; no slash at its ends, may be empty.
+    /// Prefix of all object names, without slashes at its ends. May be empty.
     pub prefix: String,
-    /// The profile of the AWS configuration files.
+    /// Profile in the AWS configuration files.
     pub profile: Option<String>,
-    /// Access key id and secret key, if they are kache's own.
+    /// Access key id and secret key, if set for kache alone.
     pub keys: Option<(String, Secret)>,
-    /// Whether nothing is ever written there.
+    /// Whether kache never writes to the remote.
     pub read_only: bool,
-    /// zstd's level for packs.
+    /// The zstd level of packs.
     pub level: i32,
-    /// Checksums of uploads.
+    /// The checksums of uploads.
     pub checksums: Checksums,
-    /// After how long without work the agent ends.
+    /// The idle time after which the agent ends.
     pub agent_idle: Duration,
-    /// What manifests are signed with.
+    /// The secret key that signs manifests. `None`: they are not signed.
     pub signing_key: Option<Secret>,
-    /// Whose signatures are believed; empty: no signature is asked for.
+    /// Public keys whose signatures are trusted. Empty: signatures are not required.
     pub trusted_keys: Vec<String>,
 }
 
@@ -125,7 +125,7 @@ const PREFIX: Reader<String> = (
 );
 
 impl Remote {
-    /// The remote of these settings; `None`: there is none.
+    /// Reads the settings of the remote. `None`: none is configured.
     pub fn load(vars: &Env, config: &Config) -> Result<Option<Self>, ConfigError> {
         let file = config.remote.clone().unwrap_or_default();
         let text = |name: &str, in_file: Option<String>| set(vars, name).or(in_file);
@@ -133,7 +133,7 @@ impl Remote {
             read("cache.remote.type", kind, KIND)?;
         }
         let Some(bucket) = text(env::KACHE_S3_BUCKET, file.bucket) else {
-            // Half a remote is a mistake, not a wish for none.
+            // A section without a bucket is a mistake, not a request for no remote.
             return match config.remote.is_some() {
                 true => Err(incomplete("cache.remote", "complete: it names no bucket")),
                 false => Ok(None),
@@ -160,22 +160,24 @@ impl Remote {
         }))
     }
 
-    /// Where it is, for people: no credentials.
+    /// Where the remote is, for people; without credentials.
     pub fn place(&self) -> String {
         let at = self.endpoint.as_ref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
         let below = if self.prefix.is_empty() { String::new() } else { format!("/{}", self.prefix) };
         format!("s3://{}{below}{at}", self.bucket)
     }
 
-    /// Where objects go, as a short plain text: what waits for one place must not go to another, whatever else is set.
+    /// A short name for the place of the objects (endpoint, bucket and prefix), in hexadecimal. Entries that wait for
+    /// one place must not go to another, whatever the other settings are.
     pub fn destination(&self) -> String {
         let endpoint = self.endpoint.as_deref().unwrap_or_default();
         let parts = [endpoint, &self.bucket, &self.prefix].join("\0");
         blake3::hash(parts.as_bytes()).to_hex()[..16].to_owned()
     }
 
-    /// What tells this remote from others, as a text without secrets: a long-lived helper serves only those who mean the same,
-    /// with the same credentials. Those of the environment are often short-lived, and a helper keeps its own.
+    /// A digest of everything that distinguishes this remote from others, including the credentials, which it does not
+    /// reveal. An agent serves only clients with the same identity: it keeps its credentials, and those in the
+    /// environment are often short-lived.
     pub fn identity(&self, vars: &Env) -> String {
         let own = |value: &Option<String>| value.clone().unwrap_or_default();
         let secret = |value: Option<&str>| blake3::hash(value.unwrap_or_default().as_bytes()).to_hex().to_string();
@@ -200,8 +202,8 @@ fn optional<T>(what: &str, value: Option<String>, reader: Reader<T>) -> Result<O
     value.map(|value| read(what, &value, reader)).transpose()
 }
 
-/// The server's URL: kache's own variable, the file, then AWS's variables. It is printed and written down in many places:
-/// it may not hold a password, and no error repeats it.
+/// The URL of the server: from kache's own variable, else the file, else the AWS variables. It is printed and stored in
+/// many places, so it must not contain a user name or password, and the error about one does not repeat it.
 fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, ConfigError> {
     let var = |name: &'static str| Some((name, set(vars, name)?));
     let named = var(env::KACHE_S3_ENDPOINT)
@@ -215,7 +217,7 @@ fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, Confi
     }
 }
 
-/// A variable's text; empty is unset.
+/// The text of a variable. An empty one counts as unset.
 fn set(vars: &Env, name: &str) -> Option<String> {
     vars.text(name).filter(|value| !value.is_empty())
 }
@@ -228,7 +230,7 @@ fn optional_switch(vars: &Env) -> Result<Option<bool>, ConfigError> {
     set(vars, env::KACHE_REMOTE_READONLY).map(|value| read(env::KACHE_REMOTE_READONLY, &value, SWITCH)).transpose()
 }
 
-/// Both keys or none: with one alone, the SDK would silently look elsewhere.
+/// Both keys or neither: with only one, the SDK would silently use other credentials.
 fn keys(vars: &Env) -> Result<Option<(String, Secret)>, ConfigError> {
     match (set(vars, env::KACHE_S3_ACCESS_KEY), set(vars, env::KACHE_S3_SECRET_KEY)) {
         (Some(id), Some(key)) => Ok(Some((id, Secret(key)))),

@@ -1,11 +1,11 @@
-//! What `verify` and `verify_rate` hold: which hits are checked against a fresh compile, and how many of them.
+//! The settings `verify` and `verify_rate`: which hits are verified by a fresh compile, and how many of them.
 
-/// Which hits are checked.
+/// Which hits are verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verify {
-    /// None: a hit is restored.
+    /// None: hits are restored without a compile.
     Off,
-    /// Hits are compiled all the same and compared, as many of them as [`Rate`] says.
+    /// Hits are compiled as well and compared, as many of them as [`Rate`] selects.
     Hits,
 }
 
@@ -19,7 +19,7 @@ impl Verify {
         }
     }
 
-    /// The spelling in files and variables.
+    /// The name in files and variables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -28,7 +28,7 @@ impl Verify {
     }
 }
 
-/// How many of how many: between none and all, neither included but all.
+/// A share such as 1/50: greater than zero, at most 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
     some: u32,
@@ -36,17 +36,17 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Every one.
+    /// All of them.
     pub const ALL: Self = Self { some: 1, of: 1 };
 
-    /// Reads `1/50`. None at all, or more than all, is no rate.
+    /// Reads a share such as `1/50`. `None`: it is malformed, zero, or more than all.
     pub fn parse(text: &str) -> Option<Self> {
         let (some, of) = text.split_once('/')?;
         let rate = Self { some: some.trim().parse().ok()?, of: of.trim().parse().ok()? };
         (rate.some > 0 && rate.some <= rate.of).then_some(rate)
     }
 
-    /// Whether the one that drew `seed` is among them. Neighbouring seeds are as good as random ones.
+    /// Whether the rate selects the hit with this `seed`. Neighbouring seeds work as well as random ones.
     pub const fn takes(self, seed: u64) -> bool {
         mix(seed) % (self.of as u64) < self.some as u64
     }
@@ -58,7 +58,7 @@ impl std::fmt::Display for Rate {
     }
 }
 
-/// Spreads the bits (the finaliser of SplitMix64).
+/// Mixes the bits of `seed` (the finaliser of SplitMix64).
 const fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

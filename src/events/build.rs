@@ -1,17 +1,17 @@
-//! Builds: which events belong to one run of cargo.
+//! Finds the events that belong to one run of cargo.
 //!
-//! An event bears the process id of whoever called, which is cargo. Ids are used again, in containers even by every run: of
-//! the events with one id, a run ends where the target directory changes, where a unit is asked for a second time (cargo
-//! asks once), or after a long silence.
+//! An event records the process id of its caller, which is cargo. Process ids are reused, in containers even by every
+//! run. So among the events with one id, a run ends where the target directory changes, where a unit appears a second
+//! time (cargo asks once), or after a long silence.
 
 use std::collections::{HashMap, HashSet};
 
 use super::Event;
 
-/// How long a build may be silent: build scripts run without a word.
+/// The longest silence within a build, in milliseconds: build scripts may run for long without an event.
 const SILENCE_MS: i64 = 3_600_000;
 
-/// The last build among `events` (oldest first) that has an event which `is_wanted`, oldest event first.
+/// The last build among `events` (oldest first) with an event that `is_wanted`; its events, oldest first.
 pub fn last(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<&Event> {
     let Some(newest) = events.iter().rfind(|event| is_wanted(event)) else { return Vec::new() };
     let mut run = Run::default();
@@ -29,7 +29,7 @@ pub fn last(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<&Event>
     run.events
 }
 
-/// All builds that have an event which `is_wanted`, the one that ended last at the end; each oldest event first.
+/// All builds with an event that `is_wanted`, in the order in which they ended; the events of each, oldest first.
 pub fn all(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<Vec<&Event>> {
     let mut open: HashMap<u64, Run> = HashMap::new();
     let mut done = Vec::new();
@@ -46,7 +46,7 @@ pub fn all(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<Vec<&Eve
     done.into_iter().map(|run| run.events).collect()
 }
 
-/// Events that can be of one build.
+/// Events that may belong to one build.
 #[derive(Default)]
 struct Run<'a> {
     events: Vec<&'a Event>,
@@ -77,7 +77,7 @@ fn unit(event: &Event) -> [&str; 4] {
     [&event.unit, &event.crate_name, &event.kind, &event.emit]
 }
 
-/// When the invocation began; `at` is its end.
+/// When the invocation began, in milliseconds since 1970; `at` is its end.
 fn start(event: &Event) -> i64 {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of one process")]
     let took = event.ms as i64;

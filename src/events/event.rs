@@ -1,4 +1,4 @@
-//! The event's format: one JSON object per line, every field always present.
+//! The format of an event: one JSON object per line, with every field present.
 //!
 //! Version 1: first.
 
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 use super::log::Line;
 use crate::model::Difference;
 
-/// The version that this program writes. Lines of other versions are skipped by readers.
+/// The format version that this program writes. Readers skip lines of other versions.
 pub const VERSION: u32 = 1;
 
-/// How one invocation ended, and what it cost.
+/// How one invocation or run ended, and what it cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Event {
     /// Format version.
     pub v: u32,
-    /// End of the invocation, milliseconds since 1970.
+    /// End of the invocation, in milliseconds since 1970.
     pub at: i64,
     /// Id of the outcome (`model::outcome`).
     pub outcome: String,
-    /// `--crate-name`.
+    /// Crate name, as in `--crate-name`.
     #[serde(rename = "crate")]
     pub crate_name: String,
-    /// Package name and version as cargo knows them.
+    /// Package name and version, as cargo sets them in the environment.
     pub package: String,
-    /// Crate types joined by commas, or `test`.
+    /// Crate types joined by commas, `test`, or `run` for a run of a build script.
     pub kind: String,
-    /// `link` or `metadata`.
+    /// `link`, `metadata`, or `run` for a run of a build script. Empty if the call was not understood.
     pub emit: String,
-    /// Milliseconds from start to end, rustc's included.
+    /// Milliseconds from start to end, including rustc.
     pub ms: f64,
-    /// Milliseconds of these in which the remote was waited for.
+    /// Milliseconds of `ms` that were spent waiting for the remote.
     pub waited_ms: f64,
-    /// Milliseconds that the original compile took, on a hit.
+    /// On a hit, milliseconds that the original compile took.
     pub saved_ms: f64,
     /// Bytes restored by reflink.
     pub reflink_bytes: u64,
@@ -41,29 +41,29 @@ pub struct Event {
     pub hardlink_bytes: u64,
     /// Bytes restored by copy.
     pub copy_bytes: u64,
-    /// Id of what became of a miss's result.
+    /// On a miss, id of the fate of its result (`model::Stored`).
     pub stored: String,
     /// Bytes added to the store.
     pub stored_bytes: u64,
-    /// The lookup key.
+    /// The lookup key, in hexadecimal. Empty if there is none.
     pub lookup: String,
-    /// The entry key.
+    /// The entry key, in hexadecimal. Empty if there is none.
     pub key: String,
-    /// What exactly: the flag of a bypass, the error of a failure, the first input that differs.
+    /// Details: the flag of a bypass, the error of a failure, or the first input that differs.
     pub detail: String,
-    /// The target directory.
+    /// The target directory. Empty if it is unknown.
     pub target: String,
-    /// What is built there: `<triple or host>/<profile's directory>`, such as `host/debug`. Empty where it cannot be told.
+    /// Target and profile: `<triple or host>/<profile's directory>`, such as `host/debug`. Empty if they are unknown.
     pub shape: String,
-    /// The process that called, which is cargo: the same for all of one build ([`super::build`]).
+    /// Process id of the caller, which is cargo: the same for all events of one build ([`super::build`]).
     pub build: u64,
-    /// Crate name with `-C extra-filename`, which tells a unit from all others of its build.
+    /// Crate name with `-C extra-filename`, which distinguishes a unit from all others of its build.
     pub unit: String,
     /// Id of what a miss was compared with (`model::Compared`); empty for anything else.
     pub compared: String,
-    /// What differs from it, causes first; at most 20.
+    /// The differences from it, causes first; at most 20.
     pub differs: Vec<Difference>,
-    /// How many things differ.
+    /// Number of differences, including those not listed.
     pub differing: usize,
 }
 

@@ -1,6 +1,6 @@
-//! Logs: one JSON object per line, appended with one `write` each, so that lines of many processes never mix.
+//! Logs: one JSON object per line, appended with one `write` each, so that lines of several processes never mix.
 //!
-//! What the lines say is the formats' business ([`super::event`], [`super::transfer`]). One older log is kept.
+//! The formats of the lines are elsewhere ([`super::event`], [`super::transfer`]). One older log is kept.
 
 use std::io::{BufRead, BufReader, Write};
 use std::marker::PhantomData;
@@ -12,18 +12,18 @@ use serde::de::DeserializeOwned;
 use crate::fsx;
 use crate::fsx::lock::FileLock;
 
-/// A format of lines.
+/// The format of a line.
 pub trait Line: Serialize + DeserializeOwned {
-    /// The log's file name without its ending.
+    /// File name of the log, without its extension.
     const NAME: &'static str;
-    /// Bytes from which a log is put aside.
+    /// Size in bytes above which a log is rotated.
     const ROTATE_AT: u64;
 
-    /// When it was written, milliseconds since 1970. `None`: it is of another version, and skipped.
+    /// When the line was written, in milliseconds since 1970. `None`: it has another version, and readers skip it.
     fn at(&self) -> Option<i64>;
 }
 
-/// A log of a cache directory.
+/// A log in a cache directory.
 #[derive(Clone, Debug)]
 pub struct Log<L> {
     path: PathBuf,
@@ -36,7 +36,7 @@ impl<L: Line> Log<L> {
         Self { path: cache_dir.join("events").join(L::NAME).with_extension("jsonl"), lines: PhantomData }
     }
 
-    /// Appends one line. The directory is created when it is absent.
+    /// Appends one line, and creates the directory if it is absent. Rotates a log that is too large.
     pub fn append(&self, line: &L) -> fsx::Result<()> {
         let mut line = serde_json::to_vec(line).unwrap_or_default();
         line.push(b'\n');
@@ -48,15 +48,14 @@ impl<L: Line> Log<L> {
             opened => opened?,
         };
         file.write_all(&line).map_err(|error| fsx::Error::new("append to", &self.path, error))?;
-        // Not every build collects garbage.
+        // Rotate here too, because not every build collects garbage.
         match file.metadata() {
             Ok(metadata) if metadata.len() > L::ROTATE_AT => self.rotate(),
             _ => Ok(()),
         }
     }
 
-    /// All lines at or after `since` (milliseconds since 1970), oldest first. What is no line of this version is skipped: a
-    /// torn last line, or another version's.
+    /// All lines at or after `since` (milliseconds since 1970), oldest first. Skips torn lines and other versions.
     pub fn read(&self, since: i64) -> fsx::Result<Vec<L>> {
         let mut found = Vec::new();
         for path in [self.older(), self.path.clone()] {
@@ -68,7 +67,8 @@ impl<L: Line> Log<L> {
         Ok(found)
     }
 
-    /// Puts the log aside once it is large. Only one process at a time does: a second one would put the new log over the old.
+    /// Rotates the log if it is too large. Only one process at a time does: a second one would replace the older log
+    /// with the new one.
     pub fn rotate(&self) -> fsx::Result<()> {
         let Some(_lock) = FileLock::try_acquire(&self.path.with_extension("lock"))? else { return Ok(()) };
         match fsx::optional(fsx::metadata(&self.path))? {
@@ -118,7 +118,7 @@ mod tests {
         log.append(&Short(1, 1)).unwrap();
         log.rotate().unwrap();
         assert!(!fsx::exists(&log.older()), "small");
-        // Whoever writes sees that it is large now.
+        // This append makes the log too large, and rotates it.
         log.append(&Short(1, 2)).unwrap();
         assert!(fsx::exists(&log.older()) && !fsx::exists(&log.path));
         log.append(&Short(1, 3)).unwrap();

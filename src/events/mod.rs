@@ -1,7 +1,7 @@
-//! Events: one line per invocation, the only thing that the wrapper says about itself.
+//! Events: one line per invocation, which is how the wrapper reports what it did.
 //!
-//! [`event`] is the format, [`log`] appends and reads lines, [`summary`] counts, [`build`] finds what one cargo asked,
-//! [`transfer`] is the format of the remote's journal, [`traffic`] counts it.
+//! [`event`] is the format, [`log`] appends and reads lines, [`summary`] counts events, and [`build`] finds the events
+//! of one build. [`transfer`] is the format of the journal of the remote, and [`traffic`] counts its lines.
 
 pub mod build;
 pub mod event;
@@ -15,7 +15,7 @@ pub use summary::Summary;
 pub use traffic::Traffic;
 pub use transfer::{Ending, Transfer};
 
-/// What became of invocations.
+/// The log of invocations.
 pub type EventLog = log::Log<Event>;
-/// What became of transfers.
+/// The log of transfers.
 pub type Journal = log::Log<Transfer>;

@@ -1,4 +1,4 @@
-//! Counting events.
+//! Counts events.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,32 @@ use crate::model::HitSource;
 /// Hits of one crate that a fresh compile did not confirm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// How many.
+    /// Number of such hits.
     pub hits: u64,
-    /// In what the newest differs.
+    /// How the newest of them differs.
     pub detail: String,
 }
 
-/// What a number of invocations came to.
+/// The totals of a number of invocations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Restored.
+    /// Number of hits, including verified ones.
     pub hits: u64,
-    /// Compiled.
+    /// Number of misses.
     pub misses: u64,
-    /// Handed to rustc without consulting the cache.
+    /// Number of calls that were passed on to rustc without consulting the cache.
     pub bypasses: u64,
     /// How often each outcome occurred, by id.
     pub outcomes: BTreeMap<String, u64>,
-    /// How often each fate of a miss's result occurred, by id.
+    /// How often each fate of the result of a miss occurred, by id.
     pub stored: BTreeMap<String, u64>,
-    /// Hits that were compiled all the same and came out the same.
+    /// Number of hits that were compiled as well, with the same result.
     pub verified: u64,
-    /// Those that came out differently, by crate.
+    /// Hits that were compiled as well, with another result, by crate.
     pub differing: BTreeMap<String, Difference>,
-    /// Milliseconds that hits spared, their own cost taken off.
+    /// Milliseconds that restored hits saved, less the time that they took.
     pub saved_ms: f64,
-    /// Mean milliseconds of a hit that was restored.
+    /// Mean milliseconds of a restored hit.
     pub hit_ms: f64,
     /// Bytes restored by reflink.
     pub reflink_bytes: u64,
@@ -80,7 +80,7 @@ impl Summary {
         summary
     }
 
-    /// Counts a hit that was compiled all the same; `false` if this one was not.
+    /// Counts a hit that was compiled as well. `false`: this one was not.
     fn add_verified(&mut self, event: &Event) -> bool {
         if event.outcome == HitSource::Differs.id() {
             let difference = self.differing.entry(event.crate_name.clone()).or_default();
@@ -93,7 +93,7 @@ impl Summary {
         is_verified
     }
 
-    /// Hits among what the cache was asked for, in percent; `None` if it was never asked.
+    /// Percentage of hits among hits and misses. `None`: there were none.
     pub fn hit_rate(&self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
         let (hits, asked) = (self.hits as f64, (self.hits + self.misses) as f64);

@@ -1,4 +1,4 @@
-//! Counting transfers.
+//! Counts transfers.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use super::transfer::{Ending, Transfer};
 
-/// What a number of transfers came to. Fields are added, never renamed: commands print it as JSON.
+/// The totals of a number of transfers. Fields are added, never renamed, because commands print them as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// Entries that came and are in the store.
+    /// Number of entries that were fetched into the store.
     pub fetched: u64,
-    /// Bytes of their packs.
+    /// Bytes of the fetched packs.
     pub fetched_bytes: u64,
-    /// Entries that went and are on the remote.
+    /// Number of entries that were uploaded to the remote.
     pub sent: u64,
-    /// Bytes of their packs.
+    /// Bytes of the uploaded packs.
     pub sent_bytes: u64,
-    /// How often something was not believed, by the reason's id. It counts as absent.
+    /// Number of refusals, by the id of the reason. A refused entry counts as absent.
     pub refused: BTreeMap<String, u64>,
-    /// How many transfers ended in an error.
+    /// Number of transfers that failed.
     pub failed: u64,
-    /// The words of the newest error.
+    /// The message of the newest error.
     pub last_failure: Option<String>,
 }
 
@@ -49,17 +49,17 @@ impl Traffic {
         traffic
     }
 
-    /// Whether nothing was on its way.
+    /// Whether there were no transfers.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// How often something was refused, whatever the reason.
+    /// Number of refusals, for all reasons.
     pub fn refusals(&self) -> u64 {
         self.refused.values().sum()
     }
 
-    /// `3 unsigned, 1 digest`: the most frequent reason first. Empty if nothing was refused.
+    /// The refusals as text, the most frequent reason first: `3 unsigned, 1 digest`. Empty if there are none.
     pub fn refusals_by_reason(&self) -> String {
         let mut reasons: Vec<_> = self.refused.iter().collect();
         reasons.sort_by_key(|(reason, times)| (std::cmp::Reverse(**times), *reason));

@@ -1,30 +1,30 @@
-//! The journal of the remote: what came, what went, and what was refused.
+//! The journal of the remote: fetches, uploads and refusals.
 //!
-//! Version 1: first. The event log tells of invocations; this one of entries on their way. Neither holds credentials.
+//! Version 1: first. The event log records invocations, this journal transfers of entries. Neither holds credentials.
 
 use serde::{Deserialize, Serialize};
 
 use super::log::Line;
 
-/// The version that this program writes. Lines of other versions are skipped by readers.
+/// The format version that this program writes. Readers skip lines of other versions.
 pub const VERSION: u32 = 1;
 
 /// How a transfer ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
-    /// An entry came and is in the store.
+    /// An entry was fetched and is in the store.
     Fetched,
-    /// An entry went and is on the remote.
+    /// An entry was uploaded and is on the remote.
     Sent,
-    /// What came was not believed; it counts as absent.
+    /// An entry of the remote was refused; it counts as absent.
     Refused,
-    /// An error; the entry may be asked for again.
+    /// The transfer failed; the entry may be transferred again.
     Failed,
 }
 
 impl Ending {
-    /// Its stable id, as in the journal.
+    /// The stable id, as in the journal.
     pub const fn id(self) -> &'static str {
         match self {
             Self::Fetched => "fetched",
@@ -35,25 +35,25 @@ impl Ending {
     }
 }
 
-/// One transfer.
+/// One transfer of an entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
     /// Format version.
     pub v: u32,
-    /// Its end, milliseconds since 1970.
+    /// End of the transfer, in milliseconds since 1970.
     pub at: i64,
-    /// How it ended.
+    /// How the transfer ended.
     pub ending: Ending,
     /// Crate name.
     #[serde(rename = "crate")]
     pub crate_name: String,
-    /// The entry key, as hexadecimal digits.
+    /// The entry key, in hexadecimal.
     pub key: String,
-    /// Bytes of the pack.
+    /// Size of the pack in bytes.
     pub bytes: u64,
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     pub ms: f64,
-    /// Id of the reason of a refusal, or the words of an error; else empty.
+    /// Id of the reason for a refusal, or the message of an error; otherwise empty.
     pub reason: String,
 }
 

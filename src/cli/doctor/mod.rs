@@ -1,6 +1,6 @@
-//! `kache doctor`: what is set, and what works.
+//! `kache doctor`: shows the settings and checks that everything works.
 //!
-//! Each file below makes [`Finding`]s and prints nothing; this one prints them as they come and draws the conclusion.
+//! Submodules return [`Finding`]s and do not print; this one prints them by section and sets the exit code.
 
 mod places;
 mod remote;
@@ -33,7 +33,7 @@ pub(super) struct Args {
     remote: bool,
 }
 
-/// How bad it is.
+/// How serious a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Status {
     Ok,
@@ -41,7 +41,7 @@ enum Status {
     Fail,
 }
 
-/// One line.
+/// One line of the report.
 #[derive(Debug)]
 struct Finding {
     status: Status,

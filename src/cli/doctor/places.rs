@@ -1,4 +1,4 @@
-//! The cache directory, and how files get from it to a target directory.
+//! Checks the cache directory, and how kache links files from it into a target directory.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::config::{Config, Env, env};
 use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, LinkMode, Mtime, stamp};
 
-/// What is below the cache directory; each part is made when it is needed.
+/// Directories below the cache directory that builds write to. Each is created when first needed.
 const PARTS: [&str; 9] = [
     "events",
     "v1",
@@ -45,7 +45,7 @@ pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
     findings
 }
 
-/// Why nothing can be put into this directory, if it is there.
+/// The error of a write into this directory. `None`: the write succeeded, or the directory does not exist.
 fn unusable(dir: &Path) -> Option<fsx::Error> {
     let probe = dir.join(format!("doctor-probe-{}", std::process::id()));
     let written = fsx::symlink_metadata(dir).is_ok().then(|| fsx::Publish::default().bytes(&probe, b""));
@@ -83,7 +83,7 @@ const fn name(mode: LinkMode) -> &'static str {
     }
 }
 
-/// The target directory of a build started here, or the first directory above it that exists.
+/// The target directory of a build in the current directory, or its nearest ancestor that exists.
 fn target_dir(vars: &Env) -> PathBuf {
     let here = fsx::current_dir().unwrap_or_default();
     let named = vars.path(env::CARGO_TARGET_DIR).map(|dir| here.join(dir));

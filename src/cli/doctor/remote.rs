@@ -1,4 +1,4 @@
-//! The remote: what is set, without a word to the network; and, if asked for, a trial of each thing that kache does there.
+//! The remote: reports its settings without connecting, and on request tries each operation that kache performs there.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use crate::events::{Journal, Traffic};
 use crate::fsx::clock;
 use crate::remote::{Open, RemoteError, SigningKey, Trust};
 
-/// How long a step may take.
+/// Time limit of one step.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// More than a probe is.
+/// Limit in bytes for the read; more than a probe object holds.
 const LIMIT: u64 = 4096;
 
-/// What is set, who is believed, and what was refused so far. Nothing is connected to.
+/// Reports the settings, whose signatures are trusted, and the refusals so far. Does not connect.
 pub(super) fn settings(session: &Session, config: &Config) -> Vec<Finding> {
     let remote = match config::Remote::load(&session.env, config) {
         Ok(Some(remote)) => remote,
@@ -43,7 +43,7 @@ fn mode(remote: &config::Remote) -> Finding {
     }
 }
 
-/// Whose entries are believed, and who will believe ours.
+/// Reports whose entries are trusted here, and whether uploads are signed with a key that is trusted here.
 fn trust(remote: &config::Remote) -> Vec<Finding> {
     let trust = Trust::of(&remote.trusted_keys);
     let signer = remote.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose();
@@ -79,7 +79,7 @@ fn refusals(config: &Config) -> Option<Finding> {
     })
 }
 
-/// Tries to list, write, read and remove, below `v1/probe/`.
+/// Tries to list the manifests, and to write, read and remove an object below `v1/probe/`.
 pub(super) fn trial(session: &Session, config: &Config) -> Vec<Finding> {
     let settings = match transfer::settings(session, config) {
         Ok(settings) => settings,
@@ -113,7 +113,7 @@ async fn steps(remote: &Open) -> Vec<Finding> {
         return findings;
     }
     if remote.settings.read_only {
-        // There is nothing of ours to read: absence is the right answer.
+        // The object was never written, so the expected answer is that it is absent.
         let got = timed("get", Box::pin(bucket.get(&name, LIMIT))).await;
         findings.push(got.told(|_| "answered".to_owned()));
         findings.push(Finding::ok("put, delete", "not tried: the remote is set read-only"));
@@ -136,7 +136,7 @@ async fn steps(remote: &Open) -> Vec<Finding> {
     findings
 }
 
-/// A step that has ended.
+/// A step of the trial that has ended.
 struct Step<T> {
     what: &'static str,
     took: Duration,

@@ -1,4 +1,4 @@
-//! What is set, and from where; and whether cargo calls this program.
+//! The settings and their sources, and whether cargo calls this program.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ fn max_size(config: &Config) -> String {
     }
 }
 
-/// The project file that counts in the current directory.
+/// Reports the project file that applies to the current directory.
 pub(super) fn project() -> Finding {
     const WHAT: &str = ".kache.toml";
     match fsx::current_dir().map_err(Into::into).and_then(|dir| Project::find(&dir)) {
@@ -82,7 +82,7 @@ fn shown<T>(name: &'static str, setting: &Setting<T>, value: impl std::fmt::Disp
     )
 }
 
-/// Which wrapper cargo uses in the current directory.
+/// Reports which wrapper cargo uses in the current directory.
 pub(super) fn wiring(env: &Env) -> Vec<Finding> {
     let found = fsx::current_dir().map_err(Into::into).and_then(|dir| cargo_config::in_force(env, &dir));
     vec![match found {

@@ -1,4 +1,4 @@
-//! The trial: real cargo, real rustc, this very program, a cache of its own.
+//! The trial: builds a tiny crate twice with real cargo, real rustc and this program, in a temporary cache.
 
 use std::path::Path;
 use std::process::Command;
@@ -54,7 +54,7 @@ fn is_stored(event: &Event) -> bool {
     event.outcome.starts_with("miss.") && event.stored == Stored::Yes.id()
 }
 
-/// Builds the crate in a new directory and returns what kache noted.
+/// Builds the crate in a new directory and returns the event that kache logged.
 fn build(vars: &Env, dir: &Temp, name: &str) -> anyhow::Result<Event> {
     let (project, cache) = (dir.path().join(name), dir.path().join("cache"));
     Publish::default().bytes(&project.join("Cargo.toml"), MANIFEST.as_bytes())?;

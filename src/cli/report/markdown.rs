@@ -1,6 +1,6 @@
-//! The report as GitHub's markdown.
+//! The report as GitHub Markdown.
 //!
-//! What stands in a table comes from logs: it is escaped, so that a name can neither end a cell nor be markup.
+//! Cells hold text from logs, so it is escaped: a name can neither end a cell nor act as markup.
 
 use std::fmt::Write;
 
@@ -101,7 +101,7 @@ fn bypasses(text: &mut String, report: &Report) {
     });
 }
 
-/// GitHub wants empty lines between its own HTML and markdown.
+/// Writes a folded section. GitHub needs empty lines between its HTML and Markdown.
 fn folded(text: &mut String, title: &str, body: impl FnOnce(&mut String)) {
     line(text, &format!("<details><summary>{title}</summary>\n"));
     body(text);

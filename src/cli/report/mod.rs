@@ -1,7 +1,7 @@
-//! `kache report`: what the cache did for one build, for people, programs and job summaries.
+//! `kache report`: summarises one build for people, programs and job summaries.
 //!
-//! Everything stands in the event log and in the journal of the remote. This file gathers; [`text`] and [`markdown`] are
-//! two ways to write the same.
+//! All data comes from the event log and the journal of the remote. This file gathers it; [`text`] and [`markdown`]
+//! write the same report in two formats.
 
 mod markdown;
 pub(super) mod text;
@@ -16,7 +16,7 @@ use crate::events::{Event, EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::model::{Compared, HitSource, outcome};
 
-/// How many of the slowest misses are told.
+/// How many of the slowest misses the report lists.
 const SLOWEST: usize = 10;
 
 /// Summarise the last build
@@ -66,7 +66,7 @@ enum Format {
     Markdown,
 }
 
-/// All that is shown; this is the JSON.
+/// The figures of the report; serialized, they are the JSON output.
 #[derive(Serialize)]
 struct Report {
     v: u32,
@@ -84,7 +84,7 @@ struct Report {
     period: Option<Duration>,
 }
 
-/// A miss.
+/// One of the slowest misses.
 #[derive(Serialize)]
 struct Miss {
     #[serde(rename = "crate")]
@@ -133,7 +133,7 @@ fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report
         target: (since.is_none() && !target.is_empty()).then(|| target.to_owned()),
         hit_rate: summary.hit_rate(),
         remote_hits: summary.outcomes.get(HitSource::Remote.id()).copied().unwrap_or_default(),
-        // Not `sum`: that of nothing is -0.
+        // Not `sum`, which returns -0 for an empty list.
         compiled_ms: misses.iter().fold(0.0, |sum, event| sum + event.ms),
         slowest: misses.iter().take(SLOWEST).map(|event| miss(event)).collect(),
         events: summary,
@@ -154,7 +154,7 @@ fn miss(event: &Event) -> Miss {
     }
 }
 
-/// Why it was no hit, in a line; `kache why` tells more.
+/// Why the event was not a hit, in one line; `kache why` shows more.
 fn reason(event: &Event) -> String {
     let is = |compared: Compared| event.compared == compared.id();
     let id = if is(Compared::FirstSeen) || is(Compared::Removed) { &event.compared } else { &event.outcome };
@@ -167,19 +167,19 @@ fn reason(event: &Event) -> String {
 }
 
 impl Report {
-    /// `12.3`: whole tenths, rounded down, since 99.96 is not yet 100.
+    /// The hit rate in percent, such as `12.3`: rounded down, so that 99.96 does not show as 100.
     fn rate(&self) -> Option<String> {
         self.hit_rate.map(|rate| format!("{:.1}", (rate * 10.0).floor() / 10.0))
     }
 
-    /// Milliseconds from the first to the last.
+    /// Milliseconds from the start of the first invocation to the end of the last.
     fn wall_ms(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds for people")]
         let wall = self.ended.zip(self.began).map_or(0.0, |(ended, began)| (ended - began) as f64);
         wall
     }
 
-    /// The bypasses, the most frequent first: how often, id, sentence.
+    /// The bypasses, the most frequent first: count, id, sentence.
     fn bypasses(&self) -> Vec<(u64, &str, &'static str)> {
         let mut all: Vec<(u64, &str, &'static str)> = Vec::new();
         for (id, times) in &self.events.outcomes {
@@ -194,7 +194,7 @@ impl Report {
 }
 
 impl Miss {
-    /// `dep 0.1.0 (lib)`.
+    /// The unit as text, such as `dep 0.1.0 (lib)`.
     fn label(&self) -> String {
         let name = if self.package.is_empty() { &self.crate_name } else { &self.package };
         if self.kind.is_empty() { name.clone() } else { format!("{name} ({})", self.kind) }

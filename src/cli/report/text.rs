@@ -65,7 +65,7 @@ fn traffic(session: &Session, report: &Report) -> io::Result<()> {
     session.out.table(&rows(remote))
 }
 
-/// What came and went, as `stats` shows it too.
+/// A table of the transfers, which `kache stats` shows too.
 pub(in crate::cli) fn rows(remote: &crate::events::Traffic) -> Table {
     let mut table = Table::new(&[1]).indented().wrapping();
     for (name, number, bytes) in

@@ -1,4 +1,4 @@
-//! Which units were compiled for a reason of their own, and which only because another one was. Pure.
+//! Separates units that were compiled for their own reason from those compiled only because another unit was. Pure.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use crate::events::Event;
 use crate::model::{Difference, DifferenceKind};
 
-/// Units with one and the same reason, and those that were compiled because of them.
+/// Units with the same reason, and the units that were compiled because of them.
 pub(super) struct Group<'a> {
-    /// In the order in which they ended.
+    /// The units with the reason, in the order in which they ended.
     pub(super) units: Vec<&'a Event>,
-    /// Built on them, directly or not.
+    /// The units that depend on them, directly or not.
     pub(super) followers: Vec<&'a Event>,
 }
 
@@ -20,13 +20,14 @@ impl<'a> Group<'a> {
         self.units.iter().chain(&self.followers).copied()
     }
 
-    /// One of those with the reason.
+    /// The first unit with the reason.
     pub(super) fn first(&self) -> &'a Event {
         self.units[0]
     }
 }
 
-/// Groups what was compiled: hits that differ, then misses, then bypasses; in each those that led to most others first.
+/// Groups the compiled units: hits that differ, then misses, then bypasses; in each class the groups with the most
+/// followers first.
 pub(super) fn groups<'a>(compiled: &[&'a Event]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let (followers, roots): (Vec<&Event>, Vec<&Event>) =
@@ -56,14 +57,15 @@ fn class(event: &Event) -> u8 {
     }
 }
 
-/// Units with equal reasons stand together.
+/// The reason of an event. Events with equal reasons form one group.
 fn reason(event: &Event) -> (&str, &str, &str, Vec<&Difference>, &str) {
     let differs = main_differences(event);
     let detail = if differs.is_empty() { event.detail.as_str() } else { "" };
     (&event.outcome, &event.stored, &event.compared, differs, detail)
 }
 
-/// The differences that say most: without dependencies and what follows from the rest, unless there is nothing else.
+/// The differences that explain most: those of the unit itself, else its dependencies, else all (then only derived
+/// flags).
 pub(super) fn main_differences(event: &Event) -> Vec<&Difference> {
     let is_own = |one: &&Difference| !one.is(DifferenceKind::Dependency) && !one.is(DifferenceKind::Derived);
     let is_dependency = |one: &&Difference| one.is(DifferenceKind::Dependency);
@@ -75,7 +77,7 @@ pub(super) fn main_differences(event: &Event) -> Vec<&Difference> {
     if dependencies.is_empty() { event.differs.iter().collect() } else { dependencies }
 }
 
-/// The units among `compiled` that `event` is built on, if it differs in nothing but these.
+/// The units among `compiled` that `event` depends on, if nothing else differs.
 pub(super) fn because_of<'a>(event: &Event, compiled: &[&'a Event]) -> Vec<&'a Event> {
     let mut causes: Vec<&Event> = Vec::new();
     for one in main_differences(event) {
@@ -90,7 +92,7 @@ pub(super) fn because_of<'a>(event: &Event, compiled: &[&'a Event]) -> Vec<&'a E
     causes
 }
 
-/// Where following [`because_of`] ends. Empty for a unit with a reason of its own.
+/// The units at which following [`because_of`] ends. Empty if the event has its own reason.
 fn roots_of<'a>(event: &'a Event, compiled: &[&'a Event]) -> Vec<&'a Event> {
     let mut seen: HashSet<*const Event> = HashSet::from([std::ptr::from_ref(event)]);
     let mut open = because_of(event, compiled);

@@ -1,7 +1,7 @@
-//! `kache why`: for the last build, why what was not a hit was none.
+//! `kache why`: explains why units of the last build were not hits.
 //!
-//! Everything it says stands in the event log: nothing has to be switched on before a build. [`causes`] puts what was
-//! compiled only because something else was behind it, [`show`] is the text.
+//! All data comes from the event log, so nothing has to be switched on before a build. [`causes`] groups each cause
+//! with the units that were compiled because of it; [`show`] prints the text.
 
 mod causes;
 mod show;
@@ -60,7 +60,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// All that is shown; this is the JSON.
+/// The answer of `kache why`; serialized, it is the JSON output.
 #[derive(Serialize)]
 struct Why<'a> {
     v: u32,
@@ -68,7 +68,7 @@ struct Why<'a> {
     units: Vec<Line<'a>>,
 }
 
-/// The build as a whole.
+/// The totals of the build.
 #[derive(Serialize)]
 struct Build<'a> {
     began: i64,
@@ -79,7 +79,7 @@ struct Build<'a> {
     bypasses: u64,
 }
 
-/// One unit.
+/// One unit of the build.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(rename = "crate")]
@@ -147,7 +147,7 @@ fn build_of<'a>(events: &[&'a Event]) -> Option<Build<'a>> {
     })
 }
 
-/// Whether there is nothing to explain. A hit that was verified and came out differently is worth a word.
+/// Whether the event is a hit without anything to explain. A verified hit that differs has something to explain.
 fn is_plain_hit(event: &Event) -> bool {
     event.outcome.starts_with("hit.") && event.outcome != HitSource::Differs.id()
 }
@@ -180,12 +180,12 @@ fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
     }
 }
 
-/// What an id means.
+/// The sentence that explains an id.
 fn sentence(id: &str) -> &'static str {
     outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know")
 }
 
-/// Whether a miss's result was stored.
+/// Whether the result of a miss was stored.
 fn is_stored(event: &Event) -> bool {
     event.stored == Stored::Yes.id()
 }

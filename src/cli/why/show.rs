@@ -1,4 +1,4 @@
-//! The text of `kache why`.
+//! The text output of `kache why`.
 
 use std::io;
 
@@ -10,12 +10,12 @@ use crate::events::Event;
 use crate::fsx::clock::{self, Time};
 use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason};
 
-/// How many differences the summary shows of one group.
+/// How many differences the summary shows for one group, at most.
 const FEW_DIFFERENCES: usize = 6;
-/// How many units a line names.
+/// How many units a line names, at most.
 const FEW_UNITS: usize = 8;
 
-/// Which build it was and what it came to.
+/// Prints which build it is, and its totals.
 pub(super) fn heading(session: &Session, build: &Build<'_>) -> io::Result<()> {
     let ended = Time { secs: build.ended / 1000, nanos: 0 };
     let number = |number: u64, one: &str, many: &str| units::count(usize::try_from(number).unwrap_or(0), one, many);
@@ -32,7 +32,7 @@ pub(super) fn heading(session: &Session, build: &Build<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// One reason, the units that it holds for, and what followed.
+/// Prints one reason, the units with that reason, and the units compiled because of them.
 pub(super) fn group(session: &Session, group: &Group<'_>) -> io::Result<()> {
     let event = group.first();
     session.out.data(format_args!("\n{}: {}", names(&group.units), verdict(event)))?;
@@ -47,7 +47,7 @@ pub(super) fn group(session: &Session, group: &Group<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// One unit with all that is known.
+/// Prints all that is known about one unit.
 pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io::Result<()> {
     session.out.data(format_args!("\n{}: {}", label(event), verdict(event)))?;
     say_reason(session, event)?;
@@ -68,7 +68,7 @@ pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io:
     session.out.table(&table)
 }
 
-/// `miss, stored`; `miss, not stored`; `bypass`; `hit`.
+/// The verdict in words: `miss, stored`, `miss, not stored`, `bypass` or `hit`.
 fn verdict(event: &Event) -> String {
     let class = event.outcome.split('.').next().unwrap_or_default();
     match event.stored.as_str() {
@@ -78,7 +78,7 @@ fn verdict(event: &Event) -> String {
     }
 }
 
-/// The sentences, each with its detail.
+/// Prints why the unit was not restored and, if its result was not stored, why not; each with its detail.
 fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
     let (of_miss, of_fate) = details(event);
     let is = |compared: Compared| event.compared == compared.id();
@@ -95,7 +95,8 @@ fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
     session.out.data(format_args!("  {}{tail}", sentence(reason)))
 }
 
-/// What was said of the miss (or bypass) and of what became of its result; they stand behind each other in the event.
+/// Splits the detail of an event: the part about the miss or bypass, and the part about the fate of the result. The
+/// event joins them with `; `.
 fn details(event: &Event) -> (&str, &str) {
     let detail = event.detail.as_str();
     if event.outcome == MissReason::NoManifest.id() {
@@ -121,7 +122,7 @@ fn differences(session: &Session, shown: &[&Difference], hidden: usize) -> io::R
     Ok(())
 }
 
-/// The value, or the word for there being none.
+/// The value, or a word for its absence.
 fn value(difference: &Difference, value: Option<&String>) -> String {
     match value {
         Some(value) if value.is_empty() || value.trim() != value => format!("{value:?}"),
@@ -132,7 +133,7 @@ fn value(difference: &Difference, value: Option<&String>) -> String {
     }
 }
 
-/// `dep 0.1.0 (lib)`; `build_script_build of dep 0.1.0 (bin)`.
+/// The unit as text, such as `dep 0.1.0 (lib)` or `build_script_build of dep 0.1.0 (bin)`.
 fn label(event: &Event) -> String {
     let (name, version) = event.package.split_once(' ').unwrap_or((&event.package, ""));
     let package = if name.replace('-', "_") == event.crate_name {
@@ -147,7 +148,7 @@ fn label(event: &Event) -> String {
     format!("{} ({kind}{emit})", package.trim())
 }
 
-/// The labels of some, and how many more there are.
+/// The labels of the first units, and how many more there are.
 fn names(events: &[&Event]) -> String {
     let labels: Vec<String> = events.iter().take(FEW_UNITS).map(|event| label(event)).collect();
     let more = events.len() - labels.len();
