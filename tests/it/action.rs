@@ -1,4 +1,4 @@
-//! The GitHub actions: their shell steps, run as a runner would, against a real server.
+//! The GitHub actions: runs their shell steps as a runner would, against a real server.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,14 +7,14 @@ use crate::support::action::{Job, action, pairs, steps};
 use crate::support::s3_server::{READER, S3Server, WRITER};
 use crate::support::{KACHE, Project, Run};
 
-/// The inputs of a workflow with this server.
+/// The inputs of a workflow that uses this server.
 fn inputs<'a>(endpoint: &'a str, (access, secret): (&'a str, &'a str)) -> Vec<(&'static str, &'a str)> {
     let bucket = crate::support::s3_server::BUCKET;
     let keys = [("access-key", access), ("secret-key", secret), ("region", "us-east-1")];
     [("kache", KACHE), ("bucket", bucket), ("endpoint", endpoint)].into_iter().chain(keys).collect()
 }
 
-/// `cargo build` with what the steps before have set.
+/// Runs `cargo build` with the environment that the earlier steps set.
 fn build(project: &Project, job: &Job<'_>) -> Run {
     let mut command = project.command(crate::support::real_cargo());
     command.arg("build").env_remove("RUSTC_WRAPPER").envs(&job.env);
@@ -106,7 +106,7 @@ fn r07_a_pull_request_from_a_fork_only_reads() {
     all_fine(&job.uses("save", &[]));
     assert_eq!(server.objects(), Vec::<String>::new());
     assert!(job.summary().contains("Misses"), "{}", job.summary());
-    // The control: the same job of the repository's own sends.
+    // Control: the same job of the repository itself uploads.
     let mut own = Job::new(&project, "push");
     all_fine(&own.uses("", &inputs(&endpoint, WRITER)));
     all_fine(&own.uses("save", &[]));
@@ -166,7 +166,7 @@ fn values_reach_the_environment_as_they_are() {
 #[test]
 fn kache_is_compiled_from_the_actions_own_checkout_once() {
     let mut project = dep();
-    // A cargo that only does what is looked at here.
+    // A stand-in for cargo that does only what this test checks.
     let bin = project.sandbox_dir().join("bin");
     fs::create_dir_all(&bin).unwrap();
     let script = format!(
@@ -189,7 +189,7 @@ fn kache_is_compiled_from_the_actions_own_checkout_once() {
     assert!(calls.starts_with(env!("CARGO_MANIFEST_DIR")) && calls.contains("install --locked"), "{calls}");
     assert!(calls.trim_end().ends_with("wrapper= flags="), "{calls}");
 
-    // Where it cannot be compiled, the job goes on without, unless it is strict.
+    // If kache cannot be compiled, the job continues without it, unless `strict` is set.
     fs::remove_dir_all(project.sandbox_dir().join("runner")).unwrap();
     fs::write(bin.join("cargo"), "#!/bin/sh\nexit 101\n").unwrap();
     let mut job = Job::new(&project, "push");

@@ -1,4 +1,5 @@
-//! The agent: brings while a build runs, sends what was compiled, and is never a reason for anything to go wrong.
+//! The agent: it fetches entries during a build, uploads the results of compiles, and is never the reason that
+//! something goes wrong.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -16,7 +17,8 @@ fn name(n: usize) -> String {
     format!("k{n}")
 }
 
-/// A program over many libraries, each of which stands on the one two before, so that cargo always has two to compile.
+/// A program that depends on many libraries. Each of them depends on the library two places before it, so cargo can
+/// always compile two at once.
 fn workspace() -> Project {
     let mut project = Project::new();
     let all: Vec<String> = (0..CRATES).map(|n| format!("k{n} = {{ path = \"k{n}\" }}")).collect();
@@ -33,25 +35,26 @@ fn workspace() -> Project {
     project
 }
 
-/// What the program says.
+/// The output of the program.
 fn sum() -> String {
     (0..CRATES).map(|n| n / 2 + 1).sum::<usize>().to_string()
 }
 
 fn remote(project: &mut Project, endpoint: &str) {
-    // Longer than the pauses after an error. An agent ends with its cache, too, which goes with the test.
+    // Longer than the pauses after an error. The agent also ends when its cache is removed, as happens at the end of
+    // the test.
     project.set("KACHE_AGENT_IDLE", "60s");
     project.use_remote(&S3Server::variables(endpoint, WRITER));
 }
 
-/// Lets every compile of a library take half a second, as it does for real crates.
+/// Makes every compile of a library take half a second longer, so that it takes as long as that of a real crate.
 fn slow_down(project: &Project) {
     for n in 0..CRATES {
         project.hook("before", &name(n), "sleep 0.5");
     }
 }
 
-/// A machine that has built and pushed all, and another one that has nothing.
+/// A machine that has built and pushed the workspace, and another one with an empty store.
 fn pushed(server: &S3Server) -> (Project, Project) {
     let mut one = workspace();
     slow_down(&one);
@@ -66,7 +69,7 @@ fn place(project: &Project) -> PathBuf {
     project.cache_dir().join("v1/remote/agent")
 }
 
-/// How many entries are to go, to all remotes.
+/// Number of entries in the upload queues of all remotes.
 fn queued(project: &Project) -> usize {
     let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("an entry").path());
     list(project.cache_dir().join("v1/remote/queue")).flat_map(list).count()
@@ -81,7 +84,7 @@ fn pid(project: &Project) -> u32 {
     u32::try_from(status(project)["pid"].as_u64().expect("an agent runs")).expect("a process id")
 }
 
-/// Milliseconds in which misses waited for the remote, and how many hits came from it.
+/// Milliseconds that misses waited for the remote, and number of hits that came from it.
 fn waits(project: &Project) -> (f64, usize) {
     let events = project.events();
     let waited = events.iter().filter_map(|event| event["waited_ms"].as_f64()).sum();
@@ -100,17 +103,17 @@ fn a_cold_machine_is_served_while_it_builds() {
     assert_eq!(two.app_says(), sum());
     let compiled = run.compiles().len();
     let (_, hits) = waits(&two);
-    // How many exactly is a matter of speed, and benches/agent.rs's.
+    // The exact number depends on the speed of the machine; `benches/agent.rs` measures it.
     assert!(compiled <= CRATES / 4, "{:?}\n{}", run.compiles(), two.history());
     assert_eq!(compiled + hits, CRATES + 1, "{}", two.history());
-    // What is removed behind the agent's back comes again.
+    // The same agent fetches the entries again after a purge has removed them.
     let (agent, (_, before)) = (pid(&two), waits(&two));
     two.kache(&["purge"]).must_succeed();
     let run = two.wipe().build();
     assert_eq!(pid(&two), agent);
     let (compiled, hits) = (run.compiles().len(), waits(&two).1 - before);
     assert!(compiled <= CRATES / 4 && compiled + hits == CRATES + 1, "{:?}\n{}", run.compiles(), two.history());
-    // Control: without the agent all of it is compiled.
+    // Control: without the agent, cargo compiles everything.
     let mut three = two.other_machine("three");
     three.use_no_remote();
     assert_eq!(three.build().compiles().len(), CRATES + 1);
@@ -121,7 +124,7 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
     let server = S3Server::start();
     let mut project = workspace();
     remote(&mut project, &server.endpoint());
-    // Returns, though the agent lives: it holds none of the pipes.
+    // Returns although the agent is still running, because the agent does not hold any pipe of the build.
     project.build();
     let agent = pid(&project);
     for at in [place(&project), place(&project).join("socket")] {
@@ -132,11 +135,11 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
             at.display()
         );
     }
-    // A second one ends at once.
+    // A second agent exits at once.
     let second = project.kache(&["agent", "run"]);
     assert!(second.must_succeed_ref().stderr.contains("another agent"), "{}", second.stderr);
     assert_eq!(pid(&project), agent);
-    // T10: neither cargo's jobserver nor any pipe.
+    // T10: the agent holds neither cargo's jobserver nor any pipe.
     let held: Vec<String> = std::fs::read_dir(format!("/proc/{agent}/fd"))
         .expect("the agent's descriptors")
         .filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok())
@@ -165,7 +168,7 @@ fn another_user_is_refused() {
     if mine != 0 {
         return crate::support::skip("only root can be somebody else");
     }
-    // Whatever the modes are: all of the way is opened, and the credentials of the peer decide.
+    // Opens every directory on the way, so that the modes do not matter and the credentials of the peer decide.
     for dir in place(&project).ancestors().take_while(|dir| dir.starts_with(project.sandbox_dir())) {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).expect("open the way");
     }
@@ -214,7 +217,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     assert_eq!(server.objects_with("/manifests/").len(), 0);
     signal("KILL", &pid(&project).to_string());
     proxy.heal();
-    // After a while the next miss starts another agent, which finds what the first one left.
+    // Half a minute later, the next miss starts another agent, which finds the queue of the first one.
     std::fs::remove_file(place(&project).join("starting")).expect("as if half a minute had passed");
     project.file("dep/src/lib.rs", "pub fn value() -> u32 { 2 }");
     project.build();
@@ -244,7 +247,7 @@ fn a_read_only_remote_is_never_written() {
     }
 }
 
-/// What a remote can do wrong.
+/// The ways in which a remote can fail.
 fn faults() -> Vec<(&'static str, Rule)> {
     let on = |action| Rule::on("*", "/").then(action);
     vec![
@@ -275,7 +278,7 @@ fn r09_whatever_the_remote_does_the_build_is_right_and_hardly_waits() {
         assert_eq!(machine.app_says(), sum(), "{what}");
         let (waited, hits) = waits(&machine);
         assert_eq!(hits + run.compiles().len(), CRATES + 1, "{what}: {}", machine.history());
-        // The capital of all jobs and some noise; a remote that is waited for unboundedly costs many seconds.
+        // The capital of all jobs and some noise. Waiting for a remote without a limit would cost many seconds.
         assert!(waited < 5_000.0, "{what}: {waited} ms");
         machine.kache(&["agent", "stop"]);
     }
@@ -317,7 +320,7 @@ fn an_agent_that_hangs_is_left_alone() {
     signal("KILL", &agent.to_string());
 }
 
-/// Sends lines to the agent and reads one.
+/// Sends `text` to the agent and reads one line. Returns `None` if there is no answer.
 fn say(project: &Project, text: &str) -> Option<String> {
     let mut stream = UnixStream::connect(place(project).join("socket")).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
@@ -343,7 +346,7 @@ fn nonsense_is_not_answered_and_a_newer_version_takes_over() {
     assert!(agent.exists(), "an older one asks in vain");
     assert!(say(&project, "{\"v\":9,\"ask\":\"dance\"}\n").expect("an answer").contains("other-version"));
     wait_until("the end", || !agent.exists());
-    // The next miss starts another.
+    // The next miss starts another agent.
     project.file("src/lib.rs", "pub fn other() {}").build();
     assert!(pid(&project) > 0);
 }
@@ -355,7 +358,7 @@ fn r08_an_agent_serves_only_the_remote_that_was_meant() {
     remote(&mut two, &other.endpoint());
     two.build();
     let first = pid(&two);
-    // Another remote in the same breath: no help, and nothing of one goes to the other.
+    // Another remote right after it: the agent does not serve it, and does not upload anything of one to the other.
     remote(&mut two, &server.endpoint());
     two.wipe();
     for n in 0..CRATES {

@@ -1,4 +1,5 @@
-//! The agent in odd surroundings: no build is slower for it, no agent stays behind, nothing goes where it should not.
+//! The agent in odd surroundings: it does not slow down a build, does not stay behind, and does not upload to the wrong
+//! place.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +27,7 @@ fn process(project: &Project) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }
 
-/// A program over `count` libraries.
+/// A program that depends on `count` libraries.
 fn libraries(count: usize) -> Project {
     let project = Project::new();
     let all: Vec<String> = (0..count).map(|n| format!("k{n} = {{ path = \"k{n}\" }}\n")).collect();
@@ -49,11 +50,11 @@ fn where_no_agent_can_be_nobody_waits_for_one() {
     let server = S3Server::start();
     let mut project = libraries(20);
     remote(&mut project, &server.endpoint());
-    // As in a cache that can only be read, or with an agent's place of another user: its files cannot be written.
+    // Like a read-only cache, or an agent directory that belongs to another user: kache cannot write the agent's files.
     std::fs::create_dir_all(project.cache_dir().join("v1")).expect("the cache");
     std::fs::write(project.cache_dir().join("v1/remote"), "").expect("a file in the way");
     assert_eq!(project.build().compiles().len(), 21);
-    // One start that fails is 150 ms; twenty are three seconds.
+    // A start that fails takes 150 ms; twenty of them would take three seconds.
     assert!(waited(&project) < 1_000.0, "{}", waited(&project));
 }
 
@@ -64,7 +65,7 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
     remote(&mut project, &server.endpoint());
     project.build();
     let first = process(&project);
-    // The cache is removed and made anew between two looks of the first agent.
+    // The cache is removed and created again between two checks of the first agent.
     std::fs::rename(project.cache_dir(), project.sandbox_dir().join("old")).expect("take the cache away");
     project.file("src/lib.rs", "pub fn other() {}").build();
     let second = process(&project);
@@ -72,7 +73,7 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
     wait_until("the end of the first", || !first.exists());
     assert!(place(&project).join("socket").exists());
     assert_eq!(process(&project), second);
-    // So does one whose socket alone is gone.
+    // An agent also ends if only its socket is removed.
     std::fs::remove_file(place(&project).join("socket")).expect("the socket");
     wait_until("the end of the second", || !second.exists());
 }
@@ -80,7 +81,7 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
 #[test]
 fn an_agent_with_a_plan_and_no_remote_ends() {
     let server = S3Server::start();
-    // More than are brought at once.
+    // More than the agent fetches at once.
     let mut one = libraries(40);
     one.build();
     remote(&mut one, &server.endpoint());
@@ -112,7 +113,7 @@ fn what_is_queued_for_one_remote_never_goes_to_another() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(public.objects_with("/packs/").len(), 1, "{:?}", public.objects());
     project.kache(&["agent", "stop"]).must_succeed_ref();
-    // It is not lost either.
+    // The first entry is not lost either.
     proxy.heal();
     remote(&mut project, &proxy.endpoint());
     project.file("src/lib.rs", "pub fn third() {}").build();
@@ -143,7 +144,7 @@ fn a_build_record_without_entries_is_not_written() {
     remote(&mut project, &server.endpoint());
     project.kache(&["push"]).must_succeed_ref();
     assert!(server.objects_with("v1/").is_empty(), "{:?}", server.objects());
-    // Control: with an entry there is one.
+    // Control: with an entry, kache writes a record.
     project.unset("A_TOKEN").wipe().build();
     project.kache(&["push"]).must_succeed_ref();
     assert_eq!(server.objects_with("/builds/").len(), 1, "{:?}", server.objects());
@@ -180,7 +181,7 @@ fn r09_an_agent_that_always_ends_at_once_is_not_started_by_every_miss() {
     let mut project = libraries(20);
     remote(&mut project, &server.endpoint());
     project.set("KACHE_AGENT_IDLE", "0s");
-    // Long enough for each agent to have ended when the next miss asks.
+    // Long enough that each agent has ended when the next miss asks.
     for n in 0..20 {
         project.hook("before", &format!("k{n}"), "sleep 0.2");
     }
@@ -188,6 +189,6 @@ fn r09_an_agent_that_always_ends_at_once_is_not_started_by_every_miss() {
     let started =
         || std::fs::read_to_string(place(&project).join("log")).map_or(0, |log| log.matches("listening").count());
     wait_until("one agent", || started() > 0);
-    // Two that missed at once may both have started one.
+    // Two concurrent misses may both have started one.
     assert!(started() <= 2, "{}", std::fs::read_to_string(place(&project).join("log")).unwrap_or_default());
 }

@@ -8,7 +8,7 @@ const DEP: &str = "#[unsafe(no_mangle)] pub extern \"C\" fn value() -> u32 { 7 }
 
 #[test]
 fn f05_a_library_cargo_also_links_elsewhere_is_fresh() {
-    // For the root package cargo hard-links the rlib from `deps/` into `debug/`.
+    // For the root package, cargo hard-links the rlib from `deps/` into `debug/`.
     let one = Project::lib(DEP);
     one.build();
     let two = one.clone_to("elsewhere/deeper/two");

@@ -2,7 +2,7 @@
 
 use crate::support::{Project, Run, manifest, real_cargo, shared_toolchain, skip};
 
-/// `cargo clippy`, or nothing where it is not installed.
+/// Runs `cargo clippy`. Returns `None` if it is not installed.
 fn clippy(project: &Project, args: &[&str]) -> Option<Run> {
     let program = shared_toolchain().join("bin/cargo-clippy");
     if !program.exists() {
@@ -107,7 +107,7 @@ fn u29_the_minimum_rust_version_counts() {
     let project = Project::lib("pub fn value(x: u32, y: u32) -> u32 { (x + (y - 1)) / y }\n");
     let since = |version: &str| {
         let rest = format!("rust-version = \"{version}\"\n[workspace]\n");
-        let manifest = manifest("dep", &rest).replace("2024", "2021"); // which older compilers know
+        let manifest = manifest("dep", &rest).replace("2024", "2021"); // an edition that older compilers support
         project.file("Cargo.toml", manifest).wipe();
     };
     // `manual_div_ceil` is for compilers that have `div_ceil`, from 1.73 on.
@@ -165,11 +165,11 @@ fn u29_an_unknown_workspace_wrapper_runs_uncached() {
     let before = runs();
     project.rebuild_misses(&["app", "dep"]);
     assert!(runs() > before, "the wrapper was left out");
-    // Control: without it `dep` is cacheable.
+    // Control: without the workspace wrapper, `dep` is cacheable.
     project.unset("RUSTC_WORKSPACE_WRAPPER").warm(&["dep"]);
 }
 
-/// From a child process, so that no descriptor of ours makes the program "text file busy".
+/// Writes a program from a child process, so that no descriptor of this process makes the program "text file busy".
 fn write_program(path: &std::path::Path, script: &str) {
     let staged = path.with_extension("staged");
     std::fs::write(&staged, script).expect("stage");

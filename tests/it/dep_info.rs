@@ -1,4 +1,4 @@
-//! The `.d` files of restored units: this checkout's paths, cargo's grammar (hazards F06, F07).
+//! The `.d` files of restored units, with paths of this checkout and in cargo's grammar (hazards F06, F07).
 
 use std::fs;
 
@@ -53,7 +53,7 @@ fn f06_a_restored_dep_info_says_what_rustc_would_say() {
     assert_eq!(restored, read(&two));
 }
 
-/// Builds in two checkouts under awkward names; the second one hits, is fresh, and sees its own edits.
+/// Builds in two checkouts with awkward names; the second one hits, is fresh, and rebuilds after its own edits.
 fn awkward(names: [&str; 2]) {
     let one = project();
     let [one, two] = names.map(|name| one.clone_to(&format!("work/{name}")));

@@ -1,10 +1,11 @@
-//! What cargo finds fresh after a restore, here and in every other checkout (hazards F01 to F04, F12, F14).
+//! Freshness after a restore as cargo judges it, in this checkout and in every other one (hazards F01 to F04, F12,
+//! F14).
 
 use std::fs;
 
 use crate::support::{CANONICAL_MTIME_NS, Project, Stat, find_one, manifest, stat};
 
-/// Three libraries in a row below `app`, the lowest with a build script: the shape in which stale clocks show.
+/// A chain of three libraries below `app`, the lowest with a build script. This shape exposes stale times.
 fn tower() -> Project {
     let project = Project::app_over("pub fn value() -> u32 { mid::value() }\n");
     project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmid = { path = \"../mid\" }\n"));

@@ -1,4 +1,4 @@
-//! The harness itself: if these fail, no other test means anything.
+//! The harness itself: if these tests fail, the other tests prove nothing.
 
 use crate::support::Project;
 

@@ -1,11 +1,12 @@
-//! Incremental compiles (design 3.7, hazards N01 to N05): shared at first, on a session and private after an edit, shared again.
+//! Incremental compiles (design 3.7, hazards N01 to N05): shared at first, then on a session and private after an edit,
+//! then shared again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::{CANONICAL_MTIME_NS, Project, Run, files_under, find, find_one, manifest, stat};
 
-/// `app` over `mid` over `dep`, with incremental compilation as cargo has it by default.
+/// `app` depends on `mid`, and `mid` on `dep`. Incremental compilation is on, as it is in cargo by default.
 pub(crate) fn project() -> Project {
     let mut project = Project::app_over("pub fn value() -> u32 { 7 }\n");
     let rest = "[dependencies]\nmid = { path = \"mid\" }\n[workspace]\n";
@@ -22,14 +23,14 @@ pub(crate) fn edit(project: &Project, value: u32) {
     project.file("dep/src/lib.rs", format!("pub fn value() -> u32 {{ {value} }}\n"));
 }
 
-/// Did rustc get `-C incremental` for this crate?
+/// Returns whether rustc got `-C incremental` for this crate.
 fn incrementally(run: &Run, krate: &str) -> bool {
     let calls = run.compiles_of(krate);
     assert_eq!(calls.len(), 1, "`{krate}` compiled {} times", calls.len());
     calls[0].has("incremental=")
 }
 
-/// Session directories of a crate.
+/// The session directories of a crate in the target directory.
 fn sessions(project: &Project, krate: &str) -> Vec<PathBuf> {
     let list = fs::read_dir(project.target_dir().join("debug/incremental")).into_iter().flatten();
     let paths = list.map(|entry| entry.expect("entry").path());
@@ -67,7 +68,7 @@ fn n01_incremental_and_not_are_two_entries() {
     let session = format!("incremental={}", project.path("target/debug/incremental").display());
     let with = || project.unit("dep", "src/lib.rs").args(["-C", &session]);
     with().misses();
-    // It has other codegen units.
+    // Without a session, rustc uses other codegen units.
     project.unit("dep", "src/lib.rs").misses();
     project.unit("dep", "src/lib.rs").hits();
     for spelled in
@@ -75,7 +76,7 @@ fn n01_incremental_and_not_are_two_entries() {
     {
         project.wipe().unit("dep", "src/lib.rs").args(&spelled).hits();
     }
-    // Where the session is does not matter.
+    // The location of the session does not matter.
     let elsewhere = format!("-Cincremental={}", project.path("elsewhere").display());
     project.wipe().unit("dep", "src/lib.rs").args([elsewhere]).hits();
     assert_eq!(project.entries().len(), 2);
@@ -124,7 +125,7 @@ fn going_back_to_a_known_state_is_a_hit() {
     run.hits(&["dep", "mid", "app"]);
     assert_eq!((said.as_str(), markers(&one)), ("70", 0));
     one.assert_noop();
-    // Forth again: what the restore replaced was offered.
+    // Forward again: the restore replaced outputs that had been offered.
     edit(&one, 8);
     let (run, said) = one.build_and_say();
     run.hits(&["dep", "mid", "app"]);
@@ -180,7 +181,7 @@ fn n03_the_store_gets_private_bytes_when_somebody_asks() {
     let (run, said) = two.build_and_say();
     run.hits(&["dep", "mid", "app"]);
     assert_eq!((said.as_str(), two.last_outcome("mid").0.as_str()), ("80", "hit.offered"));
-    // What the other checkout has asked for is then a hit here, and ends the privacy.
+    // After the other checkout has restored the offer, this checkout hits too, and its outputs are no longer private.
     one.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
     let (run, said) = one.build_and_say();
     run.hits(&["dep", "mid"]);
@@ -193,7 +194,7 @@ fn n03_a_dependent_built_later_is_private_too() {
     one.cargo(&["build", "-p", "dep"]);
     edit(&one, 8);
     one.cargo(&["build", "-p", "dep"]);
-    // `mid` was never here before: only its dependency makes it private.
+    // `mid` was never compiled here before: only its dependency makes it private.
     let entries = one.entries();
     assert_eq!(one.build_and_say().1, "80");
     assert_eq!(one.last_outcome("mid"), ("miss.private-input".to_owned(), "private-input".to_owned()));
@@ -251,7 +252,7 @@ fn n05_private_state_goes_with_the_target_directory() {
     edit(&one, 8);
     one.build();
     assert_eq!(outside(&one), before, "private state outside the target directory");
-    // Without sessions and offers nothing is left of it.
+    // Without sessions and offers, no private state is left.
     one.wipe();
     for kept in ["sessions", "offers"] {
         fs::remove_dir_all(one.cache_dir().join("v1").join(kept)).expect("remove");
@@ -260,7 +261,8 @@ fn n05_private_state_goes_with_the_target_directory() {
     assert_eq!(stored(&one, "dep"), "stored");
 }
 
-/// The names in the sandbox that are neither cargo's target directory nor the cache's memos and logs.
+/// The files of the sandbox outside cargo's target directory, without the logs, stamps, claims, sessions and offers of
+/// the cache.
 fn outside(project: &Project) -> Vec<PathBuf> {
     let ours = |path: &Path| {
         !path.starts_with(project.target_dir())

@@ -1,16 +1,17 @@
-//! Path variables: shared only where every use is really an include (hazards U09, U10, O03).
+//! Path variables: kache shares a unit only if every use of the variable is really an include (hazards U09, U10, O03).
 
 use crate::support::{Project, contains};
 
-/// `expression` in a function that is compiled to the number it yields, so that no scan of the output can find the path.
+/// A function that returns `expression`. The compiler evaluates it to a number, so that a scan of the output cannot
+/// find the path.
 fn hidden(expression: &str) -> String {
     format!("#[inline(never)] pub fn value() -> usize {{ {expression} }}\n")
 }
 
-/// An include of the same variable beside it, which alone would be shared.
+/// An include that uses the same variable. A crate with this include alone is shared.
 const INCLUDE: &str = "pub const TEXT: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/text.txt\"));\n";
 
-/// Does a second checkout, at another depth, compile `source` itself?
+/// Returns whether a second checkout, at another depth, compiles `source` itself.
 #[track_caller]
 fn pinned(source: &str) -> bool {
     let one = Project::lib(source);
@@ -30,7 +31,7 @@ fn pinned(source: &str) -> bool {
     build(&two) == 1
 }
 
-/// Asserts that each source is compiled by every checkout itself; names all that are not.
+/// Asserts that every checkout compiles each source itself. The message lists all sources that were served instead.
 #[track_caller]
 fn all_pinned<S: AsRef<str>>(sources: impl IntoIterator<Item = S>) {
     let served: Vec<S> = sources.into_iter().filter(|source| !pinned(source.as_ref())).collect();
@@ -55,7 +56,7 @@ fn u09_a_path_only_included_is_shared() {
     }
 }
 
-/// Every way to write the macro that yields a value: `LEN` is what the crate makes of it.
+/// Every way to write the macro so that the crate can use its value.
 const SPELLINGS: [&str; 14] = [
     "env!(\"CARGO_MANIFEST_DIR\")",
     "env! ( \"CARGO_MANIFEST_DIR\" )",
@@ -83,7 +84,7 @@ fn u09_a_value_beside_an_include_is_this_checkouts() {
     all_pinned(SPELLINGS.map(|spelling| format!("{INCLUDE}{}", hidden(&format!("{spelling}.len()")))));
 }
 
-/// Ways to reach `env!` by another name: a macro, and a call of it.
+/// Ways to call `env!` by another name: a preamble that defines the name, and the call.
 const DISGUISES: [[&str; 2]; 6] = [
     ["use std::env as e;", "e!(\"CARGO_MANIFEST_DIR\").len()"],
     ["pub use std::option_env as e;", "e!(\"CARGO_MANIFEST_DIR\").unwrap().len()"],
@@ -131,7 +132,7 @@ fn u09_a_macro_that_only_calls_itself_concat_is_not_one() {
     let source = "macro_rules! concat { ($e:expr, $f:expr) => { { const L: usize = $e.len(); \"text.txt\" } } }\n";
     let plain = Project::lib(source);
     plain.file("src/text.txt", "text");
-    // `include_str!` wants a literal, so this is an error for rustc; it must stay one.
+    // `include_str!` accepts only a literal, so this is an error for rustc. It must remain one.
     plain.file("src/lib.rs", format!("{source}{INCLUDE}"));
     plain.unit("dep", "src/lib.rs").run().must_fail();
 }
@@ -143,7 +144,7 @@ fn u09_a_macro_that_looks_into_an_include_is_seen() {
     all_pinned([format!("{look}\n{}", hidden(call)), format!("{look}\n{INCLUDE}{}", hidden(call))]);
 }
 
-/// Macros of another crate that read the variable, and how they are called.
+/// Macros of another crate that read the variable, each with a call.
 const FOREIGN: [[&str; 2]; 3] = [
     ["macro_rules! read { () => { env!(\"CARGO_MANIFEST_DIR\").len() } }", "mac::read!()"],
     ["macro_rules! read { ($name:literal) => { env!($name).len() } }", "mac::read!(\"CARGO_MANIFEST_DIR\")"],

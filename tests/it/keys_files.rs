@@ -1,4 +1,5 @@
-//! Inputs in odd places: behind links, outside the workspace, gone (hazards U21, U24), and cargo's own switches (U12).
+//! Inputs in odd places: behind links, outside the workspace, removed (hazards U21, U24), and cargo's own switches
+//! (U12).
 
 use std::fs;
 use std::os::unix::fs::symlink;

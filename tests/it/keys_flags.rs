@@ -1,4 +1,4 @@
-//! Arguments that change what rustc makes or says (hazards U12, U17, U26, U27).
+//! Arguments that change the outputs or the messages of rustc (hazards U12, U17, U26, U27).
 
 use crate::support::{Project, contains, skip};
 
@@ -194,10 +194,10 @@ fn u27_an_unreadable_argument_file_is_rustcs_problem() {
 #[test]
 fn u30_a_profile_counts_by_content() {
     let mut project = Project::lib(VALUE);
-    // The hook that stands in for rustc is no program that could be observed.
+    // The hook that replaces rustc is not a program that kache can observe.
     project.set("KACHE_OBSERVE", "off");
     let real = crate::support::real_sysroot().join("bin/rustc");
-    // Making a real profile takes llvm-profdata; what the key sees does not depend on it.
+    // A real profile would need llvm-profdata; the key does not depend on whether the profile is real.
     let without_profile = format!(
         "n=$#; for a; do case $a in -Cprofile-use=*) ;; *) set -- \"$@\" \"$a\";; esac; done; shift $n; exec '{}' \"$@\"\n",
         real.display()
@@ -209,7 +209,7 @@ fn u30_a_profile_counts_by_content() {
     unit.misses();
     project.file("app.profdata", "profile two");
     unit.misses();
-    // Control: the flag itself does not keep the unit out of the cache for ever, unless kache says so.
+    // Control: the flag itself does not keep the unit out of the cache for good, unless kache reports a bypass.
     let again = unit.run().must_succeed();
     let (outcome, _) = project.last_outcome("dep");
     assert!(again.compiles().is_empty() || outcome.starts_with("bypass."), "{outcome}");

@@ -1,10 +1,10 @@
-//! What a compile really read: files, environment, and the moment they were read (hazards U21 to U25, U28, U31).
+//! The inputs that a compile really read: files, environment, and the moment of reading (hazards U21 to U25, U28, U31).
 
 use std::fs;
 
 use crate::support::{Project, rewrite_keeping_mtime};
 
-/// A source whose value is `text`.
+/// A source whose `value()` is `text`.
 fn says(text: &str) -> String {
     format!("pub fn value() -> &'static str {{ \"{text}\" }}\n")
 }
@@ -140,7 +140,7 @@ fn u23_an_included_file_edited_while_rustc_runs_is_not_stored() {
 fn u23_a_directory_swapped_while_rustc_runs_is_not_stored() {
     let project = Project::app_over(&says("one"));
     project.file("dep/other/lib.rs", says("two"));
-    // The files of both directories are old; let their stamps settle.
+    // Lets the stamps of the files in both directories settle, so that the files count as old.
     std::thread::sleep(std::time::Duration::from_millis(50));
     project.hook("after", "dep", "mv dep/src dep/old; mv dep/other dep/src\n");
     project.build();

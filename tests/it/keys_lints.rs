@@ -1,4 +1,4 @@
-//! Arguments and variables that change whether rustc succeeds and what it says (hazards U13, U14, U20).
+//! Arguments and variables that change whether rustc succeeds and which messages it prints (hazards U13, U14, U20).
 
 use crate::support::Project;
 
@@ -70,7 +70,7 @@ fn u14_width_is_no_reason_to_compile_what_is_silent() {
     project.unit("dep", "src/lib.rs").args(["--diagnostic-width=40"]).warm();
     project.unit("dep", "src/lib.rs").args(["--diagnostic-width=200"]).hits();
     project.unit("dep", "src/lib.rs").hits();
-    // Control: a warning makes it one.
+    // Control: with a warning, the width is a reason to compile again.
     project.file("src/lib.rs", UNUSED);
     project.unit("dep", "src/lib.rs").args(["--diagnostic-width=40"]).warm();
     project.unit("dep", "src/lib.rs").args(["--diagnostic-width=200"]).misses();
@@ -79,7 +79,7 @@ fn u14_width_is_no_reason_to_compile_what_is_silent() {
 #[test]
 fn u14_json_is_not_replayed_to_a_human() {
     let mut project = Project::lib(UNUSED);
-    // The direct unit always asks for JSON, so this one goes through cargo's human neighbour: plain arguments.
+    // `Project::unit` always requests JSON, so this test calls kache with plain arguments.
     let rustc = project.env_value("RUSTC").expect("set").to_owned();
     let human = |project: &Project, color: &str| {
         let mut command = project.command(crate::support::KACHE);
@@ -116,7 +116,7 @@ fn u20_compiler_logs_bypass_the_cache() {
     unit.misses();
     unit.misses();
     assert_eq!(project.last_outcome("dep").0, "bypass.rustc-log");
-    // A log of other programs: rustc says nothing for it.
+    // `RUST_LOG` is for other programs: it does not make rustc print anything.
     project.unit("dep", "src/lib.rs").env("RUST_LOG", "trace").hits();
     project.unit("dep", "src/lib.rs").hits();
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::{Project, Unit, contains, skip};
 
-/// Compiles `marker` into an object and puts it into `native/libfoo.a`; `flags` are ar's.
+/// Compiles `marker` into an object and archives it as `native/libfoo.a`; `flags` are those of `ar`.
 fn archive(project: &Project, marker: &str, flags: &str) {
     let source = format!("const char foo_marker[] = \"{marker}\"; int foo(void) {{ return foo_marker[0]; }}\n");
     project.file("native/foo.c", source);
@@ -115,7 +115,7 @@ fn u08_a_thin_archive_is_refused_or_seen_through() {
     }
     let unit = with_flag(&project);
     unit.misses();
-    // The archive itself stays the same byte for byte, the object it points at does not.
+    // The archive itself stays the same byte for byte; the object that it points to changes.
     let before = std::fs::read(project.path("native/libfoo.a")).expect("thin archive");
     archive(&project, "marker-two", "crDT");
     assert_eq!(before, std::fs::read(project.path("native/libfoo.a")).expect("thin archive"));

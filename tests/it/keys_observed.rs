@@ -1,10 +1,10 @@
-//! What a macro or a linker finds out in roundabout ways counts too (hazards U04, U19).
+//! Inputs that a macro or a linker reads in roundabout ways count too (hazards U04, U19).
 
 use std::fs;
 
 use crate::support::{Project, has_program, manifest, settle, skip, write_program};
 
-/// A library `dep` that says what the macro `look` makes of `body`, an expression that can be displayed.
+/// A library `dep` whose value is that of `body`, a displayable expression that the macro `look` evaluates.
 fn looking(body: &str) -> Project {
     let project = Project::app_over("pub fn value() -> &'static str { mac::look!() }\n");
     project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
@@ -21,7 +21,7 @@ fn looking(body: &str) -> Project {
     project
 }
 
-/// After `change` the app says something else, from a fresh target directory.
+/// Asserts that `change` makes the app print something else after a build in a fresh target directory.
 #[track_caller]
 fn counts(project: &Project, change: impl FnOnce(&Project)) {
     project.wipe().build();
@@ -131,7 +131,7 @@ fn u09_a_macro_that_opens_files_below_a_path_is_shared() {
     project.clone_to("work/a-longer-name").build().hits(&["dep", "mac"]);
 }
 
-/// The library that is changed is two crates down, and its name begins as the linked one's.
+/// The changed library is two crates down, and its name begins with the name of the linked one.
 #[test]
 fn u01_a_linked_library_does_not_take_others_for_its_own() {
     if !has_program("cc") || !has_program("ar") {

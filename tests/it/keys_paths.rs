@@ -1,10 +1,10 @@
-//! Paths that end up in the bytes (hazards U09 to U11).
+//! Paths that end up in the bytes of outputs (hazards U09 to U11).
 
 use std::path::Path;
 
 use crate::support::{Project, contains, find_one, skip};
 
-/// `OUT_DIR` as the app prints it must lie in this checkout's target directory.
+/// Asserts that `OUT_DIR`, as the app prints it, is in this checkout's target directory.
 fn own(project: &Project, said: &str) {
     let target = project.target_dir();
     assert!(Path::new(said).starts_with(&target), "`{said}` is not in {}", target.display());
@@ -86,7 +86,7 @@ fn u10_an_out_dir_only_included_is_shared() {
     two.without_cache_compiles(&["dep"]);
 }
 
-/// Cargo puts programs beside the directory of build scripts whenever a unit ends.
+/// Cargo writes programs next to the directory of build scripts whenever a unit ends.
 #[test]
 fn u10_a_generated_source_is_stored_while_other_units_end() {
     let one =
@@ -94,7 +94,7 @@ fn u10_a_generated_source_is_stored_while_other_units_end() {
     one.hook("after", "dep", "echo > target/debug/a-program; mkdir -p target/debug/build/of-another\n");
     one.build().misses(&["dep"]);
     assert_eq!(one.last_outcome("dep").1, "stored");
-    // Control: a directory that is swapped for another is seen.
+    // Control: kache detects a directory that is swapped for another.
     let swap = "d=$(dirname target/debug/build/dep-*/out/gen.rs); cp -r $d $d.new; mv $d $d.old; mv $d.new $d\n";
     one.hook("after", "dep", swap).kache(&["purge"]);
     one.wipe().build().misses(&["dep"]);

@@ -1,4 +1,4 @@
-//! `kill -9` of a whole build at random moments (design 3.6): no torn state, and the next build is right.
+//! `kill -9` of a whole build at random moments (design 3.6): the state is never torn, and the next build is right.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ const ROUNDS: u64 = 30;
 const CRATES: u64 = 8;
 const NAMES: [&str; 8] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"];
 
-/// `app` prints the sum of what eight libraries return; the odd ones stand on the one before.
+/// `app` prints the sum of the values of eight libraries. Each odd one depends on the one before it.
 fn workspace() -> Project {
     let project = Project::new();
     let path = |n: u64| format!("k{n} = {{ path = \"k{n}\" }}\n");
@@ -28,20 +28,20 @@ fn workspace() -> Project {
     project
 }
 
-/// The text of one library: even ones return `value`, odd ones what is below plus `value`.
+/// Writes one library. An even one returns `value`; an odd one returns the value of the library below plus `value`.
 fn write_crate(project: &Project, n: u64, value: u64) {
     let below = if n % 2 == 1 { format!("k{}::value() + ", n - 1) } else { String::new() };
     let text = format!("fn never_called() {{}}\npub fn value() -> u64 {{ {below}{value} }}\n");
     project.file(&format!("k{n}/src/lib.rs"), text);
 }
 
-/// What `app` must print.
+/// The sum that `app` must print.
 fn sum(values: &[u64]) -> String {
     let of = |n: usize| values[n] + if n % 2 == 1 { values[n - 1] } else { 0 };
     (0..values.len()).map(of).sum::<u64>().to_string()
 }
 
-/// Starts a build, lets it run for so long, and kills all of it.
+/// Starts a build, lets it run for the given time, and kills all of its processes.
 fn build_and_kill(project: &Project, after: Duration) {
     let mut command = project.command(real_cargo());
     command.args(["build", "-j4"]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
@@ -51,7 +51,7 @@ fn build_and_kill(project: &Project, after: Duration) {
     cargo.wait().expect("cargo was killed");
 }
 
-/// Something is always left to compile, and something to hit.
+/// Edits up to three libraries, so that the next build finds units to compile and units to hit.
 fn edit(project: &Project, random: &Random, values: &mut [u64]) {
     for _ in 0..=random.below(3) {
         let n = random.below(CRATES);
@@ -83,7 +83,7 @@ fn killed_builds(mut project: Project, incremental: &str) {
     }
     let (_, said) = project.build_and_say();
     assert_eq!(said, sum(&values));
-    // Another checkout gets what was stored between the kills, and nothing torn.
+    // Another checkout restores the entries stored between the kills; none of them is torn.
     let other = project.clone_to("elsewhere/other");
     assert_eq!(other.build_and_say().1, sum(&values));
     other.wipe().build().hits(&NAMES);
@@ -104,7 +104,7 @@ fn kill_nine_of_whole_incremental_builds() {
     killed_builds(workspace(), "1");
 }
 
-/// Control: the check of the store does see half a blob.
+/// Control: the check of the store detects half a blob.
 #[test]
 #[should_panic(expected = "a damaged blob")]
 fn control_a_torn_blob_is_seen() {

@@ -1,11 +1,11 @@
-//! The house rules that no compiler checks: dependencies between modules point down, `unsafe` and system doors stay where
-//! they belong, and files and functions stay small.
+//! The house rules that no compiler checks: dependencies between modules point down, `unsafe` code and access to the
+//! file system and the environment stay in their modules, and files stay small and have a header.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each module may use. Design: `cli, wrapper -> restore, keys -> rustc, store -> config, fsx -> model`.
+/// The modules that a module may use. Design: `cli, wrapper -> restore, keys -> rustc, store -> config, fsx -> model`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("fsx", &["model"]),
@@ -26,7 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["agent", "config", "events", "fsx", "keys", "model", "remote", "rustc", "store"]),
 ];
 
-/// Lines of code (tests left out) that a file may have.
+/// Maximum number of lines in a file, without its unit tests.
 const FILE_LINES: usize = 450;
 
 fn sources() -> Vec<(String, PathBuf, String)> {
@@ -48,13 +48,13 @@ fn sources() -> Vec<(String, PathBuf, String)> {
     found
 }
 
-/// The code of a file without comments and without its unit tests.
+/// The code of a file, without comment lines and without its unit tests.
 fn code(text: &str) -> String {
     let own = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
     own.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The top modules that code names behind `crate::`.
+/// The top-level modules that the code names after `crate::`.
 fn used_modules(code: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
     for rest in code.split("crate::").skip(1) {
@@ -70,7 +70,7 @@ fn used_modules(code: &str) -> BTreeSet<String> {
     used
 }
 
-/// Edges that the table does not allow.
+/// The dependencies that [`ALLOWED`] does not list.
 fn upward_edges(sources: &[(String, PathBuf, String)]) -> Vec<String> {
     let mut edges = Vec::new();
     for (name, _, text) in sources {
@@ -102,7 +102,7 @@ fn unsafe_and_system_doors_stay_in_their_places() {
             assert!(!code.contains("unsafe {") && !code.contains("unsafe fn"), "{name}: unsafe");
         }
         if !name.starts_with("fsx/") {
-            // The type is no door.
+            // Using the type is allowed.
             let code = code.replace("use std::fs::File;", "");
             assert!(!code.contains("std::fs::") && !code.contains("use std::fs;"), "{name}: file system outside fsx");
         }

@@ -2,7 +2,8 @@
 
 use crate::support::{Project, manifest, skip};
 
-/// A library that keeps paths in its debug info and panics, over a generated file: whatever roots kache gets wrong shows.
+/// A library that includes a generated file and has paths in its debug info and panics, so that any root that kache
+/// gets wrong is visible.
 const SOURCE: &str = "include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\n\
                       #[inline(never)] pub fn value() -> u32 { std::env::args().next().map(|_| NUMBER).unwrap() }\n";
 
@@ -17,7 +18,7 @@ fn project() -> Project {
     project
 }
 
-/// Builds in `one`, then in a second checkout, with `args`; `dep` must hit there and both must stay fresh.
+/// Builds with `args` in `one`, then in `two`, a second checkout. `dep` must hit there, and both must stay fresh.
 #[track_caller]
 fn shared(one: &Project, two: &Project, args: &[&str]) {
     one.cargo(args).misses(&["dep"]);
@@ -45,7 +46,7 @@ fn o07_with_a_target_directory_elsewhere() {
     shared(&one, &two, &["build"]);
 }
 
-/// rustc calls its temporary files by both names.
+/// rustc uses both names for its temporary files.
 #[test]
 fn o07_with_a_target_directory_behind_a_link() {
     let mut one = project();
@@ -57,7 +58,7 @@ fn o07_with_a_target_directory_behind_a_link() {
         checkout.set("CARGO_TARGET_DIR", "link/target");
     }
     shared(&one, &two, &["build"]);
-    // Programs, too, which are linked from temporary files.
+    // Programs too, which are linked from temporary files.
     one.wipe().cargo(&["build"]).hits(&["app"]);
 }
 

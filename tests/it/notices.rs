@@ -1,4 +1,4 @@
-//! What cargo is told and when: pipelining and artifact notices (hazards F09, F10).
+//! The notices that cargo receives, and when: pipelining and artifact notices (hazards F09, F10).
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{KACHE, Project, Run, manifest};
 
-/// `app` over `mid` over `dep`.
+/// `app` depends on `mid`, and `mid` on `dep`.
 fn chain() -> Project {
     let project = Project::app_over("pub fn value() -> u32 { 7 }\n");
     let rest = "[dependencies]\ndep = { path = \"dep\" }\nmid = { path = \"mid\" }\n[workspace]\n";
@@ -31,11 +31,11 @@ fn f09_a_dependent_starts_before_its_dependency_has_ended() {
     let run = project.build();
     let end = at(&run, "end", "dep");
     assert!(at(&run, "start", "mid") < end, "the notice of dep's metadata came only when its compile had ended");
-    // Control: what links waits for the end.
+    // Control: a unit that links waits for the end.
     assert!(at(&run, "start", "app") >= end);
 }
 
-/// Paths of the artifact notices in a unit's messages, in order.
+/// The paths in the artifact notices of a unit's messages, in order.
 fn notices(stderr: &str) -> Vec<String> {
     let values = stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     values

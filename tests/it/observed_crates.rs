@@ -1,8 +1,8 @@
-//! Real proc macros of the registry that read files: askama, include_dir, rust-embed, pest_derive, sqlx (hazards U02,
+//! Real proc macros from the registry that read files: askama, include_dir, rust-embed, pest_derive, sqlx (hazards U02,
 //! U03).
 //!
-//! The programs lie in `tests/registry`, their versions pinned. One sandbox serves all of them, as most of the time goes
-//! into the first build of some two hundred units.
+//! The programs are in `tests/registry`, with pinned versions. All of them share one sandbox, because the first build
+//! of some two hundred units takes most of the time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::support::{Project, copy_tree, real_cargo, settle, skip};
 
-/// The workspace in a sandbox, its crates downloaded; nothing, said aloud, where there is no registry.
+/// The workspace in a sandbox, with its crates downloaded. Skips and returns `None` if the registry cannot be reached.
 fn workspace() -> Option<Project> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/registry");
     let fetch = |more: &[&str]| -> bool {
@@ -32,15 +32,15 @@ const HITS: bool = false;
 const COMPILES: bool = true;
 const PROGRAMS: [&str; 5] = ["embeds", "includes", "parses", "queries", "renders"];
 
-/// Builds all into a fresh target directory: rustc is asked for `program`, or not, and for none of the libraries, and
-/// `program` says so.
+/// Builds everything into a fresh target directory. Asserts that rustc is called for `program` only if `compiles`, and
+/// for none of the libraries, and that `program` prints `said`.
 #[track_caller]
 fn fresh(project: &Project, compiles: bool, (program, said): (&str, &str)) {
     settle();
     let run = project.wipe().cargo(&["build", "--locked"]);
     let output = project.command(project.target_dir().join("debug").join(program)).output().expect("it was built");
     let says = String::from_utf8(output.stdout).expect("text");
-    // Another scene that failed half-way is none of this one's business.
+    // Ignores the other programs: an earlier scene may have failed half-way and left them changed.
     let compiled: Vec<&str> =
         run.compiles().into_iter().filter(|name| *name == program || !PROGRAMS.contains(name)).collect();
     let expected: &[&str] = if compiles { &[program] } else { &[] };
@@ -54,7 +54,7 @@ fn askama(project: &Project) {
     fresh(project, HITS, (program, "hello you!"));
     project.file("renders/templates/tail.txt", "?");
     fresh(project, COMPILES, (program, "hello you?"));
-    // A template that is found first, in a directory that was not there.
+    // A template that is found first, in a directory that did not exist before.
     project.file("renders/theme/hello.txt", "hi {{ name }}");
     fresh(project, COMPILES, (program, "hi you"));
     project.file("renders/askama.toml", "[general]\ndirs = [\"templates\", \"theme\"]\n");
@@ -118,7 +118,7 @@ fn sqlx(project: &Project) {
     fresh(project, COMPILES, (program, "i64 after first,second"));
 }
 
-/// What is tried with one crate, and its name.
+/// The name of a crate, and the steps to try with it.
 type Scene = (&'static str, fn(&Project));
 
 #[test]
@@ -133,7 +133,7 @@ fn u02_real_macros_that_read_files() {
         ("pest_derive", pest),
         ("sqlx", sqlx),
     ];
-    // One that fails leaves the others to go on.
+    // A scene that fails does not stop the others.
     let fails = |(_, scene): &Scene| catch_unwind(AssertUnwindSafe(|| scene(&project))).is_err();
     let failed: Vec<&str> = scenes.iter().filter(|scene| fails(scene)).map(|(name, _)| *name).collect();
     assert_eq!(failed, Vec::<&str>::new(), "what was wrong is said above");

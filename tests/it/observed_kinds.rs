@@ -1,4 +1,4 @@
-//! Every kind of linked output, restored in a second checkout: there, whole, executable, and doing what it should
+//! Every kind of linked output, restored in a second checkout, must exist, be complete and executable, and work
 //! (hazards X01 to X06).
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::support::{
     Project, Run, files_under, find, manifest, real_cargo, real_sysroot, settle, shared_toolchain, skip,
 };
 
-/// One package of each kind; what they say leads back to `dep::value()`.
+/// One package of each kind; the values that they print all come from `dep::value()`.
 fn kinds() -> Project {
     let project = Project::with_macro("file!(\"text\")");
     project.file("dep/text", "one");
@@ -43,7 +43,7 @@ fn kinds() -> Project {
     project
 }
 
-/// What a program of the target directory prints.
+/// Runs a program of the target directory and returns its output.
 #[track_caller]
 fn says(project: &Project, program: &Path) -> String {
     let mut command = project.command(program);
@@ -56,13 +56,13 @@ fn says(project: &Project, program: &Path) -> String {
     String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
 }
 
-/// The one executable of this unit in `dir` (not its `.d`).
+/// The one executable of this unit in `dir` (not its `.d` file).
 fn program(dir: &Path, name: &str) -> PathBuf {
     let found = find(dir, &format!("{name}-"), "").into_iter().find(|path| path.extension().is_none());
     found.unwrap_or_else(|| panic!("no {name} in {}", dir.display()))
 }
 
-/// Files below `target/debug` with their modes; cargo's own notes left out.
+/// The files below `target/debug` with their modes, without those of cargo's `.fingerprint` directory.
 fn modes(project: &Project) -> BTreeMap<PathBuf, u32> {
     let debug = project.target_dir().join("debug");
     let is_output = |path: &PathBuf| !path.components().any(|part| part.as_os_str() == ".fingerprint");
@@ -104,7 +104,7 @@ fn x01_every_kind_is_restored_in_a_second_checkout() {
     assert!(says(&two, &program(&debug.join("deps"), "outer")).contains("1 passed"));
     assert_eq!(length_in_c(&two, &debug.join("libcdy.so")), "3");
     assert_eq!(length_in_c(&two, &debug.join("libst.a")), "3");
-    // The restored build script and proc macro are run by what comes next.
+    // The next build runs the restored proc macro. Its build script is new.
     two.file("dep/text", "two").file("build.rs", "fn main() { println!(\"cargo:rustc-env=BUILT=anew\"); }\n");
     two.wipe().cargo(&all).hits(&["mac"]).misses(&["app", "build_script_build"]);
     assert_eq!(
@@ -143,7 +143,7 @@ fn x01_tests_from_a_restored_target_pass_here_and_elsewhere() {
     let two = one.clone_to("elsewhere/deeper/two");
     for project in [&one, &two] {
         let run = project.wipe().cargo(&["test", "--workspace"]);
-        // Documentation tests are rustdoc's, which asks no wrapper.
+        // rustdoc runs documentation tests and does not call a wrapper.
         is_all_hits(&run, project);
         assert_eq!(passed(&run), 2, "{}", run.stdout);
         assert!(run.stdout.contains("own harness one"), "{}", run.stdout);
@@ -156,8 +156,8 @@ fn x01_tests_from_a_restored_target_pass_here_and_elsewhere() {
 #[test]
 fn other_verbs_find_everything_too() {
     let mut project = kinds();
-    // rustc looks at every library of a crate's name in the directory, so what it reads of the second `mac` depends on how far
-    // that one is.
+    // rustc reads every library in the directory that has a crate's name, so its reads of the second `mac` depend on
+    // how far that compile is.
     project.set("CARGO_BUILD_JOBS", "1");
     let verbs: [&[&str]; 4] = [
         &["clippy", "--workspace", "--all-targets"],
@@ -203,7 +203,7 @@ fn a_static_target_is_restored() {
     assert_eq!(says(&project, &project.target_dir().join(MUSL).join("debug/app")), "one built");
 }
 
-/// The names of all files with this suffix below the target directory.
+/// The paths of all files with this suffix, relative to the target directory.
 fn named(project: &Project, suffix: &str) -> Vec<String> {
     let target = project.target_dir();
     let files = find(&target, "", suffix).into_iter();
@@ -271,7 +271,7 @@ fn profiles_that_change_how_linking_goes() {
     }
 }
 
-/// A laptop and a CI runner: nothing of this is for the outputs.
+/// A laptop and a CI runner: none of the differences between their environments affects the outputs.
 #[test]
 fn two_machines_share() {
     let mut one = kinds();
@@ -293,14 +293,14 @@ fn two_machines_share() {
     for (name, value) in runner.into_iter().chain([("RUST_BACKTRACE", "full"), ("NO_COLOR", "1"), ("LC_ALL", "C")]) {
         two.set(name, value);
     }
-    // Another order of PATH, with directories that are not there.
+    // A longer PATH, with directories that do not exist.
     let machine: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").expect("PATH")).collect();
     let longer = [sandbox.join("nowhere")].into_iter().chain(machine).chain([sandbox.join("neither")]);
     two.set("PATH", std::env::join_paths(longer).expect("PATH"));
     settle();
     is_all_hits(&two.cargo(&["build", "--workspace", "--all-targets", "-j", "1"]), &two);
     assert_eq!(two.app_says(), "one built");
-    // And from below a make with a job server of its own.
+    // The same build started by a make, which has its own jobserver.
     if Command::new("make").arg("--version").output().is_err() {
         skip("make is not installed");
         return;
@@ -310,6 +310,6 @@ fn two_machines_share() {
     make.args(["-j", "3"]);
     two.wipe();
     is_all_hits(&two.finish(make).must_succeed(), &two);
-    // Control: what is for the outputs is compiled.
+    // Control: a setting that affects the outputs leads to compiles.
     assert!(!two.wipe().cargo(&["build", "--config", "profile.dev.opt-level=1"]).compiles().is_empty());
 }

@@ -1,5 +1,5 @@
-//! The linker itself: another `cc`, another `ld`, wrappers and what they read (hazard U18), and calls of it that
-//! cannot be observed.
+//! The linker itself: another `cc`, another `ld`, wrappers and their inputs (hazard U18), and calls of a linker that
+//! kache cannot observe.
 //!
 //! Each linker of these tests leaves its mark in the program: a run path that no loader ever needs.
 
@@ -10,27 +10,27 @@ use crate::support::{Project, contains, skip};
 
 const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 
-/// What is linked anew by another linker.
+/// The crates that cargo links again if the linker changes.
 const LINKED: &[&str] = &["app"];
 
-/// The machine's own program of this name.
+/// The machine's own program of this name, the first one on `PATH`.
 fn machines(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").expect("PATH");
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no {name} on PATH"))
 }
 
-/// A `cc` that is the machine's own and one more argument, as a script.
+/// Writes a script as `cc` that calls the machine's own `cc` with one more argument.
 fn cc(project: &Project, name: &str, mark: &str) {
     project.script(name, &format!("exec {} \"$@\" -Wl,-rpath,/mark-{mark}", machines("cc").display()));
 }
 
-/// A linker proper, likewise.
+/// The same for `ld`, the linker proper.
 fn ld(project: &Project, name: &str, mark: &str) {
     project.script(name, &format!("exec {} \"$@\" -rpath /mark-{mark}", machines("ld.bfd").display()));
 }
 
-/// A `cc` in C whose mark is what these statements put into `mark`.
+/// C source of a `cc` whose mark is the text that `statements` write into `mark`.
 fn cc_in_c(statements: &str) -> String {
     let cc = machines("cc").display().to_string();
     format!(
@@ -42,7 +42,7 @@ fn cc_in_c(statements: &str) -> String {
     )
 }
 
-/// The same as a program, of whose kind it is known that it reads variables by name.
+/// The same as a compiled program; such a program is known to read variables by name.
 fn compiled_cc(project: &Project, name: &str, mark: &str) {
     project.compile_c(name, &cc_in_c(&format!("strcpy(mark, \"{mark}\");")), &[]);
 }
@@ -67,11 +67,11 @@ fn hits(project: &Project, mark: &str) {
 fn u18_another_cc_first_on_path() {
     let mut project = Project::app_over(DEP);
     project.settled("7");
-    // Directories without a cc change nothing, at the front or at the back.
+    // Directories without a `cc` do not change anything, whether at the front or at the back.
     project.script("tools/other", "true");
     project.path_with(&["tools", "nowhere"]).fresh_hits("7");
     assert!(!is_marked(&project, ""));
-    // One appears in a directory that was searched.
+    // A `cc` appears in a directory that was searched before.
     compiled_cc(&project, "tools/cc", "one");
     links_anew(&project, "one");
     project.script("tools/another", "true");
@@ -134,7 +134,7 @@ fn u18_a_cc_that_is_a_script_and_reads_a_variable() {
     cc(&project, "tools/cc", "$CC_MARK");
     project.path_with(&["tools"]).set("CC_MARK", "one").settled("7");
     hits(&project, "one");
-    // What it does not name is another job's business.
+    // Variables that the script does not name differ between jobs and do not count.
     project.set("GITHUB_RUN_ID", "2").set("SSH_CONNECTION", "1 2 3 4");
     hits(&project, "one");
     project.set("CC_MARK", "two");
@@ -157,7 +157,7 @@ fn u18_a_cc_that_is_a_script_and_compares_times() {
     assert!(is_marked(&project, "new"));
 }
 
-/// The directory by its own name is in no key.
+/// The keys do not contain the name of the directory.
 #[test]
 fn u18_a_cc_that_is_a_script_and_goes_by_its_directory() {
     let mut one = Project::app_over(DEP);
@@ -166,7 +166,7 @@ fn u18_a_cc_that_is_a_script_and_goes_by_its_directory() {
     hits(&one, "one");
     let two = one.clone_to("elsewhere/deeper/two");
     links_anew(&two, "two");
-    // Control: one that does not is shared.
+    // Control: the results of a `cc` that ignores its directory are shared.
     cc(&one, "tools/cc", "three");
     links_anew(&one, "three");
     hits(&two, "three");
@@ -186,7 +186,7 @@ fn u18_a_cc_that_reads_a_file() {
     links_anew(&project, "two");
 }
 
-/// A shell looks for `cc` in each directory of `PATH` by trying to start it.
+/// A shell looks for `cc` by trying to start it in each directory of `PATH`.
 #[test]
 fn a_script_that_looks_for_the_linker_on_the_path_is_stored() {
     let mut project = Project::app_over(DEP);
@@ -194,7 +194,7 @@ fn a_script_that_looks_for_the_linker_on_the_path_is_stored() {
     fs::create_dir_all(project.sandbox_dir().join("empty")).expect("directory");
     let linker = project.sandbox_dir().join("own/my-cc");
     project.path_with(&["empty"]).set("RUSTFLAGS", format!("-Clinker={}", linker.display())).settled("7");
-    // One that comes first is seen.
+    // A `cc` that comes first on the path counts.
     project.script("empty/cc", &format!("exec {} \"$@\" -Wl,-rpath,/mark-first", machines("cc").display()));
     links_anew(&project, "first");
 }
@@ -213,7 +213,7 @@ fn u18_a_linker_named_by_a_flag() {
     links_anew(&project, "two");
     compiled_cc(&project, "own/my-cc", "one");
     hits(&project, "one");
-    // By a name that is looked up.
+    // By a name that is looked up on `PATH`.
     project.set("RUSTFLAGS", "-Clinker=my-cc").path_with(&["early", "own"]).settled("7");
     hits(&project, "one");
     compiled_cc(&project, "early/my-cc", "three");
@@ -247,7 +247,7 @@ fn u18_another_ld_first_on_path() {
     ld(&project, "own/ld.bfd", "one");
     project.fresh_hits("7");
     project.path_with(&["own"]);
-    // Where cc looks before PATH is its own affair: what counts is that the program is the one plain cargo makes.
+    // Which directories cc searches before PATH depends on cc; kache must only link the same program as plain cargo.
     project.set("KACHE_DISABLED", "1").wipe().build();
     let is_asked = is_marked(&project, "one");
     project.unset("KACHE_DISABLED");
@@ -275,7 +275,7 @@ fn u18_a_cc_linked_statically_is_not_observed() {
     fs::write(&mark, "two").expect("write");
     project.never_stored("app", "7");
     assert!(is_marked(&project, "two"));
-    // What does not link is as good as ever, and so is the same program linked as usual.
+    // Units that do not link hit as before, and so does the same `cc` if it is linked dynamically.
     project.wipe().build().hits(&["dep"]);
     project.compile_c("tools/cc", &source, &[]);
     project.settled("7");
@@ -288,7 +288,7 @@ fn u18_without_the_observer_nothing_that_links_is_stored() {
     project.never_stored("app", "one");
     project.never_stored("mac", "one");
     project.set("MACRO_DATA", "two").never_stored("dep", "two");
-    // Control: nothing else keeps them from being stored, and a library without macros is.
+    // Control: a library without macros is stored all the same, and with the observer everything is.
     project.file("dep/src/lib.rs", "pub fn value() -> u32 { 7 }\n");
     project.file("dep/Cargo.toml", crate::support::manifest("dep", ""));
     project.wipe().build();

@@ -1,20 +1,20 @@
-//! What a linker reads besides Rust libraries: archives, shared libraries, scripts and response files (hazards U05 to
-//! U08, X02).
+//! Inputs of a linker besides Rust libraries: archives, shared libraries, linker scripts and response files (hazards
+//! U05 to U08, X02).
 
 use std::fs;
 use std::process::Command;
 
 use crate::support::{Project, manifest};
 
-/// What is linked anew when an input of the linker changes.
+/// The crates that cargo links again if an input of the linker changes.
 const LINKED: &[&str] = &["app"];
 
-/// A C text whose `answer()` is this number.
+/// C source of an `answer()` that returns `number`.
 fn answers(number: u32) -> String {
     format!("int answer(void) {{ return {number}; }}\n")
 }
 
-/// Puts `lib<name>.a` with this answer into a directory of the sandbox.
+/// Writes `lib<name>.a` with this answer into a directory of the sandbox.
 fn archive(project: &Project, dir: &str, name: &str, number: u32) {
     let object = project.compile_c(&format!("{dir}/{name}.o"), &answers(number), &["-c"]);
     let archive = object.with_file_name(format!("lib{name}.a"));
@@ -23,8 +23,8 @@ fn archive(project: &Project, dir: &str, name: &str, number: u32) {
     fs::remove_file(object).expect("remove the object");
 }
 
-/// `app` prints what the C function `answer` says; its build script passes on these directives, in which `$S` is the
-/// sandbox.
+/// `app` prints the result of the C function `answer`. Its build script prints these directives, with the path of the
+/// sandbox for `$S`.
 fn calling_c(attribute: &str, directives: &[&str]) -> Project {
     let project = Project::new();
     project.file("Cargo.toml", manifest("app", "[workspace]\n"));
@@ -34,7 +34,8 @@ fn calling_c(attribute: &str, directives: &[&str]) -> Project {
     project
 }
 
-/// `app` prints the address that the linker gives to `answer`, whatever page the program is loaded at.
+/// `app` prints where the linker puts `answer` within a page, so that the page at which the program is loaded does not
+/// matter.
 fn asking_the_linker(directives: &[&str]) -> Project {
     let project = Project::new();
     project.file("Cargo.toml", manifest("app", "[workspace]\n"));
@@ -51,7 +52,7 @@ fn directed(project: &Project, directives: &[&str]) {
     project.file("build.rs", format!("fn main() {{\nprintln!(\"cargo:rerun-if-changed=build.rs\");\n{body}\n}}\n"));
 }
 
-/// Writes a file of the sandbox.
+/// Writes a file in the sandbox.
 fn text(project: &Project, name: &str, content: &str) {
     let path = project.sandbox_dir().join(name);
     fs::create_dir_all(path.parent().expect("parent")).expect("parents");
@@ -147,7 +148,7 @@ fn u05_an_archive_that_appears_in_an_earlier_directory() {
     }
 }
 
-/// A shared library under its own name, and the name by which programs find it.
+/// Builds a shared library under its versioned name, and a symbolic link by which the linker finds it.
 fn shared(project: &Project, version: u32, number: u32) {
     let real = project.compile_c(
         &format!("native/libfoo.so.{version}"),
@@ -167,7 +168,7 @@ fn x02_a_shared_library() {
     project.settled("1");
     text(&project, "native/notes", "beside");
     project.fresh_hits("1");
-    // Another name for the loader: the program must be linked again, or it goes on to load the old one.
+    // Another name for the loader: the program must be linked again, or it would still load the old library.
     shared(&project, 2, 2);
     project.fresh_compiles(LINKED, "2");
     archive(&project, "native", "bar", 9);
@@ -186,7 +187,8 @@ fn x02_a_shared_library_that_appears_beside_an_archive() {
     project.fresh_compiles(LINKED, "2");
 }
 
-/// gcc and ld read these on their own: where to look for libraries and what to write into the program.
+/// gcc and ld read these variables themselves: directories to search for libraries, and a run path to write into the
+/// program.
 #[test]
 fn x02_a_variable_that_the_linker_reads() {
     let mut project = calling_c("", &["rustc-link-arg-bins=-lfoo", "rustc-link-arg-bins=-fuse-ld=bfd"]);

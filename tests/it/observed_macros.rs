@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::support::{Project, manifest, value_of};
 
-/// What the consumer and everything above it recompile when a macro's input changes.
+/// The crates that cargo recompiles if an input of a macro changes: the consumer and everything above it.
 const CHANGED: &[&str] = &["app", "dep"];
 
-/// Makes or replaces a symbolic link of the checkout.
+/// Creates or replaces a symbolic link in the checkout.
 fn point(project: &Project, link: &str, target: impl AsRef<Path>) {
     let path = project.path(link);
     fs::create_dir_all(path.parent().expect("parent")).expect("parents");
@@ -44,7 +44,7 @@ fn u01_a_variable_through_a_library_that_passes_the_macro_on() {
     project.unset("MACRO_DATA").fresh_hits("unset");
 }
 
-/// All variables whose name begins so: no name is asked for.
+/// A macro that lists all variables with a prefix, without looking up a name.
 const ENVIRON: &str = r#"
 #[proc_macro]
 pub fn environ(prefix: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -72,7 +72,7 @@ fn u01_the_value_of_a_path_variable_stays_local() {
     let one = Project::with_macro("manifest_dir!()");
     let two = one.clone_to("elsewhere/deeper/two");
     one.settled(one.path("dep").to_str().expect("text"));
-    // Its libraries could be shared, this value cannot.
+    // The libraries could be shared; this value cannot.
     let (run, said) = two.build_and_say();
     assert_eq!((run.compiles(), said.as_str()), (CHANGED.to_vec(), two.path("dep").to_str().expect("text")));
     two.fresh_hits(two.path("dep").to_str().expect("text"));
@@ -157,12 +157,12 @@ fn u02_a_file_under_cargo_check() {
 fn u02_a_file_that_changes_while_rustc_runs() {
     let project = Project::with_macro("file!(\"text\")");
     project.file("dep/text", "one").wipe().build();
-    // Control: a hook by itself keeps nothing from being stored.
+    // Control: a hook alone does not prevent storing.
     project.file("dep/text", "two").hook("after", "dep", "true\n").fresh_compiles(CHANGED, "two");
     project.fresh_hits("two");
     project.file("dep/text", "three").hook("after", "dep", "echo four > dep/text\n").fresh_compiles(CHANGED, "three");
     assert_eq!(project.last_outcome("dep").1, "input-changed", "{}", project.history());
-    // The program over it is known by now, the library is not.
+    // By now the program above it has an entry; the library does not.
     project.unhook("after", "dep").file("dep/text", "three").fresh_compiles(&["dep"], "three");
 }
 

@@ -1,5 +1,5 @@
-//! Proc macros that run programs, write files or talk to somebody (hazards U02, X09), and programs that cannot be
-//! observed.
+//! Proc macros that run programs, write files or open connections (hazards U02, X09), and programs that kache cannot
+//! observe.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::{Project, has_program, settle, skip};
 
-/// What the consumer and everything above it recompile when a macro's input changes.
+/// The crates that cargo recompiles if an input of a macro changes: the consumer and everything above it.
 const CHANGED: &[&str] = &["app", "dep"];
 
 #[test]
@@ -22,7 +22,8 @@ fn u02_a_shell_that_reads_a_file() {
     project.file("dep/data/text", "one").fresh_hits("one");
 }
 
-/// Code to start programs looks at the environment; a macro that has it, and starts none, asked for nothing.
+/// Code that starts programs refers to the whole environment. A macro that contains such code but does not start a
+/// program has not read the environment.
 #[test]
 fn u01_a_macro_that_could_run_programs() {
     let mut project = Project::with_program_macro("variable!(\"MACRO_DATA\")");
@@ -31,7 +32,7 @@ fn u01_a_macro_that_could_run_programs() {
     project.set("MACRO_DATA", "one").fresh_compiles(CHANGED, "one");
 }
 
-/// A shell walks the environment itself, it asks nobody for a variable.
+/// A shell walks the environment itself and does not call `getenv`.
 #[test]
 fn u01_a_shell_that_reads_a_variable() {
     let mut project = Project::with_program_macro("shell!(\"printf %s $MACRO_DATA\")");
@@ -46,7 +47,7 @@ fn u01_a_shell_that_reads_a_variable() {
     project.fresh_hits("one");
 }
 
-/// Nobody knows which variables an unknown program reads, `PATH` among them: only files can be beside the point.
+/// An unknown program may read any variable, `PATH` included, so only changes to files can be irrelevant.
 #[test]
 fn u18_a_program_found_through_path() {
     let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
@@ -62,7 +63,7 @@ fn u18_a_program_found_through_path() {
     // Another one in front of it, in a directory that was not on PATH.
     project.script("first/kache-it-tool", "echo three").fresh_hits("two");
     anew(project.path_with(&["first", "bin"]), "three");
-    // And in one that was, but held no such program.
+    // And in a directory that was on PATH, but did not contain the program.
     anew(project.path_with(&["nowhere", "bin"]), "two");
     project.script("nowhere/other-tool", "echo beside").fresh_hits("two");
     project.script("nowhere/kache-it-tool", "echo four").fresh_compiles(CHANGED, "four");
@@ -99,7 +100,7 @@ fn x09_a_macro_that_writes_is_not_stored() {
     let written = || std::fs::read_to_string(project.path("dep/written")).unwrap_or_default();
     project.never_stored("dep", "put");
     assert_eq!(written(), "xx", "each build wrote");
-    // Control: the same packages with a macro that does not.
+    // Control: the same packages with a macro that does not write.
     project.file("dep/src/lib.rs", crate::support::value_of("mac", "exists!(\"written\")")).settled("true");
 }
 
@@ -146,7 +147,7 @@ fn x09_a_macro_that_asks_somebody_is_not_stored() {
     project.never_stored("dep", "two");
 }
 
-/// A C program that prints the first line of a file.
+/// C source of a program that prints the first line of a file.
 fn reader(file: &Path) -> String {
     format!(
         "#include <stdio.h>\nint main(void) {{ char line[64]; FILE *f = fopen(\"{}\", \"r\");\n\
@@ -159,7 +160,7 @@ fn reader(file: &Path) -> String {
 fn u02_a_program_linked_statically_is_not_observed() {
     let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
     let data = project.path("dep/data");
-    // Control: the same program linked as usual.
+    // Control: the same program, linked dynamically.
     project.compile_c("bin/kache-it-tool", &reader(&data), &[]);
     project.path_with(&["bin"]);
     project.file("dep/data", "one").settled("one");
@@ -172,7 +173,8 @@ fn u02_a_program_linked_statically_is_not_observed() {
 #[test]
 fn u02_a_program_that_changes_its_group_is_not_observed() {
     let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
-    // A loader that runs with other rights than its caller preloads nothing. Root may give files to any group.
+    // The loader does not preload libraries into a program that runs with other rights than its caller. Root may give
+    // files to any group.
     let asks = "#include <stdio.h>\n#include <sys/auxv.h>\nint main(void) { printf(\"%lu\", getauxval(AT_SECURE)); return 0; }\n";
     let secured = |program: &Path| {
         let run = |name: &str, arg: &str| Command::new(name).arg(arg).arg(program).status().expect(name).success();
@@ -186,7 +188,7 @@ fn u02_a_program_that_changes_its_group_is_not_observed() {
     let data = project.path("dep/data");
     let program = project.compile_c("bin/kache-it-tool", &reader(&data), &[]);
     project.path_with(&["bin"]);
-    // Control: with no rights of its own it is a program like any other.
+    // Control: without special rights, it is a program like any other.
     project.file("dep/data", "one").settled("one");
     assert!(secured(&program));
     project.file("dep/data", "two").never_stored("dep", "two");

@@ -1,11 +1,11 @@
-//! Programs that take in all variables and look them up by name: shells, and cargo (hazards U01, U18).
+//! Programs that read the whole environment and look variables up by name: shells, and cargo (hazards U01, U18).
 
 use crate::support::{Project, settle, write_program};
 
-/// What the consumer and everything above it recompile when a macro's input changes.
+/// The crates that cargo recompiles if an input of a macro changes: the consumer and everything above it.
 const CHANGED: &[&str] = &["app", "dep"];
 
-/// Variables that differ from terminal to terminal and from job to job.
+/// Variables that differ between terminals and between jobs.
 const OF_A_JOB: [(&str, &str); 4] =
     [("GITHUB_RUN_ID", "1"), ("SSH_CONNECTION", "1 2 3 4"), ("WINDOWID", "7"), ("MACRO_OTHER", "beside")];
 
@@ -41,7 +41,7 @@ fn u01_a_script_counts_what_it_and_its_sources_name() {
     project.set("MACRO_MORE", "more").fresh_compiles(CHANGED, "more");
 }
 
-/// However a script comes to the variable, its value is never taken from another build.
+/// However a script gets the variable, kache never restores the value of another build.
 #[test]
 fn u01_a_script_that_lists_variables_or_makes_their_names() {
     let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
@@ -72,7 +72,7 @@ fn u01_a_script_that_lists_variables_or_makes_their_names() {
     in_another_job(&mut project).fresh_hits("two");
 }
 
-/// A function from the environment stands before a program of that name.
+/// A function from the environment takes precedence over a program with the same name.
 #[test]
 fn u01_a_function_that_bash_was_given() {
     let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
@@ -81,13 +81,13 @@ fn u01_a_function_that_bash_was_given() {
     project.settled("tool");
     in_another_job(&mut project).fresh_hits("tool");
     project.set("BASH_FUNC_say%%", "() { printf function; }").fresh_compiles(CHANGED, "function");
-    // Its commands name variables, too.
+    // The commands of a function name variables, too.
     project.set("BASH_FUNC_say%%", "() { printf %s \"$MACRO_DATA\"; }").set("MACRO_DATA", "one");
     project.fresh_compiles(CHANGED, "one");
     project.set("MACRO_DATA", "two").fresh_compiles(CHANGED, "two");
 }
 
-/// Shells look for programs themselves.
+/// Shells search for programs themselves.
 #[test]
 fn u18_a_program_that_a_shell_finds() {
     let commands =
@@ -97,7 +97,7 @@ fn u18_a_program_that_a_shell_finds() {
         project.script("bin/kache-it-tool", "printf one");
         project.path_with(&["bin"]).settled("one");
         project.script("bin/another", "true").fresh_hits("one");
-        // One in front of it, in a directory that was not on the path.
+        // One in front of it, in a directory that was not on `PATH`.
         project.script("first/kache-it-tool", "printf two");
         project.path_with(&["first", "bin"]).fresh_compiles(CHANGED, "two");
         project.path_with(&["bin"]).fresh_hits("one");
@@ -123,7 +123,7 @@ fn u01_cargo_counts_its_own_variables() {
     project.fresh_compiles(CHANGED, &format!("{{\"root\":\"{manifest}\"}}"));
 }
 
-/// `[env]` in a configuration file yields to the environment.
+/// The environment overrides `[env]` in a configuration file.
 #[test]
 fn u01_cargo_counts_what_its_configuration_names() {
     let mut project = Project::with_program_macro("shell!(\"$CARGO run -q --manifest-path ../inner/Cargo.toml\")");

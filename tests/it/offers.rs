@@ -1,4 +1,4 @@
-//! Results of compiles on a session: offered to whoever asks for exactly that (`store::offers`).
+//! Results of compiles on a session, offered to any build that looks up exactly the same result (`store::offers`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn a_second_checkout_of_an_edited_state_compiles_nothing() {
     one.assert_noop();
     assert_eq!(one.app_says(), "80");
     one.assert_store_whole();
-    // From now on they are entries like any others.
+    // From now on the results are ordinary entries.
     let three = one.clone_to("three");
     three.build().hits(ALL);
     assert_eq!(three.last_outcome("mid").0, "hit.local");
@@ -107,7 +107,7 @@ fn what_was_written_to_since_is_not_taken() {
     one.assert_store_whole();
 }
 
-/// People write into their programs, and put times back.
+/// People write into their programs and set the times back.
 #[test]
 fn a_program_that_was_written_to_is_not_taken() {
     let one = project();
@@ -175,7 +175,7 @@ fn an_offer_with_a_path_serves_only_there() {
     assert_eq!(says, said(&two));
 }
 
-/// What a failing compile leaves of the outputs before it is as without kache.
+/// A failing compile leaves the same outputs of earlier compiles as without kache.
 #[test]
 fn a_failing_edit_leaves_the_outputs_that_cargo_alone_leaves() {
     let left = |project: &Project| {
@@ -197,7 +197,7 @@ fn a_failing_edit_leaves_the_outputs_that_cargo_alone_leaves() {
     assert!(ours.iter().any(|name| name.starts_with("app-")), "{ours:?}");
 }
 
-/// What the compile read is not known then.
+/// Without the observer, the inputs of the compile are unknown.
 #[test]
 fn without_the_observer_nothing_is_offered() {
     for (observe, expected) in [("off", 0), ("on", 1)] {

@@ -1,14 +1,15 @@
-//! A long walk of edits, reverts, wipes and switches in two checkouts, each build compared with what it must print.
+//! A long walk of edits, reverts, wipes and switches in two checkouts. The output of each build is compared with the
+//! expected one.
 //!
-//! The steps are drawn by a small generator from a fixed seed, so a failure repeats. What a build must print is known
-//! without any compiler: it is the values the walk wrote.
+//! A small generator draws the steps from a fixed seed, so a failure can be repeated. The expected output does not
+//! depend on a compiler: it consists of the values that the walk wrote.
 
 use crate::support::{Project, manifest};
 
-/// The walk's state of one checkout.
+/// The state of one checkout in the walk.
 struct Checkout {
     project: Project,
-    /// What each of the inputs says now.
+    /// The current value of each input.
     values: [u32; INPUTS.len()],
     release: bool,
 }
@@ -16,7 +17,7 @@ struct Checkout {
 /// The inputs of the workspace: files, and a variable last.
 const INPUTS: [&str; 5] = ["dep/src/lib.rs", "dep/src/inner.rs", "base/src/lib.rs", "base/data.txt", "MOOD"];
 
-/// The text of an input that says `n`. All values have the same length, so sizes tell nothing.
+/// The text of an input with the value `n`. All values have the same length, so a size does not reveal a change.
 fn text(input: usize, n: u32) -> String {
     match input {
         0 => {
@@ -60,7 +61,7 @@ fn workspace() -> Project {
     project
 }
 
-/// Numbers from a seed (a linear congruential generator; the high bits are the good ones).
+/// Random numbers from a seed, by a linear congruential generator, whose high bits are the good ones.
 struct Dice(u64);
 
 impl Dice {
@@ -98,7 +99,7 @@ fn walk(seed: u64, steps: u32, incremental: &str) {
                 trail.push(format!("{at}: {} says {n}", INPUTS[input]));
             }
         }
-        // Cargo itself does not see an edit in the clock tick of its last build.
+        // Cargo itself does not detect an edit in the clock tick of its last build.
         std::thread::sleep(std::time::Duration::from_millis(10));
         checkout.build_and_compare(&trail);
     }

@@ -1,4 +1,5 @@
-//! What must not matter to a key (hazards O01, O05, O06, O10). Layouts of target directories are in `layouts.rs`.
+//! Differences that must not affect a key (hazards O01, O05, O06, O10). Layouts of target directories are in
+//! `layouts.rs`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,7 +20,7 @@ fn o01_cargos_own_variables_do_not_matter() {
     project.set("CARGO_HOME", home);
     project.rebuild_hits(&["dep"]);
     project.without_cache_compiles(&["dep"]);
-    // Control: a variable of cargo's that is an input does matter.
+    // Control: a cargo variable that is an input does matter.
     project.set("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     project.rebuild_misses(&["dep"]);
 }
@@ -48,7 +49,7 @@ fn o04_the_linker_is_no_part_of_a_library() {
     let project = Project::lib("pub fn value() -> u32 { 7 }\n");
     project.unit("dep", "src/lib.rs").warm();
     project.unit("dep", "src/lib.rs").args(["-Clinker=/one/cc", "-Clink-arg=-s"]).hits();
-    // Control: a flag that shapes the library is a part of it.
+    // Control: a flag that shapes the library is part of its key.
     project.unit("dep", "src/lib.rs").args(["-Copt-level=1"]).misses();
 }
 
@@ -56,7 +57,7 @@ fn o04_the_linker_is_no_part_of_a_library() {
 fn o11_a_build_scripts_probe_leaves_no_trace() {
     let project = Project::lib("pub fn value() -> u32 { 7 }\n");
     let out_dir = project.target_dir().join("debug/deps");
-    // Control: the same call from elsewhere is an event.
+    // Control: the same call from elsewhere writes an event.
     for (name, value, events) in [("OUT_DIR", out_dir, 0), ("ELSEWHERE", project.target_dir(), 1)] {
         project.unit("probe", "src/lib.rs").emit("metadata").env(name, value).run().must_succeed();
         assert_eq!(project.events().len(), events, "{name}");

@@ -1,9 +1,9 @@
-//! Any checkout, any path: the same files elsewhere are all hits, and nothing from elsewhere shows.
+//! Checkouts at any path: the same files elsewhere are all hits, and no path from elsewhere is visible.
 
 use crate::support::{Project, contains, find, find_one, manifest};
 
-/// A small workspace with everything a path can hide in: modules, panics, a generated file, an included text, a
-/// library over a library, a member used by two.
+/// A small workspace with everything that can hide a path: modules, panics, a generated file, an included text, and a
+/// library that depends on other members.
 fn workspace() -> Project {
     let project = Project::new();
     let rest = "[dependencies]\ndep = { path = \"crates/dep\" }\n[workspace]\nmembers = [\"crates/*\"]\n[profile.dev]\ndebug = 2\n";
@@ -52,7 +52,7 @@ fn another_directory_at_another_depth_with_another_target_is_all_hits() {
 
 #[test]
 fn a_checkout_inside_another_is_all_hits() {
-    // Where tools put work trees.
+    // Tools create worktrees there.
     let one = workspace();
     one.build().misses(&LIBS);
     let two = one.clone_to("work/one/.worktrees/two");
@@ -70,7 +70,7 @@ fn a_checkout_inside_another_is_all_hits() {
 
 #[test]
 fn a_checkout_inside_anothers_target_directory_is_all_hits() {
-    // `cargo package` verifies there.
+    // `cargo package` verifies packages there.
     let one = workspace();
     one.build().misses(&LIBS);
     let two = one.clone_to("work/one/target/package/two");
@@ -86,7 +86,7 @@ fn checking_in_another_checkout_is_all_hits() {
     let two = one.clone_to("elsewhere/much/deeper/two");
     two.cargo(&["check", "--workspace"]).hits(&LIBS);
     two.cargo(&["check", "--workspace"]).is_noop();
-    // Control: an edit in the second checkout is seen there and only there.
+    // Control: an edit in the second checkout counts there and only there.
     two.file("crates/base/src/lib.rs", "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n");
     two.wipe().cargo(&["check", "--workspace"]).misses(&["base", "dep"]).hits(&["generated"]);
     one.wipe().cargo(&["check", "--workspace"]).hits(&LIBS);
@@ -131,7 +131,7 @@ fn restored_artifacts_name_no_checkout() {
             }
         }
     }
-    // Control: left to itself rustc writes the checkout's path.
+    // Control: without kache, rustc writes the path of the checkout.
     one.set("KACHE_DISABLED", "1").wipe().build();
     let base = find_one(&one.target_dir().join("debug/deps"), "libbase-", ".rlib");
     assert!(contains(&base, &one.dir().to_string_lossy()));
@@ -202,7 +202,7 @@ fn the_dep_info_of_another_checkout_names_the_files_here() {
     assert!(contains(&made, &format!("{}/debug/build/", two.target_dir().display())), "the generated file is in it");
 }
 
-/// A program over crates of the registry, on a machine with its own homes.
+/// A program that uses crates of the registry, on a machine with its own homes.
 fn over_registry() -> Project {
     let mut project = Project::new();
     let wants =

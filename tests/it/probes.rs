@@ -1,4 +1,4 @@
-//! Cargo's two questions to the compiler, answered from a memo (hazards T02, U15).
+//! The two questions that cargo asks the compiler, answered from a memo (hazards T02, U15).
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,8 @@ use crate::support::{Project, Run, Said, find, make_toolchain, real_cargo, skip,
 
 const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 
-/// A library, and a toolchain whose programs no other test links: that would move their ctime, and kache would ask them.
+/// A library, and a toolchain whose programs no other test links. A new link would change their ctime, and kache would
+/// ask them again.
 fn own_toolchain() -> (Project, PathBuf) {
     let mut project = Project::lib(DEP);
     let dir = project.sandbox_dir().join("toolchain");
@@ -21,7 +22,7 @@ fn own_toolchain() -> (Project, PathBuf) {
     (project, dir)
 }
 
-/// Another compiler in the same place, whose stamps are old enough to prove something.
+/// Puts another compiler in the same place, and waits until its stamps are old enough to prove something.
 fn renew(toolchain: &Path, commit: &str) {
     update_toolchain(toolchain, commit);
     let driver = toolchain.join("bin/clippy-driver");
@@ -47,7 +48,7 @@ fn words(text: &str) -> Vec<OsString> {
     text.split_whitespace().map(OsString::from).collect()
 }
 
-/// Asks through kache, and says how often the compiler was asked to answer.
+/// Asks through kache. Returns the answer, and how often the compiler was asked.
 fn ask(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> (Said, usize) {
     let log = PathBuf::from(project.env_value("COUNTING_RUSTC_LOG").expect("always set"));
     let calls = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
@@ -62,7 +63,7 @@ fn plainly(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> Said {
     command.envs(env.iter().copied()).output().expect("rustc starts").into()
 }
 
-/// The answer is rustc's own the first time and the second, and the second time nobody is asked.
+/// Asserts that the answer is rustc's own both times, and that the compiler is not asked the second time.
 #[track_caller]
 fn is_remembered(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> Said {
     let plain = plainly(project, args, env);
@@ -75,7 +76,7 @@ fn is_remembered(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> 
     plain
 }
 
-/// The answer is rustc's own, and it is asked each time.
+/// Asserts that the answer is rustc's own, and that the compiler is asked each time.
 #[track_caller]
 fn is_rustcs(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> Said {
     let plain = plainly(project, args, env);
@@ -125,7 +126,7 @@ fn t02_clippy_is_asked_once_too() {
     };
     assert!(probes(&clippy()) > 0);
     assert_eq!(probes(&clippy()), 0);
-    // The driver's answer is not rustc's.
+    // The answer of the driver differs from rustc's.
     let driver = toolchain.join("bin/clippy-driver");
     let through = |program: &Path| -> Said {
         let mut command = project.command(program);
@@ -188,7 +189,7 @@ fn t02_other_questions_are_rustcs_each_time() {
     {
         is_rustcs(&project, &target_question(flags), &[]);
     }
-    // A build script's question.
+    // A question that a build script asks.
     let args = "--crate-name probe --crate-type=lib --emit=asm -o - src/lib.rs";
     assert!(!is_rustcs(&project, &words(args), &[]).stdout.is_empty());
     assert!(answers(&project).is_empty());
@@ -210,7 +211,7 @@ fn t02_variables_that_rustc_reads_count() {
     is_rustcs(&project, &question, &[("RUSTC_LOG", "error")]);
     let path = toolchain.to_str().expect("text");
     is_rustcs(&project, &question, &[("RUST_TARGET_PATH", path)]);
-    // What is not read does not count.
+    // Variables that rustc does not read do not count.
     let (_, calls) =
         ask(&project, &question, &[("LANG", "de_DE.UTF-8"), ("RUST_BACKTRACE", "1"), ("SOMETHING", "else")]);
     assert_eq!(calls, 0);
@@ -248,7 +249,7 @@ fn t02_a_crate_from_stdin_is_rustcs() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let mut stdin = child.stdin.take().expect("piped");
-        // A compiler that has failed before it reads is no failure of this test.
+        // A compiler that fails before it reads does not fail this test.
         let _ = std::io::Write::write_all(&mut stdin, source.as_bytes());
         drop(stdin);
         child.wait_with_output().expect("it ends").into()
@@ -279,7 +280,7 @@ fn u15_an_update_while_the_compiler_answers_is_not_remembered() {
     let (project, dir) = own_toolchain();
     is_remembered(&project, &target_question(""), &[]);
     let first = plainly(&project, &words("-vV"), &[]);
-    // A compiler that is replaced while it answers: what the old one was asked, the new one answers.
+    // The compiler is replaced while it answers: kache asks the old one, and the new one answers.
     let (rustc, kept) = (dir.join("bin/rustc"), dir.join("bin/kept"));
     fs::rename(&rustc, &kept).expect("rename");
     let driver = find(&dir.join("lib"), "librustc_driver", ".so").pop().expect("a driver");
@@ -293,7 +294,7 @@ fn u15_an_update_while_the_compiler_answers_is_not_remembered() {
     );
     write_program(&rustc, &script);
     std::thread::sleep(Duration::from_millis(80));
-    // kache asks on its own account first.
+    // kache first runs `-vV` itself to identify the compiler.
     let (said, _) = ask(&project, &words("-vV"), &[]);
     assert!(String::from_utf8_lossy(&said.stdout).contains("another"), "control: {said:?}");
     fs::rename(&saved, &driver).expect("the old compiler is back");
@@ -315,7 +316,7 @@ fn u15_a_name_that_points_elsewhere_is_asked_again() {
     symlink(&second, &current).expect("current");
     let two = is_remembered(&project, &target_question(""), &[]);
     assert_ne!(one, two, "control: the sysroots differ, the compilers do not");
-    // By another name of the program itself.
+    // Another name for the program itself.
     let bin = project.sandbox_dir().join("elsewhere/bin");
     fs::create_dir_all(&bin).expect("mkdir");
     symlink(first.join("bin/rustc"), bin.join("rustc")).expect("a link");
@@ -339,7 +340,7 @@ fn u15_a_program_found_on_path_is_the_one_that_is_asked() {
     assert!(version(&first).contains("11111111"));
     assert!(version(&second).contains("22222222"));
     assert!(version(&first).contains("11111111"));
-    // rustc looks at a link of its own name in the working directory.
+    // rustc follows a link with its own name in the working directory.
     symlink(first.join("bin/rustc"), project.path("rustc")).expect("a link");
     is_rustcs(&project, &target_question(""), &[]);
 }
@@ -356,7 +357,7 @@ fn u15_a_proxy_that_decides_by_directory_is_asked_each_time() {
         assert_eq!(ask(&project, &args, &[]).1, 1, "asked more than once");
     }
     assert!(answers(&project).is_empty());
-    // Control: a toolchain with a name is lasting.
+    // Control: the answer of a toolchain that is selected by name is remembered.
     let home = project.sandbox_dir().join("rustup-home");
     fs::create_dir_all(home.join("toolchains")).expect("mkdir");
     symlink(&dir, home.join("toolchains/mine")).expect("the toolchain");

@@ -6,7 +6,7 @@ use crate::support::{Project, contains, find_one, manifest, settle};
 
 const LIB: &str = "pub fn value() -> u32 { 7 }\n";
 
-/// A workspace of libraries `named` and `other` and a `.kache.toml`.
+/// A workspace of the libraries `named` and `other`, with a `.kache.toml`.
 fn workspace(declared: &str) -> Project {
     let project = Project::new();
     project.file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"named\", \"other\"]\n");
@@ -28,8 +28,8 @@ fn with_files() -> Project {
     project
 }
 
-/// `named` is compiled again and `other` is not: first in the same target directory, then in a fresh one of another
-/// checkout with the same change, where it is a hit.
+/// Asserts that `change` makes cargo compile `named` again and not `other`, in the same target directory, and that both
+/// hit in a fresh target directory of another checkout with the same change.
 #[track_caller]
 fn counts(project: &Project, what: &str, change: impl Fn(&Project)) {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -42,13 +42,13 @@ fn counts(project: &Project, what: &str, change: impl Fn(&Project)) {
     same.misses(&["named"]).hits(&["other"]);
     assert!(same.dirty().iter().all(|line| !line.contains("other")), "{what}: {}", same.stderr);
     project.assert_noop();
-    // The entry of the change serves elsewhere; before the change it would not.
+    // The entry of the changed state hits elsewhere; an entry of the earlier state would not.
     let elsewhere = project.clone_to(&format!("work/clone-{number}"));
     elsewhere.build().hits(&["named", "other"]);
     elsewhere.assert_noop();
 }
 
-/// Neither crate is compiled again, in this target directory or in a fresh one.
+/// Asserts that `change` does not make cargo compile either crate again, in this target directory or in a fresh one.
 #[track_caller]
 fn does_not_count(project: &Project, change: impl FnOnce(&Project)) {
     project.build();
@@ -97,7 +97,7 @@ fn u04_a_file_that_goes_and_comes_back() {
         settle();
         project.build().misses(&["named"]).hits(&["other"]);
         project.assert_noop();
-        // Absent is not empty, and its coming is seen by cargo.
+        // An absent file differs from an empty one, and cargo detects when it appears.
         project.file(name, "");
         settle();
         project.build().misses(&["named"]).hits(&["other"]);
@@ -179,14 +179,14 @@ fn u04_a_star_is_every_crate() {
 
 #[test]
 fn u04_the_nearest_file_above_a_package() {
-    // The workspace stands deeper than the file.
+    // The workspace is in a directory below the file.
     let top = with_files();
     top.file("inner/Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"named\", \"own\"]\n");
     for name in ["named", "own"] {
         top.file(&format!("inner/{name}/Cargo.toml"), manifest(name, ""));
         top.file(&format!("inner/{name}/src/lib.rs"), LIB);
     }
-    // A package with a file of its own: the one above does not count for it.
+    // A package with its own file: the file above does not count for it.
     top.file("inner/own/.kache.toml", "[inputs.own]\nfiles = [\"own.sql\"]\n");
     top.file(".kache.toml", format!("{FILES}[inputs.own]\nfiles = [\"db/schema.sql\"]\n"));
     settle();
@@ -225,7 +225,7 @@ fn u04_a_second_checkout_hits_and_is_told_of_its_own_files() {
     for name in ["db/schema.sql", "assets/deep/b.json", "assets", ".kache.toml"] {
         assert!(told.contains(&format!("\n{name}:\n")), "{name} in {told}");
     }
-    // As after a miss, so after a hit, here and elsewhere.
+    // The same after a hit as after a miss, here and elsewhere.
     fs::remove_dir_all(project.cache_dir()).expect("forget");
     project.wipe().build().misses(&["named"]);
     assert_eq!(dep_info(&project), told);
@@ -273,7 +273,7 @@ fn u04_a_file_that_cannot_be_used_is_no_reason_to_fail() {
         let doctor = project.kache(&["doctor"]);
         assert!(doctor.code == 3 && doctor.stdout.contains(".kache.toml"), "{bad}: {}", doctor.stdout);
     }
-    // Of what is declared for one crate the other knows nothing.
+    // A declaration for one crate does not affect the other.
     project.file(".kache.toml", "[inputs.named]\nfiles = [\"assets\"]\n");
     project.wipe().build().misses(&["named"]).hits(&["other"]);
     assert_eq!(reason(&project, "named"), "bypass.project-file");
@@ -289,7 +289,7 @@ fn u04_a_file_that_cannot_be_used_is_no_reason_to_fail() {
 fn u04_edits_while_rustc_runs_are_not_stored() {
     let edits = [
         "echo two > db/schema.sql",
-        // There and back again: rustc may have read what was there between.
+        // There and back again: rustc may have read the content in between.
         "cp -p db/schema.sql /tmp/kept.$$; echo two > db/schema.sql; mv /tmp/kept.$$ db/schema.sql",
         "echo '{}' > assets/new.json",
         "echo '{}' > assets/new.json; rm assets/new.json",
@@ -307,7 +307,7 @@ fn u04_edits_while_rustc_runs_are_not_stored() {
         assert_eq!(project.last_outcome("named").1, "stored", "control");
         project.rebuild_hits(&["named", "other"]);
     }
-    // What is not declared may change.
+    // Files that are not declared may change.
     let project = with_files();
     project.hook("before", "named", "echo two > notes.txt; echo > assets/a.txt");
     project.build().misses(&["named"]);
@@ -349,7 +349,8 @@ fn u04_globs_do_not_watch_what_builds_write() {
         project.build().misses(&["named"]).hits(&["other"]);
         project.assert_noop();
     }
-    // Beside the target directory cargo watches nothing; a fresh target directory is right all the same.
+    // Cargo does not watch anything next to the target directory; a build in a fresh target directory is right all the
+    // same.
     for unseen in ["root.txt", "new.sql", "deep/er/new.json"] {
         project.file(unseen, "new");
         settle();

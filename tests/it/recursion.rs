@@ -1,4 +1,4 @@
-//! Compilers that lead back to kache (hazard T05): an error, soon, and no fork bomb.
+//! Compilers that lead back to kache (hazard T05): they soon end in an error, not in a fork bomb.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use crate::support::{KACHE, Project, real_cargo, signal, write_program};
 
 const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 
-/// A program that notes that it was started and hands everything on.
+/// Writes a program that logs each start and then runs `rest`. Returns the program and the log.
 fn shim(project: &Project, name: &str, rest: &str) -> (PathBuf, PathBuf) {
     let path = project.sandbox_dir().join("shims").join(name);
     let log = project.sandbox_dir().join("starts");
@@ -19,7 +19,7 @@ fn shim(project: &Project, name: &str, rest: &str) -> (PathBuf, PathBuf) {
     (path, log)
 }
 
-/// `cargo build` fails within a few seconds, having started the shim a few times.
+/// Asserts that `cargo build` fails within a few seconds and starts the shim only a few times.
 #[track_caller]
 fn ends(project: &Project, log: &Path) {
     let mut command = project.command(real_cargo());
@@ -95,7 +95,7 @@ fn t05_kache_as_wrapper_and_workspace_wrapper() {
     assert_eq!(project.wipe().build_and_say().1, "7");
 }
 
-/// A script around the real compiler is no loop: it works, in every depth.
+/// A script around the real compiler is not a loop: it works at every depth.
 #[test]
 fn t05_control_a_script_around_the_compiler_works() {
     let mut project = Project::app_over(DEP);

@@ -1,4 +1,4 @@
-//! Single requests: what is absence, what is an error and what it says, listings that lie, and the breaker.
+//! Single requests: absence, errors and their messages, false listings, and the circuit breaker.
 
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,7 @@ fn errors_say_status_code_message_and_what_was_tried() {
                 assert!(text.contains(part), "{part}: {text}");
             }
         }
-        // The answer to HEAD has no body: status alone.
+        // The answer to HEAD does not have a body, only a status.
         let of_head = bucket.head("v1/a").await.unwrap_err();
         assert!(matches!(of_head, RemoteError::Denied { status: 403, .. }), "{of_head}");
     });
@@ -166,7 +166,7 @@ fn r09_repeated_failure_opens_the_breaker_until_the_server_is_well() {
         assert!(matches!(error, RemoteError::Status { status: 503, .. }), "{error}");
         let asked = line.proxy.seen().len();
         assert_eq!(asked, 4);
-        // Clones share it.
+        // Clones share the breaker.
         let error = bucket.clone().head("v1/a").await.unwrap_err();
         assert!(matches!(error, RemoteError::Broken { .. }), "{error}");
         assert_eq!(line.proxy.seen().len(), asked, "the server is left alone");
@@ -233,7 +233,7 @@ fn who_may_only_read_reads() {
     });
 }
 
-/// Each byte comes soon enough; all of them would take for ever.
+/// Each byte arrives soon enough; all of them together would take forever.
 #[test]
 fn r09_a_body_that_drips_is_given_up() {
     let line = Line::new();
@@ -255,7 +255,7 @@ fn r09_a_body_that_drips_is_given_up() {
                 line.proxy.always(Action::Slow(10));
             }
             let most = Duration::from_secs(20);
-            // Each at a place of its own, as all of them take their time.
+            // They run at the same time, because each takes long, so each has its own path.
             let (small, middle, large) = tokio::join!(
                 tokio::time::timeout(most, async { bucket.get("v1/small", 1000).await.map(|_| ()) }),
                 tokio::time::timeout(most, download("v1/middle", PART)),
@@ -272,7 +272,7 @@ fn r09_a_body_that_drips_is_given_up() {
     });
 }
 
-/// The SDK holds an answer in memory before it reads it.
+/// The SDK holds a whole answer in memory before it parses it.
 #[test]
 fn r03_an_answer_without_end_is_not_held_in_memory() {
     let line = Line::new();
@@ -286,7 +286,7 @@ fn r03_an_answer_without_end_is_not_held_in_memory() {
             line.proxy.heal().rule(Rule::on("GET", "").then(Action::Body(200, listing(filling))));
             let listed = bucket.list("v1/").all().await;
             assert_eq!(listed.is_ok(), is_read, "{:?}", listed.err());
-            // What is read piece by piece has a limit of its own.
+            // An answer that is read piece by piece has a separate limit.
             assert_eq!(bucket.get("v1/a", 30 << 20).await.unwrap().unwrap().len(), listing(filling).len());
         }
     });

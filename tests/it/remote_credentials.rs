@@ -1,4 +1,5 @@
-//! Whose credentials are used, that EC2's metadata service is left alone, and that no secret is ever shown.
+//! Which credentials kache uses, that it asks EC2's metadata service only as a last resort, and that it never shows a
+//! secret.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -12,7 +13,7 @@ use kache::remote::{Bucket, RemoteError};
 use crate::support::remote::{Line, run, settings, tuning};
 use crate::support::s3_server::WRITER;
 
-/// A metadata service that counts who asks and gives credentials.
+/// A metadata service that gives credentials and counts the requests.
 struct Metadata {
     endpoint: String,
     asked: Arc<AtomicUsize>,
@@ -52,7 +53,7 @@ impl Metadata {
     }
 }
 
-/// What it is, settings, variables.
+/// Name, settings and variables of a case.
 type Case<'a> = (&'a str, &'a Remote, &'a [(&'a str, &'a str)]);
 
 /// Settings without keys.
@@ -64,7 +65,7 @@ fn connect(remote: &Remote, vars: &[(&str, &str)]) -> Result<Bucket, RemoteError
     run(Bucket::connect_tuned(remote, &Env::of(vars.iter().copied()), tuning()))
 }
 
-/// Whether these settings and variables lead to the server's objects.
+/// Returns whether these settings and variables give access to the server's objects.
 fn reads(line: &Line, remote: &Remote, vars: &[(&str, &str)]) -> Result<bool, RemoteError> {
     line.server.write("v1/a", b"hello");
     let vars = Env::of(vars.iter().copied());
@@ -91,7 +92,7 @@ fn r08_metadata_is_asked_only_where_nothing_else_is_configured_and_no_endpoint_i
     let own = settings(None);
     let named = Remote { profile: Some("p".to_owned()), ..keyless(None) };
     let config = ("AWS_CONFIG_FILE", profile.as_str());
-    // Nobody listens there: what the SDK asks of AWS itself fails at once.
+    // Nothing listens there: requests of the SDK to AWS itself fail at once.
     let nowhere = ("HTTPS_PROXY", "http://127.0.0.1:9");
     let cases: &[Case<'_>] = &[
         ("kache's own keys", &Remote { region: Some("r".to_owned()), ..own }, &[here]),
@@ -162,7 +163,7 @@ fn credentials_are_found_where_awss_tools_find_them() {
     assert!(reads(&line, &of("right"), &[files[0], files[1], bad[0], bad[1]]).unwrap(), "kache's own profile wins");
     let error = reads(&line, &of("none"), &files).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
-    // kache's own keys win over all.
+    // kache's own keys take precedence over everything else.
     assert!(reads(&line, &settings(Some(&endpoint)), &[files[0], bad[0], bad[1]]).unwrap());
     let home = dir.path().join("home/.aws");
     std::fs::create_dir_all(&home).unwrap();
@@ -170,7 +171,7 @@ fn credentials_are_found_where_awss_tools_find_them() {
     assert!(reads(&line, &remote, &[("HOME", dir.path().join("home").to_str().unwrap())]).unwrap());
 }
 
-/// A log that keeps all.
+/// A log writer that keeps everything in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

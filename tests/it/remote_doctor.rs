@@ -1,4 +1,4 @@
-//! `kache doctor --remote`: what it tries, and what it says of what goes wrong.
+//! `kache doctor --remote`: the requests that it tries, and its reports of failures.
 
 use std::fs;
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl Setup {
         self.project.kache(&["doctor", "--remote"])
     }
 
-    /// The line about `what`, spaces folded.
+    /// The line about `what`, with each run of spaces folded into one.
     #[track_caller]
     fn line(run: &Run, what: &str) -> String {
         let fold = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -89,7 +89,7 @@ fn a_server_that_is_not_there_or_never_answers_is_no_wait_without_end() {
     setup.proxy.always(Action::Hang);
     let began = std::time::Instant::now();
     assert_eq!(setup.doctor().code, 3);
-    // Generous: it gives up after ten seconds.
+    // A generous limit: the doctor gives up after ten seconds.
     assert!(began.elapsed() < Duration::from_mins(1));
 }
 

@@ -1,4 +1,4 @@
-//! Downloads: whatever the server and the line do, what is kept is right.
+//! Downloads: whatever the server and the line do, the downloaded file is right.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::support::remote::{Line, PART, declared, noise, run};
 
 const NAME: &str = "v1/packs/x/object";
 
-/// A line with one object of so many bytes.
+/// A line with one object of `len` bytes.
 fn line_with(len: usize) -> (Line, Vec<u8>) {
     let line = Line::new();
     let bytes = noise(len, 1);
@@ -19,7 +19,7 @@ fn line_with(len: usize) -> (Line, Vec<u8>) {
     (line, bytes)
 }
 
-/// Requests with a rule for all GETs: what came, and how many requests it took.
+/// Downloads an object under a rule for all GETs. Returns whether its bytes are right, and the number of requests.
 fn fetch_with(len: usize, rule: Rule) -> (Result<bool, RemoteError>, usize) {
     let (line, bytes) = line_with(len);
     line.proxy.rule(rule);
@@ -181,7 +181,7 @@ fn without_an_etag_the_time_of_writing_tells_versions() {
             line.proxy.rule(on_get().then(Action::Without("last-modified")));
         }
         line.proxy.rule(on_get().first(2).then(Action::CutAfter(100_000)));
-        // Without a digest nothing but versions tells whether the pieces belong together.
+        // Without a digest, only versions show whether the pieces belong together.
         let what = Download { digest: None, ..declared(NAME, &bytes) };
         let came = run(async { line.fetch(&line.bucket().await, &what).await });
         assert_eq!(came.unwrap(), Some(bytes));
@@ -196,7 +196,7 @@ fn an_object_that_is_replaced_on_the_way_is_never_mixed() {
         let line = Arc::new(Line::new());
         let (old, new) = (noise(len, 1), noise(len, 2));
         line.server.write(NAME, &old);
-        // The server here overlooks a stale If-Match, as s3s-fs does.
+        // The server here ignores a stale If-Match, as s3s-fs does.
         line.proxy.rule(on_get().first(1).then(Action::CutAfter(150_000)));
         let (writer, later) = (Arc::clone(&line), new.clone());
         let once = std::sync::Once::new();
@@ -228,7 +228,7 @@ fn one_slow_part_is_asked_for_again() {
     let (line, bytes) = line_with(6 * PART);
     line.proxy.rule(on_get().with_header("range").nth(4).then(Action::Slow(50_000)));
     run(async {
-        // Long enough for some of it to have come, at its pace.
+        // Long enough for some of the part to arrive at its pace.
         let bucket = line.bucket_with(|tuning| tuning.slow_after = Duration::from_secs(3)).await;
         assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });

@@ -1,4 +1,4 @@
-//! `kache keygen`, by the real binary.
+//! `kache keygen`, run as the real binary.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ fn keygen(dir: &Path, args: &[&str]) -> Output {
     Command::new(KACHE).arg("keygen").args(args).current_dir(dir).output().unwrap()
 }
 
-/// The text between quotes behind `trusted_keys = [`, read as the settings would be.
+/// The keys in `trusted_keys = [...]`, parsed as the settings would be.
 fn trusted(stdout: &str) -> Vec<String> {
     let settings: toml::Table =
         stdout.lines().filter(|line| !line.starts_with("KACHE_")).collect::<Vec<_>>().join("\n").parse().unwrap();

@@ -1,5 +1,5 @@
-//! `kill -9` of pushes and pulls at random moments: what is on the remote is whole, what is in the store is whole, and the
-//! next run completes it. Large uploads go on where they were.
+//! `kill -9` of pushes and pulls at random moments: the remote and the store stay whole, and the next run completes the
+//! work. Large uploads resume where they were.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ use crate::support::{KACHE, Project, TEMP_PREFIX, signal, wait_until};
 
 const ROUNDS: u64 = 30;
 const ENTRIES: u64 = 16;
-/// Large enough for its pack to go in parts (from 16 MiB).
+/// Large enough for its pack to be uploaded in parts (from 16 MiB).
 const LARGE: Size = Size { bytes: 18_000_000, noise: 98 };
 const SMALL: Size = Size { bytes: 100_000, noise: 50 };
 
@@ -37,7 +37,7 @@ fn bed() -> Bed {
     Bed { server, one, keys }
 }
 
-/// Runs kache for so long and kills it.
+/// Runs kache for the given time and kills it.
 fn kill_after(project: &Project, args: &[&str], after: Duration) {
     let mut command = project.command(KACHE);
     let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
@@ -46,14 +46,14 @@ fn kill_after(project: &Project, args: &[&str], after: Duration) {
     child.wait().expect("it was killed");
 }
 
-/// How long it takes if nobody kills it, in milliseconds.
+/// How long the command takes if nobody kills it, in milliseconds.
 fn whole(project: &Project, args: &[&str]) -> u64 {
     let began = Instant::now();
     project.kache(args).must_succeed();
     u64::try_from(began.elapsed().as_millis()).expect("short").clamp(100, 10_000)
 }
 
-/// The entries and the blobs of a machine, temps of killed processes aside.
+/// Numbers of entries and blobs of a machine, without the temps of killed processes.
 fn counts(project: &Project) -> (usize, usize) {
     let whole = |files: Vec<PathBuf>| {
         let is_temp = |path: &PathBuf| path.to_string_lossy().contains(TEMP_PREFIX);
@@ -62,7 +62,7 @@ fn counts(project: &Project) -> (usize, usize) {
     (whole(project.entries()), whole(project.blobs()))
 }
 
-/// Every manifest on the server can be read and stands for a pack with the bytes that it declares.
+/// Asserts that every manifest on the server can be read, and that its pack has the bytes that it declares.
 #[track_caller]
 fn assert_remote_whole(server: &S3Server) {
     let names = Names::new("");
@@ -84,7 +84,7 @@ fn kill_nine_of_pushes() {
     for round in 0..ROUNDS {
         kill_after(&bed.one, &["push"], Duration::from_millis(random.below(whole)));
         assert_remote_whole(&bed.server);
-        // Something is always left to send.
+        // Clears the server when it has everything, and every ten rounds, so that something is always left to upload.
         if bed.server.objects_with("v1/manifests/").len() == bed.keys.len() || round % 10 == 9 {
             bed.one.kache(&["push"]).must_succeed();
             assert_eq!(bed.server.objects_with("v1/manifests/").len(), bed.keys.len());
@@ -93,8 +93,8 @@ fn kill_nine_of_pushes() {
     }
     bed.one.kache(&["push"]).must_succeed();
     assert_remote_whole(&bed.server);
-    // One that was killed between the server's answer and its note of it is known to nobody: the bucket's lifecycle rules are
-    // for those. All others were gone on with.
+    // If kache was killed between the server's answer and the record of it, the upload stays open: the bucket's
+    // lifecycle rules are for such uploads. kache resumed all others.
     assert!(bed.server.open_uploads() <= 3, "{} uploads are left open for good", bed.server.open_uploads());
     let two = bed.one.other_machine("two");
     two.kache(&["pull", "--all"]).must_succeed();
@@ -115,7 +115,7 @@ fn kill_nine_of_pulls() {
         two.assert_store_whole();
         let store = Store::open(&two.cache_dir());
         for made in &bed.keys {
-            // What can be found is whole.
+            // Every entry that can be found is whole.
             if store.manifest(made.lookup).expect("a manifest").records().any(|record| record.key == made.key) {
                 let entry = store.entry(made.key).expect("its entry");
                 entry
@@ -136,8 +136,8 @@ fn kill_nine_of_pulls() {
     assert_remote_whole(&bed.server);
 }
 
-/// An entry of 200 MB that does not compress, sent over a line of 100 MB/s and killed in the middle: the second push sends no
-/// part that the first one finished.
+/// An entry of some 200 MB that does not compress, uploaded over a line of 100 MB/s and killed in the middle. The
+/// second push continues the same upload, and repeats only the few parts whose answers were lost.
 #[test]
 fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
     let server = S3Server::start();
@@ -150,7 +150,7 @@ fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
     let mut command = one.command(KACHE);
     let mut child = command.arg("push").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
     let finished = || proxy.seen_of("PUT", "partNumber=").iter().filter(|seen| seen.status == Some(200)).count();
-    // An unoptimised zstd takes its time over 200 MB.
+    // An unoptimised zstd takes a while for 200 MB.
     let deadline = Instant::now() + Duration::from_mins(10);
     while finished() < 10 {
         assert!(Instant::now() < deadline, "waited in vain for half of the parts");
@@ -169,7 +169,7 @@ fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
     };
     let (first, second) = (numbers(&before), numbers(&proxy.seen_of("PUT", "partNumber=")));
     let again = first.intersection(&second).count();
-    // A part whose answer came as the process died may not have been written down.
+    // A part whose answer arrived as the process died may not have been recorded.
     assert!(first.len() >= 10 && again <= 8, "first {first:?}, then {second:?}");
     assert_eq!(proxy.count("POST", "uploads"), 0, "no second upload was begun");
     assert_remote_whole(&server);
@@ -180,7 +180,7 @@ fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
     assert!(Store::open(&two.cache_dir()).entry(made.key).is_some());
 }
 
-/// The server keeps the parts of an upload until it is told not to, and they cost money.
+/// The server keeps the parts of an upload until the upload is completed or aborted, and they cost money.
 #[test]
 fn an_upload_that_nobody_comes_back_for_is_aborted() {
     let server = S3Server::start();
@@ -207,7 +207,7 @@ fn an_upload_that_nobody_comes_back_for_is_aborted() {
     assert_eq!((server.open_uploads(), server.parts()), (0, 0));
 }
 
-/// Control: the check of the remote does see a pack with other bytes.
+/// Control: the check of the remote detects a pack with other bytes.
 #[test]
 #[should_panic(expected = "assertion")]
 fn control_a_wrong_pack_is_seen() {

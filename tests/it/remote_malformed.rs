@@ -1,5 +1,5 @@
-//! Packs, manifests and build records as an adversary, a bad disk or another version would make them: each is refused for
-//! its own reason, the store is as it was, and the one that they are all made of is taken.
+//! Packs, manifests and build records as an adversary, a bad disk or another version would make them. kache refuses
+//! each for its own reason and leaves the store unchanged. It accepts the sample from which all of them are made.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,22 +19,22 @@ fn set_name(header: &mut Header, name: &[u8]) {
     header.as_old_mut().name[..name.len()].copy_from_slice(name);
 }
 
-/// Gives the second file another name.
+/// Changes the name of the second file.
 fn rename(parts: &mut Parts, name: &[u8]) {
     parts.items[1] = parts.items[1].clone().with(|header| set_name(header, name));
 }
 
-/// Gives the second file another type.
+/// Changes the type of the second file.
 fn retype(parts: &mut Parts, letter: u8) {
     parts.items[1] = parts.items[1].clone().of_type(letter);
 }
 
-/// Changes the second file's header.
+/// Changes the header of the second file.
 fn edit(parts: &mut Parts, change: fn(&mut Header)) {
     parts.items[1] = parts.items[1].clone().with(change);
 }
 
-/// R02: what an archive can hold besides the files that it should.
+/// R02: archives with something other than the expected files.
 const ARCHIVES: &[Case<Parts>] = &[
     ("a symbolic link", "link", |p| retype(p, b'2')),
     ("a hard link", "link", |p| retype(p, b'1')),
@@ -96,7 +96,7 @@ const ARCHIVES: &[Case<Parts>] = &[
     ("ten megabytes behind the end", "trailing", |p| p.end.resize(10 << 20, 0)),
 ];
 
-/// R03, R04: the compressed stream.
+/// R03, R04: wrong compressed streams, and packs that were damaged on the way.
 const STREAMS: &[Case<Parts>] = &[
     ("bytes behind the frame", "trailing", |p| p.compress = |a| [compress(a), b"x".to_vec()].concat()),
     ("a second frame", "trailing", |p| p.compress = |a| [compress(a), compress(b"x")].concat()),
@@ -139,7 +139,7 @@ fn with_window(archive: &[u8], log: u32) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// R01, R02: what `meta.json` says, signed and sealed as it may be.
+/// R01, R02: wrong contents of `meta.json`, however well signed and sealed.
 const ENTRIES: &[Case<Parts>] = &[
     ("no JSON", "malformed", |p| p.set_meta(b"{")),
     ("no entry", "malformed", |p| p.set_meta(b"{}")),
@@ -162,7 +162,7 @@ const ENTRIES: &[Case<Parts>] = &[
     }),
 ];
 
-/// What the manifest says in itself.
+/// Manifests whose content is wrong in itself.
 const MANIFESTS: &[Case<Manifest>] = &[
     ("another crate", "moved", |m| m.crate_name = "b".into()),
     ("another lookup key", "moved", |m| m.lookup = LookupKey(Digest::of(b"m"))),
@@ -192,7 +192,7 @@ const MANIFESTS: &[Case<Manifest>] = &[
     ("five megabytes", "too-large", |m| m.inputs.push(Input::Env("x".repeat(5 << 20), None))),
 ];
 
-/// The text of a manifest, changed.
+/// A name, the expected refusal, and a change to the text of a manifest or a build record.
 type Text = (&'static str, &'static str, fn(&str) -> Vec<u8>);
 const TEXTS: &[Text] = &[
     ("nothing", "malformed", |_| Vec::new()),
@@ -223,7 +223,7 @@ const TEXTS: &[Text] = &[
     }),
 ];
 
-/// R11: a build record.
+/// R11: build records that kache must refuse.
 const RECORDS: &[Text] = &[
     ("nothing", "malformed", |_| Vec::new()),
     ("half of it", "malformed", |t| t.as_bytes()[..t.len() / 2].to_vec()),
@@ -244,7 +244,7 @@ const RECORDS: &[Text] = &[
     ("20 MB of space", "too-large", |t| [t.as_bytes(), &vec![b' '; 20 << 20]].concat()),
 ];
 
-/// What a refusal is called; a panic is called so.
+/// The id of the refusal; `taken` if `refuse` succeeds, `panic` if it panics.
 fn id<T>(what: &str, refuse: impl FnOnce() -> Result<T, Refused>) -> &'static str {
     match catch_unwind(AssertUnwindSafe(refuse)) {
         Ok(Ok(_)) => "taken",
@@ -256,7 +256,7 @@ fn id<T>(what: &str, refuse: impl FnOnce() -> Result<T, Refused>) -> &'static st
     }
 }
 
-/// Imports into a store that holds something already, and sees to it that nothing in there has changed.
+/// Imports into a store that is not empty, and asserts that a refusal leaves the store unchanged.
 fn import(what: &str, parts: &Parts) -> &'static str {
     let place = Place::empty();
     kache::fsx::Publish::default().bytes(&place.cache().join("v1/entries/00/other.json"), b"mine").unwrap();
@@ -307,7 +307,7 @@ fn r01_r11_every_malformed_manifest_is_refused() {
     check(MANIFESTS, |what, change| {
         let mut manifest = good.clone();
         change(&mut manifest);
-        // A pack is not looked at either if its manifest comes another way.
+        // The import checks the manifest again, wherever it comes from, and refuses before it reads the pack.
         let (_, pack) = Parts::new().build();
         let store = Place::empty();
         let imported = kache::remote::pack::import(&store.store, &manifest, &mut pack.as_slice());

@@ -1,5 +1,5 @@
-//! The outbox: what lies packed there goes out only as long as the store says the same, and nobody's word is given for
-//! what somebody else made. Nothing more is packed once somebody asked to stop.
+//! The outbox: kache uploads a packed entry only if the store still has the same result, and does not sign results that
+//! somebody else made. After somebody asked to stop, it does not pack anything more.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ fn manifest(server: &S3Server, made: &Made) -> Manifest {
     Manifest::decode(&server.read(&name).expect("its bytes"), &at, &Trust::Anyone).expect("it can be read")
 }
 
-/// A push that failed leaves its packs; by the next one the entry may have been made anew, with other bytes.
+/// A push that failed leaves its packs. By the next push, the entry may have been stored again with other bytes.
 #[test]
 fn r06_what_lies_packed_is_sent_only_if_the_store_still_says_so() {
     let server = S3Server::start();
@@ -56,7 +56,7 @@ fn r06_what_lies_packed_is_sent_only_if_the_store_still_says_so() {
     assert_eq!(Store::open(&two.cache_dir()).entry(changed.key).expect("it came").outputs, outputs);
 }
 
-/// A remote of the test's own, opened by a store of its own.
+/// A remote and a store for one test.
 struct Bed {
     server: S3Server,
     store: Arc<Store>,
@@ -75,7 +75,7 @@ impl Bed {
     }
 }
 
-/// The agent sends what was queued when it was compiled; by then the store may have it from somebody else.
+/// The agent uploads an entry that was queued when it was compiled; by then the store may have it from somebody else.
 #[test]
 fn r07_what_was_queued_and_then_pulled_is_not_signed() {
     let bed = Bed::new();
@@ -87,7 +87,7 @@ fn r07_what_was_queued_and_then_pulled_is_not_signed() {
         let remote = bed.open(Some(Secret::new(secret))).await;
         let sent = send(&remote, &bed.store, &item(&made), &Control::default()).await.expect("no error");
         assert_eq!((sent, bed.server.objects()), (Sent::Foreign, Vec::<String>::new()));
-        // Controls: unsigned it may go on, and what was compiled here is signed.
+        // Controls: without a signing key the entry is uploaded, and an entry that was compiled here is signed.
         let unsigned = bed.open(None).await;
         assert!(matches!(send(&unsigned, &bed.store, &item(&made), &Control::default()).await, Ok(Sent::Sent(_))));
         bed.store.put_entry(made.key, &entry).expect("compiled here");
@@ -95,7 +95,7 @@ fn r07_what_was_queued_and_then_pulled_is_not_signed() {
     });
 }
 
-/// Packing takes a core for seconds; of many that wait for one, none begins after Ctrl-C.
+/// Packing takes a core for seconds. Entries that still wait for a core are not packed after Ctrl-C.
 #[test]
 fn nothing_is_packed_once_somebody_asked_to_stop() {
     let bed = Bed::new();
@@ -114,13 +114,13 @@ fn nothing_is_packed_once_somebody_asked_to_stop() {
         let (ended, ()) = tokio::join!(sending, stop);
         assert!(matches!(ended.expect("it waits for a core"), Err(SendError::Remote(_))));
         drop(busy);
-        // Control: with a core it goes.
+        // Control: with a free core, the entry is uploaded.
         assert!(send(&remote, &bed.store, &wanted, &Control::default()).await.is_ok());
     });
 }
 
-/// Starts kache, stops it by Ctrl-C once it has come so far, and gives how it ended; `None`: it had not ended five seconds
-/// later.
+/// Starts kache and stops it by Ctrl-C once `so_far` holds. Returns the exit code; `None` if kache is still running
+/// five seconds later, or if a signal ended it.
 fn stopped(project: &Project, args: &[&str], so_far: impl Fn() -> bool) -> Option<i32> {
     let mut command = project.command(KACHE);
     let mut child = command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kache starts");
@@ -168,7 +168,7 @@ fn ctrl_c_ends_what_writes_the_build_record() {
     assert_eq!(server.objects_with("/builds/").len(), 1);
 }
 
-/// At zstd's highest level, packing this takes much longer than anybody who pressed Ctrl-C waits.
+/// At zstd level 19, packing this entry takes much longer than anybody waits after Ctrl-C.
 #[test]
 fn ctrl_c_ends_what_packs_a_large_entry() {
     let server = S3Server::start();

@@ -1,5 +1,5 @@
-//! Packs from one store into another, through the library: what arrives, what is left when it does not, and the bytes of
-//! the formats themselves.
+//! Packs from one store to another, through the library: the entries that arrive, the state after a failure, and the
+//! bytes of the formats themselves.
 
 use std::fs;
 use std::io::{self, Read};
@@ -50,7 +50,7 @@ fn an_entry_arrives_as_it_was_sent() {
     assert_eq!(records(&there.store), [packs::record()]);
     assert!(there.cache().join("CACHEDIR.TAG").is_file());
     assert_eq!(pack::import(&there.store, &manifest, &mut bytes.as_slice()).unwrap().bytes, 0, "once more");
-    // From there it goes on to others, the same bytes.
+    // The receiving store packs it into the same bytes.
     assert_eq!(pack(&there, 3).unwrap(), (manifest, bytes));
 }
 
@@ -64,7 +64,7 @@ fn r03_packs_of_every_level_can_be_read() {
     }
 }
 
-/// A source that gives a few bytes at a time, and fails in the end.
+/// A source that returns a few bytes at a time, and an error at the end.
 struct Slow<'a>(&'a [u8]);
 
 impl Read for Slow<'_> {
@@ -105,12 +105,12 @@ fn i06_blobs_that_are_there_are_read_back_and_not_written_again() {
     there.store.verify_blob(BlobId(Digest::of(FILES[2].1))).unwrap();
 }
 
-/// Bytes of the file that [`a_large_file_passes_through`].
+/// Size in bytes of the file in [`a_large_file_passes_through`].
 const LARGE: u64 = 160 << 20;
-/// Bytes of memory that it may take.
+/// Bytes of memory that [`a_large_file_passes_through`] may take.
 const MEMORY: u64 = 96 << 20;
 
-/// By a process of its own, whose memory is nobody else's.
+/// Runs the test in a separate process, so that only its memory counts.
 #[test]
 fn r03_no_file_is_held_in_memory() {
     let myself = std::env::current_exe().unwrap();
@@ -206,7 +206,8 @@ fn what_others_would_refuse_is_not_packed() {
     assert!(!to.exists());
 }
 
-/// Two machines that made the same thing may push it at once: then one's manifest lies beside the other's pack.
+/// Two machines that compiled the same result may push it at the same time. The manifest of one is then next to the
+/// pack of the other.
 #[test]
 fn r06_the_same_result_is_the_same_pack_whenever_and_however_fast_it_was_made() {
     let (one, other) = (Place::with_sample(), Place::with_sample());
@@ -221,8 +222,8 @@ fn r06_the_same_result_is_the_same_pack_whenever_and_however_fast_it_was_made() 
     assert_eq!((entry.created, entry.cost_ms), (later.created, later.cost_ms));
 }
 
-/// The bytes of version 1. They are the seeds of the fuzz targets, too. If this fails, the format has changed: then it
-/// needs another version, or other kaches refuse what this one writes.
+/// The bytes of version 1, which are also the seeds of the fuzz targets. If this test fails, the format has changed and
+/// needs another version, because other kaches would refuse the files that this one writes.
 #[test]
 fn the_formats_are_those_that_others_know() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
@@ -230,7 +231,7 @@ fn the_formats_are_those_that_others_know() {
     let (manifest, bytes) = pack(&here, 3).unwrap();
     let archive = zstd::decode_all(bytes.as_slice()).unwrap();
     assert_eq!(archive, Parts::new().archive(), "written down twice");
-    // How well zstd compresses is its own business.
+    // How well zstd compresses does not matter here.
     let pack = kache::remote::PackRef { digest: Digest::of(b"pack"), size: 4 };
     let manifest = Manifest { pack, ..manifest };
     let body = serde_json::to_vec(&manifest).unwrap();
@@ -272,7 +273,7 @@ fn the_formats_are_those_that_others_know() {
         }
     }
     assert!(changed.is_empty(), "{changed:?} have changed; what they are now is in {}", fresh.display());
-    // A pack that was written once can be read for ever.
+    // A pack that was once written can be read forever.
     let old = fs::read(seeds.join("pack/frame")).unwrap();
     let old = &old[1..];
     let reference = kache::remote::PackRef { digest: Digest::of(old), size: old.len() as u64 };

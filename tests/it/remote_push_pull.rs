@@ -1,4 +1,5 @@
-//! `kache push` and `kache pull` against a server of the test's own: what goes, what comes, and what does not.
+//! `kache push` and `kache pull` against a server in the test process: which entries they transfer, and which they do
+//! not.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
@@ -30,14 +31,14 @@ impl Bed {
         Self { server, proxy, one, two }
     }
 
-    /// The first machine has so many entries.
+    /// A bed whose first machine has `count` entries.
     pub(crate) fn with(count: u64, size: Size) -> (Self, Vec<Made>) {
         let bed = Self::new();
         let made = entries::fill(&bed.one.cache_dir(), count, size);
         (bed, made)
     }
 
-    /// So many entries are on the remote, and on the first machine.
+    /// A bed with `count` entries on the remote and on the first machine.
     pub(crate) fn pushed(count: u64, size: Size) -> (Self, Vec<Made>) {
         let (bed, made) = Self::with(count, size);
         bed.one.kache(&["push"]).must_succeed();
@@ -49,7 +50,7 @@ impl Bed {
     }
 }
 
-/// Asserts that the other machine has these entries as the first one has them.
+/// Asserts that the other machine has the same entries, records and blobs as the first one.
 #[track_caller]
 fn assert_same(from: &Project, to: &Project, made: &[Made]) {
     let (from, to_store) = (Store::open(&from.cache_dir()), Store::open(&to.cache_dir()));
@@ -73,7 +74,7 @@ pub(crate) fn says(run: &Run, what: &str) {
     assert!(run.stdout.contains(what) || run.stderr.contains(what), "no {what:?} in\n{}\n{}", run.stdout, run.stderr);
 }
 
-/// Nothing of a transfer is left on the machine.
+/// Asserts that transfers have not left any files on the machine.
 #[track_caller]
 fn assert_tidy(project: &Project) {
     let left: Vec<_> = ["inbox", "outbox"]
@@ -111,7 +112,7 @@ fn few_are_asked_for_and_many_are_listed() {
     bed.proxy.forget();
     says(&bed.one.kache(&["push"]).must_succeed(), "pushed 37 entries");
     assert_eq!((bed.proxy.count("HEAD", ""), bed.proxy.count("GET", "list-type=2")), (0, 1));
-    // A bucket that holds far more than this machine: the listing is given up.
+    // A bucket with far more entries than this machine: kache gives up the listing.
     bed.server.set_page_size(1);
     bed.server.remove(&bed.server.objects_with("v1/manifests/c9/")[0]);
     bed.proxy.forget();
@@ -195,7 +196,7 @@ fn r04_what_cannot_be_believed_is_absent_and_mended_by_the_next_push() {
     says(&run, "1 not there");
     bed.two.assert_store_whole();
     assert_eq!(bed.two.entries().len(), 2);
-    // It makes them itself, and sends what was no good.
+    // The second machine makes the entries itself, and uploads those that were refused or absent.
     entries::fill(&bed.two.cache_dir(), 6, SMALL);
     says(&bed.two.kache(&["push"]).must_succeed(), "pushed 4 entries");
     let three = bed.one.other_machine("three");
@@ -234,7 +235,7 @@ fn r09_failures_are_told_and_not_swallowed() {
     bed.proxy.heal();
     says(&bed.two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
     assert_same(&bed.one, &bed.two, &made);
-    // Somebody who may only read, and says so too late.
+    // A machine that may only read, but is not configured as read-only.
     entries::fill(&bed.two.cache_dir(), 9, SMALL);
     bed.two.use_remote(&S3Server::variables(&bed.proxy.endpoint(), READER));
     let run = bed.two.kache(&["push"]);
@@ -292,7 +293,7 @@ fn r05_listings_that_lie_end_and_lose_nothing() {
         assert_same(&bed.one, &three, &made);
         says(&bed.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
     }
-    // Listed and yet not there: not sent now, and nothing else.
+    // Listed but absent: this push skips the entry, without any other effect.
     let manifest = bed.server.objects_with("v1/manifests/c7/").remove(0);
     bed.server.remove(&manifest);
     bed.proxy.heal().rule(Rule::on("GET", "list-type=2").then(Action::Listing(Lie::MoreKeys(vec![manifest]))));
@@ -346,7 +347,7 @@ fn ctrl_c_ends_it_well_and_the_next_run_completes_it() {
     assert_tidy(&bed.one);
 }
 
-/// A checkout with what two machines need to share, built on the first.
+/// A bed, a workspace that was built on the first machine, and its checkout on the second.
 fn workspace() -> (Bed, Project, Project) {
     let bed = Bed::new();
     let mut one = Project::app_over("pub fn value() -> u32 { inner::value() + 1 }\n");
@@ -360,7 +361,8 @@ fn workspace() -> (Bed, Project, Project) {
     (bed, one, two)
 }
 
-/// `kache pull` on the second machine, whose builds then do not know the remote: no agent can help.
+/// Runs `kache pull` on the second machine, and then removes the remote from its settings, so that no agent can help
+/// its builds.
 fn pull(bed: &Bed, two: &mut Project, args: &[&str]) -> Run {
     two.use_remote(&S3Server::variables(&bed.proxy.endpoint(), WRITER));
     let run = two.kache(&[&["pull"], args].concat());
@@ -449,7 +451,7 @@ fn r11_a_record_that_lies_costs_requests_and_nothing_else() {
     one.kache(&["push"]).must_succeed();
     let record = bed.server.objects_with("v1/builds/").remove(0);
     let text = String::from_utf8(bed.server.read(&record).expect("a record")).expect("text");
-    // The first entry is called by another key: there is none such.
+    // Names the first entry by another key, which does not exist.
     let key = text.split("\"key\":\"").nth(1).expect("a key")[..64].to_owned();
     bed.server.write(&record, text.replace(&key, &"0123456789abcdef".repeat(4)).as_bytes());
     let run = pull(&bed, &mut two, &[]).must_succeed();
@@ -475,7 +477,7 @@ fn r07_what_somebody_else_sent_is_never_signed_here() {
     two.kache(&["push", "--all"]).must_succeed();
     let sent = other.objects_with("/manifests/");
     assert!(sent.len() == 1 && sent[0].contains("/own/"), "{sent:?}");
-    // Control: nobody answers for what is not signed.
+    // Control: unsigned entries are pushed, whoever made them.
     two.unset("KACHE_SIGNING_KEY");
     two.kache(&["push"]).must_succeed();
     assert_eq!(other.objects_with("/manifests/").len(), 1 + made.len());

@@ -1,5 +1,5 @@
-//! What a push or a pull leaves undone: a dry run writes nothing, one denied object stops no other, and what a pull has brought
-//! is not brought again.
+//! Work that a push or a pull skips: a dry run does not write, one denied object does not stop the others, and a pull
+//! does not download the same entries again.
 
 use kache::model::{Digest, LookupKey};
 use kache::store::Store;
@@ -15,7 +15,7 @@ fn a_dry_pull_writes_nothing_into_the_cache_directory() {
     let (bed, _) = Bed::pushed(6, SMALL);
     bed.server.write(&bed.server.objects_with("v1/manifests/c5/")[0], b"{}");
     let tree = || snapshot(&bed.two.cache_dir());
-    // Before there is a cache directory, and beside entries that are here or damaged.
+    // First without a cache directory, then with entries that are present or damaged.
     bed.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
     assert!(!bed.two.cache_dir().exists());
     entries::fill(&bed.two.cache_dir(), 3, SMALL);
@@ -26,7 +26,7 @@ fn a_dry_pull_writes_nothing_into_the_cache_directory() {
     says(&run, "would pull 2 entries");
     says(&run, "1 refused");
     assert_eq!(tree(), before);
-    // Control: a real one writes the journal, the doubt, and what came.
+    // Control: a real pull writes the journal, the doubt, and the entries.
     says(&bed.two.kache(&["pull", "--all"]).must_succeed(), "1 refused");
     let after = tree();
     assert_ne!(after, before);
@@ -38,7 +38,7 @@ fn a_dry_pull_writes_nothing_into_the_cache_directory() {
 const DENIED: Action = Action::Error(403, "AccessDenied", "not this one");
 const TINY: Size = Size { bytes: 1000, noise: 30 };
 
-/// One object is denied: the others arrive, and the run says which one and fails.
+/// Denies one object. Asserts that the others arrive, and that the run names the denied one and fails.
 #[track_caller]
 fn all_but_one(bed: &Bed, project: &Project, verb: &[&str], (method, object): (&'static str, &str), what: &str) {
     bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
@@ -54,7 +54,7 @@ fn all_but_one(bed: &Bed, project: &Project, verb: &[&str], (method, object): (&
 
 #[test]
 fn r09_one_denied_object_stops_no_other() {
-    // More than are under way at once; the denied one comes early.
+    // More entries than are transferred at once; the denied one comes early.
     let (bed, _) = Bed::with(150, TINY);
     all_but_one(&bed, &bed.one, &["push"], ("PUT", "v1/packs/c2/"), "pushed 149 entries");
     says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
@@ -63,7 +63,7 @@ fn r09_one_denied_object_stops_no_other() {
         all_but_one(&bed, &two, &["pull", "--all"], ("GET", object), "pulled 149 entries");
         says(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
     }
-    // What the remote does not tell of is sent.
+    // If the remote does not answer whether it has an entry, the push uploads it.
     entries::fill(&bed.two.cache_dir(), 8, TINY);
     bed.proxy.rule(Rule::on("HEAD", "v1/manifests/c2/").then(DENIED));
     says(&bed.two.kache(&["push"]).must_succeed(), "pushed 1 entry");
@@ -80,7 +80,7 @@ fn r09_a_remote_that_denies_everything_is_not_asked_for_each_entry() {
         says(&run, "not this one");
         bed.proxy.count(method, object)
     };
-    // As many as are under way at once, and some more.
+    // As many requests as run at once, and a few more.
     let asked = [
         few("GET", "v1/manifests/c", &bed.two, &["pull", "--all"]),
         few("GET", "v1/packs/c", &bed.two, &["pull", "--all"]),
@@ -100,7 +100,7 @@ fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
         let store = Store::open(&project.cache_dir());
         seeds.for_each(|seed| drop(entries::make_under(&store, lookup, "a", seed, TINY)));
     };
-    // More than a store keeps, from two machines.
+    // More input sets than a store keeps, from two machines.
     make(&bed.one, 0..10);
     bed.one.kache(&["push"]).must_succeed();
     make(&bed.two, 10..20);
@@ -113,7 +113,7 @@ fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
         let run = three.kache(&["pull", "--all"]).must_succeed();
         says(&run, "pulled 0 entries");
         says(&run, "8 here already");
-        // Nor after a few compiles, which come before what was pulled and push out the oldest.
+        // Nor after a few compiles, whose sets come before the pulled ones and push out the oldest.
         make(&three, 200..204);
         says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
         let sets = Store::open(&three.cache_dir()).manifest(lookup).expect("a manifest").records().count();

@@ -1,8 +1,8 @@
-//! The remote at a server that somebody else has started: `.ci/moto` does that, and `KACHE_IT_S3_*` name it. Without these
-//! variables the tests are skipped and say so.
+//! The remote with a server that somebody else has started: `.ci/moto` starts one and sets `KACHE_IT_S3_*`. Without
+//! these variables the tests are skipped, with a message.
 //!
-//! The server may be any (moto, Garage, MinIO, AWS): each test has a prefix of its own in a bucket that is made unless
-//! `KACHE_IT_S3_BUCKET` names one.
+//! Any server will do (moto, Garage, MinIO, AWS): each test has its own prefix in a bucket, which the test creates
+//! unless `KACHE_IT_S3_BUCKET` names one.
 
 use std::env::var;
 use std::net::ToSocketAddrs as _;
@@ -11,7 +11,7 @@ use crate::support::faults::FaultProxy;
 use crate::support::s3_client::S3Client;
 use crate::support::{Project, Run, skip};
 
-/// A server, seen through a proxy that writes down what passes.
+/// A server behind a proxy that records the requests.
 struct Server {
     proxy: FaultProxy,
     client: S3Client,
@@ -22,7 +22,8 @@ struct Server {
 }
 
 impl Server {
-    /// The server of the environment, with nothing below the prefix of this test.
+    /// The server that the environment names, with no objects below the prefix of this test. Skips and returns `None`
+    /// if the environment does not name one.
     fn of(test: &str) -> Option<Self> {
         let Ok(endpoint) = var("KACHE_IT_S3_ENDPOINT") else {
             skip("KACHE_IT_S3_ENDPOINT is not set; .ci/moto starts a server and sets it");
@@ -44,7 +45,7 @@ impl Server {
         Some(Self { proxy, client, region, bucket, keys, prefix })
     }
 
-    /// What a project needs to use it.
+    /// The variables that a project needs to use the server.
     fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("KACHE_S3_BUCKET", self.bucket.clone()),
@@ -99,7 +100,7 @@ fn what_one_machine_pushes_another_pulls() {
     two.kache(&["pull"]).must_succeed();
     build(&two).hits(&["dep", "app"]);
     assert_eq!(two.app_says(), "7");
-    // Again: there is nothing left to do.
+    // A second push and pull do not transfer packs.
     server.proxy.forget();
     one.kache(&["push"]).must_succeed();
     two.kache(&["pull"]).must_succeed();
@@ -170,7 +171,7 @@ fn doctor_tries_everything() {
     assert_eq!(server.objects(""), Vec::<String>::new());
 }
 
-/// The secret and the public half of a new pair.
+/// The secret and the public half of a new key pair.
 fn key_pair(project: &Project) -> (String, String) {
     let run = project.kache(&["keygen"]).must_succeed();
     let text = format!("{}\n{}", run.stdout, run.stderr);

@@ -1,4 +1,5 @@
-//! The servers of the tests themselves: the S3 server is one, and the proxy gets wrong what it is told to and nothing else.
+//! The servers of the tests themselves: the S3 server behaves like one, and the proxy makes exactly the errors that it
+//! is told to make.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ fn setup() -> (S3Server, FaultProxy, S3Client) {
     (server, proxy, client)
 }
 
-/// Bytes that differ from place to place.
+/// Bytes that depend on their position.
 fn bytes(length: usize) -> Vec<u8> {
     (0..=250_u8).cycle().take(length).collect()
 }
@@ -156,7 +157,7 @@ fn listings_lie() {
     let more = under(Lie::MoreKeys(vec!["../../etc/passwd".to_owned()])).unwrap();
     assert_eq!(more.0, ["k/1", "../../etc/passwd"]);
     assert!(under(Lie::NoXml).is_err());
-    // The SDK takes XML that ends in the middle for a whole page; only fewer bytes tell.
+    // The SDK accepts XML that ends in the middle as a whole page; only the smaller number of bytes reveals it.
     let _ = under(Lie::CutXml);
     let cut = proxy.seen().pop().expect("seen").sent;
     proxy.heal();
@@ -173,7 +174,7 @@ fn the_line_is_as_slow_as_told() {
         client.get("large").unwrap();
         start.elapsed()
     };
-    // A sleep is never too short: these are lower bounds, no timings.
+    // A sleep is never too short, so these are lower bounds and not timings.
     proxy.set_bandwidth(500_000);
     assert!(took() >= Duration::from_millis(190));
     proxy.set_bandwidth(0).set_latency(Duration::from_millis(150));

@@ -1,4 +1,4 @@
-//! Uploads: whole or not at all, and a killed one goes on where it was.
+//! Uploads: complete or not at all, and a killed one resumes where it was.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use kache::remote::{Cancel, Phase, RemoteError, Tuning, Upload};
 use crate::support::faults::{Action, Rule};
 use crate::support::remote::{Line, noise, run, settings};
 
-/// Bytes of a part: the server takes no smaller ones.
+/// Size of a part in bytes: the server refuses smaller ones.
 const PART: usize = 5 * 1024 * 1024;
 
 fn numbers(tuning: &mut Tuning) {
@@ -25,7 +25,7 @@ fn tuning() -> Tuning {
 
 const NAME: &str = "v1/packs/x/object";
 
-/// Uploads and stops after so many parts.
+/// Uploads and stops after `parts` parts.
 fn interrupted(line: &Line, what: &Upload, parts: u64) {
     let cancel = Cancel::default();
     let by = cancel.clone();
@@ -35,7 +35,7 @@ fn interrupted(line: &Line, what: &Upload, parts: u64) {
         }
     });
     run(async {
-        // One after the other, so that it is known which are there.
+        // One part after the other, so that it is certain which ones the server has.
         let bucket = line
             .bucket_with(|tuning| {
                 numbers(tuning);
@@ -74,7 +74,7 @@ fn a_large_file_goes_in_parts_with_the_checksum_of_each() {
         let bytes = noise(5 * PART + 5, 1);
         let what = line.file(NAME, &bytes);
         line.proxy.set_latency(Duration::from_millis(20));
-        // Marks the requests that carry one; the server compares them.
+        // Marks the requests that carry a checksum; the server compares them.
         line.proxy.rule(Rule::on("PUT", "").with_header("x-amz-checksum-crc32").then(Action::Latency(Duration::ZERO)));
         line.proxy.rule(
             Rule::on("POST", "uploads").with_header("x-amz-checksum-algorithm").then(Action::Latency(Duration::ZERO)),

@@ -1,4 +1,5 @@
-//! `kache report`, and what `stats` and `doctor` say of the remote's journal: real builds, and a journal written by hand.
+//! `kache report`, and the reports of `stats` and `doctor` on the remote's journal, after real builds and with a
+//! journal written by hand.
 
 use std::fs;
 
@@ -110,7 +111,7 @@ fn stats_and_doctor_say_what_was_refused() {
     let stats = parsed(&project.kache(&["stats", "--json"]));
     assert_eq!(stats["remote"]["refused"], json!({"digest": 1, "unsigned": 2}));
 
-    // The port is closed: plain `doctor` does not go to the network.
+    // The port is closed: plain `doctor` does not use the network.
     project.set("KACHE_S3_BUCKET", "some-bucket").set("KACHE_S3_ENDPOINT", "http://127.0.0.1:9");
     project.set("KACHE_S3_ACCESS_KEY", "the-id").set("KACHE_S3_SECRET_KEY", "hunter2");
     let text = project.kache(&["doctor"]).stdout;

@@ -1,4 +1,4 @@
-//! Compilers that are scripts (`RUSTC=/path/to/script`): kache caches the compiles of the compiler behind a script, and the
+//! Compilers that are scripts (`RUSTC=/path/to/script`): kache caches the compiles of the compiler behind a script. The
 //! files and variables that the script reads are inputs.
 
 use std::fs;
@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use crate::support::{Project, settle};
 
-/// Writes the script that stands for the compiler. `before` comes before it starts the real one.
+/// Writes the script that replaces the compiler: it runs `before`, and then `start`, in which `RUSTC` is the real
+/// compiler.
 fn compiler(project: &mut Project, before: &str, start: &str) {
     let rustc = crate::support::shared_toolchain().join("bin/rustc");
     let start = start.replace("RUSTC", &rustc.display().to_string());
@@ -46,7 +47,8 @@ fn u15_a_script_that_chooses_flags_by_a_variable_or_a_file() {
     project.fresh_compiles(&["app", "dep"], "marked");
 }
 
-/// The memory of what stands behind a script may be old: the other compiler's files are inputs all the same.
+/// The memo of the compiler behind a script may be out of date; the files of the other compiler are inputs all the
+/// same.
 #[test]
 fn u15_a_script_that_chooses_the_compiler() {
     let mut project = app();
@@ -60,7 +62,7 @@ fn u15_a_script_that_chooses_the_compiler() {
     project.unset("OTHER").fresh_hits("plain");
 }
 
-/// rustc as a child of the script: its macros are plugins as ever.
+/// rustc as a child of the script: its macros still count as plugins.
 #[test]
 fn u15_a_script_that_waits_for_the_compiler() {
     let mut project = Project::with_macro("file!(\"data/text\")");
@@ -85,7 +87,7 @@ fn u15_a_script_that_keeps_a_log() {
     assert!(before >= 2, "app and dep");
     project.fresh_hits("plain");
     assert_eq!(compiles(), before);
-    // Control: what it writes anew each time is missed.
+    // Control: compiles of a script that rewrites its log each time are not stored.
     compiler(&mut project, &format!("echo \"$@\" > {}", log.display()), "exec RUSTC \"$@\"");
     project.never_stored("dep", "plain");
 }
@@ -104,7 +106,7 @@ fn u15_a_script_that_cannot_be_observed_is_passed_by() {
     project.warm(&["dep"]);
 }
 
-/// What is no compiler says so itself.
+/// The answer of a program to `-vV` shows that it is not a compiler.
 #[test]
 fn u15_a_program_that_is_no_compiler_is_passed_by() {
     let mut project = Project::lib("pub fn value() -> u32 { 7 }\n");
@@ -114,7 +116,7 @@ fn u15_a_program_that_is_no_compiler_is_passed_by() {
     assert_eq!(project.last_outcome("dep").0, "bypass.compiler-unknown");
 }
 
-/// Clippy is a compiler of its own; the script only stands for the one whose sysroot it uses.
+/// Clippy is a separate compiler; the script only replaces the one whose sysroot clippy uses.
 #[test]
 fn u15_clippy_over_a_script() {
     let mut project = Project::lib("pub fn value() -> u32 { return 7; }\n");
@@ -123,7 +125,7 @@ fn u15_clippy_over_a_script() {
         return;
     }
     compiler(&mut project, "", "exec RUSTC \"$@\"");
-    // Clippy wants that name.
+    // Clippy requires that name.
     let named = project.sandbox_dir().join("own/rustc");
     fs::rename(named.with_file_name("compiler"), &named).expect("rename");
     project.set("RUSTC", named);
@@ -139,7 +141,7 @@ fn u15_clippy_over_a_script() {
     assert!(project.last_outcome("dep").0.starts_with("hit"), "{}", project.history());
 }
 
-/// The directory by its own name is in no key.
+/// The keys do not contain the name of the directory.
 #[test]
 fn u15_a_script_that_goes_by_its_directory() {
     for ask in ["$PWD", "$(pwd)"] {
@@ -154,7 +156,7 @@ fn u15_a_script_that_goes_by_its_directory() {
     }
 }
 
-/// So is what it finds in a directory above.
+/// Nor do the keys contain a file in a directory above.
 #[test]
 fn u15_a_script_that_searches_upward() {
     let mut one = app();
@@ -193,7 +195,7 @@ fn u15_a_script_that_goes_by_a_size() {
     project.fresh_compiles(&["app", "dep"], "marked");
 }
 
-/// Cargo asks the compiler, too; and runs of build scripts are stored as ever.
+/// Cargo asks the compiler, too; and kache stores runs of build scripts as usual.
 #[test]
 fn u15_a_script_in_a_sysroot() {
     let mut project = Project::app_over("pub fn value() -> &'static str { env!(\"SAID\") }\n");

@@ -1,5 +1,5 @@
-//! What git says to build scripts and proc macros: its index counts by what it lists and by how the files differ from that, and
-//! not by its bytes, which git writes anew whenever it has looked.
+//! Answers of git to build scripts and proc macros. git's index counts by the files that it lists and by how the files
+//! on disk differ from it, and not by its bytes, which git rewrites whenever it has looked at the files.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -15,7 +15,7 @@ fn git(dir: &Path, arguments: &[&str]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A committed package whose script says what `git` with these arguments says.
+/// A committed package whose script returns the output of `git` with these arguments.
 fn committed(arguments: &str) -> Scripted {
     let scene = Scripted::new(&format!("format!(\"{{:?}}\", Command::new(\"git\").args({arguments}).output())"));
     scene.file(".gitignore", "target\nCargo.lock\n").file("data.txt", "one");
@@ -29,7 +29,7 @@ fn commit(dir: &Path) {
     git(dir, &["commit", "-qm", "one"]);
 }
 
-/// Builds into an empty target directory: the script does not run, and says what it says without kache.
+/// Asserts that a build into an empty target directory does not run the script and has the same value as without kache.
 #[track_caller]
 fn hits(scene: &Scripted) {
     let before = scene.project.events().len();
@@ -53,7 +53,7 @@ fn the_commit() {
     scene.runs().restored();
 }
 
-/// These write the index anew, behind a lock.
+/// These commands rewrite the index, under a lock.
 #[test]
 fn changed_files() {
     if !has_program("git") {
@@ -80,7 +80,7 @@ fn a_file_that_git_does_not_know() {
     scene.file("new.txt", "").runs().restored();
 }
 
-/// `git diff-index` takes a file for changed whose time alone is another one, until somebody refreshes the index.
+/// `git diff-index` reports a file as changed if only its time differs, until somebody refreshes the index.
 #[test]
 fn a_touched_file() {
     if !has_program("git") {
@@ -105,7 +105,7 @@ fn another_checkout() {
     let two = one.clone_to("elsewhere/two");
     fs::remove_dir_all(two.project.dir()).expect("remove");
     git(one.project.dir(), &["clone", "-q", ".", &two.project.dir().to_string_lossy()]);
-    // git writes a path of its own into the configuration of a clone.
+    // git writes a path into the configuration of a clone, so that it differs from the original's.
     fs::copy(one.project.path(".git/config"), two.project.path(".git/config")).expect("copy");
     two.runs().restored();
     two.file("data.txt", "two").runs().restored();
@@ -122,7 +122,7 @@ fn a_script_that_adds_to_the_index_is_not_stored() {
     assert!(fs::read(scene.project.path(".git/index")).expect("index").windows(7).any(|name| name == b"new.txt"));
 }
 
-/// The first question sees the stamps that the second one mends.
+/// The first command reads the stamps that the second one refreshes.
 #[test]
 fn a_run_that_saw_the_index_before_it_was_mended_is_not_stored() {
     if !has_program("git") {

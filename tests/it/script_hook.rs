@@ -1,11 +1,11 @@
-//! The hook in build scripts: a script sees what it sees without kache, and every way to link takes it.
+//! The hook in build scripts: a script sees the same as without kache, and every way to link includes the hook.
 
 use std::fs;
 use std::process::Command;
 
 use crate::support::{KACHE, Scripted, has_program, manifest, real_cargo, skip};
 
-/// Tells all that a program can see of how it was started.
+/// Prints everything that a program can find out about how it was started.
 const LOOKS: &str = r#"
     let mut seen: Vec<String> = env::vars().map(|(name, value)| format!("{name}={value}")).collect();
     seen.sort();
@@ -33,7 +33,7 @@ fn a_script_sees_what_it_sees_without_kache() {
     let with = seen(&scene);
     assert!(with.len() > 40, "{with:?}");
     assert_eq!(scene.last_run()["stored"], "unobserved", "it looks at /proc");
-    // Compiled without the hook, with the wrapper's name in the environment all the same.
+    // Compiled without the hook, but still with the wrapper's name in the environment.
     scene.set("KACHE_DISABLED", "1");
     let mut without = seen(&scene);
     without.retain(|line| !line.starts_with("KACHE_DISABLED="));
@@ -48,7 +48,8 @@ fn a_script_runs_without_kache() {
         |dir: &str| crate::support::find(&scene.project.path(dir), "build-script-build", "").pop().expect("a script");
     let (program, out) = (find("target"), scene.project.sandbox_dir().join("by-hand"));
     fs::create_dir_all(&out).expect("directory");
-    // By hand, with another wrapper, with one that is gone, with a kache that is none.
+    // Without a wrapper, with another one, with one that does not exist, and with a `kache` that is a different
+    // program.
     let other = scene.project.sandbox_dir().join("other/kache");
     crate::support::write_program(&other, "#!/bin/sh\nexec \"$@\"\n");
     for wrapper in [None, Some("/usr/bin/sccache"), Some("/nowhere/kache"), Some("kache"), other.to_str()] {
@@ -182,7 +183,7 @@ fn an_interrupted_script_is_interrupted() {
     scene.script("\"x\".into()").runs().restored();
 }
 
-/// The second one works in the first one's directory, and the first one waits for it.
+/// The second process works in the directory of the first, which waits for it.
 #[test]
 fn a_script_that_starts_itself_again() {
     let body = r#"

@@ -1,8 +1,8 @@
-//! What a run of a build script reads: each kind of input runs it again, as plain cargo does in an empty target directory,
-//! and something beside it does not (hazard X08, U01 to U04 for scripts).
+//! Inputs of a run of a build script: a change to any of them runs the script again, as plain cargo does in an empty
+//! target directory, and a change to something unrelated does not (hazard X08, U01 to U04 for scripts).
 //!
-//! None of the scripts here declares anything with `rerun-if-...`, and each is built from an empty target directory, so that
-//! cargo always asks.
+//! The scripts here do not declare anything with `rerun-if-...`, and each is built in an empty target directory, so
+//! that cargo always asks.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn a_variable() {
     scene.set("SCRIPT_DATA", "").runs();
     scene.project.unset("SCRIPT_DATA");
     scene.set("SCRIPT_OTHER", "beside it");
-    // The first run holds again.
+    // The input set of the first run holds again.
     let before = scene.project.events().len();
     scene.project.wipe().build();
     assert_eq!(scene.printed().0, "unset");
@@ -62,7 +62,7 @@ fn a_link_that_leads_nowhere() {
     std::os::unix::fs::symlink("elsewhere", scene.project.path("link")).expect("link");
     scene.file("there", "two").runs().restored();
     scene.file("elsewhere", "three").runs();
-    // In a circle.
+    // Links in a circle.
     scene.project.remove("link").remove("elsewhere");
     std::os::unix::fs::symlink("elsewhere", scene.project.path("link")).expect("link");
     std::os::unix::fs::symlink("link", scene.project.path("elsewhere")).expect("link");
@@ -71,7 +71,7 @@ fn a_link_that_leads_nowhere() {
 
 #[test]
 fn directories_in_which_other_units_appear() {
-    // As whoever looks for libclang does.
+    // Like a script that looks for libclang.
     let body = r#"
         let dirs = env::split_paths(&env::var_os("LD_LIBRARY_PATH").unwrap()).collect::<Vec<_>>();
         let found = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
@@ -123,7 +123,7 @@ fn a_program_that_is_changed_in_place() {
     scene.runs().restored();
 }
 
-/// What the preprocessor makes of `main.c` with two include directories.
+/// A script that runs the preprocessor on `main.c`, with two include directories.
 const COMPILES: &str = r#"said(Command::new("cc").args(["-E", "-P", "-Ifirst", "-Isecond", "main.c"]))"#;
 const MAIN: &str = "#include <limits.h>\n#include \"answer.h\"\nANSWER\n";
 
@@ -166,7 +166,7 @@ fn a_variable_that_only_the_c_compiler_reads() {
 
 #[test]
 fn a_shell_that_a_program_starts_by_the_c_library() {
-    // awk calls popen for a pipe, and system.
+    // awk calls `popen` for a pipe, and `system`.
     let body = r#"said(Command::new("awk").arg("BEGIN { \"cat data.txt\" | getline line; print line; system(\"cat more.txt\") }"))"#;
     let scene = Scripted::new(body);
     scene.file("data.txt", "one\n").file("more.txt", "and").runs().restored();
@@ -203,7 +203,7 @@ fn what_pkg_config_answers() {
     scene.set("PKG_CONFIG_PATH", dir.to_str().expect("text")).runs().restored();
     write("-DTWO");
     scene.runs().restored();
-    // Another directory comes first.
+    // Another directory comes first on the search path.
     let first = scene.project.sandbox_dir().join("first");
     fs::create_dir_all(&first).expect("directory");
     fs::write(first.join("thing.pc"), "Name: thing\nDescription: x\nVersion: 2\nCflags: -DTHREE\n").expect("pc");
@@ -252,7 +252,7 @@ fn a_declared_input() {
 
 #[test]
 fn the_compiler_asked_by_the_script() {
-    // As autocfg and rustversion do, by the wrapper that cargo names.
+    // As autocfg and rustversion do, through the wrapper that cargo names.
     let body = r#"
         let mut rustc = match env::var_os("RUSTC_WRAPPER") {
             Some(wrapper) => { let mut command = Command::new(wrapper); command.arg(env::var_os("RUSTC").unwrap()); command }
@@ -278,7 +278,7 @@ fn a_file_that_is_searched_for_above_the_checkout() {
     one.runs().restored();
     fs::write(&above, "another").expect("write");
     one.runs().restored();
-    // The other checkout has another file above it.
+    // Another file is above the other checkout.
     let two = one.clone_to("elsewhere/two");
     fs::write(two.project.dir().parent().expect("parent").join("answer.txt"), "two").expect("write");
     two.runs().restored();
@@ -290,7 +290,7 @@ fn a_file_that_is_searched_for_above_the_checkout() {
 fn an_edit_while_the_script_runs_is_not_lost() {
     let scene = Scripted::new("let text = fs::read_to_string(\"data.txt\").unwrap(); sh(\"./meanwhile\"); text");
     scene.file("data.txt", "before");
-    // Edits what the script has read, as an editor would, once.
+    // Edits the file that the script has read, once, as an editor would.
     let edit = "#!/bin/sh\ntest -e done || { sleep 0.05; echo after > data.txt; touch done; }\n";
     write_program(&scene.project.path("meanwhile"), edit);
     scene.project.build();
@@ -312,8 +312,8 @@ fn a_file_above_the_directory_of_outputs() {
     assert_eq!((first.0.as_str(), built(&scene).0.as_str()), ("one", "two"));
 }
 
-/// What the script says in an empty target directory in the workspace, and which run said it. (Plain cargo's target directory
-/// is elsewhere in these tests, which here is another thing.)
+/// Builds into an empty target directory in the workspace. Returns the value, and the number of the run that made it.
+/// ([`Scripted::plain`] uses a target directory elsewhere, which makes a difference here.)
 fn built(scene: &Scripted) -> (String, String) {
     crate::support::settle();
     scene.project.wipe().build();
@@ -349,7 +349,7 @@ fn options_for_make() {
     scene.set("MAKEFLAGS", " -- MODE=slow").runs().restored();
 }
 
-/// What is beside one checkout is not beside the other.
+/// A file next to one checkout is not next to the other.
 #[test]
 fn a_file_beside_the_checkout() {
     let body = r#"
@@ -374,7 +374,7 @@ fn a_place_beside_the_checkout_that_is_named() {
     one.clone_to("elsewhere/two").runs().restored();
 }
 
-/// A script that goes up from `OUT_DIR` finds the workspace, or does not.
+/// Whether a script that goes up from `OUT_DIR` finds the workspace depends on the target directory.
 #[test]
 fn a_target_directory_elsewhere() {
     let mut scene = Scripted::new("out().ancestors().any(|dir| dir.join(\"data.txt\").exists()).to_string()");

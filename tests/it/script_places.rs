@@ -1,14 +1,15 @@
-//! Places of a checkout that a run names where a restore cannot rewrite them, or must not.
+//! Paths of a checkout in the results of a run, in places where a restore cannot rewrite them, or must not.
 
 use crate::support::Scripted;
 
-/// Where a script runs. It says so, since a place that is in no text is an input like any other.
+/// Prints the working directory of the script. A directory that does not appear in any text would be an input like any
+/// other.
 const HERE: &str = "let here = env::current_dir().unwrap().display().to_string(); println!(\"cargo:warning={here}\");";
 
 #[test]
 fn a_path_in_the_program_is_not_that_of_the_checkout() {
     let one = Scripted::new("\"\".into()");
-    // Both checkouts hold the same script, which names the first one.
+    // Both checkouts contain the same script, which names the first one.
     let here = one.project.dir().to_str().expect("text").to_owned();
     one.script(&format!("println!(\"cargo:warning=served at {here}/index.html\"); {here:?}.into()"));
     one.runs().restored();
@@ -21,7 +22,7 @@ fn a_path_in_the_program_is_not_that_of_the_checkout() {
 fn a_path_in_the_name_of_a_file_serves_only_there() {
     let beside = r#"fs::create_dir_all(dir.parent().unwrap()).unwrap(); fs::write(dir, "x").unwrap(); "x".into()"#;
     for body in [
-        // A tree that mirrors the sources, as compilers make one.
+        // A tree that mirrors the sources, as compilers create it.
         format!("{HERE} let dir = out().join(&here[1..]).join(\"gen.txt\"); {beside}"),
         format!("{HERE} let dir = out().join(here.replace('/', \"_\")); {beside}"),
         format!(

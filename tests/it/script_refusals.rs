@@ -1,4 +1,4 @@
-//! Runs of build scripts that are never stored, each with its reason.
+//! Runs of build scripts that kache never stores, each with the reason.
 
 use std::fs;
 use std::net::TcpListener;
@@ -93,11 +93,11 @@ fn a_child_that_is_left_behind() {
 fn an_output_directory_that_was_used_before() {
     let scene = Scripted::new("fs::read_dir(out()).unwrap().count().to_string()");
     scene.file("data", "1").runs().restored();
-    // Cargo asks again, with the old directory: as without kache, the script sees what it left.
+    // Cargo runs the script again, with the old directory: as without kache, the script sees its earlier files.
     scene.script("fs::read_dir(out()).unwrap().count().to_string() + \"!\"").build();
     assert_eq!(scene.printed().0, "1!");
     assert_eq!(scene.last_run()["stored"], "out-dir-used");
-    // What is known is put in the place of all that was there.
+    // A known result replaces everything in the directory.
     scene.project.wipe().build();
     assert_eq!(scene.printed().0, "0!");
     scene.script("fs::read_dir(out()).unwrap().count().to_string()").build();
@@ -162,7 +162,7 @@ fn scripts_are_left_alone_on_demand() {
     scene.project.unset("KACHE_SCRIPTS");
     scene.set("KACHE_OBSERVE", "off").runs().runs();
     scene.project.unset("KACHE_OBSERVE");
-    // The first run is still there.
+    // The entry of the first run still exists.
     scene.project.wipe().build();
     assert_eq!(scene.last_run()["outcome"], "hit.local");
 }

@@ -1,5 +1,5 @@
-//! What a restored run leaves: the tree, the messages, times with which cargo finds everything fresh, and the paths of this
-//! checkout.
+//! The result of a restored run: the tree, the messages, times with which cargo considers everything fresh, and the
+//! paths of this checkout.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Scripted, contains, real_cargo};
 
-/// A tree of everything that there is.
+/// A script that writes a tree with every kind of file.
 const TREE: &str = r#"
     use std::os::unix::fs::{symlink, PermissionsExt};
     let dir = out();
@@ -65,7 +65,7 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The directory of the one run.
+/// The directory of the only run.
 fn run_dir(scene: &Scripted) -> PathBuf {
     let build = scene.project.target_dir().join("debug/build");
     let mut dirs = fs::read_dir(build).expect("build").map(|entry| entry.expect("entry").path());
@@ -111,7 +111,7 @@ fn another_checkout_gets_its_own_paths() {
 
 #[test]
 fn a_path_in_bytes_serves_only_there() {
-    // Not text: the path stands between zero bytes.
+    // Not a text: the path is between zero bytes.
     let body = "fs::write(out().join(\"data\"), format!(\"\\0{}\\0\", out().display())).unwrap(); \"x\".into()";
     let one = Scripted::new(body);
     one.runs().restored();
@@ -125,7 +125,7 @@ fn a_path_in_bytes_serves_only_there() {
 
 #[test]
 fn a_path_that_comes_from_a_file_serves_only_there() {
-    // Both checkouts hold the same text, which names the first one.
+    // Both checkouts contain the same text, which names the first one.
     let one = Scripted::new("fs::read_to_string(\"config.txt\").unwrap()");
     one.file("config.txt", one.project.dir().to_str().expect("text"));
     one.runs().restored();
@@ -156,10 +156,10 @@ fn objects_with_debug_info_are_shared() {
     two.restored();
     two.set("KACHE_VERIFY", "hits");
     two.project.wipe().build();
-    // The number of the run is another one in each; the objects are the same.
+    // The number of the run always differs; the objects are the same.
     let detail = two.last_run()["detail"].as_str().expect("detail").to_owned();
     assert!(detail.starts_with("gen.rs: ") && !detail.contains(';'), "{detail}");
-    // Without remaps they hold the path.
+    // Without remaps the objects contain the path.
     let mut exact = one.clone_to("elsewhere/three");
     exact.set("KACHE_PATHS", "exact").runs();
     assert!(contains(&run_dir(&exact).join("out/part.o"), exact.project.dir().to_str().expect("text")));
@@ -190,7 +190,7 @@ fn cargo_finds_everything_fresh_afterwards() {
     scene.project.unset("RUSTC_WRAPPER");
     scene.build().is_noop();
     assert_eq!(scene.project.events().len(), events + 3, "a restored build of three units, nothing else");
-    // An edit of what is watched is noticed, and the script just runs.
+    // Cargo detects an edit of a watched file and simply runs the script.
     crate::support::settle();
     scene.file("data.txt", "two").build();
     assert_eq!(scene.printed().0, "two");
@@ -320,7 +320,7 @@ fn a_killed_restore_leaves_nothing_that_is_taken_for_whole() {
         std::thread::sleep(Duration::from_millis(60 + milliseconds));
         child.kill().expect("kill");
         child.wait().expect("end");
-        // The children of a killed cargo go on for a moment.
+        // The children of a killed cargo keep running for a moment.
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(300) {
             std::thread::sleep(Duration::from_millis(20));
@@ -338,7 +338,7 @@ fn hits_are_verified_on_demand() {
     scene.set("KACHE_VERIFY", "hits");
     scene.project.wipe().build();
     let run = scene.last_run();
-    // The number of the run is another one in each.
+    // The number of the run always differs.
     assert_eq!(run["outcome"], "hit.differs", "{run}");
     assert_eq!(run["detail"].as_str().expect("detail").split(": ").next(), Some("gen.rs"), "{run}");
     let constant = Scripted::new(

@@ -1,5 +1,5 @@
-//! What a run of a build script does past what is opened and asked by name: effects on files that are there, libraries that
-//! cannot be loaded, and what the C library looks at for itself.
+//! Effects and inputs of a build script besides the files that it opens and the names that it looks up: changes to
+//! existing files, libraries that cannot be loaded, and files and variables that the C library reads for itself.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::support::{Scripted, has_program, skip};
 
 #[test]
 fn a_source_that_includes_itself() {
-    // By an absolute name, as the `cc` crate is told often enough.
+    // By an absolute path, as scripts often pass it to the `cc` crate.
     let body = r#"
         let source = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("c/part.c");
         said(Command::new("cc").args(["-g", "-c"]).arg(source).arg("-o").arg(out().join("part.o")));
@@ -15,7 +15,7 @@ fn a_source_that_includes_itself() {
     let one = Scripted::new(body);
     let twice = "#ifndef ONCE\n#define ONCE\n#include __FILE__\n#else\nint part(void) { return 7; }\n#endif\n";
     one.file("c/part.c", twice).runs().restored();
-    // What `__FILE__` says is left in objects, so such a run serves its own checkout.
+    // The value of `__FILE__` remains in objects, so such a run serves only its own checkout.
     one.file("c/part.c", "const char *where = __FILE__;\n").runs().restored();
     one.clone_to("elsewhere/two").runs().restored();
 }
@@ -53,7 +53,7 @@ fn a_pipe_that_is_made_elsewhere() {
     Scripted::new("sh(\"rm -f pipe; mkfifo pipe\")").never_stored("side-effects");
 }
 
-/// A library that has one function.
+/// Compiles `source` into a shared library.
 fn library(scene: &Scripted, name: &str, source: &str, flags: &[&str]) {
     scene.project.compile_c(name, source, &[&["-shared", "-fPIC"], flags].concat());
 }

@@ -1,6 +1,6 @@
-//! Incremental sessions of other checkouts (`rustc::alias`, `store::sessions`). rustc alone decides what of a session still
-//! counts, so what a program says is right in any case; whether a session was of use is seen by the object files that the next
-//! session has in common with it.
+//! Incremental sessions of other checkouts (`rustc::alias`, `store::sessions`). rustc alone decides which parts of a
+//! session still count, so the output of a program is right in any case. The object files that the next session has in
+//! common with a session show whether that session was of use.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::{
 
 const ALIAS: &str = "/proc/self/task/../cwd";
 
-/// `dep` with modules, each of which is a codegen unit, and a value that edits change.
+/// The source of `dep`: modules, each of which is a codegen unit, and a value that edits change.
 fn source(value: u32) -> String {
     let module =
         |n: u32| format!("pub mod m{n} {{ #[inline(never)] pub fn f(x: u32) -> u32 {{ x.rotate_left({n}) }} }}\n");
@@ -20,10 +20,10 @@ fn source(value: u32) -> String {
     format!("{modules}#[inline(never)] pub fn value() -> u32 {{ {value} }}\n")
 }
 
-/// `app` over `dep`, with incremental compilation as cargo has it by default.
+/// `app` depends on `dep`. Incremental compilation is on, as it is in cargo by default.
 fn project() -> Project {
     let mut project = Project::app_over(&source(7));
-    // Over a library that the program itself does not name.
+    // `dep` depends on a library that the program itself does not name.
     project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"));
     project.file("base/Cargo.toml", manifest("base", "")).file("base/src/lib.rs", "pub fn base() {}\n");
     let module = |n: u32| format!("mod m{n} {{ #[inline(never)] pub fn f(x: u32) -> u32 {{ dep::m{n}::f(x) }} }}\n");
@@ -39,7 +39,7 @@ fn edit(project: &Project, value: u32) {
     project.file("dep/src/lib.rs", source(value));
 }
 
-/// The object files in `dep`'s newest session. (The one before may still be there.)
+/// The object files in the newest session of `dep`. (The session before it may still exist.)
 fn objects(project: &Project) -> BTreeSet<(u64, u64)> {
     objects_of(project, "dep-")
 }
@@ -55,7 +55,7 @@ fn objects_of(project: &Project, prefix: &str) -> BTreeSet<(u64, u64)> {
     files.iter().filter(|file| file.parent() == newest.as_deref()).map(|file| stat(file).id).collect()
 }
 
-/// How many object files both have in common.
+/// The number of object files that both have in common.
 fn common(one: &BTreeSet<(u64, u64)>, other: &BTreeSet<(u64, u64)>) -> usize {
     one.intersection(other).count()
 }
@@ -64,7 +64,7 @@ fn kept_sessions(project: &Project) -> PathBuf {
     project.cache_dir().join("v1/sessions")
 }
 
-/// The directory of each unit's kept session.
+/// The directories of the kept sessions, one for each unit.
 fn dirs_of_units(project: &Project) -> Vec<PathBuf> {
     let shards =
         fs::read_dir(kept_sessions(project)).expect("sessions are kept").map(|shard| shard.expect("entry").path());
@@ -89,17 +89,17 @@ fn a_first_edit_elsewhere_builds_on_the_session_of_the_first_checkout() {
     run.misses(&["app", "dep"]);
     assert_eq!((said.as_str(), stored(&two, "dep").as_str()), ("8", "private-incremental"));
     assert!(common(&first, &objects(&two)) >= 5, "{first:?} and {:?}", objects(&two));
-    // A program's session too: rustc links it with libraries that have other real paths here.
+    // The session of a program too: rustc links it with libraries that have other real paths here.
     assert!(common(&programs, &objects_of(&two, "app-")) >= 5, "{programs:?} and {:?}", objects_of(&two, "app-"));
     two.assert_noop();
-    // The next edit builds on that one, and the first checkout is as it was.
+    // The next edit builds on that session, and the first checkout is unchanged.
     let second = objects(&two);
     edit(&two, 9);
     assert_eq!(two.build_and_say().1, "9");
     assert!(common(&second, &objects(&two)) >= 5);
     one.assert_noop();
     assert_eq!((objects(&one), one.app_says().as_str()), (first.clone(), "7"));
-    // Control: without what is kept, nothing is in common.
+    // Control: without the kept sessions, the two have nothing in common.
     fs::remove_dir_all(kept_sessions(&one)).expect("remove");
     let three = one.clone_to("three");
     three.build().hits(&["app", "dep"]);
@@ -114,17 +114,18 @@ fn a_session_outlives_the_target_directory_that_it_was_made_in() {
     one.build();
     let first = objects(&one);
     one.wipe();
-    // No file that is gone has an inode that another one could get: the store holds it.
+    // A later file cannot reuse the inode of a removed one, because the store still has a link to it.
     one.build().hits(&["app", "dep"]);
     edit(&one, 8);
     assert_eq!(one.build_and_say().1, "8");
     assert!(common(&first, &objects(&one)) >= 5);
 }
 
-/// What is done to a file of a session.
+/// A function that damages a file of a session.
 type Damage = fn(&Path);
 
-/// Whatever rustc makes of it: the program is right, and nothing of a wrong session is shared.
+/// Whatever rustc does with the damaged session, the program is right, and kache does not share anything that comes
+/// from a wrong session.
 #[test]
 fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
     let one = project();
@@ -143,7 +144,7 @@ fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
         for name in ["dep-graph", "query-cache", "work-products"] {
             two.file("dep/src/lib.rs", source(7)).wipe().build().hits(&["dep"]);
             edit(&two, value);
-            // rustc's own directory gets the damaged session, the store's stays whole.
+            // rustc's own directory gets the damaged session; the store's copy stays whole.
             let kept = find_one(&kept_sessions(&one).join(&of_dep), "dep-graph", ".bin");
             let kept = kept.parent().expect("a session").to_owned();
             let crate_dir = kept.parent().expect("a crate").file_name().expect("name").to_owned();
@@ -203,7 +204,7 @@ fn a_failed_first_build_spoils_nothing() {
 #[test]
 fn an_interrupted_first_compile_spoils_nothing() {
     let one = project();
-    // Metadata and dep-info are there, and rustc is killed before the library is.
+    // rustc has written metadata and dep-info, and is killed before the library exists.
     one.hook(
         "after",
         "dep",
@@ -237,7 +238,7 @@ fn no_output_holds_the_alias() {
     assert!(looked_at > 20);
 }
 
-/// A call with `-C incremental`, with kache and without: words, dep-info and library.
+/// A call with `-C incremental`, with kache and without: its messages, dep-info and library.
 fn both(project: &Project, name: &str) -> [(Said, String, Vec<u8>); 2] {
     let call = |disabled: bool| {
         let session = format!("-Cincremental={}", project.path("session").display());
@@ -264,7 +265,7 @@ fn rustc_says_the_same_under_the_alias() {
     assert_eq!(project.last_outcome("dep").1, "stored", "control: it was compiled through kache");
     let text = String::from_utf8_lossy(&ours.0.stderr).into_owned();
     assert!(text.contains(project.dir().to_str().expect("UTF-8")) && text.contains("never"), "{text}");
-    // A file that is not there, and a panic of rustc's.
+    // A source file that does not exist.
     project.file("src/lib.rs", "mod absent;\n");
     let [ours, plain] = both(&project, "other");
     assert_eq!((&ours.0, ours.0.code), (&plain.0, 1));
@@ -303,7 +304,7 @@ fn macros_and_their_children_see_the_working_directory() {
     assert_eq!(two.build_and_say().1, expected(&two));
 }
 
-/// A macro's outputs must not hold the alias: the path would lead elsewhere for every program.
+/// The outputs of a macro must not contain the alias: the path would lead elsewhere in every program.
 #[test]
 fn a_macro_that_looks_at_rustcs_arguments_has_the_directorys_own_name() {
     let mut one = Project::app_over(&value_of("mac", "out_dir!()"));
@@ -324,7 +325,7 @@ fn a_macro_that_looks_at_rustcs_arguments_has_the_directorys_own_name() {
     one.wipe().build().hits(&["dep"]);
 }
 
-/// A linker may work in another directory, where the alias leads elsewhere, and may write its arguments down.
+/// A linker may change its directory, so that the alias leads elsewhere, and may write its arguments to a file.
 #[test]
 fn a_linker_that_changes_its_directory_links() {
     let mut one = project();
@@ -350,7 +351,7 @@ fn a_checked_library_has_a_session_in_another_checkout() {
     one.check().is_noop();
 }
 
-/// Cargo gives metadata other times, and looks at them.
+/// Cargo changes the times of metadata files and compares them.
 #[test]
 fn no_two_checkouts_share_metadata() {
     let one = project();
@@ -370,7 +371,7 @@ fn no_two_checkouts_share_metadata() {
     assert_eq!(common(&metadata(&one), &metadata(&two)), 0);
 }
 
-/// The alias does not remap it, so that such a unit is compiled as it was before there was one.
+/// The alias does not remap such a path, so kache compiles such a unit without the alias.
 #[test]
 fn a_source_that_is_included_by_an_absolute_path_is_shared() {
     let mut one = Project::app_over(
@@ -411,7 +412,7 @@ fn a_purge_removes_kept_sessions_and_a_collection_trims_them() {
     assert!(!find(&kept_sessions(&one), "dep-graph", ".bin").is_empty());
     two.kache(&["purge"]);
     assert!(files_under(&kept_sessions(&one)).is_empty());
-    // The target directories have lost nothing.
+    // The files in the target directories are intact.
     edit(&two, 8);
     assert_eq!(two.build_and_say().1, "8");
 }

@@ -1,4 +1,4 @@
-//! Kache set up wrongly or not at all (hazard T01): it is as good as rustc.
+//! kache set up wrongly or not at all (hazard T01): it does the same as rustc.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! A store in which something is missing, torn or wrong (hazards I06, I07): rustc compiles or the hit is right, and the
-//! store heals.
+//! A store with missing, torn or wrong files (hazards I06, I07): rustc compiles or the hit is right, and the store
+//! heals.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::support::{CANONICAL_MTIME_NS, Project, Unit, find, name_of, stat, uns
 
 const SOURCE: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\n";
 
-/// One unit, stored and hit, with what it comes to.
+/// One unit, stored and hit, with its library and its messages.
 struct Stored {
     project: Project,
     rlib: Vec<u8>,
@@ -28,7 +28,8 @@ impl Stored {
         self.project.unit("dep", "src/lib.rs")
     }
 
-    /// After some damage: the call ends well with the right bytes and words, as `outcome`, and the next one is a hit.
+    /// Asserts that after some damage the call succeeds with the right bytes and messages and has `outcome`, and that
+    /// the next call is a hit.
     #[track_caller]
     fn heals(&self, damage: &str, outcome: &str) {
         let run = self.unit().run().must_succeed();
@@ -53,7 +54,7 @@ impl Stored {
     }
 }
 
-/// Replaces the file by another one with these bytes, as a torn or rotten disk would show it.
+/// Replaces the file by a new one with these bytes, like a torn write or a failing disk.
 fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).expect("remove");
     fs::write(path, bytes).expect("write");
@@ -100,7 +101,7 @@ fn i07_a_damaged_blob_goes_to_quarantine() {
         stored.heals("a blob grown", "miss.blob-corrupt");
         damaged += 1;
         assert_eq!(find(&stored.v1("quarantine"), "", "").len(), damaged, "one name per damaged blob");
-        // Control: the time alone is no damage.
+        // Control: a changed time alone is not damage.
         replace(&blob, &bytes);
         stored.heals("a blob touched", "hit.local");
         assert_eq!(stat(&blob).mtime_ns, CANONICAL_MTIME_NS);
@@ -118,7 +119,7 @@ fn i07_a_blob_that_is_no_file_is_a_miss() {
     stored.assert_right("a directory in a blob's place", &run.stderr);
 }
 
-/// Entries written before a crash of the machine may rest on torn blobs: they are read back once.
+/// Entries written before a crash of the machine may refer to torn blobs, so kache reads the blobs back once.
 #[test]
 fn i06_blobs_written_before_a_reboot_are_read_back() {
     let stored = Stored::new();
@@ -244,7 +245,8 @@ fn i06_directories_of_the_cache_may_be_lost_or_be_files() {
     }
 }
 
-/// One byte of a record that stays well-formed: another output's name, another digest, another variable's value.
+/// One byte of a record changes, but the record stays well-formed: another output's name, another digest, another
+/// variable's value.
 #[test]
 fn i07_a_record_damaged_by_one_letter_is_a_miss() {
     let stored = Stored::new();

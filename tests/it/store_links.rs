@@ -22,7 +22,7 @@ fn quarantined(project: &Project) -> usize {
     files_under(&project.cache_dir().join("v1/quarantine")).len()
 }
 
-/// Writes through the name as a tool would that knows nothing of links: same inode, same size, other bytes.
+/// Writes through the name like a tool that ignores links: same inode, same size, other bytes.
 fn write_in_place(path: &Path) {
     let mut bytes = fs::read(path).expect("read");
     let middle = bytes.len() / 2;
@@ -30,7 +30,7 @@ fn write_in_place(path: &Path) {
     fs::write(path, bytes).expect("write");
 }
 
-/// A checkout in which `dep` was restored, after another one stored it.
+/// A checkout that stored `dep`, and another one that restored it.
 fn restored() -> (Project, Project) {
     let one = Project::app_over(DEP);
     one.build().misses(&["dep"]);
@@ -53,7 +53,7 @@ fn i01_a_library_rewritten_in_place_after_a_restore_is_not_served() {
     assert_eq!((said.as_str(), quarantined(&one)), ("7", usize::from(shared)));
     assert!(fs::read(rlib(&three)).expect("rlib") == good, "a damaged library was served");
     one.assert_store_whole();
-    // It healed, for the damaged checkout too.
+    // The store has healed, for the damaged checkout too.
     one.clone_to("four").build().hits(&["dep"]);
     two.rebuild_hits(&["dep"]);
     assert_eq!(two.app_says(), "7");
@@ -87,7 +87,7 @@ fn i01_metadata_and_dep_info_are_nobody_elses() {
     assert_eq!(quarantined(&one), 0);
 }
 
-/// What users do to static libraries: strip them, sign them, patch them.
+/// Users strip, sign and patch static libraries.
 #[test]
 fn i01_a_stripped_static_library_leaves_the_store_alone() {
     let one = Project::lib("#[unsafe(no_mangle)] pub extern \"C\" fn value() -> u32 { 7 }\n");
@@ -111,7 +111,7 @@ fn i01_a_stripped_static_library_leaves_the_store_alone() {
     }
 }
 
-/// A rebuild without the cache writes over names that the store shares.
+/// A rebuild without the cache writes to names that share an inode with the store.
 #[test]
 fn i01_rustc_itself_does_not_write_into_the_store() {
     let (mut one, mut two) = restored();
@@ -186,7 +186,7 @@ fn i03_a_time_changed_in_one_checkout_is_not_handed_on() {
     }
 }
 
-/// Runs cargo as somebody whom permissions bind, though it be root.
+/// Runs cargo without the capabilities by which root ignores permissions. Returns `None` if `setpriv` is not installed.
 fn bound(project: &Project, args: &[&str]) -> Option<Run> {
     if !has_program("setpriv") {
         return None;

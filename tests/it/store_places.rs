@@ -1,4 +1,4 @@
-//! Where the cache lies: another file system, a read-only or full one, somebody else's (hazards I14 to I16).
+//! The place of the cache: another file system, a read-only or full one, somebody else's (hazards I14 to I16).
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::support::{
 
 const DEP: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\n";
 
-/// The library's warning is what rustc says in these tests, and all that may be said.
+/// Compiles the library. Its warning is the only message of rustc in these tests, and kache must not add another one.
 fn call(project: &Project, through_kache: bool) -> Said {
     let out = project.path("out");
     let _ = fs::remove_dir_all(&out);
@@ -30,7 +30,7 @@ fn call(project: &Project, through_kache: bool) -> Said {
     project.rustc(through_kache, args).arg(out).output().expect("it starts").into()
 }
 
-/// kache, set up in this odd way, is as good as rustc: same code, same words, same files.
+/// Asserts that kache, set up in this odd way, does the same as rustc: same code, same messages, same file names.
 #[track_caller]
 pub(crate) fn as_rustc(project: &Project, what: &str) {
     let plain = call(project, false);
@@ -44,7 +44,7 @@ pub(crate) fn as_rustc(project: &Project, what: &str) {
     assert!(String::from_utf8_lossy(&plain.stderr).contains("never_called"), "control: rustc has something to say");
 }
 
-/// On a file system of its own: copies, fresh in every checkout.
+/// Builds with the cache on a separate file system: hits are copies, and both checkouts stay fresh.
 fn elsewhere(one: &Project, what: &str) {
     one.build().misses(&["dep"]);
     let two = one.clone_to("two");
@@ -132,7 +132,7 @@ fn i15_a_read_only_cache_serves_hits_and_fails_nothing() {
     for file in files_under(&two.target_dir()) {
         assert_ne!(stat(&file).mode & 0o200, 0, "read-only: {}", file.display());
     }
-    // A miss compiles, each time anew.
+    // A miss compiles every time.
     two.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
     for _ in 0..2 {
         let (run, said) = two.wipe().build_and_say();
@@ -159,7 +159,7 @@ fn i15_not_one_byte_about_a_read_only_cache() {
     as_rustc(&project, "a filled read-only one");
 }
 
-/// Runs out of space at every point of a store, one after the other.
+/// The space runs out at every point of storing an entry, one after the other.
 #[test]
 fn i16_a_full_cache_fails_no_build_and_stores_nothing_wrong() {
     let mut project = Project::lib(DEP);
@@ -168,15 +168,15 @@ fn i16_a_full_cache_fails_no_build_and_stores_nothing_wrong() {
     project.set("KACHE_CACHE_DIR", dir.join("cache"));
     let plain = call(&project, false);
     let mut outcomes = Vec::new();
-    // All that one compile stores takes some 400 KiB, most of it the observer and the pages of the stamp memo that it touches;
-    // how many these are depends on the paths.
+    // One compile stores some 400 KiB in total, most of it the observer and the pages of the stamp memo that the
+    // compile touches; the number of these pages depends on the paths.
     for free_kib in [0, 4, 12, 32, 64, 96, 120, 136, 144, 152, 160, 168, 176, 184, 192, 208, 240, 384, 768] {
         let _ = fs::remove_dir_all(dir.join("cache"));
         fill(&dir.join("ballast"), free_kib);
         assert_eq!(call(&project, true), plain, "{free_kib} KiB left");
         project.assert_store_whole();
         assert_eq!(project.temps(), Vec::<PathBuf>::new(), "{free_kib} KiB left");
-        // With room again, the build is right and the store heals.
+        // With space again, the build is right and the store heals.
         fs::remove_file(dir.join("ballast")).expect("make room");
         let before = project.compiled("dep");
         assert_eq!(call(&project, true), plain, "after {free_kib} KiB left");
@@ -193,7 +193,7 @@ fn i16_a_full_cache_fails_no_build_and_stores_nothing_wrong() {
     assert_eq!((outcomes.first(), outcomes.last()), (Some(&1), Some(&0)), "control: full, and not full: {outcomes:?}");
 }
 
-/// What is left of a disk that is nearly full belongs to the build.
+/// The space that is left on a nearly full disk is for the build.
 #[test]
 fn i16_a_nearly_full_disk_is_left_to_the_build() {
     let mut project = Project::app_over(DEP);
@@ -211,7 +211,7 @@ fn i16_a_nearly_full_disk_is_left_to_the_build() {
     project.rebuild_hits(&["dep"]);
 }
 
-/// A disk that fills up is collected at once, not with the next collection that is due.
+/// When a disk has become full, kache collects at once and does not wait for the next regular collection.
 #[test]
 fn i16_a_disk_that_has_become_full_is_collected() {
     let mut project =
@@ -223,7 +223,7 @@ fn i16_a_disk_that_has_become_full_is_collected() {
     let before = project.blobs().len();
     assert!(before > 0, "control: stored");
     fill(&dir.join("ballast"), 1100);
-    // The last collection was noted when the first entry came.
+    // The first entry created the stamp of the last collection; make it old.
     filetime::set_file_mtime(dir.join("cache/v1/gc.stamp"), filetime::FileTime::from_unix_time(1_700_000_000, 0))
         .expect("old");
     project.file("dep/src/lib.rs", "pub fn value() -> u8 { 8 }\n");
@@ -231,7 +231,7 @@ fn i16_a_disk_that_has_become_full_is_collected() {
     crate::support::wait_until("a collection", || project.blobs().len() < before);
 }
 
-/// Leaves so much free on the file system of `ballast`.
+/// Fills the file system of `ballast` until `free_kib` KiB are free.
 fn fill(ballast: &Path, free_kib: usize) {
     let block = vec![1; 4096];
     let mut size = 0;
@@ -242,7 +242,7 @@ fn fill(ballast: &Path, free_kib: usize) {
     file.set_len(size.saturating_sub(free_kib as u64 * 1024)).expect("free some");
 }
 
-/// The target directory is full when a hit is copied into it: nothing half stays, and rustc says what it has to say.
+/// The target directory is full when a hit is copied into it: no partial file remains, and rustc reports the error.
 #[test]
 fn i16_a_full_target_directory_is_rustcs_problem() {
     let project = Project::lib(DEP);
@@ -259,7 +259,7 @@ fn i16_a_full_target_directory_is_rustcs_problem() {
     project.unhook("instead", "dep").unit("dep", "src/lib.rs").hits();
 }
 
-/// The store's tables are larger than anything that rustc writes here.
+/// The tables of the store are larger than any file that rustc writes here.
 #[test]
 fn i16_a_limit_on_file_sizes_fails_no_build() {
     let mut project = Project::lib(DEP);
@@ -274,7 +274,7 @@ fn i16_a_limit_on_file_sizes_fails_no_build() {
         let said = command.output().expect("sh starts").into();
         let line = fs::read_to_string(project.path("ignored")).expect("rustc ran");
         let mask = u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16).expect("a mask");
-        // 32 and up are libc's own; what becomes of them depends on how a process was started.
+        // Signals from 32 on are libc's own; their state depends on how a process was started.
         (said, mask & 0x7fff_ffff)
     };
     let (ours, again) = (limited(&project), limited(&project));
@@ -326,7 +326,8 @@ fn versions_live_side_by_side() {
     assert_eq!(project.app_says(), "7");
 }
 
-/// `call` through kache by somebody whom permissions bind, though it be root.
+/// Runs `call` through kache without the capabilities by which root ignores permissions. Returns `None` if `setpriv` is
+/// not installed.
 fn bound(project: &Project) -> Option<Said> {
     if !has_program("setpriv") {
         return None;

@@ -1,4 +1,5 @@
-//! Builds that meet each other, a collection or a killed neighbour (hazards I05, I08, I09, I11, I12).
+//! Builds that run at the same time as another build, a collection or a killed neighbour (hazards I05, I08, I09, I11,
+//! I12).
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -15,7 +16,7 @@ fn out_dir(project: &Project) -> PathBuf {
     project.target_dir().join("debug/deps")
 }
 
-/// A restore that fails midway leaves nothing of itself: neither an output, nor a temp.
+/// A restore that fails midway leaves neither an output nor a temp.
 #[test]
 fn i05_a_failing_restore_leaves_nothing() {
     for name in ["libdep-0000000000000000.rlib", "libdep-0000000000000000.rmeta", "dep-0000000000000000.d"] {
@@ -31,14 +32,14 @@ fn i05_a_failing_restore_leaves_nothing() {
         assert_eq!(fs::read_to_string(listing).expect("rustc ran").trim_end(), name, "left by the restore");
         let outcome = project.last_outcome("dep");
         assert_eq!(outcome, ("miss.restore-failed".to_owned(), "rustc-failed".to_owned()));
-        // Control: with the way free it is a hit.
+        // Control: with the directory removed, it is a hit.
         fs::remove_dir(in_the_way).expect("rmdir");
         project.unhook("instead", "dep").unit("dep", "src/lib.rs").hits();
         assert_eq!(project.temps(), Vec::<PathBuf>::new());
     }
 }
 
-/// The same through rustc's eyes: it says what it always says about a directory in the way.
+/// The same for rustc: it reports the usual error about a directory in the way.
 #[test]
 fn i05_what_rustc_cannot_write_either_is_rustcs_error() {
     let mut project = Project::lib(DEP);
@@ -52,7 +53,7 @@ fn i05_what_rustc_cannot_write_either_is_rustcs_error() {
     assert_eq!((ours.code, ours.stdout, ours.stderr), (rustcs.code, rustcs.stdout, rustcs.stderr));
 }
 
-/// Deletes the cache, again and again, while `during` runs.
+/// Deletes the directory `what` again and again while `during` runs.
 fn while_deleting(what: &Path, during: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -124,7 +125,7 @@ fn i08_collections_beside_builds_cost_compiles_only() {
     project.assert_store_whole();
     project.wipe().build();
     project.rebuild_hits(&["dep"]);
-    // Control: a collection to one byte does take all entries.
+    // Control: a collection down to one byte removes all entries.
     let mut command = project.command(crate::support::KACHE);
     command.arg("gc").env("KACHE_MAX_SIZE", "1B");
     project.finish(command).must_succeed();
@@ -132,7 +133,7 @@ fn i08_collections_beside_builds_cost_compiles_only() {
     project.rebuild_misses(&["dep"]);
 }
 
-/// What a kill leaves behind is recognised by its name, and left alone while it may have an owner.
+/// kache recognises the temps of a killed process by their names, and keeps them as long as they may have an owner.
 #[test]
 fn i10_young_temps_are_left_to_their_owners() {
     let project = Project::lib(DEP);
@@ -146,7 +147,7 @@ fn i10_young_temps_are_left_to_their_owners() {
     project.unit("dep", "src/lib.rs").hits();
 }
 
-/// A workspace of four libraries in a row and one on its own.
+/// A workspace with a chain of four libraries, and one that is not connected to them.
 fn workspace() -> Project {
     let project = Project::new();
     project.file("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"c*\"]\n");
@@ -161,7 +162,7 @@ fn workspace() -> Project {
 
 const MEMBERS: [&str; 5] = ["ca", "cb", "cc", "cd", "ce"];
 
-/// `cargo build` in all checkouts at once.
+/// Runs `cargo build` in all checkouts at once.
 fn build_at_once(checkouts: &[Project]) {
     let start = |project: &Project| {
         let mut command = project.command(real_cargo());
@@ -192,9 +193,9 @@ fn i11_eight_builds_at_once_compile_every_unit_once() {
     for project in &checkouts {
         project.assert_noop();
     }
-    // Every event of the 40 is whole: eight processes append to one log.
+    // Each of the 40 events is whole: eight processes append to one log.
     assert_eq!(checkouts[0].events().len(), 8 * MEMBERS.len());
-    // Control: without the cache each compiles its own.
+    // Control: without the cache, each checkout compiles for itself.
     for project in &mut checkouts[..2] {
         project.set("KACHE_DISABLED", "1").wipe();
     }
@@ -216,7 +217,8 @@ fn i11_without_waiting_nothing_breaks() {
     }
 }
 
-/// Two checkouts; in the first a call of `dep` holds the claim, its rustc asleep until `go` exists or the time is up.
+/// Two checkouts. In the first one, a call of `dep` holds the claim: its rustc sleeps until `go` exists or 30 seconds
+/// have passed.
 struct Held {
     one: Project,
     two: Project,
@@ -226,12 +228,12 @@ struct Held {
 impl Held {
     fn new() -> Self {
         let one = Project::lib(DEP);
-        // Whoever asks first also asks the compiler who it is.
+        // The first call of all also asks the compiler for its identity.
         one.unit("other", "src/lib.rs").misses();
         Self::of(one)
     }
 
-    /// The same after a compile of an earlier state, so that it is known how long one takes.
+    /// The same after a compile of an earlier state, so that the duration of a compile is known.
     fn after_a_compile() -> Self {
         let one = Project::lib("pub fn value() -> u32 { 1 }\n");
         one.unit("dep", "src/lib.rs").misses();
@@ -254,7 +256,7 @@ impl Held {
         signal(name, &self.holder.id().to_string());
     }
 
-    /// Starts the same unit in the other checkout.
+    /// The command that compiles the same unit in the other checkout.
     fn second(&self) -> Command {
         let mut command = self.two.unit("dep", "src/lib.rs").command();
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -328,7 +330,7 @@ fn i12_a_stopped_holder_stalls_nobody() {
     held.two.assert_store_whole();
 }
 
-/// A holder that works, and whose compile takes much longer than it ever did.
+/// A holder that is alive, and whose compile takes much longer than ever before.
 #[test]
 fn i12_a_crawling_holder_is_waited_for_as_long_as_the_compile_once_took() {
     let mut held = Held::after_a_compile();

@@ -1,4 +1,4 @@
-//! What the compiler says, how it ends, and what it inherits (hazards T08 to T13, T14).
+//! The messages of the compiler, how it ends, and what it inherits (hazards T08 to T13, T14).
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::support::{Project, Run, Said, has_program, real_cargo, settle, signal
 
 const WARNS: &str = "fn never_called() {}\npub fn value() -> u32 { let mut x = 7; x }\n";
 
-/// So many functions that rustc warns about.
+/// `count` functions that rustc warns about.
 fn many(count: usize, body: &str) -> String {
     (0..count).fold(String::new(), |text, n| text + &format!("fn never_called_{n}() {body}\n"))
 }
@@ -21,7 +21,7 @@ fn said(mut command: Command) -> Said {
     command.output().expect("it starts").into()
 }
 
-/// The unit's call through kache, and the same one with kache disabled.
+/// The results of the unit's call: with kache disabled, and of the first and the second call through kache.
 fn both(project: &mut Project, flags: &[&str]) -> [Said; 3] {
     let first = said(project.unit("dep", "src/lib.rs").args(flags).command());
     let second = said(project.unit("dep", "src/lib.rs").args(flags).command());
@@ -65,7 +65,7 @@ fn t08_cargo_shows_the_same_colours_again() {
     let hit = project.rebuild_hits(&["dep"]);
     assert!(hit.stderr.contains("\u{1b}[") && hit.stderr.contains("never_called"), "{}", hit.stderr);
     assert_eq!(words(&hit), words(&miss));
-    // Fresh: cargo replays what it has recorded of us.
+    // Fresh: cargo replays what it recorded from kache.
     assert_eq!(words(&project.build()), words(&miss));
     project.set("KACHE_DISABLED", "1").wipe();
     assert_eq!(words(&project.build()), words(&miss));
@@ -148,7 +148,7 @@ fn t09_a_success_without_outputs_is_not_stored() {
             project.unit("dep", "src/lib.rs").misses();
         }
     }
-    // Outputs cut short after rustc has announced them.
+    // Outputs truncated after rustc has announced them.
     project.unhook("instead", "dep").hook("after", "dep", &format!(": > '{}'\n", rlib.display()));
     for _ in 0..2 {
         project.unit("dep", "src/lib.rs").misses();
@@ -172,7 +172,7 @@ fn what_rustc_says_is_passed_on_when_it_says_it() {
     assert!(!child.wait().expect("wait").success());
 }
 
-/// Something that the compiler started, and that outlives it, holds its streams open.
+/// A process that the compiler started outlives it and holds its streams open.
 #[test]
 fn t11_a_child_that_keeps_the_streams_does_not_hang_the_call() {
     let project = Project::lib(WARNS);
@@ -204,10 +204,12 @@ fn t11_a_reader_that_goes_away_does_not_stop_the_compiler() {
     assert!(hit.stderr.contains("never_called_1999"));
 }
 
-/// `cargo build 2>&1 | less`: cargo stops reading, and what the compiler says piles up in pipes after it has ended.
+/// `cargo build 2>&1 | less`: cargo stops reading, and the messages of the compiler pile up in pipes after it has
+/// ended.
 #[test]
 fn t08_a_reader_that_takes_its_time_gets_every_byte() {
-    // Between what one pipe holds and what two pipes and a buffer hold: the compiler ends, its words are still on the way.
+    // More than one pipe holds, and less than two pipes and a buffer hold: the compiler ends while its messages are
+    // still on the way.
     for count in [120, 180, 240] {
         let mut project = Project::lib(&many(count, "{}"));
         settle();
@@ -319,7 +321,7 @@ fn t13_an_argument_file_reaches_rustc_as_one() {
     fs::remove_dir_all(&out).expect("clean");
     call(&[]).hits(&["dep"]);
     assert!(out.join("libdep.rlib").exists());
-    // What cannot be taken out of the file is left in it.
+    // A flag that kache cannot remove from the argument file stays in it.
     project.file("more", format!("-Cincremental={}\n", project.path("session").display()));
     call(&["@more"]).misses(&["dep"]);
     assert!(project.path("session").exists());
@@ -347,7 +349,7 @@ fn t11_a_collection_in_the_background_holds_no_stream() {
     let project = Project::lib(WARNS);
     settle();
     project.unit("dep", "src/lib.rs").misses();
-    // Long ago: the next compile that stores something starts a collection.
+    // Long ago, so that the next compile that stores something starts a collection.
     let stamp = project.cache_dir().join("v1/gc.stamp");
     filetime::set_file_mtime(&stamp, filetime::FileTime::from_unix_time(1_000_000_000, 0))
         .expect("the time of the last one");

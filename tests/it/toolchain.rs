@@ -1,11 +1,11 @@
-//! Which compiler it was (hazards U15, U16).
+//! The identity of the compiler (hazards U15, U16).
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::support::{Project, make_toolchain, real_sysroot, skip, update_toolchain, write_driver};
 
-/// A library built by a toolchain of its own, which the test may change.
+/// A library with a separate toolchain, which the test may change.
 fn own_toolchain() -> (Project, PathBuf) {
     let mut project = Project::lib("pub fn value() -> u32 { 7 }\n");
     let dir = project.sandbox_dir().join("toolchain");
@@ -52,11 +52,11 @@ fn u15_the_same_toolchain_elsewhere_is_the_same_compiler() {
     project.rebuild_hits(&["dep"]);
 }
 
-/// With `rust-src` rustc writes other paths into debug info.
+/// If `rust-src` is installed, rustc writes other paths into debug info.
 #[test]
 fn u15_the_sources_of_the_library_are_part_of_the_compiler() {
     let (project, dir) = own_toolchain();
-    // A directory of its own, in which something can be installed.
+    // A real directory, in which the test can install something.
     let rustlib = dir.join("lib/rustlib");
     std::fs::remove_file(&rustlib).expect("the link");
     std::fs::create_dir(&rustlib).expect("rustlib");
@@ -165,7 +165,8 @@ fn a_hit_asks_the_compiler_nothing() {
     let (project, _) = own_toolchain();
     let unit = project.unit("dep", "src/lib.rs");
     unit.warm();
-    // The tests' toolchains share one program: another test that links it just now moves its ctime, and then it is asked.
+    // The tests' toolchains share one program. If another test links it at this moment, its ctime changes, and kache
+    // asks it.
     let asks_nothing = (0..10).any(|_| unit.hits().calls.is_empty());
     assert!(asks_nothing, "every hit ran the compiler");
 }

@@ -1,4 +1,4 @@
-//! kache says and does what rustc says and does (hazards T02, T03, T04, T06, T07).
+//! kache prints and does the same as rustc (hazards T02, T03, T04, T06, T07).
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ const SOURCE: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\npub fn 
 const ALL: &str = "--emit=dep-info,metadata,link";
 const JSON: &str = "--json=diagnostic-rendered-ansi,artifacts";
 
-/// A call and what it left in `out`.
+/// The result of a call, and the files that it left in `out`.
 type Done = (Said, BTreeMap<PathBuf, Vec<u8>>);
 
 fn run(project: &Project, mut command: Command) -> Done {
@@ -24,12 +24,12 @@ fn run(project: &Project, mut command: Command) -> Done {
     fs::create_dir_all(&out).expect("out-dir");
     let said = command.output().expect("it starts").into();
     let mut files = snapshot(&out);
-    // What `-C save-temps` leaves has a random name.
+    // Files that `-C save-temps` leaves have random names.
     files.retain(|path, _| !path.to_string_lossy().starts_with("rustc"));
     (without_ids(said), files)
 }
 
-/// A rustc that panics names its thread and addresses, which are others each time.
+/// Removes the lines of a rustc panic that name the thread or addresses, since these differ each time.
 fn without_ids(mut said: Said) -> Said {
     let is_id = |line: &&[u8]| line.starts_with(b"thread '") || line.windows(3).any(|part| part == b" 0x");
     if said.code == 101 {
@@ -38,7 +38,7 @@ fn without_ids(mut said: Said) -> Said {
     said
 }
 
-/// As cargo would ask for a library, into `out`.
+/// The arguments of a library compile into `out`, as cargo would pass them.
 fn lib(project: &Project) -> Vec<OsString> {
     let mut args: Vec<OsString> = ["--crate-name", "dep", "--edition=2024", "src/lib.rs"].map(Into::into).to_vec();
     args.extend(["--error-format=json", "--json=diagnostic-rendered-ansi,artifacts"].map(OsString::from));
@@ -47,7 +47,7 @@ fn lib(project: &Project) -> Vec<OsString> {
     args
 }
 
-/// Without these words, with those.
+/// The arguments of [`lib`] without the words `without`, and with the words `with`.
 fn changed(project: &Project, without: &str, with: &str) -> Vec<OsString> {
     let mut args = lib(project);
     args.retain(|arg| !without.split(' ').any(|word| arg == word));
@@ -55,7 +55,8 @@ fn changed(project: &Project, without: &str, with: &str) -> Vec<OsString> {
     args
 }
 
-/// Through kache it is as without: words, code and files. `reason`: what the event says about it.
+/// Asserts that a call through kache gives the same messages, code and files as one without. `reason` is the outcome in
+/// its event, or `no event`.
 #[track_caller]
 fn as_rustc(project: &Project, args: &[OsString], env: &[(&str, &str)], reason: &str) -> Said {
     let mut plain = project.rustc(false, args);
@@ -93,7 +94,7 @@ fn t02_probes_are_rustcs_own_and_leave_no_event() {
         as_rustc(&project, &wrong.iter().map(OsString::from).collect::<Vec<_>>(), &[], "no event");
     }
     assert!(!project.cache_dir().exists(), "a probe made a cache");
-    // Cargo's own two are remembered (`probes.rs`), without an event all the same.
+    // kache remembers the answers to cargo's own two questions (`probes.rs`), but does not write an event either.
     for probe in ["-vV", "- --crate-name ___ --print=file-names --crate-type bin --crate-type rlib --print=cfg"] {
         let args: Vec<OsString> = probe.split(' ').map(OsString::from).collect();
         for _ in 0..2 {
@@ -163,7 +164,7 @@ fn t03_dump_modes_and_logs_are_rustcs_own() {
     as_rustc(&project, &changed(&project, "", "-Zemit-stack-sizes"), &nightly, "bypass.unknown-flag");
     as_rustc(&project, &lib(&project), &[("RUSTC_LOG", "error")], "bypass.rustc-log");
     assert_eq!(project.entries(), Vec::<PathBuf>::new());
-    // Control: without all that it is cached.
+    // Control: without all that, it is cached.
     project.unit("dep", "src/lib.rs").warm();
 }
 
@@ -224,7 +225,7 @@ fn t04_an_unknown_driver_gets_the_whole_chain() {
     };
     assert!(call(true) == call(false));
     assert_eq!(project.events().pop().expect("an event")["outcome"], "bypass.unknown-driver");
-    // A probe through it is a probe.
+    // A probe through the driver counts as a probe.
     let before = project.events().len();
     let mut probe = project.command(KACHE);
     probe.arg(&driver).arg(&real).arg("-vV");

@@ -1,4 +1,4 @@
-//! `KACHE_VERIFY=hits`: a hit also compiles, and says in what the compile differs from the store.
+//! `KACHE_VERIFY=hits`: a hit also compiles, and reports the differences between the compile and the store.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 const RLIB: &str = "target/debug/deps/libdep-0000000000000000.rlib";
 const RMETA: &str = "target/debug/deps/libdep-0000000000000000.rmeta";
 
-/// A library in the cache, and hits verified from now on.
+/// A library in the cache; from now on, kache verifies hits.
 fn stored() -> Project {
     let mut project = Project::lib(DEP);
     settle();
@@ -96,7 +96,7 @@ fn other_bytes_are_named_and_stay_where_they_are() {
     assert_eq!(events["differing"]["dep"]["hits"], 1);
     assert!(text.contains("1 came out differently") && text.contains("first difference at byte 9"), "{text}");
 
-    // The store is as it was.
+    // The store is unchanged.
     project.assert_store_whole();
     project.unhook("after", "dep");
     assert_eq!(verify(&project).0, "hit.verified");

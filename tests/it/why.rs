@@ -1,4 +1,4 @@
-//! `kache why`: what it says about the last build, by real builds, without anything switched on before them.
+//! `kache why`: its report on the last build, tested with real builds, without switching anything on before them.
 
 use std::fs;
 
@@ -7,19 +7,19 @@ use serde_json::Value;
 
 use crate::support::{Project, files_under, make_toolchain, manifest, settle, update_toolchain};
 
-/// A library that says what `MOOD` was when it was compiled.
+/// A library that returns the value that `MOOD` had at compile time.
 const MOODY: &str = "pub fn value() -> String { format!(\"{:?}\", option_env!(\"MOOD\")) }\n";
-/// The same for a variable that looks secret.
+/// The same for a variable whose name looks secret.
 const SECRETIVE: &str = "pub fn value() -> String { format!(\"{:?}\", option_env!(\"MOOD_TOKEN\")) }\n";
 
-/// What `kache why --json` says.
+/// The output of `kache why --json`.
 #[track_caller]
 fn why(project: &Project, krate: &[&str]) -> Value {
     let run = project.kache(&[&["why", "--json"], krate].concat()).must_succeed();
     serde_json::from_str(&run.stdout).unwrap_or_else(|e| panic!("{e}: {}", run.stdout))
 }
 
-/// The one unit of `krate` that it lists.
+/// The only unit of `krate` in the output.
 #[track_caller]
 fn unit(project: &Project, krate: &str) -> Value {
     let why = why(project, &[]);
@@ -28,13 +28,13 @@ fn unit(project: &Project, krate: &str) -> Value {
     units[0].clone()
 }
 
-/// The crates that it lists.
+/// The crates in the output.
 fn listed(project: &Project) -> Vec<String> {
     let why = why(project, &[]);
     why["units"].as_array().unwrap().iter().map(|unit| unit["crate"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The differences of a unit that are of these kinds: kind, name, old, new.
+/// The differences of a unit that have one of these kinds: kind, name, old, new.
 fn differs(unit: &Value, kinds: &[&str]) -> Vec<[String; 4]> {
     let text = |value: &Value| value.as_str().unwrap_or("null").to_owned();
     let differences = unit["differs"].as_array().unwrap();
@@ -43,7 +43,7 @@ fn differs(unit: &Value, kinds: &[&str]) -> Vec<[String; 4]> {
     wanted.map(|one| [&one["kind"], &one["name"], &one["old"], &one["new"]].map(text)).collect()
 }
 
-/// All kinds that name a cause.
+/// All kinds of differences that name a cause.
 const CAUSES: [&str; 9] =
     ["compiler", "setting", "directory", "flag", "file", "absent-file", "variable", "root", "dependency"];
 
@@ -106,7 +106,7 @@ fn a_variable_is_shown_with_both_values() {
     project.warm(&["dep"]);
     for (old, new) in [("null", "glad"), ("glad", "sad"), ("sad", "")] {
         project.set("MOOD", new).rebuild_misses(&["dep"]);
-        // Every state so far differs in MOOD alone; the newest is the nearest.
+        // Every state so far differs only in MOOD; the newest is the nearest.
         assert_eq!(differs(&unit(&project, "dep"), &CAUSES), [row("variable", "MOOD", old, new)]);
     }
     let text = project.kache(&["why", "dep"]).must_succeed().stdout;
@@ -131,7 +131,7 @@ fn a_secret_value_is_shown_as_a_digest_and_stands_in_no_event() {
     };
     let said = all_said(&project);
     assert!(!said.contains("hush-hush") && !said.contains("psst-psst"), "{said}");
-    // Control: the same value under a harmless name is there.
+    // Control: the same value under a harmless name is visible.
     project.file("dep/src/lib.rs", MOODY);
     project.set("MOOD", "one").rebuild_misses(&["dep"]);
     project.set("MOOD", "psst-psst").rebuild_misses(&["dep"]);
@@ -149,7 +149,7 @@ fn a_changed_flag_is_shown_with_both_values() {
     assert_eq!((&dep["outcome"], &dep["compared"]), (&"miss.no-manifest".into(), &"call".into()));
     assert_eq!(differs(&dep, &CAUSES), [row("flag", "-C opt-level", "1", "2")]);
     assert_eq!(differs(&dep, &["derived"]).len(), 2, "cargo's hash follows: {dep}");
-    // Back and forth: both are hits, and the one with the fewest differences is compared.
+    // Back and forth: both are hits, and kache compares with the one that has the fewest differences.
     project.file("Cargo.toml", optimised(1)).rebuild_hits(&["dep"]);
     project.file("Cargo.toml", optimised(3)).rebuild_misses(&["dep"]);
     assert_eq!(differs(&unit(&project, "dep"), &["flag"]), [row("flag", "-C opt-level", "2", "3")]);
@@ -211,7 +211,7 @@ fn what_was_not_stored_says_why() {
     assert!(dep["fate"].as_str().unwrap().contains("while rustc ran"), "{dep}");
     let text = project.kache(&["why"]).must_succeed().stdout;
     assert!(text.contains("not stored: an input changed while rustc ran: "), "{text}");
-    // What was not stored is nothing to compare with.
+    // kache does not compare with a result that it did not store.
     project.unhook("after", "dep");
     settle();
     project.rebuild_misses(&["dep"]);
@@ -283,9 +283,9 @@ fn every_checkout_sees_its_own_last_build() {
     let target = |project: &Project| why(project, &[])["build"]["target"].as_str().unwrap().to_owned();
     assert_eq!(target(&one), one.target_dir().to_str().unwrap());
     assert_eq!(target(&two), two.target_dir().to_str().unwrap());
-    // The other checkout's set is the nearest one.
+    // The set of the other checkout is the nearest one.
     assert_eq!(differs(&unit(&two, "dep"), &CAUSES).len(), 1);
-    // From elsewhere: the last of all.
+    // From elsewhere, kache explains the last build of all.
     let mut elsewhere = one.command(crate::support::KACHE);
     elsewhere.args(["why", "--json"]).current_dir(one.sandbox_dir());
     let said = one.finish(elsewhere).must_succeed().stdout;
@@ -321,7 +321,7 @@ fn purge_removes_the_traces_and_damage_costs_an_explanation_only() {
     project.rebuild_misses(&["dep"]);
     assert_eq!(unit(&project, "dep")["compared"], "first-seen");
     project.rebuild_hits(&["dep"]);
-    // Nothing can be written where traces are kept.
+    // kache cannot write to the directory of the traces.
     fs::remove_dir_all(project.cache_dir().join("v1/units")).unwrap();
     fs::write(project.cache_dir().join("v1/units"), "in the way").unwrap();
     forget();
@@ -334,7 +334,7 @@ fn purge_removes_the_traces_and_damage_costs_an_explanation_only() {
 fn a_program_is_explained_by_the_library_that_changed() {
     let project = Project::app_over("pub fn value() -> u32 { base::n() }\n");
     project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nbase = { path = \"../base\" }\n"));
-    // Only the body changes: `dep` comes out the same, and the program is linked anew all the same.
+    // Only the body changes: the output of `dep` stays the same, and the program is linked again all the same.
     let body = |n: u32| format!("#[inline(never)]\npub fn n() -> u32 {{ {n} }}\n");
     project.file("base/Cargo.toml", manifest("base", "")).file("base/src/lib.rs", body(1));
     project.warm(&["base", "dep", "app"]);
