@@ -1,14 +1,16 @@
-//! Whole builds on a cold machine with a remote that helps, and with remotes that do not.
+//! Whole builds on a cold machine, with remotes that help and with remotes that do not.
 //!
-//! `cargo bench --bench agent -- WORKSPACE [ROUNDS] [SCENES]`: builds the workspace (a directory with a lock file, its crates
-//! downloaded) once and pushes it, then in every round, each time into an empty cache and an empty target directory: without
-//! kache, with kache alone, with an agent at a remote 50 ms away that has everything, with one that is empty, and with remotes
-//! that hang, refuse, crawl at 10 KB/s, answer garbage, or are not there. `SCENES` (of their names, `|` between) leaves the
-//! others out. `AGENT_BENCH_LOGS` names a directory for the agents' logs. The server runs in this process and takes from the same cores.
+//! `cargo bench --bench agent -- WORKSPACE [ROUNDS] [SCENES]` builds the workspace (a directory with a lock file, whose
+//! crates are already downloaded) once and pushes it. Every round then builds it several times, each time with an empty
+//! cache and an empty target directory: without kache, with kache alone, with an agent and a remote 50 ms away that has
+//! everything, with one that is empty, and with remotes that hang, refuse, send 10 KB/s, answer garbage, or do not
+//! exist. `SCENES` selects scenes (names separated by `|`); kache alone is always built. `AGENT_BENCH_LOGS` names a
+//! directory for the logs of the agents. The server runs in this process and shares the cores.
 //!
-//! Prints medians, the ratios of wall and processor time to kache alone, how many units were hits, and what the remote took from the build: the time that
-//! misses waited and the processor time of the agent while the build ran, over the time of all cores. Single builds vary by
-//! more than a few percent, so the last is the finer measure.
+//! Prints medians, the ratios of wall and processor time to kache alone, the numbers of hits and misses, and the share
+//! that the remote takes from the build: the time that misses waited plus the processor time of the agent during the
+//! build, divided by the time of all cores. Single builds vary by more than a few percent, so this share is the finer
+//! measure.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -29,7 +31,7 @@ use faults::{Action, FaultProxy};
 use s3_server::{S3Server, WRITER};
 
 const KACHE: &str = env!("CARGO_BIN_EXE_kache");
-/// What the others are compared to.
+/// The scene that the others are compared to.
 const ALONE: &str = "kache alone";
 const LATENCY: Duration = Duration::from_millis(50);
 
@@ -41,14 +43,14 @@ struct Scene {
     _proxy: Option<FaultProxy>,
 }
 
-/// What a build came to.
+/// The measurements of a build.
 struct Built {
     seconds: f64,
-    /// Processor seconds of cargo and all that it ran.
+    /// Processor seconds of cargo and of everything that it ran.
     cpu: f64,
     hits: usize,
     misses: usize,
-    /// Seconds that misses waited, all together.
+    /// Seconds that misses waited, in total.
     waited: f64,
     /// Processor seconds of the agent.
     agent: f64,
@@ -65,7 +67,7 @@ fn proxied(name: &'static str, server: &S3Server, action: Option<Action>) -> Sce
 
 fn scenes(full: &S3Server, empty: &S3Server) -> Vec<Scene> {
     let alone = |name, wrapped| Scene { name, wrapped, endpoint: None, _proxy: None };
-    // A port that was free a moment ago.
+    // Nothing listens on this port any more.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let not_there = Scene { name: "not there", wrapped: true, endpoint: Some(format!("http://{gone}")), _proxy: None };
     vec![
@@ -119,24 +121,24 @@ fn build(machine: &Path, scene: &Scene) -> Built {
     Built { seconds, cpu, hits: count("hit."), misses: count("miss."), waited, agent }
 }
 
-/// Processor seconds of the agent so far; `None`: there is none.
+/// Returns the processor seconds of the agent so far; `None`: no agent is running.
 fn agent_seconds(machine: &Path, scene: &Scene) -> Option<f64> {
     let output = command(KACHE, machine, scene, &["agent", "status", "--json"]);
     let output = { output }.stdout(Stdio::piped()).output().ok()?;
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-    // The 14th and 15th field.
+    // Fields 14 and 15: user and system time of the process.
     ticks(&status["pid"].as_u64()?.to_string(), 14)
 }
 
-/// Processor seconds of all children that have ended, and theirs: the 16th and 17th field.
+/// Returns the processor seconds of all children that have ended and of their children: fields 16 and 17.
 fn children_seconds() -> f64 {
     ticks("self", 16).expect("/proc/self/stat")
 }
 
-/// Two fields of a process's `stat` (proc_pid_stat(5)), together, in seconds.
+/// Returns the sum of `field` and the next field of a process's `stat` (proc_pid_stat(5)), in seconds of 100 ticks.
 fn ticks(process: &str, field: usize) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The third field follows the name in brackets.
+    // The third field follows the name in parentheses.
     let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(field - 3).take(2);
     Some(fields.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>() / 100.0)
 }
@@ -146,7 +148,7 @@ fn median(mut of: Vec<f64>) -> f64 {
     of[of.len() / 2]
 }
 
-/// A checkout of the workspace at a path of its own.
+/// Copies the workspace to `machine/checkout`. Returns `machine`.
 fn checkout(source: &Path, machine: PathBuf) -> PathBuf {
     std::fs::create_dir_all(&machine).expect("create a machine");
     let tar = format!(

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""A day of edits, beside plain cargo: cargo's default settings, so incremental compilation is on.
+"""Simulates a day of edits with plain cargo and with kache, in cargo's default settings: compilation is incremental.
 
     benches/daily.py KACHE [--crates N] [--lines N] [--rounds N] [--source DIR --core FILE --leaf FILE] [--dir DIR]
 
-KACHE is the program under test. Without --source, a workspace of N crates is generated: each depends on the two before it, and
-a program depends on the last one. With it, DIR is a git repository, and FILE are sources in it, from a crate at the bottom and
-one at the top, in which a function is added and changed. Each round takes both tools, in turns, through the same steps in
-directories and caches of their own. Prints medians of wall and processor seconds, ratios, and how many units were compiled.
+KACHE is the program under test. Without --source, the script generates a workspace of N crates: each depends on the two
+before it, and the last one is a program. With --source, DIR is a git repository; --core and --leaf name sources in it,
+from a crate at the bottom and from one at the top, in which the script adds and changes a function. In each round both
+tools take the same steps in turns, in separate directories and with a separate cache. Prints medians of wall and
+processor seconds, their ratios, and the number of compiled units.
 """
 import argparse
 import os
@@ -26,7 +27,7 @@ GIT = ["git", "-c", "user.name=daily", "-c", "user.email=daily@localhost"]
 
 
 def generate(path, crates, lines):
-    """A workspace whose crates hold `lines` lines together, as a repository with a lock file."""
+    """Creates a workspace whose crates have `lines` lines in total, as a git repository with a lock file."""
     path.mkdir(parents=True)
     (path / "Cargo.toml").write_text('[workspace]\nresolver = "3"\nmembers = ["crates/*"]\n')
     (path / ".gitignore").write_text("/target\n")
@@ -57,7 +58,7 @@ def generate(path, crates, lines):
 
 
 class Tool:
-    """One tool with its own checkouts, and what its steps took."""
+    """A tool with its checkouts, and the measurements of its steps."""
 
     def __init__(self, name, wrapper, base, source):
         self.name, self.base, self.source = name, base, source
@@ -74,7 +75,7 @@ class Tool:
         return path
 
     def compiled(self):
-        """How many units kache has compiled so far."""
+        """Returns how many units kache has compiled so far."""
         log = self.base / "cache/events/events.jsonl"
         return log.read_text().count('"outcome":"miss') if log.exists() else 0
 
@@ -101,7 +102,7 @@ class Tool:
 
 
 def edit(checkout, file, value):
-    """Adds a function that something uses, or gives it another body."""
+    """Adds a public function, or replaces the one that an earlier edit added."""
     path = checkout / file
     time.sleep(0.02)
     text = re.sub(r"\n// daily\n.*", "", path.read_text(), flags=re.S)
@@ -109,7 +110,7 @@ def edit(checkout, file, value):
 
 
 def day(tool, core, leaf):
-    """All steps of a day. A generator, so that two tools can take each step in turns."""
+    """Takes all steps of a day. A generator, so that two tools can take each step in turns."""
     one = tool.checkout("one")
     yield tool.step("cold", one)
     for label, file in (("leaf", leaf), ("core", core)):

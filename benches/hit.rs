@@ -1,8 +1,8 @@
-//! One hit of the real binary: a library with 20 externs and 50 sources, as cargo would ask for it.
+//! One hit of the real binary: a library with 20 externs and 50 sources, called as cargo calls it.
 //!
-//! Criterion gives wall time, beside that of the smallest program there is (`true`); CPU time of our process is the sum that
-//! the kernel accounts to children, over many runs. `HIT_BENCH_COMMAND=1 cargo bench --bench hit` keeps the fixture and
-//! prints the command for callgrind instead.
+//! Criterion measures wall time, beside that of a very small program (`true`). CPU time is the sum that the kernel
+//! accounts to children over many runs. `HIT_BENCH_COMMAND=1 cargo bench --bench hit` keeps the fixture and prints the
+//! command for callgrind instead.
 #![expect(clippy::disallowed_methods, reason = "a bench looks at files with other eyes than the program")]
 
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ const EXTERNS: usize = 20;
 const SOURCES: usize = 50;
 const CPU_RUNS: u32 = 500;
 
-/// A directory with sources, a cache that holds all results, and the command of the library.
+/// A directory with sources, a cache that contains all results, and the command that compiles the library.
 struct Fixture {
     dir: tempfile::TempDir,
     rustc: PathBuf,
@@ -50,7 +50,7 @@ impl Fixture {
         let mut fixture = Self { dir, rustc, args: lib_args("subject", &source) };
         fixture.args.extend(args);
         fixture.compile();
-        // Young stamps prove nothing: let them settle, and let one hit remember them.
+        // Young stamps prove nothing: wait until they settle, then let one hit record them.
         std::thread::sleep(std::time::Duration::from_millis(100));
         fixture.compile();
         let events = std::fs::read_to_string(fixture.cache().join("events/events.jsonl")).expect("events");
@@ -97,13 +97,14 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("write");
 }
 
-/// The real rustc, not rustup's proxy: cargo hands over the same.
+/// Returns the real rustc, not rustup's proxy, because cargo passes the real one, too.
 fn rustc() -> PathBuf {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc");
     PathBuf::from(String::from_utf8(output.stdout).expect("text").trim_end()).join("bin/rustc")
 }
 
-/// Clock ticks (10 ms) of CPU that all waited-for children used, from `/proc/self/stat` fields 16 and 17.
+/// Returns the CPU time of all children that were waited for, in clock ticks (10 ms): fields 16 and 17 of
+/// `/proc/self/stat`.
 fn children_ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("stat");
     let after_name = stat.rsplit_once(')').expect("stat").1;

@@ -1,12 +1,13 @@
-//! A pull of 500 packs (300 MB) over a line of 1 Gbit/s with 50 ms of latency, by the real binary.
+//! A pull of 500 packs (300 MB) by the real binary, over a line of 1 Gbit/s with 50 ms of latency.
 //!
-//! The packs are made here, and served by s3s-fs behind the tests' proxy, both in this process: what they compute is taken
-//! from the same cores. s3s-fs reads files in pieces of 4 KiB, which is a third of all work; so a first pull, which is not
-//! counted, brings all objects into the proxy's memory. Beside the wall time stands what it could be at best: bytes over bandwidth, five round trips, and
-//! the local unpack floor (the same packs, unpacked from memory-cached files into a fresh store by as many threads as there are cores).
-//! Nothing is removed before the end: without a journal, ext4 looks at all inodes that were freed in the last minutes, one by
-//! one, whenever a file is created (`recently_deleted` in fs/ext4/ialloc.c), and that would be measured.
-//! `PULL_BENCH_ROUNDS` (3) and `PULL_BENCH_PACKS` (500) can be set.
+//! This process makes the packs and serves them with s3s-fs behind the tests' proxy, and so shares the cores with
+//! kache. s3s-fs reads files in pieces of 4 KiB, which is a third of all work, so a first pull, which is not counted,
+//! loads all objects into the memory of the proxy. The table compares the wall time with the best possible time, which
+//! is the largest of three: bytes over bandwidth, five round trips, and the local unpack floor (the same packs,
+//! unpacked from the page cache into a fresh store with one thread per core). The bench does not remove anything before
+//! the end: without a journal, ext4 checks all inodes that were freed in the last minutes, one by one, whenever a file
+//! is created (`recently_deleted` in fs/ext4/ialloc.c), and the bench would measure that. `PULL_BENCH_ROUNDS` (3) and
+//! `PULL_BENCH_PACKS` (500) can be set.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench is no part of the program")]
 
 #[path = "../tests/it/support/entries.rs"]
@@ -30,7 +31,7 @@ use entries::{Made, Size};
 use faults::FaultProxy;
 use s3_server::{S3Server, WRITER};
 
-/// Compresses to some 600 kB at level 3.
+/// Compresses to about 600 kB at level 3.
 const SIZE: Size = Size { bytes: 1_330_000, noise: 38 };
 const BANDWIDTH: u64 = 125_000_000;
 const LATENCY: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// A remote with packs, and where they lie here.
+/// A remote with packs, and their local files.
 struct Fixture {
     dir: tempfile::TempDir,
     server: S3Server,
@@ -68,7 +69,7 @@ impl Fixture {
         fixture
     }
 
-    /// A directory to pull in, and the build record for it.
+    /// Creates a directory to pull in, and the build record for it.
     fn workspace(&self, names: &Names) {
         let root = self.root();
         std::fs::create_dir_all(&root).expect("workspace");
@@ -102,7 +103,7 @@ impl Fixture {
         self.packs.iter().map(|(manifest, _)| manifest.pack.size).sum()
     }
 
-    /// All packs into a fresh store, on all cores.
+    /// Unpacks all packs into a fresh store on all cores. Returns the time that it takes.
     fn unpack(&self) -> Duration {
         let cache = self.fresh();
         let (next, store) = (AtomicUsize::new(0), Store::open(&cache));
@@ -120,12 +121,12 @@ impl Fixture {
         began.elapsed()
     }
 
-    /// A place for a store.
+    /// Returns a directory for a new store.
     fn fresh(&self) -> PathBuf {
         self.dir.path().join(format!("store{}", self.stores.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// The wall time of a pull, and the most memory that it held, in MB.
+    /// Pulls into a fresh store. Returns the wall time, and the peak memory of kache in MB.
     fn pull(&self, endpoint: &str) -> (Duration, u64) {
         let cache = self.fresh();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kache"));
@@ -144,13 +145,13 @@ impl Fixture {
     }
 }
 
-/// Looks at the memory of a process until it ends.
+/// Reads the peak memory of a process until it ends.
 struct Watch(std::thread::JoinHandle<u64>);
 
 impl Watch {
     fn of(pid: u32) -> Self {
         let path = PathBuf::from(format!("/proc/{pid}/status"));
-        // The kernel keeps the high-water mark; its last value before the end is all that is needed.
+        // The kernel keeps the high-water mark, so the last value before the end is enough.
         Self(std::thread::spawn(move || {
             let mut peak = 0;
             while let Some(now) = high_water(&path) {
@@ -166,7 +167,7 @@ impl Watch {
     }
 }
 
-/// `VmHWM` in MB; `None`: the process has ended.
+/// Returns `VmHWM` in MB; `None`: the process has ended.
 fn high_water(path: &Path) -> Option<u64> {
     let status = std::fs::read_to_string(path).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -174,7 +175,7 @@ fn high_water(path: &Path) -> Option<u64> {
 }
 
 fn main() {
-    // `cargo test --benches` asks for a list.
+    // Only `cargo bench` passes `--bench`; `cargo test --benches` does not.
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Surveys runs of build scripts: of popular crates, is the run stored, is it shared with a second checkout, and if not
-why; and are its results those of plain cargo?
+"""Surveys the runs of build scripts of popular crates: is the run stored, is it shared with a second checkout, and if
+not, why? Are its results those of plain cargo?
 
     benches/scripts.py KACHE [--dir DIR] [--only GROUP]... [--json FILE] [--recheck]
 
-KACHE is the program under test. For each group of crates this generates a package in a git repository and checks it out
-three times: P is built by plain cargo, A and then B with kache and one empty cache. What each run left in A and B is
-compared with P, byte by byte, each checkout's own path aside. --recheck builds what differs a second time with plain cargo,
-at one more path: what differs there too is `not reproducible`. Prints a Markdown table and counts, and fails if anything
-differs that is not known to be irreproducible.
+KACHE is the program under test. For each group of crates, the script generates a package in a git repository and checks
+it out three times: plain cargo builds P; kache builds A and then B, with one cache that is empty at first. The script
+compares the results of each run in A and in B with those in P, byte by byte, except for the path of the checkout.
+--recheck builds each package with a difference once more with plain cargo, at another path: results that differ there,
+too, are `not reproducible`. Prints a Markdown table and counts, and fails if any result differs that is not known to be
+irreproducible.
 
-Needs git, C and C++ compilers, binutils, cmake, nasm, perl, libclang, pkg-config and the headers of OpenSSL, libcurl and
-libudev; reaches crates.io before the first build of a group. The groups together take about an hour and a half on 2 cores.
+Needs git, C and C++ compilers, binutils, cmake, nasm, perl, libclang, pkg-config and the headers of OpenSSL, libcurl
+and libudev. Connects to crates.io before the first build of a group. All groups take about an hour and a half on 2
+cores.
 """
 import argparse
 import collections
@@ -26,7 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# What to survey: crate, exact version, features (`-`: without the default ones).
+# The crates to survey: name, exact version, features (`-`: without the default features).
 GROUPS = {
     "basic": """anyhow 1.0.104, camino 1.2.6, crc32fast 1.5.4, crossbeam-utils 0.8.23, generic-array 0.14.9,
         getrandom 0.3.4, getrandom 0.4.3, httparse 1.10.1, indexmap 1.9.3, libc 0.2.191, libm 0.2.16, lock_api 0.4.13,
@@ -59,7 +61,7 @@ GROUPS = {
 
 # Differences that do not count.
 HARMLESS = ("debug-info", "order")
-# Where kache and its cache are, below the directory of a group.
+# Occurs in the paths of kache and its cache, which are below the directory of a group.
 OURS = b"/kache/"
 
 
@@ -68,10 +70,10 @@ def crates(group):
 
 
 def run(command, cwd, **env):
-    """Runs a program in a directory, with none of the caller's settings for cargo and kache, and gives what it says."""
+    """Runs a program in a directory, without the caller's settings for cargo and kache. Returns its output."""
     settings = re.compile(r"KACHE_|RUSTC|RUSTFLAGS|CARGO_(BUILD|TARGET|ENCODED)_")
     inherited = {name: value for name, value in os.environ.items() if not settings.match(name)}
-    # Expat is built although the system has one.
+    # Builds Expat even if the system has one.
     ours = {"CARGO_INCREMENTAL": "0", "CARGO_TERM_COLOR": "never", "EXPAT_NO_PKG_CONFIG": "1", "PWD": str(cwd)}
     env = inherited | ours | env
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -82,7 +84,7 @@ def run(command, cwd, **env):
 
 
 def generate(group, path):
-    """A package that depends on all crates of the group, as a repository with a lock file."""
+    """Creates a package that depends on all crates of the group, as a git repository with a lock file."""
     manifest = '[package]\nname = "survey"\nversion = "0.1.0"\nedition = "2021"\nrust-version = "1.95"\nresolver = "3"\n'
     manifest += "\n[workspace]\n\n[dependencies]\n"
     for n, (name, version, *features) in enumerate(crates(group)):
@@ -102,7 +104,7 @@ def generate(group, path):
 
 
 def build(source, checkout, packages=(), **env):
-    """Builds a fresh checkout. Returns the seconds, and what a second cargo builds all the same."""
+    """Builds a fresh checkout. Returns the seconds, and the packages that a second cargo builds again."""
     shutil.rmtree(checkout, ignore_errors=True)
     checkout.parent.mkdir(parents=True, exist_ok=True)
     run(["git", "clone", "-q", source, checkout], "/")
@@ -114,7 +116,7 @@ def build(source, checkout, packages=(), **env):
 
 
 def events(cache, target):
-    """The first run of each unit in this target directory, from kache's log."""
+    """Returns the event of the first run of each unit in this target directory, from kache's log."""
     with open(cache / "events/events.jsonl", encoding="utf-8") as log:
         runs = [event for event in map(json.loads, log) if event.get("kind") == "run"]
     return {event["unit"]: event for event in reversed(runs) if event["target"] == str(target)}
@@ -125,7 +127,7 @@ def aside(data, checkout):
 
 
 def tree(directory, checkout):
-    """What is below a directory: what each path is, with its owner's rights, and where to read it."""
+    """Lists a directory tree: the type of each path, its target or its owner's permissions, and the file to read."""
     found = {}
     for path in (Path(at, name) for at, names, files in os.walk(directory) for name in names + files):
         mode = path.lstat().st_mode
@@ -138,7 +140,7 @@ def tree(directory, checkout):
 
 
 def stripped(path, checkout):
-    """An object or archive without debug info and without what follows from that. `None`: it is something else."""
+    """Returns an object or archive without debug info and data derived from it. `None`: it is another kind of file."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory, "copy")
         command = ["objcopy", "--strip-debug", "--enable-deterministic-archives", "-R", ".note.gnu.build-id", path, copy]
@@ -147,7 +149,7 @@ def stripped(path, checkout):
 
 
 def compare_bytes(sides):
-    """What both hold, their checkouts' paths aside, and how they compare. `None`: they differ."""
+    """Returns both contents without the paths of the checkouts, and how they compare. `None`: they differ."""
     contents = [aside(path.read_bytes(), checkout) for path, checkout in sides]
     if contents[0] == contents[1]:
         return contents, "same"
@@ -163,7 +165,7 @@ def compare_files(*sides):
 
 
 def compare_streams(*sides):
-    """What a script said: the directives in order, the rest (compilers that run side by side) in any order."""
+    """Compares script outputs: directives in order, other lines (of compilers that run in parallel) in any order."""
     texts, how = compare_bytes(sides)
     lines = [re.sub(rb"(?m)^\[ *\d+%\]", b"", text).split(b"\n") for text in texts]
     directives = [[line for line in text if line.lstrip().startswith(b"cargo:")] for text in lines]
@@ -171,7 +173,7 @@ def compare_streams(*sides):
 
 
 def compare(unit, *checkouts):
-    """All in which a run's results in two checkouts are not the same: path -> how."""
+    """Returns how the results of a run differ between two checkouts: path -> how."""
     places = [checkout / "target/debug/build" / unit for checkout in checkouts]
     if not all((place / "output").exists() for place in places):
         return {"[run]": "not in both"}
@@ -196,7 +198,7 @@ def survey(group, options):
     first, second, third = base / "a/proj", base / "other/deeper/b", base / "one/more/plain/checkout"
     generate(group, source)
     shutil.rmtree(cache, ignore_errors=True)
-    # A copy: the program may be built anew while this goes on.
+    # Copies the program, because it may be rebuilt while the survey runs.
     wrapper.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(options.kache, wrapper)
     with_kache = {"RUSTC_WRAPPER": str(wrapper), "KACHE_CACHE_DIR": str(cache), "KACHE_CONFIG": str(base / "none")}
@@ -217,7 +219,7 @@ def survey(group, options):
     suspects = [row for row in rows if wrong(row)]
     if options.recheck and suspects:
         build(source, third, sorted({row["package"].replace(" ", "@") for row in suspects}))
-        # By themselves some are built with other features of what they depend on, which is another unit.
+        # Built alone, some packages get other features of their dependencies, which makes another unit.
         if not all((third / "target/debug/build" / row["unit"]).exists() for row in suspects):
             build(source, third)
         for row in suspects:
@@ -230,7 +232,7 @@ def unlike_plain(row):
 
 
 def wrong(row):
-    """What is not plain cargo's and not known to be irreproducible, and what was not restored as it was stored."""
+    """Returns results that differ from plain cargo's (unless known to be irreproducible) or from the stored ones."""
     known = {key for key, how in row["P -> P"].items() if how not in HARMLESS}
     unlike = [key for key, how in unlike_plain(row).items() if key not in known or how == "names kache"]
     return unlike + [f"restored {key}" for key in row["A -> B"]]
@@ -242,7 +244,7 @@ def brief(names, most=4):
 
 
 def describe(row):
-    """The cells of a row: stored, shared, same, ms of the run, ms of the hit."""
+    """Returns the cells of a row: stored, shared, same, ms of the run, ms of the hit."""
     a, b = row["A"], row["B"]
     outcome = a.get("outcome", "not seen by kache")
     stored = "yes" if outcome.startswith("hit") or a.get("stored") == "stored" else a.get("stored") or outcome

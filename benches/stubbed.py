@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Warm builds beside the floor: an oracle that replays compiles, with the time of build scripts taken out.
+"""Compares warm builds with the floor: an oracle that replays compiles, without the time that build scripts take.
 
     benches/stubbed.py KACHE ORACLE CHECKOUT [--reps N] [--dir DIR]
 
-KACHE is the program under test. ORACLE is a wrapper that replays what a compile left by its arguments alone and keeps one
-directory of output files, `f`, for each (its `ORACLE_DIR`). CHECKOUT is a git repository. Both build a clone of it once;
-then the oracle's copy of each build script is replaced by a stub that links the recorded `OUT_DIR` into place and prints
-what the script printed. (The script follows the stub in the file, so that as many bytes are restored as in a real build.)
-Afterwards both build in turns into an empty target directory. Prints medians of wall and processor time, and ratios.
+KACHE is the program under test. ORACLE is a wrapper that replays the outputs of a compile by its arguments alone; it
+stores the output files of each compile in a directory `f` (below its `ORACLE_DIR`). CHECKOUT is a git repository. Both
+tools build a clone of it once. Then a stub replaces the oracle's copy of each build script: it links the recorded
+`OUT_DIR` into place and prints the recorded output. (The build script follows the stub in the file, so that the oracle
+restores as many bytes as in a real build.) Afterwards both tools build in turns into an empty target directory. Prints
+medians of wall and processor time, and their ratios.
 """
 import argparse
 import os
@@ -67,7 +68,7 @@ BUILD = ["cargo", "build", "--locked", "--offline"]
 
 
 def build(checkout, env):
-    """Builds, and gives wall and processor seconds."""
+    """Builds, and returns wall and processor seconds."""
     processor = lambda used: used.ru_utime + used.ru_stime
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     ended = subprocess.run(BUILD, cwd=checkout, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -78,7 +79,7 @@ def build(checkout, env):
 
 
 def put_stubs(checkout, oracle_dir, runs):
-    """Keeps what each script left and printed, and replaces the oracle's scripts by stubs. Gives their number."""
+    """Records the results of each script, and replaces the oracle's scripts with stubs. Returns their number."""
     stub = oracle_dir.parent / "stub"
     subprocess.run(["cc", "-O2", "-static", "-x", "c", "-o", stub, "-"], input=STUB, text=True, check=True)
     for out in checkout.glob("target/debug/build/*/out"):
@@ -121,7 +122,7 @@ def main():
         for rep in range(arguments.reps):
             for checkout in checkouts:
                 shutil.rmtree(checkout / "target")
-            # Each is the first one in every other turn: a file system works longer for whoever creates files later.
+            # The tools take turns at being first: the file system is slower for the one that creates its files later.
             turn = list(zip(checkouts, envs))[:: 1 if rep % 2 else -1]
             row = [build(checkout, its) for checkout, its in turn]
             rows.append(row if rep % 2 else row[::-1])

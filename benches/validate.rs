@@ -1,10 +1,10 @@
 //! Validation of an input set with 1,000 inputs: 550 files in 60 directories, 300 absent paths (most of them in missing
-//! directories), 100 variables, 50 others; in the order in which they are recorded, so that names of one directory stand side
-//! by side.
+//! directories), 100 variables, and 50 others. Inputs have the order in which kache records them, so the names of one
+//! directory are adjacent.
 //!
-//! Criterion gives each part's time in a loop, where everything is warm. A hit is a process of its own, with cold caches and
-//! page faults: the last lines give the medians of the parts over many such processes, each of which does everything once.
-//! `cargo bench --bench validate`.
+//! Criterion measures each part in a loop, where everything is warm. A hit is a separate process with cold caches and
+//! page faults, so the last lines show the medians of the parts over many processes, each of which runs every part
+//! once. `cargo bench --bench validate`.
 #![expect(clippy::disallowed_methods, reason = "a bench looks at files with other eyes than the program")]
 
 use std::ffi::OsString;
@@ -29,10 +29,10 @@ const VARIABLES: usize = 100;
 const OTHERS: usize = 50;
 const PROCESSES: usize = 200;
 
-/// Tells a process that it is one of many, and where the fixture lies.
+/// Variable that makes this program run as one of many processes. It names the directory of the fixture.
 const ONCE: &str = "VALIDATE_BENCH_ONCE";
 
-/// What every question about the inputs needs, for the fixture in `dir`.
+/// The context of a validation, for the fixture in one directory.
 struct Subject {
     store: Store,
     invocation: Invocation,
@@ -73,7 +73,7 @@ impl Subject {
         manifest.records().next().expect("a set")
     }
 
-    /// Writes the files and stores the set.
+    /// Writes the files and stores the input set.
     fn make(&self) {
         let mut inputs = Vec::new();
         for n in 0..FILES {
@@ -105,14 +105,14 @@ impl Subject {
             });
         }
         self.store.put_set(self.lookup, &InputSet { inputs }).expect("stored");
-        // Young stamps prove nothing: let them settle, and let one validation remember them.
+        // Young stamps prove nothing: wait until they settle, then let one validation record them.
         std::thread::sleep(std::time::Duration::from_millis(100));
         let env = Env::of(set_variables());
         validate::holds(&Self::record(&self.manifest()).inputs, self.context(&env)).expect("it holds");
     }
 }
 
-/// Half of them are set, as recorded.
+/// Returns the name and the recorded value of a variable. Half of the variables are set.
 fn variable(n: usize) -> (String, Option<String>) {
     (format!("SUBJECT_VARIABLE_{n}"), n.is_multiple_of(2).then(|| format!("the value of number {n}")))
 }
@@ -121,7 +121,7 @@ fn set_variables() -> impl Iterator<Item = (String, String)> {
     (0..VARIABLES).map(variable).filter_map(|(name, value)| Some((name, value?)))
 }
 
-/// Does all once and prints the nanoseconds of each part and of all.
+/// Runs every part once, and prints the nanoseconds of each part and of all parts together.
 #[expect(clippy::print_stdout, reason = "a benchmark prints")]
 fn once(dir: &Path) {
     let subject = Subject::at(dir);
@@ -138,7 +138,7 @@ fn once(dir: &Path) {
     }
 }
 
-/// A process with the recorded variables and some more, as cargo has them.
+/// Returns a process whose environment has the recorded variables and 60 others, as under cargo.
 fn process(dir: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.env_clear().env(ONCE, dir).envs(set_variables());
@@ -161,7 +161,7 @@ fn medians(dir: &Path) -> Vec<u64> {
     (0..4).map(median).collect()
 }
 
-/// Picks inputs.
+/// Selects inputs.
 type IsIt = fn(&Input) -> bool;
 
 fn in_a_loop(subject: &Subject) {
@@ -181,7 +181,7 @@ fn in_a_loop(subject: &Subject) {
     for (name, is_it) in kinds {
         let inputs: Vec<Input> = record.inputs.iter().filter(|input| is_it(input)).cloned().collect();
         group.bench_function(format!("validate {name} ({})", inputs.len()), |bencher| {
-            // A store opened anew, as by every process.
+            // Opens the stamps anew, as every process does.
             bencher.iter(|| {
                 let stamps = kache::store::Stamps::open(&subject.store.layout().stamps());
                 let context = Context { stamps: &stamps, ..subject.context(&env) };

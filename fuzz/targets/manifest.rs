@@ -1,5 +1,6 @@
-//! Manifests, build records and object names from a bucket that anybody can write to: taken or refused, but never a panic.
-//! The first byte tells what the rest is.
+//! Manifests, build records and object names from a bucket that anybody can write to: kache accepts or refuses them,
+//! but never panics. The first byte selects the format of the rest: `m` a manifest, `b` the body of one, `r` a build
+//! record, `n` an object name.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -13,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
     match kind {
         b'm' => manifest(rest),
-        // The body alone, so that less has to be guessed.
+        // The fuzzer makes the body only, so that it has less to guess.
         b'b' => manifest(&[br#"{"v":1,"body":"#, rest, br#","signatures":[]}"#].concat()),
         b'r' => record(rest),
         b'n' => names(&String::from_utf8_lossy(rest)),
@@ -21,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Where the manifest says that it lies, so that it is not refused for that alone.
+/// Returns the place that the manifest claims, so that it is not refused for its place alone.
 fn place(bytes: &[u8]) -> Option<Located> {
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let text = |field: &str| value["body"][field].as_str();

@@ -1,7 +1,9 @@
-//! Packs from a bucket that anybody can write to: taken or refused, but never a panic, and a refused one leaves nothing.
+//! Packs from a bucket that anybody can write to: kache imports or refuses them, but never panics, and a refused pack
+//! does not leave files behind.
 //!
-//! The first byte tells what the rest is: `z` the compressed bytes, `t` an archive that is compressed here, `h` one whose
-//! headers get the right checksum first. The manifest is made to fit, as whoever can write a pack can write that, too.
+//! The first byte selects the format of the rest: `z` the compressed bytes, `t` an archive that is compressed here, `h`
+//! an archive whose headers get the right checksum first. The manifest is made to match, because whoever can write a
+//! pack can also write its manifest.
 #![no_main]
 
 use std::fs;
@@ -16,7 +18,7 @@ use libfuzzer_sys::fuzz_target;
 
 const BLOCK: usize = 512;
 
-/// The script gives a directory for temporary files that is in memory, and removes it.
+/// Directory of the store. `.ci/fuzz` sets a directory in memory for temporary files, and removes it.
 static DIR: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("kache-fuzz-{}", std::process::id())));
 
@@ -44,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Walks the archive as a reader would and gives each header its checksum.
+/// Walks the archive as a reader would, and sets the checksum of each header.
 fn mend_headers(archive: &mut [u8]) {
     let mut at = 0;
     while let Some(block) = archive.get_mut(at..at + BLOCK) {
@@ -62,7 +64,7 @@ fn mend_headers(archive: &mut [u8]) {
     }
 }
 
-/// A manifest that says what the first file of the archive says of itself.
+/// Returns a manifest that agrees with the first file of the archive.
 fn manifest(archive: &[u8], pack: &[u8]) -> Manifest {
     let size = archive.get(..BLOCK).and_then(|block| tar::Header::from_byte_slice(block).entry_size().ok());
     let meta = size

@@ -1,4 +1,5 @@
-//! What the observer wrote, as rustc or anything under it could have left it: read, or torn, but never a panic.
+//! Traces of the observer, as rustc or anything that it started could have left them: kache reads them or reports them
+//! as torn, but never panics.
 #![no_main]
 
 use kache::observe::seen::Target;

@@ -1,16 +1,16 @@
-//! Numbers from a seed.
+//! Pseudo-random numbers from a seed.
 
 /// An xorshift64* generator.
 pub(super) struct Dice(u64);
 
 impl Dice {
-    /// The same seed gives the same numbers.
+    /// Creates a generator. The same seed gives the same numbers.
     pub(super) fn new(seed: u64) -> Self {
-        // Small seeds are far apart, and none is zero.
+        // The state is never zero, and small seeds give states that are far apart.
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `sides`.
+    /// Returns a number below `sides`.
     pub(super) fn roll(&mut self, sides: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -19,7 +19,7 @@ impl Dice {
         u32::try_from(high).expect("31 bits") % sides
     }
 
-    /// A number below `sides`, or none.
+    /// Returns a number below `sides`, or `None`.
     pub(super) fn maybe(&mut self, sides: u32) -> Option<u32> {
         Some(self.roll(sides + 1)).filter(|number| *number < sides)
     }

@@ -1,12 +1,15 @@
-//! The differential test: random edits of a small workspace, each built by plain cargo and through kache in checkouts that
-//! share a cache: two that build each state, and a third that jumps from state to state, as with branches. What cargo and the
-//! programs print, and what the state says that these must print, agree every time, and nothing is built twice.
+//! The differential test: random edits of a small workspace. Plain cargo builds each state, and so does kache in two
+//! checkouts that share a cache; a third checkout with that cache jumps from state to state, as if it switched
+//! branches. After every edit, the messages of cargo must agree with those of plain cargo, the programs must print the
+//! output that the state predicts, and nothing may be built twice.
 //!
-//! Edits are of sources, variables, features, the profile, C code and the data of proc macros and build scripts; some bring
-//! warnings or errors, some go back to an earlier state, some wipe a target directory, some builds are killed. Of what macros and some scripts read cargo
-//! knows nothing, so their users are touched when that changes: cargo asks again, with the very same arguments and sources.
+//! Edits change sources, variables, features, the profile, C code, and the data of proc macros and build scripts. Some
+//! cause warnings or errors, some go back to an earlier state, some wipe a target directory, and some builds are
+//! killed. Cargo does not know the inputs of macros and of some scripts, so the test touches their users when these
+//! inputs change. Cargo then calls rustc again, with the same arguments and sources.
 //!
-//! `KACHE_IT_EDITS` edits (25, in CI 200), drawn from `KACHE_IT_SEED` (the time). Both are printed; set them to replay:
+//! The test makes `KACHE_IT_EDITS` edits (25; 200 in CI), drawn from the seed `KACHE_IT_SEED` (the time). It prints
+//! both; set them to replay a run:
 //!
 //! ```sh
 //! KACHE_IT_SEED=1 KACHE_IT_EDITS=200 cargo test --test it differential -- --nocapture
@@ -28,10 +31,10 @@ use workspace::{MACRO_USERS, Node, State};
 
 use crate::support::{Project, has_program, real_cargo, settle, signal};
 
-/// Edits, unless somebody says otherwise.
+/// Number of edits, unless `KACHE_IT_EDITS` is set.
 const EDITS: u64 = 25;
 
-/// A checkout and the state that its files have.
+/// A checkout, and the state of its files.
 struct Checkout {
     name: &'static str,
     project: Project,
@@ -46,7 +49,7 @@ impl Checkout {
         checkout
     }
 
-    /// Writes what is not yet as in `state`.
+    /// Writes the files and sets the variables that differ from those of `state`, and removes files that `state` lacks.
     fn edit(&mut self, state: &State) {
         let files = state.files();
         for path in self.files.keys().filter(|path| files.get(*path) != self.files.get(*path)) {
@@ -74,7 +77,7 @@ impl Checkout {
         self.state = state.clone();
     }
 
-    /// Lets cargo ask for the users of macros again.
+    /// Touches the sources that use macros, so that cargo calls rustc for them again.
     fn touch(&self, files: &BTreeMap<String, Node>) {
         for path in MACRO_USERS {
             self.touch_one(files, path);
@@ -86,7 +89,7 @@ impl Checkout {
         self.project.file(path, text);
     }
 
-    /// Kills a build, and all that it started, after a while.
+    /// Starts a build, and kills it and all its processes after this time.
     fn killed_after(&self, milliseconds: u64) {
         let mut command = self.project.command(real_cargo());
         command.args(self.state.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -96,11 +99,11 @@ impl Checkout {
         child.wait().expect("it ends");
     }
 
-    /// Builds, and starts the program.
+    /// Builds, and runs the program.
     fn says(&self) -> Said {
         let built = self.cargo(&[]);
         let errors = String::from_utf8_lossy(&built.stderr).replace(&self.project.dir().display().to_string(), "");
-        // Units end in any order, and the last line of a failure depends on that.
+        // Units end in any order, and the last line of a failure depends on that order.
         let mut messages: Vec<String> =
             errors.lines().filter(|line| !line.contains("waiting for other jobs")).map(str::to_owned).collect();
         messages.sort();
@@ -112,7 +115,7 @@ impl Checkout {
         Said { messages, code: Some(0), printed: Some(String::from_utf8_lossy(&printed).into_owned()) }
     }
 
-    /// What another cargo would build at once.
+    /// Returns cargo's messages about the units that another build would compile.
     fn stale(&self) -> Vec<String> {
         let built = self.cargo(&["--message-format=json"]);
         let text = String::from_utf8_lossy(&built.stdout).into_owned();
@@ -125,28 +128,29 @@ impl Checkout {
     }
 }
 
-/// What came of a build.
+/// The result of a build.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Said {
     /// The lines of cargo's messages, sorted.
     messages: Vec<String>,
     code: Option<i32>,
-    /// What the program printed, if there is one.
+    /// The output of the program, if the build succeeded.
     printed: Option<String>,
 }
 
-/// Plain cargo and three checkouts with kache, which share a cache.
+/// Plain cargo, and three checkouts with kache that share a cache.
 struct Trial {
     plain: Checkout,
     cached: [Checkout; 2],
-    /// Does not build each state.
+    /// Builds only some of the states.
     third: Checkout,
 }
 
 impl Trial {
     fn new(seed: u64) -> Self {
         let mut one = Project::new();
-        // Some macros read all variables: no log, which every checkout has for itself.
+        // Some macros read all variables. The log has another path in each checkout, so its variable would be an input
+        // that differs.
         one.unset("COUNTING_RUSTC_LOG");
         let mut two = one.clone_to("elsewhere/deeper/two");
         let mut three = one.clone_to("third");
@@ -155,7 +159,8 @@ impl Trial {
         for checkout in [&mut two, &mut three, &mut plain] {
             checkout.unset("COUNTING_RUSTC_LOG");
         }
-        // The first builds each state first as a rule; with sessions, it offers what it has edited, and the second adopts it.
+        // The checkout that builds a state first is drawn anew each time. With sessions it offers its result, and the
+        // other checkout adopts that.
         for (checkout, is_incremental) in [&mut one, &mut two, &mut three].into_iter().zip(are_incremental(seed)) {
             checkout.set("CARGO_INCREMENTAL", if is_incremental { "1" } else { "0" });
         }
@@ -170,7 +175,8 @@ impl Trial {
         settle();
     }
 
-    /// Builds them, and says which of them says something else than it must.
+    /// Builds all checkouts, and describes those whose result is not the expected one. `first` builds before the other
+    /// one.
     fn differing(&self, first: usize) -> Vec<String> {
         let (first, second) = (&self.cached[first], &self.cached[1 - first]);
         let said = std::thread::scope(|scope| {
@@ -183,7 +189,7 @@ impl Trial {
         wrong
     }
 
-    /// The same for the third checkout, if it has this state.
+    /// Like [`Self::differing`], for the third checkout, if it has this state.
     fn third_differing(&self, plain: &Said) -> Vec<String> {
         match self.third.state == self.plain.state {
             true => self.wrong(&[(&self.third, self.third.says())], plain),
@@ -200,14 +206,14 @@ impl Trial {
         wrong.map(|(checkout, said)| describe(checkout, &expected, said)).collect()
     }
 
-    /// What a checkout would build again.
+    /// Like [`Checkout::stale`], for one of the checkouts (2: the third). Empty if its state does not compile.
     fn stale(&self, at: usize) -> Vec<String> {
         let checkout = self.cached.get(at).unwrap_or(&self.third);
         if checkout.state.is_broken() { Vec::new() } else { checkout.stale() }
     }
 }
 
-/// Whether each checkout compiles incrementally. Units of one that does are no units of one that does not.
+/// Whether each checkout compiles incrementally. Incremental and other compiles of a unit have different lookup keys.
 fn are_incremental(seed: u64) -> [bool; 3] {
     match seed % 4 {
         0 => [false; 3],
@@ -229,7 +235,7 @@ fn tell(text: &str) {
     eprintln!("{text}");
 }
 
-/// One edit, or a way back to a state that was there before.
+/// Makes one edit, or goes back to an earlier state.
 fn step(history: &[State], dice: &mut Dice) -> (State, String) {
     let last = history.last().expect("a first state");
     if history.len() > 2 && dice.roll(4) == 0 {
@@ -282,7 +288,7 @@ fn walk(seed: u64, edits: u64) -> Trial {
     trial
 }
 
-/// How often each outcome occurred, calls that only ask left out.
+/// Counts the events of each outcome. Probes do not write events.
 fn outcomes(project: &Project) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for event in project.events() {
@@ -305,14 +311,14 @@ fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
     tell(&format!("{edits} edits in {:.0?}: {counts:?}", began.elapsed()));
     let hits: usize = counts.iter().filter(|(id, _)| id.starts_with("hit.")).map(|(_, count)| count).sum();
     let all: usize = counts.values().sum();
-    // A third or more in most walks.
+    // In most walks, a third or more of all events are hits.
     assert!(
         5 * hits >= all,
         "a cache that is hardly used proves nothing: {hits} hits of {all} with seed {seed}: {counts:?}"
     );
     trial.cached[0].project.assert_store_whole();
 
-    // What the cache would restore now is what rustc makes now.
+    // kache must restore exactly what rustc produces now.
     let mut last = trial.plain.state.clone();
     last.mend();
     trial.edit(&last);
@@ -335,7 +341,7 @@ fn the_comparison_sees_a_program_that_prints_something_else() {
     plain.project.file("beta/template.txt", "0").file("alpha/data/0.txt", "0");
     plain.touch(&plain.files);
     assert_eq!((trial.differing(0), trial.stale(0)), (Vec::new(), Vec::new()));
-    // Another message, and something that is built again.
+    // A message that only plain cargo prints, and then a unit that is built again.
     let Node::File(beta) = &plain.files["beta/src/lib.rs"] else { panic!("a file") };
     plain.project.file("beta/src/lib.rs", format!("{beta}fn nobody_calls_this() {{}}\n"));
     assert_eq!(trial.differing(0).len(), 3, "no other checkout has this warning");

@@ -1,6 +1,6 @@
-//! The sources of the differential test's workspace. `NUMBER` stands for what is edited.
+//! The sources of the workspace of the differential test. `NUMBER` is replaced with a value that edits change.
 
-/// Macros that ask for single things.
+/// Macros that each read one thing.
 pub(super) const MACROS: &str = r#"
 use proc_macro::TokenStream;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub fn variable(input: TokenStream) -> TokenStream {
 }
 "#;
 
-/// Macros that ask for much.
+/// Macros that read more: whole trees, files through a shell, sizes, all variables.
 pub(super) const WIDE_MACROS: &str = r#"
 use proc_macro::TokenStream;
 use std::path::{Path, PathBuf};
@@ -151,7 +151,8 @@ include!(concat!(env!("OUT_DIR"), "/found/found.rs"));
 pub fn say() -> String { format!("found={FOUND} at={} hidden={HIDDEN}", env!("FOUND_AT")) }
 "#;
 
-/// Tells cargo nothing: which files of its package it reads is for cargo to guess, which variables and programs for nobody.
+/// Does not tell cargo what it reads. Cargo guesses which files of the package it reads, but cannot guess variables and
+/// programs.
 pub(super) const FINDS_SCRIPT: &str = r#"
 use std::{fs, path::Path, process::Command};
 fn main() {

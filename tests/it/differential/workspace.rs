@@ -1,14 +1,14 @@
-//! The workspace of the differential test: a small state from which all files, variables and arguments follow, and what the
-//! program must print.
+//! The workspace of the differential test: a small state that determines all files, variables and arguments, and the
+//! output that the program must print.
 //!
-//! * `app` is a binary over `alpha`, `beta` and `native`; it prints one line per thing that can change.
-//! * `macros` is a proc-macro crate that reads files, follows a link, lists a directory, asks whether a file is there and
-//!   reads a variable, and tells nobody. `alpha` and `app` use it.
-//! * `wide` is another one, for `gamma`: it walks a tree, starts a shell, looks at a size and goes through all variables.
-//! * `beta` has a module in either of two places, an included file, a feature and a variable that rustc tells of.
-//! * `native` has a build script that compiles C, generates a source, sets a variable and a cfg.
-//! * `finds` has a build script that lists and reads files and a variable without telling cargo.
-//! * `app` is linked with a linker script that its build script names.
+//! * `app` is a binary that depends on all other packages except `wide` and prints everything that can change. It is
+//!   linked with a linker script that its build script names.
+//! * `macros` is a proc-macro crate that reads files, follows a link, lists a directory, probes a file and reads a
+//!   variable, without reporting any of it. `alpha` and `app` use it.
+//! * `wide` is another one, for `gamma`: it walks a tree, starts a shell, reads a size and lists all variables.
+//! * `beta` has a module in one of two places, an included file, a feature, and a variable that rustc reports.
+//! * `native` has a build script that compiles C, generates a source, and sets a variable and a cfg.
+//! * `finds` has a build script that lists and reads files and reads a variable without telling cargo.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::support::manifest;
 use super::dice::Dice;
 use super::sources;
 
-/// What a file of the workspace is.
+/// A file or a link of the workspace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Node {
     File(String),
@@ -63,15 +63,15 @@ pub(super) struct State {
     loud: bool,
     extra: bool,
     release: bool,
-    /// Whether a source brings a warning, and whether one cannot be compiled.
+    /// Whether a source causes a warning, and whether one does not compile.
     warned: bool,
     broken: bool,
 }
 
-/// How an edit is called, and what it does.
+/// The name of an edit, and its effect.
 type Edit = (&'static str, fn(&mut State, &mut Dice));
 
-/// Values are drawn from so few that states come back.
+/// Values are drawn from small ranges, so that states recur.
 const EDITS: &[Edit] = &[
     ("source of alpha", |state, dice| state.alpha = dice.roll(3)),
     ("source of beta", |state, dice| state.beta = dice.roll(3)),
@@ -133,12 +133,12 @@ const EDITS: &[Edit] = &[
     ("type error in beta", |state, _| state.broken = true),
 ];
 
-/// The text of a variable: unset, empty and set are three things.
+/// Returns the text of a variable. 0 is the empty text, because unset, empty and set are three different cases.
 fn or_empty(value: u32) -> String {
     if value == 0 { String::new() } else { value.to_string() }
 }
 
-/// What macros in these files see is known to nobody but them.
+/// Sources whose macros read inputs that cargo does not know.
 pub(super) const MACRO_USERS: [&str; 3] = ["alpha/src/lib.rs", "gamma/src/lib.rs", "app/src/main.rs"];
 
 impl State {
@@ -180,7 +180,7 @@ impl State {
         }
     }
 
-    /// Another state, one edit away, and what was edited.
+    /// Returns a state that is one edit away, and the name of the edit.
     pub(super) fn edited(&self, dice: &mut Dice) -> (Self, &'static str) {
         loop {
             let (name, edit) = EDITS[dice.roll(u32::try_from(EDITS.len()).expect("few")) as usize];
@@ -196,7 +196,7 @@ impl State {
         }
     }
 
-    /// All files of the workspace, by their paths.
+    /// Returns all files of the workspace, by path.
     pub(super) fn files(&self) -> BTreeMap<String, Node> {
         let mut files = BTreeMap::new();
         let mut file = |path: &str, text: String| drop(files.insert(path.to_owned(), Node::File(text)));
@@ -229,7 +229,7 @@ impl State {
         let number = |text: &str, value: &u32| text.replace("NUMBER", &value.to_string());
         file("macros/src/lib.rs", number(sources::MACROS, macros));
         file("wide/src/lib.rs", number(sources::WIDE_MACROS, macros));
-        // Which warnings a build that fails comes to depends on which unit is first.
+        // The order of the units decides which warnings a failing build prints, so a broken state has no warning.
         let warning = if self.warned && !self.broken { "fn nobody_calls_this() {}\n" } else { "" };
         let error = if self.broken { "const BROKEN: u32 = \"text\";\n" } else { "" };
         file("alpha/src/lib.rs", number(sources::ALPHA, alpha) + warning);
@@ -283,7 +283,7 @@ impl State {
         }
     }
 
-    /// The variables, set or not.
+    /// Returns all variables. `None`: the variable is not set.
     pub(super) fn variables(&self) -> [(&'static str, Option<String>); 8] {
         [
             ("MOOD", self.mood.map(or_empty)),
@@ -297,7 +297,7 @@ impl State {
         ]
     }
 
-    /// The arguments of `cargo`.
+    /// Returns the arguments of `cargo`.
     pub(super) fn arguments(&self) -> Vec<&'static str> {
         let mut args = vec!["build", "--quiet", "-p", "app"];
         args.extend(self.loud.then_some("--features=loud"));
@@ -306,34 +306,35 @@ impl State {
         args
     }
 
-    /// The program, below the target directory.
+    /// Returns the path of the program, below the target directory.
     pub(super) fn program(&self) -> &'static str {
         if self.release { "release/app" } else { "debug/app" }
     }
 
-    /// Whether macros see something else than in `other`, of which cargo knows nothing.
+    /// Whether macros read other values than in `other`, which cargo does not notice.
     pub(super) fn looks_other_to_macros(&self, other: &Self) -> bool {
         let lists = |state: &Self| (state.data.clone(), state.tree.clone(), state.listed);
         let things = |state: &Self| (state.link, state.is_there, state.weather, state.shell, state.size);
         lists(self) != lists(other) || things(self) != things(other)
     }
 
-    /// Whether a script sees something else than in `other`, of which cargo knows nothing: it does not notice removals either.
+    /// Whether a script reads other values than in `other`, which cargo does not notice. It does not notice removed
+    /// files either.
     pub(super) fn looks_other_to_scripts(&self, other: &Self) -> bool {
         self.hidden != other.hidden || self.found != other.found || self.found_maybe != other.found_maybe
     }
 
-    /// Whether the workspace cannot be compiled.
+    /// Whether the workspace does not compile.
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
 
-    /// Takes the error out.
+    /// Removes the error.
     pub(super) fn mend(&mut self) {
         self.broken = false;
     }
 
-    /// What the program must print.
+    /// Returns the output that the program must print.
     pub(super) fn expected(&self) -> String {
         let Self { alpha, beta, inner, template, macros, note, loud, extra, opt_level, .. } = self;
         let or_none = |value: Option<u32>| value.map_or("none".to_owned(), or_empty);

@@ -1,6 +1,6 @@
-//! Just enough of a GitHub runner to run the `run:` steps of a composite action: inputs and their defaults, `${{ }}` in
-//! `env` and `working-directory`, the files that steps write to. Steps that use other actions are left out; an expression
-//! it does not know fails the test.
+//! A minimal GitHub runner for the `run:` steps of a composite action. It supports inputs with defaults, `${{ }}` in
+//! `env` and `working-directory`, and the files that steps write to. It leaves out steps that use other actions. An
+//! expression that it does not know fails the test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,19 +10,19 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use super::{Project, Run};
 
-/// A job: the variables and files that go from step to step.
+/// A job: the variables, `PATH` entries and files that each step passes on to later steps.
 pub(crate) struct Job<'a> {
     project: &'a Project,
-    /// `github.*` and `runner.*`; what is not there is empty, as on GitHub.
+    /// `github.*` and `runner.*`. A missing `github.event.*` expands to an empty text, as on GitHub.
     context: BTreeMap<String, String>,
-    /// What steps set for those that follow.
+    /// Variables that steps set for later steps.
     pub(crate) env: BTreeMap<String, String>,
-    /// Directories that steps put in front of `PATH`.
+    /// Directories that steps put in front of `PATH`, the newest one last.
     pub(crate) path: Vec<String>,
     files: PathBuf,
 }
 
-/// The action in `directory` of this repository.
+/// Parses the `action.yml` in `directory` of this repository.
 pub(crate) fn action(directory: &str) -> Yaml {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory).join("action.yml");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -31,19 +31,19 @@ pub(crate) fn action(directory: &str) -> Yaml {
     documents.remove(0)
 }
 
-/// The pairs of a mapping.
+/// Returns the pairs of a mapping; none if the value is not a mapping.
 pub(crate) fn pairs(yaml: &Yaml) -> Vec<(String, &Yaml)> {
     let Yaml::Hash(hash) = yaml else { return Vec::new() };
     hash.iter().map(|(name, value)| (name.as_str().expect("a name").to_owned(), value)).collect()
 }
 
-/// The steps of an action.
+/// Returns the steps of an action.
 pub(crate) fn steps(action: &Yaml) -> &Vec<Yaml> {
     action["runs"]["steps"].as_vec().expect("steps")
 }
 
 impl<'a> Job<'a> {
-    /// A job in the project's checkout, started by `event`.
+    /// Creates a job in the checkout of the project. `event` is the name of the event that started it.
     pub(crate) fn new(project: &'a Project, event: &str) -> Self {
         let files = project.sandbox_dir().join("runner");
         fs::create_dir_all(files.join("temp")).expect("directory of the runner");
@@ -58,18 +58,19 @@ impl<'a> Job<'a> {
         Self { project, context: context.into(), env: BTreeMap::new(), path: Vec::new(), files }
     }
 
-    /// Sets `github.*`.
+    /// Sets a value of the context, such as `github.event_name`.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.context.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// The job summary so far.
+    /// Returns the job summary so far.
     pub(crate) fn summary(&self) -> String {
         fs::read_to_string(self.files.join("summary")).unwrap_or_default()
     }
 
-    /// Runs the action in `directory` with these inputs: its steps until one fails, and those that always run.
+    /// Runs the action in `directory` with these inputs: its steps until one fails, then only those that always run.
+    /// Returns the runs of all these steps.
     pub(crate) fn uses(&mut self, directory: &str, inputs: &[(&str, &str)]) -> Vec<Run> {
         let action = action(directory);
         let mut known: BTreeMap<String, String> = BTreeMap::new();
@@ -125,7 +126,7 @@ impl<'a> Job<'a> {
         run
     }
 
-    /// A text with its expressions replaced.
+    /// Expands the expressions in a text.
     fn value(&self, text: &str, known: &BTreeMap<String, String>) -> String {
         let mut value = String::new();
         let mut rest = text;
@@ -142,7 +143,7 @@ impl<'a> Job<'a> {
     }
 }
 
-/// `NAME=value` and `NAME<<END` lines, as GitHub reads them.
+/// Parses `NAME=value` and `NAME<<END` lines as GitHub does.
 fn settings(text: &str) -> Vec<(String, String)> {
     let mut lines = text.lines();
     let mut found = Vec::new();

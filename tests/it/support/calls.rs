@@ -1,36 +1,36 @@
-//! What the counting rustc wrote down.
+//! Reads the log of the counting rustc.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// One line of the log.
+/// A line of the log.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    /// "start", or "end" where an `after` hook ran.
+    /// "start", or "end" after an `after` hook has run.
     pub(crate) event: String,
-    /// Unix milliseconds.
+    /// Time in milliseconds since 1970.
     pub(crate) at: u64,
-    /// The crate compiled; none for probes.
+    /// The crate that is compiled; `None` for probes.
     pub(crate) krate: Option<String>,
-    /// What it was given.
+    /// The arguments, without the name of the program.
     pub(crate) args: Vec<String>,
 }
 
 impl Call {
-    /// Is this argument (or `flag value` / `flag=value` part) there?
+    /// Whether an argument contains this text.
     pub(crate) fn has(&self, text: &str) -> bool {
         self.args.iter().any(|a| a.contains(text))
     }
 }
 
-/// How many lines the log has.
+/// Returns the number of lines in the log; 0 if it does not exist.
 pub(crate) fn lines(log: &Path) -> usize {
     fs::read(log).map_or(0, |bytes| bytes.split(|b| *b == b'\n').count() - 1)
 }
 
-/// The lines after the first `skip`.
+/// Returns the lines after the first `skip`.
 pub(crate) fn read(log: &Path, skip: usize) -> Vec<Call> {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().skip(skip).map(parse).collect()

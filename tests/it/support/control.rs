@@ -1,19 +1,19 @@
-//! Controls: the cheap proofs that a test can fail.
+//! Controls: cheap proofs that a test can fail.
 //!
-//! A test that expects a hit is worth something only if rustc would run without the cache; one that expects a miss
-//! only if the same unit hits when nothing has changed.
+//! A test that expects a hit is worth something only if rustc would run without the cache. A test that expects a miss
+//! is worth something only if the same unit hits when nothing has changed.
 
 use super::{Project, Run};
 
 impl Project {
-    /// Builds from nothing, then again after a wipe: `crates` are stored and then hit. The state most tests start from.
+    /// Builds from scratch, then again after a wipe: `crates` are stored, then hit. Most tests start from this state.
     #[track_caller]
     pub(crate) fn warm(&self, crates: &[&str]) -> Run {
         self.wipe().build().misses(crates);
         self.rebuild_hits(crates)
     }
 
-    /// Control of a test that expects a miss: after a wipe, unchanged `crates` hit.
+    /// Control of a test that expects a miss: after a wipe, the unchanged `crates` hit.
     #[track_caller]
     pub(crate) fn rebuild_hits(&self, crates: &[&str]) -> Run {
         let run = self.wipe().build();
@@ -21,7 +21,7 @@ impl Project {
         run
     }
 
-    /// After a wipe, `crates` are compiled.
+    /// Asserts that rustc compiles `crates` after a wipe.
     #[track_caller]
     pub(crate) fn rebuild_misses(&self, crates: &[&str]) -> Run {
         let run = self.wipe().build();
@@ -29,7 +29,8 @@ impl Project {
         run
     }
 
-    /// Control of a test that expects a hit: with the cache disabled rustc compiles `crates`. Leaves no target.
+    /// Control of a test that expects a hit: with the cache disabled, rustc compiles `crates`. Deletes the target
+    /// directory afterwards.
     #[track_caller]
     pub(crate) fn without_cache_compiles(&mut self, crates: &[&str]) {
         self.set("KACHE_DISABLED", "1");
@@ -38,7 +39,7 @@ impl Project {
         self.wipe();
     }
 
-    /// A second `cargo build` finds everything fresh and asks rustc for nothing.
+    /// Asserts that a second `cargo build` finds everything fresh and does not compile anything.
     #[track_caller]
     pub(crate) fn assert_noop(&self) {
         self.build().is_noop();

@@ -1,16 +1,16 @@
-//! The counting rustc: what kache takes for the compiler, and the judge of what it was really asked to do.
+//! The counting rustc: kache takes it for the compiler, and its log shows which compiles really reached the compiler.
 //!
-//! Not a module of the tests: `toolchain.rs` compiles this file by itself, once, into `<toolchain>/bin/rustc` (and
-//! `clippy-driver`). It appends one JSON line per call to the file named by `COUNTING_RUSTC_LOG`, runs the hooks the
-//! test left beside that log (`<log>.before.<crate>`, `.instead.`, `.after.`: shell scripts that get rustc's
-//! arguments), and runs the real program with the same arguments plus a `--sysroot` that points back at the stand-in,
-//! so that the stand-in and the real compiler never disagree about where the sysroot is.
+//! This file is not a module of the tests: `toolchain.rs` compiles it separately, once, into `<toolchain>/bin/rustc`
+//! (and `clippy-driver`). For each call it appends a JSON line to the file that `COUNTING_RUSTC_LOG` names, runs the
+//! hooks that the test left beside that log (`<log>.before.<crate>`, `.instead.`, `.after.`: shell scripts that receive
+//! rustc's arguments), and runs the real program with the same arguments plus a `--sysroot` that points back at the
+//! stand-in, so that the stand-in and the real compiler always agree on the sysroot.
 //!
-//! It must leave no trace of its own. kache's observer is preloaded into this process like into the compiler's, and
-//! records what goes through libc: a variable read here, a log written here would become an input or a side effect of
-//! the unit under test. So everything that is only the stand-in's goes past libc (`quiet`). The observer takes itself
-//! out of `environ` and puts itself back in libc's `exec` and `posix_spawn` only: a hook that is started by a raw
-//! `execve` is not observed, the real compiler, which libc starts, is.
+//! It must not leave traces. kache's observer is preloaded into this process, as into the compiler, and records calls
+//! into libc: a variable read here, or a log written here, would become an input or a side effect of the unit under
+//! test. So everything that only the stand-in does bypasses libc (`quiet`). The observer removes itself from `environ`,
+//! and only `exec` and `posix_spawn` of libc put it back: a hook, which a raw `execve` starts, is not observed; the
+//! real compiler, which libc starts, is.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The directory of the real toolchain's programs, baked in by `toolchain.rs`.
+/// The directory of the real toolchain's programs, which `toolchain.rs` compiles in.
 const REAL_BIN: &str = env!("COUNTING_REAL_BIN");
 
 fn main() {
-    // A `readlink` of /proc/self/exe: what lies in /proc is no input.
+    // This is a `readlink` of /proc/self/exe, and files in /proc are not inputs.
     let exe = std::env::current_exe().expect("own path");
     let name = exe.file_name().expect("own name").to_owned();
     let sysroot = exe.parent().and_then(Path::parent).expect("bin is in a sysroot").to_owned();
@@ -67,7 +67,7 @@ fn is_version_probe(args: &[OsString]) -> bool {
     args.iter().any(|a| a == "-vV" || a == "-V" || a == "--version")
 }
 
-/// The value of `--crate-name`, unless this is one of cargo's probes.
+/// Returns the value of `--crate-name`. `None`: the call is one of cargo's probes.
 fn crate_name(args: &[OsString]) -> Option<String> {
     let at = args.iter().position(|a| a == "--crate-name")?;
     let name = args.get(at + 1)?.to_str()?.to_owned();
@@ -98,7 +98,7 @@ fn quote(text: &str) -> String {
     out
 }
 
-/// Files, variables and programs by raw system calls (Linux), so that no function that can be interposed has a part.
+/// Files, variables and programs through raw system calls (Linux), without any function that the observer interposes.
 mod quiet {
     use super::{OsStr, OsString, Path};
     use std::ffi::{CString, c_char, c_int, c_long};
@@ -138,7 +138,7 @@ mod quiet {
         pub const WAIT4: i64 = 260;
     }
 
-    // The same for both architectures.
+    // These are the same on both architectures.
     const AT_FDCWD: c_long = -100;
     const O_RDONLY: c_long = 0;
     const O_WRONLY: c_long = 0o1;
@@ -149,7 +149,7 @@ mod quiet {
     const SIGPIPE: c_int = 13;
     const SIGCHLD: c_long = 17;
 
-    /// A variable, found by walking `environ`: `getenv` would be seen.
+    /// Returns a variable by walking `environ`, because the observer records `getenv`.
     pub fn var(name: &str) -> Option<OsString> {
         std::env::vars_os().find_map(|(key, value)| (key == OsStr::new(name)).then_some(value))
     }
@@ -159,7 +159,7 @@ mod quiet {
         unsafe { syscall(nr::FACCESSAT, AT_FDCWD, path.as_ptr(), 0 as c_long) == 0 }
     }
 
-    /// The whole file, or `None` where there is none.
+    /// Reads a whole file; `None`: it cannot be opened.
     pub fn read(path: &Path) -> Option<Vec<u8>> {
         let file = open(path, O_RDONLY).ok()?;
         let (mut bytes, mut buffer) = (Vec::new(), [0_u8; 4096]);
@@ -175,7 +175,7 @@ mod quiet {
         Some(bytes)
     }
 
-    /// Appends a line in one write: many compilers share the log.
+    /// Appends a line in one write, because many compilers share the log.
     pub fn append(path: &Path, line: &[u8]) {
         let file = open(path, O_WRONLY | O_CREAT | O_APPEND).expect("open the log");
         write_all(file, line);
@@ -186,7 +186,7 @@ mod quiet {
         write_all(1, bytes);
     }
 
-    /// Runs a shell script to its end, whatever that is.
+    /// Runs a shell script to its end, and ignores its exit code.
     pub fn run_script(script: &Path, args: &[OsString]) {
         let argv = script_argv(script, args);
         let none = 0 as c_long;
@@ -201,7 +201,7 @@ mod quiet {
         }
     }
 
-    /// Becomes a shell script; comes back only if that fails.
+    /// Replaces this process with a shell script. Returns only if that fails.
     pub fn become_script(script: &Path, args: &[OsString]) -> Error {
         execute(&script_argv(script, args))
     }
@@ -210,7 +210,7 @@ mod quiet {
         let mut pointers: Vec<*const c_char> = argv.iter().map(|arg| arg.as_ptr()).collect();
         pointers.push(ptr::null());
         unsafe {
-            // Rust programs ignore it; a shell should start with the default (0), as `std::process` sees to.
+            // Rust programs ignore SIGPIPE. A shell must start with the default (0), as `std::process` ensures.
             signal(SIGPIPE, 0);
             syscall(nr::EXECVE, pointers[0], pointers.as_ptr(), environ);
         }

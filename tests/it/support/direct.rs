@@ -1,4 +1,4 @@
-//! One rustc call through kache without cargo: cheap, and every argument in the test's hands.
+//! One rustc call through kache without cargo: it is cheap, and the test controls every argument.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::{KACHE, Project, Run};
 
-/// A call shaped as cargo would make it for a library, with changes.
+/// A call as cargo would make it for a library, with changes.
 pub(crate) struct Unit<'a> {
     project: &'a Project,
     krate: String,
@@ -20,7 +20,8 @@ pub(crate) struct Unit<'a> {
 }
 
 impl Project {
-    /// A library `krate` with the root `source` (relative to the checkout), out-dir `target/debug/deps`.
+    /// Describes a library `krate` with the root `source` (relative to the checkout) and the out-dir
+    /// `target/debug/deps`.
     pub(crate) fn unit(&self, krate: &str, source: &str) -> Unit<'_> {
         Unit {
             project: self,
@@ -42,7 +43,7 @@ impl Unit<'_> {
         self
     }
 
-    /// Other kinds of output.
+    /// Sets the kinds of output (`--emit`).
     pub(crate) fn emit(mut self, emit: &str) -> Self {
         emit.clone_into(&mut self.emit);
         self
@@ -54,24 +55,24 @@ impl Unit<'_> {
         self
     }
 
-    /// An extern crate of the same out-dir.
+    /// Adds an extern crate `name`: the library `krate` in the same out-dir.
     pub(crate) fn uses(self, name: &str, krate: &str) -> Self {
         let path = self.out_dir.join(format!("lib{krate}-0000000000000000.rlib"));
         self.args(["--extern".into(), format!("{name}={}", path.display())])
     }
 
-    /// Where the rlib comes out.
+    /// Returns the path of the rlib.
     pub(crate) fn rlib(&self) -> PathBuf {
         self.out_dir.join(format!("lib{}-0000000000000000.rlib", self.krate))
     }
 
-    /// Does not create the out-dir: whoever writes there has to.
+    /// Does not create the out-dir: kache or rustc has to.
     pub(crate) fn without_out_dir(mut self) -> Self {
         self.make_out_dir = false;
         self
     }
 
-    /// The call, with the outputs of an earlier one deleted: nothing but the cache can answer it without rustc.
+    /// Returns the call. Deletes the outputs of an earlier one, so that only the cache can answer it without rustc.
     pub(crate) fn command(&self) -> Command {
         if self.make_out_dir {
             fs::create_dir_all(&self.out_dir).expect("out-dir");
@@ -102,7 +103,7 @@ impl Unit<'_> {
         self.project.finish(self.command())
     }
 
-    /// Runs; rustc must have been asked.
+    /// Runs the call, and asserts that rustc compiled.
     #[track_caller]
     pub(crate) fn misses(&self) -> Run {
         let run = self.run().must_succeed();
@@ -110,7 +111,7 @@ impl Unit<'_> {
         run
     }
 
-    /// Runs; rustc must not have been asked.
+    /// Runs the call, and asserts that rustc did not compile.
     #[track_caller]
     pub(crate) fn hits(&self) -> Run {
         let run = self.run().must_succeed();

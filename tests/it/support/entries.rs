@@ -1,4 +1,4 @@
-//! Entries made without any compiler, for tests and benches that need many or large ones.
+//! Entries made without a compiler, for tests and benches that need many or large ones.
 #![allow(dead_code, reason = "a toolbox: each binary that includes it uses its part")]
 
 use std::path::Path;
@@ -7,7 +7,7 @@ use kache::fsx::{Mtime, Publish, clock};
 use kache::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, Input, InputSet, LookupKey};
 use kache::store::{Entry, Output, Store};
 
-/// An entry that was made.
+/// An entry that was stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub(crate) crate_name: String,
@@ -15,16 +15,16 @@ pub(crate) struct Made {
     pub(crate) key: EntryKey,
 }
 
-/// What the outputs of an entry hold.
+/// The size of the outputs of an entry, and how well they compress.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
-    /// Bytes of its `.rlib`.
+    /// Size of the `.rlib` in bytes. The `.rmeta` has a tenth of it.
     pub(crate) bytes: usize,
-    /// How much of it cannot be compressed, in percent. The rest is text that can.
+    /// Percentage that cannot be compressed. The rest is compressible text.
     pub(crate) noise: usize,
 }
 
-/// Bytes that any seed makes anew (xorshift).
+/// Returns bytes that depend on the arguments only (xorshift).
 pub(crate) fn bytes(seed: u64, size: Size) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = move || {
@@ -49,13 +49,13 @@ pub(crate) fn bytes(seed: u64, size: Size) -> Vec<u8> {
     out
 }
 
-/// Puts an entry of the crate `name` into the store. The same seed makes the same entry.
+/// Stores an entry of the crate `name`. The same seed makes the same key and the same outputs.
 pub(crate) fn make(store: &Store, name: &str, seed: u64, size: Size) -> Made {
     let lookup = LookupKey(Digest::of(format!("lookup {name} {seed}").as_bytes()));
     make_under(store, lookup, name, seed, size)
 }
 
-/// The same, one of those under a lookup key.
+/// Like [`make`], under this lookup key, which may have several entries.
 pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64, size: Size) -> Made {
     let set = InputSet { inputs: vec![Input::DiagnosticWidth(Some(seed.to_string()))] };
     let key = set.entry_key(lookup);
@@ -97,7 +97,7 @@ pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64
     Made { crate_name: name.to_owned(), lookup, key }
 }
 
-/// As many entries, of crates `c0`, `c1`, ... .
+/// Stores `count` entries, of the crates `c0`, `c1` and so on.
 pub(crate) fn fill(cache: &Path, count: u64, size: Size) -> Vec<Made> {
     let store = Store::open(cache);
     (0..count).map(|n| make(&store, &format!("c{n}"), n, size)).collect()

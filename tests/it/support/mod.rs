@@ -1,4 +1,4 @@
-//! The harness: a sandboxed project, a counting rustc, and readers for what kache left behind.
+//! The test harness: a sandboxed project, a counting rustc, and readers of the files that kache leaves behind.
 
 pub(crate) mod action;
 mod cache;
@@ -36,7 +36,7 @@ pub(crate) use toolchain::{
     make_toolchain, real_cargo, real_sysroot, shared_toolchain, update_toolchain, write_driver,
 };
 
-/// Says why a test stops here: something it needs is not on this machine.
+/// Reports why a test is skipped: something that it needs is not available on this machine.
 #[expect(clippy::print_stderr, reason = "the test harness shows it to whoever asks for the output")]
 pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");

@@ -1,9 +1,10 @@
-//! Scenes for what only an observer sees: a proc macro that reads the world, and builds judged crate by crate.
+//! Fixtures for inputs that only the observer sees: a proc macro that reads files and variables, and builds whose
+//! compiled crates are checked one by one.
 //!
-//! The pattern of such a test: `fresh_hits` (nothing is compiled: the state is known), change something,
-//! `fresh_compiles` (exactly these crates, and the program says the new thing), change something beside it,
-//! `fresh_hits` again. Each half is the control of the other: a cache that never hits fails the first, one that does
-//! not look fails the second.
+//! The pattern of such a test: `fresh_hits` (rustc compiles nothing: the state is known), change an input,
+//! `fresh_compiles` (exactly these crates, and the program prints the new value), change something beside the input,
+//! `fresh_hits` again. Each half is the control of the other: a cache that never hits fails the first, and a cache that
+//! does not look at inputs fails the second.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,10 +12,10 @@ use std::process::Command;
 
 use super::{Project, Run, manifest, settle, write_program};
 
-/// A proc macro for everything that a macro may do behind rustc's back. Arguments are single strings without quotes
-/// inside; paths are relative to the package that is compiled.
+/// A proc macro crate with everything that a macro may do behind rustc's back. Arguments are single strings without
+/// quotes inside. Paths are relative to the package that is compiled.
 ///
-/// None starts programs or walks the environment: code for that may make every variable count.
+/// These macros do not start programs or walk the environment: code for that may make every variable an input.
 const MACROS: &str = r#"
 use proc_macro::TokenStream;
 use std::io::{Read, Write};
@@ -107,7 +108,7 @@ pub fn ask(input: TokenStream) -> TokenStream {
 }
 "#;
 
-/// What is added for macros that run programs.
+/// Appended to [`MACROS`] for macros that run programs.
 const PROGRAMS: &str = r#"
 fn output(mut command: std::process::Command) -> TokenStream {
     let output = command.current_dir(env::var("CARGO_MANIFEST_DIR").unwrap()).output().expect("starts");
@@ -127,8 +128,8 @@ pub fn tool(input: TokenStream) -> TokenStream { output(std::process::Command::n
 "#;
 
 impl Project {
-    /// A binary `app` that prints what `dep::value()` says, a path package `dep` whose value is this macro call
-    /// (`variable!("NAME")`), and the proc macro crate `mac` ([`MACROS`]).
+    /// Creates a binary `app` that prints the result of `dep::value()`, a path package `dep` whose value is this macro
+    /// call (such as `variable!("NAME")`), and the proc macro crate `mac` ([`MACROS`]).
     pub(crate) fn with_macro(call: &str) -> Self {
         let project = Self::app_over(&value_of("mac", call));
         project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
@@ -137,14 +138,15 @@ impl Project {
         project
     }
 
-    /// The same, with macros that run programs besides ([`PROGRAMS`]).
+    /// Like [`Self::with_macro`], with additional macros that run programs ([`PROGRAMS`]).
     pub(crate) fn with_program_macro(call: &str) -> Self {
         let project = Self::with_macro(call);
         project.file("mac/src/lib.rs", [MACROS, PROGRAMS].concat());
         project
     }
 
-    /// Builds into a fresh target directory: rustc is asked for exactly these crates, and `app` says so.
+    /// Builds into a fresh target directory. Asserts that rustc compiles exactly these crates, and that `app` prints
+    /// `said`.
     #[track_caller]
     pub(crate) fn fresh_compiles(&self, crates: &[&str], said: &str) -> Run {
         settle();
@@ -153,13 +155,14 @@ impl Project {
         run
     }
 
-    /// Builds into a fresh target directory: rustc is asked for nothing, and `app` says so.
+    /// Builds into a fresh target directory. Asserts that rustc does not compile anything, and that `app` prints
+    /// `said`.
     #[track_caller]
     pub(crate) fn fresh_hits(&self, said: &str) -> Run {
         self.fresh_compiles(&[], said)
     }
 
-    /// The first build of all, then a fresh one without rustc: every unit was stored.
+    /// Runs the first build, then a fresh one that does not compile anything, so that every unit is known to be stored.
     #[track_caller]
     pub(crate) fn settled(&self, said: &str) {
         settle();
@@ -169,7 +172,8 @@ impl Project {
         self.fresh_hits(said);
     }
 
-    /// A build whose result must not be stored: it compiles `krate` each time, `app` says so, and the log has a reason.
+    /// Asserts that kache does not store the result: each build compiles `krate`, `app` prints `said`, and the log has
+    /// a reason.
     #[track_caller]
     pub(crate) fn never_stored(&self, krate: &str, said: &str) {
         for _ in 0..2 {
@@ -182,7 +186,7 @@ impl Project {
         }
     }
 
-    /// Puts directories of the sandbox before the machine's own `PATH`.
+    /// Puts directories of the sandbox in front of the `PATH` of this machine.
     pub(crate) fn path_with(&mut self, dirs: &[&str]) -> &mut Self {
         let machine = std::env::var_os("PATH").expect("PATH");
         let own = dirs.iter().map(|dir| self.sandbox_dir().join(dir));
@@ -196,7 +200,7 @@ impl Project {
         self
     }
 
-    /// Compiles a C text into the sandbox, as the flags say.
+    /// Compiles C source into the sandbox with these flags. Returns the path of the result.
     pub(crate) fn compile_c(&self, name: &str, source: &str, flags: &[&str]) -> PathBuf {
         let made = self.sandbox_dir().join(name);
         fs::create_dir_all(made.parent().expect("parent")).expect("parents");
@@ -208,7 +212,7 @@ impl Project {
         made
     }
 
-    /// The last events, for the message of a test that fails.
+    /// Returns the last events, for the message of a test that fails.
     pub(crate) fn history(&self) -> String {
         let events = self.events();
         let line = |event: &serde_json::Value| {
@@ -227,7 +231,7 @@ impl Project {
     }
 }
 
-/// A library whose value is a macro call, through `path` (`mac`, or who passes it on).
+/// Returns a library whose value is a macro call through `path`: `mac`, or a crate that re-exports it.
 pub(crate) fn value_of(path: &str, call: &str) -> String {
     format!("pub fn value() -> &'static str {{ {path}::{call} }}\n")
 }

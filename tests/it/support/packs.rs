@@ -1,4 +1,5 @@
-//! Packs made by hand: a sample entry, its pack taken apart so that any part of it can be wrong, and a store to try it on.
+//! Packs made by hand: a sample entry, its pack in parts, each of which a test can damage, and a store to import it
+//! into.
 
 use std::path::PathBuf;
 
@@ -11,26 +12,26 @@ use kache::store::{Entry, Message, Output, Store};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-/// The bytes of the sample's outputs.
+/// The outputs of the sample: name, bytes, and whether the file is executable.
 pub(crate) const FILES: [(&str, &[u8], bool); 3] =
     [("liba.rlib", b"the rlib", false), ("liba.rmeta", b"", false), ("a-tool", &[7; 1500], true)];
 
-/// The sample's lookup key.
+/// Returns the lookup key of the sample.
 pub(crate) fn lookup() -> LookupKey {
     LookupKey(Digest::of(b"l"))
 }
 
-/// What the sample's compile read.
+/// Returns the inputs of the sample's compile.
 pub(crate) fn inputs() -> Vec<Input> {
     vec![Input::Env("A".into(), None), Input::File(TokenString::literal("src/lib.rs"), Digest::of(b"lib"))]
 }
 
-/// The sample's key.
+/// Returns the entry key of the sample.
 pub(crate) fn key() -> EntryKey {
     InputSet { inputs: inputs() }.entry_key(lookup())
 }
 
-/// The sample.
+/// Returns the entry of the sample.
 pub(crate) fn entry() -> Entry {
     let output = |(name, bytes, executable): (&str, &[u8], bool)| Output {
         name: name.into(),
@@ -59,26 +60,26 @@ pub(crate) fn entry() -> Entry {
     }
 }
 
-/// The sample's record.
+/// Returns the manifest record of the sample.
 pub(crate) fn record() -> Record {
     Record { key: key(), inputs: inputs() }
 }
 
-/// A store below a directory of its own.
+/// A store in a temporary directory.
 pub(crate) struct Place {
     pub(crate) dir: TempDir,
     pub(crate) store: Store,
 }
 
 impl Place {
-    /// An empty one.
+    /// Creates an empty store.
     pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache"));
         Self { dir, store }
     }
 
-    /// One that holds the sample, as if it had been compiled there.
+    /// Creates a store that contains the sample, as if it had been compiled there.
     pub(crate) fn with_sample() -> Self {
         let place = Self::empty();
         let blob = Publish { mtime: Mtime::At(clock::CANONICAL), ..Publish::default() };
@@ -90,13 +91,13 @@ impl Place {
         place
     }
 
-    /// The store's directory.
+    /// Returns the directory of the store.
     pub(crate) fn cache(&self) -> PathBuf {
         self.dir.path().join("cache")
     }
 }
 
-/// One file of an archive: a header, and bytes that it may tell the truth about.
+/// One file of an archive. The header may be wrong about the bytes.
 #[derive(Clone)]
 pub(crate) struct Item {
     pub(crate) header: Header,
@@ -105,7 +106,7 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// As kache spells it; written down here once more, so that a change of the one is seen by the other.
+    /// Spells a file as kache does. The format is repeated here, so that a change on one side fails a test.
     pub(crate) fn new(name: &str, body: &[u8], executable: bool) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -119,39 +120,39 @@ impl Item {
         Self { header, body: body.to_vec(), padding: 0 }
     }
 
-    /// The same with another header, whose checksum is right.
+    /// Changes the header and updates its checksum.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Header)) -> Self {
         change(&mut self.header);
         self.header.set_cksum();
         self
     }
 
-    /// The same, of another type.
+    /// Changes the type of the file.
     pub(crate) fn of_type(self, letter: u8) -> Self {
         self.with(|header| header.as_old_mut().linkflag[0] = letter)
     }
 }
 
-/// The sample's pack, in parts.
+/// The pack of the sample, in parts.
 pub(crate) struct Parts {
     pub(crate) manifest: Manifest,
     /// `meta.json` and the outputs.
     pub(crate) items: Vec<Item>,
-    /// What ends the archive.
+    /// The bytes that end the archive.
     pub(crate) end: Vec<u8>,
-    /// Makes the compressed stream of the archive.
+    /// Compresses the archive.
     pub(crate) compress: fn(&[u8]) -> Vec<u8>,
-    /// What is done to the pack after the manifest was made.
+    /// Damages the pack after the manifest was made.
     pub(crate) damage: fn(&mut Vec<u8>),
 }
 
-/// The plain way.
+/// Compresses an archive with zstd at level 3.
 pub(crate) fn compress(archive: &[u8]) -> Vec<u8> {
     zstd::encode_all(archive, 3).unwrap()
 }
 
 impl Parts {
-    /// The sample's.
+    /// Creates the parts of an intact pack.
     pub(crate) fn new() -> Self {
         let entry = entry();
         let file = |name: &str, bytes: &[u8]| FileRef {
@@ -180,20 +181,20 @@ impl Parts {
         parts
     }
 
-    /// Puts other bytes into `meta.json` and into what the manifest says of it.
+    /// Replaces the bytes of `meta.json`, and their digest and size in the manifest.
     pub(crate) fn set_meta(&mut self, bytes: &[u8]) {
         self.items[0] = Item::new(META, bytes, false);
         self.manifest.meta = FileRef { name: META.into(), digest: Digest::of(bytes), size: bytes.len() as u64 };
     }
 
-    /// Changes the entry, and what the manifest says of it.
+    /// Changes the entry in `meta.json`, and its digest and size in the manifest.
     pub(crate) fn set_entry(&mut self, change: impl FnOnce(&mut Entry)) {
         let mut entry = Entry { created: 0, cost_ms: 0.0, ..entry() };
         change(&mut entry);
         self.set_meta(&serde_json::to_vec(&entry).unwrap());
     }
 
-    /// The archive.
+    /// Returns the archive, uncompressed.
     pub(crate) fn archive(&self) -> Vec<u8> {
         let mut archive = Vec::new();
         for item in &self.items {
@@ -205,7 +206,7 @@ impl Parts {
         archive
     }
 
-    /// The pack, and the manifest that belongs to it.
+    /// Returns the manifest and the pack that belongs to it.
     pub(crate) fn build(&self) -> (Manifest, Vec<u8>) {
         let mut pack = (self.compress)(&self.archive());
         let declared = PackRef { digest: Digest::of(&pack), size: pack.len() as u64 };
@@ -213,7 +214,7 @@ impl Parts {
         (Manifest { pack: declared, ..self.manifest.clone() }, pack)
     }
 
-    /// Takes it into the store.
+    /// Imports the pack into the store.
     pub(crate) fn import(&self, store: &Store) -> Result<Imported, ImportError> {
         let (manifest, pack) = self.build();
         pack::import(store, &manifest, &mut pack.as_slice())

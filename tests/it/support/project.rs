@@ -1,4 +1,5 @@
-//! A project: files in a temporary directory, real cargo, the kache under test, nothing of the machine's own setup.
+//! A project: files in a temporary directory, real cargo and the kache under test, isolated from the settings of this
+//! machine.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,16 +14,16 @@ use super::run::Run;
 use super::toolchain::{real_cargo, shared_toolchain};
 use super::{calls, files};
 
-/// The kache under test.
+/// Path of the kache under test.
 pub(crate) const KACHE: &str = env!("CARGO_BIN_EXE_kache");
 
-/// What all checkouts of one test share: the temporary directory with home, cargo home and cache.
+/// The part that all checkouts of one test share: the temporary directory with home, cargo home and cache.
 struct Sandbox {
     dir: tempfile::TempDir,
     checkouts: AtomicUsize,
 }
 
-/// One checkout, with the environment its cargo runs in.
+/// A checkout, and the environment that its commands run in.
 pub(crate) struct Project {
     sandbox: Arc<Sandbox>,
     dir: PathBuf,
@@ -31,7 +32,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// An empty checkout in a fresh sandbox, which stays on disk if `KACHE_IT_KEEP` is set.
+    /// Creates an empty checkout in a fresh sandbox, which stays on disk if `KACHE_IT_KEEP` is set.
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new()
             .prefix("kache-it-")
@@ -49,10 +50,10 @@ impl Project {
         project
     }
 
-    /// A package `app` (a binary that prints what `dep::value()` returns) over a path package `dep`.
+    /// Creates a package `app`, a binary that prints the result of `dep::value()`, and its path dependency `dep`.
     ///
-    /// `dep` is what the tests look at: a library of a workspace member, cached by kache. `app` links and is compiled
-    /// or not as the version of kache decides.
+    /// Tests look at `dep`, a library in the workspace, which kache caches. `app` is linked; whether rustc compiles it
+    /// depends on the version of kache.
     pub(crate) fn app_over(dep_source: &str) -> Self {
         let project = Self::new();
         project.file("Cargo.toml", manifest("app", "[dependencies]\ndep = { path = \"dep\" }\n[workspace]\n"));
@@ -62,7 +63,7 @@ impl Project {
         project
     }
 
-    /// One library package `dep` and nothing else.
+    /// Creates a library package `dep` and nothing else.
     pub(crate) fn lib(source: &str) -> Self {
         let project = Self::new();
         project.file("Cargo.toml", manifest("dep", "[workspace]\n"));
@@ -89,7 +90,7 @@ impl Project {
         self.set("RUSTC", shared_toolchain().join("bin/rustc"));
         self.set("CARGO_INCREMENTAL", "0");
         self.set("CARGO_NET_OFFLINE", "true");
-        // A test leaves no agent behind for ten minutes.
+        // By default the agent stays for ten minutes. A test must not leave one behind that long.
         self.set("KACHE_AGENT_IDLE", "5s");
     }
 
@@ -99,32 +100,32 @@ impl Project {
         self.set("COUNTING_RUSTC_LOG", self.log.clone());
     }
 
-    /// The temporary directory around all checkouts, canonical.
+    /// Returns the canonical path of the temporary directory around all checkouts.
     pub(crate) fn sandbox_dir(&self) -> PathBuf {
         self.sandbox.dir.path().canonicalize().expect("canonical sandbox")
     }
 
-    /// The checkout's directory.
+    /// Returns the directory of the checkout.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// A path inside the checkout.
+    /// Returns a path inside the checkout.
     pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
         self.dir.join(relative)
     }
 
-    /// The cache directory this checkout uses.
+    /// Returns the cache directory that this checkout uses.
     pub(crate) fn cache_dir(&self) -> PathBuf {
         PathBuf::from(self.env_value("KACHE_CACHE_DIR").expect("always set"))
     }
 
-    /// Where cargo builds (honours `CARGO_TARGET_DIR`, not config files).
+    /// Returns the target directory. Honours `CARGO_TARGET_DIR`, but not config files.
     pub(crate) fn target_dir(&self) -> PathBuf {
         self.env_value("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |t| self.dir.join(t))
     }
 
-    /// The value a child would see.
+    /// Returns the value of a variable in the environment of commands.
     pub(crate) fn env_value(&self, name: &str) -> Option<&OsStr> {
         self.env.get(OsStr::new(name)).map(OsString::as_os_str)
     }
@@ -146,7 +147,7 @@ impl Project {
         self.set("RUSTC", dir.join("bin/rustc"))
     }
 
-    /// Lets cargo see the crates this machine has already downloaded.
+    /// Lets cargo use the crates that are already downloaded on this machine.
     pub(crate) fn with_registry(&mut self) -> &mut Self {
         let home = std::env::var_os("CARGO_HOME")
             .map_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cargo"), PathBuf::from);
@@ -157,7 +158,7 @@ impl Project {
         self
     }
 
-    /// Uses the remote that these variables describe (`S3Server::variables`).
+    /// Uses the remote that these variables describe (see `S3Server::variables`).
     pub(crate) fn use_remote(&mut self, variables: &[(&'static str, String)]) -> &mut Self {
         for (name, value) in variables {
             self.set(name, value);
@@ -165,7 +166,7 @@ impl Project {
         self
     }
 
-    /// Forgets the remote.
+    /// Removes the settings of the remote.
     pub(crate) fn use_no_remote(&mut self) -> &mut Self {
         let names = ["BUCKET", "ENDPOINT", "REGION", "PREFIX", "PROFILE", "ACCESS_KEY", "SECRET_KEY", "CHECKSUMS"];
         for name in names {
@@ -174,8 +175,8 @@ impl Project {
         self
     }
 
-    /// Another machine with a checkout of the same files (no target directory): a cache, a home and a temporary
-    /// directory of its own, at another path. Both know the same toolchain and the same remote.
+    /// Creates another machine with a checkout of the same files (without the target directory) at another path, and
+    /// with a separate cache, home and temporary directory. Both machines use the same toolchain and the same remote.
     pub(crate) fn other_machine(&self, name: &str) -> Self {
         let mut other = self.clone_to(&format!("{name}/some/where/else"));
         let root = self.sandbox_dir().join(name);
@@ -190,7 +191,7 @@ impl Project {
         other
     }
 
-    /// Writes a file of the checkout, parents included.
+    /// Writes a file of the checkout, and creates its parents.
     pub(crate) fn file(&self, relative: &str, content: impl AsRef<[u8]>) -> &Self {
         files::write(&self.path(relative), content.as_ref());
         self
@@ -208,7 +209,8 @@ impl Project {
         self
     }
 
-    /// A second checkout of the same files (no target directory) at `relative` to the sandbox, same cache, same env.
+    /// Creates a second checkout of the same files (without the target directory) at `relative` to the sandbox, with
+    /// the same cache and the same environment.
     pub(crate) fn clone_to(&self, relative: &str) -> Self {
         let dir = self.sandbox_dir().join(relative);
         files::copy_tree(&self.dir, &dir, &|path| {
@@ -219,76 +221,76 @@ impl Project {
         clone
     }
 
-    /// A shell script the counting rustc runs `when` ("before", "instead", "after") it compiles `krate`.
+    /// Sets a shell script that the counting rustc runs `when` ("before", "instead", "after") it compiles `krate`.
     pub(crate) fn hook(&self, when: &str, krate: &str, script: &str) -> &Self {
         fs::write(format!("{}.{when}.{krate}", self.log.display()), script).expect("write a hook");
         self
     }
 
-    /// Removes what [`Self::hook`] put there.
+    /// Removes a script that [`Self::hook`] set.
     pub(crate) fn unhook(&self, when: &str, krate: &str) -> &Self {
         fs::remove_file(format!("{}.{when}.{krate}", self.log.display())).expect("remove a hook");
         self
     }
 
-    /// A command in the checkout, with the project's environment and nothing else.
+    /// Returns a command that runs in the checkout, with the environment of the project only.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env_clear().envs(&self.env);
         command
     }
 
-    /// Runs a command and reports what it made the counting rustc do.
+    /// Runs a command, and records the calls of the counting rustc that it causes.
     pub(crate) fn finish(&self, mut command: Command) -> Run {
         let before = calls::lines(&self.log);
         let output = command.output().expect("the command starts");
         Run::new(&output, calls::read(&self.log, before))
     }
 
-    /// `cargo <args>`, whatever comes of it.
+    /// Runs `cargo <args>`, which may fail.
     pub(crate) fn try_cargo(&self, args: &[&str]) -> Run {
         let mut command = self.command(real_cargo());
         command.args(args);
         self.finish(command)
     }
 
-    /// `cargo <args>`, which must succeed.
+    /// Runs `cargo <args>`, which must succeed.
     pub(crate) fn cargo(&self, args: &[&str]) -> Run {
         self.try_cargo(args).must_succeed()
     }
 
-    /// `cargo build`.
+    /// Runs `cargo build`.
     pub(crate) fn build(&self) -> Run {
         self.cargo(&["build"])
     }
 
-    /// `cargo check`.
+    /// Runs `cargo check`.
     pub(crate) fn check(&self) -> Run {
         self.cargo(&["check"])
     }
 
-    /// `kache <args>`.
+    /// Runs `kache <args>`.
     pub(crate) fn kache(&self, args: &[&str]) -> Run {
         let mut command = self.command(KACHE);
         command.args(args);
         self.finish(command)
     }
 
-    /// What `target/debug/app` prints.
+    /// Runs `app` from the debug directory and returns its output without the line end.
     pub(crate) fn app_says(&self) -> String {
         let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
         assert!(output.status.success(), "app failed: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("utf-8").trim_end().to_owned()
     }
 
-    /// `cargo build`, then what `app` prints.
+    /// Runs `cargo build`, then `app`. Returns the run of cargo and the output of `app`.
     pub(crate) fn build_and_say(&self) -> (Run, String) {
         let run = self.build();
         (run, self.app_says())
     }
 }
 
-/// A `Cargo.toml` of edition 2024 for package `name`, plus `rest`.
+/// Returns a `Cargo.toml` for package `name` in edition 2024, followed by `rest`.
 pub(crate) fn manifest(name: &str, rest: &str) -> String {
     format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}")
 }

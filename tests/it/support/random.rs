@@ -1,6 +1,6 @@
-//! A small generator (xorshift) for moments that need no quality, only a seed.
+//! A small generator (xorshift) for random moments, where the seed matters and the quality does not.
 //!
-//! `KACHE_TEST_SEED` repeats a run; the seed is printed.
+//! `KACHE_TEST_SEED` repeats a run. The generator prints its seed.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};

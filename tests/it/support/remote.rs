@@ -1,4 +1,4 @@
-//! A bucket to move objects in and out of: a server, a proxy that gets things wrong in front of it, and a client of kache's.
+//! The fixture of transfer tests: a server, a fault proxy in front of it, and kache's bucket client.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ use kache::remote::{Bucket, Cancel, Control, Download, Phase, RemoteError, Step,
 use super::faults::FaultProxy;
 use super::s3_server::{BUCKET, S3Server, WRITER};
 
-/// Bytes of a part in these tests.
+/// Size of a part in these tests, in bytes.
 pub(crate) const PART: usize = 256 * 1024;
 
-/// Small numbers, so that every way is walked in little time.
+/// Returns small limits, so that tests reach every path quickly.
 pub(crate) fn tuning() -> Tuning {
     Tuning {
         connect: Duration::from_secs(5),
         answer: Duration::from_secs(5),
         stall: Duration::from_secs(2),
         backoff: Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(50), attempts: 4 },
-        // No test but those of the breaker opens it.
+        // Only the tests of the breaker, which set other limits, open it.
         breaker: Limits {
             failures: 1_000_000,
             over: Duration::ZERO,
@@ -37,7 +37,7 @@ pub(crate) fn tuning() -> Tuning {
     }
 }
 
-/// Settings of a remote at `endpoint`.
+/// Returns the settings of a remote at `endpoint`.
 pub(crate) fn settings(endpoint: Option<&str>) -> Remote {
     Remote {
         bucket: BUCKET.to_owned(),
@@ -55,21 +55,21 @@ pub(crate) fn settings(endpoint: Option<&str>) -> Remote {
     }
 }
 
-/// Runs `work` to its end, or panics when it does not come.
+/// Runs `work` to its end. Panics if that takes longer than two minutes.
 pub(crate) fn run<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let timed = async { tokio::time::timeout(Duration::from_mins(2), work).await };
     runtime.block_on(timed).expect("it hangs")
 }
 
-/// Bytes that look like nothing in particular; others for each `seed`.
+/// Returns pseudo-random bytes, which are different for each `seed`.
 pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
-/// A server, a proxy, and a place for files.
+/// A server, a proxy in front of it, and a directory for files. Records the steps of transfers.
 pub(crate) struct Line {
     pub(crate) server: S3Server,
     pub(crate) proxy: FaultProxy,
@@ -84,34 +84,34 @@ impl Line {
         Self { server, proxy, dir: tempfile::tempdir().unwrap(), steps: Arc::default() }
     }
 
-    /// A client that goes through the proxy.
+    /// Returns a client that goes through the proxy.
     pub(crate) async fn bucket(&self) -> Bucket {
         self.bucket_with(|_| {}).await
     }
 
-    /// The same with other numbers.
+    /// Like [`Self::bucket`], with changes to [`tuning`].
     pub(crate) async fn bucket_with(&self, change: impl FnOnce(&mut Tuning)) -> Bucket {
         let mut tuning = tuning();
         change(&mut tuning);
         self.bucket_of(&settings(Some(&self.proxy.endpoint())), tuning).await
     }
 
-    /// The same with other settings.
+    /// Like [`Self::bucket`], with other settings and another tuning.
     pub(crate) async fn bucket_of(&self, settings: &Remote, tuning: Tuning) -> Bucket {
         Bucket::connect_tuned(settings, &Env::of::<&str, &str>([]), tuning).await.unwrap()
     }
 
-    /// Where downloads go.
+    /// Returns the path that downloads are written to.
     pub(crate) fn to(&self) -> PathBuf {
         self.dir.path().join("inbox/object")
     }
 
-    /// Where states of uploads go.
+    /// Returns the directory for the states of uploads.
     pub(crate) fn states(&self) -> PathBuf {
         self.dir.path().join("states")
     }
 
-    /// The one state of an upload that is kept; `None`: none.
+    /// Reads the only state of an upload; `None`: there is none.
     pub(crate) fn state(&self) -> Option<serde_json::Value> {
         let list = std::fs::read_dir(self.states()).ok()?;
         let path =
@@ -119,7 +119,7 @@ impl Line {
         Some(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
     }
 
-    /// A file to upload, and what to say of it.
+    /// Writes a file, and describes its upload.
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Upload {
         let path = self.dir.path().join("file");
         std::fs::write(&path, bytes).unwrap();
@@ -132,17 +132,17 @@ impl Line {
         }
     }
 
-    /// A control that writes down all steps.
+    /// Returns a control that records all steps.
     pub(crate) fn control(&self) -> Control {
         self.control_with(|_| {})
     }
 
-    /// The same, and something more to do at each step.
+    /// Like [`Self::control`], and calls `more` at each step.
     pub(crate) fn control_with(&self, more: impl Fn(&Step) + Send + Sync + 'static) -> Control {
         self.control_of(Cancel::default(), more)
     }
 
-    /// The same, stopped by `cancel`.
+    /// Like [`Self::control_with`], and `cancel` stops the transfer.
     pub(crate) fn control_of(&self, cancel: Cancel, more: impl Fn(&Step) + Send + Sync + 'static) -> Control {
         let steps = Arc::clone(&self.steps);
         let callback = move |step: &Step| {
@@ -152,19 +152,20 @@ impl Line {
         Control::new(Some(Arc::new(callback)), cancel, None)
     }
 
-    /// All steps so far.
+    /// Returns all steps so far.
     pub(crate) fn steps(&self) -> Vec<Step> {
         self.steps.lock().unwrap().clone()
     }
 
-    /// The phases of all steps so far, without repetitions.
+    /// Returns the phases of all steps so far, without repetitions.
     pub(crate) fn phases(&self) -> Vec<Phase> {
         let mut phases: Vec<_> = self.steps().iter().map(|step| step.phase).collect();
         phases.dedup();
         phases
     }
 
-    /// Downloads `what`: the bytes, `None` if there are none.
+    /// Downloads `what`. Returns its bytes; `None`: the object does not exist. Asserts that a file remains only after a
+    /// success.
     pub(crate) async fn fetch(&self, bucket: &Bucket, what: &Download) -> Result<Option<Vec<u8>>, RemoteError> {
         let size = bucket.download(what, &self.to(), &self.control()).await;
         let bytes = std::fs::read(self.to()).ok();
@@ -176,7 +177,7 @@ impl Line {
     }
 }
 
-/// A declared object.
+/// Describes the download of an object whose size and digest are declared.
 pub(crate) fn declared(name: &str, bytes: &[u8]) -> Download {
     let digest = Some(Digest::of(bytes));
     Download { name: name.to_owned(), label: String::new(), size: Some(bytes.len() as u64), digest }

@@ -1,4 +1,4 @@
-//! Rougher ground: file systems of their own, programs that get in the way, exact bytes, a look at the whole store.
+//! Tools for rougher tests: separate file systems, programs that interfere, exact bytes, checks of the whole store.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use super::{KACHE, Project, files_under};
 
-/// How kache's temp files begin.
+/// Prefix of kache's temp file names.
 pub(crate) const TEMP_PREFIX: &str = ".kache-tmp-";
 
-/// A memory file system, unmounted on drop. Declare it after the project whose sandbox it lies in.
+/// A memory file system, unmounted on drop. Declare it after the project whose sandbox contains it, so that it is
+/// dropped first.
 pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    /// Mounts at `dir`, which is created. `None`, said aloud, where mounting is not allowed.
+    /// Mounts at `dir`, which is created. `None`, with a message, if mounting is not allowed.
     pub(crate) fn mount(dir: &Path, options: &str) -> Option<Self> {
         fs::create_dir_all(dir).expect("mount point");
         let mut command = Command::new("mount");
@@ -44,7 +45,7 @@ impl Drop for Tmpfs {
     }
 }
 
-/// Writes a program from a child process: no descriptor of ours can make it "text file busy".
+/// Writes a program from a child process, because a descriptor of this process could make it "text file busy".
 pub(crate) fn write_program(path: &Path, script: &str) {
     fs::create_dir_all(path.parent().expect("a parent")).expect("parents");
     let mut command = Command::new("/bin/sh");
@@ -52,7 +53,7 @@ pub(crate) fn write_program(path: &Path, script: &str) {
     assert!(command.arg(path).arg(script).status().expect("sh").success());
 }
 
-/// Is this program on `PATH`? Says so if not.
+/// Whether this program is on `PATH`. Prints a message if it is not.
 pub(crate) fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|dir| dir.join(name).exists());
@@ -62,7 +63,7 @@ pub(crate) fn has_program(name: &str) -> bool {
     found
 }
 
-/// Waits until `condition` holds; a minute is for ever.
+/// Waits until `condition` holds. Panics after a minute.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
@@ -72,19 +73,20 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Lets the clock tick: what was edited in the very tick in which rustc starts is rightly not stored.
+/// Waits for the next clock tick: kache rightly does not store a unit whose source was edited in the tick in which
+/// rustc started.
 pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(25));
 }
 
-/// Sends a signal to one process, or with a leading `-` to a group.
+/// Sends a signal to a process, or to a process group if `pid` starts with `-`.
 pub(crate) fn signal(name: &str, pid: &str) {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "kill -s \"$1\" -- \"$2\"", "sh", name, pid]);
     command.output().expect("kill");
 }
 
-/// What a program said and how it ended, to the byte.
+/// The exact output of a program, and how it ended.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Said {
     /// Exit code, or the signal as a negative number.
@@ -111,7 +113,7 @@ impl std::fmt::Debug for Said {
     }
 }
 
-/// The files under `dir` with their bytes, by relative path.
+/// Returns the files under `dir` with their bytes, by relative path.
 pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let relative = |path: &PathBuf| path.strip_prefix(dir).expect("below").to_owned();
     let files = files_under(dir);
@@ -119,7 +121,7 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 impl Project {
-    /// A command through kache (`kache <rustc> args`) or without it (`<rustc> args`).
+    /// Returns a rustc command through kache (`kache <rustc> args`) or without it (`<rustc> args`).
     pub(crate) fn rustc<S: AsRef<OsStr>>(&self, through_kache: bool, args: impl IntoIterator<Item = S>) -> Command {
         let rustc = self.env_value("RUSTC").expect("always set");
         let mut command = self.command(if through_kache { OsStr::new(KACHE) } else { rustc });
@@ -130,7 +132,7 @@ impl Project {
         command
     }
 
-    /// The crates that the counting rustc was asked for since the checkout was made.
+    /// Counts the compiles of `krate` in this checkout so far.
     pub(crate) fn compiled(&self, krate: &str) -> usize {
         let log = self.env_value("COUNTING_RUSTC_LOG").expect("always set");
         let text = fs::read_to_string(log).unwrap_or_default();
@@ -138,7 +140,8 @@ impl Project {
         text.lines().filter(|line| line.contains("\"event\":\"start\"") && line.contains(&name)).count()
     }
 
-    /// Every blob holds what its name says, every entry and every manifest line can be read, whatever was killed when.
+    /// Asserts that every blob matches its name, and that every entry and every manifest line can be read, whichever
+    /// processes were killed.
     #[track_caller]
     pub(crate) fn assert_store_whole(&self) {
         let whole = |files: Vec<PathBuf>| {
@@ -161,7 +164,7 @@ impl Project {
         }
     }
 
-    /// Temp files that kache left in the cache or in the target directory.
+    /// Returns the temp files that kache left in the cache or in the target directory.
     pub(crate) fn temps(&self) -> Vec<PathBuf> {
         let mut temps = super::find(&self.cache_dir(), TEMP_PREFIX, "");
         temps.extend(super::find(&self.target_dir(), TEMP_PREFIX, ""));
@@ -169,13 +172,13 @@ impl Project {
     }
 }
 
-/// The digest that names an entry's or a manifest's file.
+/// Returns the digest that names the file of an entry or a manifest.
 pub(crate) fn name_of(path: &Path) -> kache::model::Digest {
     let stem = path.file_stem().expect("a name").to_str().expect("text");
     stem.parse().expect("a digest")
 }
 
-/// The record in a sealed text, if the seal holds.
+/// Returns the record of a sealed text, if the seal is valid.
 pub(crate) fn unsealed(path: &Path, text: &str) -> Option<Vec<u8>> {
     kache::store::sealed::open(name_of(path), text.as_bytes()).map(<[u8]>::to_vec)
 }

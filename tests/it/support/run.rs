@@ -1,18 +1,18 @@
-//! One finished command: what it said, and which compiles it really caused.
+//! A finished command: its output, and the compiles that it really caused.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 
 use super::calls::Call;
 
-/// The outcome of one command.
+/// The result of one command.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// Exit code; 128 + n after signal n.
     pub(crate) code: i32,
-    /// Standard output, lossy.
+    /// Standard output, with invalid UTF-8 replaced.
     pub(crate) stdout: String,
-    /// Standard error, lossy.
+    /// Standard error, with invalid UTF-8 replaced.
     pub(crate) stderr: String,
     /// The calls that reached the counting rustc, probes included.
     pub(crate) calls: Vec<Call>,
@@ -29,28 +29,28 @@ impl Run {
         }
     }
 
-    /// Asserts exit code 0.
+    /// Asserts that the exit code is 0.
     #[track_caller]
     pub(crate) fn must_succeed(self) -> Self {
         assert_eq!(self.code, 0, "the command failed:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// [`Self::must_succeed`] for a run that is looked at later.
+    /// Like [`Self::must_succeed`], for a run that the caller keeps.
     #[track_caller]
     pub(crate) fn must_succeed_ref(&self) -> &Self {
         assert_eq!(self.code, 0, "the command failed:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// Asserts a failure.
+    /// Asserts that the exit code is not 0.
     #[track_caller]
     pub(crate) fn must_fail(self) -> Self {
         assert_ne!(self.code, 0, "the command should fail:\n{}\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// The crates rustc really compiled, sorted, one per call.
+    /// Returns the crates that rustc really compiled, sorted, one per call.
     pub(crate) fn compiles(&self) -> Vec<&str> {
         let started = self.calls.iter().filter(|c| c.event == "start");
         let mut names: Vec<&str> = started.filter_map(|c| c.krate.as_deref()).collect();
@@ -58,13 +58,13 @@ impl Run {
         names
     }
 
-    /// The compiles of one crate.
+    /// Returns the compiles of one crate.
     pub(crate) fn compiles_of(&self, krate: &str) -> Vec<&Call> {
         let fits = |c: &&Call| c.event == "start" && c.krate.as_deref() == Some(krate);
         self.calls.iter().filter(fits).collect()
     }
 
-    /// Asserts that rustc was not asked for any of these crates.
+    /// Asserts that rustc did not compile any of these crates.
     #[track_caller]
     pub(crate) fn hits(&self, crates: &[&str]) -> &Self {
         for krate in crates {
@@ -80,7 +80,7 @@ impl Run {
         self
     }
 
-    /// Asserts that rustc was asked for each of these crates.
+    /// Asserts that rustc compiled each of these crates.
     #[track_caller]
     pub(crate) fn misses(&self, crates: &[&str]) -> &Self {
         for krate in crates {
@@ -96,14 +96,14 @@ impl Run {
         self
     }
 
-    /// Packages cargo said it had to build ("Compiling", "Checking" lines).
+    /// Returns the lines that report a package which cargo had to build ("Compiling", "Checking").
     pub(crate) fn dirty(&self) -> Vec<&str> {
         let built =
             |line: &&str| line.trim_start().starts_with("Compiling ") || line.trim_start().starts_with("Checking ");
         self.stderr.lines().filter(built).collect()
     }
 
-    /// Asserts that cargo found everything fresh and started nothing.
+    /// Asserts that cargo found everything fresh and that rustc did not compile anything.
     #[track_caller]
     pub(crate) fn is_noop(&self) -> &Self {
         assert!(self.dirty().is_empty(), "cargo should find all fresh:\n{}", self.stderr);

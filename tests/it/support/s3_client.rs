@@ -1,4 +1,4 @@
-//! A plain S3 client for tests: the SDK with its defaults but for TLS, blocking, one attempt, no opinion.
+//! A plain S3 client for tests: the defaults of the SDK except for TLS, blocking, and a single attempt.
 #![allow(dead_code, reason = "a toolbox: each binary that includes it uses its part")]
 
 use std::time::Duration;
@@ -16,16 +16,16 @@ pub(crate) struct S3Client {
     runtime: Runtime,
 }
 
-/// What came of a request: the value, or the status (0: no answer).
+/// The result of a request: the value, or the HTTP status (0: no answer).
 pub(crate) type Answer<T> = Result<T, u16>;
 
 impl S3Client {
-    /// A client for `bucket` at `endpoint`.
+    /// Creates a client for `bucket` at `endpoint`, in `us-east-1`.
     pub(crate) fn new(endpoint: &str, bucket: &str, keys: (&str, &str)) -> Self {
         Self::in_region("us-east-1", endpoint, bucket, keys)
     }
 
-    /// The same, of a server that is particular about its region.
+    /// Like [`Self::new`], for a server that checks the region.
     pub(crate) fn in_region(region: &str, endpoint: &str, bucket: &str, (access, secret): (&str, &str)) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let config = Config::builder()
@@ -41,7 +41,7 @@ impl S3Client {
         Self { client: Client::from_conf(config), bucket: bucket.to_owned(), runtime }
     }
 
-    /// Makes the bucket.
+    /// Creates the bucket.
     pub(crate) fn create_bucket(&self) -> Answer<()> {
         let request = self.client.create_bucket().bucket(&self.bucket);
         self.runtime.block_on(request.send()).map(drop).map_err(|error| status(&error))
@@ -59,12 +59,12 @@ impl S3Client {
         self.download(name, None)
     }
 
-    /// Downloads the bytes from `range`, such as `bytes=0-9`.
+    /// Downloads the bytes of `range`, such as `bytes=0-9`.
     pub(crate) fn get_range(&self, name: &str, range: &str) -> Answer<Vec<u8>> {
         self.download(name, Some(range.to_owned()))
     }
 
-    /// [`Self::get`], given up after a time: `None`.
+    /// Like [`Self::get`], but gives up after `time`: `None`.
     pub(crate) fn get_within(&self, name: &str, time: Duration) -> Option<Answer<Vec<u8>>> {
         let download = self.download_async(name, None);
         self.runtime.block_on(async { tokio::time::timeout(time, download).await.ok() })
@@ -87,7 +87,7 @@ impl S3Client {
         self.runtime.block_on(request.send()).map(drop).map_err(|error| status(&error))
     }
 
-    /// One page of a listing: the names, and whether it says that there is more.
+    /// Returns one page of a listing: the names, whether it is marked as truncated, and the token of the next page.
     pub(crate) fn page(&self, prefix: &str, token: Option<String>) -> Answer<(Vec<String>, bool, Option<String>)> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
         let answer = self.runtime.block_on(request.set_continuation_token(token).send());
@@ -96,7 +96,7 @@ impl S3Client {
         Ok((names, page.is_truncated() == Some(true), page.next_continuation_token().map(str::to_owned)))
     }
 
-    /// The names of all objects below `prefix`.
+    /// Returns the names of all objects below `prefix`.
     pub(crate) fn list(&self, prefix: &str) -> Answer<Vec<String>> {
         let (mut names, mut token) = (Vec::new(), None);
         loop {

@@ -1,8 +1,9 @@
-//! An S3 server of a test's own: s3s-fs on a free port of this machine, one bucket, files in a temporary directory.
+//! An S3 server for a single test: s3s-fs on a free port of this machine, with one bucket and its files in a temporary
+//! directory.
 //!
-//! It checks signatures, checksums and parts as S3 does. It runs on a thread of its own with a runtime of its own, so that
-//! tests need none, and ends with the value. What s3s-fs cannot do (a page size, keys that only read) is done by its
-//! access hook. Knows no kache: benches include this file too.
+//! It checks signatures, checksums and parts as S3 does. It has its own thread and its own runtime, so that tests do
+//! not need one, and stops when the value is dropped. Its access hook adds features that s3s-fs lacks (a page size,
+//! keys that may only read). It does not depend on kache: benches include this file, too.
 #![allow(dead_code, reason = "a toolbox: each binary that includes it uses its part")]
 
 use std::fs;
@@ -23,19 +24,20 @@ use s3s::{S3Request, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::sync::oneshot;
 
-/// The one bucket.
+/// Name of the only bucket.
 pub(crate) const BUCKET: &str = "kache-bucket";
 
-/// Access key and secret of somebody who may read and write.
+/// Access key and secret of a user who may read and write.
 pub(crate) const WRITER: (&str, &str) = ("AKIAWRITER", "the-secret-of-the-writer");
 
-/// Access key and secret of somebody who may only list and read: the others' requests are answered with 403.
+/// Access key and secret of a user who may only list and read. The server answers other requests of this user with 403.
 pub(crate) const READER: (&str, &str) = ("AKIAREADER", "the-secret-of-the-reader");
 
-/// What the fault proxy tells the server to overlook; a header of a request that is signed cannot be taken away on the way.
+/// Header in which the fault proxy names a header that the server is to ignore. The proxy cannot remove a header from a
+/// signed request.
 const OVERLOOK: &str = "x-test-overlook";
 
-/// What a test can change while the server runs.
+/// Settings that a test can change while the server runs.
 #[derive(Default)]
 struct Switches {
     page_size: AtomicI32,
@@ -77,7 +79,7 @@ impl S3Access for Access {
     }
 }
 
-/// A running server.
+/// A running server, which stops when it is dropped.
 pub(crate) struct S3Server {
     address: SocketAddr,
     root: tempfile::TempDir,
@@ -100,27 +102,27 @@ impl S3Server {
         Self { address, root, switches, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What `KACHE_S3_ENDPOINT` would be.
+    /// Returns a value for `KACHE_S3_ENDPOINT`.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Listings have at most this many keys on a page (0: as many as were asked for).
+    /// Limits the pages of listings to this many keys (0: as many as the client requests).
     pub(crate) fn set_page_size(&self, keys: i32) {
         self.switches.page_size.store(keys, Ordering::Relaxed);
     }
 
-    /// Nobody may write any more (403), or all may again.
+    /// Denies all writes (403), or allows them again.
     pub(crate) fn set_frozen(&self, frozen: bool) {
         self.switches.frozen.store(frozen, Ordering::Relaxed);
     }
 
-    /// The settings of a remote at this server, seen through `endpoint`.
+    /// Returns the settings of a remote on this server, reached through `endpoint`.
     pub(crate) fn variables(endpoint: &str, (access, secret): (&str, &str)) -> Vec<(&'static str, String)> {
         vec![
             ("KACHE_S3_BUCKET", BUCKET.to_owned()),
@@ -131,7 +133,7 @@ impl S3Server {
         ]
     }
 
-    /// The names of all objects, sorted, read from the server's disk.
+    /// Returns the names of all objects, sorted, read from the server's disk.
     pub(crate) fn objects(&self) -> Vec<String> {
         let bucket = self.bucket();
         let mut names = Vec::new();
@@ -150,12 +152,12 @@ impl S3Server {
         names
     }
 
-    /// The names of all objects that contain `part`.
+    /// Returns the names of all objects that contain `part`.
     pub(crate) fn objects_with(&self, part: &str) -> Vec<String> {
         self.objects().into_iter().filter(|name| name.contains(part)).collect()
     }
 
-    /// What an object holds; `None`: there is none.
+    /// Returns the bytes of an object; `None`: it does not exist.
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         match fs::read(self.bucket().join(name)) {
             Ok(bytes) => Some(bytes),
@@ -164,7 +166,8 @@ impl S3Server {
         }
     }
 
-    /// Puts an object in place as if somebody had uploaded it: what the server knew of an older one is forgotten.
+    /// Writes an object as if somebody had uploaded it, and removes the metadata that the server has stored for an
+    /// older one.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.bucket().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("parents");
@@ -172,27 +175,27 @@ impl S3Server {
         self.forget(name);
     }
 
-    /// Removes an object. True if there was one.
+    /// Removes an object. Returns whether it existed.
     pub(crate) fn remove(&self, name: &str) -> bool {
         self.forget(name);
         fs::remove_file(self.bucket().join(name)).is_ok()
     }
 
-    /// Removes everything.
+    /// Removes all objects.
     pub(crate) fn clear(&self) {
         for name in self.objects() {
             self.remove(&name);
         }
     }
 
-    /// Multipart uploads that were begun and neither completed nor aborted.
+    /// Counts the multipart uploads that were begun, but neither completed nor aborted.
     pub(crate) fn open_uploads(&self) -> usize {
         let list = fs::read_dir(self.root.path()).expect("list the root");
         let names = list.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned());
         names.filter(|name| name.starts_with(".upload-")).count()
     }
 
-    /// Parts of multipart uploads that lie on the server.
+    /// Counts the parts of multipart uploads on the server.
     pub(crate) fn parts(&self) -> usize {
         let list = fs::read_dir(self.root.path()).expect("list the root");
         let names = list.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned());
@@ -203,7 +206,7 @@ impl S3Server {
         self.root.path().join(BUCKET)
     }
 
-    /// Removes the checksums and the ETag that s3s-fs keeps beside an object.
+    /// Removes the checksums and the ETag that s3s-fs stores beside an object.
     fn forget(&self, name: &str) {
         let side = format!(".bucket-{}.object-{}", base64url(BUCKET), base64url(name));
         for tail in ["internal", "metadata"] {
@@ -221,7 +224,7 @@ impl Drop for S3Server {
     }
 }
 
-/// Sends raw bytes to a server and returns all it answers until it closes the connection.
+/// Sends raw bytes to a server, and returns everything that it answers until it closes the connection.
 pub(crate) fn plain(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.write_all(request.as_bytes()).expect("send");
@@ -255,16 +258,16 @@ fn serve(listener: TcpListener, service: S3Service, mut stopped: oneshot::Receiv
             let service = service.clone();
             tokio::spawn(async move {
                 let builder = Builder::new(TokioExecutor::new());
-                // A client that went away is its own affair.
+                // Ignores errors: a client may leave at any time.
                 let _ = builder.serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
-    // Connections that are still open end here.
+    // This closes the connections that are still open.
     runtime.shutdown_background();
 }
 
-/// Unpadded base64 for file names, as s3s-fs spells them.
+/// Returns unpadded base64 with the letters that s3s-fs uses in file names.
 fn base64url(text: &str) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut spelled = String::new();

@@ -1,15 +1,15 @@
-//! Scenes for build scripts: a package whose script computes a value, and which tells runs apart.
+//! Fixtures for build scripts: a package whose script computes a value, and whose program shows which run computed it.
 //!
-//! The script puts the value and a number that no two runs share into a generated source, and `app` prints both. So what
-//! `app` prints tells whether the script ran: a restored run bears the number of the run that was stored. Plain cargo in an
-//! empty target directory says what the value must be.
+//! The script writes the value, and a number that differs in every run, into a generated source, and `app` prints both.
+//! The number shows whether the script ran: after a restore it is the number of the stored run. Plain cargo in an empty
+//! target directory produces the expected value.
 
 use std::cell::RefCell;
 use std::fs;
 
 use super::{Project, Run, manifest, real_cargo, settle};
 
-/// What every script begins with; its own part defines `value() -> String`.
+/// The common part of every script. [`Scripted::script`] appends the definition of `value() -> String`.
 const SCRIPT: &str = r#"
 #[allow(unused_imports)]
 use std::{env, fs, io::{Read, Write}, path::{Path, PathBuf}, process::Command};
@@ -33,17 +33,17 @@ fn main() {
 }
 "#;
 
-/// Where cargo puts what is built for a target that is named and is the host.
+/// The directory of a debug build whose `--target` is the host, below the target directory.
 const HOST_DEBUG: &str = concat!(env!("KACHE_HOST"), "/debug");
 
-/// A package with a build script, and what its program printed last.
+/// A package with a build script, and the number of the run that [`Scripted::runs_with`] saw last.
 pub(crate) struct Scripted {
     pub(crate) project: Project,
     last: RefCell<String>,
 }
 
 impl Scripted {
-    /// A package whose script computes its value by this body of `fn value() -> String`.
+    /// Creates a package whose script computes its value with this body of `fn value() -> String`.
     pub(crate) fn new(body: &str) -> Self {
         let project = Project::new();
         project.file("Cargo.toml", manifest("app", "[features]\nextra = []\n[workspace]\n"));
@@ -56,30 +56,31 @@ impl Scripted {
         scripted
     }
 
-    /// The same for a project that is there.
+    /// Uses an existing project.
     pub(crate) fn of(mut project: Project) -> Self {
-        // Some scripts start programs that read all variables: no log, which every checkout has for itself.
+        // Some scripts start programs that read all variables. The log has another path in each checkout, so its
+        // variable would be an input that differs.
         project.unset("COUNTING_RUSTC_LOG");
         Self { project, last: RefCell::default() }
     }
 
-    /// Writes the script.
+    /// Writes the build script, with this body of `value()`.
     pub(crate) fn script(&self, body: &str) -> &Self {
         self.project.file("build.rs", format!("{SCRIPT}\nfn value() -> String {{ {body} }}\n"));
         self
     }
 
-    /// A second checkout of the same files.
+    /// Creates a second checkout of the same files.
     pub(crate) fn clone_to(&self, relative: &str) -> Self {
         Self { last: self.last.clone(), ..Self::of(self.project.clone_to(relative)) }
     }
 
-    /// Another machine with a checkout of the same files.
+    /// Creates another machine with a checkout of the same files.
     pub(crate) fn other_machine(&self, name: &str) -> Self {
         Self { last: self.last.clone(), ..Self::of(self.project.other_machine(name)) }
     }
 
-    /// Builds into an empty target directory, and gives the value and the number of the run.
+    /// Builds into an empty target directory. Returns the value and the number of the run.
     #[track_caller]
     fn fresh(&self, arguments: &[&str]) -> (String, String) {
         settle();
@@ -88,7 +89,7 @@ impl Scripted {
         self.printed()
     }
 
-    /// What the program prints: the value, and the number of the run.
+    /// Runs the program. Returns the value and the number of the run, which it prints.
     #[track_caller]
     pub(crate) fn printed(&self) -> (String, String) {
         let target = self.project.target_dir();
@@ -100,7 +101,7 @@ impl Scripted {
         (value.to_owned(), run.to_owned())
     }
 
-    /// What the value is by plain cargo in an empty target directory.
+    /// Returns the value that plain cargo produces in an empty target directory.
     #[track_caller]
     pub(crate) fn plain(&self, arguments: &[&str]) -> String {
         let dir = self.project.sandbox_dir().join("plain-target");
@@ -113,7 +114,8 @@ impl Scripted {
         said.trim_end().rsplit_once(" run ").expect("value and run").0.to_owned()
     }
 
-    /// The run is restored from the last one that [`Self::runs`] saw, and the value is plain cargo's.
+    /// Asserts that kache restores the run that [`Self::runs_with`] saw last, and that plain cargo produces the same
+    /// value.
     #[track_caller]
     pub(crate) fn restored_with(&self, arguments: &[&str]) -> &Self {
         let (value, run) = self.fresh(arguments);
@@ -122,7 +124,7 @@ impl Scripted {
         self
     }
 
-    /// The script runs, and the value is plain cargo's.
+    /// Asserts that the script runs, and that plain cargo produces the same value.
     #[track_caller]
     pub(crate) fn runs_with(&self, arguments: &[&str]) -> &Self {
         let (value, run) = self.fresh(arguments);
@@ -142,7 +144,7 @@ impl Scripted {
         self.runs_with(&[])
     }
 
-    /// The script runs each time, and the log says why its run is not stored.
+    /// Asserts that the script runs each time, and that the log has this reason for not storing the run.
     #[track_caller]
     pub(crate) fn never_stored(&self, reason: &str) {
         for _ in 0..2 {
@@ -151,14 +153,14 @@ impl Scripted {
         }
     }
 
-    /// The newest event of a run.
+    /// Returns the newest event of a run.
     #[track_caller]
     pub(crate) fn last_run(&self) -> serde_json::Value {
         let events = self.project.events();
         events.into_iter().rfind(|event| event["kind"] == "run").expect("an event of a run")
     }
 
-    /// Sets a variable.
+    /// Sets a variable for every later command.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> &Self {
         self.project.set(name, value);
         self
@@ -170,7 +172,7 @@ impl Scripted {
         self
     }
 
-    /// `cargo build` without wiping anything.
+    /// Runs `cargo build` without deleting the target directory.
     #[track_caller]
     pub(crate) fn build(&self) -> Run {
         self.project.build()

@@ -1,8 +1,9 @@
-//! Stand-in toolchains: a directory shaped like a sysroot whose `bin/rustc` counts and then runs the real one.
+//! Stand-in toolchains: a directory laid out like a sysroot, whose `bin/rustc` records each call and then runs the real
+//! rustc.
 //!
-//! kache takes a program for a compiler when a `librustc_driver` lies in the `lib` beside its `bin`. The stand-in has
-//! a few bytes there (cheap to hash, easy to change: that is how a rebuilt compiler is played) and links
-//! `lib/rustlib` to the real one.
+//! kache treats a program as a compiler if the `lib` directory next to its `bin` contains a `librustc_driver`. The
+//! stand-in has a file of a few bytes there, which is cheap to hash and easy to change, so that tests can simulate a
+//! rebuilt compiler. Its `lib/rustlib` links to the real one.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The directory of the real toolchain (what `rustc --print sysroot` says here).
+/// Returns the directory of the real toolchain, as `rustc --print sysroot` prints it.
 pub(crate) fn real_sysroot() -> &'static Path {
     static REAL: OnceLock<PathBuf> = OnceLock::new();
     REAL.get_or_init(|| {
@@ -22,7 +23,7 @@ pub(crate) fn real_sysroot() -> &'static Path {
     })
 }
 
-/// The real cargo, not a rustup proxy.
+/// Returns the real cargo, not a rustup proxy: the one in the sysroot, else `$CARGO`, else `cargo` from `PATH`.
 pub(crate) fn real_cargo() -> PathBuf {
     let beside = real_sysroot().join("bin/cargo");
     if beside.exists() {
@@ -31,7 +32,8 @@ pub(crate) fn real_cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
-/// The shared stand-in toolchain. Tests that change a toolchain make their own with [`make_toolchain`].
+/// Returns the stand-in toolchain that tests share. A test that changes a toolchain creates its own with
+/// [`make_toolchain`].
 pub(crate) fn shared_toolchain() -> &'static Path {
     static SHARED: OnceLock<PathBuf> = OnceLock::new();
     SHARED.get_or_init(|| {
@@ -47,7 +49,7 @@ pub(crate) fn shared_toolchain() -> &'static Path {
     })
 }
 
-/// Builds a stand-in toolchain in `dir` (which may exist and be empty).
+/// Builds a stand-in toolchain in `dir`, which may exist if it is empty.
 pub(crate) fn make_toolchain(dir: &Path) {
     let program = counting_program();
     fs::create_dir_all(dir.join("bin")).expect("bin");
@@ -62,7 +64,7 @@ pub(crate) fn make_toolchain(dir: &Path) {
     }
 }
 
-/// Puts other bytes where the compiler's own library lies, as a rebuilt compiler would.
+/// Replaces the bytes of the compiler's own library, as rebuilding the compiler would.
 pub(crate) fn write_driver(dir: &Path, marker: &str) {
     let path = dir.join("lib/librustc_driver-0123456789abcdef.so");
     let staged = dir.join("lib/.staged");
@@ -70,7 +72,8 @@ pub(crate) fn write_driver(dir: &Path, marker: &str) {
     fs::rename(staged, path).expect("driver in place");
 }
 
-/// Makes `dir`'s rustc say this commit hash in `-vV`, and gives its binary a new inode and new bytes.
+/// Makes the rustc in `dir` print this commit hash for `-vV`, gives its binary a new inode and new bytes, and replaces
+/// the compiler's own library.
 pub(crate) fn update_toolchain(dir: &Path, commit: &str) {
     let out = Command::new(real_sysroot().join("bin/rustc")).arg("-vV").output().expect("rustc -vV");
     let text = String::from_utf8(out.stdout).expect("utf-8");
@@ -83,7 +86,7 @@ pub(crate) fn update_toolchain(dir: &Path, commit: &str) {
         .collect();
     fs::write(dir.join("version-text"), lines.join("\n") + "\n").expect("version-text");
     let rustc = dir.join("bin/rustc");
-    // Bytes after an ELF image change nothing but the file.
+    // Bytes that are appended to an ELF image change the file, but not the program.
     shell(
         "cp \"$1\" \"$1.staged\" && echo \"$2\" >> \"$1.staged\" && mv \"$1.staged\" \"$1\"",
         &[&rustc, Path::new(commit)],
@@ -91,14 +94,15 @@ pub(crate) fn update_toolchain(dir: &Path, commit: &str) {
     write_driver(dir, commit);
 }
 
-/// Writes programs from a child process: a descriptor open for writing here could be inherited by a process that
-/// another test thread starts, and make the new program "text file busy".
+/// Runs a shell script that writes a program. This process must not open the program for writing: a process that
+/// another test thread starts could inherit the descriptor, and the new program would fail with "text file busy".
 fn shell(script: &str, args: &[&Path]) {
     let status = Command::new("/bin/sh").args(["-c", script, "sh"]).args(args).status().expect("sh");
     assert!(status.success(), "`{script}` failed");
 }
 
-/// The compiled counting program, built once per source text and real toolchain, kept between test runs.
+/// Returns the compiled counting rustc. It is built once for each source text and real toolchain, and kept between test
+/// runs.
 fn counting_program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -121,7 +125,8 @@ fn counting_program() -> &'static Path {
     })
 }
 
-/// Where programs built for the tests are kept, by what they were built from.
+/// Returns the directory of the programs built for the tests, which is named by a hash of everything they are built
+/// from.
 fn store_dir() -> PathBuf {
     let mut hasher = DefaultHasher::new();
     include_str!("counting_rustc.rs").hash(&mut hasher);

@@ -1,29 +1,30 @@
-//! Just enough HTTP/1.1 to stand between a client and a server: heads, and bodies by length, in chunks, or until the end.
+//! Just enough HTTP/1.1 for a proxy between a client and a server: heads, and bodies that end by length, in chunks, or
+//! with the connection.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// How much is passed on at once.
+/// The most bytes to pass on at once.
 const CHUNK: usize = 64 * 1024;
 
-/// More than any head here has.
+/// Limit for the size of a head in bytes. Heads in these tests are smaller.
 const HEAD: usize = 256 * 1024;
 
-/// What has been read of a connection and not been looked at, before what is still to come.
+/// A connection to read from, and the bytes that were read from it but not used yet.
 pub(super) struct Incoming<R> {
     from: R,
     unread: Vec<u8>,
 }
 
-/// The first line and the headers, in order.
+/// The first line of a message and its headers, in order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Head {
     pub(super) first: String,
     pub(super) headers: Vec<(String, String)>,
 }
 
-/// Where a body ends.
+/// How a reader finds the end of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Length(u64),
@@ -34,7 +35,7 @@ pub(super) enum Framing {
 /// A body that is being read.
 pub(super) struct Body {
     framing: Framing,
-    /// Of the whole, or of the current chunk.
+    /// Bytes left in the whole body, or in the current chunk.
     left: u64,
     is_over: bool,
 }
@@ -44,13 +45,13 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         Self { from, unread: Vec::new() }
     }
 
-    /// Reads more. False: there is no more.
+    /// Reads more bytes. False: the connection has ended.
     async fn more(&mut self) -> io::Result<bool> {
         self.unread.reserve(CHUNK);
         Ok(self.from.read_buf(&mut self.unread).await? > 0)
     }
 
-    /// Reads until `end`, which is part of what is returned. `None`: the connection ended before the first byte.
+    /// Reads up to and including `end`. `None`: the connection ended before the first byte.
     async fn until(&mut self, end: &[u8]) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
@@ -66,7 +67,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         }
     }
 
-    /// The next head. `None`: the peer closed the connection between two messages.
+    /// Reads the next head. `None`: the peer closed the connection between two messages.
     pub(super) async fn head(&mut self) -> io::Result<Option<Head>> {
         let Some(bytes) = self.until(b"\r\n\r\n").await? else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
@@ -76,7 +77,7 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
         Ok(Some(Head { first, headers: lines.filter_map(split).collect() }))
     }
 
-    /// At most `most` bytes; none at the end of the connection.
+    /// Reads at most `most` bytes. Empty: the connection has ended.
     async fn some(&mut self, most: u64) -> io::Result<Vec<u8>> {
         if self.unread.is_empty() {
             self.more().await?;
@@ -109,12 +110,12 @@ impl Head {
         self.headers.push((name.to_owned(), value.to_string()));
     }
 
-    /// The words of the first line.
+    /// Returns a word of the first line; empty if there is none.
     pub(super) fn word(&self, at: usize) -> &str {
         self.first.split(' ').nth(at).unwrap_or_default()
     }
 
-    /// The status, for the head of an answer.
+    /// Returns the status, if this is the head of an answer; else 0.
     pub(super) fn status(&self) -> u16 {
         self.word(1).parse().unwrap_or(0)
     }
@@ -125,12 +126,12 @@ impl Head {
         if chunked { Some(Framing::Chunked) } else { length.map(Framing::Length) }
     }
 
-    /// The framing of the body behind this request.
+    /// Returns the framing of the body of this request.
     pub(super) fn request_framing(&self) -> Framing {
         self.stated().unwrap_or(Framing::Length(0))
     }
 
-    /// The framing of the body behind this answer to a request of `method`.
+    /// Returns the framing of the body of this answer to a request of `method`.
     pub(super) fn answer_framing(&self, method: &str) -> Framing {
         let has_none = method == "HEAD" || matches!(self.status(), 100..=199 | 204 | 304);
         if has_none { Framing::Length(0) } else { self.stated().unwrap_or(Framing::UntilClose) }
@@ -149,7 +150,7 @@ impl Body {
         Self { framing, left, is_over: framing == Framing::Length(0) }
     }
 
-    /// Decoded bytes; `None` at the end of the body.
+    /// Reads the next bytes and decodes them. `None`: the body has ended.
     pub(super) async fn next<R: AsyncRead + Unpin>(&mut self, from: &mut Incoming<R>) -> io::Result<Option<Vec<u8>>> {
         if self.is_over {
             return Ok(None);
@@ -178,7 +179,7 @@ impl Body {
         Ok(Some(bytes))
     }
 
-    /// All of it.
+    /// Reads the whole body.
     pub(super) async fn all<R: AsyncRead + Unpin>(mut self, from: &mut Incoming<R>) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next(from).await? {
@@ -188,7 +189,7 @@ impl Body {
     }
 }
 
-/// Writes a piece of a body in its framing.
+/// Writes a piece of a body in this framing.
 pub(super) async fn send_piece(to: &mut (impl AsyncWrite + Unpin), framing: Framing, bytes: &[u8]) -> io::Result<()> {
     if framing != Framing::Chunked {
         return to.write_all(bytes).await;
@@ -198,7 +199,7 @@ pub(super) async fn send_piece(to: &mut (impl AsyncWrite + Unpin), framing: Fram
     to.write_all(b"\r\n").await
 }
 
-/// Writes the end of a body in its framing.
+/// Writes the end of a body in this framing.
 pub(super) async fn send_end(to: &mut (impl AsyncWrite + Unpin), framing: Framing) -> io::Result<()> {
     if framing == Framing::Chunked { to.write_all(b"0\r\n\r\n").await } else { Ok(()) }
 }

@@ -1,8 +1,8 @@
-//! Listings that lie: the XML of a page, changed by hand.
+//! Falsified listings: edits the XML of a page.
 
 use super::Lie;
 
-/// The token of a listing that never ends.
+/// The continuation token of a listing that never ends.
 const TOKEN: &str = "the-same-token";
 
 pub(super) fn changed(page: &[u8], lie: &Lie) -> Vec<u8> {

@@ -1,9 +1,10 @@
-//! A proxy that gets HTTP wrong on purpose: it stands in front of a server and follows rules.
+//! A proxy that breaks HTTP on purpose. It runs in front of a server and follows rules.
 //!
-//! Rules name requests (method, part of path and query, which of them) and say what goes wrong with them. Everything that
-//! passes is written down. Heads are passed on unchanged, `Host` included, so that signatures made for the proxy's
-//! address still hold at the server. It runs on a thread of its own with a runtime of its own and ends with the value.
-//! Latency and bandwidth hold for all connections together: benches use it as a slow line. Knows no kache.
+//! A rule selects requests (by method, part of path and query, header, and count) and names the faults to apply to
+//! them. The proxy records every request. It passes heads on unchanged, `Host` included, so that signatures made for
+//! the address of the proxy are still valid at the server. It has its own thread and its own runtime, and stops when
+//! the value is dropped. Latency and bandwidth apply to all connections together: benches use the proxy as a slow line.
+//! It does not depend on kache.
 #![allow(dead_code, reason = "a toolbox: each binary that includes it uses its part")]
 
 mod http;
@@ -19,68 +20,68 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// Tells the server of `s3_server.rs` what to overlook.
+/// Header whose value names a header that the server in `s3_server.rs` ignores.
 const OVERLOOK: &str = "x-test-overlook";
 
-/// What goes wrong with a request.
+/// A fault to apply to a request or to its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// The answer comes this much later.
+    /// Delays the request by this long.
     Latency(Duration),
-    /// At most this many bytes per second of this answer's body.
+    /// Limits the body of the answer to this many bytes per second.
     Slow(u64),
-    /// The connection stays open, and no answer ever comes.
+    /// Keeps the connection open, but never answers.
     Hang,
-    /// The head and this many bytes of the body come, then nothing, and the connection stays open.
+    /// Sends the head and this many bytes of the body, then nothing, and keeps the connection open.
     HangAfter(u64),
-    /// The connection is closed without an answer; the server never sees the request.
+    /// Closes the connection without an answer. The server never sees the request.
     Close,
-    /// The connection is closed when this many bytes of the request's body have come.
+    /// Closes the connection when this many bytes of the request body have arrived.
     CloseUploadAfter(u64),
-    /// The server does what it is asked to, and the answer is lost.
+    /// Lets the server process the request, and drops the answer.
     LoseAnswer,
-    /// The head comes as it is, then this many bytes of the body, then the connection is closed: shorter than announced.
+    /// Sends the head unchanged and this many bytes of the body, fewer than announced, then closes the connection.
     CutAfter(u64),
-    /// A well-formed answer that holds only this many bytes of the body.
+    /// Sends a well-formed answer that contains only this many bytes of the body.
     Truncate(u64),
-    /// The bits of this byte of the body are turned over.
+    /// Inverts the bits of the byte at this offset of the body.
     Flip(u64),
-    /// An error of S3's with this status, code and message.
+    /// Answers with an S3 error that has this status, code and message.
     Error(u16, &'static str, &'static str),
-    /// This status with an empty body.
+    /// Answers with this status and an empty body.
     Empty(u16),
-    /// This status with this body, of a server that is no S3.
+    /// Answers with this status and this body, as a server that is not S3 does.
     Body(u16, Vec<u8>),
-    /// The answer is not HTTP.
+    /// Sends an answer that is not HTTP.
     Garbage,
-    /// The server (ours) gives the whole object with 200, whatever range was asked for.
+    /// Makes the server of `s3_server.rs` return the whole object with 200, whatever range was requested.
     IgnoreRange,
-    /// The answer comes in chunks, its length not announced.
+    /// Sends the answer in chunks, without announcing its length.
     NoLength,
-    /// A header of the answer is left out.
+    /// Removes a header of the answer.
     Without(&'static str),
-    /// A header of the answer is set.
+    /// Sets a header of the answer.
     With(&'static str, String),
-    /// A listing.
+    /// Falsifies a listing.
     Listing(Lie),
 }
 
-/// What is wrong with a listing.
+/// How a listing is falsified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Lie {
-    /// Says that there is more, without a token.
+    /// It is marked as truncated, but has no token.
     TruncatedWithoutToken,
-    /// Says that there is more, with the same token every time.
+    /// It is marked as truncated, with the same token every time.
     RepeatedToken,
-    /// Has these keys as well.
+    /// It contains these keys, too.
     MoreKeys(Vec<String>),
-    /// XML that ends in the middle.
+    /// It is XML that ends in the middle.
     CutXml,
-    /// No XML at all.
+    /// It is not XML at all.
     NoXml,
 }
 
-/// Which of the requests that fit.
+/// Which of the matching requests a rule applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
     All,
@@ -90,7 +91,7 @@ enum Which {
     Every(u64),
 }
 
-/// What goes wrong, and where.
+/// The faults to apply, and the requests to apply them to.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     method: &'static str,
@@ -102,32 +103,32 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// Requests of `method` ("*": any) whose path and query contain `part`, all of them, and nothing goes wrong yet.
+    /// Matches all requests of `method` ("*": any) whose path and query contain `part`. The rule has no faults yet.
     pub(crate) fn on(method: &'static str, part: impl Into<String>) -> Self {
         Self { method, part: part.into(), header: None, which: Which::All, actions: Vec::new(), seen: 0 }
     }
 
-    /// Only requests with this header, such as `range`.
+    /// Matches only requests with this header, such as `range`.
     pub(crate) fn with_header(self, name: &'static str) -> Self {
         Self { header: Some(name), ..self }
     }
 
-    /// Only the first `n` of them.
+    /// Applies to the first `n` matching requests only.
     pub(crate) fn first(self, n: u64) -> Self {
         Self { which: Which::First(n), ..self }
     }
 
-    /// Only the `n`th of them, counted from 1.
+    /// Applies to the `n`th matching request only, counted from 1.
     pub(crate) fn nth(self, n: u64) -> Self {
         Self { which: Which::Nth(n), ..self }
     }
 
-    /// Only each `n`th of them: the first is the `n`th.
+    /// Applies to every `n`th matching request, beginning with the `n`th.
     pub(crate) fn every(self, n: u64) -> Self {
         Self { which: Which::Every(n), ..self }
     }
 
-    /// What goes wrong. Can be said several times.
+    /// Adds a fault. A rule may have several.
     pub(crate) fn then(mut self, action: Action) -> Self {
         self.actions.push(action);
         self
@@ -148,32 +149,32 @@ impl Rule {
     }
 }
 
-/// A request that passed.
+/// A request that reached the proxy.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) method: String,
-    /// Path and query as they were sent, escapes included.
+    /// Path and query as the client sent them, escapes included.
     pub(crate) target: String,
-    /// The `Range` asked for.
+    /// The `Range` header of the request.
     pub(crate) range: Option<String>,
-    /// The `If-Match` asked for.
+    /// The `If-Match` header of the request.
     pub(crate) if_match: Option<String>,
-    /// The status the client was given; `None`: no head was sent.
+    /// The status that the client received; `None`: the proxy did not send a head.
     pub(crate) status: Option<u16>,
-    /// Bytes of the body that were sent to the client.
+    /// Bytes of the answer body that were sent to the client.
     pub(crate) sent: u64,
-    /// Bytes of the body that came from the client.
+    /// Bytes of the request body that arrived from the client.
     pub(crate) received: u64,
-    /// A rule had its hand in it.
+    /// Whether a rule applied to the request.
     pub(crate) is_faulty: bool,
 }
 
-/// What the line is like when no rule says otherwise.
+/// Latency and bandwidth of the line. Rules may slow it down further.
 #[derive(Debug, Clone, Copy, Default)]
 struct Line {
-    /// Before every answer, and before every connection is served.
+    /// Delay before every answer, and before the first request of every connection.
     latency: Duration,
-    /// Bytes per second and direction, of all connections together; 0: no limit.
+    /// Bytes per second in each direction, for all connections together; 0: unlimited.
     bandwidth: u64,
 }
 
@@ -181,13 +182,13 @@ struct Line {
 struct State {
     rules: Vec<Rule>,
     seen: Vec<Seen>,
-    /// Requests seen before the oldest of `seen`.
+    /// How many requests were recorded before the oldest one in `seen`.
     forgotten: usize,
     line: Line,
     open: usize,
     peak: usize,
     connections: usize,
-    /// Answers to GETs of whole objects, by the requests' targets, if they are kept.
+    /// Answers to GETs of whole objects, by request target; `None`: objects are not kept.
     kept: Option<HashMap<String, Arc<kept::Kept>>>,
 }
 
@@ -200,7 +201,7 @@ impl Shared {
     }
 }
 
-/// A running proxy.
+/// A running proxy, which stops when it is dropped.
 pub(crate) struct FaultProxy {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -209,7 +210,7 @@ pub(crate) struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Starts a proxy in front of `upstream` that does nothing wrong yet.
+    /// Starts a proxy in front of `upstream`, without any rule.
     pub(crate) fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("address");
@@ -220,69 +221,70 @@ impl FaultProxy {
         Self { address, shared, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// Returns the address that the proxy listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What `KACHE_S3_ENDPOINT` would be.
+    /// Returns a value for `KACHE_S3_ENDPOINT`.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Adds a rule. All rules that fit a request act on it.
+    /// Adds a rule. All rules that match a request apply to it.
     pub(crate) fn rule(&self, rule: Rule) -> &Self {
         self.shared.lock().rules.push(rule);
         self
     }
 
-    /// Shorthand for a rule about all requests.
+    /// Adds a rule that applies one fault to all requests.
     pub(crate) fn always(&self, action: Action) -> &Self {
         self.rule(Rule::on("*", "").then(action))
     }
 
-    /// Forgets all rules. Requests under way keep theirs.
+    /// Removes all rules. Requests under way keep their faults.
     pub(crate) fn heal(&self) -> &Self {
         self.shared.lock().rules.clear();
         self
     }
 
-    /// A round trip takes this long: connections and answers come that much later.
+    /// Sets the duration of a round trip, by which connections and answers are delayed.
     pub(crate) fn set_latency(&self, latency: Duration) -> &Self {
         self.shared.lock().line.latency = latency;
         self
     }
 
-    /// All connections together carry this many bytes of bodies per second and direction (0: no limit).
+    /// Sets how many bytes of bodies all connections together carry per second in each direction (0: unlimited).
     pub(crate) fn set_bandwidth(&self, bytes_per_second: u64) -> &Self {
         self.shared.lock().line.bandwidth = bytes_per_second;
         self
     }
 
-    /// From now on every object that the server gives is kept in memory and given again without the server, however it may
-    /// have changed there: the line then costs a bench next to nothing but the line.
+    /// From now on, keeps in memory every object that the server returns, and serves it again without the server, even
+    /// if it has changed there. A bench then measures little else than the line.
     pub(crate) fn keep_objects(&self) -> &Self {
         self.shared.lock().kept = Some(HashMap::new());
         self
     }
 
-    /// All requests so far, in the order in which their heads came.
+    /// Returns all recorded requests, in the order in which their heads arrived.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.lock().seen.clone()
     }
 
-    /// The requests of `method` ("*": any) whose path and query contain `part`.
+    /// Returns the recorded requests of `method` ("*": any) whose path and query contain `part`.
     pub(crate) fn seen_of(&self, method: &str, part: &str) -> Vec<Seen> {
         let fits = |seen: &Seen| (method == "*" || seen.method == method) && seen.target.contains(part);
         self.seen().into_iter().filter(fits).collect()
     }
 
-    /// How many those are.
+    /// Counts the requests that [`Self::seen_of`] returns.
     pub(crate) fn count(&self, method: &str, part: &str) -> usize {
         self.seen_of(method, part).len()
     }
 
-    /// Waits until no request is under way: a client may have its answer before it was counted.
+    /// Waits until no request is under way: a client may have its answer before the proxy has recorded the whole
+    /// request.
     pub(crate) fn wait_for_all(&self) -> &Self {
         while self.shared.lock().open > 0 {
             std::thread::sleep(Duration::from_millis(1));
@@ -290,17 +292,17 @@ impl FaultProxy {
         self
     }
 
-    /// The most requests that were under way at once.
+    /// Returns the most requests that were under way at once.
     pub(crate) fn peak(&self) -> usize {
         self.shared.lock().peak
     }
 
-    /// How many connections were made.
+    /// Returns how many connections were made.
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().connections
     }
 
-    /// Forgets what was seen, peak and connections included.
+    /// Forgets the recorded requests, and resets the peak and the number of connections.
     pub(crate) fn forget(&self) -> &Self {
         let mut state = self.shared.lock();
         state.forgotten += state.seen.len();

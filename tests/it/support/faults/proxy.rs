@@ -1,4 +1,4 @@
-//! The proxy at work: one task per connection, one connection to the server per request.
+//! Runs the proxy: one task per connection, one connection to the server per request.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,22 +13,22 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::http::{Body, Framing, Head, Incoming, send_end, send_piece};
 use super::{Action, Line, OVERLOOK, Seen, Shared, listing};
 
-/// How much of a body that had to be read as a whole is sent at once.
+/// Size in bytes of the pieces of a body that is sent from memory.
 const PIECE: usize = 64 * 1024;
 
-/// What all connections share.
+/// State that all connections share.
 pub(super) struct Proxy {
     upstream: SocketAddr,
     pub(super) shared: Arc<Shared>,
-    /// When the line is free again, down and up.
+    /// When the line is free again, to the client (`down`) and from it (`up`).
     down: Mutex<Option<Instant>>,
     up: Mutex<Option<Instant>>,
 }
 
-/// A request, and what is to go wrong with it.
+/// A request, and the faults to apply to it.
 pub(super) struct Exchange<'a> {
     pub(super) proxy: &'a Proxy,
-    /// Its number among all that were ever seen.
+    /// Number of the request among all that were ever recorded, from 0.
     at: usize,
     pub(super) request: Head,
     actions: Vec<Action>,
@@ -44,7 +44,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// What becomes of the connection to the client.
+/// What happens to the connection to the client after an answer.
 #[derive(PartialEq, Eq)]
 enum After {
     Keep,
@@ -69,7 +69,7 @@ pub(super) fn serve(
                 accepted = listener.accept() => accepted.expect("accept").0,
                 _ = &mut stopped => break,
             };
-            // A client that went away is its own affair.
+            // Ignores errors: a client may leave at any time.
             let proxy = Arc::clone(&proxy);
             tokio::spawn(async move { proxy.connection(stream).await.ok() });
         }
@@ -103,7 +103,7 @@ impl Proxy {
         exchange.run(client).await
     }
 
-    /// Writes the request down and finds out what is to go wrong with it.
+    /// Records the request, and collects the faults to apply to it.
     fn admit(&self, request: Head) -> (Exchange<'_>, Open<'_>) {
         let (method, target) = (request.word(0).to_owned(), request.word(1).to_owned());
         let mut state = self.shared.lock();
@@ -123,7 +123,7 @@ impl Proxy {
         (Exchange { proxy: self, at, request, actions, line }, Open(&self.shared))
     }
 
-    /// Waits until `bytes` have passed a line of this many bytes per second, together with all others.
+    /// Waits until `bytes` have passed a line of this many bytes per second, which all callers with this `free` share.
     async fn pass(free: &Mutex<Option<Instant>>, bytes_per_second: u64, bytes: usize) {
         if bytes_per_second == 0 {
             return;
@@ -148,7 +148,7 @@ impl Exchange<'_> {
                 Action::Latency(latency) => sleep(*latency).await,
                 Action::Close => return Ok(After::Close),
                 Action::Hang => {
-                    // Until the proxy ends, or the client gives up.
+                    // Waits until the client gives up, or the proxy stops.
                     self.drain(client).await?;
                     client.0.head().await?;
                     return Ok(After::Close);
@@ -167,7 +167,7 @@ impl Exchange<'_> {
         self.pass_on(client).await
     }
 
-    /// An answer that the server has no part in: head and body.
+    /// Returns head and body of an answer that does not come from the server, if a rule requires one.
     fn made_up(&self) -> Option<(Head, Vec<u8>)> {
         let made = |status: u16, kind: &str, body: Vec<u8>| {
             let mut head = Head { first: format!("HTTP/1.1 {status} Fault"), ..Head::default() };
@@ -207,7 +207,7 @@ impl Exchange<'_> {
         Ok(After::Keep)
     }
 
-    /// Reads the request's body and throws it away.
+    /// Reads the request body and discards it.
     async fn drain(&self, (read, _): &mut Client) -> io::Result<()> {
         let mut body = Body::new(self.request.request_framing());
         while let Some(bytes) = body.next(read).await? {
@@ -228,7 +228,7 @@ impl Exchange<'_> {
         let mut from = Incoming::new(from);
         let mut head = self.request.clone();
         if self.actions.contains(&Action::IgnoreRange) {
-            // Not signed, so it may be added; `Range` may be signed and has to stay.
+            // This header is not signed, so it may be added. `Range` may be signed, so it has to stay.
             head.headers.push((OVERLOOK.to_owned(), "range".to_owned()));
         }
         head.send(&mut to).await?;
@@ -242,7 +242,7 @@ impl Exchange<'_> {
         self.send_answer(answer, &mut from, &mut client.1).await
     }
 
-    /// Passes the request's body on. False: a rule closes the connection.
+    /// Passes the request body on. False: a rule closes the connection.
     async fn send_request(&self, read: &mut Incoming<OwnedReadHalf>, to: &mut OwnedWriteHalf) -> io::Result<bool> {
         let limit = self.actions.iter().find_map(|action| match action {
             Action::CloseUploadAfter(bytes) => Some(*bytes),
@@ -259,7 +259,7 @@ impl Exchange<'_> {
                 let _ = to.shutdown().await;
                 return Ok(false);
             }
-            // A server that has answered before it heard all hears no more; the client still has to say it.
+            // A server that answers early stops reading. The client still has to send the rest, so the proxy reads it.
             is_heard = is_heard && send_piece(to, framing, &bytes).await.is_ok();
         }
         if is_heard {
@@ -268,7 +268,7 @@ impl Exchange<'_> {
         Ok(true)
     }
 
-    /// The head of the final answer; `None`: the server closed the connection.
+    /// Reads the head of the final answer; `None`: the server closed the connection.
     async fn answer_head(&self, from: &mut Incoming<OwnedReadHalf>) -> io::Result<Option<Head>> {
         loop {
             match from.head().await {
@@ -345,7 +345,7 @@ impl Exchange<'_> {
         body
     }
 
-    /// Changes the answer's head as the rules say and returns the framing of what is sent.
+    /// Applies the rules to the head of the answer. Returns the framing of the body to send.
     fn change_head(&self, head: &mut Head, framing: Framing, whole: Option<&[u8]>) -> Framing {
         let mut framing = framing;
         if let Some(whole) = whole {
@@ -368,7 +368,7 @@ impl Exchange<'_> {
         framing
     }
 
-    /// Sends a piece of the answer's body. False: a rule ends the connection here.
+    /// Sends a piece of the answer body. False: a rule ends the connection here.
     async fn send_some(
         &self,
         write: &mut OwnedWriteHalf,
@@ -387,7 +387,7 @@ impl Exchange<'_> {
             Action::Slow(bytes_per_second) => Some(*bytes_per_second),
             _ => None,
         });
-        // What is slow drips all the time, rather than in large drops.
+        // Sends a slow body in small pieces, so that it arrives steadily.
         let drop = slow.map_or(usize::MAX, |slow| usize::try_from(slow / 4).unwrap_or(usize::MAX).max(1));
         for bytes in bytes.chunks(drop) {
             Proxy::pass(&Mutex::default(), slow.unwrap_or(0), bytes.len()).await;
@@ -404,7 +404,7 @@ impl Exchange<'_> {
 
     fn note(&self, change: impl FnOnce(&mut Seen)) {
         let mut state = self.proxy.shared.lock();
-        // `None`: it was forgotten while it was under way.
+        // `None`: the request was forgotten while it was under way.
         let place = self.at.checked_sub(state.forgotten);
         if let Some(seen) = place.and_then(|place| state.seen.get_mut(place)) {
             change(seen);
