@@ -1,12 +1,13 @@
 #!/bin/sh
-# Builds whole workspaces with plain cargo, the oracle and kache, side by side, and says what kache compiled.
+# Builds whole workspaces with plain cargo, the oracle and kache, side by side, and prints which units kache compiled.
 #
 #   benches/judge.sh BENCH KACHE WORKSPACE...
 #
-# BENCH is a writable copy of the directory that holds builds.py and oracle/; KACHE is the program under test; WORKSPACE is
-# `ripgrep`, `kache`, `native` (C code in build scripts: bundled SQLite and zstd), `macros` (36 packages that use nine
-# derive and attribute macros) or `nextest` (cargo-nextest: 26 proc macros, 58 users; some four minutes for each cold build).
-# JUDGE_DIR (/tmp/judge) takes workspaces, clones and results. Reaches crates.io once per workspace, then builds offline.
+# BENCH is a writable copy of the directory that contains builds.py and oracle/. KACHE is the program under test.
+# WORKSPACE is `ripgrep`, `kache`, `native` (C code in build scripts: bundled SQLite and zstd), `macros` (36 packages
+# that use nine crates of derive and attribute macros) or `nextest` (cargo-nextest: 26 proc macros, 58 users; each cold
+# build takes about four minutes). JUDGE_DIR (/tmp/judge) receives workspaces, clones and results. Connects to crates.io
+# once per workspace, then builds offline.
 set -eu
 bench=$(cd "$1" && pwd) kache=$(realpath "$2") here=$(cd "$(dirname "$0")/.." && pwd)
 shift 2
@@ -14,7 +15,7 @@ dir=${JUDGE_DIR:-/tmp/judge}
 mkdir -p "$dir/src" "$dir/out"
 [ -x "$bench/oracle/target/release/oracle" ] || (cd "$bench/oracle" && cargo build --release --quiet)
 
-# A git repository of what was just written into $1, with a lock file.
+# Turns the files in $1 into a git repository with a lock file.
 seal() (
     cd "$1"
     printf 'target\n' > .gitignore
@@ -70,7 +71,7 @@ END
         unit=$1/unit/u$n
         mkdir -p "$unit/src"
         { printf '[package]\nname = "u%s"\nversion = "0.1.0"\nedition = "2024"\n[dependencies]\n' $n; inherit; } > "$unit/Cargo.toml"
-        # Every fourth package begins a chain; the others stand on the one before.
+        # Every fourth package begins a chain. Each of the others depends on the one before it.
         if [ $((n % 4)) -ne 0 ]; then
             echo "u$((n - 1)) = { path = \"../u$((n - 1))\" }" >> "$unit/Cargo.toml"
             below="u$((n - 1))::value()"
@@ -119,11 +120,11 @@ for workspace; do
     python3 "$bench/builds.py" "$@" --root "$dir/builds" --tools "plain,oracle,kache=$kache" --out "$dir/out/$workspace.json"
     cache=$dir/builds/kache/cache
     KACHE_CACHE_DIR=$cache KACHE_CONFIG=$cache/none.toml "$kache" stats
-    # Every outcome of the restored builds that was no hit.
+    # Lists every outcome of the restored builds that is not a hit.
     python3 - "$cache/events/events.jsonl" <<'END'
 import collections, json, sys
 events = [json.loads(line) for line in open(sys.argv[1])]
-# Per target directory the first build of A is the cold one: its misses are due.
+# In each target directory, the first build of A is the cold one, so its misses are expected.
 misses = collections.Counter()
 seen = collections.Counter()
 for event in events:
