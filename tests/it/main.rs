@@ -1,4 +1,4 @@
-//! The integration tests: real cargo, real rustc, the real kache, judged by a counting rustc.
+//! Integration tests. They run real cargo, real rustc and the real kache, and a counting rustc judges the result.
 #![expect(clippy::disallowed_methods, reason = "tests look at files with other eyes than the program")]
 
 mod action;
@@ -11,6 +11,7 @@ mod dep_info;
 mod differential;
 mod freshness;
 mod harness;
+mod hazards;
 mod incremental;
 mod keys_env_use;
 mod keys_files;
