@@ -1,19 +1,19 @@
 #!/bin/sh
 # Builds whole workspaces with plain cargo, the oracle and kache, side by side, and prints which units kache compiled.
 #
-#   benches/judge.sh BENCH KACHE WORKSPACE...
+#   benches/judge.sh KACHE WORKSPACE...
 #
-# BENCH is a writable copy of the directory that contains builds.py and oracle/. KACHE is the program under test.
-# WORKSPACE is `ripgrep`, `kache`, `native` (C code in build scripts: bundled SQLite and zstd), `macros` (36 packages
+# KACHE is the program under test. WORKSPACE is `ripgrep`, `kache`, `native` (C code in build scripts: bundled SQLite and zstd), `macros` (36 packages
 # that use nine crates of derive and attribute macros) or `nextest` (cargo-nextest: 26 proc macros, 58 users; each cold
 # build takes about four minutes). JUDGE_DIR (/tmp/judge) receives workspaces, clones and results. Connects to crates.io
 # once per workspace, then builds offline.
 set -eu
-bench=$(cd "$1" && pwd) kache=$(realpath "$2") here=$(cd "$(dirname "$0")/.." && pwd)
-shift 2
+[ $# -ge 2 ] || { echo "usage: benches/judge.sh KACHE WORKSPACE..." >&2 && exit 2; }
+kache=$(realpath "$1") here=$(cd "$(dirname "$0")/.." && pwd)
+shift
 dir=${JUDGE_DIR:-/tmp/judge}
 mkdir -p "$dir/src" "$dir/out"
-[ -x "$bench/oracle/target/release/oracle" ] || (cd "$bench/oracle" && cargo build --release --quiet)
+cargo build --release --quiet --manifest-path "$here/benches/oracle/Cargo.toml" --target-dir "$here/benches/oracle/target"
 
 # Turns the files in $1 into a git repository with a lock file.
 seal() (
@@ -117,7 +117,7 @@ for workspace; do
     *) echo "unknown workspace $workspace" >&2 && exit 2 ;;
     esac
     echo "== $workspace"
-    python3 "$bench/builds.py" "$@" --root "$dir/builds" --tools "plain,oracle,kache=$kache" --out "$dir/out/$workspace.json"
+    python3 "$here/benches/builds.py" "$@" --root "$dir/builds" --tools "plain,oracle,kache=$kache" --out "$dir/out/$workspace.json"
     cache=$dir/builds/kache/cache
     KACHE_CACHE_DIR=$cache KACHE_CONFIG=$cache/none.toml "$kache" stats
     # Lists every outcome of the restored builds that is not a hit.
