@@ -21,8 +21,12 @@ use crate::model::{ArtifactKind, Digest, Input, InputSet, LookupKey, RootKind};
 
 const RECORD: &str = "offer.json";
 
-/// Size in bytes of the largest program that is offered: hashing it must not noticeably delay the edit that made it.
-const LARGEST_PROGRAM: u64 = 64 << 20;
+/// Size in bytes up to which a program is offered however short its compile was.
+const SMALL_PROGRAM: u64 = 96 << 20;
+
+/// Bytes of a larger program for each millisecond of its compile. Reading and hashing takes 0.4 ms per MiB, so that an edit
+/// of a large program becomes at most about 5 % longer.
+const BYTES_PER_MS: f64 = 128.0 * 1024.0;
 
 /// At most this many offers of one lookup key are considered.
 const MOST: usize = 8;
@@ -89,13 +93,13 @@ pub struct OfferedFile {
 }
 
 impl OfferedFile {
-    /// Describes the file at `path`, which was written just now. `None` if it is gone, or if it is a program too large
-    /// to hash here.
-    pub fn of(path: &Path, kind: ArtifactKind) -> Option<Self> {
+    /// Describes the file at `path`, which a compile of `cost_ms` milliseconds has just written. `None` if it is gone, or
+    /// if it is a program that would take long to hash beside that.
+    pub fn of(path: &Path, kind: ArtifactKind, cost_ms: f64) -> Option<Self> {
         let stamp = Stamp::of(path).ok()?;
         let name = path.file_name()?.to_str()?.to_owned();
         let digest = match kind {
-            ArtifactKind::Linked if stamp.size > LARGEST_PROGRAM => return None,
+            ArtifactKind::Linked if !is_quick_to_hash(stamp.size, cost_ms) => return None,
             // In pieces: memory for the whole program would cost twice as much as the hash.
             ArtifactKind::Linked => Some(fsx::offset::digest(path).ok()?.0),
             _ => None,
@@ -113,6 +117,12 @@ impl OfferedFile {
         let same_state = stamp.size == self.size && stamp.mode & 0o7777 == self.mode;
         same_time && same_state && self.digest.is_none_or(|own| own == digest)
     }
+}
+
+/// Whether hashing `bytes` does not noticeably delay an edit whose compile took `cost_ms` milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn is_quick_to_hash(bytes: u64, cost_ms: f64) -> bool {
+    bytes <= SMALL_PROGRAM || bytes as f64 <= cost_ms * BYTES_PER_MS
 }
 
 /// An offer, and the directory with its outputs.
@@ -247,4 +257,17 @@ pub fn remove_all(store: &Store) -> fsx::Result<u64> {
     let kept = all(store)?;
     kept.iter().try_for_each(|kept| fsx::remove_dir_all(&kept.place))?;
     Ok(kept.iter().map(|kept| kept.bytes).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_programs_are_offered_if_their_compile_took_long() {
+        assert!(is_quick_to_hash(SMALL_PROGRAM, 0.0));
+        assert!(!is_quick_to_hash(200 << 20, 1000.0));
+        assert!(is_quick_to_hash(200 << 20, 2000.0), "as a linked rust-analyzer");
+        assert!(!is_quick_to_hash(200 << 20, f64::NAN));
+    }
 }

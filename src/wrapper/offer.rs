@@ -2,6 +2,7 @@
 //! programs. A later call for exactly this result turns the offer into an entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 use super::call::Call;
 use super::incremental;
@@ -13,6 +14,7 @@ use crate::keys::offered::{self, Completed};
 use crate::keys::record::NotStored;
 use crate::keys::scan::Scan;
 use crate::keys::validate;
+use crate::model::ArtifactKind;
 use crate::store::offers::{Offer, Offered, OfferedFile};
 use crate::store::{Entry, gc};
 
@@ -22,8 +24,8 @@ pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bo
     recorded.pin_unseen(call, &mut scan);
     let pinned = scan.pinned().into_iter().map(|(kind, _)| kind).collect();
     let roots = call.common.roots.iter().map(|(kind, place)| (kind, place.to_owned())).collect();
-    let files: Option<Vec<_>> = recorded.outputs.iter().map(|(path, kind)| OfferedFile::of(path, *kind)).collect();
-    let Some(outputs) = files else { return Ok(()) };
+    let file = |(path, kind): &(PathBuf, ArtifactKind)| OfferedFile::of(path, *kind, entry.cost_ms);
+    let Some(outputs) = recorded.outputs.iter().map(file).collect() else { return Ok(()) };
     let offer = Offer { inputs: recorded.inputs, times: recorded.times, roots, pinned, alias, outputs, entry };
     let Some(name) = incremental::noted_offer(&call.invocation) else { return Ok(()) };
     call.common.store.put_offer(&name, &call.invocation.out_dir, &offer)?;
