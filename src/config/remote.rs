@@ -210,11 +210,26 @@ fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, Confi
         .or(in_file.map(|url| ("endpoint", url)))
         .or_else(|| env::AWS_ENDPOINTS.into_iter().find_map(var));
     let Some((name, url)) = named else { return Ok(None) };
-    let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
-    match authority.is_some_and(|authority| authority.contains('@')) {
+    match may_hold_password(&url) {
         true => Err(incomplete(name, "free of a user name: keys are KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY")),
         false => read(name, &url, ENDPOINT).map(Some),
     }
+}
+
+/// Whether the URL contains an `@` that may be the end of a user name and a password: before the path, or anywhere if
+/// the URL is malformed, because then it is unknown where the path begins.
+fn may_hold_password(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
+        return url.contains('@');
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    // The colons in brackets are part of an IPv6 address.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let is_plain = !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    authority.contains('@') || !is_plain && url.contains('@')
 }
 
 /// The text of a variable. An empty one counts as unset.
@@ -318,11 +333,23 @@ mod tests {
     #[test]
     fn r08_an_endpoint_holds_no_password() {
         let of = |url| load(&[(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ENDPOINT, url)], "");
-        for url in ["https://me:hunter2@host", "http://hunter2@host:1/x", "https://me:hunter2@host?x"] {
+        for url in [
+            "https://me:hunter2@host",
+            "http://hunter2@host:1/x",
+            "https://me:hunter2@host?x",
+            "me:hunter2@host",
+            "//me:hunter2@host/x",
+            "HTTPS://me:hunter2@host",
+            "https:/me:hunter2@host",
+            "https:///me:hunter2@host",
+            "https://me:hunter2/more@host",
+        ] {
             let error = of(url).unwrap_err().to_string();
             assert!(!error.contains("hunter2") && error.contains("KACHE_S3_ACCESS_KEY"), "{error}");
         }
-        assert!(of("https://host/a@b").is_ok(), "control");
+        for url in ["https://host/a@b", "http://host:9000/a@b", "http://[::1]:9000/a@b", "http://[::1]/a@b"] {
+            assert!(of(url).is_ok(), "control: {url}");
+        }
     }
 
     #[test]
