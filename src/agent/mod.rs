@@ -5,9 +5,10 @@
 //! Whatever the agent does (hang, die, answer nonsense), a build goes on without it. The agent does not decide what a
 //! hit is: it puts entries into the store, and the wrapper looks there again.
 //!
-//! [`protocol`] is the format; [`budget`], `health`, [`shelf`] and `told` are pure policy, which `state` combines;
+//! [`protocol`] is the format; `answer`, [`budget`], `health` and [`shelf`] are pure policy, which `state` combines;
 //! [`server`] answers, `prefetch` fetches, [`queue`] holds the entries to upload, and `uploads` uploads them.
 
+mod answer;
 pub mod budget;
 pub mod client;
 mod health;
@@ -18,5 +19,4 @@ pub mod queue;
 pub mod server;
 pub mod shelf;
 mod state;
-mod told;
 mod uploads;

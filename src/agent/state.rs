@@ -4,11 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
+use super::answer::SubjectAnswer;
 use super::budget::Budget;
 use super::health::Health;
 use super::protocol::{No, Want};
 use super::shelf::{Shelf, State as Way, Unit};
-use super::told::Told;
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
@@ -56,7 +56,7 @@ pub(super) struct Knowledge {
     jobs: usize,
     pub(super) shelf: Shelf,
     pub(super) health: Health,
-    told: HashMap<Subject, Told>,
+    answers: HashMap<Subject, SubjectAnswer>,
     builds: HashMap<u64, Build>,
     order: Vec<u64>,
     came: HashMap<LookupKey, f64>,
@@ -73,7 +73,7 @@ impl Knowledge {
             jobs,
             shelf: Shelf::default(),
             health: Health::default(),
-            told: HashMap::new(),
+            answers: HashMap::new(),
             builds: HashMap::new(),
             order: Vec::new(),
             came: HashMap::new(),
@@ -102,12 +102,12 @@ impl Knowledge {
             }
         }
         let is_new = self.builds.get_mut(&want.build).is_some_and(|build| build.subjects.insert(subject.clone()));
-        let is_fresh = self.told.get(&subject).is_some_and(|told| told.is_fresh(now));
+        let is_fresh = self.answers.get(&subject).is_some_and(|answer| answer.is_fresh(now));
         let must = is_new && !is_fresh && self.health.is_usable(now);
         if must {
-            self.told.insert(subject, Told::asked(now));
+            self.answers.insert(subject, SubjectAnswer::new(now));
         } else if is_new
-            && let Some(took) = self.told.get(&subject).and_then(Told::took)
+            && let Some(took) = self.answers.get(&subject).and_then(SubjectAnswer::record_ms)
             && let Some(build) = self.builds.get_mut(&want.build)
         {
             build.budget.told(took);
@@ -119,7 +119,7 @@ impl Knowledge {
     /// the caller asks, and reports the answer with [`Self::has_looked`].
     pub(super) fn must_look(&mut self, want: &Want) -> bool {
         let is_open = self.shelf.unit(want.lookup).is_none() && self.health.is_usable(self.now());
-        is_open && self.told.get_mut(&subject(want)).is_some_and(|told| told.must_look(want.lookup))
+        is_open && self.answers.get_mut(&subject(want)).is_some_and(|answer| answer.begin_look_up(want.lookup))
     }
 
     /// Records what the remote has under the wanted lookup key, if anything.
@@ -134,8 +134,8 @@ impl Knowledge {
                 }
             }
             None => {
-                if let Some(told) = self.told.get_mut(&subject(want)) {
-                    told.lacks(want.lookup);
+                if let Some(answer) = self.answers.get_mut(&subject(want)) {
+                    answer.add_lacking(want.lookup);
                 }
             }
         }
@@ -145,8 +145,8 @@ impl Knowledge {
     pub(super) fn has_record(&mut self, subject: &Subject, record: Vec<LookupKey>) {
         let now = self.now();
         self.active_ms = now;
-        let Some(told) = self.told.get_mut(subject) else { return };
-        let (took, early) = told.has_record(record, now);
+        let Some(answer) = self.answers.get_mut(subject) else { return };
+        let (took, early) = answer.set_record(record, now);
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
             build.budget.told(took);
         }
@@ -159,8 +159,8 @@ impl Knowledge {
     /// Records that the answer of the remote about the subject is complete, or has failed.
     pub(super) fn has_told(&mut self, subject: &Subject) {
         self.active_ms = self.now();
-        if let Some(told) = self.told.get_mut(subject) {
-            told.end();
+        if let Some(answer) = self.answers.get_mut(subject) {
+            answer.finish();
         }
     }
 
@@ -177,11 +177,11 @@ impl Knowledge {
     pub(super) fn judge(&mut self, want: &Want) -> Verdict {
         let now = self.now();
         let subject = subject(want);
-        let is_telling = self.told.get(&subject).is_some_and(|told| told.may_name(want.lookup));
+        let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(want.lookup));
         let Some(unit) = self.shelf.unit(want.lookup) else {
             return match () {
                 () if !self.health.is_usable(now) => Verdict::No(No::Unusable),
-                () if is_telling => Verdict::Wait,
+                () if may_come => Verdict::Wait,
                 () => Verdict::No(No::Unknown),
             };
         };
@@ -203,7 +203,7 @@ impl Knowledge {
     /// Plans to fetch a whole record once a miss asks for one of its units: a build that asks for none of them has no
     /// use for the record.
     fn plan(&mut self, subject: &Subject, wanted: LookupKey) {
-        if let Some(record) = self.told.get_mut(subject).and_then(|told| told.plan(wanted)) {
+        if let Some(record) = self.answers.get_mut(subject).and_then(|answer| answer.record_to_plan(wanted)) {
             self.shelf.plan(record.iter().copied());
         }
     }
@@ -217,7 +217,7 @@ impl Knowledge {
 
     /// The workspaces that builds asked about.
     pub(super) fn workspaces(&self) -> Vec<String> {
-        let mut found: Vec<String> = self.told.keys().filter_map(|subject| subject.workspace.clone()).collect();
+        let mut found: Vec<String> = self.answers.keys().filter_map(|subject| subject.workspace.clone()).collect();
         found.sort();
         found.dedup();
         found
