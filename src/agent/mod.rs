@@ -5,18 +5,18 @@
 //! Whatever the agent does (hang, die, answer nonsense), a build goes on without it. The agent does not decide what a
 //! hit is: it puts entries into the store, and the wrapper looks there again.
 //!
-//! [`protocol`] is the format; `answer`, [`budget`], `health` and [`shelf`] are pure policy, which `state` combines;
-//! [`server`] answers, `prefetch` fetches, [`queue`] holds the entries to upload, and `uploads` uploads them.
+//! [`protocol`] is the format; `answer`, [`budget`], [`fetch_plan`] and `health` are pure policy, which `state`
+//! combines; [`server`] answers, `prefetch` fetches, [`queue`] holds the entries to upload, and `uploads` uploads them.
 
 mod answer;
 pub mod budget;
 pub mod client;
+pub mod fetch_plan;
 mod health;
 pub mod place;
 mod prefetch;
 pub mod protocol;
 pub mod queue;
 pub mod server;
-pub mod shelf;
 mod state;
 mod uploads;

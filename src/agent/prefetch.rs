@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::fetch_plan::{FetchState, RemoteUnit};
 use super::protocol::Want;
 use super::server::Agent;
-use super::shelf::{State, Unit};
 use super::state::Subject;
 use crate::fsx;
 use crate::model::{EntryKey, LookupKey};
@@ -43,41 +43,41 @@ async fn bring_for_ever(agent: Arc<Agent>) {
         let next = {
             let mut knowledge = agent.knowledge();
             let is_usable = knowledge.health.is_usable(knowledge.now());
-            if is_usable { knowledge.shelf.take_next() } else { None }
+            if is_usable { knowledge.plan.take_next() } else { None }
         };
         let Some((lookup, unit)) = next else {
             work.await;
             continue;
         };
-        let way = match agent.open().await {
+        let state = match agent.open().await {
             Ok(open) => bring(&agent, &open, lookup, &unit).await,
             Err(error) => failed(&agent, error.to_string()),
         };
-        agent.knowledge().ended(lookup, way);
+        agent.knowledge().ended(lookup, state);
         agent.changed.notify_waiters();
     }
 }
 
 /// Fetches the entries under one lookup key.
-async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Unit) -> State {
+async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + ENTRY));
-    let mut way = State::Lost;
+    let mut state = FetchState::Failed;
     for key in unit.keys.iter().take(fetch::MOST_OF_A_LOOKUP) {
         let item = Item { crate_name: unit.crate_name.clone(), lookup, key: *key };
         match fetch::fetch(open, &agent.setup.store, &item, &control).await {
             Ok(Fetched::Imported { pack, bytes }) => {
                 tracing::debug!(crate_name = item.crate_name, pack, "brought");
-                way = State::Here;
+                state = FetchState::InStore;
                 count(agent, pack, bytes);
             }
             // An entry that was already in the store did not prevent the miss, so it does not hold.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
             Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = item.crate_name, %refused, "refused"),
-            Err(FetchError::Remote(RemoteError::Cancelled { .. })) => return State::There,
+            Err(FetchError::Remote(RemoteError::Cancelled { .. })) => return FetchState::OnRemote,
             Err(error) => return failed(agent, error.to_string()),
         }
     }
-    way
+    state
 }
 
 /// Counts a fetched entry. A build record only claims its sizes, so a plan ends once the store has really grown by the
@@ -94,16 +94,16 @@ fn count(agent: &Agent, pack: u64, bytes: u64) {
     knowledge.health.well();
     if grown > agent.setup.max_size / 2 {
         tracing::warn!(grown, "enough was brought: only what is asked for comes from now on");
-        knowledge.shelf.forget_plan();
+        knowledge.plan.clear_records();
     }
 }
 
-fn failed(agent: &Agent, words: String) -> State {
+fn failed(agent: &Agent, words: String) -> FetchState {
     tracing::warn!(error = words, "cannot bring");
     let mut knowledge = agent.knowledge();
     let now = knowledge.now();
     knowledge.health.failed(words, now);
-    State::Lost
+    FetchState::Failed
 }
 
 /// Asks the remote what it has for the subject: first the build record, which names the entries that the build will
@@ -134,13 +134,13 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
     });
 }
 
-/// Lists the remote and adds what it has to the shelf. If that takes too long, the agent uses only its build records.
+/// Lists the remote and adds what it has to the plan. If that takes too long, the agent uses only its build records.
 async fn tell_all(agent: &Agent, open: &Open) {
     match tokio::time::timeout(TELLING, list(open, &open.names.all_manifests())).await {
         Ok(Ok(units)) => {
             let mut knowledge = agent.knowledge();
             for (lookup, unit) in units {
-                knowledge.shelf.learn(lookup, unit);
+                knowledge.plan.add_unit(lookup, unit);
             }
             tracing::debug!("the remote has told");
         }
@@ -198,7 +198,7 @@ async fn record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteE
     }
 }
 
-/// Adds the entries of a record to the shelf, up to the bytes that one record may fetch.
+/// Adds the entries of a record to the plan, up to the bytes that one record may fetch.
 fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Found) {
     let layout = agent.setup.store.layout();
     let mut bytes = 0_u64;
@@ -209,20 +209,20 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
             break;
         }
         let is_here = fsx::exists(&layout.entry(unit.key));
-        knowledge.shelf.learn(
+        knowledge.plan.add_unit(
             unit.lookup,
-            Unit {
+            RemoteUnit {
                 crate_name: unit.crate_name.clone(),
                 keys: vec![unit.key],
                 cost_ms: Some(unit.cost_ms),
-                state: if is_here { State::Here } else { State::There },
+                state: if is_here { FetchState::InStore } else { FetchState::OnRemote },
             },
         );
     }
 }
 
 /// The units under manifest names that begin with `prefix`, from at most [`PAGES`] pages.
-async fn list(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, Unit>, RemoteError> {
+async fn list(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
     let mut listing = open.bucket.list(prefix);
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
     for _ in 0..PAGES {
@@ -238,7 +238,7 @@ async fn list(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, Unit>, Rem
         entries.sort_unstable_by(|a, b| b.cmp(a));
         let crate_name = entries.first().map(|entry| entry.1.clone()).unwrap_or_default();
         let keys = entries.into_iter().map(|entry| entry.2).collect();
-        Unit { crate_name, keys, cost_ms: None, state: State::There }
+        RemoteUnit { crate_name, keys, cost_ms: None, state: FetchState::OnRemote }
     };
     Ok(units.into_iter().map(|(lookup, entries)| (lookup, unit(entries))).collect())
 }

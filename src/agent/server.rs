@@ -61,7 +61,7 @@ pub(super) struct Agent {
     pub(super) setup: Setup,
     identity: String,
     knowledge: Mutex<Knowledge>,
-    /// Notified when the shelf has changed, so that waiting misses look again.
+    /// Notified when the state of a unit has changed, so that waiting misses look again.
     pub(super) changed: Notify,
     /// Notified when there may be an entry to fetch.
     pub(super) work: Notify,
@@ -99,7 +99,7 @@ impl Agent {
             up_s: self.began.elapsed().as_secs(),
             remote: self.setup.remote.place(),
             health,
-            fetching: knowledge.shelf.pending() as u64,
+            fetching: knowledge.plan.pending() as u64,
             queued: self.queue.len() as u64,
             ..self.counts().clone()
         }

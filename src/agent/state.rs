@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::answer::SubjectAnswer;
 use super::budget::Budget;
+use super::fetch_plan::{FetchPlan, FetchState, RemoteUnit};
 use super::health::Health;
 use super::protocol::{No, Want};
-use super::shelf::{Shelf, State as Way, Unit};
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
@@ -54,7 +54,7 @@ pub(super) enum Verdict {
 pub(super) struct Knowledge {
     began: Instant,
     jobs: usize,
-    pub(super) shelf: Shelf,
+    pub(super) plan: FetchPlan,
     pub(super) health: Health,
     answers: HashMap<Subject, SubjectAnswer>,
     builds: HashMap<u64, Build>,
@@ -71,7 +71,7 @@ impl Knowledge {
         Self {
             began: Instant::now(),
             jobs,
-            shelf: Shelf::default(),
+            plan: FetchPlan::default(),
             health: Health::default(),
             answers: HashMap::new(),
             builds: HashMap::new(),
@@ -118,17 +118,17 @@ impl Knowledge {
     /// Whether to look up this lookup key alone, because a build waits for it and nothing is known about it yet. If so,
     /// the caller asks, and reports the answer with [`Self::has_looked`].
     pub(super) fn must_look(&mut self, want: &Want) -> bool {
-        let is_open = self.shelf.unit(want.lookup).is_none() && self.health.is_usable(self.now());
+        let is_open = self.plan.unit(want.lookup).is_none() && self.health.is_usable(self.now());
         is_open && self.answers.get_mut(&subject(want)).is_some_and(|answer| answer.begin_look_up(want.lookup))
     }
 
     /// Records what the remote has under the wanted lookup key, if anything.
-    pub(super) fn has_looked(&mut self, want: &Want, unit: Option<Unit>) {
+    pub(super) fn has_looked(&mut self, want: &Want, unit: Option<RemoteUnit>) {
         let now = self.now();
         self.active_ms = now;
         match unit {
             Some(unit) => {
-                self.shelf.learn(want.lookup, unit);
+                self.plan.add_unit(want.lookup, unit);
                 if let Some(build) = self.builds.get_mut(&want.build) {
                     build.budget.heard(now);
                 }
@@ -167,9 +167,9 @@ impl Knowledge {
     /// Lets an entry that was fetched for this want and then removed (`gc`, `purge`) be fetched again. `exists`:
     /// whether the store has an entry.
     pub(super) fn notice_removal(&mut self, want: &Want, exists: impl Fn(EntryKey) -> bool) {
-        let is_gone = |unit: &Unit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
-        if self.shelf.unit(want.lookup).is_some_and(|unit| unit.state == Way::Here && is_gone(unit)) {
-            self.shelf.ended(want.lookup, Way::There);
+        let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
+        if self.plan.unit(want.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
+            self.plan.set_state(want.lookup, FetchState::OnRemote);
         }
     }
 
@@ -178,7 +178,7 @@ impl Knowledge {
         let now = self.now();
         let subject = subject(want);
         let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(want.lookup));
-        let Some(unit) = self.shelf.unit(want.lookup) else {
+        let Some(unit) = self.plan.unit(want.lookup) else {
             return match () {
                 () if !self.health.is_usable(now) => Verdict::No(No::Unusable),
                 () if may_come => Verdict::Wait,
@@ -186,14 +186,14 @@ impl Knowledge {
             };
         };
         match unit.state {
-            Way::Here if self.came.get(&want.lookup).is_some_and(|at| now - at < NEWS_MS) => {
+            FetchState::InStore if self.came.get(&want.lookup).is_some_and(|at| now - at < NEWS_MS) => {
                 Verdict::Here(unit.cost_ms.unwrap_or(0.0))
             }
-            Way::Here | Way::Lost => Verdict::No(No::Unknown),
+            FetchState::InStore | FetchState::Failed => Verdict::No(No::Unknown),
             _ if !self.health.is_usable(now) => Verdict::No(No::Unusable),
             _ if self.is_useless(want.build) => Verdict::No(No::Spent),
-            Way::There | Way::Coming => {
-                self.shelf.want(want.lookup);
+            FetchState::OnRemote | FetchState::Fetching => {
+                self.plan.request(want.lookup);
                 self.plan(&subject, want.lookup);
                 Verdict::Wait
             }
@@ -204,7 +204,7 @@ impl Knowledge {
     /// use for the record.
     fn plan(&mut self, subject: &Subject, wanted: LookupKey) {
         if let Some(record) = self.answers.get_mut(subject).and_then(|answer| answer.record_to_plan(wanted)) {
-            self.shelf.plan(record.iter().copied());
+            self.plan.add_record(record.iter().copied());
         }
     }
 
@@ -212,7 +212,7 @@ impl Knowledge {
     /// the remote cannot be used; nor does a fetch that takes longer than [`LONGEST_WAY_MS`].
     pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
         let quiet = now - self.active_ms;
-        quiet > idle_ms && (!self.shelf.is_moving() || quiet > idle_ms + LONGEST_WAY_MS)
+        quiet > idle_ms && (!self.plan.is_fetching() || quiet > idle_ms + LONGEST_WAY_MS)
     }
 
     /// The workspaces that builds asked about.
@@ -229,7 +229,7 @@ impl Knowledge {
 
     /// Whether the want may wait for another slice.
     pub(super) fn grant(&mut self, want: &Want, waited: f64, slice: f64) -> bool {
-        let (now, cost) = (self.now(), self.shelf.unit(want.lookup).and_then(|unit| unit.cost_ms));
+        let (now, cost) = (self.now(), self.plan.unit(want.lookup).and_then(|unit| unit.cost_ms));
         self.builds.get_mut(&want.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
     }
 
@@ -251,17 +251,17 @@ impl Knowledge {
         }
         build.unused += 1;
         if self.is_useless(want.build) {
-            self.shelf.forget_plan();
+            self.plan.clear_records();
         }
     }
 
     /// Records how fetching the entries of a lookup key ended.
-    pub(super) fn ended(&mut self, lookup: LookupKey, way: Way) {
+    pub(super) fn ended(&mut self, lookup: LookupKey, fetched: FetchState) {
         self.active_ms = self.now();
-        if way == Way::Here {
+        if fetched == FetchState::InStore {
             self.came.insert(lookup, self.active_ms);
         }
-        self.shelf.ended(lookup, way);
+        self.plan.set_state(lookup, fetched);
     }
 }
 
@@ -291,8 +291,9 @@ mod tests {
         assert!(knowledge.must_ask(&want(names[0])));
         for name in names {
             let keys = vec![EntryKey(Digest::of(name.as_bytes()))];
-            let unit = Unit { crate_name: (*name).into(), keys, cost_ms: Some(500.0), state: Way::There };
-            knowledge.shelf.learn(want(name).lookup, unit);
+            let unit =
+                RemoteUnit { crate_name: (*name).into(), keys, cost_ms: Some(500.0), state: FetchState::OnRemote };
+            knowledge.plan.add_unit(want(name).lookup, unit);
         }
         let record = names.iter().map(|name| want(name).lookup).collect();
         knowledge.has_record(&subject(&want(names[0])), record);
@@ -315,11 +316,11 @@ mod tests {
         assert!(knowledge.must_ask(&want("a")));
         assert!(knowledge.must_look(&want("a")) && !knowledge.must_look(&want("a")) && knowledge.must_look(&want("b")));
         knowledge.has_looked(&want("a"), None);
-        let unit = Unit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: Way::There };
+        let unit = RemoteUnit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
         knowledge.has_looked(&want("b"), Some(unit));
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
         assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
-        assert!(knowledge.shelf.take_next().is_some(), "b comes");
+        assert!(knowledge.plan.take_next().is_some(), "b comes");
         assert!(!knowledge.must_look(&want("b")));
         let looks = (0..100).filter(|n| knowledge.must_look(&want(&n.to_string()))).count();
         assert!((1..20).contains(&looks), "{looks}");
@@ -333,42 +334,43 @@ mod tests {
         for (knowledge, name) in [(&mut asked, "a"), (&mut other, "edited")] {
             assert!(knowledge.must_ask(&want(name)));
             assert!(knowledge.must_look(&want(name)));
-            let unit = Unit { crate_name: "a".into(), keys: Vec::new(), cost_ms: None, state: Way::There };
-            knowledge.shelf.learn(want("a").lookup, unit);
+            let unit =
+                RemoteUnit { crate_name: "a".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
+            knowledge.plan.add_unit(want("a").lookup, unit);
             knowledge.has_record(&subject(&want("a")), vec![want("a").lookup]);
         }
-        assert_eq!((asked.shelf.pending(), other.shelf.pending()), (1, 0));
+        assert_eq!((asked.plan.pending(), other.plan.pending()), (1, 0));
     }
 
     #[test]
     fn r12_a_record_is_brought_only_for_a_build_that_asks_for_something_of_it() {
         let mut knowledge = knowledge(&["a", "b", "c"]);
         assert_eq!(knowledge.judge(&want("edited")), Verdict::No(No::Unknown));
-        assert_eq!(knowledge.shelf.pending(), 0);
+        assert_eq!(knowledge.plan.pending(), 0);
         assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
         let mut came = Vec::new();
-        while let Some((lookup, _)) = knowledge.shelf.take_next() {
+        while let Some((lookup, _)) = knowledge.plan.take_next() {
             came.push(lookup);
         }
         assert_eq!(came, ["b", "a", "c"].map(|name| want(name).lookup), "what is waited for, then the rest in order");
-        knowledge.ended(want("b").lookup, Way::Here);
+        knowledge.ended(want("b").lookup, FetchState::InStore);
         assert_eq!(knowledge.judge(&want("b")), Verdict::Here(500.0));
-        knowledge.ended(want("a").lookup, Way::Lost);
+        knowledge.ended(want("a").lookup, FetchState::Failed);
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
     }
 
     #[test]
     fn what_came_and_was_removed_can_come_again() {
         let mut knowledge = knowledge(&["a"]);
-        knowledge.shelf.ended(want("a").lookup, Way::Here);
+        knowledge.plan.set_state(want("a").lookup, FetchState::InStore);
         knowledge.notice_removal(&want("a"), |_| true);
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown), "it does not hold");
         knowledge.notice_removal(&want("a"), |_| false);
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-        knowledge.shelf.take_next().unwrap();
+        knowledge.plan.take_next().unwrap();
         knowledge.notice_removal(&want("a"), |_| false);
-        assert_eq!(knowledge.shelf.unit(want("a").lookup).unwrap().state, Way::Coming);
-        knowledge.ended(want("a").lookup, Way::Lost);
+        assert_eq!(knowledge.plan.unit(want("a").lookup).unwrap().state, FetchState::Fetching);
+        knowledge.ended(want("a").lookup, FetchState::Failed);
         knowledge.notice_removal(&want("a"), |_| false);
         assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown), "it was never here");
     }
@@ -382,20 +384,20 @@ mod tests {
             knowledge.used(&want(name), false, 500.0, 10.0);
         }
         assert_eq!(knowledge.judge(&want("10")), Verdict::No(No::Spent));
-        assert!(knowledge.shelf.pending() <= 6, "only what was asked for");
+        assert!(knowledge.plan.pending() <= 6, "only what was asked for");
     }
 
     #[test]
     fn what_cannot_be_brought_keeps_no_agent_alive() {
         let mut knowledge = knowledge(&["a", "b"]);
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-        let (lookup, _) = knowledge.shelf.take_next().unwrap();
+        let (lookup, _) = knowledge.plan.take_next().unwrap();
         let later = knowledge.now() + 10_000.0;
-        assert!(!knowledge.is_idle(later, 5_000.0), "one is on its way");
+        assert!(!knowledge.is_idle(later, 5_000.0), "a unit is being fetched");
         assert!(knowledge.is_idle(later + LONGEST_WAY_MS, 5_000.0), "whoever brought it is gone");
-        knowledge.ended(lookup, Way::Lost);
+        knowledge.ended(lookup, FetchState::Failed);
         knowledge.health.unusable(later);
-        assert!(knowledge.shelf.pending() > 0);
+        assert!(knowledge.plan.pending() > 0);
         assert!(knowledge.is_idle(later, 5_000.0) && !knowledge.is_idle(later, 20_000.0));
     }
 
