@@ -5,11 +5,11 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
 use super::place::Place;
-use super::protocol::{Answer, Ask, MAX_LINE, Reply, Request, VERSION, Want, line};
+use super::protocol::{Answer, Command, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
 use crate::fsx::{self, socket, sys_process};
 use crate::store::Layout;
 
@@ -28,18 +28,18 @@ pub struct Connection {
     stream: BufReader<UnixStream>,
 }
 
-/// Asks the agent for an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the
-/// store now, and the connection can report [`Connection::unused`].
-pub fn want(layout: &Layout, want: Want) -> Option<Connection> {
+/// Requests an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the store now, and
+/// the connection can report [`Connection::unused`].
+pub fn fetch(layout: &Layout, request: FetchRequest) -> Option<Connection> {
     let place = Place::of(layout);
     if place.silent().age_ms().is_some_and(|age| age < PAUSE_MS) {
         return None;
     }
     let mut connection = connect_or_start(&place)?;
-    connection.send(&Request::new(Ask::Want(want))).ok()?;
+    connection.send(&Request::new(Command::Fetch(request))).ok()?;
     match wait(&mut connection, LONGEST) {
-        Ok(Answer::Here) => return Some(connection),
-        Ok(answer) => tracing::debug!(?answer, "nothing is coming"),
+        Ok(Answer::InStore) => return Some(connection),
+        Ok(answer) => tracing::debug!(?answer, "no entry comes"),
         Err(Silence::TimedOut) => drop(place.silent().set()),
         Err(Silence::Ended) => {}
     }
@@ -58,11 +58,11 @@ fn wait(connection: &mut Connection, longest: Duration) -> Result<Answer, Silenc
     }
 }
 
-/// Asks a running agent. `None`: no agent runs, or it does not answer in time.
-pub fn ask(layout: &Layout, ask: Ask, patience: Duration) -> Option<Answer> {
+/// Sends a command to a running agent. `None`: no agent runs, or it does not answer in time.
+pub fn send_command(layout: &Layout, command: Command, timeout: Duration) -> Option<Answer> {
     let mut connection = Connection::open(&Place::of(layout)).ok()?;
-    connection.send(&Request::new(ask)).ok()?;
-    connection.receive(patience).ok()
+    connection.send(&Request::new(command)).ok()?;
+    connection.receive(timeout).ok()
 }
 
 /// Why an answer did not come.
@@ -79,7 +79,7 @@ impl Connection {
 
     /// Reports that the entry was not a hit.
     pub fn unused(mut self) {
-        let _ = self.send(&Request::new(Ask::Unused));
+        let _ = self.send(&Request::new(Command::Unused));
     }
 
     fn send(&mut self, request: &Request) -> std::io::Result<()> {
@@ -102,7 +102,7 @@ impl Connection {
                 Ok(_) | Err(_) => return Err(Silence::Ended),
             }
         }
-        match serde_json::from_slice::<Reply>(&text) {
+        match serde_json::from_slice::<Response>(&text) {
             Ok(reply) if reply.v == VERSION => Ok(reply.answer),
             _ => Err(Silence::Ended),
         }
@@ -139,7 +139,7 @@ fn connect_or_start(place: &Place) -> Option<Connection> {
 
 /// Starts an agent that outlives this process and does not inherit its descriptors, such as cargo's jobserver or pipes.
 fn start() -> Option<()> {
-    let mut command = Command::new(fsx::current_exe().ok()?);
+    let mut command = process::Command::new(fsx::current_exe().ok()?);
     command.args(["agent", "run"]).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sys_process::detach(&mut command);
@@ -159,7 +159,7 @@ mod tests {
             let mut connection = Connection::open(&place).unwrap();
             let mut agent = listener.accept().unwrap().0;
             for answer in words {
-                agent.write_all(&line(&Reply::new(answer.clone()))).unwrap();
+                agent.write_all(&line(&Response::new(answer.clone()))).unwrap();
             }
             wait(&mut connection, Duration::from_millis(300))
         };
@@ -168,6 +168,6 @@ mod tests {
         assert!(matches!(hear(&[Answer::Wait(100), Answer::Wait(60_000)]), Err(Silence::TimedOut)));
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         // Control: an answer in time counts.
-        assert!(matches!(hear(&[Answer::Wait(100), Answer::Here]), Ok(Answer::Here)));
+        assert!(matches!(hear(&[Answer::Wait(100), Answer::InStore]), Ok(Answer::InStore)));
     }
 }

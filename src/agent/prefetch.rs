@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fetch_plan::{FetchState, RemoteUnit};
-use super::protocol::Want;
+use super::protocol::FetchRequest;
 use super::server::Agent;
 use super::state::Subject;
 use crate::fsx;
@@ -167,7 +167,7 @@ async fn tell_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, Stri
 }
 
 /// Looks up the lookup key of one miss, whose answer comes a round trip earlier than the record.
-pub(super) fn look(agent: &Arc<Agent>, want: Want) {
+pub(super) fn look(agent: &Arc<Agent>, want: FetchRequest) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         let Ok(open) = agent.open().await else { return };

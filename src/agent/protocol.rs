@@ -1,6 +1,6 @@
 //! The protocol between wrapper, command line and agent: one JSON object per line over a unix socket.
 //!
-//! Version 1: first. Every message carries the version. An agent answers another version with [`No::OtherVersion`] and
+//! Version 1: first. Every message carries the version. An agent answers another version with [`Decline::OtherVersion`] and
 //! closes the connection; a client takes another version for no answer.
 
 use serde::{Deserialize, Serialize};
@@ -18,28 +18,30 @@ pub const MAX_LINE: u64 = 64 * 1024;
 pub struct Request {
     /// Version of the protocol.
     pub v: u32,
-    /// The question or command.
-    pub ask: Ask,
+    /// The command.
+    #[serde(rename = "ask")]
+    pub command: Command,
 }
 
-/// A question or command for the agent.
+/// A command for the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ask {
-    /// Asks whether an entry under this lookup key is coming.
-    Want(Want),
-    /// Reports that the entry was not a hit, on the same connection after [`Answer::Here`]. Closing the connection
+pub enum Command {
+    /// Requests an entry under a lookup key.
+    #[serde(rename = "want")]
+    Fetch(FetchRequest),
+    /// Reports that the entry was not a hit, on the same connection after [`Answer::InStore`]. Closing the connection
     /// without it means that it was.
     Unused,
-    /// Asks for the [`Status`].
+    /// Requests the [`AgentStatus`].
     Status,
     /// Ends the agent now.
     Stop,
 }
 
-/// A miss that asks for an entry.
+/// A miss that requests an entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Want {
+pub struct FetchRequest {
     /// The remote of the client (`config::Remote::identity`).
     pub remote: String,
     /// The workspace: the directory with the lock file, if one was found.
@@ -57,7 +59,7 @@ pub struct Want {
 
 /// A message from the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reply {
+pub struct Response {
     /// Version of the protocol.
     pub v: u32,
     /// The answer.
@@ -69,21 +71,24 @@ pub struct Reply {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// The entry is not coming, or not worth the wait: compile.
-    No(No),
+    #[serde(rename = "no")]
+    Decline(Decline),
     /// The entry may come: wait for another answer, at most this many milliseconds. Each repetition restarts the time.
     Wait(u64),
     /// An entry under the lookup key is in the store now: look again.
-    Here,
+    #[serde(rename = "here")]
+    InStore,
     /// The status of the agent.
-    Status(Box<Status>),
+    Status(Box<AgentStatus>),
     /// The agent ends.
-    Bye,
+    #[serde(rename = "bye")]
+    Stopping,
 }
 
-/// Why an entry is not coming.
+/// Why the agent declines a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum No {
+pub enum Decline {
     /// The remote does not have it, or fetching it failed or did not help.
     Unknown,
     /// The remote is not used for now: it cannot be reached, or answers nonsense.
@@ -99,7 +104,7 @@ pub enum No {
 /// The status of the agent, for people.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Status {
+pub struct AgentStatus {
     /// Process id of the agent.
     pub pid: u32,
     /// Seconds since the agent started.
@@ -126,13 +131,13 @@ pub struct Status {
 
 impl Request {
     /// Creates a request of this version.
-    pub const fn new(ask: Ask) -> Self {
-        Self { v: VERSION, ask }
+    pub const fn new(command: Command) -> Self {
+        Self { v: VERSION, command }
     }
 }
 
-impl Reply {
-    /// Creates a reply of this version.
+impl Response {
+    /// Creates a response of this version.
     pub const fn new(answer: Answer) -> Self {
         Self { v: VERSION, answer }
     }
@@ -152,7 +157,7 @@ mod tests {
 
     #[test]
     fn messages_round_trip() {
-        let want = Want {
+        let fetch = FetchRequest {
             remote: "r".into(),
             workspace: None,
             shape: "host/debug".into(),
@@ -160,15 +165,50 @@ mod tests {
             crate_name: "a".into(),
             lookup: LookupKey(Digest::of(b"l")),
         };
-        for ask in [Ask::Want(want), Ask::Unused, Ask::Status, Ask::Stop] {
-            let request = Request::new(ask);
+        for command in [Command::Fetch(fetch), Command::Unused, Command::Status, Command::Stop] {
+            let request = Request::new(command);
             assert_eq!(serde_json::from_slice::<Request>(&line(&request)).unwrap(), request);
         }
-        for answer in
-            [Answer::No(No::Spent), Answer::Wait(5), Answer::Here, Answer::Status(Box::default()), Answer::Bye]
-        {
-            let reply = Reply::new(answer);
-            assert_eq!(serde_json::from_slice::<Reply>(&line(&reply)).unwrap(), reply);
+        for answer in [
+            Answer::Decline(Decline::Spent),
+            Answer::Wait(5),
+            Answer::InStore,
+            Answer::Status(Box::default()),
+            Answer::Stopping,
+        ] {
+            let response = Response::new(answer);
+            assert_eq!(serde_json::from_slice::<Response>(&line(&response)).unwrap(), response);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_version_1_stay() {
+        let key = LookupKey(Digest::of(b"l"));
+        let fetch = FetchRequest {
+            remote: "r".into(),
+            workspace: Some("/w".into()),
+            shape: "host/debug".into(),
+            build: 1,
+            crate_name: "a".into(),
+            lookup: key,
+        };
+        let text = |message: Vec<u8>| String::from_utf8(message).unwrap();
+        let expected = format!(
+            "{{\"v\":1,\"ask\":{{\"want\":{{\"remote\":\"r\",\"workspace\":\"/w\",\"shape\":\"host/debug\",\"build\":1,\
+             \"crate\":\"a\",\"lookup\":\"{}\"}}}}}}\n",
+            key.0.hex()
+        );
+        assert_eq!(text(line(&Request::new(Command::Fetch(fetch)))), expected);
+        for (command, name) in [(Command::Unused, "unused"), (Command::Status, "status"), (Command::Stop, "stop")] {
+            assert_eq!(text(line(&Request::new(command))), format!("{{\"v\":1,\"ask\":\"{name}\"}}\n"));
+        }
+        for (answer, name) in [
+            (Answer::Decline(Decline::OtherVersion), "{\"no\":\"other-version\"}"),
+            (Answer::Wait(5), "{\"wait\":5}"),
+            (Answer::InStore, "\"here\""),
+            (Answer::Stopping, "\"bye\""),
+        ] {
+            assert_eq!(text(line(&Response::new(answer))), format!("{{\"v\":1,\"answer\":{name}}}\n"));
         }
     }
 }

@@ -12,7 +12,9 @@ use tokio::net::{UnixListener, UnixStream, unix};
 use tokio::sync::{Notify, OnceCell};
 
 use super::place::Place;
-use super::protocol::{Answer, Ask, MAX_LINE, No, Reply, Request, Status, VERSION, Want, line};
+use super::protocol::{
+    AgentStatus, Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line,
+};
 use super::queue::{self, Queue};
 use super::state::{Knowledge, Verdict};
 use super::{prefetch, uploads};
@@ -65,7 +67,7 @@ pub(super) struct Agent {
     pub(super) changed: Notify,
     /// Notified when there may be an entry to fetch.
     pub(super) work: Notify,
-    pub(super) counts: Mutex<Status>,
+    pub(super) counts: Mutex<AgentStatus>,
     /// Makes all tasks end.
     pub(super) end: Cancel,
     pub(super) queue: Queue,
@@ -79,7 +81,7 @@ impl Agent {
         self.knowledge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn counts(&self) -> MutexGuard<'_, Status> {
+    pub(super) fn counts(&self) -> MutexGuard<'_, AgentStatus> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,12 +91,12 @@ impl Agent {
         self.open.get_or_try_init(connect).await.cloned()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> AgentStatus {
         let knowledge = self.knowledge();
         let is_usable = knowledge.health.is_usable(knowledge.now());
         let words = &knowledge.health.words;
         let health = if is_usable { "usable".to_owned() } else { format!("paused: {words}") };
-        Status {
+        AgentStatus {
             pid: std::process::id(),
             up_s: self.began.elapsed().as_secs(),
             remote: self.setup.remote.place(),
@@ -227,35 +229,35 @@ async fn attend(agent: Arc<Agent>, stream: UnixStream) {
     let mut reader = BufReader::new(reader);
     let Some(request) = receive(&mut reader).await else { return };
     if request.v != VERSION {
-        let _ = answer(&mut writer, Answer::No(No::OtherVersion)).await;
+        let _ = answer(&mut writer, Answer::Decline(Decline::OtherVersion)).await;
         if request.v > VERSION {
             tracing::info!("a newer version asks");
             agent.end.cancel();
         }
         return;
     }
-    match request.ask {
-        Ask::Want(want) => wanted(&agent, &want, &mut reader, &mut writer).await,
-        Ask::Status => {
+    match request.command {
+        Command::Fetch(want) => wanted(&agent, &want, &mut reader, &mut writer).await,
+        Command::Status => {
             let _ = answer(&mut writer, Answer::Status(Box::new(agent.status()))).await;
         }
-        Ask::Stop => {
-            let _ = answer(&mut writer, Answer::Bye).await;
+        Command::Stop => {
+            let _ = answer(&mut writer, Answer::Stopping).await;
             agent.end.cancel();
         }
-        Ask::Unused => {}
+        Command::Unused => {}
     }
 }
 
 /// Answers a want, and reads whether the entry was a hit.
 async fn wanted(
     agent: &Arc<Agent>,
-    want: &Want,
+    want: &FetchRequest,
     reader: &mut BufReader<unix::OwnedReadHalf>,
     writer: &mut unix::OwnedWriteHalf,
 ) {
     if want.remote != agent.identity {
-        let _ = answer(writer, Answer::No(No::OtherRemote)).await;
+        let _ = answer(writer, Answer::Decline(Decline::OtherRemote)).await;
         let is_busy = {
             let knowledge = agent.knowledge();
             knowledge.now() - knowledge.active_ms < BUSY_MS
@@ -280,21 +282,21 @@ async fn wanted(
     tracing::debug!(crate_name = want.crate_name, ?last, waited_ms = waited.round(), "wanted");
     let Ok(verdict) = last else { return };
     let (reply, cost) = match verdict {
-        Verdict::Here(cost) => (Answer::Here, Some(cost)),
-        Verdict::No(why) => (Answer::No(why), None),
-        Verdict::Wait => (Answer::No(No::Spent), None),
+        Verdict::Here(cost) => (Answer::InStore, Some(cost)),
+        Verdict::Decline(why) => (Answer::Decline(why), None),
+        Verdict::Wait => (Answer::Decline(Decline::Spent), None),
     };
     if answer(writer, reply).await.is_err() {
         return;
     }
     if let Some(cost) = cost {
-        let was_hit = !matches!(receive(reader).await, Some(Request { ask: Ask::Unused, .. }));
+        let was_hit = !matches!(receive(reader).await, Some(Request { command: Command::Unused, .. }));
         agent.knowledge().used(want, was_hit, cost, waited);
     }
 }
 
 /// Waits for the wanted entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
-async fn wait(agent: &Agent, want: &Want, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Verdict> {
+async fn wait(agent: &Agent, want: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Verdict> {
     let slice_ms = SLICE.as_secs_f64() * 1000.0;
     let mut waited = 0.0;
     loop {
@@ -321,10 +323,10 @@ async fn receive(reader: &mut BufReader<unix::OwnedReadHalf>) -> Option<Request>
     let mut text = Vec::new();
     let mut limited = reader.take(MAX_LINE);
     tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut text)).await.ok()?.ok()?;
-    // A request of another version may hold an unknown question.
+    // A request of another version may hold an unknown command.
     serde_json::from_slice(&text).ok().or_else(|| {
         let Version { v } = serde_json::from_slice(&text).ok()?;
-        (v != VERSION).then_some(Request { v, ask: Ask::Status })
+        (v != VERSION).then_some(Request { v, command: Command::Status })
     })
 }
 
@@ -335,6 +337,6 @@ struct Version {
 }
 
 async fn answer(writer: &mut unix::OwnedWriteHalf, answer: Answer) -> std::io::Result<()> {
-    let sent = tokio::time::timeout(PATIENCE, writer.write_all(&line(&Reply::new(answer)))).await;
+    let sent = tokio::time::timeout(PATIENCE, writer.write_all(&line(&Response::new(answer)))).await;
     sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

@@ -8,7 +8,7 @@ use super::answer::SubjectAnswer;
 use super::budget::Budget;
 use super::fetch_plan::{FetchPlan, FetchState, RemoteUnit};
 use super::health::Health;
-use super::protocol::{No, Want};
+use super::protocol::{Decline, FetchRequest};
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
@@ -38,11 +38,11 @@ struct Build {
     unused: u32,
 }
 
-/// How to answer a [`Want`].
+/// How to answer a [`FetchRequest`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// Answer no, for this reason.
-    No(No),
+    Decline(Decline),
     /// Answer that the entry is in the store. A compile would have taken this many milliseconds.
     Here(f64),
     /// The entry may come: wait.
@@ -90,7 +90,7 @@ impl Knowledge {
     /// Registers the build of this want, and returns whether to ask the remote about its subject: the build is new to
     /// the subject, the last answer is too old, and the remote is usable. If so, the caller asks, and reports the end
     /// of the answer with [`Self::has_told`].
-    pub(super) fn must_ask(&mut self, want: &Want) -> bool {
+    pub(super) fn must_ask(&mut self, want: &FetchRequest) -> bool {
         let (now, subject) = (self.now(), subject(want));
         (self.active_ms, self.asked_ms) = (now, now);
         if !self.builds.contains_key(&want.build) {
@@ -117,13 +117,13 @@ impl Knowledge {
 
     /// Whether to look up this lookup key alone, because a build waits for it and nothing is known about it yet. If so,
     /// the caller asks, and reports the answer with [`Self::has_looked`].
-    pub(super) fn must_look(&mut self, want: &Want) -> bool {
+    pub(super) fn must_look(&mut self, want: &FetchRequest) -> bool {
         let is_open = self.plan.unit(want.lookup).is_none() && self.health.is_usable(self.now());
         is_open && self.answers.get_mut(&subject(want)).is_some_and(|answer| answer.begin_look_up(want.lookup))
     }
 
     /// Records what the remote has under the wanted lookup key, if anything.
-    pub(super) fn has_looked(&mut self, want: &Want, unit: Option<RemoteUnit>) {
+    pub(super) fn has_looked(&mut self, want: &FetchRequest, unit: Option<RemoteUnit>) {
         let now = self.now();
         self.active_ms = now;
         match unit {
@@ -166,7 +166,7 @@ impl Knowledge {
 
     /// Lets an entry that was fetched for this want and then removed (`gc`, `purge`) be fetched again. `exists`:
     /// whether the store has an entry.
-    pub(super) fn notice_removal(&mut self, want: &Want, exists: impl Fn(EntryKey) -> bool) {
+    pub(super) fn notice_removal(&mut self, want: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
         let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
         if self.plan.unit(want.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
             self.plan.set_state(want.lookup, FetchState::OnRemote);
@@ -174,24 +174,24 @@ impl Knowledge {
     }
 
     /// Decides how to answer the want now, and queues its unit for fetching if needed.
-    pub(super) fn judge(&mut self, want: &Want) -> Verdict {
+    pub(super) fn judge(&mut self, want: &FetchRequest) -> Verdict {
         let now = self.now();
         let subject = subject(want);
         let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(want.lookup));
         let Some(unit) = self.plan.unit(want.lookup) else {
             return match () {
-                () if !self.health.is_usable(now) => Verdict::No(No::Unusable),
+                () if !self.health.is_usable(now) => Verdict::Decline(Decline::Unusable),
                 () if may_come => Verdict::Wait,
-                () => Verdict::No(No::Unknown),
+                () => Verdict::Decline(Decline::Unknown),
             };
         };
         match unit.state {
             FetchState::InStore if self.came.get(&want.lookup).is_some_and(|at| now - at < NEWS_MS) => {
                 Verdict::Here(unit.cost_ms.unwrap_or(0.0))
             }
-            FetchState::InStore | FetchState::Failed => Verdict::No(No::Unknown),
-            _ if !self.health.is_usable(now) => Verdict::No(No::Unusable),
-            _ if self.is_useless(want.build) => Verdict::No(No::Spent),
+            FetchState::InStore | FetchState::Failed => Verdict::Decline(Decline::Unknown),
+            _ if !self.health.is_usable(now) => Verdict::Decline(Decline::Unusable),
+            _ if self.is_useless(want.build) => Verdict::Decline(Decline::Spent),
             FetchState::OnRemote | FetchState::Fetching => {
                 self.plan.request(want.lookup);
                 self.plan(&subject, want.lookup);
@@ -228,20 +228,20 @@ impl Knowledge {
     }
 
     /// Whether the want may wait for another slice.
-    pub(super) fn grant(&mut self, want: &Want, waited: f64, slice: f64) -> bool {
+    pub(super) fn grant(&mut self, want: &FetchRequest, waited: f64, slice: f64) -> bool {
         let (now, cost) = (self.now(), self.plan.unit(want.lookup).and_then(|unit| unit.cost_ms));
         self.builds.get_mut(&want.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
     }
 
     /// Refunds the unused part of the last slice.
-    pub(super) fn refund(&mut self, want: &Want, unused: f64) {
+    pub(super) fn refund(&mut self, want: &FetchRequest, unused: f64) {
         if let Some(build) = self.builds.get_mut(&want.build) {
             build.budget.refund(unused);
         }
     }
 
     /// Records whether the fetched entry was a hit.
-    pub(super) fn used(&mut self, want: &Want, was_hit: bool, cost: f64, waited: f64) {
+    pub(super) fn used(&mut self, want: &FetchRequest, was_hit: bool, cost: f64, waited: f64) {
         self.active_ms = self.now();
         let Some(build) = self.builds.get_mut(&want.build) else { return };
         if was_hit {
@@ -266,7 +266,7 @@ impl Knowledge {
 }
 
 /// The subject of a want.
-pub(super) fn subject(want: &Want) -> Subject {
+pub(super) fn subject(want: &FetchRequest) -> Subject {
     Subject { workspace: want.workspace.clone(), shape: want.shape.clone() }
 }
 
@@ -275,8 +275,8 @@ mod tests {
     use super::*;
     use crate::model::Digest;
 
-    fn want(name: &str) -> Want {
-        Want {
+    fn want(name: &str) -> FetchRequest {
+        FetchRequest {
             remote: String::new(),
             workspace: Some("/ws".into()),
             shape: "host/debug".into(),
@@ -307,7 +307,7 @@ mod tests {
         assert!(knowledge.must_ask(&want("a")) && !knowledge.must_ask(&want("b")));
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
         knowledge.has_told(&subject(&want("a")));
-        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown));
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
         knowledge.has_looked(&want("a"), None);
         let unit = RemoteUnit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
         knowledge.has_looked(&want("b"), Some(unit));
-        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown));
         assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
         assert!(knowledge.plan.take_next().is_some(), "b comes");
         assert!(!knowledge.must_look(&want("b")));
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn r12_a_record_is_brought_only_for_a_build_that_asks_for_something_of_it() {
         let mut knowledge = knowledge(&["a", "b", "c"]);
-        assert_eq!(knowledge.judge(&want("edited")), Verdict::No(No::Unknown));
+        assert_eq!(knowledge.judge(&want("edited")), Verdict::Decline(Decline::Unknown));
         assert_eq!(knowledge.plan.pending(), 0);
         assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
         let mut came = Vec::new();
@@ -356,7 +356,7 @@ mod tests {
         knowledge.ended(want("b").lookup, FetchState::InStore);
         assert_eq!(knowledge.judge(&want("b")), Verdict::Here(500.0));
         knowledge.ended(want("a").lookup, FetchState::Failed);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown));
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown));
     }
 
     #[test]
@@ -364,7 +364,7 @@ mod tests {
         let mut knowledge = knowledge(&["a"]);
         knowledge.plan.set_state(want("a").lookup, FetchState::InStore);
         knowledge.notice_removal(&want("a"), |_| true);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown), "it does not hold");
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown), "it does not hold");
         knowledge.notice_removal(&want("a"), |_| false);
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
         knowledge.plan.take_next().unwrap();
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(knowledge.plan.unit(want("a").lookup).unwrap().state, FetchState::Fetching);
         knowledge.ended(want("a").lookup, FetchState::Failed);
         knowledge.notice_removal(&want("a"), |_| false);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unknown), "it was never here");
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown), "it was never here");
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
             assert_eq!(knowledge.judge(&want(name)), Verdict::Wait);
             knowledge.used(&want(name), false, 500.0, 10.0);
         }
-        assert_eq!(knowledge.judge(&want("10")), Verdict::No(No::Spent));
+        assert_eq!(knowledge.judge(&want("10")), Verdict::Decline(Decline::Spent));
         assert!(knowledge.plan.pending() <= 6, "only what was asked for");
     }
 
@@ -409,7 +409,7 @@ mod tests {
             let now = knowledge.now();
             knowledge.health.failed("500".into(), now);
         }
-        assert_eq!(knowledge.judge(&want("a")), Verdict::No(No::Unusable));
+        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unusable));
         knowledge.health.well();
         assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
     }

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use super::{Exit, Session, limit, transfer, units};
 use crate::agent::place::Place;
-use crate::agent::protocol::{Answer, Ask, Status};
+use crate::agent::protocol::{AgentStatus, Answer, Command};
 use crate::agent::{client, server};
 use crate::fsx;
 
@@ -95,10 +95,10 @@ fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
 
 fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
     let (_, store) = session.store()?;
-    let answer = client::ask(store.layout(), Ask::Status, PATIENCE);
+    let answer = client::send_command(store.layout(), Command::Status, PATIENCE);
     let status = match answer {
         Some(Answer::Status(status)) => Some(status),
-        Some(Answer::No(why)) => {
+        Some(Answer::Decline(why)) => {
             anyhow::bail!("an agent of another version runs ({why:?}); `kache agent stop` ends it")
         }
         _ => None,
@@ -111,7 +111,7 @@ fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &AgentStatus) -> String {
     let up = humantime::format_duration(Duration::from_secs(status.up_s));
     let entries = |number: u64| units::count(usize::try_from(number).unwrap_or(usize::MAX), "entry", "entries");
     let mut lines = vec![
@@ -134,7 +134,7 @@ fn text(status: &Status) -> String {
 fn stop(session: &Session) -> anyhow::Result<Exit> {
     let (_, store) = session.store()?;
     let layout = store.layout();
-    if client::ask(layout, Ask::Stop, PATIENCE).is_none() {
+    if client::send_command(layout, Command::Stop, PATIENCE).is_none() {
         session.out.talk(format_args!("no agent runs"));
         return Ok(Exit::Ok);
     }

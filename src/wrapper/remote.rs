@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::report::Report;
 use super::task::Task;
 use crate::agent::client::{self, Connection};
-use crate::agent::protocol::Want;
+use crate::agent::protocol::FetchRequest;
 use crate::agent::queue::{Item, Queue};
 use crate::config::Remote;
 use crate::fsx::{self, sys_process};
@@ -23,7 +23,7 @@ pub(super) fn settings(task: &impl Task) -> Option<Remote> {
 /// look again.
 pub(super) fn ask(task: &impl Task, remote: &Remote, report: &Report) -> Option<Connection> {
     let (began, labels) = (Instant::now(), task.labels());
-    let want = Want {
+    let request = FetchRequest {
         remote: remote.identity(task.common().env),
         workspace: workspace(task).and_then(|dir| dir.into_os_string().into_string().ok()),
         shape: labels.shape,
@@ -31,7 +31,7 @@ pub(super) fn ask(task: &impl Task, remote: &Remote, report: &Report) -> Option<
         crate_name: labels.crate_name,
         lookup: task.common().lookup.key,
     };
-    let connection = client::want(task.common().store.layout(), want);
+    let connection = client::fetch(task.common().store.layout(), request);
     report.waited(began.elapsed());
     connection
 }
