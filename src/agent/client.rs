@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
-use super::place::Place;
+use super::paths::AgentPaths;
 use super::protocol::{Answer, Command, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
 use crate::fsx::{self, socket, sys_process};
 use crate::store::Layout;
@@ -17,8 +17,8 @@ use crate::store::Layout;
 const ANSWER: Duration = Duration::from_millis(200);
 /// How long a new agent may take until it listens.
 const START: Duration = Duration::from_millis(150);
-/// How long, in milliseconds, clients do not ask an agent that was silent, or start one after a failed start.
-const PAUSE_MS: u128 = 30_000;
+/// How long clients do not ask an agent that was silent, or start one after a failed start.
+const PAUSE: Duration = Duration::from_secs(30);
 /// The longest total wait of one miss, whatever the agent answers.
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -31,16 +31,16 @@ pub struct Connection {
 /// Requests an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the store now, and
 /// the connection can report [`Connection::unused`].
 pub fn fetch(layout: &Layout, request: FetchRequest) -> Option<Connection> {
-    let place = Place::of(layout);
-    if place.silent().age_ms().is_some_and(|age| age < PAUSE_MS) {
+    let paths = AgentPaths::of(layout);
+    if paths.silent().age().is_some_and(|age| age < PAUSE) {
         return None;
     }
-    let mut connection = connect_or_start(&place)?;
+    let mut connection = connect_or_start(&paths)?;
     connection.send(&Request::new(Command::Fetch(request))).ok()?;
     match wait(&mut connection, LONGEST) {
         Ok(Answer::InStore) => return Some(connection),
         Ok(answer) => tracing::debug!(?answer, "no entry comes"),
-        Err(Silence::TimedOut) => drop(place.silent().set()),
+        Err(Silence::TimedOut) => drop(paths.silent().touch()),
         Err(Silence::Ended) => {}
     }
     None
@@ -60,7 +60,7 @@ fn wait(connection: &mut Connection, longest: Duration) -> Result<Answer, Silenc
 
 /// Sends a command to a running agent. `None`: no agent runs, or it does not answer in time.
 pub fn send_command(layout: &Layout, command: Command, timeout: Duration) -> Option<Answer> {
-    let mut connection = Connection::open(&Place::of(layout)).ok()?;
+    let mut connection = Connection::open(&AgentPaths::of(layout)).ok()?;
     connection.send(&Request::new(command)).ok()?;
     connection.receive(timeout).ok()
 }
@@ -73,8 +73,8 @@ enum Silence {
 }
 
 impl Connection {
-    fn open(place: &Place) -> fsx::Result<Self> {
-        socket::connect(&place.socket()).map(|stream| Self { stream: BufReader::new(stream) })
+    fn open(paths: &AgentPaths) -> fsx::Result<Self> {
+        socket::connect(&paths.socket()).map(|stream| Self { stream: BufReader::new(stream) })
     }
 
     /// Reports that the entry was not a hit.
@@ -115,22 +115,22 @@ fn is_pause(error: &std::io::Error) -> bool {
 }
 
 /// Connects. If no agent listens, starts one and waits for it, unless a recent start failed.
-fn connect_or_start(place: &Place) -> Option<Connection> {
-    if let Ok(connection) = Connection::open(place) {
+fn connect_or_start(paths: &AgentPaths) -> Option<Connection> {
+    if let Ok(connection) = Connection::open(paths) {
         return Some(connection);
     }
-    match place.starting().age_ms() {
-        Some(age) if age > START.as_millis() && age < PAUSE_MS => return None,
-        Some(age) if age <= START.as_millis() => {}
-        // Without the mark, every miss would start an agent and wait. It cannot be set if the cache is read-only or
+    match paths.starting().age() {
+        Some(age) if age > START && age < PAUSE => return None,
+        Some(age) if age <= START => {}
+        // Without the file, every miss would start an agent and wait. It cannot be written if the cache is read-only or
         // belongs to another user.
-        _ if !place.starting().set() => return None,
+        _ if !paths.starting().touch() => return None,
         _ => start()?,
     }
     let until = Instant::now() + START;
     while Instant::now() < until {
         std::thread::sleep(Duration::from_millis(2));
-        if let Ok(connection) = Connection::open(place) {
+        if let Ok(connection) = Connection::open(paths) {
             return Some(connection);
         }
     }
@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn r09_nobody_waits_longer_than_that_whatever_the_agent_says() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::of(&Layout::new(dir.path()));
-        let listener = socket::listen(&place.socket()).unwrap();
+        let paths = AgentPaths::of(&Layout::new(dir.path()));
+        let listener = socket::listen(&paths.socket()).unwrap();
         let hear = |words: &[Answer]| {
-            let mut connection = Connection::open(&place).unwrap();
+            let mut connection = Connection::open(&paths).unwrap();
             let mut agent = listener.accept().unwrap().0;
             for answer in words {
                 agent.write_all(&line(&Response::new(answer.clone()))).unwrap();

@@ -13,7 +13,7 @@ pub mod budget;
 pub mod client;
 pub mod fetch_plan;
 mod health;
-pub mod place;
+pub mod paths;
 mod prefetch;
 pub mod protocol;
 pub mod queue;

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix};
 use tokio::sync::{Notify, OnceCell};
 
-use super::place::Place;
+use super::paths::AgentPaths;
 use super::protocol::{
     AgentStatus, Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line,
 };
@@ -110,13 +110,13 @@ impl Agent {
 
 /// Serves clients until the agent is no longer needed. `Ok(false)`: another agent serves this cache directory.
 pub fn run(setup: Setup) -> fsx::Result<bool> {
-    let place = Place::of(setup.store.layout());
-    let Some(lock) = lock(&place)? else { return Ok(false) };
-    let listener = socket::listen(&place.socket())?;
-    place.silent().clear();
+    let paths = AgentPaths::of(setup.store.layout());
+    let Some(lock) = lock(&paths)? else { return Ok(false) };
+    let listener = socket::listen(&paths.socket())?;
+    paths.silent().remove();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).max_blocking_threads(BLOCKING).enable_all().build();
-    let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &place.socket(), error))?;
+    let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &paths.socket(), error))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let agent = Arc::new(Agent {
         identity: setup.remote.identity(&setup.env),
@@ -138,13 +138,13 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     runtime.block_on(serve(&agent, listener));
     if agent.end.is_cancelled() {
         // The agent was asked to end, so the next miss may start another one. An agent that ended by itself might do so
-        // again at once, so its mark stays.
-        place.starting().clear();
+        // again at once, so its file stays.
+        paths.starting().remove();
     }
     agent.end.cancel();
     // Remove the socket before the lock is free, so that new clients do not find this agent.
     if agent.lock.is_seen() {
-        let _ = fsx::remove_file(&place.socket());
+        let _ = fsx::remove_file(&paths.socket());
     }
     runtime.shutdown_timeout(ENDING / 2);
     uploads.wait(ENDING / 2);
@@ -154,11 +154,11 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
 
 /// Acquires the lock. Waits for an agent that is about to end (its socket is gone), because clients will not start
 /// another one for a while.
-fn lock(place: &Place) -> fsx::Result<Option<FileLock>> {
+fn lock(paths: &AgentPaths) -> fsx::Result<Option<FileLock>> {
     let until = Instant::now() + ENDING;
     loop {
-        let lock = FileLock::try_acquire(&place.lock())?;
-        if lock.is_some() || fsx::exists(&place.socket()) || Instant::now() > until {
+        let lock = FileLock::try_acquire(&paths.lock())?;
+        if lock.is_some() || fsx::exists(&paths.socket()) || Instant::now() > until {
             return Ok(lock);
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -216,7 +216,7 @@ fn is_mine(stream: &UnixStream) -> bool {
 fn is_needless(agent: &Agent) -> bool {
     let layout = agent.setup.store.layout();
     // The directory may have been removed and recreated, so that clients can no longer find this agent.
-    if !agent.lock.is_seen() || !fsx::exists(&Place::of(layout).socket()) {
+    if !agent.lock.is_seen() || !fsx::exists(&AgentPaths::of(layout).socket()) {
         return true;
     }
     let knowledge = agent.knowledge();

@@ -7,7 +7,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use super::{Exit, Session, limit, transfer, units};
-use crate::agent::place::Place;
+use crate::agent::paths::AgentPaths;
 use crate::agent::protocol::{AgentStatus, Answer, Command};
 use crate::agent::{client, server};
 use crate::fsx;
@@ -62,7 +62,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
 fn serve(session: &Session) -> anyhow::Result<Exit> {
     let (config, store) = session.store()?;
     let remote = transfer::settings(session, &config)?;
-    let log = Place::of(store.layout()).log();
+    let log = AgentPaths::of(store.layout()).log();
     open_log(&log)?;
     let setup = server::Setup {
         idle: remote.agent_idle,
@@ -138,7 +138,7 @@ fn stop(session: &Session) -> anyhow::Result<Exit> {
         session.out.talk(format_args!("no agent runs"));
         return Ok(Exit::Ok);
     }
-    let (socket, until) = (Place::of(layout).socket(), Instant::now() + PATIENCE);
+    let (socket, until) = (AgentPaths::of(layout).socket(), Instant::now() + PATIENCE);
     while fsx::exists(&socket) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -149,7 +149,7 @@ fn stop(session: &Session) -> anyhow::Result<Exit> {
 
 fn logs(session: &Session) -> anyhow::Result<Exit> {
     let (_, store) = session.store()?;
-    let log = Place::of(store.layout()).log();
+    let log = AgentPaths::of(store.layout()).log();
     match fsx::read_if_exists(&log)? {
         Some(bytes) => session.out.data(String::from_utf8_lossy(&bytes).trim_end())?,
         None => session.out.talk(format_args!("{} does not exist: no agent has run", log.display())),
