@@ -5,21 +5,21 @@
 //! are in milliseconds. Waiting is counted for each miss, because each waiting miss blocks one job of cargo.
 
 /// The time that each job may lose before the remote has answered.
-const SILENT_MS: f64 = 150.0;
-/// The time that each job may lose in addition once the remote has named a wanted entry, if it did so at once.
-const HEARD_MS: f64 = 150.0;
-/// The time from the start of the build that counts as at once.
-const AT_ONCE_MS: f64 = 150.0;
+const BASE_MS: f64 = 150.0;
+/// The time that each job may lose in addition once the remote has named a wanted entry, if it did so early.
+const NAMED_BONUS_MS: f64 = 150.0;
+/// The time from the start of the build that counts as early.
+const NAMED_WITHIN_MS: f64 = 150.0;
 /// Once the build record has come quickly, each job may instead lose this multiple of the time that the record took.
-const ALIVE_FACTOR: f64 = 4.0;
+const RECORD_BONUS_FACTOR: f64 = 4.0;
 /// The upper limit of that time.
-const ALIVE_MS: f64 = 250.0;
-/// The time for a record that counts as quick. A slower one adds nothing to [`SILENT_MS`].
-const QUICKLY_MS: f64 = 400.0;
+const RECORD_BONUS_MS: f64 = 250.0;
+/// The time for a record that counts as quick. A slower one adds nothing to [`BASE_MS`].
+const RECORD_WITHIN_MS: f64 = 400.0;
 /// The share of the saved time that may be spent on waiting.
-const SPENDABLE: f64 = 0.5;
+const SPENDABLE_SHARE: f64 = 0.5;
 /// The share of the time of all jobs that may be lost in the long run, also to a remote that stops delivering.
-const SHARE: f64 = 0.002;
+const LONG_RUN_SHARE: f64 = 0.002;
 /// The longest wait for a unit whose compile time is unknown.
 const UNKNOWN_COST_MS: f64 = 400.0;
 
@@ -30,8 +30,8 @@ pub struct Budget {
     began_ms: f64,
     spent: f64,
     saved: f64,
-    was_heard: bool,
-    told_in: Option<f64>,
+    is_entry_named: bool,
+    record_ms: Option<f64>,
 }
 
 impl Budget {
@@ -39,7 +39,7 @@ impl Budget {
     pub fn new(jobs: usize, now: f64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
         let jobs = jobs.max(1) as f64;
-        Self { jobs, began_ms: now, spent: 0.0, saved: 0.0, was_heard: false, told_in: None }
+        Self { jobs, began_ms: now, spent: 0.0, saved: 0.0, is_entry_named: false, record_ms: None }
     }
 
     /// The account of a build that follows others. It begins with the largest loss that one of them has not recovered,
@@ -50,13 +50,13 @@ impl Budget {
     }
 
     /// Records that the remote has named an entry that this build wants.
-    pub fn heard(&mut self, now: f64) {
-        self.was_heard |= now - self.began_ms <= AT_ONCE_MS;
+    pub fn entry_named(&mut self, now: f64) {
+        self.is_entry_named |= now - self.began_ms <= NAMED_WITHIN_MS;
     }
 
-    /// Records that the build record came, `in_ms` after the question. Only the first call counts.
-    pub fn told(&mut self, in_ms: f64) {
-        self.told_in = self.told_in.or(Some(in_ms));
+    /// Records that the build record came, `took_ms` after the query. Only the first call counts.
+    pub fn record_received(&mut self, took_ms: f64) {
+        self.record_ms = self.record_ms.or(Some(took_ms));
     }
 
     /// Whether a miss that has waited for `waited` may wait for another `slice`, if its unit takes `cost` to compile.
@@ -82,19 +82,18 @@ impl Budget {
     }
 
     fn available(&self, now: f64) -> f64 {
-        let heard = if self.was_heard { HEARD_MS } else { 0.0 };
-        let alive = match self.told_in {
-            None => heard,
-            Some(told) if told <= QUICKLY_MS => (told * ALIVE_FACTOR).min(ALIVE_MS),
-            Some(_) => 0.0,
+        let bonus = match self.record_ms {
+            None if self.is_entry_named => NAMED_BONUS_MS,
+            Some(took) if took <= RECORD_WITHIN_MS => (took * RECORD_BONUS_FACTOR).min(RECORD_BONUS_MS),
+            None | Some(_) => 0.0,
         };
-        (SILENT_MS + alive) * self.jobs - self.missing(now)
+        (BASE_MS + bonus) * self.jobs - self.missing(now)
     }
 
     /// The loss in excess of the long-run share. Negative: the rest of that share.
     fn missing(&self, now: f64) -> f64 {
-        let long_run = (now - self.began_ms).max(0.0) * SHARE;
-        self.spent - long_run * self.jobs - self.saved * SPENDABLE
+        let long_run = (now - self.began_ms).max(0.0) * LONG_RUN_SHARE;
+        self.spent - long_run * self.jobs - self.saved * SPENDABLE_SHARE
     }
 }
 
@@ -112,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn r09_a_silent_remote_costs_its_capital_once() {
+    fn r09_a_remote_that_never_answers_costs_its_capital_once() {
         let mut budget = Budget::new(2, 0.0);
         let lost: f64 = (0..1000).map(|n| wait(&mut budget, None, f64::from(n) * 20.0)).sum();
         // 20 seconds of two jobs.
         assert!(lost >= 300.0, "it is waited for at all: {lost}");
-        assert!(lost <= 300.0 + 2.0 * 20_000.0 * SHARE + 25.0, "{lost}");
+        assert!(lost <= 300.0 + 2.0 * 20_000.0 * LONG_RUN_SHARE + 25.0, "{lost}");
     }
 
     #[test]
@@ -125,30 +124,30 @@ mod tests {
         let (mut lost, mut now, mut last) = (0.0, 0.0, Budget::new(2, 0.0));
         for _ in 0..100 {
             let mut budget = Budget::after(2, now, [&last]);
-            budget.told(100.0);
+            budget.record_received(100.0);
             let waited: f64 = (0..10).map(|_| wait(&mut budget, None, now)).sum();
             (lost, now, last) = (lost + waited, now + 1000.0, budget);
         }
-        let most = 2.0 * (SILENT_MS + ALIVE_MS + 100_000.0 * SHARE) + 100.0;
+        let most = 2.0 * (BASE_MS + RECORD_BONUS_MS + 100_000.0 * LONG_RUN_SHARE) + 100.0;
         assert!((1000.0..=most).contains(&lost), "{lost} of {most}");
         // Control: saved time pays for the next build.
         last.hit(10_000.0, 0.0);
         let mut budget = Budget::after(2, now, [&last]);
-        assert!(wait(&mut budget, Some(1000.0), now) >= 2.0 * SILENT_MS);
+        assert!(wait(&mut budget, Some(1000.0), now) >= 2.0 * BASE_MS);
     }
 
     #[test]
     fn a_slice_that_took_longer_is_paid_for() {
         let mut budget = Budget::new(1, 0.0);
         assert!(budget.grant(0.0, 25.0, None, 0.0));
-        budget.refund(25.0 - SILENT_MS);
+        budget.refund(25.0 - BASE_MS);
         assert!(!budget.grant(0.0, 25.0, None, 0.0), "nothing is left");
     }
 
     #[test]
-    fn a_remote_that_brings_is_waited_for() {
+    fn a_remote_that_delivers_is_waited_for() {
         let mut budget = Budget::new(2, 0.0);
-        budget.told(100.0);
+        budget.record_received(100.0);
         for n in 0..100 {
             let waited = wait(&mut budget, Some(1000.0), f64::from(n)).min(200.0);
             assert!(waited >= 200.0, "{n}");
@@ -157,31 +156,31 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_that_names_what_is_wanted_and_is_slow_to_bring_it_costs_little_more() {
+    fn a_remote_that_names_an_entry_and_delivers_it_slowly_costs_little_more() {
         let mut budget = Budget::new(2, 0.0);
-        budget.heard(100.0);
+        budget.entry_named(100.0);
         let lost: f64 = (0..1000).map(|_| wait(&mut budget, None, 0.0)).sum();
         assert!((550.0..=600.0).contains(&lost), "{lost}");
-        budget.told(2000.0);
+        budget.record_received(2000.0);
         assert!(wait(&mut budget, None, 0.0) < 25.0);
         let mut late = Budget::new(2, 0.0);
-        late.heard(200.0);
+        late.entry_named(200.0);
         assert!((0..1000).map(|_| wait(&mut late, None, 0.0)).sum::<f64>() <= 300.0);
     }
 
     #[test]
     fn nothing_is_waited_for_longer_than_it_takes_to_compile() {
         let mut budget = Budget::new(8, 0.0);
-        budget.told(50.0);
+        budget.record_received(50.0);
         assert!(wait(&mut budget, Some(80.0), 0.0) <= 80.0);
         assert!(wait(&mut budget, Some(10.0), 0.0) < 25.0);
     }
 
     #[test]
-    fn a_remote_that_was_slow_to_tell_gets_no_more_than_the_capital() {
+    fn a_slow_build_record_adds_nothing_to_the_capital() {
         let (mut slow, mut quick) = (Budget::new(1, 0.0), Budget::new(1, 0.0));
-        slow.told(2000.0);
-        quick.told(100.0);
+        slow.record_received(2000.0);
+        quick.record_received(100.0);
         assert!(wait(&mut slow, Some(10_000.0), 0.0) < wait(&mut quick, Some(10_000.0), 0.0));
     }
 }

@@ -110,7 +110,7 @@ impl Knowledge {
             && let Some(took) = self.answers.get(&subject).and_then(SubjectAnswer::record_ms)
             && let Some(build) = self.builds.get_mut(&want.build)
         {
-            build.budget.told(took);
+            build.budget.record_received(took);
         }
         must
     }
@@ -130,7 +130,7 @@ impl Knowledge {
             Some(unit) => {
                 self.plan.add_unit(want.lookup, unit);
                 if let Some(build) = self.builds.get_mut(&want.build) {
-                    build.budget.heard(now);
+                    build.budget.entry_named(now);
                 }
             }
             None => {
@@ -148,7 +148,7 @@ impl Knowledge {
         let Some(answer) = self.answers.get_mut(subject) else { return };
         let (took, early) = answer.set_record(record, now);
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
-            build.budget.told(took);
+            build.budget.record_received(took);
         }
         // The misses that asked may have given up by now, but the units after them are still to be compiled.
         for wanted in early {
