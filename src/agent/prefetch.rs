@@ -1,8 +1,8 @@
-//! Fetches entries: asks the remote what it has for a workspace, fetches the entries that misses want, and then those
+//! Fetches entries: queries the remote for the entries of a workspace, fetches those that misses request, and then those
 //! that the build record of the workspace names.
 //!
-//! Bounded: at most [`AT_ONCE`] lookup keys at a time, no more bytes of one record than the setup allows, and a
-//! deadline for each lookup key.
+//! Bounded: at most [`MAX_PARALLEL_LOOKUPS`] lookup keys at a time, no more bytes of one record than the setup allows,
+//! and a deadline for each lookup key.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,22 +22,22 @@ use crate::remote::records::{self, Found};
 use crate::remote::{RemoteError, Workspace};
 
 /// How many lookup keys are fetched at once.
-const AT_ONCE: usize = 24;
-/// How long the entries of one lookup key may take.
-const ENTRY: Duration = Duration::from_mins(2);
-/// How long each answer of the remote may take: the build record, the full listing, or the listing for one lookup key.
-const TELLING: Duration = Duration::from_secs(10);
-/// How many pages a listing reads, at most. Build records name the other entries of a larger remote.
-const PAGES: usize = 20;
+const MAX_PARALLEL_LOOKUPS: usize = 24;
+/// How long the fetch of the entries of one lookup key may take.
+const LOOKUP_DEADLINE: Duration = Duration::from_mins(2);
+/// How long each query of the remote may take: the build record, the full listing, or the listing for one lookup key.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many pages of a listing are read. Build records name the other entries of a larger remote.
+const MAX_LIST_PAGES: usize = 20;
 
 /// Starts the tasks that fetch.
 pub(super) fn start(agent: &Arc<Agent>) {
-    for _ in 0..AT_ONCE {
-        tokio::spawn(bring_for_ever(Arc::clone(agent)));
+    for _ in 0..MAX_PARALLEL_LOOKUPS {
+        tokio::spawn(fetch_loop(Arc::clone(agent)));
     }
 }
 
-async fn bring_for_ever(agent: Arc<Agent>) {
+async fn fetch_loop(agent: Arc<Agent>) {
     loop {
         let work = agent.work.notified();
         let next = {
@@ -50,8 +50,8 @@ async fn bring_for_ever(agent: Arc<Agent>) {
             continue;
         };
         let state = match agent.open().await {
-            Ok(open) => bring(&agent, &open, lookup, &unit).await,
-            Err(error) => failed(&agent, error.to_string()),
+            Ok(open) => fetch_unit(&agent, &open, lookup, &unit).await,
+            Err(error) => record_failure(&agent, error.to_string()),
         };
         agent.knowledge().ended(lookup, state);
         agent.changed.notify_waiters();
@@ -59,22 +59,22 @@ async fn bring_for_ever(agent: Arc<Agent>) {
 }
 
 /// Fetches the entries under one lookup key.
-async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
-    let control = Control::new(None, agent.end.clone(), Some(Instant::now() + ENTRY));
+async fn fetch_unit(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
+    let control = Control::new(None, agent.end.clone(), Some(Instant::now() + LOOKUP_DEADLINE));
     let mut state = FetchState::Failed;
     for key in unit.keys.iter().take(fetch::MOST_OF_A_LOOKUP) {
         let item = Item { crate_name: unit.crate_name.clone(), lookup, key: *key };
         match fetch::fetch(open, &agent.setup.store, &item, &control).await {
             Ok(Fetched::Imported { pack, bytes }) => {
-                tracing::debug!(crate_name = item.crate_name, pack, "brought");
+                tracing::debug!(crate_name = item.crate_name, pack, "fetched");
                 state = FetchState::InStore;
-                count(agent, pack, bytes);
+                count_fetched(agent, pack, bytes);
             }
             // An entry that was already in the store did not prevent the miss, so it does not hold.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
             Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = item.crate_name, %refused, "refused"),
             Err(FetchError::Remote(RemoteError::Cancelled { .. })) => return FetchState::OnRemote,
-            Err(error) => return failed(agent, error.to_string()),
+            Err(error) => return record_failure(agent, error.to_string()),
         }
     }
     state
@@ -82,7 +82,7 @@ async fn bring(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &Remote
 
 /// Counts a fetched entry. A build record only claims its sizes, so a plan ends once the store has really grown by the
 /// bytes that one agent may fetch.
-fn count(agent: &Agent, pack: u64, bytes: u64) {
+fn count_fetched(agent: &Agent, pack: u64, bytes: u64) {
     let grown = {
         let mut counts = agent.counts();
         counts.fetched += 1;
@@ -93,39 +93,38 @@ fn count(agent: &Agent, pack: u64, bytes: u64) {
     let mut knowledge = agent.knowledge();
     knowledge.health.well();
     if grown > agent.setup.max_size / 2 {
-        tracing::warn!(grown, "enough was brought: only what is asked for comes from now on");
+        tracing::warn!(grown, "the limit of fetched bytes is reached: only requested entries are fetched from now on");
         knowledge.plan.clear_records();
     }
 }
 
-fn failed(agent: &Agent, words: String) -> FetchState {
-    tracing::warn!(error = words, "cannot bring");
+fn record_failure(agent: &Agent, error: String) -> FetchState {
+    tracing::warn!(error, "cannot fetch");
     let mut knowledge = agent.knowledge();
     let now = knowledge.now();
-    knowledge.health.failed(words, now);
+    knowledge.health.failed(error, now);
     FetchState::Failed
 }
 
-/// Asks the remote what it has for the subject: first the build record, which names the entries that the build will
-/// want, then a listing of everything, which shows what is not worth waiting for. They run in sequence because the
-/// listing is long; until it is complete, misses are looked up one by one. Only a failed question for the record makes
-/// the remote unusable.
-pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
+/// Queries the remote for the subject: first the build record, which names the entries that the build will request, then
+/// a listing of everything, which shows for which entries not to wait. They run in sequence because the listing is long;
+/// until it is complete, misses are looked up one by one. Only a failed query for the record makes the remote unusable.
+pub(super) fn query_subject(agent: &Arc<Agent>, subject: Subject) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
-        let words = match tokio::time::timeout(TELLING, tell_record(&agent, &subject)).await {
+        let failure = match tokio::time::timeout(QUERY_TIMEOUT, read_record(&agent, &subject)).await {
             Ok(Ok(open)) => {
-                tell_all(&agent, &open).await;
+                list_remote(&agent, &open).await;
                 None
             }
-            Ok(Err(words)) => Some(words),
-            Err(_) => Some(format!("no answer within {} s", TELLING.as_secs())),
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(format!("no answer within {} s", QUERY_TIMEOUT.as_secs())),
         };
         let mut knowledge = agent.knowledge();
-        if let Some(words) = words {
-            tracing::warn!(error = words, "the remote does not tell what it has");
+        if let Some(error) = failure {
+            tracing::warn!(error, "cannot query the remote");
             let now = knowledge.now();
-            knowledge.health.words = words;
+            knowledge.health.words = error;
             knowledge.health.unusable(now);
         }
         knowledge.has_told(&subject);
@@ -135,30 +134,30 @@ pub(super) fn ask(agent: &Arc<Agent>, subject: Subject) {
 }
 
 /// Lists the remote and adds what it has to the plan. If that takes too long, the agent uses only its build records.
-async fn tell_all(agent: &Agent, open: &Open) {
-    match tokio::time::timeout(TELLING, list(open, &open.names.all_manifests())).await {
+async fn list_remote(agent: &Agent, open: &Open) {
+    match tokio::time::timeout(QUERY_TIMEOUT, list_units(open, &open.names.all_manifests())).await {
         Ok(Ok(units)) => {
             let mut knowledge = agent.knowledge();
             for (lookup, unit) in units {
                 knowledge.plan.add_unit(lookup, unit);
             }
-            tracing::debug!("the remote has told");
+            tracing::debug!("listed the remote");
         }
         Ok(Err(error)) => tracing::warn!(%error, "cannot list"),
-        Err(_) => tracing::warn!("the list takes too long"),
+        Err(_) => tracing::warn!("the listing takes too long"),
     }
 }
 
 /// Opens the remote and reads the build record, if there is one.
-async fn tell_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, String> {
+async fn read_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, String> {
     let open = agent.open().await.map_err(|error| error.to_string())?;
     tracing::debug!("opened the remote");
-    let found = record(&open, subject).await.map_err(|error| error.to_string())?;
+    let found = find_record(&open, subject).await.map_err(|error| error.to_string())?;
     let Some(found) = found else { return Ok(open) };
     tracing::debug!(name = found.name, "a build record");
     {
         let mut knowledge = agent.knowledge();
-        learn_record(agent, &mut knowledge, &found);
+        add_record(agent, &mut knowledge, &found);
         knowledge.has_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
     }
     agent.changed.notify_waiters();
@@ -167,18 +166,18 @@ async fn tell_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, Stri
 }
 
 /// Looks up the lookup key of one miss, whose answer comes a round trip earlier than the record.
-pub(super) fn look(agent: &Arc<Agent>, want: FetchRequest) {
+pub(super) fn look_up(agent: &Arc<Agent>, want: FetchRequest) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         let Ok(open) = agent.open().await else { return };
         let prefix = open.names.manifests_under(&want.crate_name, want.lookup);
-        match tokio::time::timeout(TELLING, list(&open, &prefix)).await {
+        match tokio::time::timeout(QUERY_TIMEOUT, list_units(&open, &prefix)).await {
             Ok(Ok(mut units)) => {
                 let unit = units.remove(&want.lookup);
-                tracing::debug!(want.crate_name, is_there = unit.is_some(), "looked");
+                tracing::debug!(want.crate_name, is_there = unit.is_some(), "looked up");
                 agent.knowledge().has_looked(&want, unit);
             }
-            // [`ask`] decides whether the remote can be used.
+            // [`query_subject`] decides whether the remote can be used.
             Ok(Err(_)) | Err(_) => return,
         }
         agent.changed.notify_waiters();
@@ -186,7 +185,7 @@ pub(super) fn look(agent: &Arc<Agent>, want: FetchRequest) {
     });
 }
 
-async fn record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteError> {
+async fn find_record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteError> {
     let Some(workspace) = subject.workspace.as_deref().and_then(|dir| Workspace::around(Path::new(dir))) else {
         return Ok(None);
     };
@@ -199,13 +198,13 @@ async fn record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteE
 }
 
 /// Adds the entries of a record to the plan, up to the bytes that one record may fetch.
-fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Found) {
+fn add_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Found) {
     let layout = agent.setup.store.layout();
     let mut bytes = 0_u64;
     for unit in &found.record.units {
         bytes = bytes.saturating_add(unit.bytes);
         if bytes > agent.setup.max_size / 2 {
-            tracing::warn!("the build record names more than may be brought");
+            tracing::warn!("the build record names more than may be fetched");
             break;
         }
         let is_here = fsx::exists(&layout.entry(unit.key));
@@ -221,11 +220,11 @@ fn learn_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &
     }
 }
 
-/// The units under manifest names that begin with `prefix`, from at most [`PAGES`] pages.
-async fn list(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
+/// The units under manifest names that begin with `prefix`, from at most [`MAX_LIST_PAGES`] pages.
+async fn list_units(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
     let mut listing = open.bucket.list(prefix);
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
-    for _ in 0..PAGES {
+    for _ in 0..MAX_LIST_PAGES {
         let Some(page) = listing.next_page().await? else { break };
         for listed in page {
             if let Some(located) = open.names.parse_manifest(&listed.name) {

@@ -198,8 +198,8 @@ async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
 /// Collects garbage if it is due: fetched entries fill the store like compiled ones, and other processes do not collect
 /// after them.
 fn collect_if_due(agent: &Arc<Agent>) {
-    let has_brought = agent.counts().fetched > 0;
-    if has_brought && gc::is_due(&agent.setup.store, clock::now()) {
+    let has_fetched = agent.counts().fetched > 0;
+    if has_fetched && gc::is_due(&agent.setup.store, clock::now()) {
         let agent = Arc::clone(agent);
         tokio::task::spawn_blocking(move || {
             let collected = gc::collect(&agent.setup.store, agent.setup.limit, clock::now());
@@ -269,12 +269,12 @@ async fn wanted(
         return;
     }
     if agent.knowledge().must_ask(want) {
-        prefetch::ask(agent, super::state::subject(want));
+        prefetch::query_subject(agent, super::state::subject(want));
     }
     let layout = agent.setup.store.layout();
     agent.knowledge().notice_removal(want, |key| fsx::exists(&layout.entry(key)));
     if agent.knowledge().must_look(want) {
-        prefetch::look(agent, want.clone());
+        prefetch::look_up(agent, want.clone());
     }
     let began = Instant::now();
     let last = wait(agent, want, writer).await;
