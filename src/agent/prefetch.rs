@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::fetch_plan::{FetchState, RemoteUnit};
 use super::protocol::FetchRequest;
 use super::server::Agent;
-use super::state::Subject;
+use super::state::BuildSubject;
 use crate::fsx;
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::{self, FetchError, Fetched, Item};
@@ -41,9 +41,9 @@ async fn fetch_loop(agent: Arc<Agent>) {
     loop {
         let work = agent.work.notified();
         let next = {
-            let mut knowledge = agent.knowledge();
-            let is_usable = knowledge.health.is_usable(knowledge.now());
-            if is_usable { knowledge.plan.take_next() } else { None }
+            let mut state = agent.state();
+            let is_usable = state.health.is_usable(state.now());
+            if is_usable { state.plan.take_next() } else { None }
         };
         let Some((lookup, unit)) = next else {
             work.await;
@@ -53,7 +53,7 @@ async fn fetch_loop(agent: Arc<Agent>) {
             Ok(open) => fetch_unit(&agent, &open, lookup, &unit).await,
             Err(error) => record_failure(&agent, error.to_string()),
         };
-        agent.knowledge().ended(lookup, state);
+        agent.state().ended(lookup, state);
         agent.changed.notify_waiters();
     }
 }
@@ -90,26 +90,26 @@ fn count_fetched(agent: &Agent, pack: u64, bytes: u64) {
         counts.grown_bytes += bytes;
         counts.grown_bytes
     };
-    let mut knowledge = agent.knowledge();
-    knowledge.health.well();
+    let mut state = agent.state();
+    state.health.well();
     if grown > agent.setup.max_size / 2 {
         tracing::warn!(grown, "the limit of fetched bytes is reached: only requested entries are fetched from now on");
-        knowledge.plan.clear_records();
+        state.plan.clear_records();
     }
 }
 
 fn record_failure(agent: &Agent, error: String) -> FetchState {
     tracing::warn!(error, "cannot fetch");
-    let mut knowledge = agent.knowledge();
-    let now = knowledge.now();
-    knowledge.health.failed(error, now);
+    let mut state = agent.state();
+    let now = state.now();
+    state.health.failed(error, now);
     FetchState::Failed
 }
 
 /// Queries the remote for the subject: first the build record, which names the entries that the build will request, then
 /// a listing of everything, which shows for which entries not to wait. They run in sequence because the listing is long;
 /// until it is complete, misses are looked up one by one. Only a failed query for the record makes the remote unusable.
-pub(super) fn query_subject(agent: &Arc<Agent>, subject: Subject) {
+pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         let failure = match tokio::time::timeout(QUERY_TIMEOUT, read_record(&agent, &subject)).await {
@@ -120,15 +120,15 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: Subject) {
             Ok(Err(error)) => Some(error),
             Err(_) => Some(format!("no answer within {} s", QUERY_TIMEOUT.as_secs())),
         };
-        let mut knowledge = agent.knowledge();
+        let mut state = agent.state();
         if let Some(error) = failure {
             tracing::warn!(error, "cannot query the remote");
-            let now = knowledge.now();
-            knowledge.health.words = error;
-            knowledge.health.unusable(now);
+            let now = state.now();
+            state.health.words = error;
+            state.health.unusable(now);
         }
-        knowledge.has_told(&subject);
-        drop(knowledge);
+        state.finish_answer(&subject);
+        drop(state);
         agent.changed.notify_waiters();
     });
 }
@@ -137,9 +137,9 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: Subject) {
 async fn list_remote(agent: &Agent, open: &Open) {
     match tokio::time::timeout(QUERY_TIMEOUT, list_units(open, &open.names.all_manifests())).await {
         Ok(Ok(units)) => {
-            let mut knowledge = agent.knowledge();
+            let mut state = agent.state();
             for (lookup, unit) in units {
-                knowledge.plan.add_unit(lookup, unit);
+                state.plan.add_unit(lookup, unit);
             }
             tracing::debug!("listed the remote");
         }
@@ -149,16 +149,16 @@ async fn list_remote(agent: &Agent, open: &Open) {
 }
 
 /// Opens the remote and reads the build record, if there is one.
-async fn read_record(agent: &Agent, subject: &Subject) -> Result<Arc<Open>, String> {
+async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<Arc<Open>, String> {
     let open = agent.open().await.map_err(|error| error.to_string())?;
     tracing::debug!("opened the remote");
     let found = find_record(&open, subject).await.map_err(|error| error.to_string())?;
     let Some(found) = found else { return Ok(open) };
     tracing::debug!(name = found.name, "a build record");
     {
-        let mut knowledge = agent.knowledge();
-        add_record(agent, &mut knowledge, &found);
-        knowledge.has_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
+        let mut state = agent.state();
+        add_record(agent, &mut state, &found);
+        state.set_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
     }
     agent.changed.notify_waiters();
     agent.work.notify_waiters();
@@ -175,7 +175,7 @@ pub(super) fn look_up(agent: &Arc<Agent>, want: FetchRequest) {
             Ok(Ok(mut units)) => {
                 let unit = units.remove(&want.lookup);
                 tracing::debug!(want.crate_name, is_there = unit.is_some(), "looked up");
-                agent.knowledge().has_looked(&want, unit);
+                agent.state().set_lookup_result(&want, unit);
             }
             // [`query_subject`] decides whether the remote can be used.
             Ok(Err(_)) | Err(_) => return,
@@ -185,7 +185,7 @@ pub(super) fn look_up(agent: &Arc<Agent>, want: FetchRequest) {
     });
 }
 
-async fn find_record(open: &Open, subject: &Subject) -> Result<Option<Found>, RemoteError> {
+async fn find_record(open: &Open, subject: &BuildSubject) -> Result<Option<Found>, RemoteError> {
     let Some(workspace) = subject.workspace.as_deref().and_then(|dir| Workspace::around(Path::new(dir))) else {
         return Ok(None);
     };
@@ -198,7 +198,7 @@ async fn find_record(open: &Open, subject: &Subject) -> Result<Option<Found>, Re
 }
 
 /// Adds the entries of a record to the plan, up to the bytes that one record may fetch.
-fn add_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Found) {
+fn add_record(agent: &Agent, state: &mut super::state::AgentState, found: &Found) {
     let layout = agent.setup.store.layout();
     let mut bytes = 0_u64;
     for unit in &found.record.units {
@@ -208,7 +208,7 @@ fn add_record(agent: &Agent, knowledge: &mut super::state::Knowledge, found: &Fo
             break;
         }
         let is_here = fsx::exists(&layout.entry(unit.key));
-        knowledge.plan.add_unit(
+        state.plan.add_unit(
             unit.lookup,
             RemoteUnit {
                 crate_name: unit.crate_name.clone(),

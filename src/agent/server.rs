@@ -16,7 +16,7 @@ use super::protocol::{
     AgentStatus, Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line,
 };
 use super::queue::{self, Queue};
-use super::state::{Knowledge, Verdict};
+use super::state::{AgentState, Decision};
 use super::{prefetch, uploads};
 use crate::config::{self, Env};
 use crate::fsx::lock::FileLock;
@@ -62,7 +62,7 @@ pub struct Setup {
 pub(super) struct Agent {
     pub(super) setup: Setup,
     identity: String,
-    knowledge: Mutex<Knowledge>,
+    state: Mutex<AgentState>,
     /// Notified when the state of a unit has changed, so that waiting misses look again.
     pub(super) changed: Notify,
     /// Notified when there may be an entry to fetch.
@@ -77,8 +77,8 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn knowledge(&self) -> MutexGuard<'_, Knowledge> {
-        self.knowledge.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> MutexGuard<'_, AgentState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn counts(&self) -> MutexGuard<'_, AgentStatus> {
@@ -92,16 +92,16 @@ impl Agent {
     }
 
     fn status(&self) -> AgentStatus {
-        let knowledge = self.knowledge();
-        let is_usable = knowledge.health.is_usable(knowledge.now());
-        let words = &knowledge.health.words;
+        let state = self.state();
+        let is_usable = state.health.is_usable(state.now());
+        let words = &state.health.words;
         let health = if is_usable { "usable".to_owned() } else { format!("paused: {words}") };
         AgentStatus {
             pid: std::process::id(),
             up_s: self.began.elapsed().as_secs(),
             remote: self.setup.remote.place(),
             health,
-            fetching: knowledge.plan.pending() as u64,
+            fetching: state.plan.pending() as u64,
             queued: self.queue.len() as u64,
             ..self.counts().clone()
         }
@@ -120,7 +120,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let agent = Arc::new(Agent {
         identity: setup.remote.identity(&setup.env),
-        knowledge: Mutex::new(Knowledge::new(jobs)),
+        state: Mutex::new(AgentState::new(jobs)),
         changed: Notify::new(),
         work: Notify::new(),
         counts: Mutex::default(),
@@ -219,8 +219,8 @@ fn is_needless(agent: &Agent) -> bool {
     if !agent.lock.is_seen() || !fsx::exists(&AgentPaths::of(layout).socket()) {
         return true;
     }
-    let knowledge = agent.knowledge();
-    knowledge.is_idle(knowledge.now(), agent.setup.idle.as_secs_f64() * 1000.0)
+    let state = agent.state();
+    state.is_idle(state.now(), agent.setup.idle.as_secs_f64() * 1000.0)
 }
 
 /// Serves one connection.
@@ -259,8 +259,8 @@ async fn wanted(
     if want.remote != agent.identity {
         let _ = answer(writer, Answer::Decline(Decline::OtherRemote)).await;
         let is_busy = {
-            let knowledge = agent.knowledge();
-            knowledge.now() - knowledge.active_ms < BUSY_MS
+            let state = agent.state();
+            state.now() - state.active_ms < BUSY_MS
         };
         if !is_busy {
             tracing::info!("another remote is wanted");
@@ -268,53 +268,53 @@ async fn wanted(
         }
         return;
     }
-    if agent.knowledge().must_ask(want) {
+    if agent.state().begin_query_if_due(want) {
         prefetch::query_subject(agent, super::state::subject(want));
     }
     let layout = agent.setup.store.layout();
-    agent.knowledge().notice_removal(want, |key| fsx::exists(&layout.entry(key)));
-    if agent.knowledge().must_look(want) {
+    agent.state().notice_removal(want, |key| fsx::exists(&layout.entry(key)));
+    if agent.state().begin_look_up_if_due(want) {
         prefetch::look_up(agent, want.clone());
     }
     let began = Instant::now();
     let last = wait(agent, want, writer).await;
     let waited = began.elapsed().as_secs_f64() * 1000.0;
     tracing::debug!(crate_name = want.crate_name, ?last, waited_ms = waited.round(), "wanted");
-    let Ok(verdict) = last else { return };
-    let (reply, cost) = match verdict {
-        Verdict::Here(cost) => (Answer::InStore, Some(cost)),
-        Verdict::Decline(why) => (Answer::Decline(why), None),
-        Verdict::Wait => (Answer::Decline(Decline::Spent), None),
+    let Ok(decision) = last else { return };
+    let (reply, cost) = match decision {
+        Decision::InStore(cost) => (Answer::InStore, Some(cost)),
+        Decision::Decline(why) => (Answer::Decline(why), None),
+        Decision::Wait => (Answer::Decline(Decline::Spent), None),
     };
     if answer(writer, reply).await.is_err() {
         return;
     }
     if let Some(cost) = cost {
         let was_hit = !matches!(receive(reader).await, Some(Request { command: Command::Unused, .. }));
-        agent.knowledge().used(want, was_hit, cost, waited);
+        agent.state().used(want, was_hit, cost, waited);
     }
 }
 
 /// Waits for the wanted entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
-async fn wait(agent: &Agent, want: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Verdict> {
+async fn wait(agent: &Agent, want: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Decision> {
     let slice_ms = SLICE.as_secs_f64() * 1000.0;
     let mut waited = 0.0;
     loop {
         // Registered before the check, so that a change in between is not missed.
         let changed = agent.changed.notified();
-        let verdict = agent.knowledge().judge(want);
-        if verdict != Verdict::Wait {
-            return Ok(verdict);
+        let decision = agent.state().decide(want);
+        if decision != Decision::Wait {
+            return Ok(decision);
         }
         agent.work.notify_waiters();
-        if !agent.knowledge().grant(want, waited, slice_ms) {
-            return Ok(verdict);
+        if !agent.state().grant(want, waited, slice_ms) {
+            return Ok(decision);
         }
         answer(writer, Answer::Wait(u64::try_from(SLICE.as_millis()).unwrap_or(0))).await?;
         let began = Instant::now();
         let _ = tokio::time::timeout(SLICE, changed).await;
         let took = began.elapsed().as_secs_f64() * 1000.0;
-        agent.knowledge().refund(want, slice_ms - took);
+        agent.state().refund(want, slice_ms - took);
         waited += took;
     }
 }

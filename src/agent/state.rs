@@ -12,18 +12,18 @@ use super::protocol::{Decline, FetchRequest};
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
-/// How long after it was fetched an entry may be new to a miss, in milliseconds.
-const NEWS_MS: f64 = 5_000.0;
-/// After this many fetched entries that did not hold, and none that did, the agent stops fetching for a build.
-const USELESS: u32 = 6;
+/// How long after its fetch an entry may be new to a miss, in milliseconds.
+const RECENT_FETCH_MS: f64 = 5_000.0;
+/// After this many fetched entries that were not hits, and none that was, the agent stops fetching for a build.
+const MAX_UNUSED: u32 = 6;
 /// The longest time to fetch the entries of one lookup key, in milliseconds; more than their deadline allows.
-const LONGEST_WAY_MS: f64 = 900_000.0;
+const MAX_FETCH_MS: f64 = 900_000.0;
 /// How many builds the agent remembers.
-const BUILDS: usize = 16;
+const MAX_BUILDS: usize = 16;
 
 /// The subject of a build record: a workspace, and the target and profile that are built.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Subject {
+pub(super) struct BuildSubject {
     /// Directory of the workspace, if it is known.
     pub(super) workspace: Option<String>,
     /// Target and profile: `<triple or host>/<profile's directory>`.
@@ -31,42 +31,43 @@ pub(super) struct Subject {
 }
 
 #[derive(Debug)]
-struct Build {
+struct ActiveBuild {
     budget: Budget,
-    subjects: HashSet<Subject>,
+    subjects: HashSet<BuildSubject>,
     used: u32,
     unused: u32,
 }
 
 /// How to answer a [`FetchRequest`].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Verdict {
-    /// Answer no, for this reason.
+pub(super) enum Decision {
+    /// Decline the request, for this reason.
     Decline(Decline),
-    /// Answer that the entry is in the store. A compile would have taken this many milliseconds.
-    Here(f64),
+    /// The entry is in the store. A compile would have taken this many milliseconds.
+    InStore(f64),
     /// The entry may come: wait.
     Wait,
 }
 
-/// All that the agent has learned.
+/// The state of the agent.
 #[derive(Debug)]
-pub(super) struct Knowledge {
+pub(super) struct AgentState {
     began: Instant,
     jobs: usize,
     pub(super) plan: FetchPlan,
     pub(super) health: Health,
-    answers: HashMap<Subject, SubjectAnswer>,
-    builds: HashMap<u64, Build>,
+    answers: HashMap<BuildSubject, SubjectAnswer>,
+    builds: HashMap<u64, ActiveBuild>,
     order: Vec<u64>,
-    came: HashMap<LookupKey, f64>,
-    /// Time of the last question or transfer, in milliseconds since the agent started.
+    /// When the entries of a lookup key were fetched, in milliseconds since the agent started.
+    fetched_ms: HashMap<LookupKey, f64>,
+    /// Time of the last request or transfer, in milliseconds since the agent started.
     pub(super) active_ms: f64,
-    /// Time of the last question of a build, likewise.
-    pub(super) asked_ms: f64,
+    /// Time of the last request of a build, likewise.
+    pub(super) requested_ms: f64,
 }
 
-impl Knowledge {
+impl AgentState {
     pub(super) fn new(jobs: usize) -> Self {
         Self {
             began: Instant::now(),
@@ -76,9 +77,9 @@ impl Knowledge {
             answers: HashMap::new(),
             builds: HashMap::new(),
             order: Vec::new(),
-            came: HashMap::new(),
+            fetched_ms: HashMap::new(),
             active_ms: 0.0,
-            asked_ms: 0.0,
+            requested_ms: 0.0,
         }
     }
 
@@ -87,62 +88,62 @@ impl Knowledge {
         self.began.elapsed().as_secs_f64() * 1000.0
     }
 
-    /// Registers the build of this want, and returns whether to ask the remote about its subject: the build is new to
-    /// the subject, the last answer is too old, and the remote is usable. If so, the caller asks, and reports the end
-    /// of the answer with [`Self::has_told`].
-    pub(super) fn must_ask(&mut self, want: &FetchRequest) -> bool {
-        let (now, subject) = (self.now(), subject(want));
-        (self.active_ms, self.asked_ms) = (now, now);
-        if !self.builds.contains_key(&want.build) {
+    /// Registers the build of this request, and begins a query of its subject if one is due: the build is new to the
+    /// subject, the last answer is too old, and the remote is usable. Returns whether it did. If so, the caller sends
+    /// the query, and reports the end of the answer with [`Self::finish_answer`].
+    pub(super) fn begin_query_if_due(&mut self, request: &FetchRequest) -> bool {
+        let (now, subject) = (self.now(), subject(request));
+        (self.active_ms, self.requested_ms) = (now, now);
+        if !self.builds.contains_key(&request.build) {
             let budget = Budget::after(self.jobs, now, self.builds.values().map(|build| &build.budget));
-            self.builds.insert(want.build, Build { budget, subjects: HashSet::new(), used: 0, unused: 0 });
-            self.order.push(want.build);
-            if self.order.len() > BUILDS {
+            self.builds.insert(request.build, ActiveBuild { budget, subjects: HashSet::new(), used: 0, unused: 0 });
+            self.order.push(request.build);
+            if self.order.len() > MAX_BUILDS {
                 self.builds.remove(&self.order.remove(0));
             }
         }
-        let is_new = self.builds.get_mut(&want.build).is_some_and(|build| build.subjects.insert(subject.clone()));
+        let is_new = self.builds.get_mut(&request.build).is_some_and(|build| build.subjects.insert(subject.clone()));
         let is_fresh = self.answers.get(&subject).is_some_and(|answer| answer.is_fresh(now));
-        let must = is_new && !is_fresh && self.health.is_usable(now);
-        if must {
+        let is_due = is_new && !is_fresh && self.health.is_usable(now);
+        if is_due {
             self.answers.insert(subject, SubjectAnswer::new(now));
         } else if is_new
             && let Some(took) = self.answers.get(&subject).and_then(SubjectAnswer::record_ms)
-            && let Some(build) = self.builds.get_mut(&want.build)
+            && let Some(build) = self.builds.get_mut(&request.build)
         {
             build.budget.record_received(took);
         }
-        must
+        is_due
     }
 
-    /// Whether to look up this lookup key alone, because a build waits for it and nothing is known about it yet. If so,
-    /// the caller asks, and reports the answer with [`Self::has_looked`].
-    pub(super) fn must_look(&mut self, want: &FetchRequest) -> bool {
-        let is_open = self.plan.unit(want.lookup).is_none() && self.health.is_usable(self.now());
-        is_open && self.answers.get_mut(&subject(want)).is_some_and(|answer| answer.begin_look_up(want.lookup))
+    /// Begins to look up this lookup key alone, if a build waits for it and nothing is known about it yet. Returns
+    /// whether it did. If so, the caller lists the remote, and reports the result with [`Self::set_lookup_result`].
+    pub(super) fn begin_look_up_if_due(&mut self, request: &FetchRequest) -> bool {
+        let is_unknown = self.plan.unit(request.lookup).is_none() && self.health.is_usable(self.now());
+        is_unknown && self.answers.get_mut(&subject(request)).is_some_and(|answer| answer.begin_look_up(request.lookup))
     }
 
-    /// Records what the remote has under the wanted lookup key, if anything.
-    pub(super) fn has_looked(&mut self, want: &FetchRequest, unit: Option<RemoteUnit>) {
+    /// Records the unit of the remote under the requested lookup key, if there is one.
+    pub(super) fn set_lookup_result(&mut self, request: &FetchRequest, unit: Option<RemoteUnit>) {
         let now = self.now();
         self.active_ms = now;
         match unit {
             Some(unit) => {
-                self.plan.add_unit(want.lookup, unit);
-                if let Some(build) = self.builds.get_mut(&want.build) {
+                self.plan.add_unit(request.lookup, unit);
+                if let Some(build) = self.builds.get_mut(&request.build) {
                     build.budget.entry_named(now);
                 }
             }
             None => {
-                if let Some(answer) = self.answers.get_mut(&subject(want)) {
-                    answer.add_lacking(want.lookup);
+                if let Some(answer) = self.answers.get_mut(&subject(request)) {
+                    answer.add_lacking(request.lookup);
                 }
             }
         }
     }
 
     /// Records the build record of the subject: its lookup keys, in build order.
-    pub(super) fn has_record(&mut self, subject: &Subject, record: Vec<LookupKey>) {
+    pub(super) fn set_record(&mut self, subject: &BuildSubject, record: Vec<LookupKey>) {
         let now = self.now();
         self.active_ms = now;
         let Some(answer) = self.answers.get_mut(subject) else { return };
@@ -150,72 +151,76 @@ impl Knowledge {
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
             build.budget.record_received(took);
         }
-        // The misses that asked may have given up by now, but the units after them are still to be compiled.
-        for wanted in early {
-            self.plan(subject, wanted);
+        // The misses that requested them may have given up by now, but the units after them are still to be compiled.
+        for lookup in early {
+            self.plan_record(subject, lookup);
         }
     }
 
     /// Records that the answer of the remote about the subject is complete, or has failed.
-    pub(super) fn has_told(&mut self, subject: &Subject) {
+    pub(super) fn finish_answer(&mut self, subject: &BuildSubject) {
         self.active_ms = self.now();
         if let Some(answer) = self.answers.get_mut(subject) {
             answer.finish();
         }
     }
 
-    /// Lets an entry that was fetched for this want and then removed (`gc`, `purge`) be fetched again. `exists`:
+    /// Lets an entry that was fetched for this request and then removed (`gc`, `purge`) be fetched again. `exists`:
     /// whether the store has an entry.
-    pub(super) fn notice_removal(&mut self, want: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
+    pub(super) fn notice_removal(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
         let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
-        if self.plan.unit(want.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
-            self.plan.set_state(want.lookup, FetchState::OnRemote);
+        if self.plan.unit(request.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
+            self.plan.set_state(request.lookup, FetchState::OnRemote);
         }
     }
 
-    /// Decides how to answer the want now, and queues its unit for fetching if needed.
-    pub(super) fn judge(&mut self, want: &FetchRequest) -> Verdict {
+    /// Decides how to answer the request now, and queues its unit for fetching if needed.
+    pub(super) fn decide(&mut self, request: &FetchRequest) -> Decision {
         let now = self.now();
-        let subject = subject(want);
-        let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(want.lookup));
-        let Some(unit) = self.plan.unit(want.lookup) else {
-            return match () {
-                () if !self.health.is_usable(now) => Verdict::Decline(Decline::Unusable),
-                () if may_come => Verdict::Wait,
-                () => Verdict::Decline(Decline::Unknown),
+        let subject = subject(request);
+        let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(request.lookup));
+        let Some(unit) = self.plan.unit(request.lookup) else {
+            return if !self.health.is_usable(now) {
+                Decision::Decline(Decline::Unusable)
+            } else if may_come {
+                Decision::Wait
+            } else {
+                Decision::Decline(Decline::Unknown)
             };
         };
         match unit.state {
-            FetchState::InStore if self.came.get(&want.lookup).is_some_and(|at| now - at < NEWS_MS) => {
-                Verdict::Here(unit.cost_ms.unwrap_or(0.0))
+            FetchState::InStore
+                if self.fetched_ms.get(&request.lookup).is_some_and(|at| now - at < RECENT_FETCH_MS) =>
+            {
+                Decision::InStore(unit.cost_ms.unwrap_or(0.0))
             }
-            FetchState::InStore | FetchState::Failed => Verdict::Decline(Decline::Unknown),
-            _ if !self.health.is_usable(now) => Verdict::Decline(Decline::Unusable),
-            _ if self.is_useless(want.build) => Verdict::Decline(Decline::Spent),
+            FetchState::InStore | FetchState::Failed => Decision::Decline(Decline::Unknown),
+            _ if !self.health.is_usable(now) => Decision::Decline(Decline::Unusable),
+            _ if self.is_useless(request.build) => Decision::Decline(Decline::Spent),
             FetchState::OnRemote | FetchState::Fetching => {
-                self.plan.request(want.lookup);
-                self.plan(&subject, want.lookup);
-                Verdict::Wait
+                self.plan.request(request.lookup);
+                self.plan_record(&subject, request.lookup);
+                Decision::Wait
             }
         }
     }
 
-    /// Plans to fetch a whole record once a miss asks for one of its units: a build that asks for none of them has no
-    /// use for the record.
-    fn plan(&mut self, subject: &Subject, wanted: LookupKey) {
-        if let Some(record) = self.answers.get_mut(subject).and_then(|answer| answer.record_to_plan(wanted)) {
+    /// Plans to fetch a whole record once a miss requests one of its units: a build that requests none of them has no use
+    /// for the record.
+    fn plan_record(&mut self, subject: &BuildSubject, requested: LookupKey) {
+        if let Some(record) = self.answers.get_mut(subject).and_then(|answer| answer.record_to_plan(requested)) {
             self.plan.add_record(record.iter().copied());
         }
     }
 
-    /// Whether questions and transfers ceased more than `idle_ms` ago. Planned units do not keep the agent alive while
-    /// the remote cannot be used; nor does a fetch that takes longer than [`LONGEST_WAY_MS`].
+    /// Whether requests and transfers ceased more than `idle_ms` ago. Planned units do not keep the agent alive while
+    /// the remote cannot be used; nor does a fetch that takes longer than [`MAX_FETCH_MS`].
     pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
         let quiet = now - self.active_ms;
-        quiet > idle_ms && (!self.plan.is_fetching() || quiet > idle_ms + LONGEST_WAY_MS)
+        quiet > idle_ms && (!self.plan.is_fetching() || quiet > idle_ms + MAX_FETCH_MS)
     }
 
-    /// The workspaces that builds asked about.
+    /// The workspaces of all builds so far.
     pub(super) fn workspaces(&self) -> Vec<String> {
         let mut found: Vec<String> = self.answers.keys().filter_map(|subject| subject.workspace.clone()).collect();
         found.sort();
@@ -224,33 +229,33 @@ impl Knowledge {
     }
 
     fn is_useless(&self, build: u64) -> bool {
-        self.builds.get(&build).is_some_and(|build| build.used == 0 && build.unused >= USELESS)
+        self.builds.get(&build).is_some_and(|build| build.used == 0 && build.unused >= MAX_UNUSED)
     }
 
-    /// Whether the want may wait for another slice.
-    pub(super) fn grant(&mut self, want: &FetchRequest, waited: f64, slice: f64) -> bool {
-        let (now, cost) = (self.now(), self.plan.unit(want.lookup).and_then(|unit| unit.cost_ms));
-        self.builds.get_mut(&want.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
+    /// Whether the request may wait for another slice.
+    pub(super) fn grant(&mut self, request: &FetchRequest, waited: f64, slice: f64) -> bool {
+        let (now, cost) = (self.now(), self.plan.unit(request.lookup).and_then(|unit| unit.cost_ms));
+        self.builds.get_mut(&request.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
     }
 
     /// Refunds the unused part of the last slice.
-    pub(super) fn refund(&mut self, want: &FetchRequest, unused: f64) {
-        if let Some(build) = self.builds.get_mut(&want.build) {
+    pub(super) fn refund(&mut self, request: &FetchRequest, unused: f64) {
+        if let Some(build) = self.builds.get_mut(&request.build) {
             build.budget.refund(unused);
         }
     }
 
     /// Records whether the fetched entry was a hit.
-    pub(super) fn used(&mut self, want: &FetchRequest, was_hit: bool, cost: f64, waited: f64) {
+    pub(super) fn used(&mut self, request: &FetchRequest, was_hit: bool, cost: f64, waited: f64) {
         self.active_ms = self.now();
-        let Some(build) = self.builds.get_mut(&want.build) else { return };
+        let Some(build) = self.builds.get_mut(&request.build) else { return };
         if was_hit {
             build.used += 1;
             build.budget.hit(cost, waited);
             return;
         }
         build.unused += 1;
-        if self.is_useless(want.build) {
+        if self.is_useless(request.build) {
             self.plan.clear_records();
         }
     }
@@ -259,15 +264,15 @@ impl Knowledge {
     pub(super) fn ended(&mut self, lookup: LookupKey, fetched: FetchState) {
         self.active_ms = self.now();
         if fetched == FetchState::InStore {
-            self.came.insert(lookup, self.active_ms);
+            self.fetched_ms.insert(lookup, self.active_ms);
         }
         self.plan.set_state(lookup, fetched);
     }
 }
 
-/// The subject of a want.
-pub(super) fn subject(want: &FetchRequest) -> Subject {
-    Subject { workspace: want.workspace.clone(), shape: want.shape.clone() }
+/// The subject of a request.
+pub(super) fn subject(request: &FetchRequest) -> BuildSubject {
+    BuildSubject { workspace: request.workspace.clone(), shape: request.shape.clone() }
 }
 
 #[cfg(test)]
@@ -275,7 +280,7 @@ mod tests {
     use super::*;
     use crate::model::Digest;
 
-    fn want(name: &str) -> FetchRequest {
+    fn request(name: &str) -> FetchRequest {
         FetchRequest {
             remote: String::new(),
             workspace: Some("/ws".into()),
@@ -286,131 +291,139 @@ mod tests {
         }
     }
 
-    fn knowledge(names: &[&str]) -> Knowledge {
-        let mut knowledge = Knowledge::new(2);
-        assert!(knowledge.must_ask(&want(names[0])));
+    fn state_with(names: &[&str]) -> AgentState {
+        let mut state = AgentState::new(2);
+        assert!(state.begin_query_if_due(&request(names[0])));
         for name in names {
             let keys = vec![EntryKey(Digest::of(name.as_bytes()))];
             let unit =
                 RemoteUnit { crate_name: (*name).into(), keys, cost_ms: Some(500.0), state: FetchState::OnRemote };
-            knowledge.plan.add_unit(want(name).lookup, unit);
+            state.plan.add_unit(request(name).lookup, unit);
         }
-        let record = names.iter().map(|name| want(name).lookup).collect();
-        knowledge.has_record(&subject(&want(names[0])), record);
-        knowledge.has_told(&subject(&want(names[0])));
-        knowledge
+        let record = names.iter().map(|name| request(name).lookup).collect();
+        state.set_record(&subject(&request(names[0])), record);
+        state.finish_answer(&subject(&request(names[0])));
+        state
     }
 
     #[test]
-    fn a_subject_is_asked_about_once_and_waited_for_until_it_is_told() {
-        let mut knowledge = Knowledge::new(2);
-        assert!(knowledge.must_ask(&want("a")) && !knowledge.must_ask(&want("b")));
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-        knowledge.has_told(&subject(&want("a")));
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown));
+    fn a_subject_is_queried_once_and_misses_wait_until_the_answer_ends() {
+        let mut state = AgentState::new(2);
+        assert!(state.begin_query_if_due(&request("a")) && !state.begin_query_if_due(&request("b")));
+        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        state.finish_answer(&subject(&request("a")));
+        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown));
     }
 
     #[test]
-    fn what_is_wanted_before_the_answer_is_looked_for_on_its_own() {
-        let mut knowledge = Knowledge::new(2);
-        assert!(knowledge.must_ask(&want("a")));
-        assert!(knowledge.must_look(&want("a")) && !knowledge.must_look(&want("a")) && knowledge.must_look(&want("b")));
-        knowledge.has_looked(&want("a"), None);
+    fn requests_before_the_answer_are_looked_up_one_by_one() {
+        let mut state = AgentState::new(2);
+        assert!(state.begin_query_if_due(&request("a")));
+        assert!(
+            state.begin_look_up_if_due(&request("a"))
+                && !state.begin_look_up_if_due(&request("a"))
+                && state.begin_look_up_if_due(&request("b"))
+        );
+        state.set_lookup_result(&request("a"), None);
         let unit = RemoteUnit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
-        knowledge.has_looked(&want("b"), Some(unit));
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown));
-        assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
-        assert!(knowledge.plan.take_next().is_some(), "b comes");
-        assert!(!knowledge.must_look(&want("b")));
-        let looks = (0..100).filter(|n| knowledge.must_look(&want(&n.to_string()))).count();
-        assert!((1..20).contains(&looks), "{looks}");
-        knowledge.has_told(&subject(&want("a")));
-        assert!(!knowledge.must_look(&want("c")));
+        state.set_lookup_result(&request("b"), Some(unit));
+        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.decide(&request("b")), Decision::Wait);
+        assert!(state.plan.take_next().is_some(), "b is fetched");
+        assert!(!state.begin_look_up_if_due(&request("b")));
+        let look_ups = (0..100).filter(|n| state.begin_look_up_if_due(&request(&n.to_string()))).count();
+        assert!((1..20).contains(&look_ups), "{look_ups}");
+        state.finish_answer(&subject(&request("a")));
+        assert!(!state.begin_look_up_if_due(&request("c")));
     }
 
     #[test]
-    fn what_was_wanted_before_the_answer_counts() {
-        let (mut asked, mut other) = (Knowledge::new(2), Knowledge::new(2));
-        for (knowledge, name) in [(&mut asked, "a"), (&mut other, "edited")] {
-            assert!(knowledge.must_ask(&want(name)));
-            assert!(knowledge.must_look(&want(name)));
+    fn requests_before_the_record_plan_it() {
+        let (mut asked, mut other) = (AgentState::new(2), AgentState::new(2));
+        for (state, name) in [(&mut asked, "a"), (&mut other, "edited")] {
+            assert!(state.begin_query_if_due(&request(name)));
+            assert!(state.begin_look_up_if_due(&request(name)));
             let unit =
                 RemoteUnit { crate_name: "a".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
-            knowledge.plan.add_unit(want("a").lookup, unit);
-            knowledge.has_record(&subject(&want("a")), vec![want("a").lookup]);
+            state.plan.add_unit(request("a").lookup, unit);
+            state.set_record(&subject(&request("a")), vec![request("a").lookup]);
         }
         assert_eq!((asked.plan.pending(), other.plan.pending()), (1, 0));
     }
 
     #[test]
-    fn r12_a_record_is_brought_only_for_a_build_that_asks_for_something_of_it() {
-        let mut knowledge = knowledge(&["a", "b", "c"]);
-        assert_eq!(knowledge.judge(&want("edited")), Verdict::Decline(Decline::Unknown));
-        assert_eq!(knowledge.plan.pending(), 0);
-        assert_eq!(knowledge.judge(&want("b")), Verdict::Wait);
-        let mut came = Vec::new();
-        while let Some((lookup, _)) = knowledge.plan.take_next() {
-            came.push(lookup);
+    fn r12_a_record_is_fetched_only_for_a_build_that_requests_a_unit_of_it() {
+        let mut state = state_with(&["a", "b", "c"]);
+        assert_eq!(state.decide(&request("edited")), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.plan.pending(), 0);
+        assert_eq!(state.decide(&request("b")), Decision::Wait);
+        let mut taken = Vec::new();
+        while let Some((lookup, _)) = state.plan.take_next() {
+            taken.push(lookup);
         }
-        assert_eq!(came, ["b", "a", "c"].map(|name| want(name).lookup), "what is waited for, then the rest in order");
-        knowledge.ended(want("b").lookup, FetchState::InStore);
-        assert_eq!(knowledge.judge(&want("b")), Verdict::Here(500.0));
-        knowledge.ended(want("a").lookup, FetchState::Failed);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown));
+        assert_eq!(
+            taken,
+            ["b", "a", "c"].map(|name| request(name).lookup),
+            "the requested unit, then the rest in order"
+        );
+        state.ended(request("b").lookup, FetchState::InStore);
+        assert_eq!(state.decide(&request("b")), Decision::InStore(500.0));
+        state.ended(request("a").lookup, FetchState::Failed);
+        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown));
     }
 
     #[test]
-    fn what_came_and_was_removed_can_come_again() {
-        let mut knowledge = knowledge(&["a"]);
-        knowledge.plan.set_state(want("a").lookup, FetchState::InStore);
-        knowledge.notice_removal(&want("a"), |_| true);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown), "it does not hold");
-        knowledge.notice_removal(&want("a"), |_| false);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-        knowledge.plan.take_next().unwrap();
-        knowledge.notice_removal(&want("a"), |_| false);
-        assert_eq!(knowledge.plan.unit(want("a").lookup).unwrap().state, FetchState::Fetching);
-        knowledge.ended(want("a").lookup, FetchState::Failed);
-        knowledge.notice_removal(&want("a"), |_| false);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unknown), "it was never here");
+    fn a_removed_entry_can_be_fetched_again() {
+        let mut state = state_with(&["a"]);
+        state.plan.set_state(request("a").lookup, FetchState::InStore);
+        state.notice_removal(&request("a"), |_| true);
+        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown), "it does not hold");
+        state.notice_removal(&request("a"), |_| false);
+        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        state.plan.take_next().unwrap();
+        state.notice_removal(&request("a"), |_| false);
+        assert_eq!(state.plan.unit(request("a").lookup).unwrap().state, FetchState::Fetching);
+        state.ended(request("a").lookup, FetchState::Failed);
+        state.notice_removal(&request("a"), |_| false);
+        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown), "it was never in the store");
     }
 
     #[test]
-    fn r12_what_never_holds_is_not_brought_for_ever() {
+    fn r12_entries_that_are_never_hits_are_not_fetched_for_ever() {
         let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
-        let mut knowledge = knowledge(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut state = state_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         for name in &names[..6] {
-            assert_eq!(knowledge.judge(&want(name)), Verdict::Wait);
-            knowledge.used(&want(name), false, 500.0, 10.0);
+            assert_eq!(state.decide(&request(name)), Decision::Wait);
+            state.used(&request(name), false, 500.0, 10.0);
         }
-        assert_eq!(knowledge.judge(&want("10")), Verdict::Decline(Decline::Spent));
-        assert!(knowledge.plan.pending() <= 6, "only what was asked for");
+        assert_eq!(state.decide(&request("10")), Decision::Decline(Decline::Spent));
+        assert!(state.plan.pending() <= 6, "only the requested units");
     }
 
     #[test]
-    fn what_cannot_be_brought_keeps_no_agent_alive() {
-        let mut knowledge = knowledge(&["a", "b"]);
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-        let (lookup, _) = knowledge.plan.take_next().unwrap();
-        let later = knowledge.now() + 10_000.0;
-        assert!(!knowledge.is_idle(later, 5_000.0), "a unit is being fetched");
-        assert!(knowledge.is_idle(later + LONGEST_WAY_MS, 5_000.0), "whoever brought it is gone");
-        knowledge.ended(lookup, FetchState::Failed);
-        knowledge.health.unusable(later);
-        assert!(knowledge.plan.pending() > 0);
-        assert!(knowledge.is_idle(later, 5_000.0) && !knowledge.is_idle(later, 20_000.0));
+    fn a_plan_for_an_unusable_remote_does_not_keep_the_agent_alive() {
+        let mut state = state_with(&["a", "b"]);
+        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        let (lookup, _) = state.plan.take_next().unwrap();
+        let later = state.now() + 10_000.0;
+        assert!(!state.is_idle(later, 5_000.0), "a unit is being fetched");
+        assert!(state.is_idle(later + MAX_FETCH_MS, 5_000.0), "the task that fetched it is gone");
+        state.ended(lookup, FetchState::Failed);
+        state.health.unusable(later);
+        assert!(state.plan.pending() > 0);
+        assert!(state.is_idle(later, 5_000.0) && !state.is_idle(later, 20_000.0));
     }
 
     #[test]
     fn r09_a_remote_that_fails_is_left_alone() {
-        let mut knowledge = knowledge(&["a"]);
+        let mut state = state_with(&["a"]);
         for _ in 0..3 {
-            assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
-            let now = knowledge.now();
-            knowledge.health.failed("500".into(), now);
+            assert_eq!(state.decide(&request("a")), Decision::Wait);
+            let now = state.now();
+            state.health.failed("500".into(), now);
         }
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Decline(Decline::Unusable));
-        knowledge.health.well();
-        assert_eq!(knowledge.judge(&want("a")), Verdict::Wait);
+        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unusable));
+        state.health.well();
+        assert_eq!(state.decide(&request("a")), Decision::Wait);
     }
 }

@@ -114,8 +114,8 @@ async fn send_for_ever(agent: &Arc<Agent>) {
 
 /// Whether the build that compiled the queued entries seems to be over.
 fn is_quiet(agent: &Agent) -> bool {
-    let knowledge = agent.knowledge();
-    knowledge.now() - knowledge.asked_ms > QUIET_MS
+    let state = agent.state();
+    state.now() - state.requested_ms > QUIET_MS
 }
 
 /// Writes the build records of the workspaces that builds asked about, so that other machines can fetch their entries.
@@ -124,7 +124,7 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
     let since = clock::now().as_millis() - workspace::RECENT_MS;
     let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
     remote::abort_stale(open, store.layout()).await;
-    let workspaces = agent.knowledge().workspaces();
+    let workspaces = agent.state().workspaces();
     for dir in workspaces {
         let Some(here) = Workspace::around(Path::new(&dir)).filter(|here| here.lock.is_some()) else { continue };
         let commit = here.commit();
@@ -184,9 +184,9 @@ async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: Queued) -> Result<
     if matches!(sent, Sent::Sent(_)) {
         agent.counts().sent += 1;
     }
-    let mut knowledge = agent.knowledge();
-    knowledge.active_ms = knowledge.now();
-    drop(knowledge);
+    let mut state = agent.state();
+    state.active_ms = state.now();
+    drop(state);
     tracing::debug!(crate_name = item.crate_name, ?sent, "sent");
     Ok(agent.queue.remove(item.key)?)
 }
