@@ -15,11 +15,11 @@ use crate::model::{Digest, EntryKey, LookupKey};
 use crate::store::Layout;
 
 /// How long an entry stays in the queue, in nanoseconds: two weeks.
-const KEPT_NS: i128 = 14 * 86_400 * 1_000_000_000;
+const MAX_AGE_NS: i128 = 14 * 86_400 * 1_000_000_000;
 
 /// An entry to upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
+pub struct QueuedEntry {
     /// Crate name.
     #[serde(rename = "crate")]
     pub crate_name: String,
@@ -38,13 +38,13 @@ pub struct Queue {
 impl Queue {
     /// The queue for `remote` in this cache directory.
     pub fn of(layout: &Layout, remote: &Remote) -> Self {
-        Self { dir: all(layout).join(remote.destination()) }
+        Self { dir: all_queues(layout).join(remote.destination()) }
     }
 
     /// Adds an entry. Its key is the file name, so adding it twice has no effect.
-    pub fn add(&self, item: &Item) -> fsx::Result<()> {
-        let bytes = serde_json::to_vec(item).unwrap_or_default();
-        Publish::default().bytes(&self.dir.join(item.key.0.hex()), &bytes).map(|_| ())
+    pub fn add(&self, entry: &QueuedEntry) -> fsx::Result<()> {
+        let bytes = serde_json::to_vec(entry).unwrap_or_default();
+        Publish::default().bytes(&self.dir.join(entry.key.0.hex()), &bytes).map(|_| ())
     }
 
     /// Removes an entry.
@@ -53,19 +53,19 @@ impl Queue {
     }
 
     /// All entries, oldest first. Removes files that are named like an entry but do not hold one.
-    pub fn items(&self) -> fsx::Result<Vec<Item>> {
-        let mut found: Vec<(Time, Item)> = Vec::new();
+    pub fn entries(&self) -> fsx::Result<Vec<QueuedEntry>> {
+        let mut found: Vec<(Time, QueuedEntry)> = Vec::new();
         for name in fsx::list(&self.dir)? {
             let path = self.dir.join(&name);
             let Some(key) = name.to_str().and_then(|name| name.parse::<Digest>().ok()) else { continue };
-            let item = fsx::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Item>(&bytes).ok());
-            match (item.filter(|item| item.key.0 == key), Stamp::of(&path)) {
-                (Some(item), Ok(stamp)) => found.push((stamp.mtime, item)),
+            let entry = fsx::read(&path).ok().and_then(|bytes| serde_json::from_slice::<QueuedEntry>(&bytes).ok());
+            match (entry.filter(|entry| entry.key.0 == key), Stamp::of(&path)) {
+                (Some(entry), Ok(stamp)) => found.push((stamp.mtime, entry)),
                 _ => fsx::remove_file(&path)?,
             }
         }
         found.sort_by_key(|(time, _)| time.as_nanos());
-        Ok(found.into_iter().map(|(_, item)| item).collect())
+        Ok(found.into_iter().map(|(_, entry)| entry).collect())
     }
 
     /// Number of files in the queue, including files that are being written.
@@ -80,20 +80,20 @@ impl Queue {
 }
 
 /// The directory of the queues for all remotes.
-fn all(layout: &Layout) -> PathBuf {
+fn all_queues(layout: &Layout) -> PathBuf {
     layout.remote().join("queue")
 }
 
 /// Removes entries that have waited too long, and files that killed processes left, from all queues. Best effort:
 /// `kache push` finds the rest.
 pub fn sweep(layout: &Layout, now: Time) {
-    for queue in fsx::list(&all(layout)).unwrap_or_default() {
-        let dir = all(layout).join(queue);
+    for queue in fsx::list(&all_queues(layout)).unwrap_or_default() {
+        let dir = all_queues(layout).join(queue);
         let _ = sweep::sweep(&dir, now);
         for name in fsx::list(&dir).unwrap_or_default() {
             let path = dir.join(&name);
-            let is_item = name.to_str().is_some_and(|name| name.parse::<Digest>().is_ok());
-            if is_item && Stamp::of(&path).is_ok_and(|stamp| now.as_nanos() - stamp.mtime.as_nanos() > KEPT_NS) {
+            let is_entry = name.to_str().is_some_and(|name| name.parse::<Digest>().is_ok());
+            if is_entry && Stamp::of(&path).is_ok_and(|stamp| now.as_nanos() - stamp.mtime.as_nanos() > MAX_AGE_NS) {
                 let _ = fsx::remove_file(&path);
             }
         }
@@ -111,15 +111,15 @@ mod tests {
     }
 
     #[test]
-    fn what_has_waited_too_long_goes() {
+    fn an_entry_that_has_waited_too_long_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let (now, digest) = (fsx::clock::now(), Digest::of(b"a"));
-        let item = Item { crate_name: "a".into(), lookup: LookupKey(digest), key: EntryKey(digest) };
+        let entry = QueuedEntry { crate_name: "a".into(), lookup: LookupKey(digest), key: EntryKey(digest) };
         let (one, other) = (Queue::of(&layout, &remote("one")), Queue::of(&layout, &remote("other")));
-        one.add(&item).unwrap();
+        one.add(&entry).unwrap();
         assert!(other.is_empty() && one.len() == 1);
-        other.add(&item).unwrap();
+        other.add(&entry).unwrap();
         sweep(&layout, Time { secs: now.secs + 13 * 86_400, ..now });
         assert_eq!((one.len(), other.len()), (1, 1));
         sweep(&layout, Time { secs: now.secs + 15 * 86_400, ..now });
@@ -127,24 +127,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_outlives_the_queue() {
+    fn the_entries_outlive_the_queue() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let item = |name: &str| Item {
+        let entry = |name: &str| QueuedEntry {
             crate_name: name.into(),
             lookup: LookupKey(Digest::of(name.as_bytes())),
             key: EntryKey(Digest::of(name.as_bytes())),
         };
         let queue = Queue::of(&layout, &remote("b"));
         assert!(queue.is_empty());
-        queue.add(&item("a")).unwrap();
-        queue.add(&item("a")).unwrap();
-        queue.add(&item("b")).unwrap();
+        queue.add(&entry("a")).unwrap();
+        queue.add(&entry("a")).unwrap();
+        queue.add(&entry("b")).unwrap();
         Publish::default().bytes(&queue.dir.join(Digest::of(b"torn").hex()), b"{").unwrap();
         let again = Queue::of(&layout, &remote("b"));
-        assert_eq!(again.items().unwrap().len(), 2);
-        assert_eq!(again.len(), 2, "what is no item is gone");
-        again.remove(item("a").key).unwrap();
-        assert_eq!(again.items().unwrap(), [item("b")]);
+        assert_eq!(again.entries().unwrap().len(), 2);
+        assert_eq!(again.len(), 2, "a file without an entry is removed");
+        again.remove(entry("a").key).unwrap();
+        assert_eq!(again.entries().unwrap(), [entry("b")]);
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::queue::Item as Queued;
+use super::queue::QueuedEntry;
 use super::server::{Agent, BLOCKING};
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
@@ -142,7 +142,7 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
 /// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
 /// others, unless the remote will refuse those too.
 async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
-    let items = agent.queue.items().map_err(|error| error.to_string())?;
+    let items = agent.queue.entries().map_err(|error| error.to_string())?;
     if items.is_empty() {
         return Ok(0);
     }
@@ -173,7 +173,7 @@ async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usiz
     failed.map_or(Ok(tried), Err)
 }
 
-async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: Queued) -> Result<(), SendError> {
+async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: QueuedEntry) -> Result<(), SendError> {
     let item = Item { crate_name: queued.crate_name, lookup: queued.lookup, key: queued.key };
     let store = &agent.setup.store;
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + ENTRY));

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::task::Task;
 use crate::agent::client::{self, Connection};
 use crate::agent::protocol::FetchRequest;
-use crate::agent::queue::{Item, Queue};
+use crate::agent::queue::{Queue, QueuedEntry};
 use crate::config::Remote;
 use crate::fsx::{self, sys_process};
 use crate::model::{EntryKey, RootKind};
@@ -46,9 +46,9 @@ fn build() -> u64 {
 /// Queues a stored entry for upload, unless the remote is read-only.
 pub(super) fn queue(task: &impl Task, remote: &Remote, key: EntryKey) {
     if !remote.read_only {
-        let item = Item { crate_name: task.labels().crate_name, lookup: task.common().lookup.key, key };
+        let entry = QueuedEntry { crate_name: task.labels().crate_name, lookup: task.common().lookup.key, key };
         // `kache push` still finds an entry that is not in the queue.
-        let _ = Queue::of(task.common().store.layout(), remote).add(&item);
+        let _ = Queue::of(task.common().store.layout(), remote).add(&entry);
     }
 }
 
