@@ -20,7 +20,7 @@ pub(super) struct SubjectAnswer {
     /// The lookup keys of the record, in build order.
     record: Vec<LookupKey>,
     is_planned: bool,
-    /// Lookup keys that were wanted while nothing was known about them; emptied when the record comes.
+    /// Lookup keys that were requested while nothing was known about them; emptied when the record comes.
     early: Vec<LookupKey>,
     /// Lookup keys that the remote does not have.
     lacking: Vec<LookupKey>,
@@ -50,11 +50,11 @@ impl SubjectAnswer {
 
     /// Begins to look up this lookup key alone, if nothing is known about it yet, it was not looked up before, and not
     /// too many others were. Returns whether it did.
-    pub(super) fn begin_look_up(&mut self, wanted: LookupKey) -> bool {
-        if self.is_finished || self.early.contains(&wanted) || self.lacking.contains(&wanted) {
+    pub(super) fn begin_look_up(&mut self, requested: LookupKey) -> bool {
+        if self.is_finished || self.early.contains(&requested) || self.lacking.contains(&requested) {
             return false;
         }
-        self.early.push(wanted);
+        self.early.push(requested);
         self.early.len() <= MAX_LOOK_UPS
     }
 
@@ -63,7 +63,7 @@ impl SubjectAnswer {
         self.lacking.push(lookup);
     }
 
-    /// Stores the record. Returns the milliseconds that it took, and the lookup keys that were wanted before it came.
+    /// Stores the record. Returns the milliseconds that it took, and the lookup keys that were requested before it came.
     pub(super) fn set_record(&mut self, record: Vec<LookupKey>, now: f64) -> (f64, Vec<LookupKey>) {
         (self.record_ms, self.record) = (now - self.sent_ms, record);
         (self.record_ms, std::mem::take(&mut self.early))
@@ -74,9 +74,9 @@ impl SubjectAnswer {
         self.is_finished = true;
     }
 
-    /// The whole record, the first time that one of its lookup keys is wanted.
-    pub(super) fn record_to_plan(&mut self, wanted: LookupKey) -> Option<&[LookupKey]> {
-        if self.is_planned || !self.record.contains(&wanted) {
+    /// The whole record, the first time that one of its lookup keys is requested.
+    pub(super) fn record_to_plan(&mut self, requested: LookupKey) -> Option<&[LookupKey]> {
+        if self.is_planned || !self.record.contains(&requested) {
             return None;
         }
         self.is_planned = true;

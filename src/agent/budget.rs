@@ -6,7 +6,7 @@
 
 /// The time that each job may lose before the remote has answered.
 const BASE_MS: f64 = 150.0;
-/// The time that each job may lose in addition once the remote has named a wanted entry, if it did so early.
+/// The time that each job may lose in addition once the remote has named a requested entry, if it did so early.
 const NAMED_BONUS_MS: f64 = 150.0;
 /// The time from the start of the build that counts as early.
 const NAMED_WITHIN_MS: f64 = 150.0;
@@ -49,7 +49,7 @@ impl Budget {
         Self { spent: missing, ..Self::new(jobs, now) }
     }
 
-    /// Records that the remote has named an entry that this build wants.
+    /// Records that the remote has named an entry that this build has requested.
     pub fn entry_named(&mut self, now: f64) {
         self.is_entry_named |= now - self.began_ms <= NAMED_WITHIN_MS;
     }

@@ -14,13 +14,13 @@ use crate::fsx::{self, socket, sys_process};
 use crate::store::Layout;
 
 /// How long an answer may take. The agent answers from memory, but all cores may be busy.
-const ANSWER: Duration = Duration::from_millis(200);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long a new agent may take until it listens.
-const START: Duration = Duration::from_millis(150);
-/// How long clients do not ask an agent that was silent, or start one after a failed start.
-const PAUSE: Duration = Duration::from_secs(30);
-/// The longest total wait of one miss, whatever the agent answers.
-const LONGEST: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_millis(150);
+/// How long clients send no requests to an agent that was silent, and start none after a failed start.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// How long one miss waits in total, whatever the agent answers.
+const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// An open connection to the agent.
 #[derive(Debug)]
@@ -32,27 +32,27 @@ pub struct Connection {
 /// the connection can report [`Connection::unused`].
 pub fn fetch(layout: &Layout, request: FetchRequest) -> Option<Connection> {
     let paths = AgentPaths::of(layout);
-    if paths.silent().age().is_some_and(|age| age < PAUSE) {
+    if paths.silent().age().is_some_and(|age| age < RETRY_AFTER) {
         return None;
     }
     let mut connection = connect_or_start(&paths)?;
     connection.send(&Request::new(Command::Fetch(request))).ok()?;
-    match wait(&mut connection, LONGEST) {
+    match wait(&mut connection, MAX_WAIT) {
         Ok(Answer::InStore) => return Some(connection),
         Ok(answer) => tracing::debug!(?answer, "no entry comes"),
-        Err(Silence::TimedOut) => drop(paths.silent().touch()),
-        Err(Silence::Ended) => {}
+        Err(NoAnswer::TimedOut) => drop(paths.silent().touch()),
+        Err(NoAnswer::Ended) => {}
     }
     None
 }
 
-/// Waits for the last answer. Each answer may ask for more time, but for no more than `longest` in total.
-fn wait(connection: &mut Connection, longest: Duration) -> Result<Answer, Silence> {
-    let until = Instant::now() + longest;
-    let mut patience = ANSWER;
+/// Waits for the last answer. Each answer may extend the wait, but to no more than `max` in total.
+fn wait(connection: &mut Connection, max: Duration) -> Result<Answer, NoAnswer> {
+    let until = Instant::now() + max;
+    let mut timeout = ANSWER_TIMEOUT;
     loop {
-        match connection.receive(patience.min(until.saturating_duration_since(Instant::now())))? {
-            Answer::Wait(ms) => patience = ANSWER + Duration::from_millis(ms),
+        match connection.receive(timeout.min(until.saturating_duration_since(Instant::now())))? {
+            Answer::Wait(ms) => timeout = ANSWER_TIMEOUT + Duration::from_millis(ms),
             answer => return Ok(answer),
         }
     }
@@ -67,7 +67,7 @@ pub fn send_command(layout: &Layout, command: Command, timeout: Duration) -> Opt
 
 /// Why an answer did not come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Silence {
+enum NoAnswer {
     TimedOut,
     Ended,
 }
@@ -84,32 +84,32 @@ impl Connection {
 
     fn send(&mut self, request: &Request) -> std::io::Result<()> {
         let stream = self.stream.get_mut();
-        stream.set_write_timeout(Some(ANSWER))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         stream.write_all(&line(request))
     }
 
-    fn receive(&mut self, patience: Duration) -> Result<Answer, Silence> {
-        let until = Instant::now() + patience;
+    fn receive(&mut self, timeout: Duration) -> Result<Answer, NoAnswer> {
+        let until = Instant::now() + timeout;
         let mut text = Vec::new();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || self.stream.get_ref().set_read_timeout(Some(left)).is_err() {
-                return Err(Silence::TimedOut);
+                return Err(NoAnswer::TimedOut);
             }
             match self.stream.by_ref().take(MAX_LINE).read_until(b'\n', &mut text) {
                 Ok(_) if text.last() == Some(&b'\n') => break,
-                Err(error) if is_pause(&error) => {}
-                Ok(_) | Err(_) => return Err(Silence::Ended),
+                Err(error) if is_retryable(&error) => {}
+                Ok(_) | Err(_) => return Err(NoAnswer::Ended),
             }
         }
         match serde_json::from_slice::<Response>(&text) {
             Ok(reply) if reply.v == VERSION => Ok(reply.answer),
-            _ => Err(Silence::Ended),
+            _ => Err(NoAnswer::Ended),
         }
     }
 }
 
-fn is_pause(error: &std::io::Error) -> bool {
+fn is_retryable(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
@@ -120,14 +120,14 @@ fn connect_or_start(paths: &AgentPaths) -> Option<Connection> {
         return Some(connection);
     }
     match paths.starting().age() {
-        Some(age) if age > START && age < PAUSE => return None,
-        Some(age) if age <= START => {}
+        Some(age) if age > START_TIMEOUT && age < RETRY_AFTER => return None,
+        Some(age) if age <= START_TIMEOUT => {}
         // Without the file, every miss would start an agent and wait. It cannot be written if the cache is read-only or
         // belongs to another user.
         _ if !paths.starting().touch() => return None,
         _ => start()?,
     }
-    let until = Instant::now() + START;
+    let until = Instant::now() + START_TIMEOUT;
     while Instant::now() < until {
         std::thread::sleep(Duration::from_millis(2));
         if let Ok(connection) = Connection::open(paths) {
@@ -151,23 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r09_nobody_waits_longer_than_that_whatever_the_agent_says() {
+    fn r09_a_wait_is_limited_whatever_the_agent_answers() {
         let dir = tempfile::tempdir().unwrap();
         let paths = AgentPaths::of(&Layout::new(dir.path()));
         let listener = socket::listen(&paths.socket()).unwrap();
-        let hear = |words: &[Answer]| {
+        let wait_for = |answers: &[Answer]| {
             let mut connection = Connection::open(&paths).unwrap();
             let mut agent = listener.accept().unwrap().0;
-            for answer in words {
+            for answer in answers {
                 agent.write_all(&line(&Response::new(answer.clone()))).unwrap();
             }
             wait(&mut connection, Duration::from_millis(300))
         };
         let began = Instant::now();
-        assert!(matches!(hear(&[Answer::Wait(u64::MAX)]), Err(Silence::TimedOut)));
-        assert!(matches!(hear(&[Answer::Wait(100), Answer::Wait(60_000)]), Err(Silence::TimedOut)));
+        assert!(matches!(wait_for(&[Answer::Wait(u64::MAX)]), Err(NoAnswer::TimedOut)));
+        assert!(matches!(wait_for(&[Answer::Wait(100), Answer::Wait(60_000)]), Err(NoAnswer::TimedOut)));
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         // Control: an answer in time counts.
-        assert!(matches!(hear(&[Answer::Wait(100), Answer::InStore]), Ok(Answer::InStore)));
+        assert!(matches!(wait_for(&[Answer::Wait(100), Answer::InStore]), Ok(Answer::InStore)));
     }
 }

@@ -3,11 +3,12 @@
 //! After a few failures in a row, or one that concerns every request, the agent does not use the remote for a while.
 //! The pause grows with each repetition.
 
-/// The first pause after failures. Each further one is twice as long, up to [`LONGEST_PAUSE_MS`].
+/// The first pause after failures. Each further one is twice as long, up to [`MAX_PAUSE_MS`].
 const FIRST_PAUSE_MS: f64 = 30_000.0;
-const LONGEST_PAUSE_MS: f64 = 300_000.0;
-/// How many fetches in a row have to fail before the remote counts as unusable.
-const FAILURES: u32 = 3;
+const MAX_PAUSE_MS: f64 = 300_000.0;
+/// How many fetches in a row fail before the agent pauses.
+const MAX_FAILURES: u32 = 3;
+
 /// The recent failures of the remote, and the pause after them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
@@ -15,7 +16,7 @@ pub(super) struct Health {
     pause_ms: f64,
     until_ms: f64,
     /// The message of the last error.
-    pub(super) words: String,
+    pub(super) last_error: String,
 }
 
 impl Health {
@@ -25,23 +26,23 @@ impl Health {
     }
 
     /// Records a success, which ends the pauses.
-    pub(super) fn well(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
     /// Records a failed fetch.
-    pub(super) fn failed(&mut self, words: String, now: f64) {
+    pub(super) fn failed(&mut self, error: String, now: f64) {
         self.failures += 1;
-        self.words = words;
-        if self.failures >= FAILURES {
-            self.unusable(now);
+        self.last_error = error;
+        if self.failures >= MAX_FAILURES {
+            self.pause(now);
         }
     }
 
     /// Pauses the remote.
-    pub(super) fn unusable(&mut self, now: f64) {
+    pub(super) fn pause(&mut self, now: f64) {
         self.failures = 0;
-        self.pause_ms = if self.pause_ms == 0.0 { FIRST_PAUSE_MS } else { (self.pause_ms * 2.0).min(LONGEST_PAUSE_MS) };
+        self.pause_ms = if self.pause_ms == 0.0 { FIRST_PAUSE_MS } else { (self.pause_ms * 2.0).min(MAX_PAUSE_MS) };
         self.until_ms = now + self.pause_ms;
     }
 }
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r09_pauses_begin_after_a_few_failures_and_grow_until_something_goes_well() {
+    fn r09_pauses_begin_after_a_few_failures_and_grow_until_a_success() {
         let mut health = Health::default();
         health.failed("500".into(), 0.0);
         health.failed("500".into(), 0.0);
@@ -59,11 +60,11 @@ mod tests {
         health.failed("500".into(), 0.0);
         assert!(!health.is_usable(FIRST_PAUSE_MS - 1.0) && health.is_usable(FIRST_PAUSE_MS));
         for _ in 0..10 {
-            health.unusable(0.0);
+            health.pause(0.0);
         }
-        assert!(!health.is_usable(LONGEST_PAUSE_MS - 1.0) && health.is_usable(LONGEST_PAUSE_MS));
-        health.well();
-        health.unusable(0.0);
+        assert!(!health.is_usable(MAX_PAUSE_MS - 1.0) && health.is_usable(MAX_PAUSE_MS));
+        health.succeeded();
+        health.pause(0.0);
         assert!(health.is_usable(FIRST_PAUSE_MS));
     }
 }

@@ -91,7 +91,7 @@ fn count_fetched(agent: &Agent, pack: u64, bytes: u64) {
         counts.grown_bytes
     };
     let mut state = agent.state();
-    state.health.well();
+    state.health.succeeded();
     if grown > agent.setup.max_size / 2 {
         tracing::warn!(grown, "the limit of fetched bytes is reached: only requested entries are fetched from now on");
         state.plan.clear_records();
@@ -124,8 +124,8 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
         if let Some(error) = failure {
             tracing::warn!(error, "cannot query the remote");
             let now = state.now();
-            state.health.words = error;
-            state.health.unusable(now);
+            state.health.last_error = error;
+            state.health.pause(now);
         }
         state.finish_answer(&subject);
         drop(state);
@@ -166,16 +166,16 @@ async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<Arc<Open>,
 }
 
 /// Looks up the lookup key of one miss, whose answer comes a round trip earlier than the record.
-pub(super) fn look_up(agent: &Arc<Agent>, want: FetchRequest) {
+pub(super) fn look_up(agent: &Arc<Agent>, request: FetchRequest) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         let Ok(open) = agent.open().await else { return };
-        let prefix = open.names.manifests_under(&want.crate_name, want.lookup);
+        let prefix = open.names.manifests_under(&request.crate_name, request.lookup);
         match tokio::time::timeout(QUERY_TIMEOUT, list_units(&open, &prefix)).await {
             Ok(Ok(mut units)) => {
-                let unit = units.remove(&want.lookup);
-                tracing::debug!(want.crate_name, is_there = unit.is_some(), "looked up");
-                agent.state().set_lookup_result(&want, unit);
+                let unit = units.remove(&request.lookup);
+                tracing::debug!(crate_name = request.crate_name, is_there = unit.is_some(), "looked up");
+                agent.state().set_lookup_result(&request, unit);
             }
             // [`query_subject`] decides whether the remote can be used.
             Ok(Err(_)) | Err(_) => return,

@@ -27,16 +27,16 @@ use crate::remote::progress::Cancel;
 use crate::store::{Limit, Store, gc};
 
 /// How long one grant lets a miss wait.
-const SLICE: Duration = Duration::from_millis(25);
+const WAIT_SLICE: Duration = Duration::from_millis(25);
 /// How long a client may take to send a request, to read an answer, or to report whether the entry was a hit.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the agent checks whether it is still needed.
-const LOOK: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Threads for blocking work: reading, writing and unpacking. Where processes are limited, the threads of a build count
 /// against the same limit.
-pub(super) const BLOCKING: usize = 16;
+pub(super) const MAX_BLOCKING_THREADS: usize = 16;
 /// How long the agent may take to end.
-const ENDING: Duration = Duration::from_secs(4);
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after its last activity an agent does not give way to one for another remote.
 const BUSY_MS: f64 = 10_000.0;
 
@@ -94,8 +94,8 @@ impl Agent {
     fn status(&self) -> AgentStatus {
         let state = self.state();
         let is_usable = state.health.is_usable(state.now());
-        let words = &state.health.words;
-        let health = if is_usable { "usable".to_owned() } else { format!("paused: {words}") };
+        let error = &state.health.last_error;
+        let health = if is_usable { "usable".to_owned() } else { format!("paused: {error}") };
         AgentStatus {
             pid: std::process::id(),
             up_s: self.began.elapsed().as_secs(),
@@ -115,7 +115,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     let listener = socket::listen(&paths.socket())?;
     paths.silent().remove();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(2).max_blocking_threads(BLOCKING).enable_all().build();
+    let runtime = builder.worker_threads(2).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &paths.socket(), error))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let agent = Arc::new(Agent {
@@ -146,8 +146,8 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     if agent.lock.is_seen() {
         let _ = fsx::remove_file(&paths.socket());
     }
-    runtime.shutdown_timeout(ENDING / 2);
-    uploads.wait(ENDING / 2);
+    runtime.shutdown_timeout(STOP_TIMEOUT / 2);
+    uploads.wait(STOP_TIMEOUT / 2);
     tracing::info!("ended");
     Ok(true)
 }
@@ -155,7 +155,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
 /// Acquires the lock. Waits for an agent that is about to end (its socket is gone), because clients will not start
 /// another one for a while.
 fn lock(paths: &AgentPaths) -> fsx::Result<Option<FileLock>> {
-    let until = Instant::now() + ENDING;
+    let until = Instant::now() + STOP_TIMEOUT;
     loop {
         let lock = FileLock::try_acquire(&paths.lock())?;
         if lock.is_some() || fsx::exists(&paths.socket()) || Instant::now() > until {
@@ -171,21 +171,21 @@ async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
         Err(error) => return tracing::error!(%error, "cannot listen"),
     };
     prefetch::start(agent);
-    let mut look = tokio::time::interval(LOOK);
+    let mut checks = tokio::time::interval(CHECK_INTERVAL);
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if is_mine(&stream) => {
-                    tokio::spawn(attend(Arc::clone(agent), stream));
+                Ok((stream, _)) if is_same_user(&stream) => {
+                    tokio::spawn(serve_client(Arc::clone(agent), stream));
                 }
                 Ok(_) => tracing::warn!("another user was refused"),
                 Err(error) => {
                     tracing::warn!(%error, "accept");
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(CHECK_INTERVAL).await;
                 }
             },
-            _ = look.tick() => {
-                if is_needless(agent) {
+            _ = checks.tick() => {
+                if has_no_purpose(agent) {
                     return;
                 }
                 collect_if_due(agent);
@@ -209,11 +209,11 @@ fn collect_if_due(agent: &Arc<Agent>) {
 }
 
 /// Whether the client runs as the same user, which is required whatever the modes of the directory are.
-fn is_mine(stream: &UnixStream) -> bool {
+fn is_same_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == fsx::user_id())
 }
 
-fn is_needless(agent: &Agent) -> bool {
+fn has_no_purpose(agent: &Agent) -> bool {
     let layout = agent.setup.store.layout();
     // The directory may have been removed and recreated, so that clients can no longer find this agent.
     if !agent.lock.is_seen() || !fsx::exists(&AgentPaths::of(layout).socket()) {
@@ -224,20 +224,20 @@ fn is_needless(agent: &Agent) -> bool {
 }
 
 /// Serves one connection.
-async fn attend(agent: Arc<Agent>, stream: UnixStream) {
+async fn serve_client(agent: Arc<Agent>, stream: UnixStream) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let Some(request) = receive(&mut reader).await else { return };
     if request.v != VERSION {
         let _ = answer(&mut writer, Answer::Decline(Decline::OtherVersion)).await;
         if request.v > VERSION {
-            tracing::info!("a newer version asks");
+            tracing::info!("a client has a newer version");
             agent.end.cancel();
         }
         return;
     }
     match request.command {
-        Command::Fetch(want) => wanted(&agent, &want, &mut reader, &mut writer).await,
+        Command::Fetch(request) => serve_fetch(&agent, &request, &mut reader, &mut writer).await,
         Command::Status => {
             let _ = answer(&mut writer, Answer::Status(Box::new(agent.status()))).await;
         }
@@ -249,37 +249,37 @@ async fn attend(agent: Arc<Agent>, stream: UnixStream) {
     }
 }
 
-/// Answers a want, and reads whether the entry was a hit.
-async fn wanted(
+/// Answers a fetch request, and reads whether the entry was a hit.
+async fn serve_fetch(
     agent: &Arc<Agent>,
-    want: &FetchRequest,
+    fetch: &FetchRequest,
     reader: &mut BufReader<unix::OwnedReadHalf>,
     writer: &mut unix::OwnedWriteHalf,
 ) {
-    if want.remote != agent.identity {
+    if fetch.remote != agent.identity {
         let _ = answer(writer, Answer::Decline(Decline::OtherRemote)).await;
         let is_busy = {
             let state = agent.state();
             state.now() - state.active_ms < BUSY_MS
         };
         if !is_busy {
-            tracing::info!("another remote is wanted");
+            tracing::info!("a client uses another remote");
             agent.end.cancel();
         }
         return;
     }
-    if agent.state().begin_query_if_due(want) {
-        prefetch::query_subject(agent, super::state::subject(want));
+    if agent.state().begin_query_if_due(fetch) {
+        prefetch::query_subject(agent, super::state::subject(fetch));
     }
     let layout = agent.setup.store.layout();
-    agent.state().notice_removal(want, |key| fsx::exists(&layout.entry(key)));
-    if agent.state().begin_look_up_if_due(want) {
-        prefetch::look_up(agent, want.clone());
+    agent.state().notice_removal(fetch, |key| fsx::exists(&layout.entry(key)));
+    if agent.state().begin_look_up_if_due(fetch) {
+        prefetch::look_up(agent, fetch.clone());
     }
     let began = Instant::now();
-    let last = wait(agent, want, writer).await;
+    let last = wait(agent, fetch, writer).await;
     let waited = began.elapsed().as_secs_f64() * 1000.0;
-    tracing::debug!(crate_name = want.crate_name, ?last, waited_ms = waited.round(), "wanted");
+    tracing::debug!(crate_name = fetch.crate_name, ?last, waited_ms = waited.round(), "answered");
     let Ok(decision) = last else { return };
     let (reply, cost) = match decision {
         Decision::InStore(cost) => (Answer::InStore, Some(cost)),
@@ -291,30 +291,30 @@ async fn wanted(
     }
     if let Some(cost) = cost {
         let was_hit = !matches!(receive(reader).await, Some(Request { command: Command::Unused, .. }));
-        agent.state().used(want, was_hit, cost, waited);
+        agent.state().used(fetch, was_hit, cost, waited);
     }
 }
 
-/// Waits for the wanted entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
-async fn wait(agent: &Agent, want: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Decision> {
-    let slice_ms = SLICE.as_secs_f64() * 1000.0;
+/// Waits for the requested entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
+async fn wait(agent: &Agent, fetch: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Decision> {
+    let slice_ms = WAIT_SLICE.as_secs_f64() * 1000.0;
     let mut waited = 0.0;
     loop {
         // Registered before the check, so that a change in between is not missed.
         let changed = agent.changed.notified();
-        let decision = agent.state().decide(want);
+        let decision = agent.state().decide(fetch);
         if decision != Decision::Wait {
             return Ok(decision);
         }
         agent.work.notify_waiters();
-        if !agent.state().grant(want, waited, slice_ms) {
+        if !agent.state().grant(fetch, waited, slice_ms) {
             return Ok(decision);
         }
-        answer(writer, Answer::Wait(u64::try_from(SLICE.as_millis()).unwrap_or(0))).await?;
+        answer(writer, Answer::Wait(u64::try_from(WAIT_SLICE.as_millis()).unwrap_or(0))).await?;
         let began = Instant::now();
-        let _ = tokio::time::timeout(SLICE, changed).await;
+        let _ = tokio::time::timeout(WAIT_SLICE, changed).await;
         let took = began.elapsed().as_secs_f64() * 1000.0;
-        agent.state().refund(want, slice_ms - took);
+        agent.state().refund(fetch, slice_ms - took);
         waited += took;
     }
 }
@@ -322,7 +322,7 @@ async fn wait(agent: &Agent, want: &FetchRequest, writer: &mut unix::OwnedWriteH
 async fn receive(reader: &mut BufReader<unix::OwnedReadHalf>) -> Option<Request> {
     let mut text = Vec::new();
     let mut limited = reader.take(MAX_LINE);
-    tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut text)).await.ok()?.ok()?;
+    tokio::time::timeout(CLIENT_TIMEOUT, limited.read_until(b'\n', &mut text)).await.ok()?.ok()?;
     // A request of another version may hold an unknown command.
     serde_json::from_slice(&text).ok().or_else(|| {
         let Version { v } = serde_json::from_slice(&text).ok()?;
@@ -337,6 +337,6 @@ struct Version {
 }
 
 async fn answer(writer: &mut unix::OwnedWriteHalf, answer: Answer) -> std::io::Result<()> {
-    let sent = tokio::time::timeout(PATIENCE, writer.write_all(&line(&Response::new(answer)))).await;
+    let sent = tokio::time::timeout(CLIENT_TIMEOUT, writer.write_all(&line(&Response::new(answer)))).await;
     sent.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }

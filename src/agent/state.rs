@@ -409,7 +409,7 @@ mod tests {
         assert!(!state.is_idle(later, 5_000.0), "a unit is being fetched");
         assert!(state.is_idle(later + MAX_FETCH_MS, 5_000.0), "the task that fetched it is gone");
         state.ended(lookup, FetchState::Failed);
-        state.health.unusable(later);
+        state.health.pause(later);
         assert!(state.plan.pending() > 0);
         assert!(state.is_idle(later, 5_000.0) && !state.is_idle(later, 20_000.0));
     }
@@ -423,7 +423,7 @@ mod tests {
             state.health.failed("500".into(), now);
         }
         assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unusable));
-        state.health.well();
+        state.health.succeeded();
         assert_eq!(state.decide(&request("a")), Decision::Wait);
     }
 }

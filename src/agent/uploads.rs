@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::queue::QueuedEntry;
-use super::server::{Agent, BLOCKING};
+use super::server::{Agent, MAX_BLOCKING_THREADS};
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
 use crate::remote;
@@ -28,17 +28,17 @@ use crate::remote::send::{self, SendError, Sent};
 use crate::remote::workspace::{self, Workspace};
 
 /// How often the thread checks the queue.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many entries are uploaded at once.
-const AT_ONCE: usize = 4;
+const MAX_PARALLEL_UPLOADS: usize = 4;
 /// How long the upload of one entry may take.
-const ENTRY: Duration = Duration::from_mins(10);
+const UPLOAD_DEADLINE: Duration = Duration::from_mins(10);
 /// How long builds must not have asked, in milliseconds, before a build counts as over (or compiles one long unit
 /// alone).
 const QUIET_MS: f64 = 3_000.0;
-/// The first pause after an error. Each further one is twice as long, up to [`LONGEST_PAUSE`].
+/// The first pause after an error. Each further one is twice as long, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 
 /// The thread that uploads.
 #[derive(Debug)]
@@ -66,9 +66,9 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
         // Threads inherit the priority, so all threads of the runtime give way.
         sys_process::give_way();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        match builder.worker_threads(1).max_blocking_threads(BLOCKING).enable_all().build() {
+        match builder.worker_threads(1).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build() {
             Ok(runtime) => {
-                runtime.block_on(send_for_ever(&agent));
+                runtime.block_on(upload_loop(&agent));
                 runtime.shutdown_timeout(Duration::from_secs(1));
             }
             Err(error) => tracing::error!(%error, "no uploads"),
@@ -78,10 +78,10 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
     Uploads(done)
 }
 
-async fn send_for_ever(agent: &Arc<Agent>) {
+async fn upload_loop(agent: &Arc<Agent>) {
     // Connections belong to a runtime, so this one opens the remote again.
     let open = OnceCell::new();
-    let (mut pause, mut is_unrecorded) = (LOOK, false);
+    let (mut pause, mut is_unrecorded) = (CHECK_INTERVAL, false);
     loop {
         tokio::select! {
             () = agent.end.cancelled() => return,
@@ -91,24 +91,24 @@ async fn send_for_ever(agent: &Arc<Agent>) {
             "wait for the end of the build".clone_into(&mut agent.counts().uploads);
             continue;
         }
-        let done = match send_all(agent, &open).await {
+        let done = match upload_queued(agent, &open).await {
             Ok(0) if is_unrecorded && is_quiet(agent) => {
                 write_records(agent, &open).await.inspect(|()| is_unrecorded = false)
             }
             sent => sent.map(|sent| is_unrecorded |= sent > 0),
         };
-        let words = match done {
+        let uploads = match done {
             Ok(()) => {
-                pause = LOOK;
+                pause = CHECK_INTERVAL;
                 String::new()
             }
-            Err(words) => {
-                tracing::warn!(error = words, "uploads wait");
-                pause = if pause < FIRST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
-                format!("paused: {words}")
+            Err(error) => {
+                tracing::warn!(error, "uploads wait");
+                pause = if pause < FIRST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(MAX_PAUSE) };
+                format!("paused: {error}")
             }
         };
-        agent.counts().uploads = words;
+        agent.counts().uploads = uploads;
     }
 }
 
@@ -141,7 +141,7 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
 
 /// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
 /// others, unless the remote will refuse those too.
-async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
+async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
     let items = agent.queue.entries().map_err(|error| error.to_string())?;
     if items.is_empty() {
         return Ok(0);
@@ -149,14 +149,14 @@ async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usiz
     let connect = || async { Open::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
     let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
     let (mut failed, mut tried, hope) = (None, 0, Hope::default());
-    for some in items.chunks(AT_ONCE) {
+    for some in items.chunks(MAX_PARALLEL_UPLOADS) {
         if !is_quiet(agent) || hope.is_lost() {
             break;
         }
         tried += some.len();
         let mut tasks = tokio::task::JoinSet::new();
         for queued in some.iter().cloned() {
-            tasks.spawn(send_one(Arc::clone(agent), Arc::clone(remote), queued));
+            tasks.spawn(upload_entry(Arc::clone(agent), Arc::clone(remote), queued));
         }
         while let Some(sent) = tasks.join_next().await {
             match sent.map_err(|error| error.to_string())? {
@@ -173,10 +173,10 @@ async fn send_all(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usiz
     failed.map_or(Ok(tried), Err)
 }
 
-async fn send_one(agent: Arc<Agent>, open: Arc<Open>, queued: QueuedEntry) -> Result<(), SendError> {
+async fn upload_entry(agent: Arc<Agent>, open: Arc<Open>, queued: QueuedEntry) -> Result<(), SendError> {
     let item = Item { crate_name: queued.crate_name, lookup: queued.lookup, key: queued.key };
     let store = &agent.setup.store;
-    let control = Control::new(None, agent.end.clone(), Some(Instant::now() + ENTRY));
+    let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
     let sent = match presence::has(&open, store.layout(), &item).await? {
         true => Sent::AlreadyThere,
         false => send::send(&open, store, &item, &control).await?,
