@@ -1,22 +1,24 @@
 //! The answer of the remote about one subject: its build record, then the end of the answer; and the lookup keys that
 //! were looked up one by one meanwhile. Pure.
 
+use std::time::Duration;
+
 use crate::model::LookupKey;
 
-/// The age, in milliseconds, up to which a new build uses an answer again.
-const MAX_AGE_MS: f64 = 60_000.0;
+/// The age up to which a new build uses an answer again.
+const MAX_AGE: Duration = Duration::from_mins(1);
 /// How many lookup keys are looked up one by one before the record comes, and again after it.
 const MAX_LOOK_UPS: usize = 16;
 
 /// An answer, complete or not.
 #[derive(Debug)]
 pub(super) struct SubjectAnswer {
-    /// When the query was sent, in milliseconds since the agent started.
-    sent_ms: f64,
+    /// When the query was sent; like all times here, since the agent started.
+    sent: Duration,
     /// Whether the answer is complete or has failed.
     is_finished: bool,
-    /// Milliseconds that the record took.
-    record_ms: f64,
+    /// How long the record took.
+    record_took: Duration,
     /// The lookup keys of the record, in build order.
     record: Vec<LookupKey>,
     is_planned: bool,
@@ -28,19 +30,19 @@ pub(super) struct SubjectAnswer {
 
 impl SubjectAnswer {
     /// The answer to a query that is sent now.
-    pub(super) fn new(now: f64) -> Self {
+    pub(super) fn new(now: Duration) -> Self {
         let (record, early, lacking) = (Vec::new(), Vec::new(), Vec::new());
-        Self { sent_ms: now, is_finished: false, record_ms: 0.0, record, is_planned: false, early, lacking }
+        Self { sent: now, is_finished: false, record_took: Duration::ZERO, record, is_planned: false, early, lacking }
     }
 
     /// Whether the answer is recent enough to use again.
-    pub(super) fn is_fresh(&self, now: f64) -> bool {
-        now - self.sent_ms < MAX_AGE_MS
+    pub(super) fn is_fresh(&self, now: Duration) -> bool {
+        now.saturating_sub(self.sent) < MAX_AGE
     }
 
-    /// Milliseconds that the record took, if there is one.
-    pub(super) fn record_ms(&self) -> Option<f64> {
-        (!self.record.is_empty()).then_some(self.record_ms)
+    /// How long the record took, if there is one.
+    pub(super) fn record_took(&self) -> Option<Duration> {
+        (!self.record.is_empty()).then_some(self.record_took)
     }
 
     /// Whether the answer may still name this lookup key.
@@ -63,10 +65,10 @@ impl SubjectAnswer {
         self.lacking.push(lookup);
     }
 
-    /// Stores the record. Returns the milliseconds that it took, and the lookup keys that were requested before it came.
-    pub(super) fn set_record(&mut self, record: Vec<LookupKey>, now: f64) -> (f64, Vec<LookupKey>) {
-        (self.record_ms, self.record) = (now - self.sent_ms, record);
-        (self.record_ms, std::mem::take(&mut self.early))
+    /// Stores the record. Returns how long it took, and the lookup keys that were requested before it came.
+    pub(super) fn set_record(&mut self, record: Vec<LookupKey>, now: Duration) -> (Duration, Vec<LookupKey>) {
+        (self.record_took, self.record) = (now.saturating_sub(self.sent), record);
+        (self.record_took, std::mem::take(&mut self.early))
     }
 
     /// Marks the answer as complete.

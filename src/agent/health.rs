@@ -3,9 +3,11 @@
 //! After a few failures in a row, or one that concerns every request, the agent does not use the remote for a while.
 //! The pause grows with each repetition.
 
-/// The first pause after failures. Each further one is twice as long, up to [`MAX_PAUSE_MS`].
-const FIRST_PAUSE_MS: f64 = 30_000.0;
-const MAX_PAUSE_MS: f64 = 300_000.0;
+use std::time::Duration;
+
+/// The first pause after failures. Each further one is twice as long, up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// How many fetches in a row fail before the agent pauses.
 const MAX_FAILURES: u32 = 3;
 
@@ -13,16 +15,18 @@ const MAX_FAILURES: u32 = 3;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
     failures: u32,
-    pause_ms: f64,
-    until_ms: f64,
+    /// The length of the last pause.
+    pause: Duration,
+    /// The end of the last pause; like all times here, since the agent started.
+    until: Duration,
     /// The message of the last error.
     pub(super) last_error: String,
 }
 
 impl Health {
     /// Whether the remote may be used now.
-    pub(super) fn is_usable(&self, now: f64) -> bool {
-        now >= self.until_ms
+    pub(super) fn is_usable(&self, now: Duration) -> bool {
+        now >= self.until
     }
 
     /// Records a success, which ends the pauses.
@@ -31,7 +35,7 @@ impl Health {
     }
 
     /// Records a failed fetch.
-    pub(super) fn failed(&mut self, error: String, now: f64) {
+    pub(super) fn failed(&mut self, error: String, now: Duration) {
         self.failures += 1;
         self.last_error = error;
         if self.failures >= MAX_FAILURES {
@@ -40,10 +44,10 @@ impl Health {
     }
 
     /// Pauses the remote.
-    pub(super) fn pause(&mut self, now: f64) {
+    pub(super) fn pause(&mut self, now: Duration) {
         self.failures = 0;
-        self.pause_ms = if self.pause_ms == 0.0 { FIRST_PAUSE_MS } else { (self.pause_ms * 2.0).min(MAX_PAUSE_MS) };
-        self.until_ms = now + self.pause_ms;
+        self.pause = if self.pause.is_zero() { FIRST_PAUSE } else { (self.pause * 2).min(MAX_PAUSE) };
+        self.until = now + self.pause;
     }
 }
 
@@ -53,18 +57,19 @@ mod tests {
 
     #[test]
     fn r09_pauses_begin_after_a_few_failures_and_grow_until_a_success() {
-        let mut health = Health::default();
-        health.failed("500".into(), 0.0);
-        health.failed("500".into(), 0.0);
-        assert!(health.is_usable(0.0));
-        health.failed("500".into(), 0.0);
-        assert!(!health.is_usable(FIRST_PAUSE_MS - 1.0) && health.is_usable(FIRST_PAUSE_MS));
+        let (mut health, start) = (Health::default(), Duration::ZERO);
+        let before = |end: Duration| end.saturating_sub(Duration::from_millis(1));
+        health.failed("500".into(), start);
+        health.failed("500".into(), start);
+        assert!(health.is_usable(start));
+        health.failed("500".into(), start);
+        assert!(!health.is_usable(before(FIRST_PAUSE)) && health.is_usable(FIRST_PAUSE));
         for _ in 0..10 {
-            health.pause(0.0);
+            health.pause(start);
         }
-        assert!(!health.is_usable(MAX_PAUSE_MS - 1.0) && health.is_usable(MAX_PAUSE_MS));
+        assert!(!health.is_usable(before(MAX_PAUSE)) && health.is_usable(MAX_PAUSE));
         health.succeeded();
-        health.pause(0.0);
-        assert!(health.is_usable(FIRST_PAUSE_MS));
+        health.pause(start);
+        assert!(health.is_usable(FIRST_PAUSE));
     }
 }

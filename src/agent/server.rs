@@ -38,7 +38,7 @@ pub(super) const MAX_BLOCKING_THREADS: usize = 16;
 /// How long the agent may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after its last activity an agent does not give way to one for another remote.
-const BUSY_MS: f64 = 10_000.0;
+const BUSY_TIME: Duration = Duration::from_secs(10);
 
 /// The parameters of an agent.
 #[derive(Clone, Debug)]
@@ -220,7 +220,7 @@ fn has_no_purpose(agent: &Agent) -> bool {
         return true;
     }
     let state = agent.state();
-    state.is_idle(state.now(), agent.setup.idle.as_secs_f64() * 1000.0)
+    state.is_idle(state.now(), agent.setup.idle)
 }
 
 /// Serves one connection.
@@ -258,11 +258,7 @@ async fn serve_fetch(
 ) {
     if fetch.remote != agent.identity {
         let _ = answer(writer, Answer::Decline(Decline::OtherRemote)).await;
-        let is_busy = {
-            let state = agent.state();
-            state.now() - state.active_ms < BUSY_MS
-        };
-        if !is_busy {
+        if agent.state().since_activity() >= BUSY_TIME {
             tracing::info!("a client uses another remote");
             agent.end.cancel();
         }
@@ -278,8 +274,8 @@ async fn serve_fetch(
     }
     let began = Instant::now();
     let last = wait(agent, fetch, writer).await;
-    let waited = began.elapsed().as_secs_f64() * 1000.0;
-    tracing::debug!(crate_name = fetch.crate_name, ?last, waited_ms = waited.round(), "answered");
+    let waited = began.elapsed();
+    tracing::debug!(crate_name = fetch.crate_name, ?last, ?waited, "answered");
     let Ok(decision) = last else { return };
     let (reply, cost) = match decision {
         Decision::InStore(cost) => (Answer::InStore, Some(cost)),
@@ -297,8 +293,7 @@ async fn serve_fetch(
 
 /// Waits for the requested entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
 async fn wait(agent: &Agent, fetch: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Decision> {
-    let slice_ms = WAIT_SLICE.as_secs_f64() * 1000.0;
-    let mut waited = 0.0;
+    let mut waited = Duration::ZERO;
     loop {
         // Registered before the check, so that a change in between is not missed.
         let changed = agent.changed.notified();
@@ -307,14 +302,14 @@ async fn wait(agent: &Agent, fetch: &FetchRequest, writer: &mut unix::OwnedWrite
             return Ok(decision);
         }
         agent.work.notify_waiters();
-        if !agent.state().grant(fetch, waited, slice_ms) {
+        if !agent.state().grant(fetch, waited, WAIT_SLICE) {
             return Ok(decision);
         }
         answer(writer, Answer::Wait(u64::try_from(WAIT_SLICE.as_millis()).unwrap_or(0))).await?;
         let began = Instant::now();
         let _ = tokio::time::timeout(WAIT_SLICE, changed).await;
-        let took = began.elapsed().as_secs_f64() * 1000.0;
-        agent.state().refund(fetch, slice_ms - took);
+        let took = began.elapsed();
+        agent.state().end_slice(fetch, WAIT_SLICE, took);
         waited += took;
     }
 }

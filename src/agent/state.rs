@@ -2,7 +2,7 @@
 //! on it.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::answer::SubjectAnswer;
 use super::budget::Budget;
@@ -12,12 +12,12 @@ use super::protocol::{Decline, FetchRequest};
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
-/// How long after its fetch an entry may be new to a miss, in milliseconds.
-const RECENT_FETCH_MS: f64 = 5_000.0;
+/// How long after its fetch an entry may be new to a miss.
+const RECENT_FETCH: Duration = Duration::from_secs(5);
 /// After this many fetched entries that were not hits, and none that was, the agent stops fetching for a build.
 const MAX_UNUSED: u32 = 6;
-/// The longest time to fetch the entries of one lookup key, in milliseconds; more than their deadline allows.
-const MAX_FETCH_MS: f64 = 900_000.0;
+/// The longest time to fetch the entries of one lookup key; more than their deadline allows.
+const MAX_FETCH_TIME: Duration = Duration::from_mins(15);
 /// How many builds the agent remembers.
 const MAX_BUILDS: usize = 16;
 
@@ -59,12 +59,12 @@ pub(super) struct AgentState {
     answers: HashMap<BuildSubject, SubjectAnswer>,
     builds: HashMap<u64, ActiveBuild>,
     order: Vec<u64>,
-    /// When the entries of a lookup key were fetched, in milliseconds since the agent started.
-    fetched_ms: HashMap<LookupKey, f64>,
-    /// Time of the last request or transfer, in milliseconds since the agent started.
-    pub(super) active_ms: f64,
-    /// Time of the last request of a build, likewise.
-    pub(super) requested_ms: f64,
+    /// When the entries of a lookup key were fetched; like all times here, since the agent started.
+    fetched: HashMap<LookupKey, Duration>,
+    /// When the last request or transfer was.
+    last_activity: Duration,
+    /// When the last request of a build was.
+    last_request: Duration,
 }
 
 impl AgentState {
@@ -77,15 +77,20 @@ impl AgentState {
             answers: HashMap::new(),
             builds: HashMap::new(),
             order: Vec::new(),
-            fetched_ms: HashMap::new(),
-            active_ms: 0.0,
-            requested_ms: 0.0,
+            fetched: HashMap::new(),
+            last_activity: Duration::ZERO,
+            last_request: Duration::ZERO,
         }
     }
 
-    /// Milliseconds since the agent started.
-    pub(super) fn now(&self) -> f64 {
-        self.began.elapsed().as_secs_f64() * 1000.0
+    /// The time since the agent started.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Records that something happened, so that the agent is not idle.
+    pub(super) fn mark_active(&mut self) {
+        self.last_activity = self.now();
     }
 
     /// Registers the build of this request, and begins a query of its subject if one is due: the build is new to the
@@ -93,9 +98,9 @@ impl AgentState {
     /// the query, and reports the end of the answer with [`Self::finish_answer`].
     pub(super) fn begin_query_if_due(&mut self, request: &FetchRequest) -> bool {
         let (now, subject) = (self.now(), subject(request));
-        (self.active_ms, self.requested_ms) = (now, now);
+        (self.last_activity, self.last_request) = (now, now);
         if !self.builds.contains_key(&request.build) {
-            let budget = Budget::after(self.jobs, now, self.builds.values().map(|build| &build.budget));
+            let budget = Budget::after(self.jobs, millis(now), self.builds.values().map(|build| &build.budget));
             self.builds.insert(request.build, ActiveBuild { budget, subjects: HashSet::new(), used: 0, unused: 0 });
             self.order.push(request.build);
             if self.order.len() > MAX_BUILDS {
@@ -108,10 +113,10 @@ impl AgentState {
         if is_due {
             self.answers.insert(subject, SubjectAnswer::new(now));
         } else if is_new
-            && let Some(took) = self.answers.get(&subject).and_then(SubjectAnswer::record_ms)
+            && let Some(took) = self.answers.get(&subject).and_then(SubjectAnswer::record_took)
             && let Some(build) = self.builds.get_mut(&request.build)
         {
-            build.budget.record_received(took);
+            build.budget.record_received(millis(took));
         }
         is_due
     }
@@ -126,12 +131,12 @@ impl AgentState {
     /// Records the unit of the remote under the requested lookup key, if there is one.
     pub(super) fn set_lookup_result(&mut self, request: &FetchRequest, unit: Option<RemoteUnit>) {
         let now = self.now();
-        self.active_ms = now;
+        self.last_activity = now;
         match unit {
             Some(unit) => {
                 self.plan.add_unit(request.lookup, unit);
                 if let Some(build) = self.builds.get_mut(&request.build) {
-                    build.budget.entry_named(now);
+                    build.budget.entry_named(millis(now));
                 }
             }
             None => {
@@ -145,11 +150,11 @@ impl AgentState {
     /// Records the build record of the subject: its lookup keys, in build order.
     pub(super) fn set_record(&mut self, subject: &BuildSubject, record: Vec<LookupKey>) {
         let now = self.now();
-        self.active_ms = now;
+        self.last_activity = now;
         let Some(answer) = self.answers.get_mut(subject) else { return };
         let (took, early) = answer.set_record(record, now);
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
-            build.budget.record_received(took);
+            build.budget.record_received(millis(took));
         }
         // The misses that requested them may have given up by now, but the units after them are still to be compiled.
         for lookup in early {
@@ -159,7 +164,7 @@ impl AgentState {
 
     /// Records that the answer of the remote about the subject is complete, or has failed.
     pub(super) fn finish_answer(&mut self, subject: &BuildSubject) {
-        self.active_ms = self.now();
+        self.mark_active();
         if let Some(answer) = self.answers.get_mut(subject) {
             answer.finish();
         }
@@ -189,9 +194,7 @@ impl AgentState {
             };
         };
         match unit.state {
-            FetchState::InStore
-                if self.fetched_ms.get(&request.lookup).is_some_and(|at| now - at < RECENT_FETCH_MS) =>
-            {
+            FetchState::InStore if self.is_recent(request.lookup, now) => {
                 Decision::InStore(unit.cost_ms.unwrap_or(0.0))
             }
             FetchState::InStore | FetchState::Failed => Decision::Decline(Decline::Unknown),
@@ -213,11 +216,25 @@ impl AgentState {
         }
     }
 
-    /// Whether requests and transfers ceased more than `idle_ms` ago. Planned units do not keep the agent alive while
-    /// the remote cannot be used; nor does a fetch that takes longer than [`MAX_FETCH_MS`].
-    pub(super) fn is_idle(&self, now: f64, idle_ms: f64) -> bool {
-        let quiet = now - self.active_ms;
-        quiet > idle_ms && (!self.plan.is_fetching() || quiet > idle_ms + MAX_FETCH_MS)
+    fn is_recent(&self, lookup: LookupKey, now: Duration) -> bool {
+        self.fetched.get(&lookup).is_some_and(|at| now.saturating_sub(*at) < RECENT_FETCH)
+    }
+
+    /// Whether the last request or transfer was more than `idle` ago. Planned units do not keep the agent alive while the
+    /// remote cannot be used; nor does a fetch that takes longer than [`MAX_FETCH_TIME`].
+    pub(super) fn is_idle(&self, now: Duration, idle: Duration) -> bool {
+        let quiet = now.saturating_sub(self.last_activity);
+        quiet > idle && (!self.plan.is_fetching() || quiet > idle.saturating_add(MAX_FETCH_TIME))
+    }
+
+    /// The time since the last request or transfer.
+    pub(super) fn since_activity(&self) -> Duration {
+        self.now().saturating_sub(self.last_activity)
+    }
+
+    /// The time since the last request of a build, or since the agent started.
+    pub(super) fn since_request(&self) -> Duration {
+        self.now().saturating_sub(self.last_request)
     }
 
     /// The workspaces of all builds so far.
@@ -233,25 +250,27 @@ impl AgentState {
     }
 
     /// Whether the request may wait for another slice.
-    pub(super) fn grant(&mut self, request: &FetchRequest, waited: f64, slice: f64) -> bool {
-        let (now, cost) = (self.now(), self.plan.unit(request.lookup).and_then(|unit| unit.cost_ms));
-        self.builds.get_mut(&request.build).is_some_and(|build| build.budget.grant(waited, slice, cost, now))
+    pub(super) fn grant(&mut self, request: &FetchRequest, waited: Duration, slice: Duration) -> bool {
+        let (now, cost) = (millis(self.now()), self.plan.unit(request.lookup).and_then(|unit| unit.cost_ms));
+        self.builds
+            .get_mut(&request.build)
+            .is_some_and(|build| build.budget.grant(millis(waited), millis(slice), cost, now))
     }
 
-    /// Refunds the unused part of the last slice.
-    pub(super) fn refund(&mut self, request: &FetchRequest, unused: f64) {
+    /// Refunds the unused part of the last slice, or charges its excess.
+    pub(super) fn end_slice(&mut self, request: &FetchRequest, slice: Duration, took: Duration) {
         if let Some(build) = self.builds.get_mut(&request.build) {
-            build.budget.refund(unused);
+            build.budget.refund(millis(slice) - millis(took));
         }
     }
 
     /// Records whether the fetched entry was a hit.
-    pub(super) fn used(&mut self, request: &FetchRequest, was_hit: bool, cost: f64, waited: f64) {
-        self.active_ms = self.now();
+    pub(super) fn used(&mut self, request: &FetchRequest, was_hit: bool, cost_ms: f64, waited: Duration) {
+        self.mark_active();
         let Some(build) = self.builds.get_mut(&request.build) else { return };
         if was_hit {
             build.used += 1;
-            build.budget.hit(cost, waited);
+            build.budget.hit(cost_ms, millis(waited));
             return;
         }
         build.unused += 1;
@@ -262,12 +281,17 @@ impl AgentState {
 
     /// Records how fetching the entries of a lookup key ended.
     pub(super) fn ended(&mut self, lookup: LookupKey, fetched: FetchState) {
-        self.active_ms = self.now();
+        self.mark_active();
         if fetched == FetchState::InStore {
-            self.fetched_ms.insert(lookup, self.active_ms);
+            self.fetched.insert(lookup, self.last_activity);
         }
         self.plan.set_state(lookup, fetched);
     }
+}
+
+/// The time in milliseconds, as the budget counts it.
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// The subject of a request.
@@ -394,7 +418,7 @@ mod tests {
         let mut state = state_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         for name in &names[..6] {
             assert_eq!(state.decide(&request(name)), Decision::Wait);
-            state.used(&request(name), false, 500.0, 10.0);
+            state.used(&request(name), false, 500.0, Duration::from_millis(10));
         }
         assert_eq!(state.decide(&request("10")), Decision::Decline(Decline::Spent));
         assert!(state.plan.pending() <= 6, "only the requested units");
@@ -405,13 +429,14 @@ mod tests {
         let mut state = state_with(&["a", "b"]);
         assert_eq!(state.decide(&request("a")), Decision::Wait);
         let (lookup, _) = state.plan.take_next().unwrap();
-        let later = state.now() + 10_000.0;
-        assert!(!state.is_idle(later, 5_000.0), "a unit is being fetched");
-        assert!(state.is_idle(later + MAX_FETCH_MS, 5_000.0), "the task that fetched it is gone");
+        let seconds = Duration::from_secs;
+        let later = state.now() + seconds(10);
+        assert!(!state.is_idle(later, seconds(5)), "a unit is being fetched");
+        assert!(state.is_idle(later + MAX_FETCH_TIME, seconds(5)), "the task that fetched it is gone");
         state.ended(lookup, FetchState::Failed);
         state.health.pause(later);
         assert!(state.plan.pending() > 0);
-        assert!(state.is_idle(later, 5_000.0) && !state.is_idle(later, 20_000.0));
+        assert!(state.is_idle(later, seconds(5)) && !state.is_idle(later, seconds(20)));
     }
 
     #[test]

@@ -33,9 +33,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_PARALLEL_UPLOADS: usize = 4;
 /// How long the upload of one entry may take.
 const UPLOAD_DEADLINE: Duration = Duration::from_mins(10);
-/// How long builds must not have asked, in milliseconds, before a build counts as over (or compiles one long unit
-/// alone).
-const QUIET_MS: f64 = 3_000.0;
+/// How long after the last request a build counts as over. (It may still compile one long unit.)
+const QUIET_TIME: Duration = Duration::from_secs(3);
 /// The first pause after an error. Each further one is twice as long, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const MAX_PAUSE: Duration = Duration::from_mins(5);
@@ -114,8 +113,7 @@ async fn upload_loop(agent: &Arc<Agent>) {
 
 /// Whether the build that compiled the queued entries seems to be over.
 fn is_quiet(agent: &Agent) -> bool {
-    let state = agent.state();
-    state.now() - state.requested_ms > QUIET_MS
+    agent.state().since_request() > QUIET_TIME
 }
 
 /// Writes the build records of the workspaces that builds asked about, so that other machines can fetch their entries.
@@ -184,9 +182,7 @@ async fn upload_entry(agent: Arc<Agent>, open: Arc<Open>, queued: QueuedEntry) -
     if matches!(sent, Sent::Sent(_)) {
         agent.counts().sent += 1;
     }
-    let mut state = agent.state();
-    state.active_ms = state.now();
-    drop(state);
+    agent.state().mark_active();
     tracing::debug!(crate_name = item.crate_name, ?sent, "sent");
     Ok(agent.queue.remove(item.key)?)
 }
