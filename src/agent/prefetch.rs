@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::fetch_plan::{FetchState, RemoteUnit};
 use super::protocol::FetchRequest;
-use super::server::Agent;
+use super::shared::Agent;
 use super::state::BuildSubject;
 use crate::fsx;
 use crate::model::{EntryKey, LookupKey};
@@ -83,18 +83,16 @@ async fn fetch_unit(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &R
 /// Counts a fetched entry. A build record only claims its sizes, so a plan ends once the store has really grown by the
 /// bytes that one agent may fetch.
 fn count_fetched(agent: &Agent, pack: u64, bytes: u64) {
-    let grown = {
-        let mut counts = agent.counts();
-        counts.fetched += 1;
-        counts.fetched_bytes += pack;
-        counts.grown_bytes += bytes;
-        counts.grown_bytes
-    };
     let mut state = agent.state();
+    state.counters.fetched += 1;
+    state.counters.fetched_bytes += pack;
+    state.counters.grown_bytes += bytes;
     state.health.succeeded();
+    let grown = state.counters.grown_bytes;
     if grown > agent.setup.max_size / 2 {
-        tracing::warn!(grown, "the limit of fetched bytes is reached: only requested entries are fetched from now on");
         state.plan.clear_records();
+        drop(state);
+        tracing::warn!(grown, "the limit of fetched bytes is reached: only requested entries are fetched from now on");
     }
 }
 
@@ -120,9 +118,11 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
             Ok(Err(error)) => Some(error),
             Err(_) => Some(format!("no answer within {} s", QUERY_TIMEOUT.as_secs())),
         };
+        if let Some(error) = &failure {
+            tracing::warn!(error, "cannot query the remote");
+        }
         let mut state = agent.state();
         if let Some(error) = failure {
-            tracing::warn!(error, "cannot query the remote");
             let now = state.now();
             state.health.last_error = error;
             state.health.pause(now);
@@ -141,6 +141,7 @@ async fn list_remote(agent: &Agent, open: &Open) {
             for (lookup, unit) in units {
                 state.plan.add_unit(lookup, unit);
             }
+            drop(state);
             tracing::debug!("listed the remote");
         }
         Ok(Err(error)) => tracing::warn!(%error, "cannot list"),
@@ -155,9 +156,12 @@ async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<Arc<Open>,
     let found = find_record(&open, subject).await.map_err(|error| error.to_string())?;
     let Some(found) = found else { return Ok(open) };
     tracing::debug!(name = found.name, "a build record");
+    let units = units_of(agent, &found);
     {
         let mut state = agent.state();
-        add_record(agent, &mut state, &found);
+        for (lookup, unit) in units {
+            state.plan.add_unit(lookup, unit);
+        }
         state.set_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
     }
     agent.changed.notify_waiters();
@@ -197,10 +201,10 @@ async fn find_record(open: &Open, subject: &BuildSubject) -> Result<Option<Found
     }
 }
 
-/// Adds the entries of a record to the plan, up to the bytes that one record may fetch.
-fn add_record(agent: &Agent, state: &mut super::state::AgentState, found: &Found) {
+/// The units of a record, up to the bytes that one record may fetch.
+fn units_of(agent: &Agent, found: &Found) -> Vec<(LookupKey, RemoteUnit)> {
     let layout = agent.setup.store.layout();
-    let mut bytes = 0_u64;
+    let (mut units, mut bytes) = (Vec::new(), 0_u64);
     for unit in &found.record.units {
         bytes = bytes.saturating_add(unit.bytes);
         if bytes > agent.setup.max_size / 2 {
@@ -208,7 +212,7 @@ fn add_record(agent: &Agent, state: &mut super::state::AgentState, found: &Found
             break;
         }
         let is_here = fsx::exists(&layout.entry(unit.key));
-        state.plan.add_unit(
+        units.push((
             unit.lookup,
             RemoteUnit {
                 crate_name: unit.crate_name.clone(),
@@ -216,8 +220,9 @@ fn add_record(agent: &Agent, state: &mut super::state::AgentState, found: &Found
                 cost_ms: Some(unit.cost_ms),
                 state: if is_here { FetchState::InStore } else { FetchState::OnRemote },
             },
-        );
+        ));
     }
+    units
 }
 
 /// The units under manifest names that begin with `prefix`, from at most [`MAX_LIST_PAGES`] pages.

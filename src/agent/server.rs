@@ -1,30 +1,25 @@
 //! The agent process: one per cache directory, which serves clients until it is idle.
 //!
-//! Owns the runtime and the connections. Answers come from memory ([`super::state`]); waiting happens here and not in
-//! the network. The agent ends when it is told to, when it is idle, when a newer version or a client of another remote
+//! Owns the runtime and the connections. `state` decides the answers, from memory; waiting happens here and not in the
+//! network. The agent ends when it is told to, when it is idle, when a newer version or a client of another remote
 //! asks, or when its cache directory is gone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix};
-use tokio::sync::{Notify, OnceCell};
 
 use super::paths::AgentPaths;
-use super::protocol::{
-    AgentStatus, Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line,
-};
-use super::queue::{self, Queue};
-use super::state::{AgentState, Decision};
-use super::{prefetch, uploads};
-use crate::config::{self, Env};
+use super::protocol::{Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
+use super::shared::Agent;
+pub use super::shared::Setup;
+use super::state::Decision;
+use super::{prefetch, queue, uploads};
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, clock, socket};
 use crate::remote;
-use crate::remote::open::{Open, OpenError};
-use crate::remote::progress::Cancel;
-use crate::store::{Limit, Store, gc};
+use crate::store::gc;
 
 /// How long one grant lets a miss wait.
 const WAIT_SLICE: Duration = Duration::from_millis(25);
@@ -40,102 +35,22 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after its last activity an agent does not give way to one for another remote.
 const BUSY_TIME: Duration = Duration::from_secs(10);
 
-/// The parameters of an agent.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The remote to fetch from and upload to.
-    pub remote: config::Remote,
-    /// The environment, for credentials.
-    pub env: Env,
-    /// The store of the cache directory.
-    pub store: Arc<Store>,
-    /// The idle time after which the agent ends.
-    pub idle: Duration,
-    /// The size that collections trim the store to.
-    pub limit: Limit,
-    /// That size in bytes when the agent started. The agent fetches at most half of it for one build record.
-    pub max_size: u64,
-}
-
-/// The state that all tasks of the agent share.
-#[derive(Debug)]
-pub(super) struct Agent {
-    pub(super) setup: Setup,
-    identity: String,
-    state: Mutex<AgentState>,
-    /// Notified when the state of a unit has changed, so that waiting misses look again.
-    pub(super) changed: Notify,
-    /// Notified when there may be an entry to fetch.
-    pub(super) work: Notify,
-    pub(super) counts: Mutex<AgentStatus>,
-    /// Makes all tasks end.
-    pub(super) end: Cancel,
-    pub(super) queue: Queue,
-    open: OnceCell<Arc<Open>>,
-    lock: FileLock,
-    began: Instant,
-}
-
-impl Agent {
-    pub(super) fn state(&self) -> MutexGuard<'_, AgentState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn counts(&self) -> MutexGuard<'_, AgentStatus> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The open remote. The first caller opens it.
-    pub(super) async fn open(&self) -> Result<Arc<Open>, OpenError> {
-        let connect = || async { Open::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
-        self.open.get_or_try_init(connect).await.cloned()
-    }
-
-    fn status(&self) -> AgentStatus {
-        let state = self.state();
-        let is_usable = state.health.is_usable(state.now());
-        let error = &state.health.last_error;
-        let health = if is_usable { "usable".to_owned() } else { format!("paused: {error}") };
-        AgentStatus {
-            pid: std::process::id(),
-            up_s: self.began.elapsed().as_secs(),
-            remote: self.setup.remote.place(),
-            health,
-            fetching: state.plan.pending() as u64,
-            queued: self.queue.len() as u64,
-            ..self.counts().clone()
-        }
-    }
-}
-
 /// Serves clients until the agent is no longer needed. `Ok(false)`: another agent serves this cache directory.
 pub fn run(setup: Setup) -> fsx::Result<bool> {
     let paths = AgentPaths::of(setup.store.layout());
-    let Some(lock) = lock(&paths)? else { return Ok(false) };
+    let Some(lock) = acquire_lock(&paths)? else { return Ok(false) };
     let listener = socket::listen(&paths.socket())?;
     paths.silent().remove();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(2).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| fsx::Error::new("start a runtime for", &paths.socket(), error))?;
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let agent = Arc::new(Agent {
-        identity: setup.remote.identity(&setup.env),
-        state: Mutex::new(AgentState::new(jobs)),
-        changed: Notify::new(),
-        work: Notify::new(),
-        counts: Mutex::default(),
-        end: Cancel::default(),
-        queue: Queue::of(setup.store.layout(), &setup.remote),
-        open: OnceCell::new(),
-        lock,
-        began: Instant::now(),
-        setup,
-    });
+    let agent = Arc::new(Agent::new(setup, jobs));
     tracing::info!(remote = agent.setup.remote.place(), "listening");
     remote::sweep(agent.setup.store.layout());
     queue::sweep(agent.setup.store.layout(), clock::now());
     let uploads = uploads::start(&agent);
-    runtime.block_on(serve(&agent, listener));
+    runtime.block_on(serve(&agent, &lock, listener));
     if agent.end.is_cancelled() {
         // The agent was asked to end, so the next miss may start another one. An agent that ended by itself might do so
         // again at once, so its file stays.
@@ -143,7 +58,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     }
     agent.end.cancel();
     // Remove the socket before the lock is free, so that new clients do not find this agent.
-    if agent.lock.is_seen() {
+    if lock.is_seen() {
         let _ = fsx::remove_file(&paths.socket());
     }
     runtime.shutdown_timeout(STOP_TIMEOUT / 2);
@@ -154,7 +69,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
 
 /// Acquires the lock. Waits for an agent that is about to end (its socket is gone), because clients will not start
 /// another one for a while.
-fn lock(paths: &AgentPaths) -> fsx::Result<Option<FileLock>> {
+fn acquire_lock(paths: &AgentPaths) -> fsx::Result<Option<FileLock>> {
     let until = Instant::now() + STOP_TIMEOUT;
     loop {
         let lock = FileLock::try_acquire(&paths.lock())?;
@@ -165,7 +80,7 @@ fn lock(paths: &AgentPaths) -> fsx::Result<Option<FileLock>> {
     }
 }
 
-async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
+async fn serve(agent: &Arc<Agent>, lock: &FileLock, listener: std::os::unix::net::UnixListener) {
     let listener = match listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener)) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot listen"),
@@ -185,7 +100,7 @@ async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
                 }
             },
             _ = checks.tick() => {
-                if has_no_purpose(agent) {
+                if has_no_purpose(agent, lock) {
                     return;
                 }
                 collect_if_due(agent);
@@ -198,7 +113,7 @@ async fn serve(agent: &Arc<Agent>, listener: std::os::unix::net::UnixListener) {
 /// Collects garbage if it is due: fetched entries fill the store like compiled ones, and other processes do not collect
 /// after them.
 fn collect_if_due(agent: &Arc<Agent>) {
-    let has_fetched = agent.counts().fetched > 0;
+    let has_fetched = agent.state().counters.fetched > 0;
     if has_fetched && gc::is_due(&agent.setup.store, clock::now()) {
         let agent = Arc::clone(agent);
         tokio::task::spawn_blocking(move || {
@@ -213,10 +128,10 @@ fn is_same_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == fsx::user_id())
 }
 
-fn has_no_purpose(agent: &Agent) -> bool {
+fn has_no_purpose(agent: &Agent, lock: &FileLock) -> bool {
     let layout = agent.setup.store.layout();
     // The directory may have been removed and recreated, so that clients can no longer find this agent.
-    if !agent.lock.is_seen() || !fsx::exists(&AgentPaths::of(layout).socket()) {
+    if !lock.is_seen() || !fsx::exists(&AgentPaths::of(layout).socket()) {
         return true;
     }
     let state = agent.state();

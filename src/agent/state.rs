@@ -49,6 +49,21 @@ pub(super) enum Decision {
     Wait,
 }
 
+/// What the agent has done so far, for people.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Number of fetched entries.
+    pub(super) fetched: u64,
+    /// Bytes of the fetched packs.
+    pub(super) fetched_bytes: u64,
+    /// Bytes by which the store has grown.
+    pub(super) grown_bytes: u64,
+    /// Number of uploaded entries.
+    pub(super) uploaded: u64,
+    /// Why uploads wait; empty if they do not.
+    pub(super) uploads_wait: String,
+}
+
 /// The state of the agent.
 #[derive(Debug)]
 pub(super) struct AgentState {
@@ -56,6 +71,7 @@ pub(super) struct AgentState {
     jobs: usize,
     pub(super) plan: FetchPlan,
     pub(super) health: Health,
+    pub(super) counters: Counters,
     answers: HashMap<BuildSubject, SubjectAnswer>,
     builds: HashMap<u64, ActiveBuild>,
     order: Vec<u64>,
@@ -74,6 +90,7 @@ impl AgentState {
             jobs,
             plan: FetchPlan::default(),
             health: Health::default(),
+            counters: Counters::default(),
             answers: HashMap::new(),
             builds: HashMap::new(),
             order: Vec::new(),

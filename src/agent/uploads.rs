@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::queue::QueuedEntry;
-use super::server::{Agent, MAX_BLOCKING_THREADS};
+use super::server::MAX_BLOCKING_THREADS;
+use super::shared::Agent;
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
 use crate::remote;
@@ -57,7 +58,7 @@ impl Uploads {
 pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
     let done = Arc::new(AtomicBool::new(agent.setup.remote.read_only));
     if agent.setup.remote.read_only {
-        "read-only".clone_into(&mut agent.counts().uploads);
+        "read-only".clone_into(&mut agent.state().counters.uploads_wait);
         return Uploads(done);
     }
     let (agent, ended) = (Arc::clone(agent), Arc::clone(&done));
@@ -87,7 +88,7 @@ async fn upload_loop(agent: &Arc<Agent>) {
             () = tokio::time::sleep(pause) => {}
         }
         if !is_quiet(agent) {
-            "wait for the end of the build".clone_into(&mut agent.counts().uploads);
+            "wait for the end of the build".clone_into(&mut agent.state().counters.uploads_wait);
             continue;
         }
         let done = match upload_queued(agent, &open).await {
@@ -96,7 +97,7 @@ async fn upload_loop(agent: &Arc<Agent>) {
             }
             sent => sent.map(|sent| is_unrecorded |= sent > 0),
         };
-        let uploads = match done {
+        let uploads_wait = match done {
             Ok(()) => {
                 pause = CHECK_INTERVAL;
                 String::new()
@@ -107,7 +108,7 @@ async fn upload_loop(agent: &Arc<Agent>) {
                 format!("paused: {error}")
             }
         };
-        agent.counts().uploads = uploads;
+        agent.state().counters.uploads_wait = uploads_wait;
     }
 }
 
@@ -180,7 +181,7 @@ async fn upload_entry(agent: Arc<Agent>, open: Arc<Open>, queued: QueuedEntry) -
         false => send::send(&open, store, &item, &control).await?,
     };
     if matches!(sent, Sent::Sent(_)) {
-        agent.counts().sent += 1;
+        agent.state().counters.uploaded += 1;
     }
     agent.state().mark_active();
     tracing::debug!(crate_name = item.crate_name, ?sent, "sent");

@@ -1,0 +1,100 @@
+//! What all tasks of the agent share: the setup, the state behind its one mutex, and the signals between tasks.
+//!
+//! Lock order: the lock file, which [`super::server::run`] holds from start to end; then the mutex of [`Agent::state`].
+//! There is no other lock. A task that holds the mutex does not wait for anything: no `await`, no request, no transfer.
+//! It may check whether a file of the store exists.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OnceCell};
+
+use super::protocol::AgentStatus;
+use super::queue::Queue;
+use super::state::AgentState;
+use crate::config::{self, Env};
+use crate::remote::open::{Open, OpenError};
+use crate::remote::progress::Cancel;
+use crate::store::{Limit, Store};
+
+/// The parameters of an agent.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The remote to fetch from and upload to.
+    pub remote: config::Remote,
+    /// The environment, for credentials.
+    pub env: Env,
+    /// The store of the cache directory.
+    pub store: Arc<Store>,
+    /// The idle time after which the agent ends.
+    pub idle: Duration,
+    /// The size that collections trim the store to.
+    pub limit: Limit,
+    /// That size in bytes when the agent started. The agent fetches at most half of it for one build record.
+    pub max_size: u64,
+}
+
+/// What all tasks of the agent share.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) setup: Setup,
+    /// The remote of this agent (`config::Remote::identity`). Clients of another one are declined.
+    pub(super) identity: String,
+    state: Mutex<AgentState>,
+    /// Notified when the state of a unit has changed, so that waiting misses look again.
+    pub(super) changed: Notify,
+    /// Notified when there may be an entry to fetch.
+    pub(super) work: Notify,
+    /// Makes all tasks end.
+    pub(super) end: Cancel,
+    pub(super) queue: Queue,
+    open: OnceCell<Arc<Open>>,
+}
+
+impl Agent {
+    pub(super) fn new(setup: Setup, jobs: usize) -> Self {
+        Self {
+            identity: setup.remote.identity(&setup.env),
+            state: Mutex::new(AgentState::new(jobs)),
+            changed: Notify::new(),
+            work: Notify::new(),
+            end: Cancel::default(),
+            queue: Queue::of(setup.store.layout(), &setup.remote),
+            open: OnceCell::new(),
+            setup,
+        }
+    }
+
+    /// Locks the state. The module header says what a task may do meanwhile.
+    pub(super) fn state(&self) -> MutexGuard<'_, AgentState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open remote. The first caller opens it.
+    pub(super) async fn open(&self) -> Result<Arc<Open>, OpenError> {
+        let connect = || async { Open::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
+        self.open.get_or_try_init(connect).await.cloned()
+    }
+
+    pub(super) fn status(&self) -> AgentStatus {
+        let queued = self.queue.len() as u64;
+        let state = self.state();
+        let counters = &state.counters;
+        AgentStatus {
+            pid: std::process::id(),
+            up_s: state.now().as_secs(),
+            remote: self.setup.remote.place(),
+            health: match state.health.is_usable(state.now()) {
+                true => "usable".to_owned(),
+                false => format!("paused: {}", state.health.last_error),
+            },
+            fetched: counters.fetched,
+            fetched_bytes: counters.fetched_bytes,
+            grown_bytes: counters.grown_bytes,
+            fetching: state.plan.pending() as u64,
+            sent: counters.uploaded,
+            queued,
+            uploads: counters.uploads_wait.clone(),
+        }
+    }
+}
