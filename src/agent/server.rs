@@ -14,15 +14,13 @@ use super::paths::AgentPaths;
 use super::protocol::{Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
 use super::shared::Agent;
 pub use super::shared::Setup;
-use super::state::Decision;
+use super::state::{Decision, WAIT_SLICE, subject};
 use super::{prefetch, queue, uploads};
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, clock, socket};
 use crate::remote;
 use crate::store::gc;
 
-/// How long one grant lets a miss wait.
-const WAIT_SLICE: Duration = Duration::from_millis(25);
 /// How long a client may take to send a request, to read an answer, or to report whether the entry was a hit.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the agent checks whether it is still needed.
@@ -179,52 +177,59 @@ async fn serve_fetch(
         }
         return;
     }
-    if agent.state().begin_query_if_due(fetch) {
-        prefetch::query_subject(agent, super::state::subject(fetch));
-    }
     let layout = agent.setup.store.layout();
-    agent.state().notice_removal(fetch, |key| fsx::exists(&layout.entry(key)));
-    if agent.state().begin_look_up_if_due(fetch) {
+    let queries = agent.state().begin(fetch, |key| fsx::exists(&layout.entry(key)));
+    if queries.subject {
+        prefetch::query_subject(agent, subject(fetch));
+    }
+    if queries.lookup {
         prefetch::look_up(agent, fetch.clone());
     }
     let began = Instant::now();
-    let last = wait(agent, fetch, writer).await;
+    let outcome = wait(agent, fetch, writer).await;
     let waited = began.elapsed();
-    tracing::debug!(crate_name = fetch.crate_name, ?last, ?waited, "answered");
-    let Ok(decision) = last else { return };
-    let (reply, cost) = match decision {
-        Decision::InStore(cost) => (Answer::InStore, Some(cost)),
-        Decision::Decline(why) => (Answer::Decline(why), None),
-        Decision::Wait => (Answer::Decline(Decline::Spent), None),
-    };
-    if answer(writer, reply).await.is_err() {
-        return;
-    }
-    if let Some(cost) = cost {
-        let was_hit = !matches!(receive(reader).await, Some(Request { command: Command::Unused, .. }));
-        agent.state().used(fetch, was_hit, cost, waited);
+    tracing::debug!(crate_name = fetch.crate_name, ?outcome, ?waited, "answered");
+    match outcome {
+        Ok(Waited::Declined(why)) => drop(answer(writer, Answer::Decline(why)).await),
+        Ok(Waited::InStore(cost_ms)) => {
+            if answer(writer, Answer::InStore).await.is_ok() {
+                let was_hit = !matches!(receive(reader).await, Some(Request { command: Command::Unused, .. }));
+                agent.state().used(fetch, was_hit, cost_ms, waited);
+            }
+        }
+        // The client is gone.
+        Err(_) => {}
     }
 }
 
-/// Waits for the requested entry, slice by slice, while the budget grants it. Returns `Wait` if it grants no more.
-async fn wait(agent: &Agent, fetch: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Decision> {
+/// How a wait for an entry ended.
+#[derive(Clone, Copy, Debug)]
+enum Waited {
+    /// No entry comes, for this reason.
+    Declined(Decline),
+    /// The entry is in the store. A compile would have taken this many milliseconds.
+    InStore(f64),
+}
+
+/// Waits for the requested entry, slice by slice, until there is a decision.
+async fn wait(agent: &Agent, fetch: &FetchRequest, writer: &mut unix::OwnedWriteHalf) -> std::io::Result<Waited> {
     let mut waited = Duration::ZERO;
     loop {
         // Registered before the check, so that a change in between is not missed.
         let changed = agent.changed.notified();
-        let decision = agent.state().decide(fetch);
-        if decision != Decision::Wait {
-            return Ok(decision);
-        }
+        let decision = agent.state().decide(fetch, waited);
+        // The unit may have been queued, even if the miss is not to wait for it.
         agent.work.notify_waiters();
-        if !agent.state().grant(fetch, waited, WAIT_SLICE) {
-            return Ok(decision);
+        match decision {
+            Decision::Wait => {}
+            Decision::Decline(why) => return Ok(Waited::Declined(why)),
+            Decision::InStore(cost_ms) => return Ok(Waited::InStore(cost_ms)),
         }
         answer(writer, Answer::Wait(u64::try_from(WAIT_SLICE.as_millis()).unwrap_or(0))).await?;
         let began = Instant::now();
         let _ = tokio::time::timeout(WAIT_SLICE, changed).await;
         let took = began.elapsed();
-        agent.state().end_slice(fetch, WAIT_SLICE, took);
+        agent.state().end_slice(fetch, took);
         waited += took;
     }
 }

@@ -1,5 +1,6 @@
-//! The state of the agent, and the answers that follow from it. Does not use the network: `server` and `prefetch` act
-//! on it.
+//! The state of the agent, and the one place where a fetch request is decided: [`AgentState::begin`] says what to find
+//! out for it, [`AgentState::decide`] how to answer it. (`server` declines clients of another version or remote.) Does
+//! not use the network: `server` and `prefetch` act on it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use super::protocol::{Decline, FetchRequest};
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::fetch::MOST_OF_A_LOOKUP;
 
+/// How long a miss may wait before the next decision.
+pub(super) const WAIT_SLICE: Duration = Duration::from_millis(25);
 /// How long after its fetch an entry may be new to a miss.
 const RECENT_FETCH: Duration = Duration::from_secs(5);
 /// After this many fetched entries that were not hits, and none that was, the agent stops fetching for a build.
@@ -38,6 +41,15 @@ struct ActiveBuild {
     unused: u32,
 }
 
+/// What to find out about a [`FetchRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queries {
+    /// Query the remote about the subject. [`AgentState::finish_answer`] takes the end of the answer.
+    pub(super) subject: bool,
+    /// List the remote under the lookup key. [`AgentState::set_lookup_result`] takes the result.
+    pub(super) lookup: bool,
+}
+
 /// How to answer a [`FetchRequest`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Decision {
@@ -45,7 +57,7 @@ pub(super) enum Decision {
     Decline(Decline),
     /// The entry is in the store. A compile would have taken this many milliseconds.
     InStore(f64),
-    /// The entry may come: wait.
+    /// The entry may come: wait for a [`WAIT_SLICE`], then report [`AgentState::end_slice`] and decide again.
     Wait,
 }
 
@@ -110,10 +122,16 @@ impl AgentState {
         self.last_activity = self.now();
     }
 
+    /// Registers a request. Returns the queries that the caller is to send. `exists`: whether the store has an entry.
+    pub(super) fn begin(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) -> Queries {
+        let subject = self.begin_query_if_due(request);
+        self.notice_removal(request, exists);
+        Queries { subject, lookup: self.begin_look_up_if_due(request) }
+    }
+
     /// Registers the build of this request, and begins a query of its subject if one is due: the build is new to the
-    /// subject, the last answer is too old, and the remote is usable. Returns whether it did. If so, the caller sends
-    /// the query, and reports the end of the answer with [`Self::finish_answer`].
-    pub(super) fn begin_query_if_due(&mut self, request: &FetchRequest) -> bool {
+    /// subject, the last answer is too old, and the remote is usable. Returns whether it did.
+    fn begin_query_if_due(&mut self, request: &FetchRequest) -> bool {
         let (now, subject) = (self.now(), subject(request));
         (self.last_activity, self.last_request) = (now, now);
         if !self.builds.contains_key(&request.build) {
@@ -139,8 +157,8 @@ impl AgentState {
     }
 
     /// Begins to look up this lookup key alone, if a build waits for it and nothing is known about it yet. Returns
-    /// whether it did. If so, the caller lists the remote, and reports the result with [`Self::set_lookup_result`].
-    pub(super) fn begin_look_up_if_due(&mut self, request: &FetchRequest) -> bool {
+    /// whether it did.
+    fn begin_look_up_if_due(&mut self, request: &FetchRequest) -> bool {
         let is_unknown = self.plan.unit(request.lookup).is_none() && self.health.is_usable(self.now());
         is_unknown && self.answers.get_mut(&subject(request)).is_some_and(|answer| answer.begin_look_up(request.lookup))
     }
@@ -187,17 +205,25 @@ impl AgentState {
         }
     }
 
-    /// Lets an entry that was fetched for this request and then removed (`gc`, `purge`) be fetched again. `exists`:
-    /// whether the store has an entry.
-    pub(super) fn notice_removal(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
+    /// Lets an entry that was fetched for this request and then removed (`gc`, `purge`) be fetched again.
+    fn notice_removal(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
         let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
         if self.plan.unit(request.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
             self.plan.set_state(request.lookup, FetchState::OnRemote);
         }
     }
 
-    /// Decides how to answer the request now, and queues its unit for fetching if needed.
-    pub(super) fn decide(&mut self, request: &FetchRequest) -> Decision {
+    /// Decides how to answer the request now, after its miss has `waited`. Queues its unit for fetching if needed, and
+    /// takes a slice of waiting from the budget of the build.
+    pub(super) fn decide(&mut self, request: &FetchRequest, waited: Duration) -> Decision {
+        match self.decide_without_budget(request) {
+            Decision::Wait if !self.grant(request, waited) => Decision::Decline(Decline::Spent),
+            decision => decision,
+        }
+    }
+
+    /// The decision, as if waiting were free.
+    fn decide_without_budget(&mut self, request: &FetchRequest) -> Decision {
         let now = self.now();
         let subject = subject(request);
         let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(request.lookup));
@@ -266,18 +292,18 @@ impl AgentState {
         self.builds.get(&build).is_some_and(|build| build.used == 0 && build.unused >= MAX_UNUSED)
     }
 
-    /// Whether the request may wait for another slice.
-    pub(super) fn grant(&mut self, request: &FetchRequest, waited: Duration, slice: Duration) -> bool {
+    /// Whether the request may wait for another slice. If so, the slice is taken from the budget.
+    fn grant(&mut self, request: &FetchRequest, waited: Duration) -> bool {
         let (now, cost) = (millis(self.now()), self.plan.unit(request.lookup).and_then(|unit| unit.cost_ms));
         self.builds
             .get_mut(&request.build)
-            .is_some_and(|build| build.budget.grant(millis(waited), millis(slice), cost, now))
+            .is_some_and(|build| build.budget.grant(millis(waited), millis(WAIT_SLICE), cost, now))
     }
 
     /// Refunds the unused part of the last slice, or charges its excess.
-    pub(super) fn end_slice(&mut self, request: &FetchRequest, slice: Duration, took: Duration) {
+    pub(super) fn end_slice(&mut self, request: &FetchRequest, took: Duration) {
         if let Some(build) = self.builds.get_mut(&request.build) {
-            build.budget.refund(millis(slice) - millis(took));
+            build.budget.refund(millis(WAIT_SLICE) - millis(took));
         }
     }
 
@@ -351,9 +377,9 @@ mod tests {
     fn a_subject_is_queried_once_and_misses_wait_until_the_answer_ends() {
         let mut state = AgentState::new(2);
         assert!(state.begin_query_if_due(&request("a")) && !state.begin_query_if_due(&request("b")));
-        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
         state.finish_answer(&subject(&request("a")));
-        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
     }
 
     #[test]
@@ -368,8 +394,8 @@ mod tests {
         state.set_lookup_result(&request("a"), None);
         let unit = RemoteUnit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
         state.set_lookup_result(&request("b"), Some(unit));
-        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown));
-        assert_eq!(state.decide(&request("b")), Decision::Wait);
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::Wait);
         assert!(state.plan.take_next().is_some(), "b is fetched");
         assert!(!state.begin_look_up_if_due(&request("b")));
         let look_ups = (0..100).filter(|n| state.begin_look_up_if_due(&request(&n.to_string()))).count();
@@ -395,9 +421,9 @@ mod tests {
     #[test]
     fn r12_a_record_is_fetched_only_for_a_build_that_requests_a_unit_of_it() {
         let mut state = state_with(&["a", "b", "c"]);
-        assert_eq!(state.decide(&request("edited")), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.decide(&request("edited"), Duration::ZERO), Decision::Decline(Decline::Unknown));
         assert_eq!(state.plan.pending(), 0);
-        assert_eq!(state.decide(&request("b")), Decision::Wait);
+        assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::Wait);
         let mut taken = Vec::new();
         while let Some((lookup, _)) = state.plan.take_next() {
             taken.push(lookup);
@@ -408,9 +434,9 @@ mod tests {
             "the requested unit, then the rest in order"
         );
         state.ended(request("b").lookup, FetchState::InStore);
-        assert_eq!(state.decide(&request("b")), Decision::InStore(500.0));
+        assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::InStore(500.0));
         state.ended(request("a").lookup, FetchState::Failed);
-        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
     }
 
     #[test]
@@ -418,15 +444,23 @@ mod tests {
         let mut state = state_with(&["a"]);
         state.plan.set_state(request("a").lookup, FetchState::InStore);
         state.notice_removal(&request("a"), |_| true);
-        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown), "it does not hold");
+        assert_eq!(
+            state.decide(&request("a"), Duration::ZERO),
+            Decision::Decline(Decline::Unknown),
+            "it does not hold"
+        );
         state.notice_removal(&request("a"), |_| false);
-        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
         state.plan.take_next().unwrap();
         state.notice_removal(&request("a"), |_| false);
         assert_eq!(state.plan.unit(request("a").lookup).unwrap().state, FetchState::Fetching);
         state.ended(request("a").lookup, FetchState::Failed);
         state.notice_removal(&request("a"), |_| false);
-        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unknown), "it was never in the store");
+        assert_eq!(
+            state.decide(&request("a"), Duration::ZERO),
+            Decision::Decline(Decline::Unknown),
+            "it was never in the store"
+        );
     }
 
     #[test]
@@ -434,17 +468,17 @@ mod tests {
         let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
         let mut state = state_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
         for name in &names[..6] {
-            assert_eq!(state.decide(&request(name)), Decision::Wait);
+            assert_eq!(state.decide(&request(name), Duration::ZERO), Decision::Wait);
             state.used(&request(name), false, 500.0, Duration::from_millis(10));
         }
-        assert_eq!(state.decide(&request("10")), Decision::Decline(Decline::Spent));
+        assert_eq!(state.decide(&request("10"), Duration::ZERO), Decision::Decline(Decline::Spent));
         assert!(state.plan.pending() <= 6, "only the requested units");
     }
 
     #[test]
     fn a_plan_for_an_unusable_remote_does_not_keep_the_agent_alive() {
         let mut state = state_with(&["a", "b"]);
-        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
         let (lookup, _) = state.plan.take_next().unwrap();
         let seconds = Duration::from_secs;
         let later = state.now() + seconds(10);
@@ -457,15 +491,32 @@ mod tests {
     }
 
     #[test]
+    fn a_miss_waits_no_longer_than_the_budget_grants() {
+        let mut state = state_with(&["a"]);
+        let mut waited = Duration::ZERO;
+        while state.decide(&request("a"), waited) == Decision::Wait {
+            waited += WAIT_SLICE;
+        }
+        assert_eq!(state.decide(&request("a"), waited), Decision::Decline(Decline::Spent));
+        assert!((Duration::from_millis(100)..Duration::from_millis(600)).contains(&waited), "{waited:?}");
+        assert_eq!(state.plan.pending(), 2, "its unit is planned all the same");
+        // Slices that ended early leave time for another miss.
+        for _ in 0..4 {
+            state.end_slice(&request("a"), Duration::ZERO);
+        }
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
+    }
+
+    #[test]
     fn r09_a_remote_that_fails_is_left_alone() {
         let mut state = state_with(&["a"]);
         for _ in 0..3 {
-            assert_eq!(state.decide(&request("a")), Decision::Wait);
+            assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
             let now = state.now();
             state.health.failed("500".into(), now);
         }
-        assert_eq!(state.decide(&request("a")), Decision::Decline(Decline::Unusable));
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unusable));
         state.health.succeeded();
-        assert_eq!(state.decide(&request("a")), Decision::Wait);
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
     }
 }
