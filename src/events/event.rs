@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::log::Line;
+use super::log::LogLine;
 use crate::model::Difference;
 
 /// The format version that this program writes. Readers skip lines of other versions.
@@ -67,7 +67,7 @@ pub struct Event {
     pub differing: usize,
 }
 
-impl Line for Event {
+impl LogLine for Event {
     const NAME: &'static str = "events";
     const ROTATE_AT: u64 = 32 * 1024 * 1024;
 

@@ -13,7 +13,7 @@ use crate::fsx;
 use crate::fsx::lock::FileLock;
 
 /// The format of a line.
-pub trait Line: Serialize + DeserializeOwned {
+pub trait LogLine: Serialize + DeserializeOwned {
     /// File name of the log, without its extension.
     const NAME: &'static str;
     /// Size in bytes above which a log is rotated.
@@ -30,7 +30,7 @@ pub struct Log<L> {
     lines: PhantomData<L>,
 }
 
-impl<L: Line> Log<L> {
+impl<L: LogLine> Log<L> {
     /// The log below `cache_dir`.
     pub fn of(cache_dir: &Path) -> Self {
         Self { path: cache_dir.join("events").join(L::NAME).with_extension("jsonl"), lines: PhantomData }
@@ -89,7 +89,7 @@ mod tests {
     #[derive(Serialize, serde::Deserialize, Debug, PartialEq)]
     struct Short(u32, i64);
 
-    impl Line for Short {
+    impl LogLine for Short {
         const NAME: &'static str = "short";
         const ROTATE_AT: u64 = 8;
 

@@ -9,7 +9,7 @@ use crate::model::HitSource;
 
 /// Hits of one crate that a fresh compile did not confirm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct DifferingHits {
     /// Number of such hits.
     pub hits: u64,
     /// How the newest of them differs.
@@ -32,7 +32,7 @@ pub struct Summary {
     /// Number of hits that were compiled as well, with the same result.
     pub verified: u64,
     /// Hits that were compiled as well, with another result, by crate.
-    pub differing: BTreeMap<String, Difference>,
+    pub differing: BTreeMap<String, DifferingHits>,
     /// Milliseconds that restored hits saved, less the time that they took.
     pub saved_ms: f64,
     /// Mean milliseconds of a restored hit.
@@ -83,9 +83,9 @@ impl Summary {
     /// Counts a hit that was compiled as well. `false`: this one was not.
     fn add_verified(&mut self, event: &Event) -> bool {
         if event.outcome == HitSource::Differs.id() {
-            let difference = self.differing.entry(event.crate_name.clone()).or_default();
-            difference.hits += 1;
-            difference.detail.clone_from(&event.detail);
+            let differing = self.differing.entry(event.crate_name.clone()).or_default();
+            differing.hits += 1;
+            differing.detail.clone_from(&event.detail);
             return true;
         }
         let is_verified = event.outcome == HitSource::Verified.id();
@@ -137,7 +137,7 @@ mod tests {
         let summary = Summary::of(&events);
         assert_eq!((summary.hits, summary.verified), (4, 1));
         assert!((summary.saved_ms - 98.0).abs() < 1e-9 && (summary.hit_ms - 2.0).abs() < 1e-9);
-        let expected = Difference { hits: 2, detail: "new".into() };
+        let expected = DifferingHits { hits: 2, detail: "new".into() };
         assert_eq!(summary.differing, BTreeMap::from([("b".to_owned(), expected)]));
         assert!(Summary::of(&events[..2]).differing.is_empty());
     }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::log::Line;
+use super::log::LogLine;
 
 /// The format version that this program writes. Readers skip lines of other versions.
 pub const VERSION: u32 = 1;
@@ -57,7 +57,7 @@ pub struct Transfer {
     pub reason: String,
 }
 
-impl Line for Transfer {
+impl LogLine for Transfer {
     const NAME: &'static str = "transfers";
     const ROTATE_AT: u64 = 8 * 1024 * 1024;
 
