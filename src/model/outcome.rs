@@ -134,7 +134,7 @@ pub enum Outcome {
     /// kache restored the outputs and replayed the messages.
     Hit(HitSource),
     /// kache ran the compiler, and may have stored the result.
-    Miss(MissReason, Stored),
+    Miss(MissReason),
     /// kache did not consult the cache.
     Bypass(BypassReason),
 }
@@ -144,7 +144,7 @@ impl Outcome {
     pub const fn id(self) -> &'static str {
         match self {
             Self::Hit(source) => source.id(),
-            Self::Miss(reason, _) => reason.id(),
+            Self::Miss(reason) => reason.id(),
             Self::Bypass(reason) => reason.id(),
         }
     }

@@ -150,7 +150,7 @@ pub(super) fn note(
     report: &Report,
 ) -> Option<EntryKey> {
     let mut details = vec![missed.detail.clone()];
-    let mut event = Report::event(Outcome::Miss(missed.reason, Stored::Yes), task);
+    let mut event = Report::event(Outcome::Miss(missed.reason), task);
     let mut key = None;
     event.stored = match stored {
         Ok(published) => {

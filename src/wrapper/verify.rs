@@ -63,7 +63,7 @@ fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
     } else if still_holds() {
         differs(call, differences.join("; "))
     } else {
-        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged, Stored::InputChanged), call);
+        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged), call);
         Stored::InputChanged.id().clone_into(&mut event.stored);
         "while the hit was verified".clone_into(&mut event.detail);
         event

@@ -43,7 +43,7 @@ fn judge(run: &Run<'_>, found: &Found, ran: &Ran) -> Event {
     } else if still_holds() {
         differs(run, differences.join("; "))
     } else {
-        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged, Stored::InputChanged), run);
+        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged), run);
         Stored::InputChanged.id().clone_into(&mut event.stored);
         "while the hit was verified".clone_into(&mut event.detail);
         event
