@@ -10,7 +10,7 @@ use super::printer::Table;
 use super::{Exit, Session, limit, report, span, units};
 use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
-use crate::model::outcome::{self, HitSource, Stored};
+use crate::model::outcome::{self, HitSource, Outcome, OutcomeClass, Stored};
 use crate::store::survey;
 
 /// Show what was restored, what was compiled, and why
@@ -107,15 +107,15 @@ fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Re
         out.talk(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
     }
     out.table(&overview(stats, since))?;
-    let misses = reasons(&events.outcomes, "miss.");
+    let misses = reasons(&events.outcomes, OutcomeClass::Miss);
     // "stored" is the normal fate, so the table appears only if some result was not stored.
-    let fates = reasons(&events.stored, "");
+    let fates = fates(&events.stored);
     let all_stored = events.stored.keys().all(|id| id == Stored::Yes.id());
     for (title, table) in [
         ("Hits that a fresh compile did not confirm", differing(events)),
         ("Misses", misses),
         ("What became of misses", if all_stored { Table::new(&[]) } else { fates }),
-        ("Bypasses", reasons(&events.outcomes, "bypass.")),
+        ("Bypasses", reasons(&events.outcomes, OutcomeClass::Bypass)),
         ("Bytes restored", restored(events)),
         ("Remote", report::text::rows(&stats.remote)),
     ] {
@@ -139,10 +139,10 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     let period = since.map_or_else(String::new, |since| format!("in the last {}", humantime::format_duration(since)));
     let mean = if events.hit_ms > 0.0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
     table.row(["Hits".into(), events.hits.to_string(), rate]);
-    if let Some(hits) = events.outcomes.get(HitSource::Remote.id()) {
+    if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Remote)) {
         table.row(["Remote hits".into(), hits.to_string(), "of them came from the remote".into()]);
     }
-    if let Some(hits) = events.outcomes.get(HitSource::Offered.id()) {
+    if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Offered)) {
         table.row(["Offered".into(), hits.to_string(), "of them had been compiled after an edit".into()]);
     }
     let differing: u64 = events.differing.values().map(|difference| difference.hits).sum();
@@ -165,18 +165,28 @@ fn floor_to_tenth(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
 }
 
-/// A table of the ids that begin with `prefix`: count, id and meaning, the most frequent first.
-fn reasons(counts: &BTreeMap<String, u64>, prefix: &str) -> Table {
-    let mut counts: Vec<(&str, u64)> =
-        counts.iter().filter_map(|(id, count)| id.strip_prefix(prefix).map(|_| (id.as_str(), *count))).collect();
-    counts.retain(|(id, _)| !id.is_empty());
-    counts.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
+/// A table of the outcomes of one class: count, id and meaning, the most frequent first.
+fn reasons(counts: &BTreeMap<Outcome, u64>, class: OutcomeClass) -> Table {
+    let of_class = counts.iter().filter(|(outcome, _)| outcome.class() == class);
+    by_frequency(of_class.map(|(outcome, count)| (*count, outcome.short_id(), outcome.sentence())))
+}
+
+/// A table of what became of the results of misses.
+fn fates(counts: &BTreeMap<String, u64>) -> Table {
+    let known = counts.iter().filter(|(id, _)| !id.is_empty());
+    by_frequency(known.map(|(id, count)| {
+        (*count, id.as_str(), outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know"))
+    }))
+}
+
+/// A table of counts, ids and sentences, the highest count first. Leaves out a sentence that repeats the id.
+fn by_frequency<'a>(rows: impl Iterator<Item = (u64, &'a str, &'static str)>) -> Table {
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|(count, id, _)| (std::cmp::Reverse(*count), *id));
     let mut table = Table::new(&[0]).indented().wrapping();
-    for (id, count) in counts {
-        let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
-        let short = id.strip_prefix(prefix).unwrap_or(id);
-        let sentence = if sentence == short { String::new() } else { sentence.to_owned() };
-        table.row([count.to_string(), short.to_owned(), sentence]);
+    for (count, id, sentence) in rows {
+        let sentence = if sentence == id { "" } else { sentence };
+        table.row([count.to_string(), id.to_owned(), sentence.to_owned()]);
     }
     table
 }

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::log::LogLine;
-use crate::model::Difference;
+use crate::model::{Difference, Outcome};
 
 /// The format version that this program writes. Readers skip lines of other versions.
 pub const VERSION: u32 = 1;
@@ -18,8 +18,8 @@ pub struct Event {
     pub v: u32,
     /// End of the invocation, in milliseconds since 1970.
     pub at: i64,
-    /// Id of the outcome (`model::outcome`).
-    pub outcome: String,
+    /// How it ended, by id.
+    pub outcome: Outcome,
     /// Crate name, as in `--crate-name`.
     #[serde(rename = "crate")]
     pub crate_name: String,

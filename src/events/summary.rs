@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Event;
-use crate::model::HitSource;
+use crate::model::{HitSource, Outcome, OutcomeClass};
 
 /// Hits of one crate that a fresh compile did not confirm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ pub struct Summary {
     /// Number of calls that were passed on to rustc without consulting the cache.
     pub bypasses: u64,
     /// How often each outcome occurred, by id.
-    pub outcomes: BTreeMap<String, u64>,
+    pub outcomes: BTreeMap<Outcome, u64>,
     /// How often each fate of the result of a miss occurred, by id.
     pub stored: BTreeMap<String, u64>,
     /// Number of hits that were compiled as well, with the same result.
@@ -54,8 +54,8 @@ impl Summary {
         let (mut restored, mut hit_ms) = (0_u32, 0.0);
         for event in events {
             *summary.outcomes.entry(event.outcome.clone()).or_default() += 1;
-            match event.outcome.split('.').next() {
-                Some("hit") => {
+            match event.outcome.class() {
+                OutcomeClass::Hit => {
                     summary.hits += 1;
                     if !summary.add_verified(event) {
                         restored += 1;
@@ -63,11 +63,11 @@ impl Summary {
                         summary.saved_ms += (event.saved_ms - event.ms).max(0.0);
                     }
                 }
-                Some("miss") => {
+                OutcomeClass::Miss => {
                     summary.misses += 1;
                     *summary.stored.entry(event.stored.clone()).or_default() += 1;
                 }
-                _ => summary.bypasses += 1,
+                OutcomeClass::Bypass => summary.bypasses += 1,
             }
             summary.reflink_bytes += event.reflink_bytes;
             summary.hardlink_bytes += event.hardlink_bytes;
@@ -82,13 +82,13 @@ impl Summary {
 
     /// Counts a hit that was compiled as well. `false`: this one was not.
     fn add_verified(&mut self, event: &Event) -> bool {
-        if event.outcome == HitSource::Differs.id() {
+        if event.outcome == Outcome::Hit(HitSource::Differs) {
             let differing = self.differing.entry(event.crate_name.clone()).or_default();
             differing.hits += 1;
             differing.detail.clone_from(&event.detail);
             return true;
         }
-        let is_verified = event.outcome == HitSource::Verified.id();
+        let is_verified = event.outcome == Outcome::Hit(HitSource::Verified);
         self.verified += u64::from(is_verified);
         is_verified
     }
@@ -119,6 +119,13 @@ mod tests {
         assert_eq!(summary.hit_rate(), Some(50.0));
         assert_eq!(summary.copy_bytes, 30);
         assert_eq!(Summary::of(&[]).hit_rate(), None);
+    }
+
+    #[test]
+    fn outcomes_of_a_newer_version_count_in_their_class() {
+        let summary = Summary::of(&[event("hit.newer", 2.0, 3.0), event("miss.newer", 1.0, 0.0)]);
+        assert_eq!((summary.hits, summary.misses, summary.bypasses), (1, 1, 0));
+        assert!(summary.outcomes.contains_key(&Outcome::Other("hit.newer".into())));
     }
 
     #[test]

@@ -17,6 +17,6 @@ pub use dep_info::DepInfo;
 pub use difference::{Difference, DifferenceKind};
 pub use digest::{BlobId, Digest, EntryKey, LookupKey, SessionKey, UnitKey};
 pub use input_set::{Input, InputSet, KnownVariables, Thing};
-pub use outcome::{BypassReason, Compared, HitSource, MissReason, Outcome, Refusal, Stored};
+pub use outcome::{BypassReason, Compared, HitSource, MissReason, Outcome, OutcomeClass, Refusal, Stored};
 pub use token::{RootKind, TokenString};
 pub use trace::Trace;

@@ -1,6 +1,14 @@
-//! The ways in which an invocation can end: closed enums, in which each value has a stable id and a sentence.
+//! The ways in which an invocation can end: enums in which each value has a stable id and a sentence.
 //!
-//! Ids appear in the event log and in `kache stats`; never reuse or rename one.
+//! Ids appear in the event log and in `kache stats`; never reuse or rename one. A log may hold ids of a newer version:
+//! they are read as `Other`, and written as they were read.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// The meaning of an id that this version does not know.
+const UNKNOWN: &str = "an outcome that this kache does not know";
 
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $id:literal, $sentence:literal;)* }) => {
@@ -22,6 +30,11 @@ macro_rules! reasons {
             /// The meaning in one sentence, for people.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
+            }
+
+            /// The value with this id.
+            pub fn from_id(id: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.id() == id)
             }
         }
     };
@@ -128,8 +141,9 @@ impl Refusal {
     }
 }
 
-/// How one invocation ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How one invocation ended, as kache decides it and as the event log holds it, by its id.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(from = "String")]
 pub enum Outcome {
     /// kache restored the outputs and replayed the messages.
     Hit(HitSource),
@@ -137,16 +151,122 @@ pub enum Outcome {
     Miss(MissReason),
     /// kache did not consult the cache.
     Bypass(BypassReason),
+    /// An outcome of a newer version, by its id.
+    Other(String),
+}
+
+/// The three classes of outcomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub enum OutcomeClass {
+    /// The outputs were restored.
+    Hit,
+    /// The compiler ran, and the result may have been stored.
+    Miss,
+    /// The cache was not consulted.
+    Bypass,
+}
+
+impl OutcomeClass {
+    /// The name, with which the ids of the class begin.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
 }
 
 impl Outcome {
-    /// The stable id, e.g. `hit.local`.
-    pub const fn id(self) -> &'static str {
+    /// The stable id, such as `hit.local`.
+    pub fn id(&self) -> &str {
         match self {
             Self::Hit(source) => source.id(),
             Self::Miss(reason) => reason.id(),
             Self::Bypass(reason) => reason.id(),
+            Self::Other(id) => id,
         }
+    }
+
+    /// The id without its class, such as `local`.
+    pub fn short_id(&self) -> &str {
+        let id = self.id();
+        id.split_once('.').map_or(id, |(_, short)| short)
+    }
+
+    /// The class. An unknown outcome has the class that its id names, else it counts as a bypass.
+    pub fn class(&self) -> OutcomeClass {
+        match self {
+            Self::Hit(_) => OutcomeClass::Hit,
+            Self::Miss(_) => OutcomeClass::Miss,
+            Self::Bypass(_) => OutcomeClass::Bypass,
+            Self::Other(id) => match id.split('.').next() {
+                Some("hit") => OutcomeClass::Hit,
+                Some("miss") => OutcomeClass::Miss,
+                _ => OutcomeClass::Bypass,
+            },
+        }
+    }
+
+    /// Whether the outputs were restored.
+    pub fn is_hit(&self) -> bool {
+        self.class() == OutcomeClass::Hit
+    }
+
+    /// Whether the compiler ran because nothing could be restored.
+    pub fn is_miss(&self) -> bool {
+        self.class() == OutcomeClass::Miss
+    }
+
+    /// The meaning in one sentence, for people.
+    pub fn sentence(&self) -> &'static str {
+        match self {
+            Self::Hit(source) => source.sentence(),
+            Self::Miss(reason) => reason.sentence(),
+            Self::Bypass(reason) => reason.sentence(),
+            Self::Other(_) => UNKNOWN,
+        }
+    }
+}
+
+/// The outcome of an event without one.
+impl Default for Outcome {
+    fn default() -> Self {
+        Self::Other(String::new())
+    }
+}
+
+impl From<String> for Outcome {
+    fn from(id: String) -> Self {
+        let hit = || HitSource::from_id(&id).map(Self::Hit);
+        let miss = || MissReason::from_id(&id).map(Self::Miss);
+        let bypass = || BypassReason::from_id(&id).map(Self::Bypass);
+        hit().or_else(miss).or_else(bypass).unwrap_or(Self::Other(id))
+    }
+}
+
+impl From<&str> for Outcome {
+    fn from(id: &str) -> Self {
+        Self::from(id.to_owned())
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.id())
+    }
+}
+
+/// Sorted by id, as in the JSON of `kache stats`.
+impl Ord for Outcome {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.id().cmp(other.id())
+    }
+}
+
+impl PartialOrd for Outcome {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -181,5 +301,37 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), total);
+    }
+
+    #[test]
+    fn outcomes_come_back_as_themselves() {
+        let known = HitSource::ALL.iter().copied().map(Outcome::Hit);
+        let known = known.chain(MissReason::ALL.iter().copied().map(Outcome::Miss));
+        let known = known.chain(BypassReason::ALL.iter().copied().map(Outcome::Bypass));
+        for outcome in known.chain([Outcome::Other("hit.newer".into()), Outcome::default()]) {
+            let text = serde_json::to_string(&outcome).unwrap();
+            assert_eq!(text, format!("\"{}\"", outcome.id()));
+            assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+        }
+    }
+
+    #[test]
+    fn an_id_names_its_class() {
+        for (class, ids) in [
+            (OutcomeClass::Hit, HitSource::ALL.iter().map(|value| value.id()).collect::<Vec<_>>()),
+            (OutcomeClass::Miss, MissReason::ALL.iter().map(|value| value.id()).collect()),
+            (OutcomeClass::Bypass, BypassReason::ALL.iter().map(|value| value.id()).collect()),
+        ] {
+            for id in ids {
+                let outcome = Outcome::from(id);
+                assert_eq!((outcome.class(), id), (class, format!("{}.{}", class.name(), outcome.short_id()).as_str()));
+            }
+        }
+        for (id, class) in [("hit.newer", OutcomeClass::Hit), ("miss.newer", OutcomeClass::Miss)] {
+            assert_eq!(Outcome::from(id).class(), class);
+        }
+        for id in ["bypass.newer", "newer", ""] {
+            assert_eq!(Outcome::from(id).class(), OutcomeClass::Bypass);
+        }
     }
 }

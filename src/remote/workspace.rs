@@ -211,7 +211,7 @@ fn shape_of(build: &[&Event]) -> Option<String> {
 /// The entry that an invocation restored or stored, if there is one.
 fn item(event: &Event) -> Option<Item> {
     let (lookup, key) = (event.lookup.parse().ok()?, event.key.parse().ok()?);
-    let exists = event.outcome.starts_with("hit.") || event.stored == crate::model::Stored::Yes.id();
+    let exists = event.outcome.is_hit() || event.stored == crate::model::Stored::Yes.id();
     exists.then(|| Item { crate_name: event.crate_name.clone(), lookup: LookupKey(lookup), key: EntryKey(key) })
 }
 

@@ -70,7 +70,7 @@ impl Report {
         Event {
             v: event::VERSION,
             at: clock::now().as_millis(),
-            outcome: outcome.id().to_owned(),
+            outcome,
             package: package(vars),
             build: sys_process::caller().into(),
             ..Event::default()

@@ -45,13 +45,13 @@ fn try_it(vars: &Env) -> anyhow::Result<Vec<Finding>> {
     let mut findings = vec![judge("first build", &first, is_stored, "miss, stored")];
     if is_stored(&first) {
         let second = build(vars, &dir, "some/where/else")?;
-        findings.push(judge("second build", &second, |event| event.outcome.starts_with("hit."), "hit"));
+        findings.push(judge("second build", &second, |event| event.outcome.is_hit(), "hit"));
     }
     Ok(findings)
 }
 
 fn is_stored(event: &Event) -> bool {
-    event.outcome.starts_with("miss.") && event.stored == Stored::Yes.id()
+    event.outcome.is_miss() && event.stored == Stored::Yes.id()
 }
 
 /// Builds the crate in a new directory and returns the event that kache logged.
@@ -90,8 +90,7 @@ fn judge(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expect
     if is_right(event) {
         return Finding::ok(what, format!("{expected}; {took}"));
     }
-    let mut said = vec![event.outcome.as_str()];
-    said.extend(outcome::sentence_of(&event.outcome));
+    let mut said = vec![event.outcome.id(), event.outcome.sentence()];
     if !event.stored.is_empty() {
         said.extend(outcome::sentence_of(&event.stored));
     }

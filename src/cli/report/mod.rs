@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Exit, Session, builds, span};
 use crate::events::{Event, EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
-use crate::model::{Compared, HitSource, outcome};
+use crate::model::{Compared, HitSource, Outcome, OutcomeClass, outcome};
 
 /// How many of the slowest misses the report lists.
 const SLOWEST: usize = 10;
@@ -92,7 +92,7 @@ struct Miss {
     package: String,
     kind: String,
     ms: f64,
-    outcome: String,
+    outcome: Outcome,
     reason: String,
     stored: String,
 }
@@ -122,7 +122,7 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
 fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report {
     let summary = Summary::of(events.iter().copied());
     let period = builds::period(events);
-    let mut misses: Vec<&Event> = events.iter().copied().filter(|event| event.outcome.starts_with("miss.")).collect();
+    let mut misses: Vec<&Event> = events.iter().copied().filter(|event| event.outcome.is_miss()).collect();
     misses.sort_by(|one, other| other.ms.total_cmp(&one.ms));
     let target = builds::target(events);
     Report {
@@ -132,7 +132,7 @@ fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report
         ended: period.map(|(_, ended)| ended),
         target: (since.is_none() && !target.is_empty()).then(|| target.to_owned()),
         hit_rate: summary.hit_rate(),
-        remote_hits: summary.outcomes.get(HitSource::Remote.id()).copied().unwrap_or_default(),
+        remote_hits: summary.outcomes.get(&Outcome::Hit(HitSource::Remote)).copied().unwrap_or_default(),
         // Not `sum`, which returns -0 for an empty list.
         compiled_ms: misses.iter().fold(0.0, |sum, event| sum + event.ms),
         slowest: misses.iter().take(SLOWEST).map(|event| miss(event)).collect(),
@@ -157,8 +157,10 @@ fn miss(event: &Event) -> Miss {
 /// Why the event was not a hit, in one line; `kache why` shows more.
 fn reason(event: &Event) -> String {
     let is = |compared: Compared| event.compared == compared.id();
-    let id = if is(Compared::FirstSeen) || is(Compared::Removed) { &event.compared } else { &event.outcome };
-    let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
+    let sentence = match is(Compared::FirstSeen) || is(Compared::Removed) {
+        true => outcome::sentence_of(&event.compared).unwrap_or("an outcome that this kache does not know"),
+        false => event.outcome.sentence(),
+    };
     match (event.differs.first(), event.differing) {
         (None, _) => sentence.to_owned(),
         (Some(first), 1) => format!("{sentence}: {} {}", first.kind.replace('-', " "), first.name),
@@ -181,13 +183,9 @@ impl Report {
 
     /// The bypasses, the most frequent first: count, id, sentence.
     fn bypasses(&self) -> Vec<(u64, &str, &'static str)> {
-        let mut all: Vec<(u64, &str, &'static str)> = Vec::new();
-        for (id, times) in &self.events.outcomes {
-            if let Some(short) = id.strip_prefix("bypass.") {
-                let sentence = outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know");
-                all.push((*times, short, sentence));
-            }
-        }
+        let bypasses = self.events.outcomes.iter().filter(|(outcome, _)| outcome.class() == OutcomeClass::Bypass);
+        let mut all: Vec<(u64, &str, &'static str)> =
+            bypasses.map(|(outcome, times)| (*times, outcome.short_id(), outcome.sentence())).collect();
         all.sort_by_key(|(times, id, _)| (std::cmp::Reverse(*times), *id));
         all
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::events::Event;
-use crate::model::{Difference, DifferenceKind};
+use crate::model::{Difference, DifferenceKind, Outcome};
 
 /// Units with the same reason, and the units that were compiled because of them.
 pub(super) struct Group<'a> {
@@ -45,20 +45,12 @@ pub(super) fn groups<'a>(compiled: &[&'a Event]) -> Vec<Group<'a>> {
             group.followers.push(event);
         }
     }
-    groups.sort_by_key(|group| (class(group.first()), Reverse(group.followers.len())));
+    groups.sort_by_key(|group| (group.first().outcome.class(), Reverse(group.followers.len())));
     groups
 }
 
-fn class(event: &Event) -> u8 {
-    match event.outcome.split('.').next() {
-        Some("hit") => 0,
-        Some("miss") => 1,
-        _ => 2,
-    }
-}
-
 /// The reason of an event. Events with equal reasons form one group.
-fn reason(event: &Event) -> (&str, &str, &str, Vec<&Difference>, &str) {
+fn reason(event: &Event) -> (&Outcome, &str, &str, Vec<&Difference>, &str) {
     let differs = main_differences(event);
     let detail = if differs.is_empty() { event.detail.as_str() } else { "" };
     (&event.outcome, &event.stored, &event.compared, differs, detail)

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Exit, Session, builds};
 use crate::events::{Event, EventLog, Summary};
-use crate::model::{Difference, HitSource, Stored, outcome};
+use crate::model::{Difference, HitSource, Outcome, Stored, outcome};
 
 /// Show why units of the last build were not restored
 ///
@@ -149,7 +149,7 @@ fn build_of<'a>(events: &[&'a Event]) -> Option<Build<'a>> {
 
 /// Whether the event is a hit without anything to explain. A verified hit that differs has something to explain.
 fn is_plain_hit(event: &Event) -> bool {
-    event.outcome.starts_with("hit.") && event.outcome != HitSource::Differs.id()
+    event.outcome.is_hit() && event.outcome != Outcome::Hit(HitSource::Differs)
 }
 
 fn is_called(event: &Event, name: &str) -> bool {
@@ -165,8 +165,8 @@ fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
         emit: &event.emit,
         unit: &event.unit,
         ended: event.at,
-        outcome: &event.outcome,
-        reason: sentence(&event.outcome),
+        outcome: event.outcome.id(),
+        reason: event.outcome.sentence(),
         stored: some(&event.stored),
         fate: some(&event.stored).map(sentence),
         compared: some(&event.compared),

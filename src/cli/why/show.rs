@@ -8,7 +8,7 @@ use crate::cli::printer::{Table, plain};
 use crate::cli::{Session, units};
 use crate::events::Event;
 use crate::fsx::clock::{self, Time};
-use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason};
+use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome};
 
 /// How many differences the summary shows for one group, at most.
 const FEW_DIFFERENCES: usize = 6;
@@ -58,7 +58,7 @@ pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io:
         session.out.data(format_args!("  because this was compiled: {}", names(&causes)))?;
     }
     let mut table = Table::new(&[]).indented();
-    table.row(["outcome".into(), event.outcome.clone()]);
+    table.row(["outcome".into(), event.outcome.id().to_owned()]);
     for (name, value) in [("stored", &event.stored), ("lookup key", &event.lookup), ("entry", &event.key)] {
         if !value.is_empty() {
             table.row([name.into(), value.clone()]);
@@ -70,7 +70,7 @@ pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io:
 
 /// The verdict in words: `miss, stored`, `miss, not stored`, `bypass` or `hit`.
 fn verdict(event: &Event) -> String {
-    let class = event.outcome.split('.').next().unwrap_or_default();
+    let class = event.outcome.class().name();
     match event.stored.as_str() {
         "" => class.to_owned(),
         _ if is_stored(event) => format!("{class}, stored"),
@@ -82,7 +82,10 @@ fn verdict(event: &Event) -> String {
 fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
     let (of_miss, of_fate) = details(event);
     let is = |compared: Compared| event.compared == compared.id();
-    let reason = if is(Compared::FirstSeen) || is(Compared::Removed) { &event.compared } else { &event.outcome };
+    let reason = match is(Compared::FirstSeen) || is(Compared::Removed) {
+        true => sentence(&event.compared),
+        false => event.outcome.sentence(),
+    };
     let tail = match of_miss {
         _ if event.differing > 0 && !event.compared.is_empty() => format!("; {}:", sentence(&event.compared)),
         "" => String::new(),
@@ -92,14 +95,14 @@ fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
     if !event.stored.is_empty() && !is_stored(event) {
         session.out.data(format_args!("  not stored: {}{fate}", sentence(&event.stored)))?;
     }
-    session.out.data(format_args!("  {}{tail}", sentence(reason)))
+    session.out.data(format_args!("  {reason}{tail}"))
 }
 
 /// Splits the detail of an event: the part about the miss or bypass, and the part about the fate of the result. The
 /// event joins them with `; `.
 fn details(event: &Event) -> (&str, &str) {
     let detail = event.detail.as_str();
-    if event.outcome == MissReason::NoManifest.id() {
+    if event.outcome == Outcome::Miss(MissReason::NoManifest) {
         return ("", detail);
     }
     if event.stored.is_empty() || is_stored(event) {
