@@ -10,7 +10,7 @@ use super::printer::Table;
 use super::{Exit, Session, limit, report, span, units};
 use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
-use crate::model::outcome::{self, HitSource, Outcome, OutcomeClass, Stored};
+use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
 use crate::store::survey;
 
 /// Show what was restored, what was compiled, and why
@@ -110,7 +110,7 @@ fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Re
     let misses = reasons(&events.outcomes, OutcomeClass::Miss);
     // "stored" is the normal fate, so the table appears only if some result was not stored.
     let fates = fates(&events.stored);
-    let all_stored = events.stored.keys().all(|id| id == Stored::Yes.id());
+    let all_stored = events.stored.keys().all(|stored| *stored == Stored::Yes);
     for (title, table) in [
         ("Hits that a fresh compile did not confirm", differing(events)),
         ("Misses", misses),
@@ -172,11 +172,8 @@ fn reasons(counts: &BTreeMap<Outcome, u64>, class: OutcomeClass) -> Table {
 }
 
 /// A table of what became of the results of misses.
-fn fates(counts: &BTreeMap<String, u64>) -> Table {
-    let known = counts.iter().filter(|(id, _)| !id.is_empty());
-    by_frequency(known.map(|(id, count)| {
-        (*count, id.as_str(), outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know"))
-    }))
+fn fates(counts: &BTreeMap<Stored, u64>) -> Table {
+    by_frequency(counts.iter().map(|(stored, count)| (*count, stored.id(), stored.sentence())))
 }
 
 /// A table of counts, ids and sentences, the highest count first. Leaves out a sentence that repeats the id.

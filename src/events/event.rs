@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::log::LogLine;
-use crate::model::{Difference, Outcome};
+use crate::model::{Compared, Difference, Outcome, Stored};
 
 /// The format version that this program writes. Readers skip lines of other versions.
 pub const VERSION: u32 = 1;
@@ -41,8 +41,9 @@ pub struct Event {
     pub hardlink_bytes: u64,
     /// Bytes restored by copy.
     pub copy_bytes: u64,
-    /// On a miss, id of the fate of its result (`model::Stored`).
-    pub stored: String,
+    /// On a miss, whether its result was stored, by id. Written as an empty text for anything else.
+    #[serde(with = "optional")]
+    pub stored: Option<Stored>,
     /// Bytes added to the store.
     pub stored_bytes: u64,
     /// The lookup key, in hexadecimal. Empty if there is none.
@@ -59,12 +60,40 @@ pub struct Event {
     pub build: u64,
     /// Crate name with `-C extra-filename`, which distinguishes a unit from all others of its build.
     pub unit: String,
-    /// Id of what a miss was compared with (`model::Compared`); empty for anything else.
-    pub compared: String,
+    /// What a miss was compared with, by id. Written as an empty text for anything else.
+    #[serde(with = "optional")]
+    pub compared: Option<Compared>,
     /// The differences from it, causes first; at most 20.
     pub differs: Vec<Difference>,
     /// Number of differences, including those not listed.
     pub differing: usize,
+}
+
+impl Event {
+    /// Whether the result of a miss was stored.
+    pub fn is_stored(&self) -> bool {
+        self.stored == Some(Stored::Yes)
+    }
+}
+
+/// A value that may be absent, as a text that may be empty.
+mod optional {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(serializer),
+            None => serializer.serialize_str(""),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T: From<String>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(if text.is_empty() { None } else { Some(T::from(text)) })
+    }
 }
 
 impl LogLine for Event {
@@ -73,5 +102,42 @@ impl LogLine for Event {
 
     fn at(&self) -> Option<i64> {
         (self.v == VERSION).then_some(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HitSource, MissReason};
+
+    /// A line as the first version of this format wrote it.
+    const LINE: &str = concat!(
+        "{\"v\":1,\"at\":5,\"outcome\":\"miss.no-manifest\",\"crate\":\"a\",\"package\":\"a 1.0.0\",\"kind\":\"lib\",",
+        "\"emit\":\"link\",\"ms\":1.5,\"waited_ms\":0.0,\"saved_ms\":0.0,\"reflink_bytes\":0,\"hardlink_bytes\":0,",
+        "\"copy_bytes\":0,\"stored\":\"rustc-failed\",\"stored_bytes\":0,\"lookup\":\"\",\"key\":\"\",\"detail\":\"exit\",",
+        "\"target\":\"/t\",\"shape\":\"host/debug\",\"build\":7,\"unit\":\"a-1\",\"compared\":\"first-seen\",\"differs\":[],",
+        "\"differing\":0}"
+    );
+
+    #[test]
+    fn the_bytes_of_version_1_stay() {
+        let event: Event = serde_json::from_str(LINE).unwrap();
+        assert_eq!(event.outcome, Outcome::Miss(MissReason::NoManifest));
+        assert_eq!((&event.stored, &event.compared), (&Some(Stored::RustcFailed), &Some(Compared::FirstSeen)));
+        assert_eq!(serde_json::to_string(&event).unwrap(), LINE);
+    }
+
+    #[test]
+    fn absent_and_unknown_values_are_written_as_they_were_read() {
+        let hit = LINE.replace("miss.no-manifest", "hit.local").replace("rustc-failed", "").replace("first-seen", "");
+        let event: Event = serde_json::from_str(&hit).unwrap();
+        assert_eq!((&event.outcome, &event.stored), (&Outcome::Hit(HitSource::Local), &None));
+        assert_eq!(serde_json::to_string(&event).unwrap(), hit);
+        let newer = LINE.replace("miss.no-manifest", "miss.newer").replace("rustc-failed", "newer");
+        let event: Event = serde_json::from_str(&newer).unwrap();
+        assert_eq!(event.stored, Some(Stored::Other("newer".into())));
+        assert_eq!(serde_json::to_string(&event).unwrap(), newer);
+        let short: Event = serde_json::from_str("{\"v\":1}").unwrap();
+        assert_eq!((short.outcome, short.stored, short.compared), (Outcome::default(), None, None));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Event;
-use crate::model::{HitSource, Outcome, OutcomeClass};
+use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
 
 /// Hits of one crate that a fresh compile did not confirm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ pub struct Summary {
     /// How often each outcome occurred, by id.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// How often each fate of the result of a miss occurred, by id.
-    pub stored: BTreeMap<String, u64>,
+    pub stored: BTreeMap<Stored, u64>,
     /// Number of hits that were compiled as well, with the same result.
     pub verified: u64,
     /// Hits that were compiled as well, with another result, by crate.
@@ -65,7 +65,9 @@ impl Summary {
                 }
                 OutcomeClass::Miss => {
                     summary.misses += 1;
-                    *summary.stored.entry(event.stored.clone()).or_default() += 1;
+                    if let Some(stored) = &event.stored {
+                        *summary.stored.entry(stored.clone()).or_default() += 1;
+                    }
                 }
                 OutcomeClass::Bypass => summary.bypasses += 1,
             }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// The meaning of an id that this version does not know.
 const UNKNOWN: &str = "an outcome that this kache does not know";
 
+/// An enum of reasons, each with an id and a sentence.
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $id:literal, $sentence:literal;)* }) => {
         $(#[$doc])*
@@ -40,6 +41,72 @@ macro_rules! reasons {
     };
 }
 
+/// The same for the enums that the event log holds by id: they have `Other`, and order and serialise as their ids.
+macro_rules! logged_reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $id:literal, $sentence:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+        #[serde(from = "String")]
+        pub enum $name {
+            $(#[doc = $sentence] $(#[$vdoc])* $variant,)*
+            /// A value of a newer version, by its id.
+            Other(String),
+        }
+
+        impl $name {
+            /// All values that this version knows.
+            pub const KNOWN: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable id.
+            pub fn id(&self) -> &str {
+                match self { $(Self::$variant => $id,)* Self::Other(id) => id }
+            }
+
+            /// The meaning in one sentence, for people.
+            pub const fn sentence(&self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* Self::Other(_) => UNKNOWN }
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(id: String) -> Self {
+                match id.as_str() { $($id => Self::$variant,)* _ => Self::Other(id) }
+            }
+        }
+
+        by_id! { $name }
+    };
+}
+
+/// Orders and serialises a type as its ids.
+macro_rules! by_id {
+    ($name:ident) => {
+        impl From<&str> for $name {
+            fn from(id: &str) -> Self {
+                Self::from(id.to_owned())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.id())
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                self.id().cmp(other.id())
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+    };
+}
+
 reasons! {
     /// Where a hit came from.
     HitSource {
@@ -64,7 +131,7 @@ reasons! {
     }
 }
 
-reasons! {
+logged_reasons! {
     /// Whether the result of a miss was stored, and if not, why.
     Stored {
         Yes = "stored", "stored";
@@ -90,7 +157,7 @@ reasons! {
     }
 }
 
-reasons! {
+logged_reasons! {
     /// The record that a miss was compared with to find the differences.
     Compared {
         FirstSeen = "first-seen", "nothing is known of this unit: it was never stored here, or the store was purged";
@@ -245,46 +312,7 @@ impl From<String> for Outcome {
     }
 }
 
-impl From<&str> for Outcome {
-    fn from(id: &str) -> Self {
-        Self::from(id.to_owned())
-    }
-}
-
-impl Serialize for Outcome {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.id())
-    }
-}
-
-/// Sorted by id, as in the JSON of `kache stats`.
-impl Ord for Outcome {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.id().cmp(other.id())
-    }
-}
-
-impl PartialOrd for Outcome {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// Returns the sentence for an id from an event log, whichever enum it belongs to. `None` if this version does not know
-/// the id.
-pub fn sentence_of(id: &str) -> Option<&'static str> {
-    let hits = HitSource::ALL.iter().map(|value| (value.id(), value.sentence()));
-    let misses = MissReason::ALL.iter().map(|value| (value.id(), value.sentence()));
-    let stored = Stored::ALL.iter().map(|value| (value.id(), value.sentence()));
-    let bypasses = BypassReason::ALL.iter().map(|value| (value.id(), value.sentence()));
-    let compared = Compared::ALL.iter().map(|value| (value.id(), value.sentence()));
-    hits.chain(misses)
-        .chain(stored)
-        .chain(bypasses)
-        .chain(compared)
-        .find(|(known, _)| *known == id)
-        .map(|(_, sentence)| sentence)
-}
+by_id! { Outcome }
 
 #[cfg(test)]
 mod tests {
@@ -294,9 +322,9 @@ mod tests {
     fn ids_are_unique() {
         let mut ids: Vec<_> = HitSource::ALL.iter().map(|value| value.id()).collect();
         ids.extend(MissReason::ALL.iter().map(|value| value.id()));
-        ids.extend(Stored::ALL.iter().map(|value| value.id()));
+        ids.extend(Stored::KNOWN.iter().map(Stored::id));
         ids.extend(BypassReason::ALL.iter().map(|value| value.id()));
-        ids.extend(Compared::ALL.iter().map(|value| value.id()));
+        ids.extend(Compared::KNOWN.iter().map(Compared::id));
         let total = ids.len();
         ids.sort_unstable();
         ids.dedup();
@@ -312,6 +340,20 @@ mod tests {
             let text = serde_json::to_string(&outcome).unwrap();
             assert_eq!(text, format!("\"{}\"", outcome.id()));
             assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+        }
+    }
+
+    #[test]
+    fn fates_and_comparisons_come_back_as_themselves() {
+        for stored in Stored::KNOWN.iter().cloned().chain([Stored::Other("newer".into())]) {
+            let text = serde_json::to_string(&stored).unwrap();
+            assert_eq!(text, format!("\"{}\"", stored.id()));
+            assert_eq!(serde_json::from_str::<Stored>(&text).unwrap(), stored);
+        }
+        for compared in Compared::KNOWN.iter().cloned().chain([Compared::Other("newer".into())]) {
+            let text = serde_json::to_string(&compared).unwrap();
+            assert_eq!(text, format!("\"{}\"", compared.id()));
+            assert_eq!(serde_json::from_str::<Compared>(&text).unwrap(), compared);
         }
     }
 

@@ -211,7 +211,7 @@ fn shape_of(build: &[&Event]) -> Option<String> {
 /// The entry that an invocation restored or stored, if there is one.
 fn item(event: &Event) -> Option<Item> {
     let (lookup, key) = (event.lookup.parse().ok()?, event.key.parse().ok()?);
-    let exists = event.outcome.is_hit() || event.stored == crate::model::Stored::Yes.id();
+    let exists = event.outcome.is_hit() || event.is_stored();
     exists.then(|| Item { crate_name: event.crate_name.clone(), lookup: LookupKey(lookup), key: EntryKey(key) })
 }
 
@@ -311,7 +311,7 @@ mod tests {
     fn a_cross_build_takes_its_host_units_along_and_what_was_not_stored_is_left_out() {
         let cross = "wasm32-unknown-unknown/debug";
         let failed = Event { outcome: "miss.no-manifest".into(), ..event(1, "f", 3, cross) };
-        let stored = Event { stored: "stored".into(), ..event(1, "s", 4, "host/debug") };
+        let stored = Event { stored: Some("stored".into()), ..event(1, "s", 4, "host/debug") };
         let stored = Event { outcome: "miss.no-manifest".into(), ..stored };
         let events = [event(1, "macro", 1, "host/debug"), event(1, "lib", 2, cross), failed, stored];
         assert_eq!(found(&events), [(cross.to_owned(), vec!["macro".to_owned(), "lib".into(), "s".into()])]);

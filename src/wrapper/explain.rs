@@ -62,7 +62,7 @@ fn name_private(dependency: &Path) -> Explained {
 impl Explained {
     /// Writes the explanation into the event.
     pub(super) fn tell(self, event: &mut Event) {
-        event.compared = self.compared.map_or_else(String::new, |compared| compared.id().to_owned());
+        event.compared = self.compared;
         event.differs = self.differences.listed;
         event.differing = self.differences.number;
     }

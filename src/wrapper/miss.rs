@@ -26,7 +26,7 @@ use crate::store::claims::Claim;
 const UNKNOWN: Duration = Duration::from_secs(20);
 
 /// Whether a result is shared through the store, or private to this checkout and therefore only offered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Fate {
     Shared,
     Private(Stored),
@@ -152,19 +152,19 @@ pub(super) fn note(
     let mut details = vec![missed.detail.clone()];
     let mut event = Report::event(Outcome::Miss(missed.reason), task);
     let mut key = None;
-    event.stored = match stored {
+    event.stored = Some(match stored {
         Ok(published) => {
             key = Some(published.key);
             event.key = published.key.0.hex();
             event.stored_bytes = published.bytes;
             explained.remember(task);
-            Stored::Yes.id().to_owned()
+            Stored::Yes
         }
         Err(NotStored(why, detail)) => {
             details.push(detail);
-            why.id().to_owned()
+            why
         }
-    };
+    });
     details.retain(|detail| !detail.is_empty());
     event.detail = details.join("; ");
     explained.tell(&mut event);

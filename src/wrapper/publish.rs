@@ -54,23 +54,20 @@ pub(super) fn publish(
 }
 
 fn record_and_store(call: &Call<'_>, compiled: &Compiled<'_>, private: Option<Stored>) -> Result<Published, NotStored> {
-    let only_offered = |why| NotStored(why, String::new());
     let mut seen = seen(call, compiled)?;
     let built_on_session = seen.as_mut().is_some_and(|seen| compiled.approach.take_sessions(call, seen));
     let private = private.or(built_on_session.then_some(Stored::PrivateIncremental));
-    if let Some(why) = private.filter(|_| seen.is_none()) {
-        return Err(only_offered(why));
-    }
-    let recorded = record(call, compiled, seen);
     if let Some(why) = private {
         // A result that cannot be recorded is not offered, but is private all the same.
-        let _ = recorded.and_then(|recorded| {
-            let entry = entry(call, compiled, &recorded);
-            offer::offer(call, recorded, entry, compiled.approach.alias)
-        });
-        return Err(only_offered(why));
+        if seen.is_some() {
+            let _ = record(call, compiled, seen).and_then(|recorded| {
+                let entry = entry(call, compiled, &recorded);
+                offer::offer(call, recorded, entry, compiled.approach.alias)
+            });
+        }
+        return Err(NotStored(why, String::new()));
     }
-    let recorded = recorded?;
+    let recorded = record(call, compiled, seen)?;
     let entry = entry(call, compiled, &recorded);
     let (entry, set, produced) = read_outputs(call, compiled, recorded, entry)
         .inspect_err(|error| compiled.approach.give_up_alias(call, error))?;

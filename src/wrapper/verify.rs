@@ -64,7 +64,7 @@ fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
         differs(call, differences.join("; "))
     } else {
         let mut event = Report::event(Outcome::Miss(MissReason::InputChanged), call);
-        Stored::InputChanged.id().clone_into(&mut event.stored);
+        event.stored = Some(Stored::InputChanged);
         "while the hit was verified".clone_into(&mut event.detail);
         event
     };

@@ -10,7 +10,7 @@ use crate::cli::units;
 use crate::config::{Env, env};
 use crate::events::{Event, EventLog};
 use crate::fsx::{self, Publish, Temp};
-use crate::model::outcome::{self, Stored};
+use crate::model::Stored;
 
 const CRATE: &str = "kache_doctor";
 
@@ -51,7 +51,7 @@ fn try_it(vars: &Env) -> anyhow::Result<Vec<Finding>> {
 }
 
 fn is_stored(event: &Event) -> bool {
-    event.outcome.is_miss() && event.stored == Stored::Yes.id()
+    event.outcome.is_miss() && event.is_stored()
 }
 
 /// Builds the crate in a new directory and returns the event that kache logged.
@@ -91,9 +91,7 @@ fn judge(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expect
         return Finding::ok(what, format!("{expected}; {took}"));
     }
     let mut said = vec![event.outcome.id(), event.outcome.sentence()];
-    if !event.stored.is_empty() {
-        said.extend(outcome::sentence_of(&event.stored));
-    }
+    said.extend(event.stored.as_ref().map(Stored::sentence));
     said.extend(Some(event.detail.as_str()).filter(|detail| !detail.is_empty()));
     Finding::fail(what, format!("expected {expected}, but: {}", said.join("; ")))
 }

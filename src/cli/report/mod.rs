@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Exit, Session, builds, span};
 use crate::events::{Event, EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
-use crate::model::{Compared, HitSource, Outcome, OutcomeClass, outcome};
+use crate::model::{Compared, HitSource, Outcome, OutcomeClass, Stored};
 
 /// How many of the slowest misses the report lists.
 const SLOWEST: usize = 10;
@@ -150,16 +150,15 @@ fn miss(event: &Event) -> Miss {
         ms: event.ms,
         outcome: event.outcome.clone(),
         reason: reason(event),
-        stored: event.stored.clone(),
+        stored: event.stored.as_ref().map_or("", Stored::id).to_owned(),
     }
 }
 
 /// Why the event was not a hit, in one line; `kache why` shows more.
 fn reason(event: &Event) -> String {
-    let is = |compared: Compared| event.compared == compared.id();
-    let sentence = match is(Compared::FirstSeen) || is(Compared::Removed) {
-        true => outcome::sentence_of(&event.compared).unwrap_or("an outcome that this kache does not know"),
-        false => event.outcome.sentence(),
+    let sentence = match &event.compared {
+        Some(compared @ (Compared::FirstSeen | Compared::Removed)) => compared.sentence(),
+        _ => event.outcome.sentence(),
     };
     match (event.differs.first(), event.differing) {
         (None, _) => sentence.to_owned(),

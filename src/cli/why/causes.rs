@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use crate::events::Event;
-use crate::model::{Difference, DifferenceKind, Outcome};
+use crate::model::{Difference, DifferenceKind};
 
 /// Units with the same reason, and the units that were compiled because of them.
 pub(super) struct Group<'a> {
@@ -33,7 +33,7 @@ pub(super) fn groups<'a>(compiled: &[&'a Event]) -> Vec<Group<'a>> {
     let (followers, roots): (Vec<&Event>, Vec<&Event>) =
         compiled.iter().partition(|event| !roots_of(event, compiled).is_empty());
     for event in roots {
-        match groups.iter_mut().find(|group| reason(group.first()) == reason(event)) {
+        match groups.iter_mut().find(|group| have_same_reason(group.first(), event)) {
             Some(group) => group.units.push(event),
             None => groups.push(Group { units: vec![event], followers: Vec::new() }),
         }
@@ -49,11 +49,14 @@ pub(super) fn groups<'a>(compiled: &[&'a Event]) -> Vec<Group<'a>> {
     groups
 }
 
-/// The reason of an event. Events with equal reasons form one group.
-fn reason(event: &Event) -> (&Outcome, &str, &str, Vec<&Difference>, &str) {
-    let differs = main_differences(event);
-    let detail = if differs.is_empty() { event.detail.as_str() } else { "" };
-    (&event.outcome, &event.stored, &event.compared, differs, detail)
+/// Whether two events have the same reason. They then form one group.
+fn have_same_reason(one: &Event, other: &Event) -> bool {
+    let differs = main_differences(one);
+    one.outcome == other.outcome
+        && one.stored == other.stored
+        && one.compared == other.compared
+        && differs == main_differences(other)
+        && (!differs.is_empty() || one.detail == other.detail)
 }
 
 /// The differences that explain most: those of the unit itself, else its dependencies, else all (then only derived

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Exit, Session, builds};
 use crate::events::{Event, EventLog, Summary};
-use crate::model::{Difference, HitSource, Outcome, Stored, outcome};
+use crate::model::{Compared, Difference, HitSource, Outcome, Stored};
 
 /// Show why units of the last build were not restored
 ///
@@ -157,7 +157,6 @@ fn is_called(event: &Event, name: &str) -> bool {
 }
 
 fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
-    let some = |text: &'a str| (!text.is_empty()).then_some(text);
     Line {
         crate_name: &event.crate_name,
         package: &event.package,
@@ -167,9 +166,9 @@ fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
         ended: event.at,
         outcome: event.outcome.id(),
         reason: event.outcome.sentence(),
-        stored: some(&event.stored),
-        fate: some(&event.stored).map(sentence),
-        compared: some(&event.compared),
+        stored: event.stored.as_ref().map(Stored::id),
+        fate: event.stored.as_ref().map(Stored::sentence),
+        compared: event.compared.as_ref().map(Compared::id),
         differs: &event.differs,
         differing: event.differing,
         because_of: causes::because_of(event, compiled).iter().map(|cause| cause.crate_name.as_str()).collect(),
@@ -178,14 +177,4 @@ fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
         lookup: &event.lookup,
         key: &event.key,
     }
-}
-
-/// The sentence that explains an id.
-fn sentence(id: &str) -> &'static str {
-    outcome::sentence_of(id).unwrap_or("an outcome that this kache does not know")
-}
-
-/// Whether the result of a miss was stored.
-fn is_stored(event: &Event) -> bool {
-    event.stored == Stored::Yes.id()
 }

@@ -2,13 +2,13 @@
 
 use std::io;
 
+use super::Build;
 use super::causes::{self, Group};
-use super::{Build, is_stored, sentence};
 use crate::cli::printer::{Table, plain};
 use crate::cli::{Session, units};
 use crate::events::Event;
 use crate::fsx::clock::{self, Time};
-use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome};
+use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, Stored};
 
 /// How many differences the summary shows for one group, at most.
 const FEW_DIFFERENCES: usize = 6;
@@ -59,9 +59,10 @@ pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io:
     }
     let mut table = Table::new(&[]).indented();
     table.row(["outcome".into(), event.outcome.id().to_owned()]);
-    for (name, value) in [("stored", &event.stored), ("lookup key", &event.lookup), ("entry", &event.key)] {
+    let stored = event.stored.as_ref().map_or("", Stored::id);
+    for (name, value) in [("stored", stored), ("lookup key", &event.lookup), ("entry", &event.key)] {
         if !value.is_empty() {
-            table.row([name.into(), value.clone()]);
+            table.row([name.into(), value.to_owned()]);
         }
     }
     table.row(["took".into(), units::millis(event.ms)]);
@@ -71,29 +72,28 @@ pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io:
 /// The verdict in words: `miss, stored`, `miss, not stored`, `bypass` or `hit`.
 fn verdict(event: &Event) -> String {
     let class = event.outcome.class().name();
-    match event.stored.as_str() {
-        "" => class.to_owned(),
-        _ if is_stored(event) => format!("{class}, stored"),
-        _ => format!("{class}, not stored"),
+    match &event.stored {
+        None => class.to_owned(),
+        Some(Stored::Yes) => format!("{class}, stored"),
+        Some(_) => format!("{class}, not stored"),
     }
 }
 
 /// Prints why the unit was not restored and, if its result was not stored, why not; each with its detail.
 fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
     let (of_miss, of_fate) = details(event);
-    let is = |compared: Compared| event.compared == compared.id();
-    let reason = match is(Compared::FirstSeen) || is(Compared::Removed) {
-        true => sentence(&event.compared),
-        false => event.outcome.sentence(),
+    let reason = match &event.compared {
+        Some(compared @ (Compared::FirstSeen | Compared::Removed)) => compared.sentence(),
+        _ => event.outcome.sentence(),
     };
-    let tail = match of_miss {
-        _ if event.differing > 0 && !event.compared.is_empty() => format!("; {}:", sentence(&event.compared)),
-        "" => String::new(),
-        detail => format!(": {}", plain(detail)),
+    let tail = match (&event.compared, of_miss) {
+        (Some(compared), _) if event.differing > 0 => format!("; {}:", compared.sentence()),
+        (_, "") => String::new(),
+        (_, detail) => format!(": {}", plain(detail)),
     };
     let fate = if of_fate.is_empty() { String::new() } else { format!(": {}", plain(of_fate)) };
-    if !event.stored.is_empty() && !is_stored(event) {
-        session.out.data(format_args!("  not stored: {}{fate}", sentence(&event.stored)))?;
+    if let Some(stored) = event.stored.as_ref().filter(|stored| **stored != Stored::Yes) {
+        session.out.data(format_args!("  not stored: {}{fate}", stored.sentence()))?;
     }
     session.out.data(format_args!("  {reason}{tail}"))
 }
@@ -105,7 +105,7 @@ fn details(event: &Event) -> (&str, &str) {
     if event.outcome == Outcome::Miss(MissReason::NoManifest) {
         return ("", detail);
     }
-    if event.stored.is_empty() || is_stored(event) {
+    if event.stored.is_none() || event.is_stored() {
         return (detail, "");
     }
     detail.split_once("; ").unwrap_or((detail, ""))
@@ -166,7 +166,8 @@ mod tests {
     #[test]
     fn the_details_of_miss_and_fate_are_told_apart() {
         let event = |outcome: &str, stored: &str, detail: &str| {
-            let (outcome, stored, detail) = (outcome.into(), stored.into(), detail.into());
+            let stored = (!stored.is_empty()).then(|| stored.into());
+            let (outcome, detail) = (outcome.into(), detail.into());
             Event { outcome, stored, detail, ..Event::default() }
         };
         assert_eq!(details(&event("bypass.x", "", "a; b")), ("a; b", ""));

@@ -44,7 +44,7 @@ fn judge(run: &Run<'_>, found: &Found, ran: &Ran) -> Event {
         differs(run, differences.join("; "))
     } else {
         let mut event = Report::event(Outcome::Miss(MissReason::InputChanged), run);
-        Stored::InputChanged.id().clone_into(&mut event.stored);
+        event.stored = Some(Stored::InputChanged);
         "while the hit was verified".clone_into(&mut event.detail);
         event
     };
