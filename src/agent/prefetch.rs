@@ -15,7 +15,7 @@ use super::shared::Agent;
 use super::state::BuildSubject;
 use crate::fsx;
 use crate::model::{EntryKey, LookupKey};
-use crate::remote::fetch::{self, FetchError, Fetched, Item};
+use crate::remote::fetch::{self, Fetched, Item};
 use crate::remote::open::Open;
 use crate::remote::progress::Control;
 use crate::remote::records::{self, Found};
@@ -73,7 +73,7 @@ async fn fetch_unit(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &R
             // An entry that was already in the store did not prevent the miss, so it does not hold.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
             Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = item.crate_name, %refused, "refused"),
-            Err(FetchError::Remote(RemoteError::Cancelled { .. })) => return FetchState::OnRemote,
+            Err(RemoteError::Cancelled { .. }) => return FetchState::OnRemote,
             Err(error) => return record_failure(agent, error.to_string()),
         }
     }

@@ -68,9 +68,9 @@ pub enum Looked {
     Settled(Fetched),
 }
 
-/// Why an entry could not be fetched.
+/// Why a pack could not be fetched, before [`end`] makes one error of both.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+enum FetchError {
     /// The network or the server failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -85,7 +85,7 @@ pub async fn fetch(
     store: &Arc<Store>,
     item: &Item,
     control: &Control,
-) -> Result<Fetched, FetchError> {
+) -> Result<Fetched, RemoteError> {
     match look(remote, store, item, false).await? {
         Looked::Settled(fetched) => Ok(fetched),
         Looked::Offered(manifest) => bring(remote, store, &manifest, control).await,
@@ -94,7 +94,7 @@ pub async fn fetch(
 
 /// Requests the manifest of an entry, unless the store has the entry. A dry run writes nothing, and checks only the
 /// size of blobs.
-pub async fn look(remote: &Open, store: &Arc<Store>, item: &Item, is_dry: bool) -> Result<Looked, FetchError> {
+pub async fn look(remote: &Open, store: &Arc<Store>, item: &Item, is_dry: bool) -> Result<Looked, RemoteError> {
     if is_here(store, item, is_dry).await {
         return Ok(Looked::Settled(Fetched::AlreadyHere));
     }
@@ -103,7 +103,7 @@ pub async fn look(remote: &Open, store: &Arc<Store>, item: &Item, is_dry: bool) 
         Ok(Some(bytes)) => Manifest::decode(&bytes, &at, &remote.trust),
         Ok(None) => return Ok(Looked::Settled(Fetched::Absent)),
         Err(RemoteError::Size { .. }) => Err(Refused::TooLarge("the manifest")),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     match decoded {
         Ok(manifest) => Ok(Looked::Offered(Arc::new(manifest))),
@@ -123,7 +123,7 @@ pub async fn bring(
     store: &Arc<Store>,
     manifest: &Arc<Manifest>,
     control: &Control,
-) -> Result<Fetched, FetchError> {
+) -> Result<Fetched, RemoteError> {
     let began = Instant::now();
     let transfer = control.begin(&manifest.crate_name, Some(manifest.pack.size));
     let brought = bring_in(remote, store, manifest, &transfer).await;
@@ -146,23 +146,13 @@ pub async fn bring(
 }
 
 /// Ends a transfer according to the result of its fetch.
-fn end(transfer: progress::Transfer, brought: Result<Fetched, FetchError>) -> Result<Fetched, FetchError> {
-    match brought {
-        Err(FetchError::Remote(error)) => {
-            let failed: Result<(), _> = Err(error);
-            transfer.end(&failed);
-            failed.map(|()| Fetched::Absent).map_err(FetchError::Remote)
-        }
-        Err(FetchError::Store(error)) => {
-            let failed: Result<(), _> = Err(RemoteError::File(error));
-            transfer.end(&failed);
-            failed.map(|()| Fetched::Absent).map_err(FetchError::Remote)
-        }
-        Ok(fetched) => {
-            transfer.end(&Ok(()));
-            Ok(fetched)
-        }
-    }
+fn end(transfer: progress::Transfer, brought: Result<Fetched, FetchError>) -> Result<Fetched, RemoteError> {
+    let ended = brought.map_err(|error| match error {
+        FetchError::Remote(error) => error,
+        FetchError::Store(error) => RemoteError::File(error),
+    });
+    transfer.end(&ended);
+    ended
 }
 
 async fn bring_in(

@@ -45,7 +45,7 @@ pub mod records;
 pub mod send;
 pub mod workspace;
 
-pub use fetch::{FetchError, Fetched, Item, fetch, unless_cancelled};
+pub use fetch::{Fetched, Item, fetch, unless_cancelled};
 pub use open::{Open, OpenError};
 pub use send::{SendError, Sent, send};
 pub use workspace::Workspace;

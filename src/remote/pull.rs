@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::error::RemoteError;
-use super::fetch::{self, FetchError, Fetched, Item, Looked};
+use super::fetch::{self, Fetched, Item, Looked};
 use super::hope::Hope;
 use super::open::Open;
 use super::progress::Control;
@@ -193,7 +193,7 @@ pub enum Ended {
     /// The entry was not requested because the pull had ended.
     NotTried,
     /// The request or the import failed.
-    Failed(FetchError),
+    Failed(RemoteError),
 }
 
 /// Result of a pull.
@@ -234,7 +234,7 @@ impl Report {
             Ended::Offered(manifest) => self.offered.push(manifest),
             Ended::OtherPackage => {}
             Ended::NoRoom => self.no_room += 1,
-            Ended::NotTried | Ended::Failed(FetchError::Remote(RemoteError::Cancelled { .. })) => self.not_tried += 1,
+            Ended::NotTried | Ended::Failed(RemoteError::Cancelled { .. }) => self.not_tried += 1,
             Ended::Failed(error) => self.failed.push((item, error.to_string())),
         }
     }
@@ -276,11 +276,10 @@ impl Turns {
         Self { turns: Semaphore::new(at_once), hope: Hope::default() }
     }
 
-    fn heard<T>(&self, ended: &Result<T, FetchError>) {
+    fn heard<T>(&self, ended: &Result<T, RemoteError>) {
         match ended {
             Ok(_) => self.hope.succeeded(),
-            Err(FetchError::Remote(error)) => self.hope.failed(error),
-            Err(FetchError::Store(_)) => {}
+            Err(error) => self.hope.failed(error),
         }
     }
 }
@@ -327,7 +326,7 @@ impl Pull {
 }
 
 impl Shared {
-    async fn one(&self, item: &Item) -> Result<Ended, FetchError> {
+    async fn one(&self, item: &Item) -> Result<Ended, RemoteError> {
         let Pull { remote, store, control, .. } = &self.pull;
         let looked = {
             // The semaphores are never closed.
