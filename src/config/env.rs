@@ -86,7 +86,7 @@ pub const AWS_ROLE_SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 pub const AWS_CONTAINER_CREDENTIALS: [&str; 2] =
     ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
 /// The variables that select credentials if [`KACHE_S3_ACCESS_KEY`] is not set.
-pub const AMBIENT: [&str; 10] = [
+pub const AWS_CREDENTIAL_VARIABLES: [&str; 10] = [
     AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN,
@@ -109,13 +109,13 @@ pub const HTTP_PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 /// Hosts to reach without a proxy, likewise.
 pub const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// Secrets that kache removes from the environment of git.
-pub const SECRETS: [&str; 5] =
+/// Variables with secrets, which kache removes from the environment of git.
+pub const SECRET_VARIABLES: [&str; 5] =
     [KACHE_S3_ACCESS_KEY, KACHE_S3_SECRET_KEY, KACHE_SIGNING_KEY, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN];
 /// Variables that git sets for its hooks, and that override the directory given to git
 /// (`git rev-parse --local-env-vars`, without the settings). A hook may start a build, so kache removes them when it
 /// runs git.
-pub const GIT_PLACES: [&str; 12] = [
+pub const GIT_DIRECTORY_VARIABLES: [&str; 12] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_OBJECT_DIRECTORY",
     "GIT_DIR",
@@ -156,7 +156,7 @@ pub const PATH: &str = "PATH";
 /// The directory for temporary files.
 pub const TMPDIR: &str = "TMPDIR";
 /// All variables for that directory: Rust's std reads the first, gcc reads any.
-pub const TEMPORARY: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
+pub const TEMPORARY_DIR_VARIABLES: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
 
 /// Cargo's home directory, with registry sources and its configuration.
 pub const CARGO_HOME: &str = "CARGO_HOME";

@@ -181,8 +181,8 @@ impl Remote {
     pub fn identity(&self, vars: &Env) -> String {
         let own = |value: &Option<String>| value.clone().unwrap_or_default();
         let secret = |value: Option<&str>| blake3::hash(value.unwrap_or_default().as_bytes()).to_hex().to_string();
-        let ambient = || env::AMBIENT.map(|name| vars.text(name).unwrap_or_default()).join("\0");
-        let keys = self.keys.as_ref().map_or_else(ambient, |(id, key)| format!("{id}:{}", key.expose()));
+        let of_aws = || env::AWS_CREDENTIAL_VARIABLES.map(|name| vars.text(name).unwrap_or_default()).join("\0");
+        let keys = self.keys.as_ref().map_or_else(of_aws, |(id, key)| format!("{id}:{}", key.expose()));
         let parts = [
             self.bucket.clone(),
             own(&self.region),
@@ -368,11 +368,11 @@ mod tests {
     }
 
     #[test]
-    fn credentials_of_the_environment_tell_remotes_apart_unless_there_are_own_ones() {
+    fn aws_variables_distinguish_remotes_unless_kache_has_keys_of_its_own() {
         let token = |token| Env::of([(env::AWS_ACCESS_KEY_ID, "id"), (env::AWS_SESSION_TOKEN, token)]);
-        let ambient = load(&[(env::KACHE_S3_BUCKET, "b")], "").unwrap().unwrap();
-        assert_ne!(ambient.identity(&token("old")), ambient.identity(&token("new")));
-        assert_eq!(ambient.identity(&token("old")), ambient.identity(&token("old")));
+        let of_aws = load(&[(env::KACHE_S3_BUCKET, "b")], "").unwrap().unwrap();
+        assert_ne!(of_aws.identity(&token("old")), of_aws.identity(&token("new")));
+        assert_eq!(of_aws.identity(&token("old")), of_aws.identity(&token("old")));
         let vars = [(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ACCESS_KEY, "x"), (env::KACHE_S3_SECRET_KEY, "y")];
         let own = load(&vars, "").unwrap().unwrap();
         assert_eq!(own.identity(&token("old")), own.identity(&token("new")));

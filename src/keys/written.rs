@@ -44,6 +44,6 @@ pub fn side_effects(
 
 /// Whether a path is directly in a directory for temporary files.
 pub(super) fn is_temporary(path: &Path, context: Context<'_>) -> bool {
-    let mut named = env::TEMPORARY.into_iter().filter_map(|name| context.env.path(name));
+    let mut named = env::TEMPORARY_DIR_VARIABLES.into_iter().filter_map(|name| context.env.path(name));
     path.parent().is_some_and(|parent| parent == Path::new("/tmp") || named.any(|dir| dir == parent))
 }

@@ -83,7 +83,7 @@ impl Workspace {
     fn git(&self, args: &[&str]) -> Vec<String> {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.root).args(args).stdin(Stdio::null()).stderr(Stdio::null());
-        for name in env::SECRETS.iter().chain(&env::GIT_PLACES) {
+        for name in env::SECRET_VARIABLES.iter().chain(&env::GIT_DIRECTORY_VARIABLES) {
             command.env_remove(name);
         }
         command.env(env::GIT_NO_LAZY_FETCH, "1");
