@@ -10,25 +10,25 @@ use crate::fsx;
 /// `config.toml`; all keys are optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct File {
-    pub(super) cache: Cache,
-    pub(super) build: Build,
-    pub(super) log: Log,
+pub(super) struct SettingsFile {
+    pub(super) cache: CacheSection,
+    pub(super) build: BuildSection,
+    pub(super) log: LogSection,
 }
 
 /// `[cache]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Cache {
+pub(super) struct CacheSection {
     pub(super) dir: Option<PathBuf>,
     pub(super) max_size: Option<String>,
-    pub(super) remote: Option<super::remote::File>,
+    pub(super) remote: Option<super::remote::RemoteSection>,
 }
 
 /// `[build]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Build {
+pub(super) struct BuildSection {
     pub(super) paths: Option<String>,
     pub(super) disabled: Option<bool>,
     pub(super) claim_wait: Option<String>,
@@ -41,11 +41,11 @@ pub(super) struct Build {
 /// `[log]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Log {
+pub(super) struct LogSection {
     pub(super) level: Option<String>,
 }
 
-impl File {
+impl SettingsFile {
     /// Reads the file, which need not exist, and returns it with its unknown keys.
     pub(super) fn load(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
         let Some(bytes) = fsx::read_if_exists(path)? else { return Ok(Default::default()) };

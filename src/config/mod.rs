@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 pub use env::Env;
-use file::File;
+use file::SettingsFile;
 pub use project::Project;
 pub use remote::{Checksums, Remote, Secret};
 pub use verify::{Rate, Verify};
@@ -117,7 +117,7 @@ pub struct Config {
     /// The log level.
     pub log: Setting<LogLevel>,
     /// The `[cache.remote]` section of the file, for [`Remote::load`].
-    remote: Option<remote::File>,
+    remote: Option<remote::RemoteSection>,
     /// Path of the configuration file, which need not exist.
     pub file: PathBuf,
     /// Keys of the file that are unknown to this version.
@@ -165,7 +165,7 @@ impl Config {
     /// Reads the environment and the file.
     pub fn load(env: &Env) -> Result<Self, ConfigError> {
         let path = config_path(env)?;
-        let (file, unknown_keys) = File::load(&path)?;
+        let (file, unknown_keys) = SettingsFile::load(&path)?;
         Ok(Self {
             remote: file.cache.remote,
             cache_dir: cache_dir(env, file.cache.dir)?,

@@ -21,7 +21,7 @@ use crate::fsx;
 pub const FILE_NAME: &str = ".kache.toml";
 
 /// The section that applies to every crate.
-const EVERY: &str = "*";
+const ALL_CRATES: &str = "*";
 
 /// A project file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Inputs {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Shape {
+struct ProjectFile {
     inputs: BTreeMap<String, Inputs>,
 }
 
@@ -69,11 +69,11 @@ impl Project {
     fn parse(path: PathBuf, bytes: Vec<u8>) -> Result<Self, ConfigError> {
         let malformed = |reason: String| ConfigError::Malformed { path: path.clone(), reason };
         let text = String::from_utf8(bytes).map_err(|error| malformed(error.to_string()))?;
-        let shape: Shape = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-        for (section, inputs) in &shape.inputs {
+        let file: ProjectFile = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        for (section, inputs) in &file.inputs {
             inputs.check().map_err(|reason| malformed(format!("inputs.{section}: {reason}")))?;
         }
-        Ok(Self { path, inputs: shape.inputs })
+        Ok(Self { path, inputs: file.inputs })
     }
 
     /// The directory that paths in the file are relative to.
@@ -85,7 +85,7 @@ impl Project {
     pub fn inputs_of(&self, crate_name: &str, vars: &Env) -> Inputs {
         let package = vars.text(env::CARGO_PKG_NAME);
         let names_it = |section: &str| {
-            section == EVERY || package.as_deref() == Some(section) || section.replace('-', "_") == crate_name
+            section == ALL_CRATES || package.as_deref() == Some(section) || section.replace('-', "_") == crate_name
         };
         let mut all = Inputs::default();
         for (_, inputs) in self.inputs.iter().filter(|(section, _)| names_it(section)) {

@@ -76,7 +76,7 @@ pub struct Remote {
 /// `[cache.remote]`
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct File {
+pub(super) struct RemoteSection {
     #[serde(rename = "type")]
     kind: Option<String>,
     bucket: Option<String>,
