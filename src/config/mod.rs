@@ -169,26 +169,26 @@ impl Config {
         Ok(Self {
             remote: file.cache.remote,
             cache_dir: cache_dir(env, file.cache.dir)?,
-            max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, SIZE, None)?,
+            max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, &SIZE, None)?,
             disabled: pick_switch(env, env::KACHE_DISABLED, file.build.disabled, false)?,
-            paths: pick(env, env::KACHE_PATHS, "build.paths", file.build.paths, PATHS, Paths::Remap)?,
+            paths: pick(env, env::KACHE_PATHS, "build.paths", file.build.paths, &PATHS, Paths::Remap)?,
             claim_wait: pick(
                 env,
                 env::KACHE_CLAIM_WAIT,
                 "build.claim_wait",
                 file.build.claim_wait,
-                WAIT,
+                &TIME,
                 DEFAULT_CLAIM_WAIT,
             )?,
             observe: pick_switch(env, env::KACHE_OBSERVE, file.build.observe, true)?,
             scripts: pick_switch(env, env::KACHE_SCRIPTS, file.build.scripts, true)?,
-            verify: pick(env, env::KACHE_VERIFY, "build.verify", file.build.verify, VERIFY, Verify::Off)?,
+            verify: pick(env, env::KACHE_VERIFY, "build.verify", file.build.verify, &VERIFY, Verify::Off)?,
             verify_rate: pick(
                 env,
                 env::KACHE_VERIFY_RATE,
                 "build.verify_rate",
                 file.build.verify_rate,
-                RATE,
+                &RATE,
                 Rate::ALL,
             )?,
             log: pick(
@@ -196,7 +196,7 @@ impl Config {
                 env::KACHE_LOG,
                 "log.level",
                 file.log.level,
-                LEVEL,
+                &LOG_LEVEL,
                 LogLevel(tracing::level_filters::LevelFilter::OFF),
             )?,
             file: path,
@@ -205,16 +205,35 @@ impl Config {
     }
 }
 
-/// A parser for one kind of value, and a description of the valid values.
-type Reader<T> = (fn(&str) -> Option<T>, &'static str);
+/// A kind of value.
+struct ValueKind<T> {
+    /// Reads a value. `None`: it is not valid.
+    parse: fn(&str) -> Option<T>,
+    /// The valid values, for the message of an error.
+    expected: &'static str,
+}
 
-const SIZE: Reader<Option<ByteSize>> = (|text| text.parse().ok().map(Some), "a size such as \"20GiB\"");
-const PATHS: Reader<Paths> = (Paths::parse, "\"remap\", \"portable\" or \"exact\"");
-const WAIT: Reader<Duration> = (duration, "a time such as \"300\" or \"5m\"");
-const VERIFY: Reader<Verify> = (Verify::parse, "\"off\" or \"hits\"");
-const RATE: Reader<Rate> = (Rate::parse, "a share such as \"1/50\"");
-const LEVEL: Reader<LogLevel> = (|text| text.parse().ok().map(LogLevel), "off, error, warn, info, debug or trace");
-const SWITCH: Reader<bool> = (switch, "1, true, yes, on, or 0, false, no, off");
+impl<T> ValueKind<T> {
+    const fn new(parse: fn(&str) -> Option<T>, expected: &'static str) -> Self {
+        Self { parse, expected }
+    }
+
+    /// Reads the value of the variable or key `what`.
+    fn read(&self, what: &str, value: &str) -> Result<T, ConfigError> {
+        let invalid = || ConfigError::Value { what: what.to_owned(), value: value.to_owned(), expected: self.expected };
+        (self.parse)(value).ok_or_else(invalid)
+    }
+}
+
+const SIZE: ValueKind<Option<ByteSize>> =
+    ValueKind::new(|text| text.parse().ok().map(Some), "a size such as \"20GiB\"");
+const PATHS: ValueKind<Paths> = ValueKind::new(Paths::parse, "\"remap\", \"portable\" or \"exact\"");
+const TIME: ValueKind<Duration> = ValueKind::new(duration, "a time such as \"300\" or \"5m\"");
+const VERIFY: ValueKind<Verify> = ValueKind::new(Verify::parse, "\"off\" or \"hits\"");
+const RATE: ValueKind<Rate> = ValueKind::new(Rate::parse, "a share such as \"1/50\"");
+const LOG_LEVEL: ValueKind<LogLevel> =
+    ValueKind::new(|text| text.parse().ok().map(LogLevel), "off, error, warn, info, debug or trace");
+const SWITCH: ValueKind<bool> = ValueKind::new(switch, "1, true, yes, on, or 0, false, no, off");
 
 fn duration(text: &str) -> Option<Duration> {
     text.parse().map(Duration::from_secs).ok().or_else(|| humantime::parse_duration(text).ok())
@@ -228,13 +247,9 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-fn read<T>(what: &str, value: &str, (parse, expected): Reader<T>) -> Result<T, ConfigError> {
-    parse(value).ok_or_else(|| ConfigError::Value { what: what.to_owned(), value: value.to_owned(), expected })
-}
-
-fn from_env<T>(env: &Env, name: &'static str, reader: Reader<T>) -> Result<Option<Setting<T>>, ConfigError> {
+fn from_env<T>(env: &Env, name: &'static str, kind: &ValueKind<T>) -> Result<Option<Setting<T>>, ConfigError> {
     let Some(value) = env.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
-    let value = read(name, &value.to_string_lossy(), reader)?;
+    let value = kind.read(name, &value.to_string_lossy())?;
     Ok(Some(Setting { value, source: Source::Env(name) }))
 }
 
@@ -243,14 +258,14 @@ fn pick<T>(
     name: &'static str,
     key: &str,
     in_file: Option<String>,
-    reader: Reader<T>,
+    kind: &ValueKind<T>,
     default: T,
 ) -> Result<Setting<T>, ConfigError> {
-    if let Some(setting) = from_env(env, name, reader)? {
+    if let Some(setting) = from_env(env, name, kind)? {
         return Ok(setting);
     }
     match in_file {
-        Some(text) => Ok(Setting { value: read(key, &text, reader)?, source: Source::File }),
+        Some(text) => Ok(Setting { value: kind.read(key, &text)?, source: Source::File }),
         None => Ok(Setting { value: default, source: Source::Default }),
     }
 }
@@ -261,7 +276,7 @@ fn pick_switch(
     in_file: Option<bool>,
     default: bool,
 ) -> Result<Setting<bool>, ConfigError> {
-    let from_env = from_env(env, name, SWITCH)?;
+    let from_env = from_env(env, name, &SWITCH)?;
     Ok(from_env.unwrap_or(match in_file {
         Some(value) => Setting { value, source: Source::File },
         None => Setting { value: default, source: Source::Default },

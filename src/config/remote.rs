@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::env::{self, Env};
-use super::{Config, ConfigError, Reader, SWITCH, WAIT, read};
+use super::{Config, ConfigError, SWITCH, TIME, ValueKind};
 
 /// The default zstd level of packs, which is also the default of zstd.
 pub const DEFAULT_LEVEL: i32 = 3;
@@ -91,8 +91,9 @@ pub(super) struct RemoteSection {
     trusted_keys: Option<Vec<String>>,
 }
 
-const LEVEL: Reader<i32> = (|text| text.parse().ok().filter(|level| (1..=19).contains(level)), "a level from 1 to 19");
-const CHECKSUMS: Reader<Checksums> = (
+const ZSTD_LEVEL: ValueKind<i32> =
+    ValueKind::new(|text| text.parse().ok().filter(|level| (1..=19).contains(level)), "a level from 1 to 19");
+const CHECKSUMS: ValueKind<Checksums> = ValueKind::new(
     |text| match text {
         "crc32" => Some(Checksums::Crc32),
         "off" => Some(Checksums::Off),
@@ -100,19 +101,19 @@ const CHECKSUMS: Reader<Checksums> = (
     },
     "\"crc32\" or \"off\"",
 );
-const KIND: Reader<()> = (|text| (text == "s3").then_some(()), "\"s3\"");
-const BUCKET: Reader<String> = (
+const KIND: ValueKind<()> = ValueKind::new(|text| (text == "s3").then_some(()), "\"s3\"");
+const BUCKET: ValueKind<String> = ValueKind::new(
     |text| {
         let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'/');
         (!text.is_empty() && text.bytes().all(is_safe)).then(|| text.to_owned())
     },
     "the name of a bucket",
 );
-const ENDPOINT: Reader<String> = (
+const ENDPOINT: ValueKind<String> = ValueKind::new(
     |text| (text.starts_with("https://") || text.starts_with("http://")).then(|| text.trim_end_matches('/').to_owned()),
     "a URL that begins with https:// or http://",
 );
-const PREFIX: Reader<String> = (
+const PREFIX: ValueKind<String> = ValueKind::new(
     |text| {
         let trimmed = text.trim_matches('/');
         let is_part = |part: &str| {
@@ -130,7 +131,7 @@ impl Remote {
         let file = config.remote.clone().unwrap_or_default();
         let text = |name: &str, in_file: Option<String>| set(vars, name).or(in_file);
         if let Some(kind) = &file.kind {
-            read("cache.remote.type", kind, KIND)?;
+            KIND.read("cache.remote.type", kind)?;
         }
         let Some(bucket) = text(env::KACHE_S3_BUCKET, file.bucket) else {
             // A section without a bucket is a mistake, not a request for no remote.
@@ -142,17 +143,17 @@ impl Remote {
         let level = set(vars, env::KACHE_REMOTE_LEVEL).or(file.level.map(|level| level.to_string()));
         let read_only = optional_switch(vars)?.or(file.read_only).unwrap_or(false);
         Ok(Some(Self {
-            bucket: read("bucket", &bucket, BUCKET)?,
+            bucket: BUCKET.read("bucket", &bucket)?,
             region: text(env::KACHE_S3_REGION, file.region),
             endpoint: endpoint(vars, file.endpoint)?,
-            prefix: optional("prefix", text(env::KACHE_S3_PREFIX, file.prefix), PREFIX)?.unwrap_or_default(),
+            prefix: optional("prefix", text(env::KACHE_S3_PREFIX, file.prefix), &PREFIX)?.unwrap_or_default(),
             profile: text(env::KACHE_S3_PROFILE, file.profile),
             keys: keys(vars)?,
             read_only,
-            level: level.map_or(Ok(DEFAULT_LEVEL), |level| read("level", &level, LEVEL))?,
-            checksums: optional("checksums", text(env::KACHE_S3_CHECKSUMS, file.checksums), CHECKSUMS)?
+            level: level.map_or(Ok(DEFAULT_LEVEL), |level| ZSTD_LEVEL.read("level", &level))?,
+            checksums: optional("checksums", text(env::KACHE_S3_CHECKSUMS, file.checksums), &CHECKSUMS)?
                 .unwrap_or(Checksums::Crc32),
-            agent_idle: optional("agent_idle", text(env::KACHE_AGENT_IDLE, file.agent_idle), WAIT)?
+            agent_idle: optional("agent_idle", text(env::KACHE_AGENT_IDLE, file.agent_idle), &TIME)?
                 .unwrap_or(DEFAULT_AGENT_IDLE),
             signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret),
             trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS)
@@ -198,8 +199,8 @@ impl Remote {
     }
 }
 
-fn optional<T>(what: &str, value: Option<String>, reader: Reader<T>) -> Result<Option<T>, ConfigError> {
-    value.map(|value| read(what, &value, reader)).transpose()
+fn optional<T>(what: &str, value: Option<String>, kind: &ValueKind<T>) -> Result<Option<T>, ConfigError> {
+    value.map(|value| kind.read(what, &value)).transpose()
 }
 
 /// The URL of the server: from kache's own variable, else the file, else the AWS variables. It is printed and stored in
@@ -212,7 +213,7 @@ fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, Confi
     let Some((name, url)) = named else { return Ok(None) };
     match may_hold_password(&url) {
         true => Err(incomplete(name, "free of a user name: keys are KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY")),
-        false => read(name, &url, ENDPOINT).map(Some),
+        false => ENDPOINT.read(name, &url).map(Some),
     }
 }
 
@@ -242,7 +243,7 @@ fn split(list: &str) -> Vec<String> {
 }
 
 fn optional_switch(vars: &Env) -> Result<Option<bool>, ConfigError> {
-    set(vars, env::KACHE_REMOTE_READONLY).map(|value| read(env::KACHE_REMOTE_READONLY, &value, SWITCH)).transpose()
+    set(vars, env::KACHE_REMOTE_READONLY).map(|value| SWITCH.read(env::KACHE_REMOTE_READONLY, &value)).transpose()
 }
 
 /// Both keys or neither: with only one, the SDK would silently use other credentials.
