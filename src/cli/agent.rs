@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use super::{Exit, Session, limit, transfer, units};
+use super::{CommandContext, Exit, limit, transfer, units};
 use crate::agent::paths::AgentPaths;
 use crate::agent::protocol::{AgentStatus, Answer, Command};
 use crate::agent::{client, server};
@@ -50,30 +50,30 @@ enum What {
     Logs,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     match &args.what {
-        None | Some(What::Run) => serve(session),
-        Some(What::Status { json }) => status(session, *json),
-        Some(What::Stop) => stop(session),
-        Some(What::Logs) => logs(session),
+        None | Some(What::Run) => serve(cx),
+        Some(What::Status { json }) => status(cx, *json),
+        Some(What::Stop) => stop(cx),
+        Some(What::Logs) => logs(cx),
     }
 }
 
-fn serve(session: &Session) -> anyhow::Result<Exit> {
-    let (config, store) = session.store()?;
-    let remote = transfer::settings(session, &config)?;
+fn serve(cx: &CommandContext) -> anyhow::Result<Exit> {
+    let (config, store) = cx.store()?;
+    let remote = transfer::settings(cx, &config)?;
     let log = AgentPaths::of(store.layout()).log();
     open_log(&log)?;
     let setup = server::Setup {
         idle: remote.agent_idle,
         remote,
-        env: session.env.clone(),
+        env: cx.env.clone(),
         store: Arc::new(store),
         max_size: limit(&config).bytes(&config.cache_dir.value, 0),
         limit: limit(&config),
     };
     if !server::run(setup)? {
-        session.out.talk(format_args!("another agent serves this cache directory"));
+        cx.out.talk(format_args!("another agent serves this cache directory"));
     }
     Ok(Exit::Ok)
 }
@@ -93,8 +93,8 @@ fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
-    let (_, store) = session.store()?;
+fn status(cx: &CommandContext, json: bool) -> anyhow::Result<Exit> {
+    let (_, store) = cx.store()?;
     let answer = client::send_command(store.layout(), Command::Status, PATIENCE);
     let status = match answer {
         Some(Answer::Status(status)) => Some(status),
@@ -104,9 +104,9 @@ fn status(session: &Session, json: bool) -> anyhow::Result<Exit> {
         _ => None,
     };
     match (status, json) {
-        (status, true) => session.out.data(serde_json::to_string_pretty(&status)?)?,
-        (Some(status), false) => session.out.data(text(&status))?,
-        (None, false) => session.out.data("No agent runs. The first miss of a build with a remote starts one.")?,
+        (status, true) => cx.out.data(serde_json::to_string_pretty(&status)?)?,
+        (Some(status), false) => cx.out.data(text(&status))?,
+        (None, false) => cx.out.data("No agent runs. The first miss of a build with a remote starts one.")?,
     }
     Ok(Exit::Ok)
 }
@@ -131,11 +131,11 @@ fn text(status: &AgentStatus) -> String {
     lines.join("\n")
 }
 
-fn stop(session: &Session) -> anyhow::Result<Exit> {
-    let (_, store) = session.store()?;
+fn stop(cx: &CommandContext) -> anyhow::Result<Exit> {
+    let (_, store) = cx.store()?;
     let layout = store.layout();
     if client::send_command(layout, Command::Stop, PATIENCE).is_none() {
-        session.out.talk(format_args!("no agent runs"));
+        cx.out.talk(format_args!("no agent runs"));
         return Ok(Exit::Ok);
     }
     let (socket, until) = (AgentPaths::of(layout).socket(), Instant::now() + PATIENCE);
@@ -143,16 +143,16 @@ fn stop(session: &Session) -> anyhow::Result<Exit> {
         std::thread::sleep(Duration::from_millis(10));
     }
     anyhow::ensure!(!fsx::exists(&socket), "the agent does not end");
-    session.out.talk(format_args!("the agent has ended"));
+    cx.out.talk(format_args!("the agent has ended"));
     Ok(Exit::Ok)
 }
 
-fn logs(session: &Session) -> anyhow::Result<Exit> {
-    let (_, store) = session.store()?;
+fn logs(cx: &CommandContext) -> anyhow::Result<Exit> {
+    let (_, store) = cx.store()?;
     let log = AgentPaths::of(store.layout()).log();
     match fsx::read_if_exists(&log)? {
-        Some(bytes) => session.out.data(String::from_utf8_lossy(&bytes).trim_end())?,
-        None => session.out.talk(format_args!("{} does not exist: no agent has run", log.display())),
+        Some(bytes) => cx.out.data(String::from_utf8_lossy(&bytes).trim_end())?,
+        None => cx.out.talk(format_args!("{} does not exist: no agent has run", log.display())),
     }
     Ok(Exit::Ok)
 }

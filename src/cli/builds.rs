@@ -1,13 +1,13 @@
 //! Finds the build that a command reports on: the last one of this workspace.
 
-use super::Session;
+use super::CommandContext;
 use crate::events::{Event, build};
 use crate::fsx;
 use crate::remote::workspace;
 
 /// The events of the last build of the workspace around the current directory, else of the last build of all.
-pub(super) fn last<'a>(session: &Session, events: &'a [Event]) -> Vec<&'a Event> {
-    let places = workspace::places(&fsx::current_dir().unwrap_or_default(), &session.env);
+pub(super) fn last<'a>(cx: &CommandContext, events: &'a [Event]) -> Vec<&'a Event> {
+    let places = workspace::places(&fsx::current_dir().unwrap_or_default(), &cx.env);
     let here =
         build::last(events, |event| places.iter().any(|place| std::path::Path::new(&event.target).starts_with(place)));
     if here.is_empty() { build::last(events, |_| true) } else { here }

@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use super::{Exit, Session};
+use super::{CommandContext, Exit};
 
 /// Print a completion script for a shell
 #[derive(clap::Args)]
@@ -17,9 +17,9 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn run(session: &Session, args: &Args, command: &mut clap::Command) -> anyhow::Result<Exit> {
+pub(super) fn run(cx: &CommandContext, args: &Args, command: &mut clap::Command) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "kache", &mut script);
-    session.out.raw(&script)?;
+    cx.out.raw(&script)?;
     Ok(Exit::Ok)
 }

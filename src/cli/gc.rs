@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use super::{Exit, Session, limit, units};
+use super::{CommandContext, Exit, limit, units};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx::clock;
@@ -22,9 +22,9 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     // Settings for a newer kache must not stop the builds of an older one, nor their collections.
-    let config = if args.quiet { Config::load(&session.env)? } else { session.config()? };
+    let config = if args.quiet { Config::load(&cx.env)? } else { cx.config()? };
     let store = Store::open(&config.cache_dir.value);
     let report = gc::collect(&store, limit(&config), clock::now()).context("cannot collect garbage")?;
     EventLog::of(&config.cache_dir.value).rotate().context("cannot put the event log aside")?;
@@ -32,19 +32,19 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let Some(report) = report else {
-        session.out.talk("another collection is running");
+        cx.out.talk("another collection is running");
         return Ok(Exit::Ok);
     };
     let (before, after) = (units::bytes(report.before), units::bytes(report.after));
-    session.out.data(format_args!(
+    cx.out.data(format_args!(
         "removed {} and {}",
         units::count(report.entries, "entry", "entries"),
         units::count(report.blobs, "blob", "blobs")
     ))?;
-    session.out.data(format_args!("store: {before} before, {after} now, limit {}", units::bytes(report.limit)))?;
+    cx.out.data(format_args!("store: {before} before, {after} now, limit {}", units::bytes(report.limit)))?;
     if report.still_linked > 0 {
         let linked = units::bytes(report.still_linked);
-        session.out.data(format_args!("target directories still hold {linked} of what was removed"))?;
+        cx.out.data(format_args!("target directories still hold {linked} of what was removed"))?;
     }
     Ok(Exit::Ok)
 }

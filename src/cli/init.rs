@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::cargo_config::{self, CargoConfig};
-use super::{Exit, Session};
+use super::{CommandContext, Exit};
 use crate::fsx;
 
 /// Let cargo use kache for every build of this user
@@ -39,18 +39,18 @@ pub(super) struct Args {
     replace: bool,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let config = CargoConfig::of_user(&session.env).context("cannot read cargo's configuration")?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let config = CargoConfig::of_user(&cx.env).context("cannot read cargo's configuration")?;
     let exit = match (args.check, args.undo) {
-        (true, _) => return check(session, &config),
-        (_, true) => undo(session, args, config)?,
-        _ => set(session, args, config)?,
+        (true, _) => return check(cx, &config),
+        (_, true) => undo(cx, args, config)?,
+        _ => set(cx, args, config)?,
     };
-    warn_of_variables(session);
+    warn_of_variables(cx);
     Ok(exit)
 }
 
-fn set(session: &Session, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
+fn set(cx: &CommandContext, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
     let program = fsx::current_exe()?;
     ensure!(fsx::exists(&program), "this program's file is gone: {}", program.display());
     let text = program.to_str().with_context(|| format!("{} is not valid UTF-8", program.display()))?;
@@ -61,51 +61,51 @@ fn set(session: &Session, args: &Args, mut config: CargoConfig) -> anyhow::Resul
     }
     config.set_wrapper(text)?;
     if !config.is_changed() {
-        session.out.data(format_args!("already set up: {place} names {text}"))?;
+        cx.out.data(format_args!("already set up: {place} names {text}"))?;
         return Ok(Exit::Ok);
     }
-    warn_of_target_dir(session, &program);
+    warn_of_target_dir(cx, &program);
     let instead = before.map_or_else(String::new, |before| format!(" (now {before})"));
-    if !is_agreed(session, args, &format!("Set build.rustc-wrapper in {place} to {text}{instead}?"))? {
+    if !is_agreed(cx, args, &format!("Set build.rustc-wrapper in {place} to {text}{instead}?"))? {
         return Ok(Exit::Failed);
     }
     config.save().with_context(|| format!("cannot write {place}"))?;
-    session.out.data(format_args!("set build.rustc-wrapper in {place} to {text}"))?;
+    cx.out.data(format_args!("set build.rustc-wrapper in {place} to {text}"))?;
     Ok(Exit::Ok)
 }
 
-fn undo(session: &Session, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
+fn undo(cx: &CommandContext, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
     let place = config.path.display().to_string();
     let Some(wrapper) = config.wrapper().map(str::to_owned) else {
-        session.out.data(format_args!("nothing to undo: {place} sets no build.rustc-wrapper"))?;
+        cx.out.data(format_args!("nothing to undo: {place} sets no build.rustc-wrapper"))?;
         return Ok(Exit::Ok);
     };
     if !cargo_config::is_kache(&wrapper) {
-        session.out.data(format_args!("nothing to undo: {place} sets build.rustc-wrapper to {wrapper:?}"))?;
+        cx.out.data(format_args!("nothing to undo: {place} sets build.rustc-wrapper to {wrapper:?}"))?;
         return Ok(Exit::Ok);
     }
-    if !is_agreed(session, args, &format!("Remove build.rustc-wrapper = {wrapper:?} from {place}?"))? {
+    if !is_agreed(cx, args, &format!("Remove build.rustc-wrapper = {wrapper:?} from {place}?"))? {
         return Ok(Exit::Failed);
     }
     config.remove_wrapper();
     config.save().with_context(|| format!("cannot write {place}"))?;
-    session.out.data(format_args!("removed build.rustc-wrapper from {place}"))?;
+    cx.out.data(format_args!("removed build.rustc-wrapper from {place}"))?;
     Ok(Exit::Ok)
 }
 
-fn is_agreed(session: &Session, args: &Args, question: &str) -> anyhow::Result<bool> {
+fn is_agreed(cx: &CommandContext, args: &Args, question: &str) -> anyhow::Result<bool> {
     if args.yes {
         return Ok(true);
     }
-    let answer = session.out.ask(question)?;
+    let answer = cx.out.ask(question)?;
     let agreed = answer.context("stdin is not a terminal, so nobody can be asked: pass --yes to agree")?;
     if !agreed {
-        session.out.talk("nothing was changed");
+        cx.out.talk("nothing was changed");
     }
     Ok(agreed)
 }
 
-fn check(session: &Session, config: &CargoConfig) -> anyhow::Result<Exit> {
+fn check(cx: &CommandContext, config: &CargoConfig) -> anyhow::Result<Exit> {
     let place = config.path.display();
     let mut exit = Exit::Ok;
     let said = match config.wrapper() {
@@ -123,29 +123,28 @@ fn check(session: &Session, config: &CargoConfig) -> anyhow::Result<Exit> {
             format!("not set up: {place} sets no build.rustc-wrapper; run `kache init`")
         }
     };
-    session.out.data(said)?;
-    if warn_of_variables(session) {
+    cx.out.data(said)?;
+    if warn_of_variables(cx) {
         exit = Exit::Found;
     }
     Ok(exit)
 }
 
 /// Warns if a variable overrides the file, and returns whether one does.
-fn warn_of_variables(session: &Session) -> bool {
-    let wrapper =
-        cargo_config::from_variables(&session.env).filter(|wrapper| !cargo_config::is_kache(&wrapper.program));
+fn warn_of_variables(cx: &CommandContext) -> bool {
+    let wrapper = cargo_config::from_variables(&cx.env).filter(|wrapper| !cargo_config::is_kache(&wrapper.program));
     if let Some(wrapper) = &wrapper {
         let (place, program) = (&wrapper.place, &wrapper.program);
-        session.out.talk(format_args!("warning: {place}={program:?} in this environment overrides the file"));
+        cx.out.talk(format_args!("warning: {place}={program:?} in this environment overrides the file"));
     }
     wrapper.is_some()
 }
 
 /// Warns if this program is in a target directory: `cargo clean` would remove it, and every build would then fail.
-fn warn_of_target_dir(session: &Session, program: &Path) {
+fn warn_of_target_dir(cx: &CommandContext, program: &Path) {
     if program.ancestors().any(|dir| fsx::exists(&dir.join(".rustc_info.json"))) {
         let program = program.display();
-        session.out.talk(format_args!(
+        cx.out.talk(format_args!(
             "warning: {program} is in a target directory: once it is cleaned, no build works.\n\
              Better install kache first: cargo install --locked --path ."
         ));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::{Exit, Session};
+use super::{CommandContext, Exit};
 use crate::config::env;
 use crate::fsx;
 use crate::remote::SigningKey;
@@ -28,17 +28,17 @@ pub(super) struct Args {
     out: Option<PathBuf>,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (key, secret) = SigningKey::generate().context("cannot make a key")?;
     if let Some(file) = &args.out {
         fsx::create_private(file, format!("{secret}\n").as_bytes()).context("cannot keep the secret key")?;
-        session.out.talk(format_args!("the secret key is in {}", file.display()));
+        cx.out.talk(format_args!("the secret key is in {}", file.display()));
     } else {
-        session.out.data("# Secret: the environment of whoever pushes.")?;
-        session.out.data(format_args!("{}={secret}", env::KACHE_SIGNING_KEY))?;
-        session.out.data("")?;
+        cx.out.data("# Secret: the environment of whoever pushes.")?;
+        cx.out.data(format_args!("{}={secret}", env::KACHE_SIGNING_KEY))?;
+        cx.out.data("")?;
     }
-    session.out.data("# Public: the settings of whoever pulls, below [cache.remote].")?;
-    session.out.data(format_args!("trusted_keys = [\"{}\"]", key.public()))?;
+    cx.out.data("# Public: the settings of whoever pulls, below [cache.remote].")?;
+    cx.out.data(format_args!("trusted_keys = [\"{}\"]", key.public()))?;
     Ok(Exit::Ok)
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::printer::Table;
-use super::{Exit, Session, units};
+use super::{CommandContext, Exit, units};
 use crate::fsx::clock;
 use crate::store::Entry;
 use crate::store::survey::{self, EntryInfo};
@@ -54,22 +54,22 @@ struct Output<'a> {
     bytes: u64,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let (config, store) = session.store()?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let (config, store) = cx.store()?;
     let survey = survey::survey(&store).context("cannot look at the store")?;
     let is_wanted = |info: &&EntryInfo| args.name.as_ref().is_none_or(|name| is_called(&info.entry, name));
     let mut entries: Vec<&EntryInfo> = survey.entries.iter().filter(is_wanted).collect();
     entries.sort_by_key(|info| (Reverse(info.used), &info.entry.crate_name, info.key));
     if args.json {
-        session.out.json(&entries.iter().copied().map(line).collect::<Vec<_>>())?;
+        cx.out.json(&entries.iter().copied().map(line).collect::<Vec<_>>())?;
         return Ok(Exit::Ok);
     }
     if entries.is_empty() {
         let what = args.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-        session.out.talk(format_args!("no entries{what} in {}", config.cache_dir.value.display()));
+        cx.out.talk(format_args!("no entries{what} in {}", config.cache_dir.value.display()));
         return Ok(Exit::Ok);
     }
-    session.out.table(&table(&entries))?;
+    cx.out.table(&table(&entries))?;
     Ok(Exit::Ok)
 }
 

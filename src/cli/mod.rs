@@ -111,12 +111,12 @@ enum Verb {
 }
 
 /// The environment and the printer, which every verb uses.
-struct Session {
+struct CommandContext {
     env: Env,
     out: Printer,
 }
 
-impl Session {
+impl CommandContext {
     /// Reads the settings. Fails on unknown keys in the file, which are most likely misspelled.
     fn config(&self) -> anyhow::Result<Config> {
         let config = Config::load(&self.env).context("cannot read the settings")?;
@@ -173,33 +173,33 @@ pub fn run() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok }.into();
         }
     };
-    let session = Session { env: Env::process(), out: Printer::new() };
-    match dispatch(&session, &cli.verb) {
+    let cx = CommandContext { env: Env::process(), out: Printer::new() };
+    match dispatch(&cx, &cli.verb) {
         Ok(exit) => exit.into(),
         // The reader of stdout closed the pipe, which is not an error.
         Err(error) if printer::is_broken_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
-            session.out.talk(format_args!("error: {error:#}"));
+            cx.out.talk(format_args!("error: {error:#}"));
             Exit::Failed.into()
         }
     }
 }
 
-fn dispatch(session: &Session, verb: &Verb) -> anyhow::Result<Exit> {
+fn dispatch(cx: &CommandContext, verb: &Verb) -> anyhow::Result<Exit> {
     match verb {
-        Verb::Init(args) => init::run(session, args),
-        Verb::Stats(args) => stats::run(session, args),
-        Verb::Why(args) => why::run(session, args),
-        Verb::Report(args) => report::run(session, args),
-        Verb::Doctor(args) => doctor::run(session, args),
-        Verb::List(args) => list::run(session, args),
-        Verb::Purge(args) => purge::run(session, args),
-        Verb::Gc(args) => gc::run(session, args),
-        Verb::Push(args) => push::run(session, args),
-        Verb::Pull(args) => pull::run(session, args),
-        Verb::Agent(args) => agent::run(session, args),
-        Verb::Keygen(args) => keygen::run(session, args),
-        Verb::Completions(args) => completions::run(session, args, &mut Cli::command()),
+        Verb::Init(args) => init::run(cx, args),
+        Verb::Stats(args) => stats::run(cx, args),
+        Verb::Why(args) => why::run(cx, args),
+        Verb::Report(args) => report::run(cx, args),
+        Verb::Doctor(args) => doctor::run(cx, args),
+        Verb::List(args) => list::run(cx, args),
+        Verb::Purge(args) => purge::run(cx, args),
+        Verb::Gc(args) => gc::run(cx, args),
+        Verb::Push(args) => push::run(cx, args),
+        Verb::Pull(args) => pull::run(cx, args),
+        Verb::Agent(args) => agent::run(cx, args),
+        Verb::Keygen(args) => keygen::run(cx, args),
+        Verb::Completions(args) => completions::run(cx, args, &mut Cli::command()),
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::printer::Table;
 use super::progress::Display;
-use super::{Exit, Session, limit, transfer, units};
+use super::{CommandContext, Exit, limit, transfer, units};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx;
@@ -64,19 +64,19 @@ impl Args {
     }
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let (config, store) = session.store()?;
-    let settings = transfer::settings(session, &config)?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let (config, store) = cx.store()?;
+    let settings = transfer::settings(cx, &config)?;
     let here = fsx::current_dir()?;
     let workspace = Workspace::around(&here);
-    let shape = last_shape(session, &config, &here);
+    let shape = last_shape(cx, &config, &here);
     if !args.dry_run {
         store.mark().context("cannot make the cache directory")?;
         crate::remote::sweep(store.layout());
     }
     let began = Instant::now();
     transfer::run(async |cancel| {
-        let remote = transfer::asking(&cancel, transfer::connect(session, &settings)).await?;
+        let remote = transfer::asking(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let room = tokio::task::block_in_place(|| room(&store, &config))?;
         let plan = async {
@@ -84,23 +84,23 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
             plan.context("cannot find out what to pull")
         };
         let Some(plan) = transfer::asking(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
-        say_origin(session, &plan, workspace.as_ref());
+        say_origin(cx, &plan, workspace.as_ref());
         let display = Arc::new(Display::new("pull", plan.items.len()));
         let control = transfer::control(&display, cancel);
         let pull = Pull { remote, store: Arc::new(store), control, room, is_dry: args.dry_run };
         let report = pull.run(plan, |settled| display.settled(settled)).await;
         display.finish();
         if args.dry_run {
-            list(session, &report.offered)?;
+            list(cx, &report.offered)?;
         }
-        tell(session, args, &report, began)
+        tell(cx, args, &report, began)
     })
 }
 
 /// The shape of the last build of this workspace, if there was one.
-fn last_shape(session: &Session, config: &Config, here: &Path) -> Option<String> {
+fn last_shape(cx: &CommandContext, config: &Config, here: &Path) -> Option<String> {
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).unwrap_or_default();
-    workspace::used(&events, &workspace::places(here, &session.env)).into_iter().next().map(|used| used.shape)
+    workspace::used(&events, &workspace::places(here, &cx.env)).into_iter().next().map(|used| used.shape)
 }
 
 /// How many bytes the store may still grow until it reaches its limit.
@@ -109,20 +109,20 @@ fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
-fn say_origin(session: &Session, plan: &Plan, workspace: Option<&Workspace>) {
+fn say_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>) {
     match &plan.origin {
-        Origin::Builds(names) => names.iter().for_each(|name| session.out.talk(format_args!("build record {name}"))),
+        Origin::Builds(names) => names.iter().for_each(|name| cx.out.talk(format_args!("build record {name}"))),
         Origin::Lock => {
             let name = workspace.map_or("", |workspace| workspace.name.as_str());
-            session.out.talk(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
+            cx.out.talk(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
         }
-        Origin::Crates if plan.items.is_empty() => session.out.talk("the remote has no such crate"),
-        Origin::All if plan.items.is_empty() => session.out.talk("the remote has no entries"),
+        Origin::Crates if plan.items.is_empty() => cx.out.talk("the remote has no such crate"),
+        Origin::All if plan.items.is_empty() => cx.out.talk("the remote has no entries"),
         Origin::Crates | Origin::All => {}
     }
 }
 
-fn list(session: &Session, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
+fn list(cx: &CommandContext, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
     let mut table = Table::new(&[4, 5]);
     for manifest in offered {
         table.row([
@@ -135,13 +135,13 @@ fn list(session: &Session, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
             manifest.key.0.short(),
         ]);
     }
-    Ok(session.out.table(&table)?)
+    Ok(cx.out.table(&table)?)
 }
 
-fn tell(session: &Session, args: &Args, report: &Report, began: Instant) -> anyhow::Result<Exit> {
+fn tell(cx: &CommandContext, args: &Args, report: &Report, began: Instant) -> anyhow::Result<Exit> {
     let refused: Vec<_> = report.refused.iter().map(|(item, why)| (item.clone(), format!("refused: {why}"))).collect();
-    transfer::tell(session, "warning", &refused);
-    transfer::tell(session, "error", &report.failed);
+    transfer::tell(cx, "warning", &refused);
+    transfer::tell(cx, "error", &report.failed);
     let (what, entries, bytes) = match args.dry_run {
         true => ("would pull", report.offered.len(), report.offered.iter().map(|manifest| manifest.pack.size).sum()),
         false => ("pulled", report.fetched, report.bytes),
@@ -153,10 +153,10 @@ fn tell(session: &Session, args: &Args, report: &Report, began: Instant) -> anyh
         (report.failed.len(), "failed"),
         (report.not_tried, "not tried"),
     ];
-    transfer::sum_up(session, what, (entries, bytes), began, &rest)?;
+    transfer::sum_up(cx, what, (entries, bytes), began, &rest)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
-        session.out.talk(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
+        cx.out.talk(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
     }
-    Ok(transfer::exit(session, report.is_cancelled, &report.failed))
+    Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

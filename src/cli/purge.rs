@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::Context;
 
-use super::{Exit, Session, list, units};
+use super::{CommandContext, Exit, list, units};
 use crate::fsx::clock;
 use crate::model::EntryKey;
 use crate::store::{Store, gc, purge, survey};
@@ -26,8 +26,8 @@ pub(super) struct Args {
     name: Option<String>,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let (_, store) = session.store()?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let (_, store) = cx.store()?;
     let purged = match &args.name {
         Some(name) => one(&store, name).with_context(|| format!("cannot purge {name}"))?,
         None => purge::everything(&store).context("cannot purge the store")?,
@@ -35,15 +35,15 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     if purged.entries == 0
         && let Some(name) = &args.name
     {
-        session.out.talk(format_args!("no entries of {name}"));
+        cx.out.talk(format_args!("no entries of {name}"));
         return Ok(Exit::Ok);
     }
     let entries = units::count(purged.entries, "entry", "entries");
     let blobs = units::count(purged.blobs, "blob", "blobs");
-    session.out.data(format_args!("removed {entries} and {blobs}, {}", units::bytes(purged.bytes)))?;
+    cx.out.data(format_args!("removed {entries} and {blobs}, {}", units::bytes(purged.bytes)))?;
     if purged.still_linked > 0 {
         let linked = units::bytes(purged.still_linked);
-        session.out.data(format_args!("target directories still hold {linked} of it"))?;
+        cx.out.data(format_args!("target directories still hold {linked} of it"))?;
     }
     Ok(Exit::Ok)
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::printer::Table;
 use super::progress::Display;
-use super::{Exit, Session, transfer, units};
+use super::{CommandContext, Exit, transfer, units};
 use crate::config::Remote;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
@@ -56,34 +56,34 @@ pub(super) struct Args {
     dry_run: bool,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let (config, store) = session.store()?;
-    let settings = transfer::settings(session, &config)?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let (config, store) = cx.store()?;
+    let settings = transfer::settings(cx, &config)?;
     anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::SendError::ReadOnly);
     let began = Instant::now();
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
     let here = fsx::current_dir()?;
-    let used = workspace::used(&events, &workspace::places(&here, &session.env));
+    let used = workspace::used(&events, &workspace::places(&here, &cx.env));
     let workspace = Workspace::around(&here);
     if args.offered {
         let offered = offered(&store, &filter(args, &settings), args.dry_run).context("cannot look at the offers")?;
         let results = units::count(offered, "result of an incremental compile", "results of incremental compiles");
-        session.out.data(format_args!("{} {results}", if args.dry_run { "would store" } else { "stored" }))?;
+        cx.out.data(format_args!("{} {results}", if args.dry_run { "would store" } else { "stored" }))?;
     }
     let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot look at the store")?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
-        let remote = transfer::asking(&cancel, transfer::connect(session, &settings)).await?;
+        let remote = transfer::asking(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let lacking = lacking(&remote, &store, &candidates, args.all);
         let Some(lacking) = transfer::asking(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
         let records = || workspace.as_ref().map_or_else(Vec::new, |workspace| records_of(&store, workspace, &used));
         if args.dry_run {
-            return dry_run(session, &remote, &lacking, &records());
+            return dry_run(cx, &remote, &lacking, &records());
         }
-        let job = Job { session, remote, store: Arc::clone(&store), cancel };
+        let job = Job { cx, remote, store: Arc::clone(&store), cancel };
         let report = job.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
-        let mut exit = tell(session, &report, (candidates.len() - lacking.len(), began))?;
+        let mut exit = tell(cx, &report, (candidates.len() - lacking.len(), began))?;
         if let Some(workspace) = &workspace
             && exit != Exit::Interrupted
         {
@@ -137,27 +137,32 @@ fn records_of(store: &Store, workspace: &Workspace, used: &[workspace::Used]) ->
     used.iter().filter_map(record).collect()
 }
 
-fn dry_run(session: &Session, remote: &Open, lacking: &[&Candidate], records: &[BuildRecord]) -> anyhow::Result<Exit> {
+fn dry_run(
+    cx: &CommandContext,
+    remote: &Open,
+    lacking: &[&Candidate],
+    records: &[BuildRecord],
+) -> anyhow::Result<Exit> {
     let mut table = Table::new(&[2]);
     for candidate in lacking {
         let item = &candidate.item;
         let (package, size) = (candidate.package.clone(), units::bytes(candidate.bytes));
         table.row([item.crate_name.clone(), package, size, item.key.0.short()]);
     }
-    session.out.table(&table)?;
+    cx.out.table(&table)?;
     for record in records {
         let entries = units::count(record.units.len(), "entry", "entries");
-        session.out.data(format_args!("build record {}: {entries}", records::name_of(remote, record)))?;
+        cx.out.data(format_args!("build record {}: {entries}", records::name_of(remote, record)))?;
     }
     let bytes = units::bytes(lacking.iter().map(|candidate| candidate.bytes).sum());
     let entries = units::count(lacking.len(), "entry", "entries");
-    session.out.data(format_args!("would push {entries}, {bytes} before compression"))?;
+    cx.out.data(format_args!("would push {entries}, {bytes} before compression"))?;
     Ok(Exit::Ok)
 }
 
 /// What an upload needs.
 struct Job<'a> {
-    session: &'a Session,
+    cx: &'a CommandContext,
     remote: Arc<Open>,
     store: Arc<Store>,
     cancel: Cancel,
@@ -187,16 +192,16 @@ impl Job<'_> {
             }
             let publish = records::publish(&self.remote, workspace, &record);
             let Some(published) = unless_cancelled(&self.cancel, publish).await else {
-                self.session.out.talk("interrupted");
+                self.cx.out.talk("interrupted");
                 return Ok(Exit::Interrupted);
             };
             match published {
                 Ok(name) => {
                     let entries = units::count(record.units.len(), "entry", "entries");
-                    self.session.out.data(format_args!("build record {name}: {entries}"))?;
+                    self.cx.out.data(format_args!("build record {name}: {entries}"))?;
                 }
                 Err(error) => {
-                    self.session.out.talk(format_args!("error: cannot write the build record: {error}"));
+                    self.cx.out.talk(format_args!("error: cannot write the build record: {error}"));
                     exit = Exit::Failed;
                 }
             }
@@ -205,8 +210,8 @@ impl Job<'_> {
     }
 }
 
-fn tell(session: &Session, report: &Report, (there, began): (usize, Instant)) -> anyhow::Result<Exit> {
-    transfer::tell(session, "error", &report.failed);
+fn tell(cx: &CommandContext, report: &Report, (there, began): (usize, Instant)) -> anyhow::Result<Exit> {
+    transfer::tell(cx, "error", &report.failed);
     let rest = [
         (there + report.there, "there already"),
         (report.gone.len(), "not whole in the store any more"),
@@ -214,6 +219,6 @@ fn tell(session: &Session, report: &Report, (there, began): (usize, Instant)) ->
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
     ];
-    transfer::sum_up(session, "pushed", (report.sent, report.bytes), began, &rest)?;
-    Ok(transfer::exit(session, report.is_cancelled, &report.failed))
+    transfer::sum_up(cx, "pushed", (report.sent, report.bytes), began, &rest)?;
+    Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::printer::Table;
-use super::{Exit, Session, limit, report, span, units};
+use super::{CommandContext, Exit, limit, report, span, units};
 use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
@@ -71,18 +71,18 @@ struct Size {
     max_bytes: u64,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let stats = gather(session, args.since)?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let stats = gather(cx, args.since)?;
     if args.json {
-        session.out.json(&stats)?;
+        cx.out.json(&stats)?;
     } else {
-        show(session, &stats, args.since)?;
+        show(cx, &stats, args.since)?;
     }
     Ok(Exit::Ok)
 }
 
-fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
-    let (config, store) = session.store()?;
+fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats> {
+    let (config, store) = cx.store()?;
     let since = since.map(|span| clock::now().as_millis() - i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     let log = EventLog::of(&config.cache_dir.value);
     let events = Summary::of(&log.read(since.unwrap_or(i64::MIN)).context("cannot read the events")?);
@@ -100,8 +100,8 @@ fn gather(session: &Session, since: Option<Duration>) -> anyhow::Result<Stats> {
     Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store, remote })
 }
 
-fn show(session: &Session, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
-    let (out, events) = (&session.out, &stats.events);
+fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
+    let (out, events) = (&cx.out, &stats.events);
     if events.outcomes.is_empty() {
         let when = since.map_or("yet", |_| "in this period");
         out.talk(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::progress::Display;
-use super::{Exit, Session, units};
+use super::{CommandContext, Exit, units};
 use crate::config::{self, Config};
 use crate::fsx::sys_process;
 use crate::remote::pull::PlanError;
@@ -25,8 +25,8 @@ const BLOCKING: usize = 16;
 const ENDING: Duration = Duration::from_millis(500);
 
 /// The configured remote. Fails if none is configured.
-pub(super) fn settings(session: &Session, config: &Config) -> anyhow::Result<config::Remote> {
-    let remote = config::Remote::load(&session.env, config).context("cannot read the settings of the remote")?;
+pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<config::Remote> {
+    let remote = config::Remote::load(&cx.env, config).context("cannot read the settings of the remote")?;
     remote.with_context(|| {
         format!(
             "no remote is set: name a bucket with KACHE_S3_BUCKET (and its server with KACHE_S3_ENDPOINT, if it is not \
@@ -103,8 +103,8 @@ pub(super) async fn asking<T>(
 }
 
 /// Opens the remote.
-pub(super) async fn connect(session: &Session, settings: &config::Remote) -> anyhow::Result<Arc<Open>> {
-    Ok(Arc::new(Open::connect(settings, &session.env).await.context("cannot use the remote")?))
+pub(super) async fn connect(cx: &CommandContext, settings: &config::Remote) -> anyhow::Result<Arc<Open>> {
+    Ok(Arc::new(Open::connect(settings, &cx.env).await.context("cannot use the remote")?))
 }
 
 /// The control of transfers that `display` shows. Must be called inside the runtime.
@@ -119,18 +119,18 @@ pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
 
 /// Prints one line for each of these entries, with what is wrong. Beyond [`TOLD`] entries, prints only how many more
 /// there are.
-pub(super) fn tell(session: &Session, level: &str, troubles: &[(Item, String)]) {
+pub(super) fn tell(cx: &CommandContext, level: &str, troubles: &[(Item, String)]) {
     for (item, why) in troubles.iter().take(TOLD) {
-        session.out.talk(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
+        cx.out.talk(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
     }
     if let Some(more) = troubles.len().checked_sub(TOLD).filter(|more| *more > 0) {
-        session.out.talk(format_args!("{level}: and {}", units::count(more, "more entry", "more entries")));
+        cx.out.talk(format_args!("{level}: and {}", units::count(more, "more entry", "more entries")));
     }
 }
 
 /// Prints the totals of a run: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of `rest` that is not zero.
 pub(super) fn sum_up(
-    session: &Session,
+    cx: &CommandContext,
     what: &str,
     (entries, bytes): (usize, u64),
     began: Instant,
@@ -140,13 +140,13 @@ pub(super) fn sum_up(
     let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
     let rest = rest.iter().filter(|(number, _)| *number > 0);
     let rest = rest.map(|(number, what)| format!(", {number} {what}")).collect::<Vec<_>>().concat();
-    Ok(session.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?)
+    Ok(cx.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?)
 }
 
 /// The exit code of a run. Prints `interrupted` if it was cancelled.
-pub(super) fn exit(session: &Session, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
+pub(super) fn exit(cx: &CommandContext, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
     if is_cancelled {
-        session.out.talk("interrupted");
+        cx.out.talk("interrupted");
         return Exit::Interrupted;
     }
     if failed.is_empty() { Exit::Ok } else { Exit::Failed }

@@ -8,7 +8,7 @@ mod settings;
 mod trial;
 
 use super::printer::Table;
-use super::{Exit, Session};
+use super::{CommandContext, Exit};
 use crate::config::Config;
 
 /// Show what is set, and try what works
@@ -63,7 +63,7 @@ impl Finding {
     }
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
     let mut section = |title: &str, findings: Vec<Finding>| {
         let mut table = Table::new(&[]).indented().wrapping();
@@ -78,11 +78,11 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
                 exit = Exit::Found;
             }
         }
-        session.out.data(title)?;
-        session.out.table(&table)?;
+        cx.out.data(title)?;
+        cx.out.table(&table)?;
         Ok::<(), std::io::Error>(())
     };
-    let config = match Config::load(&session.env) {
+    let config = match Config::load(&cx.env) {
         Ok(config) => config,
         Err(error) => {
             section("Settings", vec![Finding::fail("settings", format!("{error}; builds run without a cache"))])?;
@@ -90,20 +90,20 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
         }
     };
     if args.remote {
-        let settings = remote::settings(session, &config);
+        let settings = remote::settings(cx, &config);
         let is_readable = !settings.iter().any(|finding| finding.what == "remote" && finding.status == Status::Fail);
         section("Remote", settings)?;
         if is_readable {
-            section("Trial: an object below v1/probe/", remote::trial(session, &config))?;
+            section("Trial: an object below v1/probe/", remote::trial(cx, &config))?;
         }
         return Ok(exit);
     }
     let mut findings = settings::findings(&config);
     findings.push(settings::project());
     section("Settings", findings)?;
-    section("Cargo", settings::wiring(&session.env))?;
-    section("Remote", remote::settings(session, &config))?;
-    section("Places", places::findings(&config, &session.env))?;
-    section("Trial: a tiny crate, compiled in two directories", trial::findings(&session.env))?;
+    section("Cargo", settings::wiring(&cx.env))?;
+    section("Remote", remote::settings(cx, &config))?;
+    section("Places", places::findings(&config, &cx.env))?;
+    section("Trial: a tiny crate, compiled in two directories", trial::findings(&cx.env))?;
     Ok(exit)
 }

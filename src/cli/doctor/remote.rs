@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Finding;
-use crate::cli::{Session, transfer, units};
+use crate::cli::{CommandContext, transfer, units};
 use crate::config::{self, Config};
 use crate::events::{Journal, Traffic};
 use crate::fsx::clock;
@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: u64 = 4096;
 
 /// Reports the settings, whose signatures are trusted, and the refusals so far. Does not connect.
-pub(super) fn settings(session: &Session, config: &Config) -> Vec<Finding> {
-    let remote = match config::Remote::load(&session.env, config) {
+pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Finding> {
+    let remote = match config::Remote::load(&cx.env, config) {
         Ok(Some(remote)) => remote,
         Ok(None) => return vec![Finding::ok("remote", "none")],
         Err(error) => return vec![Finding::fail("remote", format!("{error}; builds go on without it"))],
@@ -80,14 +80,14 @@ fn refusals(config: &Config) -> Option<Finding> {
 }
 
 /// Tries to list the manifests, and to write, read and remove an object below `v1/probe/`.
-pub(super) fn trial(session: &Session, config: &Config) -> Vec<Finding> {
-    let settings = match transfer::settings(session, config) {
+pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Finding> {
+    let settings = match transfer::settings(cx, config) {
         Ok(settings) => settings,
         Err(error) => return vec![Finding::fail("remote", format!("{error:#}"))],
     };
     let mut findings = Vec::new();
     let ended = transfer::run(async |_| {
-        match Open::connect(&settings, &session.env).await {
+        match Open::connect(&settings, &cx.env).await {
             Ok(remote) => findings = steps(&remote).await,
             Err(error) => findings.push(Finding::fail("connect", error.to_string())),
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{Exit, Session, builds, span};
+use super::{CommandContext, Exit, builds, span};
 use crate::events::{Event, EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::model::{Compared, HitSource, Outcome, OutcomeClass, Stored};
@@ -97,13 +97,13 @@ struct Miss {
     stored: String,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let config = session.config()?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let config = cx.config()?;
     let now = clock::now().as_millis();
     let from = args.since.map(|span| now.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
     let log = EventLog::of(&config.cache_dir.value);
     let events = log.read(from.unwrap_or(i64::MIN)).context("cannot read the events")?;
-    let events = if from.is_some() { events.iter().collect() } else { builds::last(session, &events) };
+    let events = if from.is_some() { events.iter().collect() } else { builds::last(cx, &events) };
     let began = from.or(builds::period(&events).map(|(began, _)| began));
     let journal = Journal::of(&config.cache_dir.value);
     let transfers = match began {
@@ -112,9 +112,9 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     };
     let report = gather(&events, Traffic::of(&transfers), args.since);
     match args.format {
-        Format::Text => text::show(session, &report)?,
-        Format::Json => session.out.json(&report)?,
-        Format::Markdown => session.out.data(markdown::of(&report).trim_end())?,
+        Format::Text => text::show(cx, &report)?,
+        Format::Json => cx.out.json(&report)?,
+        Format::Markdown => cx.out.data(markdown::of(&report).trim_end())?,
     }
     Ok(Exit::Ok)
 }

@@ -4,15 +4,15 @@ use std::io;
 
 use super::Report;
 use crate::cli::printer::{Table, plain};
-use crate::cli::{Session, units};
+use crate::cli::{CommandContext, units};
 use crate::fsx::clock::{self, Time};
 
-pub(super) fn show(session: &Session, report: &Report) -> io::Result<()> {
-    let out = &session.out;
+pub(super) fn show(cx: &CommandContext, report: &Report) -> io::Result<()> {
+    let out = &cx.out;
     let Some(ended) = report.ended else {
         let when = if report.since { "in this period" } else { "yet" };
         out.talk(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
-        return traffic(session, report);
+        return traffic(cx, report);
     };
     match (&report.period, &report.target) {
         (Some(period), _) => out.data(format_args!("The last {}", humantime::format_duration(*period)))?,
@@ -39,7 +39,7 @@ pub(super) fn show(session: &Session, report: &Report) -> io::Result<()> {
             out.table(&table)?;
         }
     }
-    traffic(session, report)
+    traffic(cx, report)
 }
 
 fn overview(report: &Report) -> Table {
@@ -56,13 +56,13 @@ fn overview(report: &Report) -> Table {
     table
 }
 
-fn traffic(session: &Session, report: &Report) -> io::Result<()> {
+fn traffic(cx: &CommandContext, report: &Report) -> io::Result<()> {
     let remote = &report.remote;
     if remote.is_empty() {
         return Ok(());
     }
-    session.out.data("\nRemote")?;
-    session.out.table(&rows(remote))
+    cx.out.data("\nRemote")?;
+    cx.out.table(&rows(remote))
 }
 
 /// A table of the transfers, which `kache stats` shows too.

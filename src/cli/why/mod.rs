@@ -9,7 +9,7 @@ mod show;
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{Exit, Session, builds};
+use super::{CommandContext, Exit, builds};
 use crate::events::{Event, EventLog, Summary};
 use crate::model::{Compared, Difference, HitSource, Outcome, Stored};
 
@@ -103,10 +103,10 @@ struct Line<'a> {
     key: &'a str,
 }
 
-pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
-    let config = session.config()?;
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let config = cx.config()?;
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
-    let events = builds::last(session, &events);
+    let events = builds::last(cx, &events);
     let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_plain_hit(event)).collect();
     let groups = causes::groups(&compiled);
     let of_crate: Option<Vec<&Event>> =
@@ -114,21 +114,21 @@ pub(super) fn run(session: &Session, args: &Args) -> anyhow::Result<Exit> {
     if args.json {
         let all = || groups.iter().flat_map(causes::Group::all).collect();
         let units = of_crate.unwrap_or_else(all).into_iter().map(|event| line(event, &compiled)).collect();
-        session.out.json(&Why { v: 1, build: build_of(&events), units })?;
+        cx.out.json(&Why { v: 1, build: build_of(&events), units })?;
         return Ok(Exit::Ok);
     }
     let Some(build) = build_of(&events) else {
-        session.out.talk("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
+        cx.out.talk("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
         return Ok(Exit::Ok);
     };
-    show::heading(session, &build)?;
+    show::heading(cx, &build)?;
     match (of_crate, &args.name) {
-        (Some(units), Some(name)) if units.is_empty() => session.out.talk(format_args!(
+        (Some(units), Some(name)) if units.is_empty() => cx.out.talk(format_args!(
             "no unit of {name} was asked for in this build: cargo found it fresh, or nothing is called so"
         )),
-        (Some(units), _) => units.iter().try_for_each(|event| show::unit(session, event, &compiled))?,
-        (None, _) if groups.is_empty() => session.out.data("\nAll units were hits.")?,
-        (None, _) => groups.iter().try_for_each(|group| show::group(session, group))?,
+        (Some(units), _) => units.iter().try_for_each(|event| show::unit(cx, event, &compiled))?,
+        (None, _) if groups.is_empty() => cx.out.data("\nAll units were hits.")?,
+        (None, _) => groups.iter().try_for_each(|group| show::group(cx, group))?,
     }
     Ok(Exit::Ok)
 }

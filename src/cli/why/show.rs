@@ -5,7 +5,7 @@ use std::io;
 use super::Build;
 use super::causes::{self, Group};
 use crate::cli::printer::{Table, plain};
-use crate::cli::{Session, units};
+use crate::cli::{CommandContext, units};
 use crate::events::Event;
 use crate::fsx::clock::{self, Time};
 use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, Stored};
@@ -16,10 +16,10 @@ const FEW_DIFFERENCES: usize = 6;
 const FEW_UNITS: usize = 8;
 
 /// Prints which build it is, and its totals.
-pub(super) fn heading(session: &Session, build: &Build<'_>) -> io::Result<()> {
+pub(super) fn heading(cx: &CommandContext, build: &Build<'_>) -> io::Result<()> {
     let ended = Time { secs: build.ended / 1000, nanos: 0 };
     let number = |number: u64, one: &str, many: &str| units::count(usize::try_from(number).unwrap_or(0), one, many);
-    session.out.data(format_args!(
+    cx.out.data(format_args!(
         "Last build: {} ago, {}, {}, {}",
         units::age(ended, clock::now()),
         number(build.hits, "hit", "hits"),
@@ -27,35 +27,35 @@ pub(super) fn heading(session: &Session, build: &Build<'_>) -> io::Result<()> {
         number(build.bypasses, "bypass", "bypasses"),
     ))?;
     if !build.target.is_empty() {
-        session.out.data(format_args!("Target directory: {}", build.target))?;
+        cx.out.data(format_args!("Target directory: {}", build.target))?;
     }
     Ok(())
 }
 
 /// Prints one reason, the units with that reason, and the units compiled because of them.
-pub(super) fn group(session: &Session, group: &Group<'_>) -> io::Result<()> {
+pub(super) fn group(cx: &CommandContext, group: &Group<'_>) -> io::Result<()> {
     let event = group.first();
-    session.out.data(format_args!("\n{}: {}", names(&group.units), verdict(event)))?;
-    say_reason(session, event)?;
+    cx.out.data(format_args!("\n{}: {}", names(&group.units), verdict(event)))?;
+    say_reason(cx, event)?;
     let main = causes::main_differences(event);
     let shown: Vec<&Difference> = main.iter().copied().take(FEW_DIFFERENCES).collect();
     let hidden = main.len() - shown.len();
-    differences(session, &shown, hidden)?;
+    differences(cx, &shown, hidden)?;
     if !group.followers.is_empty() {
-        session.out.data(format_args!("  compiled because of this: {}", names(&group.followers)))?;
+        cx.out.data(format_args!("  compiled because of this: {}", names(&group.followers)))?;
     }
     Ok(())
 }
 
 /// Prints all that is known about one unit.
-pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io::Result<()> {
-    session.out.data(format_args!("\n{}: {}", label(event), verdict(event)))?;
-    say_reason(session, event)?;
+pub(super) fn unit(cx: &CommandContext, event: &Event, compiled: &[&Event]) -> io::Result<()> {
+    cx.out.data(format_args!("\n{}: {}", label(event), verdict(event)))?;
+    say_reason(cx, event)?;
     let all: Vec<&Difference> = event.differs.iter().collect();
-    differences(session, &all, event.differing.saturating_sub(all.len()))?;
+    differences(cx, &all, event.differing.saturating_sub(all.len()))?;
     let causes = causes::because_of(event, compiled);
     if !causes.is_empty() {
-        session.out.data(format_args!("  because this was compiled: {}", names(&causes)))?;
+        cx.out.data(format_args!("  because this was compiled: {}", names(&causes)))?;
     }
     let mut table = Table::new(&[]).indented();
     table.row(["outcome".into(), event.outcome.id().to_owned()]);
@@ -66,7 +66,7 @@ pub(super) fn unit(session: &Session, event: &Event, compiled: &[&Event]) -> io:
         }
     }
     table.row(["took".into(), units::millis(event.ms)]);
-    session.out.table(&table)
+    cx.out.table(&table)
 }
 
 /// The verdict in words: `miss, stored`, `miss, not stored`, `bypass` or `hit`.
@@ -80,7 +80,7 @@ fn verdict(event: &Event) -> String {
 }
 
 /// Prints why the unit was not restored and, if its result was not stored, why not; each with its detail.
-fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
+fn say_reason(cx: &CommandContext, event: &Event) -> io::Result<()> {
     let (of_miss, of_fate) = details(event);
     let reason = match &event.compared {
         Some(compared @ (Compared::FirstSeen | Compared::Removed)) => compared.sentence(),
@@ -93,9 +93,9 @@ fn say_reason(session: &Session, event: &Event) -> io::Result<()> {
     };
     let fate = if of_fate.is_empty() { String::new() } else { format!(": {}", plain(of_fate)) };
     if let Some(stored) = event.stored.as_ref().filter(|stored| **stored != Stored::Yes) {
-        session.out.data(format_args!("  not stored: {}{fate}", stored.sentence()))?;
+        cx.out.data(format_args!("  not stored: {}{fate}", stored.sentence()))?;
     }
-    session.out.data(format_args!("  {reason}{tail}"))
+    cx.out.data(format_args!("  {reason}{tail}"))
 }
 
 /// Splits the detail of an event: the part about the miss or bypass, and the part about the fate of the result. The
@@ -111,16 +111,16 @@ fn details(event: &Event) -> (&str, &str) {
     detail.split_once("; ").unwrap_or((detail, ""))
 }
 
-fn differences(session: &Session, shown: &[&Difference], hidden: usize) -> io::Result<()> {
+fn differences(cx: &CommandContext, shown: &[&Difference], hidden: usize) -> io::Result<()> {
     let mut table = Table::new(&[]).indented_by(4);
     for one in shown {
         let change = format!("{} -> {}", value(one, one.old.as_ref()), value(one, one.new.as_ref()));
         let change = if one.old.is_none() && one.new.is_none() { String::new() } else { change };
         table.row([one.kind.replace('-', " "), plain(&one.name), change]);
     }
-    session.out.table(&table)?;
+    cx.out.table(&table)?;
     if hidden > 0 {
-        session.out.data(format_args!("    and {hidden} more"))?;
+        cx.out.data(format_args!("    and {hidden} more"))?;
     }
     Ok(())
 }
