@@ -73,7 +73,7 @@ fn serve(cx: &CommandContext) -> anyhow::Result<Exit> {
         limit: limit(&config),
     };
     if !server::run(setup)? {
-        cx.out.talk(format_args!("another agent serves this cache directory"));
+        cx.out.message(format_args!("another agent serves this cache directory"));
     }
     Ok(Exit::Ok)
 }
@@ -135,7 +135,7 @@ fn stop(cx: &CommandContext) -> anyhow::Result<Exit> {
     let (_, store) = cx.store()?;
     let layout = store.layout();
     if client::send_command(layout, Command::Stop, PATIENCE).is_none() {
-        cx.out.talk(format_args!("no agent runs"));
+        cx.out.message(format_args!("no agent runs"));
         return Ok(Exit::Ok);
     }
     let (socket, until) = (AgentPaths::of(layout).socket(), Instant::now() + PATIENCE);
@@ -143,7 +143,7 @@ fn stop(cx: &CommandContext) -> anyhow::Result<Exit> {
         std::thread::sleep(Duration::from_millis(10));
     }
     anyhow::ensure!(!fsx::exists(&socket), "the agent does not end");
-    cx.out.talk(format_args!("the agent has ended"));
+    cx.out.message(format_args!("the agent has ended"));
     Ok(Exit::Ok)
 }
 
@@ -152,7 +152,7 @@ fn logs(cx: &CommandContext) -> anyhow::Result<Exit> {
     let log = AgentPaths::of(store.layout()).log();
     match fsx::read_if_exists(&log)? {
         Some(bytes) => cx.out.data(String::from_utf8_lossy(&bytes).trim_end())?,
-        None => cx.out.talk(format_args!("{} does not exist: no agent has run", log.display())),
+        None => cx.out.message(format_args!("{} does not exist: no agent has run", log.display())),
     }
     Ok(Exit::Ok)
 }

@@ -32,7 +32,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let Some(report) = report else {
-        cx.out.talk("another collection is running");
+        cx.out.message("another collection is running");
         return Ok(Exit::Ok);
     };
     let (before, after) = (units::bytes(report.before), units::bytes(report.after));

@@ -97,10 +97,10 @@ fn is_agreed(cx: &CommandContext, args: &Args, question: &str) -> anyhow::Result
     if args.yes {
         return Ok(true);
     }
-    let answer = cx.out.ask(question)?;
+    let answer = cx.out.confirm(question)?;
     let agreed = answer.context("stdin is not a terminal, so nobody can be asked: pass --yes to agree")?;
     if !agreed {
-        cx.out.talk("nothing was changed");
+        cx.out.message("nothing was changed");
     }
     Ok(agreed)
 }
@@ -135,7 +135,7 @@ fn warn_of_variables(cx: &CommandContext) -> bool {
     let wrapper = cargo_config::from_variables(&cx.env).filter(|wrapper| !cargo_config::is_kache(&wrapper.program));
     if let Some(wrapper) = &wrapper {
         let (place, program) = (&wrapper.place, &wrapper.program);
-        cx.out.talk(format_args!("warning: {place}={program:?} in this environment overrides the file"));
+        cx.out.message(format_args!("warning: {place}={program:?} in this environment overrides the file"));
     }
     wrapper.is_some()
 }
@@ -144,7 +144,7 @@ fn warn_of_variables(cx: &CommandContext) -> bool {
 fn warn_of_target_dir(cx: &CommandContext, program: &Path) {
     if program.ancestors().any(|dir| fsx::exists(&dir.join(".rustc_info.json"))) {
         let program = program.display();
-        cx.out.talk(format_args!(
+        cx.out.message(format_args!(
             "warning: {program} is in a target directory: once it is cleaned, no build works.\n\
              Better install kache first: cargo install --locked --path ."
         ));

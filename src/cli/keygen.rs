@@ -32,7 +32,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (key, secret) = SigningKey::generate().context("cannot make a key")?;
     if let Some(file) = &args.out {
         fsx::create_private(file, format!("{secret}\n").as_bytes()).context("cannot keep the secret key")?;
-        cx.out.talk(format_args!("the secret key is in {}", file.display()));
+        cx.out.message(format_args!("the secret key is in {}", file.display()));
     } else {
         cx.out.data("# Secret: the environment of whoever pushes.")?;
         cx.out.data(format_args!("{}={secret}", env::KACHE_SIGNING_KEY))?;

@@ -179,7 +179,7 @@ pub fn run() -> ExitCode {
         // The reader of stdout closed the pipe, which is not an error.
         Err(error) if printer::is_broken_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
-            cx.out.talk(format_args!("error: {error:#}"));
+            cx.out.message(format_args!("error: {error:#}"));
             Exit::Failed.into()
         }
     }

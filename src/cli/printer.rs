@@ -49,12 +49,12 @@ impl Printer {
     }
 
     /// Prints a message to stderr. Ignores errors, because a closed stderr is not a reason to stop.
-    pub(super) fn talk(&self, line: impl Display) {
+    pub(super) fn message(&self, line: impl Display) {
         let _ = writeln!(self.stderr.lock(), "{line}");
     }
 
     /// Asks a yes-or-no question. `None`: stdin is not a terminal.
-    pub(super) fn ask(&self, question: impl Display) -> io::Result<Option<bool>> {
+    pub(super) fn confirm(&self, question: impl Display) -> io::Result<Option<bool>> {
         if !self.stdin.is_terminal() {
             return Ok(None);
         }

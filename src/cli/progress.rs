@@ -128,7 +128,7 @@ impl Display {
         if self.bars.is_none() && state.said.elapsed() >= EVERY {
             state.said = Instant::now();
             let (entries, done) = (units::count(self.entries, "entry", "entries"), units::bytes(state.sums.done));
-            self.out.talk(format_args!("{}: {} of {entries}, {done}", self.verb, state.settled));
+            self.out.message(format_args!("{}: {} of {entries}, {done}", self.verb, state.settled));
         }
     }
 
@@ -138,7 +138,7 @@ impl Display {
         // Printed through the bars: they cannot redraw themselves after other output.
         match &self.bars {
             Some((all, bar)) if !bar.is_finished() => drop(all.println(LINE)),
-            _ => self.out.talk(LINE),
+            _ => self.out.message(LINE),
         }
     }
 

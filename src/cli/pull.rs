@@ -111,13 +111,13 @@ fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
 
 fn say_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>) {
     match &plan.origin {
-        Origin::Builds(names) => names.iter().for_each(|name| cx.out.talk(format_args!("build record {name}"))),
+        Origin::Builds(names) => names.iter().for_each(|name| cx.out.message(format_args!("build record {name}"))),
         Origin::Lock => {
             let name = workspace.map_or("", |workspace| workspace.name.as_str());
-            cx.out.talk(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
+            cx.out.message(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
         }
-        Origin::Crates if plan.items.is_empty() => cx.out.talk("the remote has no such crate"),
-        Origin::All if plan.items.is_empty() => cx.out.talk("the remote has no entries"),
+        Origin::Crates if plan.items.is_empty() => cx.out.message("the remote has no such crate"),
+        Origin::All if plan.items.is_empty() => cx.out.message("the remote has no entries"),
         Origin::Crates | Origin::All => {}
     }
 }
@@ -156,7 +156,7 @@ fn tell(cx: &CommandContext, args: &Args, report: &Report, began: Instant) -> an
     transfer::sum_up(cx, what, (entries, bytes), began, &rest)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
-        cx.out.talk(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
+        cx.out.message(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
     }
     Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

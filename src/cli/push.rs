@@ -192,7 +192,7 @@ impl Job<'_> {
             }
             let publish = records::publish(&self.remote, workspace, &record);
             let Some(published) = unless_cancelled(&self.cancel, publish).await else {
-                self.cx.out.talk("interrupted");
+                self.cx.out.message("interrupted");
                 return Ok(Exit::Interrupted);
             };
             match published {
@@ -201,7 +201,7 @@ impl Job<'_> {
                     self.cx.out.data(format_args!("build record {name}: {entries}"))?;
                 }
                 Err(error) => {
-                    self.cx.out.talk(format_args!("error: cannot write the build record: {error}"));
+                    self.cx.out.message(format_args!("error: cannot write the build record: {error}"));
                     exit = Exit::Failed;
                 }
             }

@@ -104,7 +104,7 @@ fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::
     let (out, events) = (&cx.out, &stats.events);
     if events.outcomes.is_empty() {
         let when = since.map_or("yet", |_| "in this period");
-        out.talk(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
+        out.message(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
     }
     out.table(&overview(stats, since))?;
     let misses = reasons(&events.outcomes, OutcomeClass::Miss);

@@ -121,10 +121,10 @@ pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
 /// there are.
 pub(super) fn tell(cx: &CommandContext, level: &str, troubles: &[(Item, String)]) {
     for (item, why) in troubles.iter().take(TOLD) {
-        cx.out.talk(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
+        cx.out.message(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
     }
     if let Some(more) = troubles.len().checked_sub(TOLD).filter(|more| *more > 0) {
-        cx.out.talk(format_args!("{level}: and {}", units::count(more, "more entry", "more entries")));
+        cx.out.message(format_args!("{level}: and {}", units::count(more, "more entry", "more entries")));
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) fn sum_up(
 /// The exit code of a run. Prints `interrupted` if it was cancelled.
 pub(super) fn exit(cx: &CommandContext, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
     if is_cancelled {
-        cx.out.talk("interrupted");
+        cx.out.message("interrupted");
         return Exit::Interrupted;
     }
     if failed.is_empty() { Exit::Ok } else { Exit::Failed }

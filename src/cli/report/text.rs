@@ -11,7 +11,7 @@ pub(super) fn show(cx: &CommandContext, report: &Report) -> io::Result<()> {
     let out = &cx.out;
     let Some(ended) = report.ended else {
         let when = if report.since { "in this period" } else { "yet" };
-        out.talk(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
+        out.message(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
         return traffic(cx, report);
     };
     match (&report.period, &report.target) {

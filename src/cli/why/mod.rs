@@ -118,12 +118,12 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let Some(build) = build_of(&events) else {
-        cx.out.talk("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
+        cx.out.message("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
         return Ok(Exit::Ok);
     };
     show::heading(cx, &build)?;
     match (of_crate, &args.name) {
-        (Some(units), Some(name)) if units.is_empty() => cx.out.talk(format_args!(
+        (Some(units), Some(name)) if units.is_empty() => cx.out.message(format_args!(
             "no unit of {name} was asked for in this build: cargo found it fresh, or nothing is called so"
         )),
         (Some(units), _) => units.iter().try_for_each(|event| show::unit(cx, event, &compiled))?,
