@@ -76,24 +76,24 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     }
     let began = Instant::now();
     transfer::run(async |cancel| {
-        let remote = transfer::asking(&cancel, transfer::connect(cx, &settings)).await?;
+        let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let room = tokio::task::block_in_place(|| room(&store, &config))?;
         let plan = async {
             let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref(), shape.as_deref()).await;
             plan.context("cannot find out what to pull")
         };
-        let Some(plan) = transfer::asking(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
-        say_origin(cx, &plan, workspace.as_ref());
+        let Some(plan) = transfer::unless_interrupted(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
+        print_origin(cx, &plan, workspace.as_ref());
         let display = Arc::new(Display::new("pull", plan.items.len()));
         let control = transfer::control(&display, cancel);
         let pull = Pull { remote, store: Arc::new(store), control, room, is_dry: args.dry_run };
         let report = pull.run(plan, |settled| display.settled(settled)).await;
         display.finish();
         if args.dry_run {
-            list(cx, &report.offered)?;
+            print_manifests(cx, &report.offered)?;
         }
-        tell(cx, args, &report, began)
+        print_summary(cx, args, &report, began)
     })
 }
 
@@ -109,7 +109,7 @@ fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
-fn say_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>) {
+fn print_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>) {
     match &plan.origin {
         Origin::Builds(names) => names.iter().for_each(|name| cx.out.message(format_args!("build record {name}"))),
         Origin::Lock => {
@@ -122,7 +122,7 @@ fn say_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>) {
     }
 }
 
-fn list(cx: &CommandContext, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
+fn print_manifests(cx: &CommandContext, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
     let mut table = Table::new(&[4, 5]);
     for manifest in offered {
         table.row([
@@ -138,11 +138,11 @@ fn list(cx: &CommandContext, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
     Ok(cx.out.table(&table)?)
 }
 
-fn tell(cx: &CommandContext, args: &Args, report: &Report, began: Instant) -> anyhow::Result<Exit> {
+fn print_summary(cx: &CommandContext, args: &Args, report: &Report, began: Instant) -> anyhow::Result<Exit> {
     let refused: Vec<_> = report.refused.iter().map(|(item, why)| (item.clone(), format!("refused: {why}"))).collect();
-    transfer::tell(cx, "warning", &refused);
-    transfer::tell(cx, "error", &report.failed);
-    let (what, entries, bytes) = match args.dry_run {
+    transfer::print_failures(cx, "warning", &refused);
+    transfer::print_failures(cx, "error", &report.failed);
+    let (verb, entries, bytes) = match args.dry_run {
         true => ("would pull", report.offered.len(), report.offered.iter().map(|manifest| manifest.pack.size).sum()),
         false => ("pulled", report.fetched, report.bytes),
     };
@@ -153,7 +153,7 @@ fn tell(cx: &CommandContext, args: &Args, report: &Report, began: Instant) -> an
         (report.failed.len(), "failed"),
         (report.not_tried, "not tried"),
     ];
-    transfer::sum_up(cx, what, (entries, bytes), began, &rest)?;
+    transfer::Totals { verb, entries, bytes, began, rest: &rest }.print(cx)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
         cx.out.message(format_args!("the store would pass its limit (cache.max_size): {left} left out"));

@@ -73,21 +73,21 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot look at the store")?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
-        let remote = transfer::asking(&cancel, transfer::connect(cx, &settings)).await?;
+        let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let lacking = lacking(&remote, &store, &candidates, args.all);
-        let Some(lacking) = transfer::asking(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
+        let Some(lacking) = transfer::unless_interrupted(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
         let records = || workspace.as_ref().map_or_else(Vec::new, |workspace| records_of(&store, workspace, &used));
         if args.dry_run {
             return dry_run(cx, &remote, &lacking, &records());
         }
-        let job = Job { cx, remote, store: Arc::clone(&store), cancel };
-        let report = job.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
-        let mut exit = tell(cx, &report, (candidates.len() - lacking.len(), began))?;
+        let upload = Upload { cx, remote, store: Arc::clone(&store), cancel };
+        let report = upload.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
+        let mut exit = print_summary(cx, &report, candidates.len() - lacking.len(), began)?;
         if let Some(workspace) = &workspace
             && exit != Exit::Interrupted
         {
-            let recorded = job.record(workspace, records(), &report).await?;
+            let recorded = upload.write_records(workspace, records(), &report).await?;
             exit = if recorded == Exit::Ok { exit } else { recorded };
         }
         Ok(exit)
@@ -161,14 +161,14 @@ fn dry_run(
 }
 
 /// What an upload needs.
-struct Job<'a> {
+struct Upload<'a> {
     cx: &'a CommandContext,
     remote: Arc<Open>,
     store: Arc<Store>,
     cancel: Cancel,
 }
 
-impl Job<'_> {
+impl Upload<'_> {
     async fn send(&self, items: Vec<Item>) -> Report {
         crate::remote::sweep(self.store.layout());
         let display = Arc::new(Display::new("push", items.len()));
@@ -182,7 +182,12 @@ impl Job<'_> {
     }
 
     /// Writes the build records, without the entries that could not be uploaded.
-    async fn record(&self, workspace: &Workspace, records: Vec<BuildRecord>, report: &Report) -> anyhow::Result<Exit> {
+    async fn write_records(
+        &self,
+        workspace: &Workspace,
+        records: Vec<BuildRecord>,
+        report: &Report,
+    ) -> anyhow::Result<Exit> {
         let mut exit = Exit::Ok;
         for mut record in records {
             record.units.retain(|unit| !report.lacks(unit.key));
@@ -210,8 +215,9 @@ impl Job<'_> {
     }
 }
 
-fn tell(cx: &CommandContext, report: &Report, (there, began): (usize, Instant)) -> anyhow::Result<Exit> {
-    transfer::tell(cx, "error", &report.failed);
+/// Prints the failures and the totals. `there`: number of entries that were not tried because the remote has them.
+fn print_summary(cx: &CommandContext, report: &Report, there: usize, began: Instant) -> anyhow::Result<Exit> {
+    transfer::print_failures(cx, "error", &report.failed);
     let rest = [
         (there + report.there, "there already"),
         (report.gone.len(), "not whole in the store any more"),
@@ -219,6 +225,7 @@ fn tell(cx: &CommandContext, report: &Report, (there, began): (usize, Instant)) 
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
     ];
-    transfer::sum_up(cx, "pushed", (report.sent, report.bytes), began, &rest)?;
+    let (entries, bytes) = (report.sent, report.bytes);
+    transfer::Totals { verb: "pushed", entries, bytes, began, rest: &rest }.print(cx)?;
     Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

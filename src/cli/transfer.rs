@@ -2,6 +2,7 @@
 //!
 //! Commands start an async runtime only here.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,13 @@ use crate::remote::pull::PlanError;
 use crate::remote::{Cancel, Control, Item, Open, RemoteError, unless_cancelled};
 
 /// How many failures are printed one by one.
-const TOLD: usize = 10;
+const MAX_PRINTED: usize = 10;
 /// Threads for blocking work: reading, writing and unpacking.
-const BLOCKING: usize = 16;
+const MAX_BLOCKING_THREADS: usize = 16;
 
 /// How long blocking work may continue after everything else has ended. Work that is cut off leaves temporary files,
 /// which a later sweep removes.
-const ENDING: Duration = Duration::from_millis(500);
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The configured remote. Fails if none is configured.
 pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<config::Remote> {
@@ -39,7 +40,8 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<c
 /// Runs `work` in a new runtime. Ctrl-C or SIGTERM triggers the [`Cancel`]; a second Ctrl-C ends the process.
 pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.enable_all().max_blocking_threads(BLOCKING).build().context("cannot start threads")?;
+    let runtime =
+        builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build().context("cannot start threads")?;
     let ended = runtime.block_on(async {
         let cancel = Cancel::default();
         let mut interrupts = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
@@ -57,7 +59,7 @@ pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> any
         });
         work(cancel).await.map_err(advised)
     });
-    runtime.shutdown_timeout(ENDING);
+    runtime.shutdown_timeout(STOP_TIMEOUT);
     ended
 }
 
@@ -95,7 +97,7 @@ pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
 }
 
 /// Runs `work`, and drops it on Ctrl-C (`None`). Only for work that reads and does not write.
-pub(super) async fn asking<T>(
+pub(super) async fn unless_interrupted<T>(
     cancel: &Cancel,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<Option<T>> {
@@ -117,30 +119,40 @@ pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
     Control::new(Some(Arc::new(move |step| display.step(step))), cancel, None)
 }
 
-/// Prints one line for each of these entries, with what is wrong. Beyond [`TOLD`] entries, prints only how many more
-/// there are.
-pub(super) fn tell(cx: &CommandContext, level: &str, troubles: &[(Item, String)]) {
-    for (item, why) in troubles.iter().take(TOLD) {
+/// Prints one line for each of these entries, with the reason. Beyond [`MAX_PRINTED`] entries, prints only how many
+/// more there are.
+pub(super) fn print_failures(cx: &CommandContext, level: &str, failures: &[(Item, String)]) {
+    for (item, why) in failures.iter().take(MAX_PRINTED) {
         cx.out.message(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
     }
-    if let Some(more) = troubles.len().checked_sub(TOLD).filter(|more| *more > 0) {
+    if let Some(more) = failures.len().checked_sub(MAX_PRINTED).filter(|more| *more > 0) {
         cx.out.message(format_args!("{level}: and {}", units::count(more, "more entry", "more entries")));
     }
 }
 
-/// Prints the totals of a run: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of `rest` that is not zero.
-pub(super) fn sum_up(
-    cx: &CommandContext,
-    what: &str,
-    (entries, bytes): (usize, u64),
-    began: Instant,
-    rest: &[(usize, &str)],
-) -> anyhow::Result<()> {
-    let (entries, bytes) = (units::count(entries, "entry", "entries"), units::bytes(bytes));
-    let took = units::millis(began.elapsed().as_secs_f64() * 1000.0);
-    let rest = rest.iter().filter(|(number, _)| *number > 0);
-    let rest = rest.map(|(number, what)| format!(", {number} {what}")).collect::<Vec<_>>().concat();
-    Ok(cx.out.data(format_args!("{what} {entries}, {bytes}, in {took}{rest}"))?)
+/// The totals of a run.
+pub(super) struct Totals<'a> {
+    /// The verb in the past tense: `pushed`.
+    pub(super) verb: &'a str,
+    /// Number of entries that were transferred.
+    pub(super) entries: usize,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// When the run began.
+    pub(super) began: Instant,
+    /// The entries that were not transferred: number and reason.
+    pub(super) rest: &'a [(usize, &'a str)],
+}
+
+impl Totals<'_> {
+    /// Prints them: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of the rest that is not zero.
+    pub(super) fn print(&self, cx: &CommandContext) -> io::Result<()> {
+        let (entries, bytes) = (units::count(self.entries, "entry", "entries"), units::bytes(self.bytes));
+        let took = units::millis(self.began.elapsed().as_secs_f64() * 1000.0);
+        let rest = self.rest.iter().filter(|(number, _)| *number > 0);
+        let rest = rest.map(|(number, reason)| format!(", {number} {reason}")).collect::<Vec<_>>().concat();
+        cx.out.data(format_args!("{} {entries}, {bytes}, in {took}{rest}", self.verb))
+    }
 }
 
 /// The exit code of a run. Prints `interrupted` if it was cancelled.
