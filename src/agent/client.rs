@@ -28,8 +28,8 @@ pub struct Connection {
     stream: BufReader<UnixStream>,
 }
 
-/// Requests an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the store now, and
-/// the connection can report [`Connection::unused`].
+/// Requests an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the store now,
+/// and the connection can report [`Connection::unused`].
 pub fn fetch(layout: &Layout, request: FetchRequest) -> Option<Connection> {
     let paths = AgentPaths::of(layout);
     if paths.silent().age().is_some_and(|age| age < RETRY_AFTER) {

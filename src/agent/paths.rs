@@ -33,8 +33,8 @@ impl AgentPaths {
         self.dir.join("log")
     }
 
-    /// When a client last started an agent. Other clients wait for that agent, and a miss does not restart an agent that
-    /// dies early. An agent that was told to stop removes the file.
+    /// When a client last started an agent. Other clients wait for that agent, and a miss does not restart an agent
+    /// that dies early. An agent that was told to stop removes the file.
     pub fn starting(&self) -> TimestampFile {
         TimestampFile(self.dir.join("starting"))
     }

@@ -1,5 +1,5 @@
-//! Fetches entries: queries the remote for the entries of a workspace, fetches those that misses request, and then those
-//! that the build record of the workspace names.
+//! Fetches entries: queries the remote for the entries of a workspace, fetches those that misses request, and then
+//! those that the build record of the workspace names.
 //!
 //! Bounded: at most [`MAX_PARALLEL_LOOKUPS`] lookup keys at a time, no more bytes of one record than the setup allows,
 //! and a deadline for each lookup key.
@@ -104,9 +104,10 @@ fn record_failure(agent: &Agent, error: String) -> FetchState {
     FetchState::Failed
 }
 
-/// Queries the remote for the subject: first the build record, which names the entries that the build will request, then
-/// a listing of everything, which shows for which entries not to wait. They run in sequence because the listing is long;
-/// until it is complete, misses are looked up one by one. Only a failed query for the record makes the remote unusable.
+/// Queries the remote for the subject: first the build record, which names the entries that the build will request,
+/// then a listing of everything, which shows for which entries not to wait. They run in sequence because the listing is
+/// long; until it is complete, misses are looked up one by one. Only a failed query for the record makes the remote
+/// unusable.
 pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {

@@ -251,8 +251,8 @@ impl AgentState {
         }
     }
 
-    /// Plans to fetch a whole record once a miss requests one of its units: a build that requests none of them has no use
-    /// for the record.
+    /// Plans to fetch a whole record once a miss requests one of its units: a build that requests none of them has no
+    /// use for the record.
     fn plan_record(&mut self, subject: &BuildSubject, requested: LookupKey) {
         if let Some(record) = self.answers.get_mut(subject).and_then(|answer| answer.record_to_plan(requested)) {
             self.plan.add_record(record.iter().copied());
@@ -263,8 +263,8 @@ impl AgentState {
         self.fetched.get(&lookup).is_some_and(|at| now.saturating_sub(*at) < RECENT_FETCH)
     }
 
-    /// Whether the last request or transfer was more than `idle` ago. Planned units do not keep the agent alive while the
-    /// remote cannot be used; nor does a fetch that takes longer than [`MAX_FETCH_TIME`].
+    /// Whether the last request or transfer was more than `idle` ago. Planned units do not keep the agent alive while
+    /// the remote cannot be used; nor does a fetch that takes longer than [`MAX_FETCH_TIME`].
     pub(super) fn is_idle(&self, now: Duration, idle: Duration) -> bool {
         let quiet = now.saturating_sub(self.last_activity);
         quiet > idle && (!self.plan.is_fetching() || quiet > idle.saturating_add(MAX_FETCH_TIME))

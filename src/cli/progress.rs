@@ -16,15 +16,15 @@ use super::units;
 use crate::remote::{Phase, Step};
 
 /// How many transfers get a separate bar below the overall one.
-const LINES: usize = 4;
+const MAX_BARS: usize = 4;
 /// Size in bytes from which a transfer gets a bar; a smaller one ends before anybody can read its name.
-const WORTH_A_LINE: u64 = 1024 * 1024;
+const MIN_BAR_BYTES: u64 = 1024 * 1024;
 /// Interval between lines if stderr is not a terminal.
-const EVERY: Duration = Duration::from_secs(15);
+const LINE_INTERVAL: Duration = Duration::from_secs(15);
 
 // Both fit into 80 columns for all numbers, because a line that wraps cannot be cleared again.
-const ALL: &str = "{prefix} [{wide_bar}] {done}/{whole}  {rate}  eta {eta}  {msg}";
-const ONE: &str = "  {msg:22!} [{bar:18}] {done}/{whole}  {prefix}";
+const TOTAL_TEMPLATE: &str = "{prefix} [{wide_bar}] {done}/{whole}  {rate}  eta {eta}  {msg}";
+const TRANSFER_TEMPLATE: &str = "  {msg:22!} [{bar:18}] {done}/{whole}  {prefix}";
 
 /// The progress display of one command.
 pub(super) struct Display {
@@ -32,21 +32,22 @@ pub(super) struct Display {
     entries: usize,
     bars: Option<(MultiProgress, ProgressBar)>,
     out: Printer,
-    state: Mutex<State>,
+    state: Mutex<DisplayState>,
 }
 
-struct State {
+struct DisplayState {
     running: HashMap<u64, Running>,
     sums: Sums,
     settled: usize,
-    said: Instant,
+    /// When the last line was printed.
+    last_line: Instant,
 }
 
 #[derive(Default)]
 struct Running {
     done: u64,
     total: u64,
-    line: Option<ProgressBar>,
+    bar: Option<ProgressBar>,
 }
 
 /// Bytes of all transfers that have begun.
@@ -69,11 +70,12 @@ impl Display {
     pub(super) fn new(verb: &'static str, entries: usize) -> Self {
         let bars = io::stderr().is_terminal().then(|| {
             let all = MultiProgress::new();
-            let bar = all.add(ProgressBar::new(0).with_style(style(ALL)).with_prefix(verb));
+            let bar = all.add(ProgressBar::new(0).with_style(style(TOTAL_TEMPLATE)).with_prefix(verb));
             bar.enable_steady_tick(Duration::from_millis(200));
             (all, bar)
         });
-        let state = State { running: HashMap::new(), sums: Sums::default(), settled: 0, said: Instant::now() };
+        let state =
+            DisplayState { running: HashMap::new(), sums: Sums::default(), settled: 0, last_line: Instant::now() };
         let display = Self { verb, entries, bars, out: Printer::new(), state: Mutex::new(state) };
         display.settled(0);
         display
@@ -91,26 +93,31 @@ impl Display {
             bar.set_length(state.sums.total);
             bar.set_position(state.sums.done);
             let is_moving = matches!(step.phase, Phase::Downloading | Phase::Uploading);
-            let lines = state.running.values().filter(|running| running.line.is_some()).count();
-            if is_moving && lines < LINES && total >= WORTH_A_LINE {
-                let line =
-                    || all.add(ProgressBar::new(total).with_style(style(ONE)).with_message(step.label.to_string()));
-                state.running.entry(step.id).or_default().line.get_or_insert_with(line);
+            let bars = state.running.values().filter(|running| running.bar.is_some()).count();
+            if is_moving && bars < MAX_BARS && total >= MIN_BAR_BYTES {
+                let bar = || {
+                    all.add(
+                        ProgressBar::new(total)
+                            .with_style(style(TRANSFER_TEMPLATE))
+                            .with_message(step.label.to_string()),
+                    )
+                };
+                state.running.entry(step.id).or_default().bar.get_or_insert_with(bar);
             }
         }
-        if let Some(line) = state.running.get(&step.id).and_then(|running| running.line.as_ref()) {
-            line.set_length(total);
-            line.set_position(step.done);
-            line.set_prefix(if step.phase == Phase::Verifying { "verifying" } else { "" });
+        if let Some(bar) = state.running.get(&step.id).and_then(|running| running.bar.as_ref()) {
+            bar.set_length(total);
+            bar.set_position(step.done);
+            bar.set_prefix(if step.phase == Phase::Verifying { "verifying" } else { "" });
         }
         // The sums keep the bytes that it has moved and drop the rest, which will not come.
         if step.phase.is_end()
             && let Some(over) = state.running.remove(&step.id)
         {
             state.sums.shift((over.done, over.total), (over.done, over.done));
-            over.line.inspect(ProgressBar::finish_and_clear);
+            over.bar.inspect(ProgressBar::finish_and_clear);
         }
-        self.say(state);
+        self.print_line(state);
     }
 
     /// Sets the number of settled entries.
@@ -120,13 +127,13 @@ impl Display {
         if let Some((_, bar)) = &self.bars {
             bar.set_message(format!("{entries} of {}", units::count(self.entries, "entry", "entries")));
         }
-        self.say(&mut state);
+        self.print_line(&mut state);
     }
 
     /// Prints a line if there are no bars and the last line is old enough.
-    fn say(&self, state: &mut State) {
-        if self.bars.is_none() && state.said.elapsed() >= EVERY {
-            state.said = Instant::now();
+    fn print_line(&self, state: &mut DisplayState) {
+        if self.bars.is_none() && state.last_line.elapsed() >= LINE_INTERVAL {
+            state.last_line = Instant::now();
             let (entries, done) = (units::count(self.entries, "entry", "entries"), units::bytes(state.sums.done));
             self.out.message(format_args!("{}: {} of {entries}, {done}", self.verb, state.settled));
         }
@@ -189,9 +196,9 @@ mod tests {
 
     /// A terminal of 80 columns that records its output.
     #[derive(Clone, Debug, Default)]
-    struct Paper(Arc<Mutex<String>>);
+    struct RecordingTerminal(Arc<Mutex<String>>);
 
-    impl TermLike for Paper {
+    impl TermLike for RecordingTerminal {
         fn width(&self) -> u16 {
             80
         }
@@ -226,26 +233,28 @@ mod tests {
     fn lines_fit_into_eighty_columns() {
         const MIB: u64 = 1024 * 1024;
         let line = |template, prefix: &'static str, message: &'static str| {
-            let paper = Paper::default();
-            let bar =
-                ProgressBar::with_draw_target(Some(1023 * MIB), ProgressDrawTarget::term_like(Box::new(paper.clone())));
+            let terminal = RecordingTerminal::default();
+            let bar = ProgressBar::with_draw_target(
+                Some(1023 * MIB),
+                ProgressDrawTarget::term_like(Box::new(terminal.clone())),
+            );
             bar.set_style(style(template));
             bar.set_prefix(prefix);
             bar.set_message(message);
             bar.set_position(1022 * MIB);
-            paper.0.lock().unwrap().clear();
+            terminal.0.lock().unwrap().clear();
             bar.force_draw();
-            paper.0.lock().unwrap().trim_end().to_owned()
+            terminal.0.lock().unwrap().trim_end().to_owned()
         };
-        let all = line(ALL, "pull", "12345 of 23456 entries");
+        let all = line(TOTAL_TEMPLATE, "pull", "12345 of 23456 entries");
         assert!(all.len() == 80 && all.contains("=>"), "{all:?}");
-        let one = line(ONE, "verifying", "a_crate_with_a_very_long_name_indeed");
+        let one = line(TRANSFER_TEMPLATE, "verifying", "a_crate_with_a_very_long_name_indeed");
         assert!(one.len() <= 80 && one.ends_with("1022.0 MiB/1023.0 MiB  verifying"), "{one:?}");
     }
 
     #[test]
     fn templates_can_be_read() {
-        for template in [ALL, ONE] {
+        for template in [TOTAL_TEMPLATE, TRANSFER_TEMPLATE] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
