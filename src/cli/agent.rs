@@ -13,9 +13,9 @@ use crate::agent::{client, server};
 use crate::fsx;
 
 /// How long a running agent may take to answer, and to end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size in bytes above which a new agent renames the old log and starts a new one.
-const LOG_LIMIT: u64 = 4 * 1024 * 1024;
+const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Bring entries from the remote while cargo builds, and send what it compiled
 ///
@@ -31,11 +31,11 @@ Examples:
   kache agent stop       before the cache directory is moved, say")]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: Option<What>,
+    command: Option<AgentCommand>,
 }
 
 #[derive(clap::Subcommand)]
-enum What {
+enum AgentCommand {
     /// Serve builds until there is nothing more to do (what a build starts)
     Run,
     /// Say whether an agent runs, and what it does
@@ -51,11 +51,11 @@ enum What {
 }
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
-    match &args.what {
-        None | Some(What::Run) => serve(cx),
-        Some(What::Status { json }) => status(cx, *json),
-        Some(What::Stop) => stop(cx),
-        Some(What::Logs) => logs(cx),
+    match &args.command {
+        None | Some(AgentCommand::Run) => serve(cx),
+        Some(AgentCommand::Status { json }) => status(cx, *json),
+        Some(AgentCommand::Stop) => stop(cx),
+        Some(AgentCommand::Logs) => logs(cx),
     }
 }
 
@@ -80,7 +80,7 @@ fn serve(cx: &CommandContext) -> anyhow::Result<Exit> {
 
 /// Opens the log file, the only output of the agent.
 fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
-    if fsx::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
+    if fsx::metadata(path).is_ok_and(|metadata| metadata.len() > MAX_LOG_BYTES) {
         fsx::rename(path, &path.with_extension("old"))?;
     }
     fsx::create_dir_all(path.parent().unwrap_or(path))?;
@@ -95,7 +95,7 @@ fn open_log(path: &std::path::Path) -> anyhow::Result<()> {
 
 fn status(cx: &CommandContext, json: bool) -> anyhow::Result<Exit> {
     let (_, store) = cx.store()?;
-    let answer = client::send_command(store.layout(), Command::Status, PATIENCE);
+    let answer = client::send_command(store.layout(), Command::Status, ANSWER_TIMEOUT);
     let status = match answer {
         Some(Answer::Status(status)) => Some(status),
         Some(Answer::Decline(why)) => {
@@ -134,11 +134,11 @@ fn text(status: &AgentStatus) -> String {
 fn stop(cx: &CommandContext) -> anyhow::Result<Exit> {
     let (_, store) = cx.store()?;
     let layout = store.layout();
-    if client::send_command(layout, Command::Stop, PATIENCE).is_none() {
+    if client::send_command(layout, Command::Stop, ANSWER_TIMEOUT).is_none() {
         cx.out.message(format_args!("no agent runs"));
         return Ok(Exit::Ok);
     }
-    let (socket, until) = (AgentPaths::of(layout).socket(), Instant::now() + PATIENCE);
+    let (socket, until) = (AgentPaths::of(layout).socket(), Instant::now() + ANSWER_TIMEOUT);
     while fsx::exists(&socket) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -34,14 +34,14 @@ pub(super) struct Args {
 
 /// An entry as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonEntry<'a> {
     key: String,
     #[serde(rename = "crate")]
     crate_name: &'a str,
     package: &'a str,
     kind: &'a str,
     emit: &'a str,
-    outputs: Vec<Output<'a>>,
+    outputs: Vec<JsonOutput<'a>>,
     bytes: u64,
     cost_ms: f64,
     created: i64,
@@ -49,7 +49,7 @@ struct Line<'a> {
 }
 
 #[derive(Serialize)]
-struct Output<'a> {
+struct JsonOutput<'a> {
     name: &'a str,
     bytes: u64,
 }
@@ -61,7 +61,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let mut entries: Vec<&EntryInfo> = survey.entries.iter().filter(is_wanted).collect();
     entries.sort_by_key(|info| (Reverse(info.used), &info.entry.crate_name, info.key));
     if args.json {
-        cx.out.json(&entries.iter().copied().map(line).collect::<Vec<_>>())?;
+        cx.out.json(&entries.iter().copied().map(json_entry).collect::<Vec<_>>())?;
         return Ok(Exit::Ok);
     }
     if entries.is_empty() {
@@ -86,15 +86,15 @@ fn bytes_of(entry: &Entry) -> u64 {
     entry.outputs.iter().map(|output| output.size).sum()
 }
 
-fn line(info: &EntryInfo) -> Line<'_> {
+fn json_entry(info: &EntryInfo) -> JsonEntry<'_> {
     let entry = &info.entry;
-    Line {
+    JsonEntry {
         key: info.key.0.hex(),
         crate_name: &entry.crate_name,
         package: &entry.package,
         kind: &entry.kind,
         emit: &entry.emit,
-        outputs: entry.outputs.iter().map(|output| Output { name: &output.name, bytes: output.size }).collect(),
+        outputs: entry.outputs.iter().map(|output| JsonOutput { name: &output.name, bytes: output.size }).collect(),
         bytes: bytes_of(entry),
         cost_ms: entry.cost_ms,
         created: entry.created,

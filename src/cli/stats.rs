@@ -58,12 +58,12 @@ struct Stats {
     since: Option<i64>,
     hit_rate: Option<f64>,
     events: Summary,
-    store: Size,
+    store: StoreSize,
     remote: Traffic,
 }
 
 #[derive(Serialize)]
-struct Size {
+struct StoreSize {
     entries: usize,
     blobs: usize,
     bytes: u64,
@@ -89,7 +89,7 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
     let transfers = Journal::of(&config.cache_dir.value).read(since.unwrap_or(i64::MIN));
     let remote = Traffic::of(&transfers.context("cannot read the journal of the remote")?);
     let survey = survey::survey(&store).context("cannot look at the store")?;
-    let store = Size {
+    let store = StoreSize {
         entries: survey.entries.len(),
         blobs: survey.blobs.len(),
         bytes: survey.total_bytes(),

@@ -1,8 +1,8 @@
 //! `kache doctor`: shows the settings and checks that everything works.
 //!
-//! Submodules return [`Finding`]s and do not print; this one prints them by section and sets the exit code.
+//! Submodules return [`Check`]s and do not print; this one prints them by section and sets the exit code.
 
-mod places;
+mod directories;
 mod remote;
 mod settings;
 mod trial;
@@ -33,48 +33,48 @@ pub(super) struct Args {
     remote: bool,
 }
 
-/// How serious a finding is.
+/// How serious the result of a check is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Status {
+enum Severity {
     Ok,
     Warn,
     Fail,
 }
 
-/// One line of the report.
+/// The result of one check: a line of the output.
 #[derive(Debug)]
-struct Finding {
-    status: Status,
+struct Check {
+    severity: Severity,
     what: &'static str,
     text: String,
 }
 
-impl Finding {
+impl Check {
     fn ok(what: &'static str, text: impl Into<String>) -> Self {
-        Self { status: Status::Ok, what, text: text.into() }
+        Self { severity: Severity::Ok, what, text: text.into() }
     }
 
     fn warn(what: &'static str, text: impl Into<String>) -> Self {
-        Self { status: Status::Warn, what, text: text.into() }
+        Self { severity: Severity::Warn, what, text: text.into() }
     }
 
     fn fail(what: &'static str, text: impl Into<String>) -> Self {
-        Self { status: Status::Fail, what, text: text.into() }
+        Self { severity: Severity::Fail, what, text: text.into() }
     }
 }
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
-    let mut section = |title: &str, findings: Vec<Finding>| {
+    let mut section = |title: &str, checks: Vec<Check>| {
         let mut table = Table::new(&[]).indented().wrapping();
-        for finding in findings {
-            let status = match finding.status {
-                Status::Ok => "ok  ",
-                Status::Warn => "warn",
-                Status::Fail => "fail",
+        for check in checks {
+            let severity = match check.severity {
+                Severity::Ok => "ok  ",
+                Severity::Warn => "warn",
+                Severity::Fail => "fail",
             };
-            table.row([status.to_owned(), format!("{:<16}", finding.what), finding.text]);
-            if finding.status == Status::Fail {
+            table.row([severity.to_owned(), format!("{:<16}", check.what), check.text]);
+            if check.severity == Severity::Fail {
                 exit = Exit::Found;
             }
         }
@@ -85,25 +85,25 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let config = match Config::load(&cx.env) {
         Ok(config) => config,
         Err(error) => {
-            section("Settings", vec![Finding::fail("settings", format!("{error}; builds run without a cache"))])?;
+            section("Settings", vec![Check::fail("settings", format!("{error}; builds run without a cache"))])?;
             return Ok(exit);
         }
     };
     if args.remote {
         let settings = remote::settings(cx, &config);
-        let is_readable = !settings.iter().any(|finding| finding.what == "remote" && finding.status == Status::Fail);
+        let is_readable = !settings.iter().any(|check| check.what == "remote" && check.severity == Severity::Fail);
         section("Remote", settings)?;
         if is_readable {
             section("Trial: an object below v1/probe/", remote::trial(cx, &config))?;
         }
         return Ok(exit);
     }
-    let mut findings = settings::findings(&config);
-    findings.push(settings::project());
-    section("Settings", findings)?;
-    section("Cargo", settings::wiring(&cx.env))?;
+    let mut checks = settings::checks(&config);
+    checks.push(settings::project());
+    section("Settings", checks)?;
+    section("Cargo", settings::wrapper(&cx.env))?;
     section("Remote", remote::settings(cx, &config))?;
-    section("Places", places::findings(&config, &cx.env))?;
-    section("Trial: a tiny crate, compiled in two directories", trial::findings(&cx.env))?;
+    section("Places", directories::checks(&config, &cx.env))?;
+    section("Trial: a tiny crate, compiled in two directories", trial::checks(&cx.env))?;
     Ok(exit)
 }

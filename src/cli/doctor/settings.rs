@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::Finding;
+use super::Check;
 use crate::cli::cargo_config::{self, Wrapper};
 use crate::config::{Config, Env, Project, Setting, Source, Verify};
 use crate::fsx;
 
-pub(super) fn findings(config: &Config) -> Vec<Finding> {
+pub(super) fn checks(config: &Config) -> Vec<Check> {
     let is_there = if fsx::exists(&config.file) { "" } else { " (absent)" };
-    let mut findings = vec![
-        Finding::ok("config file", format!("{}{is_there}", config.file.display())),
+    let mut checks = vec![
+        Check::ok("config file", format!("{}{is_there}", config.file.display())),
         shown("cache.dir", &config.cache_dir, config.cache_dir.value.display()),
         shown("cache.max_size", &config.max_size, max_size(config)),
         shown("build.paths", &config.paths, config.paths.value.name()),
@@ -21,15 +21,15 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         shown("build.verify_rate", &config.verify_rate, config.verify_rate.value),
         shown("log.level", &config.log, config.log.value.0),
     ];
-    findings.push(match config.disabled.value {
+    checks.push(match config.disabled.value {
         false => shown("build.disabled", &config.disabled, "false"),
-        true => Finding::warn("build.disabled", format!("true ({}): nothing is cached", config.disabled.source)),
+        true => Check::warn("build.disabled", format!("true ({}): nothing is cached", config.disabled.source)),
     });
     if !config.unknown_keys.is_empty() {
         let keys = config.unknown_keys.join(", ");
-        findings.push(Finding::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
+        checks.push(Check::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
     }
-    findings
+    checks
 }
 
 fn max_size(config: &Config) -> String {
@@ -40,40 +40,40 @@ fn max_size(config: &Config) -> String {
 }
 
 /// Reports the project file that applies to the current directory.
-pub(super) fn project() -> Finding {
+pub(super) fn project() -> Check {
     const WHAT: &str = ".kache.toml";
     match fsx::current_dir().map_err(Into::into).and_then(|dir| Project::find(&dir)) {
-        Ok(None) => Finding::ok(WHAT, "none in this directory or above it"),
+        Ok(None) => Check::ok(WHAT, "none in this directory or above it"),
         Ok(Some(project)) => {
             let sections: Vec<&str> = project.inputs.keys().map(String::as_str).collect();
-            Finding::ok(WHAT, format!("{}, inputs for: {}", project.path.display(), sections.join(", ")))
+            Check::ok(WHAT, format!("{}, inputs for: {}", project.path.display(), sections.join(", ")))
         }
-        Err(error) => Finding::fail(WHAT, format!("{error}; nothing below it is cached")),
+        Err(error) => Check::fail(WHAT, format!("{error}; nothing below it is cached")),
     }
 }
 
-fn observe(config: &Config) -> Finding {
+fn observe(config: &Config) -> Check {
     match config.observe.value {
         true => shown("build.observe", &config.observe, "true"),
-        false => Finding::warn(
+        false => Check::warn(
             "build.observe",
             format!("false ({}): what rustc's dep-info does not tell stays unknown", config.observe.source),
         ),
     }
 }
 
-fn verify(config: &Config) -> Finding {
+fn verify(config: &Config) -> Check {
     match config.verify.value {
         Verify::Off => shown("build.verify", &config.verify, "off"),
         Verify::Hits => {
             let (source, rate) = (config.verify.source, config.verify_rate.value);
-            Finding::warn("build.verify", format!("hits ({source}): {rate} of them run rustc all the same"))
+            Check::warn("build.verify", format!("hits ({source}): {rate} of them run rustc all the same"))
         }
     }
 }
 
-fn shown<T>(name: &'static str, setting: &Setting<T>, value: impl std::fmt::Display) -> Finding {
-    Finding::ok(
+fn shown<T>(name: &'static str, setting: &Setting<T>, value: impl std::fmt::Display) -> Check {
+    Check::ok(
         name,
         match setting.source {
             Source::Default => value.to_string(),
@@ -83,30 +83,30 @@ fn shown<T>(name: &'static str, setting: &Setting<T>, value: impl std::fmt::Disp
 }
 
 /// Reports which wrapper cargo uses in the current directory.
-pub(super) fn wiring(env: &Env) -> Vec<Finding> {
+pub(super) fn wrapper(env: &Env) -> Vec<Check> {
     let found = fsx::current_dir().map_err(Into::into).and_then(|dir| cargo_config::in_force(env, &dir));
     vec![match found {
-        Err(error) => Finding::fail("rustc-wrapper", format!("{error:#}")),
-        Ok(None) => Finding::fail("rustc-wrapper", "not set: cargo does not call kache; run `kache init`"),
-        Ok(Some(wrapper)) => judge(&wrapper),
+        Err(error) => Check::fail("rustc-wrapper", format!("{error:#}")),
+        Ok(None) => Check::fail("rustc-wrapper", "not set: cargo does not call kache; run `kache init`"),
+        Ok(Some(wrapper)) => check_wrapper(&wrapper),
     }]
 }
 
-fn judge(wrapper: &Wrapper) -> Finding {
+fn check_wrapper(wrapper: &Wrapper) -> Check {
     let Wrapper { program, place } = wrapper;
     let path = Path::new(program);
     if program.is_empty() {
-        return Finding::fail("rustc-wrapper", format!("switched off by {place}"));
+        return Check::fail("rustc-wrapper", format!("switched off by {place}"));
     }
     if !cargo_config::is_kache(program) {
-        return Finding::fail("rustc-wrapper", format!("{program} (from {place}), not kache"));
+        return Check::fail("rustc-wrapper", format!("{program} (from {place}), not kache"));
     }
     if path.is_absolute() && !fsx::exists(path) {
-        return Finding::fail("rustc-wrapper", format!("{program} (from {place}) does not exist"));
+        return Check::fail("rustc-wrapper", format!("{program} (from {place}) does not exist"));
     }
     let is_this = fsx::current_exe().ok().zip(fsx::canonicalize(path).ok()).is_none_or(|(this, named)| this == named);
     match is_this {
-        true => Finding::ok("rustc-wrapper", format!("{program} (from {place})")),
-        false => Finding::warn("rustc-wrapper", format!("{program} (from {place}), another file than this program")),
+        true => Check::ok("rustc-wrapper", format!("{program} (from {place})")),
+        false => Check::warn("rustc-wrapper", format!("{program} (from {place}), another file than this program")),
     }
 }

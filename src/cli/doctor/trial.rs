@@ -5,14 +5,14 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use super::Finding;
+use super::Check;
 use crate::cli::units;
 use crate::config::{Env, env};
 use crate::events::{Event, EventLog};
 use crate::fsx::{self, Publish, Temp};
 use crate::model::Stored;
 
-const CRATE: &str = "kache_doctor";
+const CRATE_NAME: &str = "kache_doctor";
 
 const MANIFEST: &str = "\
 [package]
@@ -32,22 +32,22 @@ pub fn place() -> &'static str {
 }
 ";
 
-pub(super) fn findings(vars: &Env) -> Vec<Finding> {
-    match try_it(vars) {
-        Ok(findings) => findings,
-        Err(error) => vec![Finding::fail("build", format!("{error:#}"))],
+pub(super) fn checks(vars: &Env) -> Vec<Check> {
+    match build_twice(vars) {
+        Ok(checks) => checks,
+        Err(error) => vec![Check::fail("build", format!("{error:#}"))],
     }
 }
 
-fn try_it(vars: &Env) -> anyhow::Result<Vec<Finding>> {
+fn build_twice(vars: &Env) -> anyhow::Result<Vec<Check>> {
     let dir = Temp::dir().context("cannot make a directory")?;
     let first = build(vars, &dir, "first")?;
-    let mut findings = vec![judge("first build", &first, is_stored, "miss, stored")];
+    let mut checks = vec![check_event("first build", &first, is_stored, "miss, stored")];
     if is_stored(&first) {
         let second = build(vars, &dir, "some/where/else")?;
-        findings.push(judge("second build", &second, |event| event.outcome.is_hit(), "hit"));
+        checks.push(check_event("second build", &second, |event| event.outcome.is_hit(), "hit"));
     }
-    Ok(findings)
+    Ok(checks)
 }
 
 fn is_stored(event: &Event) -> bool {
@@ -77,7 +77,7 @@ fn build(vars: &Env, dir: &Temp, name: &str) -> anyhow::Result<Event> {
 
 fn last_event(cache: &Path) -> anyhow::Result<Option<Event>> {
     let events = EventLog::of(cache).read(i64::MIN)?;
-    Ok(events.into_iter().rfind(|event| event.crate_name == CRATE))
+    Ok(events.into_iter().rfind(|event| event.crate_name == CRATE_NAME))
 }
 
 fn last_line(stderr: &[u8]) -> String {
@@ -85,13 +85,13 @@ fn last_line(stderr: &[u8]) -> String {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
 }
 
-fn judge(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expected: &str) -> Finding {
+fn check_event(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expected: &str) -> Check {
     let took = units::millis(event.ms);
     if is_right(event) {
-        return Finding::ok(what, format!("{expected}; {took}"));
+        return Check::ok(what, format!("{expected}; {took}"));
     }
-    let mut said = vec![event.outcome.id(), event.outcome.sentence()];
-    said.extend(event.stored.as_ref().map(Stored::sentence));
-    said.extend(Some(event.detail.as_str()).filter(|detail| !detail.is_empty()));
-    Finding::fail(what, format!("expected {expected}, but: {}", said.join("; ")))
+    let mut parts = vec![event.outcome.id(), event.outcome.sentence()];
+    parts.extend(event.stored.as_ref().map(Stored::sentence));
+    parts.extend(Some(event.detail.as_str()).filter(|detail| !detail.is_empty()));
+    Check::fail(what, format!("expected {expected}, but: {}", parts.join("; ")))
 }

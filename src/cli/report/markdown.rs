@@ -4,10 +4,10 @@
 
 use std::fmt::Write;
 
-use super::Report;
+use super::BuildReport;
 use crate::cli::units;
 
-pub(super) fn of(report: &Report) -> String {
+pub(super) fn of(report: &BuildReport) -> String {
     let mut text = String::new();
     let about = match report.period {
         Some(period) => format!("kache, the last {}", humantime::format_duration(period)),
@@ -37,7 +37,7 @@ fn row(text: &mut String, cells: &[&str]) {
     text.push_str("|\n");
 }
 
-fn overview(text: &mut String, report: &Report) {
+fn overview(text: &mut String, report: &BuildReport) {
     let events = &report.events;
     let from_remote = match report.remote_hits {
         0 => String::new(),
@@ -58,7 +58,7 @@ fn overview(text: &mut String, report: &Report) {
     text.push('\n');
 }
 
-fn remote(text: &mut String, report: &Report) {
+fn remote(text: &mut String, report: &BuildReport) {
     let remote = &report.remote;
     if remote.is_empty() {
         return;
@@ -76,7 +76,7 @@ fn remote(text: &mut String, report: &Report) {
     text.push('\n');
 }
 
-fn misses(text: &mut String, report: &Report) {
+fn misses(text: &mut String, report: &BuildReport) {
     if report.slowest.is_empty() {
         return;
     }
@@ -88,7 +88,7 @@ fn misses(text: &mut String, report: &Report) {
     });
 }
 
-fn bypasses(text: &mut String, report: &Report) {
+fn bypasses(text: &mut String, report: &BuildReport) {
     let bypasses = report.bypasses();
     if bypasses.is_empty() {
         return;

@@ -17,7 +17,7 @@ use crate::fsx::clock;
 use crate::model::{Compared, HitSource, Outcome, OutcomeClass, Stored};
 
 /// How many of the slowest misses the report lists.
-const SLOWEST: usize = 10;
+const MAX_SLOWEST: usize = 10;
 
 /// Summarise the last build
 ///
@@ -68,7 +68,7 @@ enum Format {
 
 /// The figures of the report; serialized, they are the JSON output.
 #[derive(Serialize)]
-struct Report {
+struct BuildReport {
     v: u32,
     since: bool,
     began: Option<i64>,
@@ -78,7 +78,7 @@ struct Report {
     remote_hits: u64,
     compiled_ms: f64,
     events: Summary,
-    slowest: Vec<Miss>,
+    slowest: Vec<SlowMiss>,
     remote: Traffic,
     #[serde(skip)]
     period: Option<Duration>,
@@ -86,7 +86,7 @@ struct Report {
 
 /// One of the slowest misses.
 #[derive(Serialize)]
-struct Miss {
+struct SlowMiss {
     #[serde(rename = "crate")]
     crate_name: String,
     package: String,
@@ -119,13 +119,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report {
+fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> BuildReport {
     let summary = Summary::of(events.iter().copied());
     let period = builds::period(events);
     let mut misses: Vec<&Event> = events.iter().copied().filter(|event| event.outcome.is_miss()).collect();
     misses.sort_by(|one, other| other.ms.total_cmp(&one.ms));
     let target = builds::target(events);
-    Report {
+    BuildReport {
         v: 1,
         since: since.is_some(),
         began: period.map(|(began, _)| began),
@@ -135,15 +135,15 @@ fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> Report
         remote_hits: summary.outcomes.get(&Outcome::Hit(HitSource::Remote)).copied().unwrap_or_default(),
         // Not `sum`, which returns -0 for an empty list.
         compiled_ms: misses.iter().fold(0.0, |sum, event| sum + event.ms),
-        slowest: misses.iter().take(SLOWEST).map(|event| miss(event)).collect(),
+        slowest: misses.iter().take(MAX_SLOWEST).map(|event| slow_miss(event)).collect(),
         events: summary,
         remote,
         period: since,
     }
 }
 
-fn miss(event: &Event) -> Miss {
-    Miss {
+fn slow_miss(event: &Event) -> SlowMiss {
+    SlowMiss {
         crate_name: event.crate_name.clone(),
         package: event.package.clone(),
         kind: event.kind.clone(),
@@ -167,7 +167,7 @@ fn reason(event: &Event) -> String {
     }
 }
 
-impl Report {
+impl BuildReport {
     /// The hit rate in percent, such as `12.3`: rounded down, so that 99.96 does not show as 100.
     fn rate(&self) -> Option<String> {
         self.hit_rate.map(|rate| format!("{:.1}", (rate * 10.0).floor() / 10.0))
@@ -190,7 +190,7 @@ impl Report {
     }
 }
 
-impl Miss {
+impl SlowMiss {
     /// The unit as text, such as `dep 0.1.0 (lib)`.
     fn label(&self) -> String {
         let name = if self.package.is_empty() { &self.crate_name } else { &self.package };

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::Report;
+use super::BuildReport;
 use crate::cli::printer::{Table, plain};
 use crate::cli::{CommandContext, units};
 use crate::fsx::clock::{self, Time};
 
-pub(super) fn show(cx: &CommandContext, report: &Report) -> io::Result<()> {
+pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
     let out = &cx.out;
     let Some(ended) = report.ended else {
         let when = if report.since { "in this period" } else { "yet" };
@@ -42,7 +42,7 @@ pub(super) fn show(cx: &CommandContext, report: &Report) -> io::Result<()> {
     traffic(cx, report)
 }
 
-fn overview(report: &Report) -> Table {
+fn overview(report: &BuildReport) -> Table {
     let events = &report.events;
     let mut table = Table::new(&[1]).indented().wrapping();
     let rate = report.rate().map_or_else(String::new, |rate| format!("{rate} %"));
@@ -56,7 +56,7 @@ fn overview(report: &Report) -> Table {
     table
 }
 
-fn traffic(cx: &CommandContext, report: &Report) -> io::Result<()> {
+fn traffic(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
     let remote = &report.remote;
     if remote.is_empty() {
         return Ok(());

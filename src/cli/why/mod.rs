@@ -64,13 +64,13 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Why<'a> {
     v: u32,
-    build: Option<Build<'a>>,
-    units: Vec<Line<'a>>,
+    build: Option<BuildTotals<'a>>,
+    units: Vec<JsonUnit<'a>>,
 }
 
 /// The totals of the build.
 #[derive(Serialize)]
-struct Build<'a> {
+struct BuildTotals<'a> {
     began: i64,
     ended: i64,
     target: &'a str,
@@ -79,9 +79,9 @@ struct Build<'a> {
     bypasses: u64,
 }
 
-/// One unit of the build.
+/// One unit of the build, as JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JsonUnit<'a> {
     #[serde(rename = "crate")]
     crate_name: &'a str,
     package: &'a str,
@@ -113,31 +113,31 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         args.name.as_ref().map(|name| events.iter().copied().filter(|event| is_called(event, name)).collect());
     if args.json {
         let all = || groups.iter().flat_map(causes::Group::all).collect();
-        let units = of_crate.unwrap_or_else(all).into_iter().map(|event| line(event, &compiled)).collect();
-        cx.out.json(&Why { v: 1, build: build_of(&events), units })?;
+        let units = of_crate.unwrap_or_else(all).into_iter().map(|event| json_unit(event, &compiled)).collect();
+        cx.out.json(&Why { v: 1, build: totals_of(&events), units })?;
         return Ok(Exit::Ok);
     }
-    let Some(build) = build_of(&events) else {
+    let Some(build) = totals_of(&events) else {
         cx.out.message("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
         return Ok(Exit::Ok);
     };
-    show::heading(cx, &build)?;
+    show::print_heading(cx, &build)?;
     match (of_crate, &args.name) {
         (Some(units), Some(name)) if units.is_empty() => cx.out.message(format_args!(
             "no unit of {name} was asked for in this build: cargo found it fresh, or nothing is called so"
         )),
-        (Some(units), _) => units.iter().try_for_each(|event| show::unit(cx, event, &compiled))?,
+        (Some(units), _) => units.iter().try_for_each(|event| show::print_unit(cx, event, &compiled))?,
         (None, _) if groups.is_empty() => cx.out.data("\nAll units were hits.")?,
-        (None, _) => groups.iter().try_for_each(|group| show::group(cx, group))?,
+        (None, _) => groups.iter().try_for_each(|group| show::print_group(cx, group))?,
     }
     Ok(Exit::Ok)
 }
 
-fn build_of<'a>(events: &[&'a Event]) -> Option<Build<'a>> {
+fn totals_of<'a>(events: &[&'a Event]) -> Option<BuildTotals<'a>> {
     let first = events.first()?;
     let counts = Summary::of(events.iter().copied());
     let (began, ended) = builds::period(events).unwrap_or((first.at, first.at));
-    Some(Build {
+    Some(BuildTotals {
         began,
         ended,
         target: builds::target(events),
@@ -156,8 +156,8 @@ fn is_called(event: &Event, name: &str) -> bool {
     event.crate_name == name.replace('-', "_") || event.package.split(' ').next() == Some(name)
 }
 
-fn line<'a>(event: &'a Event, compiled: &[&'a Event]) -> Line<'a> {
-    Line {
+fn json_unit<'a>(event: &'a Event, compiled: &[&'a Event]) -> JsonUnit<'a> {
+    JsonUnit {
         crate_name: &event.crate_name,
         package: &event.package,
         kind: &event.kind,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Build;
+use super::BuildTotals;
 use super::causes::{self, Group};
 use crate::cli::printer::{Table, plain};
 use crate::cli::{CommandContext, units};
@@ -10,13 +10,13 @@ use crate::events::Event;
 use crate::fsx::clock::{self, Time};
 use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, Stored};
 
-/// How many differences the summary shows for one group, at most.
-const FEW_DIFFERENCES: usize = 6;
-/// How many units a line names, at most.
-const FEW_UNITS: usize = 8;
+/// How many differences of one group the summary shows.
+const MAX_DIFFERENCES: usize = 6;
+/// How many units a line names.
+const MAX_NAMED_UNITS: usize = 8;
 
 /// Prints which build it is, and its totals.
-pub(super) fn heading(cx: &CommandContext, build: &Build<'_>) -> io::Result<()> {
+pub(super) fn print_heading(cx: &CommandContext, build: &BuildTotals<'_>) -> io::Result<()> {
     let ended = Time { secs: build.ended / 1000, nanos: 0 };
     let number = |number: u64, one: &str, many: &str| units::count(usize::try_from(number).unwrap_or(0), one, many);
     cx.out.data(format_args!(
@@ -33,14 +33,14 @@ pub(super) fn heading(cx: &CommandContext, build: &Build<'_>) -> io::Result<()> 
 }
 
 /// Prints one reason, the units with that reason, and the units compiled because of them.
-pub(super) fn group(cx: &CommandContext, group: &Group<'_>) -> io::Result<()> {
+pub(super) fn print_group(cx: &CommandContext, group: &Group<'_>) -> io::Result<()> {
     let event = group.first();
     cx.out.data(format_args!("\n{}: {}", names(&group.units), verdict(event)))?;
-    say_reason(cx, event)?;
+    print_reason(cx, event)?;
     let main = causes::main_differences(event);
-    let shown: Vec<&Difference> = main.iter().copied().take(FEW_DIFFERENCES).collect();
+    let shown: Vec<&Difference> = main.iter().copied().take(MAX_DIFFERENCES).collect();
     let hidden = main.len() - shown.len();
-    differences(cx, &shown, hidden)?;
+    print_differences(cx, &shown, hidden)?;
     if !group.followers.is_empty() {
         cx.out.data(format_args!("  compiled because of this: {}", names(&group.followers)))?;
     }
@@ -48,11 +48,11 @@ pub(super) fn group(cx: &CommandContext, group: &Group<'_>) -> io::Result<()> {
 }
 
 /// Prints all that is known about one unit.
-pub(super) fn unit(cx: &CommandContext, event: &Event, compiled: &[&Event]) -> io::Result<()> {
+pub(super) fn print_unit(cx: &CommandContext, event: &Event, compiled: &[&Event]) -> io::Result<()> {
     cx.out.data(format_args!("\n{}: {}", label(event), verdict(event)))?;
-    say_reason(cx, event)?;
+    print_reason(cx, event)?;
     let all: Vec<&Difference> = event.differs.iter().collect();
-    differences(cx, &all, event.differing.saturating_sub(all.len()))?;
+    print_differences(cx, &all, event.differing.saturating_sub(all.len()))?;
     let causes = causes::because_of(event, compiled);
     if !causes.is_empty() {
         cx.out.data(format_args!("  because this was compiled: {}", names(&causes)))?;
@@ -80,7 +80,7 @@ fn verdict(event: &Event) -> String {
 }
 
 /// Prints why the unit was not restored and, if its result was not stored, why not; each with its detail.
-fn say_reason(cx: &CommandContext, event: &Event) -> io::Result<()> {
+fn print_reason(cx: &CommandContext, event: &Event) -> io::Result<()> {
     let (of_miss, of_fate) = details(event);
     let reason = match &event.compared {
         Some(compared @ (Compared::FirstSeen | Compared::Removed)) => compared.sentence(),
@@ -111,7 +111,7 @@ fn details(event: &Event) -> (&str, &str) {
     detail.split_once("; ").unwrap_or((detail, ""))
 }
 
-fn differences(cx: &CommandContext, shown: &[&Difference], hidden: usize) -> io::Result<()> {
+fn print_differences(cx: &CommandContext, shown: &[&Difference], hidden: usize) -> io::Result<()> {
     let mut table = Table::new(&[]).indented_by(4);
     for one in shown {
         let change = format!("{} -> {}", value(one, one.old.as_ref()), value(one, one.new.as_ref()));
@@ -153,7 +153,7 @@ fn label(event: &Event) -> String {
 
 /// The labels of the first units, and how many more there are.
 fn names(events: &[&Event]) -> String {
-    let labels: Vec<String> = events.iter().take(FEW_UNITS).map(|event| label(event)).collect();
+    let labels: Vec<String> = events.iter().take(MAX_NAMED_UNITS).map(|event| label(event)).collect();
     let more = events.len() - labels.len();
     let list = labels.join(", ");
     if more > 0 { format!("{list} and {more} more") } else { list }

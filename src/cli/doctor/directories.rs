@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Finding;
+use super::Check;
 use crate::config::{Config, Env, env};
 use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, LinkMode, Mtime, stamp};
@@ -20,29 +20,29 @@ const PARTS: [&str; 9] = [
     "v1/remote/agent",
 ];
 
-pub(super) fn findings(config: &Config, vars: &Env) -> Vec<Finding> {
+pub(super) fn checks(config: &Config, vars: &Env) -> Vec<Check> {
     let cache = &config.cache_dir.value;
     let probe = cache.join(format!("doctor-probe-{}", std::process::id()));
-    let mut findings = Vec::new();
+    let mut checks = Vec::new();
     if let Err(error) = fsx::Publish::default().bytes(&probe, b"kache doctor") {
-        findings.push(Finding::fail("cache directory", format!("cannot be written: {error}")));
-        return findings;
+        checks.push(Check::fail("cache directory", format!("cannot be written: {error}")));
+        return checks;
     }
-    findings.push(match PARTS.iter().find_map(|part| Some((part, unusable(&cache.join(part))?))) {
-        None => Finding::ok("cache directory", format!("{} can be written", cache.display())),
+    checks.push(match PARTS.iter().find_map(|part| Some((part, unusable(&cache.join(part))?))) {
+        None => Check::ok("cache directory", format!("{} can be written", cache.display())),
         Some((part, error)) => {
             let part = cache.join(part);
             let text = format!("{} cannot be written: {error}; it may be removed, builds make it anew", part.display());
-            Finding::fail("cache directory", text)
+            Check::fail("cache directory", text)
         }
     });
-    findings.push(match stamp::is_on_network(cache) {
-        false => Finding::ok("file system", "local"),
-        true => Finding::warn("file system", "a network file system: every hit reads its inputs again"),
+    checks.push(match stamp::is_on_network(cache) {
+        false => Check::ok("file system", "local"),
+        true => Check::warn("file system", "a network file system: every hit reads its inputs again"),
     });
-    findings.push(links(&probe, &target_dir(vars)));
+    checks.push(links(&probe, &target_dir(vars)));
     let _ = fsx::remove_file(&probe);
-    findings
+    checks
 }
 
 /// The error of a write into this directory. `None`: the write succeeded, or the directory does not exist.
@@ -53,7 +53,7 @@ fn unusable(dir: &Path) -> Option<fsx::Error> {
     written?.err()
 }
 
-fn links(probe: &Path, target: &Path) -> Finding {
+fn links(probe: &Path, target: &Path) -> Check {
     let clone = target.join(".kache-doctor-probe");
     let mode = |sharing| {
         let mode = Ladder::default().clone_beside(probe, &clone, sharing).and_then(|made| made.commit(&clone));
@@ -67,11 +67,11 @@ fn links(probe: &Path, target: &Path) -> Finding {
         (Ok(shared), Ok(private)) => {
             let text = format!("into {place}: rlibs by {}, other files by {}", name(shared), name(private));
             match shared {
-                LinkMode::Copy => Finding::warn("links", format!("{text} (another file system?)")),
-                _ => Finding::ok("links", text),
+                LinkMode::Copy => Check::warn("links", format!("{text} (another file system?)")),
+                _ => Check::ok("links", text),
             }
         }
-        (Err(error), _) | (_, Err(error)) => Finding::fail("links", format!("into {place}: {error}")),
+        (Err(error), _) | (_, Err(error)) => Check::fail("links", format!("into {place}: {error}")),
     }
 }
 
