@@ -81,13 +81,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         if args.dry_run {
             return dry_run(cx, &remote, &lacking, &records());
         }
-        let upload = Upload { cx, remote, store: Arc::clone(&store), cancel };
-        let report = upload.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
+        let push = PushContext { cx, remote, store: Arc::clone(&store), cancel };
+        let report = push.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
         let mut exit = print_summary(cx, &report, candidates.len() - lacking.len(), began)?;
         if let Some(workspace) = &workspace
             && exit != Exit::Interrupted
         {
-            let recorded = upload.write_records(workspace, records(), &report).await?;
+            let recorded = push.write_records(workspace, records(), &report).await?;
             exit = if recorded == Exit::Ok { exit } else { recorded };
         }
         Ok(exit)
@@ -161,14 +161,14 @@ fn dry_run(
 }
 
 /// What an upload needs.
-struct Upload<'a> {
+struct PushContext<'a> {
     cx: &'a CommandContext,
     remote: Arc<Open>,
     store: Arc<Store>,
     cancel: Cancel,
 }
 
-impl Upload<'_> {
+impl PushContext<'_> {
     async fn send(&self, items: Vec<Item>) -> Report {
         crate::remote::sweep(self.store.layout());
         let display = Arc::new(Display::new("push", items.len()));

@@ -98,7 +98,7 @@ mod optional {
 
 impl LogLine for Event {
     const NAME: &'static str = "events";
-    const ROTATE_AT: u64 = 32 * 1024 * 1024;
+    const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
     fn at(&self) -> Option<i64> {
         (self.v == VERSION).then_some(self.at)

@@ -17,7 +17,7 @@ pub trait LogLine: Serialize + DeserializeOwned {
     /// File name of the log, without its extension.
     const NAME: &'static str;
     /// Size in bytes above which a log is rotated.
-    const ROTATE_AT: u64;
+    const MAX_BYTES: u64;
 
     /// When the line was written, in milliseconds since 1970. `None`: it has another version, and readers skip it.
     fn at(&self) -> Option<i64>;
@@ -50,7 +50,7 @@ impl<L: LogLine> Log<L> {
         file.write_all(&line).map_err(|error| fsx::Error::new("append to", &self.path, error))?;
         // Rotate here too, because not every build collects garbage.
         match file.metadata() {
-            Ok(metadata) if metadata.len() > L::ROTATE_AT => self.rotate(),
+            Ok(metadata) if metadata.len() > L::MAX_BYTES => self.rotate(),
             _ => Ok(()),
         }
     }
@@ -72,7 +72,7 @@ impl<L: LogLine> Log<L> {
     pub fn rotate(&self) -> fsx::Result<()> {
         let Some(_lock) = FileLock::try_acquire(&self.path.with_extension("lock"))? else { return Ok(()) };
         match fsx::optional(fsx::metadata(&self.path))? {
-            Some(metadata) if metadata.len() > L::ROTATE_AT => fsx::rename(&self.path, &self.older()),
+            Some(metadata) if metadata.len() > L::MAX_BYTES => fsx::rename(&self.path, &self.older()),
             _ => Ok(()),
         }
     }
@@ -91,7 +91,7 @@ mod tests {
 
     impl LogLine for Short {
         const NAME: &'static str = "short";
-        const ROTATE_AT: u64 = 8;
+        const MAX_BYTES: u64 = 8;
 
         fn at(&self) -> Option<i64> {
             (self.0 == 1).then_some(self.1)

@@ -59,7 +59,7 @@ pub struct Transfer {
 
 impl LogLine for Transfer {
     const NAME: &'static str = "transfers";
-    const ROTATE_AT: u64 = 8 * 1024 * 1024;
+    const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
     fn at(&self) -> Option<i64> {
         (self.v == VERSION).then_some(self.at)
