@@ -23,7 +23,7 @@ const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 /// it ends after ten minutes without work (KACHE_AGENT_IDLE). Whatever happens
 /// to it, builds go on without it.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
   kache agent status     does one run, what has it brought and sent?
@@ -31,7 +31,7 @@ Examples:
   kache agent stop       before the cache directory is moved, say")]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Option<AgentCommand>,
+    command: AgentCommand,
 }
 
 #[derive(clap::Subcommand)]
@@ -52,10 +52,10 @@ enum AgentCommand {
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     match &args.command {
-        None | Some(AgentCommand::Run) => serve(cx),
-        Some(AgentCommand::Status { json }) => status(cx, *json),
-        Some(AgentCommand::Stop) => stop(cx),
-        Some(AgentCommand::Logs) => logs(cx),
+        AgentCommand::Run => serve(cx),
+        AgentCommand::Status { json } => status(cx, *json),
+        AgentCommand::Stop => stop(cx),
+        AgentCommand::Logs => logs(cx),
     }
 }
 

@@ -394,6 +394,17 @@ fn help_names_every_verb_and_fits_the_page() {
 }
 
 #[test]
+fn an_agent_without_a_command_prints_its_help() {
+    let home = Home::new();
+    let ran = home.kache(&["agent"]);
+    assert_eq!(ran.ends(2), "");
+    for command in ["run", "status", "stop", "logs"] {
+        assert!(ran.err().contains(&format!("\n  {command}")), "{}", ran.err());
+    }
+    assert!(!home.path("cache").exists(), "no agent was started");
+}
+
+#[test]
 fn completions_are_made_for_every_shell() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
