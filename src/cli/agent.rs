@@ -17,18 +17,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Size in bytes above which a new agent renames the old log and starts a new one.
 const MAX_LOG_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Bring entries from the remote while cargo builds, and send what it compiled
+/// Fetch entries while cargo builds, and upload what it compiled
 ///
-/// With a remote set, the first miss of a build starts the agent by itself, and
-/// it ends after ten minutes without work (KACHE_AGENT_IDLE). Whatever happens
-/// to it, builds go on without it.
+/// With a remote set, the first miss of a build starts the agent. It exits after
+/// ten minutes without work (KACHE_AGENT_IDLE). Builds go on if it fails.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
-  kache agent status     does one run, what has it brought and sent?
-  kache agent logs       what it did, and what failed
-  kache agent stop       before the cache directory is moved, say")]
+  kache agent status     Does an agent run? What has it transferred?
+  kache agent logs       What did it do, and what failed?
+  kache agent stop       Stop it, for example to move the cache directory")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: AgentCommand,
@@ -36,17 +35,17 @@ pub(super) struct Args {
 
 #[derive(clap::Subcommand)]
 enum AgentCommand {
-    /// Serve builds until there is nothing more to do (what a build starts)
+    /// Serve builds until there is no more work (builds start this)
     Run,
-    /// Say whether an agent runs, and what it does
+    /// Show whether an agent runs, and what it does
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// End the agent; what is not sent yet stays in the queue
+    /// Stop the agent; entries not uploaded yet stay queued
     Stop,
-    /// Show the agent's log
+    /// Print the log of the agent
     Logs,
 }
 

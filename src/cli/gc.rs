@@ -8,16 +8,19 @@ use crate::events::EventLog;
 use crate::fsx::clock;
 use crate::store::{Store, gc};
 
-/// Trim the store to its maximum size
+/// Evict the least recently used entries until the store fits its limit
 ///
-/// The limit is cache.max_size in the settings, or KACHE_MAX_SIZE. Removes the
-/// entries that were not used for the longest time until the store is smaller
-/// than its limit, then what nothing refers to any more. Builds do this by
-/// themselves in the background now and then; running builds are not disturbed.
+/// The limit is cache.max_size in the settings, or KACHE_MAX_SIZE. Also removes
+/// files that no entry refers to. Builds run this in the background now and
+/// then; it does not disturb running builds.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache gc                         Trim the store to its limit
+  KACHE_MAX_SIZE=2GiB kache gc     Trim it to another limit, this time only")]
 pub(super) struct Args {
-    /// Print nothing, and ignore unknown settings (builds call it like this)
+    /// Print nothing, and ignore unknown settings (as builds run it)
     #[arg(long, short)]
     quiet: bool,
 }

@@ -10,31 +10,31 @@ use crate::fsx;
 
 /// Let cargo use kache for every build of this user
 ///
-/// Sets build.rustc-wrapper in $CARGO_HOME/config.toml (usually ~/.cargo) to
-/// this program and changes nothing else in that file. Running it again is
-/// harmless. Without a terminal to ask at, pass --yes.
+/// Sets build.rustc-wrapper in $CARGO_HOME/config.toml (by default ~/.cargo) to
+/// this program, and changes nothing else in that file. Asks before it writes;
+/// without a terminal, pass --yes.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache init               asks, then sets it
-  kache init --yes         sets it without asking (scripts, CI)
-  kache init --check       exit code 0 if it is set, 3 if not
-  kache init --undo        takes it out again
+  kache init               Ask, then set it
+  kache init --yes         Set it without asking (in scripts and CI)
+  kache init --check       Exit with code 0 if it is set, 3 if not
+  kache init --undo        Remove it
 
 To use kache for one build only: RUSTC_WRAPPER=kache cargo build")]
 #[expect(clippy::struct_excessive_bools, reason = "one per flag")]
 pub(super) struct Args {
-    /// Only say what is set; exit code 3 if kache is not used
+    /// Only report the setting; exit with code 3 if kache is not used
     #[arg(long, conflicts_with_all = ["undo", "yes", "replace"])]
     check: bool,
-    /// Take the setting out again; another wrapper's is left alone
+    /// Remove the setting; leave another wrapper alone
     #[arg(long, conflicts_with = "replace")]
     undo: bool,
     /// Do not ask before writing
     #[arg(long, short)]
     yes: bool,
-    /// Take the place of another wrapper, such as sccache
+    /// Replace another wrapper, such as sccache
     #[arg(long)]
     replace: bool,
 }

@@ -9,18 +9,18 @@ use crate::config::env;
 use crate::fsx;
 use crate::remote::SigningKey;
 
-/// Make a pair of keys to sign what is pushed
+/// Generate a key pair to sign uploads
 ///
-/// Whoever pushes sets the secret key as KACHE_SIGNING_KEY. Whoever pulls puts
-/// the public key into trusted_keys, and from then on takes nothing that is not
-/// signed with the secret one. Prints both; with --out, the secret key goes to
-/// a file that only its owner can read, and is not printed.
+/// Machines that push set the secret key as KACHE_SIGNING_KEY. Machines that
+/// pull list the public key in trusted_keys: they then refuse entries that are
+/// not signed with the secret key. Prints both keys. With --out, writes the
+/// secret key to a file that only its owner can read, and does not print it.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache keygen
-  kache keygen --out kache-signing.key
+  kache keygen                             Print both keys
+  kache keygen --out kache-signing.key     Write the secret key to a file
   KACHE_SIGNING_KEY=$(cat kache-signing.key) kache push")]
 pub(super) struct Args {
     /// Write the secret key to this file, which must not exist

@@ -11,18 +11,18 @@ use crate::fsx::clock;
 use crate::store::Entry;
 use crate::store::survey::{self, EntryInfo};
 
-/// List what is in the store, the last used first
+/// List the entries of the store, last used first
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache list                 everything
-  kache list serde           the entries of one crate or package
+  kache list                 All entries
+  kache list serde           The entries of one crate or package
   kache list --json | jq -r '.[].crate' | sort | uniq -c
 
 JSON: an array of objects with the fields key, crate, package, kind, emit,
-outputs (name, bytes), bytes, cost_ms, created and used (milliseconds since
-1970; used is exact to six hours).")]
+outputs (name, bytes), bytes, cost_ms (time of the compile), created and used
+(in milliseconds since 1970; used is exact to six hours).")]
 pub(super) struct Args {
     /// Only the entries of this crate or package
     #[arg(value_name = "CRATE")]

@@ -60,31 +60,29 @@ impl From<Exit> for ExitCode {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  failed; the reason is on stderr
-  2  the command line was not understood
-  3  a check found something wrong (init --check, doctor)
-  130  stopped by Ctrl-C";
+  0    success
+  1    failure; the reason is on stderr
+  2    invalid command line
+  3    a check found a problem (init --check, doctor)
+  130  interrupted by Ctrl-C";
 
 const EXAMPLES: &str = "\
 Examples:
-  kache init             let cargo use kache, for every build of this user
-  cargo build            the first build fills the cache
-  kache stats            what was restored, what was compiled, and why
-  kache why              what made the last build compile what it compiled
-  kache doctor           what is set, and does it work?
+  kache init             Let cargo use kache, for every build of this user
+  cargo build            The first build fills the cache
+  kache stats            Show hits, misses and bypasses, with their reasons
+  kache why              Show why the last build compiled units
+  kache doctor           Show the settings and check that everything works
 
-Settings are read from $XDG_CONFIG_HOME/kache/config.toml (or the file that
-KACHE_CONFIG names) and from KACHE_* variables; `kache doctor` lists them all.
+Settings are in $XDG_CONFIG_HOME/kache/config.toml (or the file that
+KACHE_CONFIG names) and in KACHE_* variables; `kache doctor` lists them all.
 ";
 
-/// A build cache for Rust: what cargo has compiled once, no checkout on this
-/// machine compiles again.
+/// A compiler cache for Rust: all checkouts of a machine share its results
 ///
-/// Cargo calls kache in place of rustc. kache records what each compile really
-/// read and wrote, and puts the result in place again when all of that still
-/// holds, in any checkout and any directory. Whatever it does not understand it
-/// leaves to rustc.
+/// Cargo calls kache instead of rustc. kache records what each compile reads. If
+/// the same compile is asked for again, in any checkout, kache restores its
+/// outputs. If kache does not understand something, rustc runs as usual.
 #[derive(Parser)]
 #[command(name = "kache", version, arg_required_else_help = true, verbatim_doc_comment)]
 #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]

@@ -16,39 +16,39 @@ use crate::remote::pull::{self, Origin, Plan, Pull, Report, Wanted};
 use crate::remote::{Manifest, Workspace, workspace};
 use crate::store::{Store, survey};
 
-/// Bring entries from the remote, so that a build need not compile them
+/// Download entries from the remote before a build
 ///
-/// Without options: what earlier builds of this workspace used, in their
-/// order, as the newest build record tells that fits (the same Cargo.lock, else
-/// a commit behind this one, else the same target and profile), together with
-/// those that the same push wrote for other targets and profiles. Without any
-/// record: what the remote has of the packages in Cargo.lock.
+/// Without options: the entries that builds of this workspace used, in their
+/// order. Build records name them; kache takes the record of the same
+/// Cargo.lock, else of the nearest earlier commit, else of the same target and
+/// profile, and those that the same push wrote for other targets and profiles.
+/// Without a record: the entries of the packages in Cargo.lock.
 ///
-/// Everything is checked before it is put into the store. What does not hold, is
-/// not signed as trusted_keys demand, or is gone, counts as absent. A pull stops
-/// where the store would pass cache.max_size. It can be run twice, or twice at
-/// once; Ctrl-C leaves nothing half done.
+/// kache checks each entry before it stores it. An entry that is damaged, gone,
+/// or not signed as trusted_keys requires, counts as absent. A pull ends when
+/// the store would exceed cache.max_size. You can interrupt a pull and run it
+/// again.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache pull                    what this workspace needs
-  kache pull --dry-run          what that would be
-  kache pull --crate serde      all that the remote has of one crate
+  kache pull                    The entries for this workspace
+  kache pull --dry-run          List them, download nothing
+  kache pull --crate serde      All entries of one crate
 
-Exit codes: 1 if anything failed (what is absent or refused did not fail);
-130 after Ctrl-C.")]
+Exit codes: 1 if a download failed (an absent or refused entry is not a
+failure); 130 after Ctrl-C.")]
 pub(super) struct Args {
-    /// Everything that the remote has, newest first: of what differs in its inputs only, the eight newest
+    /// All entries of the remote, newest first; at most eight that differ only in inputs
     #[arg(long, group = "what")]
     all: bool,
-    /// What the remote has of this crate (may be given several times)
+    /// All entries of this crate (repeatable)
     #[arg(long = "crate", value_name = "NAME", group = "what")]
     crates: Vec<String>,
-    /// What this build record names, as push and pull print it
+    /// The entries in this build record, named as push and pull print it
     #[arg(long, value_name = "NAME", group = "what")]
     build: Option<String>,
-    /// Only list what would be brought, with sizes; nothing is written here
+    /// Only list the entries to download, with sizes; write nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -9,17 +9,16 @@ use crate::fsx::clock;
 use crate::model::EntryKey;
 use crate::store::{Store, gc, purge, survey};
 
-/// Remove everything from the store, or all of one crate
+/// Remove all entries, or those of one crate
 ///
-/// Safe while builds run: whoever finds less than a whole entry compiles. What
-/// target directories hold stays usable. The event log, and with it `kache
-/// stats`, is kept.
+/// Safe while builds run: a build that finds no complete entry compiles. Target
+/// directories stay usable. The event log, which `kache stats` reads, is kept.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache purge
-  kache purge --crate serde_json")]
+  kache purge                       Remove all entries
+  kache purge --crate serde_json    Remove the entries of one crate")]
 pub(super) struct Args {
     /// Only the entries of this crate or package
     #[arg(long = "crate", value_name = "NAME")]

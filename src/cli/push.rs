@@ -16,42 +16,40 @@ use crate::remote::push::{self, Candidate, Filter, Report};
 use crate::remote::{BuildRecord, Cancel, Item, Open, Workspace, presence, records, unless_cancelled, workspace};
 use crate::store::Store;
 
-/// Send what the remote lacks
+/// Upload entries that the remote lacks
 ///
-/// Sends all entries of the store that the remote does not have, oldest first,
-/// and writes the build record of the workspace around the current directory:
-/// what its last build used, and builds of the six hours before that, for
-/// `kache pull` elsewhere.
+/// Uploads the entries of the store, oldest first, and writes the build record
+/// of the workspace around the current directory: the entries of its last build
+/// and of its builds in the six hours before that. `kache pull` reads the record
+/// on other machines.
 ///
-/// What the remote has is found out by a listing or by one question for each
-/// entry, whichever is less. With a signing key only what was compiled here is
-/// sent, as a signature says who answers for it. A push can be run twice, or
-/// twice at once; one that was interrupted goes on where it was, large uploads
-/// in the middle.
+/// With a signing key, kache uploads only entries that were compiled on this
+/// machine, because a signature vouches for them. You can interrupt a push and
+/// run it again; large uploads then continue where they stopped.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache push                    everything that is lacking there
-  kache push --since 1h         only what was compiled in the last hour
-  kache push --offered          what edits made here, for other machines
-  kache push --dry-run          what that would be
+  kache push                    All entries that the remote lacks
+  kache push --since 1h         Only entries compiled in the last hour
+  kache push --offered          Also results of incremental compiles
+  kache push --dry-run          List the entries, upload nothing
 
-Exit codes: 1 if anything failed; 130 after Ctrl-C.")]
+Exit codes: 1 if an upload failed; 130 after Ctrl-C.")]
 pub(super) struct Args {
-    /// Only what was compiled in the last 15m, 1h, 7d, ...
+    /// Only entries compiled in this last span of time: 90s, 15m, 1h, 7d, ...
     #[arg(long, value_name = "TIME", value_parser = super::span)]
     since: Option<Duration>,
-    /// Only entries of this crate or package (may be given several times)
+    /// Only entries of this crate or package (repeatable)
     #[arg(long = "crate", value_name = "NAME")]
     crates: Vec<String>,
-    /// Send what the remote has, too: after it lost objects, or to sign anew
+    /// Upload entries that the remote already has, too: after it lost objects, or to sign again
     #[arg(long)]
     all: bool,
-    /// Also push results of incremental compiles; they become entries first
+    /// Also upload results of incremental compiles, stored as entries first
     #[arg(long)]
     offered: bool,
-    /// Only list what would be sent, with sizes before compression
+    /// Only list the entries to upload, with sizes before compression
     #[arg(long)]
     dry_run: bool,
 }

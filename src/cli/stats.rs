@@ -13,39 +13,39 @@ use crate::fsx::clock;
 use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
 use crate::store::survey;
 
-/// Show what was restored, what was compiled, and why
+/// Show hits, misses and bypasses, with their reasons
 ///
-/// Every call of cargo's ends in one of three ways. A hit was restored from the
-/// cache. A miss was compiled, and its result stored if it is fit to be shared.
-/// A bypass was left to rustc without consulting the cache. Time saved is what
-/// the original compiles took, less what the hits took.
+/// Each call of rustc by cargo ends in one of three ways. On a hit, kache
+/// restores the outputs. On a miss, rustc runs, and kache stores the result if
+/// it may. On a bypass, rustc runs and kache does nothing else. The time saved
+/// is the time of the original compiles, less the time of the hits.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache stats                  all events that are kept
-  kache stats --since 10m      the build that has just ended
+  kache stats                  All events in the log
+  kache stats --since 10m      The build that has just ended
   kache stats --json | jq .events.hits
 
-JSON (fields are added, never renamed; times are milliseconds):
+JSON (fields are added, never renamed; times are in milliseconds):
   v           1
   cache_dir   the cache directory
-  since       start of the period in milliseconds since 1970, null for all
-  hit_rate    percent of hits among hits and misses, null if there were none
+  since       start of the period in milliseconds since 1970; null for all
+  hit_rate    percentage of hits among hits and misses; null if there are none
   events      hits, misses, bypasses, outcomes {id: number},
-              stored {id: number} (what became of misses), verified,
-              differing {crate: {hits, detail}} (of hits that were verified),
-              saved_ms, hit_ms, reflink_bytes, hardlink_bytes, copy_bytes,
-              stored_bytes
-  store       entries, blobs, bytes, spare_bytes (of bytes: sessions and offers
-              of incremental compiles), max_bytes
+              stored {id: number} (of misses: whether the result was stored),
+              verified, differing {crate: {hits, detail}} (verified hits that
+              differ), saved_ms, hit_ms (mean), reflink_bytes, hardlink_bytes,
+              copy_bytes, stored_bytes
+  store       entries, blobs, bytes, spare_bytes (the part of bytes in sessions
+              and offers of incremental compiles), max_bytes
   remote      fetched, fetched_bytes, sent, sent_bytes, failed, last_failure and
-              refused {reason: number}: what was not believed counts as absent")]
+              refused {reason: number}; refused entries count as absent")]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Count only the last 15m, 1h, 7d, ...
+    /// Count only this last span of time: 90s, 15m, 1h, 7d, ...
     #[arg(long, value_name = "TIME", value_parser = span)]
     since: Option<Duration>,
 }

@@ -11,24 +11,28 @@ use super::printer::Table;
 use super::{CommandContext, Exit};
 use crate::config::Config;
 
-/// Show what is set, and try what works
+/// Show the settings and check that everything works
 ///
-/// Lists every setting and where it comes from, checks that cargo calls this
-/// program, that the cache directory can be written and how files get from it
-/// to a target directory, then compiles a tiny crate twice, in two directories
-/// and with a cache of its own: the first time must be a miss, the second a
-/// hit. Run it in the directory where you build.
+/// Lists each setting and its source. Checks that cargo calls this program, that
+/// the cache directory can be written, and how files are linked from it into
+/// the target directory. Then builds a small crate in two directories, with a
+/// cache of its own: the first build must be a miss, the second a hit. Run it
+/// in the directory in which you build.
 ///
-/// With --remote it does none of this but tries the remote: it lists, writes,
-/// reads and removes an object below v1/probe/. A remote that is set read-only
-/// is only read from.
+/// With --remote it only tests the remote: it lists entries, and writes, reads
+/// and deletes an object below v1/probe/. It writes nothing to a read-only
+/// remote.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
-Each line begins with ok, warn (works, but you may want to know) or fail.
-Exit code 3 if there is any fail.")]
+Examples:
+  kache doctor             The settings, and a test build
+  kache doctor --remote    Test requests to the remote
+
+Each line begins with ok, warn (works, but read it) or fail. Exits with code 3
+if a line begins with fail.")]
 pub(super) struct Args {
-    /// Try the remote, and only that
+    /// Test only the remote
     #[arg(long)]
     remote: bool,
 }

@@ -21,37 +21,37 @@ const MAX_SLOWEST: usize = 10;
 
 /// Summarise the last build
 ///
-/// Hits, misses and bypasses, the time that the hits saved and the misses took,
-/// the slowest misses with their reasons, and what came from the remote and
-/// went to it meanwhile. The last build is that of this workspace, if it was
-/// built with this cache, else the last one of all.
+/// Shows hits, misses and bypasses, the time that hits saved and misses took,
+/// the slowest misses with their reasons, and the transfers from and to the
+/// remote since the build began. The last build is that of this workspace, else
+/// the last one of all.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache report                           the last build
-  kache report --since 1h                all of the last hour
+  kache report                           The last build
+  kache report --since 1h                All builds of the last hour
   kache report --format markdown >> \"$GITHUB_STEP_SUMMARY\"
 
-JSON (fields are added, never renamed; times are milliseconds):
+JSON (fields are added, never renamed; times are in milliseconds):
   v           1
   since       whether this is about a period and not about one build
-  began, ended  milliseconds since 1970; null if there was nothing
-  target      the build's target directory, null for a period
-  hit_rate    percent of hits among hits and misses, null if there were none
-  remote_hits hits of what came from the remote, then or before
-  compiled_ms what the misses took, all together
+  began, ended  milliseconds since 1970; null if there are no events
+  target      the target directory of the build; null for a period
+  hit_rate    percentage of hits among hits and misses; null if there are none
+  remote_hits hits of entries that were fetched from the remote at any time
+  compiled_ms total time of the misses
   events      as in `kache stats --json`
   slowest     the slowest misses, at most 10: crate, package, kind, ms, outcome,
               reason (in words), stored
-  remote      from the beginning on, by builds, push and pull: fetched,
+  remote      transfers by builds, push and pull since it began: fetched,
               fetched_bytes, sent, sent_bytes, refused {reason: number},
               failed, last_failure")]
 pub(super) struct Args {
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// All of the last 15m, 1h, 7d, ... and not the last build
+    /// Summarise this last span of time (90s, 15m, 1h, 7d, ...) instead
     #[arg(long, value_name = "TIME", value_parser = span)]
     since: Option<Duration>,
 }

@@ -13,46 +13,45 @@ use super::{CommandContext, Exit, builds};
 use crate::events::{Event, EventLog, Summary};
 use crate::model::{Compared, Difference, HitSource, Outcome, Stored};
 
-/// Show why units of the last build were not restored
+/// Show why units of the last build were compiled
 ///
-/// For a miss: what differs from the nearest that is recorded (a file, a
-/// variable, a flag, a dependency, the compiler, ...), what it was and what it
-/// is now. Files and dependencies are shown by the first digits of their
-/// digests, and so are values that look secret. For a bypass: what kache could
-/// not cache. What was compiled only because a dependency was comes behind that
-/// dependency. A hit that KACHE_VERIFY found to differ is shown too.
+/// For a miss: the differences from the nearest recorded compile (a file, a
+/// variable, a flag, a dependency, the compiler, ...), with the old and the new
+/// value. Files, dependencies and values that look secret are shown by the
+/// first digits of their digests. For a bypass: the flag or file that kache
+/// does not cache. Units that were compiled only because of a dependency follow
+/// that dependency. Hits that KACHE_VERIFY found to differ are shown, too.
 ///
-/// The last build is that of this workspace, if it was built with this cache,
-/// else the last one of all.
+/// The last build is that of this workspace, else the last one of all.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = "\
 Examples:
-  kache why               all units that were not hits
-  kache why serde         all units of one crate or package, hits too
+  kache why               All units that were not hits
+  kache why serde         All units of one crate or package, hits included
   kache why --json | jq -r '.units[].differs[] | [.kind, .name] | @tsv'
 
-JSON (fields are added, never renamed; times are milliseconds since 1970):
+JSON (fields are added, never renamed; times are in milliseconds since 1970):
   v       1
   build   null if cargo has never called kache; else began, ended, target (its
           target directory), hits, misses, bypasses
-  units   what was not a hit, or was verified and differs, causes first; of
-          CRATE everything. Each:
+  units   units that were not hits, and verified hits that differ, causes first;
+          with CRATE all units of it. Each:
           crate, package, kind, emit, unit (crate and cargo's hash), ended
-          outcome, reason      an id of `kache stats`, and what it means
-          stored, fate         what became of a miss's result, and what it means
+          outcome, reason      an id of `kache stats`, and its meaning
+          stored, fate         of misses: whether the result was stored
           compared             first-seen, removed, call or input-set
           differs              [{kind, name, old, new}], at most 20; old and new
-                               are null for what is absent or unset; kind is
+                               are null for an absent or unset value; kind is
                                compiler, setting, directory, flag, file,
                                absent-file, listing, link, program, variable,
                                root, library, dependency, derived or other
-          differing            how many things differ
-          because_of           crates among these units that it is built on, if
+          differing            number of differences
+          because_of           crates among these units that it depends on, if
                                nothing else differs
           detail, ms, lookup, key")]
 pub(super) struct Args {
-    /// Only the units of this crate or package, with all that is known
+    /// Only the units of this crate or package, with all details
     #[arg(value_name = "CRATE")]
     name: Option<String>,
     /// Print JSON
