@@ -97,8 +97,8 @@ fn status(cx: &CommandContext, json: bool) -> anyhow::Result<Exit> {
     let answer = client::send_command(store.layout(), Command::Status, ANSWER_TIMEOUT);
     let status = match answer {
         Some(Answer::Status(status)) => Some(status),
-        Some(Answer::Decline(why)) => {
-            anyhow::bail!("an agent of another version runs ({why:?}); `kache agent stop` ends it")
+        Some(Answer::Decline(_)) => {
+            anyhow::bail!("an agent of another version of kache runs; stop it: `kache agent stop`")
         }
         _ => None,
     };
@@ -117,12 +117,12 @@ fn text(status: &AgentStatus) -> String {
         format!("agent     process {}, up {up}", status.pid),
         format!("remote    {}, {}", status.remote, status.health),
         format!(
-            "brought   {}, {}; {} to come",
+            "fetched   {}, {}; lookup keys to fetch: {}",
             entries(status.fetched),
             units::bytes(status.fetched_bytes),
             status.fetching
         ),
-        format!("sent      {}; {} to go", entries(status.sent), status.queued),
+        format!("uploaded  {}; {} queued", entries(status.sent), status.queued),
     ];
     if !status.uploads.is_empty() {
         lines.push(format!("uploads   {}", status.uploads));
@@ -141,8 +141,12 @@ fn stop(cx: &CommandContext) -> anyhow::Result<Exit> {
     while fsx::exists(&socket) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
     }
-    anyhow::ensure!(!fsx::exists(&socket), "the agent does not end");
-    cx.out.message(format_args!("the agent has ended"));
+    anyhow::ensure!(
+        !fsx::exists(&socket),
+        "the agent did not stop within {} s; `kache agent logs` shows what it does",
+        ANSWER_TIMEOUT.as_secs()
+    );
+    cx.out.message(format_args!("stopped the agent"));
     Ok(Exit::Ok)
 }
 
@@ -151,7 +155,7 @@ fn logs(cx: &CommandContext) -> anyhow::Result<Exit> {
     let log = AgentPaths::of(store.layout()).log();
     match fsx::read_if_exists(&log)? {
         Some(bytes) => cx.out.data(String::from_utf8_lossy(&bytes).trim_end())?,
-        None => cx.out.message(format_args!("{} does not exist: no agent has run", log.display())),
+        None => cx.out.message(format_args!("no agent has run: {} does not exist", log.display())),
     }
     Ok(Exit::Ok)
 }

@@ -141,7 +141,7 @@ impl Display {
 
     /// Prints that the transfers are stopping.
     pub(super) fn stopping(&self) {
-        const LINE: &str = "stopping; Ctrl-C once more ends it at once";
+        const LINE: &str = "stopping; press Ctrl-C again to end at once";
         // Printed through the bars: they cannot redraw themselves after other output.
         match &self.bars {
             Some((all, bar)) if !bar.is_finished() => drop(all.println(LINE)),

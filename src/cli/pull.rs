@@ -71,7 +71,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let workspace = Workspace::around(&here);
     let shape = last_shape(cx, &config, &here);
     if !args.dry_run {
-        store.mark().context("cannot make the cache directory")?;
+        store.mark().context("cannot create the cache directory")?;
         crate::remote::sweep(store.layout());
     }
     let began = Instant::now();
@@ -81,7 +81,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         let room = tokio::task::block_in_place(|| room(&store, &config))?;
         let plan = async {
             let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref(), shape.as_deref()).await;
-            plan.context("cannot find out what to pull")
+            plan.context("cannot plan the pull")
         };
         let Some(plan) = transfer::unless_interrupted(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
         print_origin(cx, &plan, workspace.as_ref());
@@ -105,7 +105,7 @@ fn last_shape(cx: &CommandContext, config: &Config, here: &Path) -> Option<Strin
 
 /// How many bytes the store may still grow until it reaches its limit.
 fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
-    let used = survey::survey(store).context("cannot look at the store")?.total_bytes();
+    let used = survey::survey(store).context("cannot read the store")?.total_bytes();
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
@@ -114,9 +114,9 @@ fn print_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>)
         Origin::Builds(names) => names.iter().for_each(|name| cx.out.message(format_args!("build record {name}"))),
         Origin::Lock => {
             let name = workspace.map_or("", |workspace| workspace.name.as_str());
-            cx.out.message(format_args!("no build record of {name}: going by the packages in Cargo.lock"));
+            cx.out.message(format_args!("no build record of {name}: using the packages in Cargo.lock"));
         }
-        Origin::Crates if plan.items.is_empty() => cx.out.message("the remote has no such crate"),
+        Origin::Crates if plan.items.is_empty() => cx.out.message("the remote has no entries of these crates"),
         Origin::All if plan.items.is_empty() => cx.out.message("the remote has no entries"),
         Origin::Crates | Origin::All => {}
     }
@@ -147,8 +147,8 @@ fn print_summary(cx: &CommandContext, args: &Args, report: &Report, began: Insta
         false => ("pulled", report.fetched, report.bytes),
     };
     let rest = [
-        (report.here, "here already"),
-        (report.absent, "not there"),
+        (report.here, "already in the store"),
+        (report.absent, "absent"),
         (report.refused.len(), "refused"),
         (report.failed.len(), "failed"),
         (report.not_tried, "not tried"),
@@ -156,7 +156,7 @@ fn print_summary(cx: &CommandContext, args: &Args, report: &Report, began: Insta
     transfer::Totals { verb, entries, bytes, began, rest: &rest }.print(cx)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
-        cx.out.message(format_args!("the store would pass its limit (cache.max_size): {left} left out"));
+        cx.out.message(format_args!("skipped {left}: the store would exceed its limit, cache.max_size"));
     }
     Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

@@ -64,11 +64,12 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let used = workspace::used(&events, &workspace::places(&here, &cx.env));
     let workspace = Workspace::around(&here);
     if args.offered {
-        let offered = offered(&store, &filter(args, &settings), args.dry_run).context("cannot look at the offers")?;
+        let offered =
+            offered(&store, &filter(args, &settings), args.dry_run).context("cannot read the offers of the store")?;
         let results = units::count(offered, "result of an incremental compile", "results of incremental compiles");
         cx.out.data(format_args!("{} {results}", if args.dry_run { "would store" } else { "stored" }))?;
     }
-    let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot look at the store")?;
+    let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot read the store")?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
         let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
@@ -122,7 +123,7 @@ async fn lacking<'a>(
     let mut items: Vec<Item> = candidates.iter().map(|candidate| candidate.item.clone()).collect();
     if !all {
         let asked = presence::lacking(remote, store.layout(), items).await;
-        items = asked.context("cannot find out what the remote lacks")?;
+        items = asked.context("cannot find the entries that the remote lacks")?;
     }
     let keys: std::collections::HashSet<_> = items.iter().map(|item| item.key).collect();
     Ok(candidates.iter().filter(|candidate| keys.contains(&candidate.item.key)).collect())
@@ -217,9 +218,9 @@ impl PushContext<'_> {
 fn print_summary(cx: &CommandContext, report: &Report, there: usize, began: Instant) -> anyhow::Result<Exit> {
     transfer::print_failures(cx, "error", &report.failed);
     let rest = [
-        (there + report.there, "there already"),
-        (report.gone.len(), "not whole in the store any more"),
-        (report.secret.len(), "kept here (the compile read a variable that looks secret)"),
+        (there + report.there, "already on the remote"),
+        (report.gone.len(), "no longer complete in the store"),
+        (report.secret.len(), "not uploaded (the compile read a variable that looks secret)"),
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
     ];

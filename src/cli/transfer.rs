@@ -30,8 +30,8 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<c
     let remote = config::Remote::load(&cx.env, config).context("cannot read the settings of the remote")?;
     remote.with_context(|| {
         format!(
-            "no remote is set: name a bucket with KACHE_S3_BUCKET (and its server with KACHE_S3_ENDPOINT, if it is not \
-             AWS), or as bucket under [cache.remote] in {}",
+            "no remote is set: set KACHE_S3_BUCKET (and KACHE_S3_ENDPOINT for a server other than AWS), or bucket below \
+             [cache.remote] in {}",
             config.file.display()
         )
     })
@@ -79,19 +79,17 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
 pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
     let (status, code) = match error {
         RemoteError::Denied { status, code, .. } | RemoteError::Status { status, code, .. } => (*status, code.as_str()),
-        RemoteError::Unreachable { .. } => return Some("Is the endpoint right, and may this machine reach it?"),
+        RemoteError::Unreachable { .. } => return Some("Check the endpoint, and that this machine may reach it."),
         _ => return None,
     };
     Some(match (status, code) {
         (_, "RequestTimeTooSkewed") => "The clock of this machine, or of the server, is wrong.",
-        (_, "SignatureDoesNotMatch") => "The secret key does not belong to the access key (or the region is wrong).",
+        (_, "SignatureDoesNotMatch") => "The secret key does not belong to the access key, or the region is wrong.",
         (_, "InvalidAccessKeyId") => "The server does not know this access key.",
         (_, "ExpiredToken") => "The credentials have expired.",
-        (401 | 403, _) => {
-            "These credentials may not do this here. Where they may only read, set KACHE_REMOTE_READONLY=1."
-        }
+        (401 | 403, _) => "These credentials do not allow this. If they allow only reads, set KACHE_REMOTE_READONLY=1.",
         (_, "NoSuchBucket") | (404, _) => "There is no such bucket at this endpoint.",
-        (301 | 307 | 400, _) => "Is the region right?",
+        (301 | 307 | 400, _) => "Check the region.",
         _ => return None,
     })
 }

@@ -151,7 +151,7 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
     let session = std::fs::read_to_string(format!("/proc/{agent}/stat")).expect("stat");
     assert_eq!(session.split(' ').nth(5), Some(agent.to_string().as_str()), "a session of its own");
 
-    assert!(project.kache(&["agent", "stop"]).must_succeed_ref().stderr.contains("ended"));
+    assert!(project.kache(&["agent", "stop"]).must_succeed_ref().stderr.contains("stopped the agent"));
     wait_until("the end", || !PathBuf::from(format!("/proc/{agent}")).exists());
     assert_eq!(status(&project), serde_json::Value::Null);
     assert!(project.kache(&["agent", "logs"]).must_succeed_ref().stdout.contains("listening"));

@@ -97,7 +97,7 @@ fn what_is_pushed_can_be_pulled_and_nothing_twice() {
     assert_eq!(bed.proxy.count("PUT", ""), 0);
     let run = bed.two.kache(&["pull", "--all"]).must_succeed();
     says(&run, "pulled 0 entries");
-    says(&run, "20 here already");
+    says(&run, "20 already in the store");
     assert_eq!(bed.proxy.count("GET", "v1/packs/"), 0);
     assert_tidy(&bed.one);
     assert_tidy(&bed.two);
@@ -193,7 +193,7 @@ fn r04_what_cannot_be_believed_is_absent_and_mended_by_the_next_push() {
     let run = bed.two.kache(&["pull", "--all"]).must_succeed();
     says(&run, "pulled 2 entries");
     says(&run, "3 refused");
-    says(&run, "1 not there");
+    says(&run, "1 absent");
     bed.two.assert_store_whole();
     assert_eq!(bed.two.entries().len(), 2);
     // The second machine makes the entries itself, and uploads those that were refused or absent.
@@ -275,9 +275,12 @@ fn without_a_remote_it_says_how_to_set_one() {
 #[test]
 fn a_crate_that_the_remote_does_not_have_is_called_that() {
     let (bed, made) = Bed::pushed(1, SMALL);
-    says(&bed.two.kache(&["pull", "--crate", "no_such_crate"]).must_succeed(), "the remote has no such crate");
+    says(
+        &bed.two.kache(&["pull", "--crate", "no_such_crate"]).must_succeed(),
+        "the remote has no entries of these crates",
+    );
     let run = bed.two.kache(&["pull", "--crate", &made[0].crate_name]).must_succeed();
-    assert!(!run.stderr.contains("no such crate"), "{run:?}");
+    assert!(!run.stderr.contains("no entries of these crates"), "{run:?}");
 }
 
 #[test]
@@ -309,11 +312,11 @@ fn r12_a_pull_stops_where_the_store_is_full() {
     bed.two.set("KACHE_MAX_SIZE", "4MiB");
     let run = bed.two.kache(&["pull", "--all"]).must_succeed();
     says(&run, "pulled 3 entries");
-    says(&run, "5 entries left out");
+    says(&run, "skipped 5 entries");
     bed.two.assert_store_whole();
     assert_eq!(bed.two.entries().len(), 3);
     let run = bed.two.kache(&["pull", "--all"]).must_succeed();
-    says(&run, "left out");
+    says(&run, "would exceed its limit");
     assert!(bed.two.entries().len() < 8);
 }
 
@@ -410,7 +413,7 @@ fn a_record_can_be_named_and_without_any_the_lock_file_counts() {
     one.kache(&["push"]).must_succeed();
     bed.server.objects_with("v1/builds/").iter().for_each(|name| assert!(bed.server.remove(name)));
     let run = pull(&bed, &mut two, &[]).must_succeed();
-    says(&run, "going by the packages in Cargo.lock");
+    says(&run, "using the packages in Cargo.lock");
     says(&run, "pulled 5 entries");
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
     assert_eq!(foreign.len(), 3);
@@ -456,9 +459,9 @@ fn r11_a_record_that_lies_costs_requests_and_nothing_else() {
     bed.server.write(&record, text.replace(&key, &"0123456789abcdef".repeat(4)).as_bytes());
     let run = pull(&bed, &mut two, &[]).must_succeed();
     says(&run, "pulled 4 entries");
-    says(&run, "1 not there");
+    says(&run, "1 absent");
     bed.server.write(&record, b"garbage");
-    says(&pull(&bed, &mut two, &[]).must_succeed(), "going by the packages in Cargo.lock");
+    says(&pull(&bed, &mut two, &[]).must_succeed(), "using the packages in Cargo.lock");
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
 }
 

@@ -112,7 +112,7 @@ fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
         says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 8 entries");
         let run = three.kache(&["pull", "--all"]).must_succeed();
         says(&run, "pulled 0 entries");
-        says(&run, "8 here already");
+        says(&run, "8 already in the store");
         // Nor after a few compiles, whose sets come before the pulled ones and push out the oldest.
         make(&three, 200..204);
         says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
