@@ -120,7 +120,7 @@ impl CommandContext {
         let config = Config::load(&self.env).context("cannot read the settings")?;
         anyhow::ensure!(
             config.unknown_keys.is_empty(),
-            "{} has keys that this kache does not know: {}",
+            "{} contains unknown keys: {}; remove them, or install a newer kache",
             config.file.display(),
             config.unknown_keys.join(", ")
         );
@@ -204,6 +204,14 @@ fn dispatch(cx: &CommandContext, verb: &Verb) -> anyhow::Result<Exit> {
 /// The size that collections trim the store to.
 fn limit(config: &Config) -> Limit {
     config.max_size.value.map_or(Limit::OfDisk, |size| Limit::Bytes(size.as_u64()))
+}
+
+/// The message if there are no events. `is_period`: the command was asked about a period.
+fn no_events(is_period: bool) -> &'static str {
+    match is_period {
+        true => "cargo has not called kache in this period; run `kache doctor` to check the setup",
+        false => "cargo has not called kache yet; run `kache doctor` to check the setup",
+    }
 }
 
 /// Reads a span of time, such as `90s`, `1h` or `7d`.

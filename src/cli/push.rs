@@ -59,7 +59,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let settings = transfer::settings(cx, &config)?;
     anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::SendError::ReadOnly);
     let began = Instant::now();
-    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
+    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
     let here = fsx::current_dir()?;
     let used = workspace::used(&events, &workspace::places(&here, &cx.env));
     let workspace = Workspace::around(&here);

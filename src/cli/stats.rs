@@ -85,10 +85,10 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
     let (config, store) = cx.store()?;
     let since = since.map(|span| clock::now().as_millis() - i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
     let log = EventLog::of(&config.cache_dir.value);
-    let events = Summary::of(&log.read(since.unwrap_or(i64::MIN)).context("cannot read the events")?);
+    let events = Summary::of(&log.read(since.unwrap_or(i64::MIN)).context("cannot read the event log")?);
     let transfers = Journal::of(&config.cache_dir.value).read(since.unwrap_or(i64::MIN));
     let remote = Traffic::of(&transfers.context("cannot read the journal of the remote")?);
-    let survey = survey::survey(&store).context("cannot look at the store")?;
+    let survey = survey::survey(&store).context("cannot read the store")?;
     let store = StoreSize {
         entries: survey.entries.len(),
         blobs: survey.blobs.len(),
@@ -103,8 +103,7 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
 fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
     let (out, events) = (&cx.out, &stats.events);
     if events.outcomes.is_empty() {
-        let when = since.map_or("yet", |_| "in this period");
-        out.message(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
+        out.message(super::no_events(since.is_some()));
     }
     out.table(&overview(stats, since))?;
     let misses = reasons(&events.outcomes, OutcomeClass::Miss);
@@ -112,11 +111,11 @@ fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::
     let fates = fates(&events.stored);
     let all_stored = events.stored.keys().all(|stored| *stored == Stored::Yes);
     for (title, table) in [
-        ("Hits that a fresh compile did not confirm", differing(events)),
-        ("Misses", misses),
-        ("What became of misses", if all_stored { Table::new(&[]) } else { fates }),
-        ("Bypasses", reasons(&events.outcomes, OutcomeClass::Bypass)),
-        ("Bytes restored", restored(events)),
+        ("Verified hits that differ, by crate", differing(events)),
+        ("Misses, by reason", misses),
+        ("Results of misses", if all_stored { Table::new(&[]) } else { fates }),
+        ("Bypasses, by reason", reasons(&events.outcomes, OutcomeClass::Bypass)),
+        ("Restored bytes, by method", restored(events)),
         ("Remote", report::text::rows(&stats.remote)),
     ] {
         if !table.is_empty() {
@@ -133,29 +132,35 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     let events = &stats.events;
     let mut table = Table::new(&[1]).wrapping();
     let rate = stats.hit_rate.map_or_else(String::new, |rate| {
-        let asked = events.hits + events.misses;
-        format!("{:.1} % of {asked} that the cache was asked for", floor_to_tenth(rate))
+        let total = events.hits + events.misses;
+        format!("{:.1} % of {total} hits and misses", floor_to_tenth(rate))
     });
-    let period = since.map_or_else(String::new, |since| format!("in the last {}", humantime::format_duration(since)));
-    let mean = if events.hit_ms > 0.0 { format!("{} per hit", units::millis(events.hit_ms)) } else { String::new() };
+    let mean = match events.hit_ms > 0.0 {
+        true => format!("of compile time; {} per hit spent restoring", units::millis(events.hit_ms)),
+        false => "of compile time".to_owned(),
+    };
     table.row(["Hits".into(), events.hits.to_string(), rate]);
     if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Remote)) {
-        table.row(["Remote hits".into(), hits.to_string(), "of them came from the remote".into()]);
+        table.row(["Remote hits".into(), hits.to_string(), "of the hits: fetched from the remote".into()]);
     }
     if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Offered)) {
-        table.row(["Offered".into(), hits.to_string(), "of them had been compiled after an edit".into()]);
+        table.row([
+            "Offered hits".into(),
+            hits.to_string(),
+            "of the hits: compiled after an edit, on this machine".into(),
+        ]);
     }
     let differing: u64 = events.differing.values().map(|difference| difference.hits).sum();
     if events.verified + differing > 0 {
-        let verdict = format!("of them compiled all the same; {differing} came out differently");
-        table.row(["Verified".into(), (events.verified + differing).to_string(), verdict]);
+        let verdict = format!("of the hits: compiled again to compare; {differing} differ");
+        table.row(["Verified hits".into(), (events.verified + differing).to_string(), verdict]);
     }
-    table.row(["Misses".into(), events.misses.to_string(), String::new()]);
-    table.row(["Bypasses".into(), events.bypasses.to_string(), String::new()]);
+    table.row(["Misses".into(), events.misses.to_string(), "compiled by rustc".into()]);
+    table.row(["Bypasses".into(), events.bypasses.to_string(), "passed on to rustc".into()]);
     table.row(["Time saved".into(), units::millis(events.saved_ms), mean]);
-    table.row(["Added".into(), units::bytes(events.stored_bytes), "to the store".into()]);
-    if !period.is_empty() {
-        table.row(["Period".into(), String::new(), period]);
+    table.row(["Stored".into(), units::bytes(events.stored_bytes), "added to the store".into()]);
+    if let Some(since) = since {
+        table.row(["Period".into(), humantime::format_duration(since).to_string(), "until now".into()]);
     }
     table
 }
@@ -212,10 +217,11 @@ fn store(stats: &Stats) -> Table {
     let size = &stats.store;
     let mut table = Table::new(&[]).indented();
     table.row(["directory".into(), stats.cache_dir.clone()]);
-    table.row(["size".into(), format!("{} of {}", units::bytes(size.bytes), units::bytes(size.max_bytes))]);
+    table.row(["size".into(), format!("{} of {} at most", units::bytes(size.bytes), units::bytes(size.max_bytes))]);
     table.row(["entries".into(), size.entries.to_string()]);
     table.row(["blobs".into(), size.blobs.to_string()]);
-    table.row(["for edits".into(), format!("{} in sessions and offers", units::bytes(size.spare_bytes))]);
+    table
+        .row(["incremental".into(), format!("{} of the size, in sessions and offers", units::bytes(size.spare_bytes))]);
     table
 }
 

@@ -63,7 +63,11 @@ fn one_job_fills_the_remote_and_the_next_finds_everything() {
     build(&one, &job).misses(&["dep", "app"]);
     all_fine(&job.uses("save", &[]));
     assert!(!server.objects_with("/manifests/").is_empty(), "{:?}", server.objects());
-    assert!(job.summary().contains("| Misses | 2, ") && job.summary().contains("| Sent | 2 |"), "{}", job.summary());
+    assert!(
+        job.summary().contains("| Misses | 2, ") && job.summary().contains("| Uploaded | 2 |"),
+        "{}",
+        job.summary()
+    );
 
     let mut next = Job::new(&two, "push");
     all_fine(&next.uses("", &inputs(&endpoint, WRITER)));
@@ -71,13 +75,13 @@ fn one_job_fills_the_remote_and_the_next_finds_everything() {
     all_fine(&next.uses("save", &[]));
     let summary = next.summary();
     assert!(
-        summary.contains("100.0 % hits") && summary.contains("| Hits | 2, 2 of them from the remote |"),
+        summary.contains("100.0 % hits") && summary.contains("| Hits | 2, 2 of them fetched from the remote |"),
         "{summary}"
     );
     assert!(summary.contains("| Fetched | 2 | "), "{summary}");
     let mut stats = two.command(KACHE);
     stats.arg("stats").envs(&next.env);
-    assert!(two.finish(stats).stdout.contains("of them came from the remote"));
+    assert!(two.finish(stats).stdout.contains("fetched from the remote"));
 }
 
 #[test]

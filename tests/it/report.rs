@@ -85,11 +85,11 @@ fn a_period_has_all_builds_and_their_traffic() {
 fn without_a_build_there_is_nothing_to_report() {
     let project = Project::new();
     let run = project.kache(&["report"]).must_succeed();
-    assert!(run.stdout.is_empty() && run.stderr.contains("no call of cargo's was seen yet"), "{run:?}");
+    assert!(run.stdout.is_empty() && run.stderr.contains("cargo has not called kache yet"), "{run:?}");
     let report = parsed(&project.kache(&["report", "--format", "json"]));
     assert_eq!((&report["began"], &report["hit_rate"]), (&Value::Null, &Value::Null));
     let markdown = project.kache(&["report", "--format", "markdown"]).must_succeed().stdout;
-    assert!(markdown.contains("nothing was asked of the cache"), "{markdown}");
+    assert!(markdown.contains("no hits or misses"), "{markdown}");
 }
 
 #[test]

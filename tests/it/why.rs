@@ -268,7 +268,7 @@ fn without_a_build_there_is_nothing_to_say() {
     project.set("KACHE_DISABLED", "1").build();
     let run = project.kache(&["why"]).must_succeed();
     assert_eq!(run.stdout, "");
-    assert!(run.stderr.contains("no call of cargo's was seen yet"), "{}", run.stderr);
+    assert!(run.stderr.contains("cargo has not called kache yet"), "{}", run.stderr);
     assert_eq!(why(&project, &[])["build"], Value::Null);
     project.unset("KACHE_DISABLED").wipe().build();
     assert_ne!(why(&project, &[])["build"], Value::Null, "control");

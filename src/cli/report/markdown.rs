@@ -13,8 +13,7 @@ pub(super) fn of(report: &BuildReport) -> String {
         Some(period) => format!("kache, the last {}", humantime::format_duration(period)),
         None => "kache".to_owned(),
     };
-    let rate =
-        report.rate().map_or_else(|| "nothing was asked of the cache".to_owned(), |rate| format!("{rate} % hits"));
+    let rate = report.rate().map_or_else(|| "no hits or misses".to_owned(), |rate| format!("{rate} % hits"));
     line(&mut text, &format!("### {about}: {rate}\n"));
     if report.ended.is_some() {
         overview(&mut text, report);
@@ -41,19 +40,19 @@ fn overview(text: &mut String, report: &BuildReport) {
     let events = &report.events;
     let from_remote = match report.remote_hits {
         0 => String::new(),
-        hits => format!(", {hits} of them from the remote"),
+        hits => format!(", {hits} of them fetched from the remote"),
     };
     line(text, "| | |\n|---|---|");
     row(text, &["Hits", &format!("{}{from_remote}", events.hits)]);
     let misses = match events.misses {
         0 => "0".to_owned(),
-        misses => format!("{misses}, {} of rustc", units::millis(report.compiled_ms)),
+        misses => format!("{misses}, {} of compile time", units::millis(report.compiled_ms)),
     };
     row(text, &["Misses", &misses]);
     row(text, &["Bypasses", &events.bypasses.to_string()]);
-    row(text, &["Time saved", &format!("{} of rustc", units::millis(events.saved_ms))]);
+    row(text, &["Time saved", &format!("{} of compile time", units::millis(events.saved_ms))]);
     if !report.since {
-        row(text, &["Build", &units::millis(report.wall_ms())]);
+        row(text, &["Build time", &units::millis(report.wall_ms())]);
     }
     text.push('\n');
 }
@@ -63,10 +62,10 @@ fn remote(text: &mut String, report: &BuildReport) {
     if remote.is_empty() {
         return;
     }
-    line(text, "| Remote | entries | |\n|---|---:|---|");
+    line(text, "| Remote | Entries | |\n|---|---:|---|");
     let (fetched, sent) = (units::bytes(remote.fetched_bytes), units::bytes(remote.sent_bytes));
     row(text, &["Fetched", &remote.fetched.to_string(), &fetched]);
-    row(text, &["Sent", &remote.sent.to_string(), &sent]);
+    row(text, &["Uploaded", &remote.sent.to_string(), &sent]);
     if remote.refusals() > 0 {
         row(text, &["Refused", &remote.refusals().to_string(), &remote.refusals_by_reason()]);
     }
@@ -94,7 +93,7 @@ fn bypasses(text: &mut String, report: &BuildReport) {
         return;
     }
     folded(text, "Bypasses", |text| {
-        line(text, "| | Reason | |\n|---:|---|---|");
+        line(text, "| Calls | Reason | |\n|---:|---|---|");
         for (times, id, sentence) in bypasses {
             row(text, &[&times.to_string(), id, sentence]);
         }
@@ -138,12 +137,14 @@ mod tests {
         let events = [event("hit.remote", "a", 1.0), event("miss.no-manifest", "b", 900.0)];
         let remote = Traffic { fetched: 3, fetched_bytes: 2048, ..Traffic::default() };
         let text = of(&gather(&events.iter().collect::<Vec<_>>(), remote, None));
-        for part in ["50.0 % hits", "| Hits | 1, 1 of them from the remote", "| Misses | 1, 900 ms", "| b | 900 ms |"] {
+        for part in
+            ["50.0 % hits", "| Hits | 1, 1 of them fetched from the remote", "| Misses | 1, 900 ms", "| b | 900 ms |"]
+        {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(text.contains("| Fetched | 3 | 2.0 KiB |") && !text.contains("Bypasses</summary>"), "{text}");
         let nothing = of(&gather(&[], Traffic::default(), None));
-        assert!(nothing.contains("nothing was asked") && !nothing.contains('|'), "{nothing}");
+        assert!(nothing.contains("no hits or misses") && !nothing.contains('|'), "{nothing}");
     }
 
     #[test]

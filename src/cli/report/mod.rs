@@ -102,7 +102,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let now = clock::now().as_millis();
     let from = args.since.map(|span| now.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)));
     let log = EventLog::of(&config.cache_dir.value);
-    let events = log.read(from.unwrap_or(i64::MIN)).context("cannot read the events")?;
+    let events = log.read(from.unwrap_or(i64::MIN)).context("cannot read the event log")?;
     let events = if from.is_some() { events.iter().collect() } else { builds::last(cx, &events) };
     let began = from.or(builds::period(&events).map(|(began, _)| began));
     let journal = Journal::of(&config.cache_dir.value);

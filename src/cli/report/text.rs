@@ -10,8 +10,7 @@ use crate::fsx::clock::{self, Time};
 pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
     let out = &cx.out;
     let Some(ended) = report.ended else {
-        let when = if report.since { "in this period" } else { "yet" };
-        out.message(format_args!("no call of cargo's was seen {when}; `kache doctor` tells whether cargo calls kache"));
+        out.message(crate::cli::no_events(report.since));
         return traffic(cx, report);
     };
     match (&report.period, &report.target) {
@@ -45,14 +44,22 @@ pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> 
 fn overview(report: &BuildReport) -> Table {
     let events = &report.events;
     let mut table = Table::new(&[1]).indented().wrapping();
-    let rate = report.rate().map_or_else(String::new, |rate| format!("{rate} %"));
-    table.row(["hits".into(), events.hits.to_string(), rate]);
+    let rate = report.rate().map_or_else(String::new, |rate| format!("{rate} % of hits and misses"));
+    table.row(["Hits".into(), events.hits.to_string(), rate]);
     if report.remote_hits > 0 {
-        table.row([String::new(), report.remote_hits.to_string(), "of them came from the remote".into()]);
+        table.row([
+            "Remote hits".into(),
+            report.remote_hits.to_string(),
+            "of the hits: fetched from the remote".into(),
+        ]);
     }
-    table.row(["misses".into(), events.misses.to_string(), format!("{} of rustc", units::millis(report.compiled_ms))]);
-    table.row(["bypasses".into(), events.bypasses.to_string(), String::new()]);
-    table.row(["time saved".into(), units::millis(events.saved_ms), "of rustc".into()]);
+    let compiled = match events.misses {
+        0 => String::new(),
+        _ => format!("compiled in {}", units::millis(report.compiled_ms)),
+    };
+    table.row(["Misses".into(), events.misses.to_string(), compiled]);
+    table.row(["Bypasses".into(), events.bypasses.to_string(), "passed on to rustc".into()]);
+    table.row(["Time saved".into(), units::millis(events.saved_ms), "of compile time".into()]);
     table
 }
 
@@ -69,19 +76,19 @@ fn traffic(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
 pub(in crate::cli) fn rows(remote: &crate::events::Traffic) -> Table {
     let mut table = Table::new(&[1]).indented().wrapping();
     for (name, number, bytes) in
-        [("fetched", remote.fetched, remote.fetched_bytes), ("sent", remote.sent, remote.sent_bytes)]
+        [("fetched", remote.fetched, remote.fetched_bytes), ("uploaded", remote.sent, remote.sent_bytes)]
     {
         if number > 0 {
             table.row([name.into(), number.to_string(), units::bytes(bytes)]);
         }
     }
     if remote.refusals() > 0 {
-        let reasons = format!("{}; what is refused counts as absent", plain(&remote.refusals_by_reason()));
+        let reasons = format!("{}; refused entries count as absent", plain(&remote.refusals_by_reason()));
         table.row(["refused".into(), remote.refusals().to_string(), reasons]);
     }
     if remote.failed > 0 {
         let newest = plain(remote.last_failure.as_deref().unwrap_or_default());
-        table.row(["failed".into(), remote.failed.to_string(), format!("the last one: {newest}")]);
+        table.row(["failed".into(), remote.failed.to_string(), format!("last error: {newest}")]);
     }
     table
 }

@@ -104,7 +104,7 @@ struct JsonUnit<'a> {
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let config = cx.config()?;
-    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the events")?;
+    let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
     let events = builds::last(cx, &events);
     let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_plain_hit(event)).collect();
     let groups = causes::groups(&compiled);
@@ -117,13 +117,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let Some(build) = totals_of(&events) else {
-        cx.out.message("no call of cargo's was seen yet; `kache doctor` tells whether cargo calls kache");
+        cx.out.message(super::no_events(false));
         return Ok(Exit::Ok);
     };
     show::print_heading(cx, &build)?;
     match (of_crate, &args.name) {
         (Some(units), Some(name)) if units.is_empty() => cx.out.message(format_args!(
-            "no unit of {name} was asked for in this build: cargo found it fresh, or nothing is called so"
+            "no unit of {name} in this build: cargo did not compile it again, or there is no such crate"
         )),
         (Some(units), _) => units.iter().try_for_each(|event| show::print_unit(cx, event, &compiled))?,
         (None, _) if groups.is_empty() => cx.out.data("\nAll units were hits.")?,

@@ -55,17 +55,17 @@ pub(super) fn print_unit(cx: &CommandContext, event: &Event, compiled: &[&Event]
     print_differences(cx, &all, event.differing.saturating_sub(all.len()))?;
     let causes = causes::because_of(event, compiled);
     if !causes.is_empty() {
-        cx.out.data(format_args!("  because this was compiled: {}", names(&causes)))?;
+        cx.out.data(format_args!("  compiled because of: {}", names(&causes)))?;
     }
     let mut table = Table::new(&[]).indented();
     table.row(["outcome".into(), event.outcome.id().to_owned()]);
     let stored = event.stored.as_ref().map_or("", Stored::id);
-    for (name, value) in [("stored", stored), ("lookup key", &event.lookup), ("entry", &event.key)] {
+    for (name, value) in [("stored", stored), ("lookup key", &event.lookup), ("entry key", &event.key)] {
         if !value.is_empty() {
             table.row([name.into(), value.to_owned()]);
         }
     }
-    table.row(["took".into(), units::millis(event.ms)]);
+    table.row(["time".into(), units::millis(event.ms)]);
     cx.out.table(&table)
 }
 
