@@ -342,12 +342,19 @@ fn doctor_shows_a_miss_and_a_hit() {
     let home = Home::new();
     let ran = home.kache(&["doctor"]);
     assert!(ran.ends(3).contains("fail  rustc-wrapper"), "not set up");
+    assert!(
+        ran.out().ends_with("\n1 problem: fix each line that begins with fail, then run this again.\n"),
+        "{}",
+        ran.out()
+    );
     home.kache(&["init", "--yes"]).ends(0);
     let text = home.kache(&["doctor"]).ends(0);
     for line in ["KACHE_CACHE_DIR", "miss, stored", "ok    second build", "can be written", "rlibs by"] {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(!text.contains("fail"), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("Everything works: build with cargo, then run `kache stats`."), "{text}");
     let left = fs::read_dir(home.path("cache")).unwrap().count();
     assert_eq!(left, 0, "no probe is left behind");
 }

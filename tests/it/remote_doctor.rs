@@ -41,11 +41,12 @@ fn all_four_are_tried_and_nothing_is_left() {
     let setup = Setup::new(WRITER);
     let run = setup.doctor().must_succeed();
     for (what, said) in
-        [("list", "0 entries"), ("put", "team/x/v1/probe/"), ("get", "as written"), ("delete", "removed")]
+        [("list", "0 entries"), ("put", "team/x/v1/probe/"), ("get", "as written"), ("delete", "deleted")]
     {
         let line = Setup::line(&run, what);
         assert!(line.starts_with("ok ") && line.contains(said), "{line}");
     }
+    assert!(run.stdout.ends_with("\nThe remote works: build, or run `kache pull` first.\n"), "{}", run.stdout);
     assert_eq!((setup.server.objects(), run.stdout.contains(WRITER.1)), (Vec::new(), false));
     assert_eq!(setup.proxy.count("PUT", "/team/x/v1/probe/"), 1);
     assert_eq!(setup.proxy.count("DELETE", "/team/x/v1/probe/"), 1);
@@ -60,7 +61,7 @@ fn a_key_that_may_only_read_is_told_so_and_read_only_writes_nothing() {
     assert!(line.starts_with("fail ") && line.contains("403") && line.contains("KACHE_REMOTE_READONLY=1"), "{line}");
     setup.project.set("KACHE_REMOTE_READONLY", "1");
     let run = setup.doctor().must_succeed();
-    assert!(Setup::line(&run, "put,").contains("not tried"), "{run:?}");
+    assert!(Setup::line(&run, "put,").contains("skipped"), "{run:?}");
     assert_eq!((setup.proxy.count("PUT", ""), setup.proxy.count("DELETE", "")), (0, 0));
     assert!(setup.proxy.count("GET", "") >= 2, "{:?}", setup.proxy.seen());
 }

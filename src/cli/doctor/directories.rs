@@ -32,13 +32,13 @@ pub(super) fn checks(config: &Config, vars: &Env) -> Vec<Check> {
         None => Check::ok("cache directory", format!("{} can be written", cache.display())),
         Some((part, error)) => {
             let part = cache.join(part);
-            let text = format!("{} cannot be written: {error}; it may be removed, builds make it anew", part.display());
+            let text = format!("{} cannot be written: {error}; remove it, and builds create it again", part.display());
             Check::fail("cache directory", text)
         }
     });
     checks.push(match stamp::is_on_network(cache) {
         false => Check::ok("file system", "local"),
-        true => Check::warn("file system", "a network file system: every hit reads its inputs again"),
+        true => Check::warn("file system", "a network file system: each hit reads all of its inputs"),
     });
     checks.push(links(&probe, &target_dir(vars)));
     let _ = fsx::remove_file(&probe);
@@ -67,7 +67,9 @@ fn links(probe: &Path, target: &Path) -> Check {
         (Ok(shared), Ok(private)) => {
             let text = format!("into {place}: rlibs by {}, other files by {}", name(shared), name(private));
             match shared {
-                LinkMode::Copy => Check::warn("links", format!("{text} (another file system?)")),
+                LinkMode::Copy => {
+                    Check::warn("links", format!("{text}; put the cache and the target directory on one file system"))
+                }
                 _ => Check::ok("links", text),
             }
         }

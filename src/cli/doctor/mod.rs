@@ -1,14 +1,17 @@
 //! `kache doctor`: shows the settings and checks that everything works.
 //!
-//! Submodules return [`Check`]s and do not print; this one prints them by section and sets the exit code.
+//! Submodules return [`Check`]s and do not print; this one prints them by section, then a verdict, and sets the exit
+//! code.
 
 mod directories;
 mod remote;
 mod settings;
 mod trial;
 
+use std::io;
+
 use super::printer::Table;
-use super::{CommandContext, Exit};
+use super::{CommandContext, Exit, units};
 use crate::config::Config;
 
 /// Show the settings and check that everything works
@@ -67,9 +70,16 @@ impl Check {
     }
 }
 
-pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
-    let mut exit = Exit::Ok;
-    let mut section = |title: &str, checks: Vec<Check>| {
+/// What the checks found so far, for the last line.
+#[derive(Default)]
+struct Tally {
+    warnings: usize,
+    failures: usize,
+}
+
+impl Tally {
+    /// Prints one section and counts its results.
+    fn print_section(&mut self, cx: &CommandContext, title: &str, checks: Vec<Check>) -> io::Result<()> {
         let mut table = Table::new(&[]).indented().wrapping();
         for check in checks {
             let severity = match check.severity {
@@ -77,37 +87,55 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
                 Severity::Warn => "warn",
                 Severity::Fail => "fail",
             };
+            self.warnings += usize::from(check.severity == Severity::Warn);
+            self.failures += usize::from(check.severity == Severity::Fail);
             table.row([severity.to_owned(), format!("{:<16}", check.what), check.text]);
-            if check.severity == Severity::Fail {
-                exit = Exit::Found;
-            }
         }
         cx.out.data(title)?;
-        cx.out.table(&table)?;
-        Ok::<(), std::io::Error>(())
-    };
+        cx.out.table(&table)
+    }
+
+    /// Prints whether all is well, and the next step. `works`: the line if nothing failed.
+    fn print_verdict(&self, cx: &CommandContext, works: &str) -> io::Result<Exit> {
+        if self.failures > 0 {
+            let problems = units::count(self.failures, "problem", "problems");
+            cx.out.data(format_args!("\n{problems}: fix each line that begins with fail, then run this again."))?;
+            return Ok(Exit::Found);
+        }
+        let warnings = match self.warnings {
+            0 => String::new(),
+            number => format!(" {} above.", units::count(number, "warning", "warnings")),
+        };
+        cx.out.data(format_args!("\n{works}{warnings}"))?;
+        Ok(Exit::Ok)
+    }
+}
+
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let mut tally = Tally::default();
     let config = match Config::load(&cx.env) {
         Ok(config) => config,
         Err(error) => {
-            section("Settings", vec![Check::fail("settings", format!("{error}; builds run without a cache"))])?;
-            return Ok(exit);
+            let check = Check::fail("settings", format!("{error}; builds run without a cache"));
+            tally.print_section(cx, "Settings", vec![check])?;
+            return Ok(tally.print_verdict(cx, "")?);
         }
     };
     if args.remote {
         let settings = remote::settings(cx, &config);
-        let is_readable = !settings.iter().any(|check| check.what == "remote" && check.severity == Severity::Fail);
-        section("Remote", settings)?;
-        if is_readable {
-            section("Trial: an object below v1/probe/", remote::trial(cx, &config))?;
+        let is_usable = !settings.iter().any(|check| check.what == "remote" && check.severity == Severity::Fail);
+        tally.print_section(cx, "Remote", settings)?;
+        if is_usable {
+            tally.print_section(cx, "Test requests: an object below v1/probe/", remote::trial(cx, &config))?;
         }
-        return Ok(exit);
+        return Ok(tally.print_verdict(cx, "The remote works: build, or run `kache pull` first.")?);
     }
     let mut checks = settings::checks(&config);
     checks.push(settings::project());
-    section("Settings", checks)?;
-    section("Cargo", settings::wrapper(&cx.env))?;
-    section("Remote", remote::settings(cx, &config))?;
-    section("Places", directories::checks(&config, &cx.env))?;
-    section("Trial: a tiny crate, compiled in two directories", trial::checks(&cx.env))?;
-    Ok(exit)
+    tally.print_section(cx, "Settings", checks)?;
+    tally.print_section(cx, "Cargo", settings::wrapper(&cx.env))?;
+    tally.print_section(cx, "Remote", remote::settings(cx, &config))?;
+    tally.print_section(cx, "Directories", directories::checks(&config, &cx.env))?;
+    tally.print_section(cx, "Test build: a small crate, in two directories", trial::checks(&cx.env))?;
+    Ok(tally.print_verdict(cx, "Everything works: build with cargo, then run `kache stats`.")?)
 }

@@ -19,7 +19,7 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
     let remote = match config::Remote::load(&cx.env, config) {
         Ok(Some(remote)) => remote,
         Ok(None) => return vec![Check::ok("remote", "none")],
-        Err(error) => return vec![Check::fail("remote", format!("{error}; builds go on without it"))],
+        Err(error) => return vec![Check::fail("remote", format!("{error}; builds run without it"))],
     };
     let mut checks = vec![Check::ok("remote", remote.place()), credentials(&remote), mode(&remote)];
     checks.extend(trust(&remote));
@@ -31,15 +31,15 @@ fn credentials(remote: &config::Remote) -> Check {
     let text = match (&remote.keys, &remote.profile) {
         (Some((id, _)), _) => format!("KACHE_S3_ACCESS_KEY ({id}) and KACHE_S3_SECRET_KEY"),
         (None, Some(profile)) => format!("profile {profile} of the AWS configuration"),
-        (None, None) => "whatever the AWS SDK finds: AWS_* variables, then the AWS configuration".to_owned(),
+        (None, None) => "from AWS_* variables, then the AWS configuration files".to_owned(),
     };
     Check::ok("credentials", text)
 }
 
 fn mode(remote: &config::Remote) -> Check {
     match remote.read_only {
-        true => Check::ok("writing", "never: the remote is set read-only"),
-        false => Check::ok("writing", "yes: what is compiled here is sent"),
+        true => Check::ok("writing", "no: the remote is read-only"),
+        false => Check::ok("writing", "yes: builds upload their results"),
     }
 }
 
@@ -48,10 +48,10 @@ fn trust(remote: &config::Remote) -> Vec<Check> {
     let trust = Trust::of(&remote.trusted_keys);
     let signer = remote.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose();
     let mut checks = vec![match &trust {
-        Ok(Trust::Anyone) => Check::ok("trusted", "whoever can write to the bucket: no trusted_keys are set"),
+        Ok(Trust::Anyone) => Check::ok("trusted", "whoever can write to the bucket, because trusted_keys is empty"),
         Ok(Trust::Keys(keys)) => {
             let number = units::count(keys.len(), "key", "keys");
-            Check::ok("trusted", format!("signatures of {number}; what bears none of them does not exist"))
+            Check::ok("trusted", format!("signatures of {number}; entries without one count as absent"))
         }
         Err(error) => Check::fail("trusted", format!("{error}; the remote is not used")),
     }];
@@ -59,11 +59,14 @@ fn trust(remote: &config::Remote) -> Vec<Check> {
         (Err(error), _) => Check::fail("signing", format!("{error}; the remote is not used")),
         (Ok(Some(signer)), Ok(Trust::Keys(keys))) if !keys.contains(&signer.public()) => {
             let key = signer.public();
-            Check::warn("signing", format!("as {key}, which is not among the trusted keys: not believed here"))
+            Check::warn(
+                "signing",
+                format!("with {key}, which is not in trusted_keys: this machine would refuse its own uploads"),
+            )
         }
-        (Ok(Some(signer)), _) => Check::ok("signing", format!("as {}", signer.public())),
+        (Ok(Some(signer)), _) => Check::ok("signing", format!("with {}", signer.public())),
         (Ok(None), Ok(Trust::Keys(_))) if !remote.read_only => {
-            Check::warn("signing", "no KACHE_SIGNING_KEY: what is sent from here is not believed here")
+            Check::warn("signing", "KACHE_SIGNING_KEY is not set: this machine would refuse its own uploads")
         }
         (Ok(None), _) => Check::ok("signing", "no"),
     });
@@ -75,7 +78,7 @@ fn refusals(config: &Config) -> Option<Check> {
     let traffic = Traffic::of(&transfers);
     (traffic.refusals() > 0).then(|| {
         let reasons = traffic.refusals_by_reason();
-        Check::warn("refused so far", format!("{reasons}; each counted as absent, `kache stats` has the rest"))
+        Check::warn("refused so far", format!("{reasons}; refused entries count as absent, `kache stats` shows more"))
     })
 }
 
@@ -109,30 +112,30 @@ async fn requests(remote: &Open) -> Vec<Check> {
         format!("{} on the first page", units::count(entries, "entry", "entries"))
     })];
     if is_silent {
-        checks.push(Check::warn("put, get, delete", "not tried: there is no answer"));
+        checks.push(Check::warn("put, get, delete", "skipped: the server does not answer"));
         return checks;
     }
     if remote.settings.read_only {
         // The object was never written, so the expected answer is that it is absent.
         let got = timed("get", Box::pin(bucket.get(&name, MAX_PROBE_BYTES))).await;
-        checks.push(got.to_check(|_| "answered".to_owned()));
-        checks.push(Check::ok("put, delete", "not tried: the remote is set read-only"));
+        checks.push(got.to_check(|_| "the server answers".to_owned()));
+        checks.push(Check::ok("put, delete", "skipped: the remote is read-only"));
         return checks;
     }
     let put = timed("put", Box::pin(bucket.put(&name, content.clone()))).await;
     let is_put = put.result.is_ok();
     checks.push(put.to_check(|()| name.clone()));
     if !is_put {
-        checks.push(Check::warn("get, delete", "not tried: there is nothing to read or remove"));
+        checks.push(Check::warn("get, delete", "skipped: there is no object to read or delete"));
         return checks;
     }
     let got = timed("get", Box::pin(bucket.get(&name, MAX_PROBE_BYTES))).await;
     let is_other = matches!(&got.result, Ok(bytes) if bytes.as_deref() != Some(&content[..]));
     checks.push(match is_other {
-        true => Check::fail("get", "answered, but not with what was written: another server, or one that forgets"),
+        true => Check::fail("get", "the server returned other bytes than were written"),
         false => got.to_check(|_| "as written".to_owned()),
     });
-    checks.push(timed("delete", Box::pin(bucket.delete(&name))).await.to_check(|()| "removed".to_owned()));
+    checks.push(timed("delete", Box::pin(bucket.delete(&name))).await.to_check(|()| "deleted".to_owned()));
     checks
 }
 

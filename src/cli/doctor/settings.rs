@@ -23,11 +23,14 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
     ];
     checks.push(match config.disabled.value {
         false => shown("build.disabled", &config.disabled, "false"),
-        true => Check::warn("build.disabled", format!("true ({}): nothing is cached", config.disabled.source)),
+        true => Check::warn("build.disabled", format!("true (from {}): kache caches nothing", config.disabled.source)),
     });
     if !config.unknown_keys.is_empty() {
         let keys = config.unknown_keys.join(", ");
-        checks.push(Check::fail("unknown keys", format!("{keys}: builds ignore them, commands refuse them")));
+        checks.push(Check::fail(
+            "unknown keys",
+            format!("{keys}: other commands fail until they are removed; builds ignore them"),
+        ));
     }
     checks
 }
@@ -35,7 +38,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
 fn max_size(config: &Config) -> String {
     match config.max_size.value {
         Some(size) => size.display().iec().to_string(),
-        None => "a twentieth of the disk, 5 to 100 GiB, while a tenth of the disk stays free".to_owned(),
+        None => "a twentieth of the disk (5 to 100 GiB), less if a tenth of the disk would not stay free".to_owned(),
     }
 }
 
@@ -48,7 +51,7 @@ pub(super) fn project() -> Check {
             let sections: Vec<&str> = project.inputs.keys().map(String::as_str).collect();
             Check::ok(WHAT, format!("{}, inputs for: {}", project.path.display(), sections.join(", ")))
         }
-        Err(error) => Check::fail(WHAT, format!("{error}; nothing below it is cached")),
+        Err(error) => Check::fail(WHAT, format!("{error}; kache caches no crate below it")),
     }
 }
 
@@ -57,7 +60,7 @@ fn observe(config: &Config) -> Check {
         true => shown("build.observe", &config.observe, "true"),
         false => Check::warn(
             "build.observe",
-            format!("false ({}): what rustc's dep-info does not tell stays unknown", config.observe.source),
+            format!("false (from {}): kache knows only the inputs in rustc's dep-info", config.observe.source),
         ),
     }
 }
@@ -67,7 +70,7 @@ fn verify(config: &Config) -> Check {
         Verify::Off => shown("build.verify", &config.verify, "off"),
         Verify::Hits => {
             let (source, rate) = (config.verify.source, config.verify_rate.value);
-            Check::warn("build.verify", format!("hits ({source}): {rate} of them run rustc all the same"))
+            Check::warn("build.verify", format!("hits (from {source}): rustc runs on {rate} of the hits, too"))
         }
     }
 }
@@ -96,17 +99,20 @@ fn check_wrapper(wrapper: &Wrapper) -> Check {
     let Wrapper { program, place } = wrapper;
     let path = Path::new(program);
     if program.is_empty() {
-        return Check::fail("rustc-wrapper", format!("switched off by {place}"));
+        return Check::fail("rustc-wrapper", format!("disabled by {place}: cargo does not call kache"));
     }
     if !cargo_config::is_kache(program) {
-        return Check::fail("rustc-wrapper", format!("{program} (from {place}), not kache"));
+        return Check::fail(
+            "rustc-wrapper",
+            format!("{program} (from {place}): cargo does not call kache; run `kache init --replace`"),
+        );
     }
     if path.is_absolute() && !fsx::exists(path) {
-        return Check::fail("rustc-wrapper", format!("{program} (from {place}) does not exist"));
+        return Check::fail("rustc-wrapper", format!("{program} (from {place}) does not exist; run `kache init`"));
     }
     let is_this = fsx::current_exe().ok().zip(fsx::canonicalize(path).ok()).is_none_or(|(this, named)| this == named);
     match is_this {
         true => Check::ok("rustc-wrapper", format!("{program} (from {place})")),
-        false => Check::warn("rustc-wrapper", format!("{program} (from {place}), another file than this program")),
+        false => Check::warn("rustc-wrapper", format!("{program} (from {place}) is not the program that runs now")),
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn checks(vars: &Env) -> Vec<Check> {
 }
 
 fn build_twice(vars: &Env) -> anyhow::Result<Vec<Check>> {
-    let dir = Temp::dir().context("cannot make a directory")?;
+    let dir = Temp::dir().context("cannot create a directory")?;
     let first = build(vars, &dir, "first")?;
     let mut checks = vec![check_event("first build", &first, is_stored, "miss, stored")];
     if is_stored(&first) {
@@ -82,7 +82,7 @@ fn last_event(cache: &Path) -> anyhow::Result<Option<Event>> {
 
 fn last_line(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").to_owned()
 }
 
 fn check_event(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expected: &str) -> Check {
@@ -93,5 +93,5 @@ fn check_event(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, 
     let mut parts = vec![event.outcome.id(), event.outcome.sentence()];
     parts.extend(event.stored.as_ref().map(Stored::sentence));
     parts.extend(Some(event.detail.as_str()).filter(|detail| !detail.is_empty()));
-    Check::fail(what, format!("expected {expected}, but: {}", parts.join("; ")))
+    Check::fail(what, format!("expected {expected}, got {}", parts.join("; ")))
 }
