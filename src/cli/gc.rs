@@ -29,13 +29,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     // Settings for a newer kache must not stop the builds of an older one, nor their collections.
     let config = if args.quiet { Config::load(&cx.env)? } else { cx.config()? };
     let store = Store::open(&config.cache_dir.value);
-    let report = gc::collect(&store, limit(&config), clock::now()).context("cannot collect garbage")?;
-    EventLog::of(&config.cache_dir.value).rotate().context("cannot put the event log aside")?;
+    let report = gc::collect(&store, limit(&config), clock::now()).context("cannot trim the store")?;
+    EventLog::of(&config.cache_dir.value).rotate().context("cannot rotate the event log")?;
     if args.quiet {
         return Ok(Exit::Ok);
     }
     let Some(report) = report else {
-        cx.out.message("another collection is running");
+        cx.out.message("another process is trimming the store");
         return Ok(Exit::Ok);
     };
     let (before, after) = (units::bytes(report.before), units::bytes(report.after));
@@ -44,10 +44,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         units::count(report.entries, "entry", "entries"),
         units::count(report.blobs, "blob", "blobs")
     ))?;
-    cx.out.data(format_args!("store: {before} before, {after} now, limit {}", units::bytes(report.limit)))?;
+    cx.out.data(format_args!(
+        "size of the store: {before} before, {after} now, {} at most",
+        units::bytes(report.limit)
+    ))?;
     if report.still_linked > 0 {
         let linked = units::bytes(report.still_linked);
-        cx.out.data(format_args!("target directories still hold {linked} of what was removed"))?;
+        cx.out.data(format_args!("{linked} of the removed data stay on disk: target directories link to it"))?;
     }
     Ok(Exit::Ok)
 }

@@ -52,12 +52,12 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
 
 fn set(cx: &CommandContext, args: &Args, mut config: CargoConfig) -> anyhow::Result<Exit> {
     let program = fsx::current_exe()?;
-    ensure!(fsx::exists(&program), "this program's file is gone: {}", program.display());
+    ensure!(fsx::exists(&program), "the file of this program does not exist any more: {}", program.display());
     let text = program.to_str().with_context(|| format!("{} is not valid UTF-8", program.display()))?;
     let place = config.path.display().to_string();
     let before = config.wrapper().map(str::to_owned);
     if let Some(other) = before.as_deref().filter(|other| !cargo_config::is_kache(other) && !args.replace) {
-        bail!("{place} sets build.rustc-wrapper to {other:?}; pass --replace to use kache instead");
+        bail!("{place} sets build.rustc-wrapper to {other}; to use kache instead, run `kache init --replace`");
     }
     config.set_wrapper(text)?;
     if !config.is_changed() {
@@ -81,10 +81,10 @@ fn undo(cx: &CommandContext, args: &Args, mut config: CargoConfig) -> anyhow::Re
         return Ok(Exit::Ok);
     };
     if !cargo_config::is_kache(&wrapper) {
-        cx.out.data(format_args!("nothing to undo: {place} sets build.rustc-wrapper to {wrapper:?}"))?;
+        cx.out.data(format_args!("nothing to undo: {place} sets build.rustc-wrapper to {wrapper}"))?;
         return Ok(Exit::Ok);
     }
-    if !is_agreed(cx, args, &format!("Remove build.rustc-wrapper = {wrapper:?} from {place}?"))? {
+    if !is_agreed(cx, args, &format!("Remove build.rustc-wrapper = {wrapper} from {place}?"))? {
         return Ok(Exit::Failed);
     }
     config.remove_wrapper();
@@ -98,9 +98,9 @@ fn is_agreed(cx: &CommandContext, args: &Args, question: &str) -> anyhow::Result
         return Ok(true);
     }
     let answer = cx.out.confirm(question)?;
-    let agreed = answer.context("stdin is not a terminal, so nobody can be asked: pass --yes to agree")?;
+    let agreed = answer.context("stdin is not a terminal, so kache cannot ask: pass --yes")?;
     if !agreed {
-        cx.out.message("nothing was changed");
+        cx.out.message("nothing changed");
     }
     Ok(agreed)
 }
@@ -108,10 +108,10 @@ fn is_agreed(cx: &CommandContext, args: &Args, question: &str) -> anyhow::Result
 fn check(cx: &CommandContext, config: &CargoConfig) -> anyhow::Result<Exit> {
     let place = config.path.display();
     let mut exit = Exit::Ok;
-    let said = match config.wrapper() {
+    let line = match config.wrapper() {
         Some(program) if !cargo_config::is_kache(program) => {
             exit = Exit::Found;
-            format!("not set up: {place} sets build.rustc-wrapper to {program:?}")
+            format!("not set up: {place} sets build.rustc-wrapper to {program}; run `kache init --replace`")
         }
         Some(program) if Path::new(program).is_absolute() && !fsx::exists(Path::new(program)) => {
             exit = Exit::Found;
@@ -123,7 +123,7 @@ fn check(cx: &CommandContext, config: &CargoConfig) -> anyhow::Result<Exit> {
             format!("not set up: {place} sets no build.rustc-wrapper; run `kache init`")
         }
     };
-    cx.out.data(said)?;
+    cx.out.data(line)?;
     if warn_of_variables(cx) {
         exit = Exit::Found;
     }
@@ -135,7 +135,7 @@ fn warn_of_variables(cx: &CommandContext) -> bool {
     let wrapper = cargo_config::from_variables(&cx.env).filter(|wrapper| !cargo_config::is_kache(&wrapper.program));
     if let Some(wrapper) = &wrapper {
         let (place, program) = (&wrapper.place, &wrapper.program);
-        cx.out.message(format_args!("warning: {place}={program:?} in this environment overrides the file"));
+        cx.out.message(format_args!("warning: {place}={program} in the environment overrides the file"));
     }
     wrapper.is_some()
 }
@@ -145,8 +145,8 @@ fn warn_of_target_dir(cx: &CommandContext, program: &Path) {
     if program.ancestors().any(|dir| fsx::exists(&dir.join(".rustc_info.json"))) {
         let program = program.display();
         cx.out.message(format_args!(
-            "warning: {program} is in a target directory: once it is cleaned, no build works.\n\
-             Better install kache first: cargo install --locked --path ."
+            "warning: {program} is in a target directory: after `cargo clean`, no build works.\n\
+             Install kache first: cargo install --locked --path ."
         ));
     }
 }

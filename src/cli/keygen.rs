@@ -29,16 +29,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
-    let (key, secret) = SigningKey::generate().context("cannot make a key")?;
+    let (key, secret) = SigningKey::generate().context("cannot generate a key")?;
     if let Some(file) = &args.out {
-        fsx::create_private(file, format!("{secret}\n").as_bytes()).context("cannot keep the secret key")?;
-        cx.out.message(format_args!("the secret key is in {}", file.display()));
+        fsx::create_private(file, format!("{secret}\n").as_bytes()).context("cannot write the secret key")?;
+        cx.out.message(format_args!("wrote the secret key to {}", file.display()));
     } else {
-        cx.out.data("# Secret: the environment of whoever pushes.")?;
+        cx.out.data("# The secret key: set it where you push.")?;
         cx.out.data(format_args!("{}={secret}", env::KACHE_SIGNING_KEY))?;
         cx.out.data("")?;
     }
-    cx.out.data("# Public: the settings of whoever pulls, below [cache.remote].")?;
+    cx.out.data("# The public key: add it to the settings where you pull, below [cache.remote].")?;
     cx.out.data(format_args!("trusted_keys = [\"{}\"]", key.public()))?;
     Ok(Exit::Ok)
 }

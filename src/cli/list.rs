@@ -56,7 +56,7 @@ struct JsonOutput<'a> {
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
-    let survey = survey::survey(&store).context("cannot look at the store")?;
+    let survey = survey::survey(&store).context("cannot read the store")?;
     let is_wanted = |info: &&EntryInfo| args.name.as_ref().is_none_or(|name| is_called(&info.entry, name));
     let mut entries: Vec<&EntryInfo> = survey.entries.iter().filter(is_wanted).collect();
     entries.sort_by_key(|info| (Reverse(info.used), &info.entry.crate_name, info.key));
@@ -104,7 +104,7 @@ fn json_entry(info: &EntryInfo) -> JsonEntry<'_> {
 
 fn table(entries: &[&EntryInfo]) -> Table {
     let mut table = Table::new(&[4, 5, 6]);
-    table.row(["CRATE", "PACKAGE", "KIND", "EMIT", "SIZE", "COST", "USED", "KEY"].map(String::from));
+    table.row(["CRATE", "PACKAGE", "KIND", "EMIT", "SIZE", "COMPILE TIME", "LAST USED", "KEY"].map(String::from));
     let now = clock::now();
     for info in entries {
         let entry = &info.entry;

@@ -42,7 +42,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     cx.out.data(format_args!("removed {entries} and {blobs}, {}", units::bytes(purged.bytes)))?;
     if purged.still_linked > 0 {
         let linked = units::bytes(purged.still_linked);
-        cx.out.data(format_args!("target directories still hold {linked} of it"))?;
+        cx.out.data(format_args!("{linked} of the removed data stay on disk: target directories link to it"))?;
     }
     Ok(Exit::Ok)
 }

@@ -48,6 +48,6 @@ fn a_secret_in_a_file_is_its_owner_s_alone_and_is_never_overwritten() {
 
     let again = keygen(dir.path(), &["--out", "k"]);
     assert_eq!(again.status.code(), Some(1));
-    assert!(again.stdout.is_empty() && String::from_utf8_lossy(&again.stderr).contains("cannot keep the secret key"));
+    assert!(again.stdout.is_empty() && String::from_utf8_lossy(&again.stderr).contains("cannot write the secret key"));
     assert_eq!(fs::read_to_string(&file).unwrap(), secret);
 }
