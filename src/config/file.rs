@@ -9,7 +9,7 @@ use crate::fsx;
 
 /// `config.toml`; all keys are optional.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table")]
 pub(super) struct SettingsFile {
     pub(super) cache: CacheSection,
     pub(super) build: BuildSection,
@@ -18,7 +18,7 @@ pub(super) struct SettingsFile {
 
 /// `[cache]`
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table")]
 pub(super) struct CacheSection {
     pub(super) dir: Option<PathBuf>,
     pub(super) max_size: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct CacheSection {
 
 /// `[build]`
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table")]
 pub(super) struct BuildSection {
     pub(super) paths: Option<String>,
     pub(super) disabled: Option<bool>,
@@ -40,7 +40,7 @@ pub(super) struct BuildSection {
 
 /// `[log]`
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table")]
 pub(super) struct LogSection {
     pub(super) level: Option<String>,
 }

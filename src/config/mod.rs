@@ -128,7 +128,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Neither a variable nor a home directory determines where the cache or the configuration is.
-    #[error("no home directory: set KACHE_CACHE_DIR")]
+    #[error("no home directory: set HOME, or KACHE_CACHE_DIR and KACHE_CONFIG")]
     NoHome,
     /// The file exists but cannot be read.
     #[error(transparent)]
@@ -142,7 +142,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// A value is not valid.
-    #[error("{what}: {value:?} is not {expected}")]
+    #[error("{what} is `{value}`, which is not {expected}")]
     Value {
         /// The variable or key.
         what: String,
@@ -152,13 +152,20 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// A setting lacks another one, or contains something that it must not.
-    #[error("{what} is not {missing}")]
+    #[error("{what} {problem}")]
     Incomplete {
         /// The variable or key.
         what: String,
-        /// The requirement that it does not meet, for the message.
-        missing: &'static str,
+        /// The rest of the message: the problem, and what to set.
+        problem: &'static str,
     },
+}
+
+impl ConfigError {
+    /// A value that is not valid. Control characters are replaced, so that a terminal does not act on them.
+    fn value(what: &str, value: &str, expected: &'static str) -> Self {
+        Self::Value { what: what.to_owned(), value: value.replace(char::is_control, "\u{fffd}"), expected }
+    }
 }
 
 impl Config {
@@ -220,8 +227,7 @@ impl<T> ValueKind<T> {
 
     /// Reads the value of the variable or key `what`.
     fn read(&self, what: &str, value: &str) -> Result<T, ConfigError> {
-        let invalid = || ConfigError::Value { what: what.to_owned(), value: value.to_owned(), expected: self.expected };
-        (self.parse)(value).ok_or_else(invalid)
+        (self.parse)(value).ok_or_else(|| ConfigError::value(what, value, self.expected))
     }
 }
 
@@ -306,8 +312,7 @@ fn absolute(what: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     if path.is_absolute() {
         return Ok(path);
     }
-    let value = path.display().to_string();
-    Err(ConfigError::Value { what: what.to_owned(), value, expected: "an absolute path" })
+    Err(ConfigError::value(what, &path.display().to_string(), "an absolute path"))
 }
 
 fn config_path(env: &Env) -> Result<PathBuf, ConfigError> {

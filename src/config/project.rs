@@ -34,7 +34,7 @@ pub struct Project {
 
 /// The inputs that are declared for a crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Inputs {
     /// Paths and globs, relative to the directory of the file.
     pub files: Vec<String>,
@@ -43,7 +43,7 @@ pub struct Inputs {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 struct ProjectFile {
     inputs: BTreeMap<String, Inputs>,
 }
@@ -110,7 +110,7 @@ impl Inputs {
         self.files.iter().try_for_each(|file| check_file(file))?;
         let is_bad = |name: &&String| name.is_empty() || name.contains(['=', '\0']);
         match self.env.iter().find(is_bad) {
-            Some(name) => Err(format!("{name:?} is no variable's name")),
+            Some(name) => Err(format!("`{name}` is not the name of a variable")),
             None => Ok(()),
         }
     }
@@ -123,10 +123,10 @@ pub fn is_pattern(part: &str) -> bool {
 
 fn check_file(file: &str) -> Result<(), String> {
     if file.is_empty() || file.ends_with('/') || file.contains('\0') {
-        return Err(format!("{file:?} is no file"));
+        return Err(format!("`{file}` is not the path of a file"));
     }
     for part in file.split('/').filter(|part| is_pattern(part)) {
-        glob::Pattern::new(part).map_err(|error| format!("{file:?}: {error}"))?;
+        glob::Pattern::new(part).map_err(|error| format!("`{file}`: {error}"))?;
     }
     Ok(())
 }

@@ -75,7 +75,7 @@ pub struct Remote {
 
 /// `[cache.remote]`
 #[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a table")]
 pub(super) struct RemoteSection {
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -129,32 +129,35 @@ impl Remote {
     /// Reads the settings of the remote. `None`: none is configured.
     pub fn load(vars: &Env, config: &Config) -> Result<Option<Self>, ConfigError> {
         let file = config.remote.clone().unwrap_or_default();
-        let text = |name: &str, in_file: Option<String>| set(vars, name).or(in_file);
         if let Some(kind) = &file.kind {
             KIND.read("cache.remote.type", kind)?;
         }
-        let Some(bucket) = text(env::KACHE_S3_BUCKET, file.bucket) else {
+        let pick = |name, key, in_file| Given::pick(vars, name, key, in_file);
+        let text = |name, in_file: Option<String>| set(vars, name).or(in_file);
+        let Some(bucket) = pick(env::KACHE_S3_BUCKET, "cache.remote.bucket", file.bucket) else {
             // A section without a bucket is a mistake, not a request for no remote.
             return match config.remote.is_some() {
-                true => Err(incomplete("cache.remote", "complete: it names no bucket")),
+                true => Err(incomplete("cache.remote", "names no bucket: add `bucket`, or set KACHE_S3_BUCKET")),
                 false => Ok(None),
             };
         };
-        let level = set(vars, env::KACHE_REMOTE_LEVEL).or(file.level.map(|level| level.to_string()));
-        let read_only = optional_switch(vars)?.or(file.read_only).unwrap_or(false);
+        let prefix = pick(env::KACHE_S3_PREFIX, "cache.remote.prefix", file.prefix);
+        let read_only = pick(env::KACHE_REMOTE_READONLY, "", None);
+        let level = file.level.map(|level| level.to_string());
+        let level = pick(env::KACHE_REMOTE_LEVEL, "cache.remote.level", level);
+        let checksums = pick(env::KACHE_S3_CHECKSUMS, "cache.remote.checksums", file.checksums);
+        let agent_idle = pick(env::KACHE_AGENT_IDLE, "cache.remote.agent_idle", file.agent_idle);
         Ok(Some(Self {
-            bucket: BUCKET.read("bucket", &bucket)?,
+            bucket: bucket.read(&BUCKET)?,
             region: text(env::KACHE_S3_REGION, file.region),
             endpoint: endpoint(vars, file.endpoint)?,
-            prefix: optional("prefix", text(env::KACHE_S3_PREFIX, file.prefix), &PREFIX)?.unwrap_or_default(),
+            prefix: prefix.map_or(Ok(String::new()), |given| given.read(&PREFIX))?,
             profile: text(env::KACHE_S3_PROFILE, file.profile),
             keys: keys(vars)?,
-            read_only,
-            level: level.map_or(Ok(DEFAULT_LEVEL), |level| ZSTD_LEVEL.read("level", &level))?,
-            checksums: optional("checksums", text(env::KACHE_S3_CHECKSUMS, file.checksums), &CHECKSUMS)?
-                .unwrap_or(Checksums::Crc32),
-            agent_idle: optional("agent_idle", text(env::KACHE_AGENT_IDLE, file.agent_idle), &TIME)?
-                .unwrap_or(DEFAULT_AGENT_IDLE),
+            read_only: read_only.map_or(Ok(file.read_only.unwrap_or(false)), |given| given.read(&SWITCH))?,
+            level: level.map_or(Ok(DEFAULT_LEVEL), |given| given.read(&ZSTD_LEVEL))?,
+            checksums: checksums.map_or(Ok(Checksums::Crc32), |given| given.read(&CHECKSUMS))?,
+            agent_idle: agent_idle.map_or(Ok(DEFAULT_AGENT_IDLE), |given| given.read(&TIME))?,
             signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret),
             trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS)
                 .map_or(file.trusted_keys.unwrap_or_default(), |list| split(&list)),
@@ -199,21 +202,36 @@ impl Remote {
     }
 }
 
-fn optional<T>(what: &str, value: Option<String>, kind: &ValueKind<T>) -> Result<Option<T>, ConfigError> {
-    value.map(|value| kind.read(what, &value)).transpose()
+/// A value as it is given, and the variable or key that gives it.
+struct Given {
+    what: &'static str,
+    value: String,
+}
+
+impl Given {
+    /// The value of the variable `name`, else that of `key` in the file.
+    fn pick(vars: &Env, name: &'static str, key: &'static str, in_file: Option<String>) -> Option<Self> {
+        let from_env = set(vars, name).map(|value| Self { what: name, value });
+        from_env.or(in_file.map(|value| Self { what: key, value }))
+    }
+
+    fn read<T>(&self, kind: &ValueKind<T>) -> Result<T, ConfigError> {
+        kind.read(self.what, &self.value)
+    }
 }
 
 /// The URL of the server: from kache's own variable, else the file, else the AWS variables. It is printed and stored in
 /// many places, so it must not contain a user name or password, and the error about one does not repeat it.
 fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, ConfigError> {
-    let var = |name: &'static str| Some((name, set(vars, name)?));
-    let named = var(env::KACHE_S3_ENDPOINT)
-        .or(in_file.map(|url| ("endpoint", url)))
-        .or_else(|| env::AWS_ENDPOINTS.into_iter().find_map(var));
-    let Some((name, url)) = named else { return Ok(None) };
-    match may_hold_password(&url) {
-        true => Err(incomplete(name, "free of a user name: keys are KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY")),
-        false => ENDPOINT.read(name, &url).map(Some),
+    let of_aws = || env::AWS_ENDPOINTS.into_iter().find_map(|name| Given::pick(vars, name, "", None));
+    let given = Given::pick(vars, env::KACHE_S3_ENDPOINT, "cache.remote.endpoint", in_file).or_else(of_aws);
+    let Some(given) = given else { return Ok(None) };
+    match may_hold_password(&given.value) {
+        true => Err(incomplete(
+            given.what,
+            "may contain a password: set KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY instead",
+        )),
+        false => given.read(&ENDPOINT).map(Some),
     }
 }
 
@@ -242,22 +260,22 @@ fn split(list: &str) -> Vec<String> {
     list.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
-fn optional_switch(vars: &Env) -> Result<Option<bool>, ConfigError> {
-    set(vars, env::KACHE_REMOTE_READONLY).map(|value| SWITCH.read(env::KACHE_REMOTE_READONLY, &value)).transpose()
-}
-
 /// Both keys or neither: with only one, the SDK would silently use other credentials.
 fn keys(vars: &Env) -> Result<Option<(String, Secret)>, ConfigError> {
     match (set(vars, env::KACHE_S3_ACCESS_KEY), set(vars, env::KACHE_S3_SECRET_KEY)) {
         (Some(id), Some(key)) => Ok(Some((id, Secret(key)))),
         (None, None) => Ok(None),
-        (Some(_), None) => Err(incomplete(env::KACHE_S3_ACCESS_KEY, "complete without KACHE_S3_SECRET_KEY")),
-        (None, Some(_)) => Err(incomplete(env::KACHE_S3_SECRET_KEY, "complete without KACHE_S3_ACCESS_KEY")),
+        (Some(_), None) => {
+            Err(incomplete(env::KACHE_S3_ACCESS_KEY, "is set without KACHE_S3_SECRET_KEY: set both, or neither"))
+        }
+        (None, Some(_)) => {
+            Err(incomplete(env::KACHE_S3_SECRET_KEY, "is set without KACHE_S3_ACCESS_KEY: set both, or neither"))
+        }
     }
 }
 
-fn incomplete(what: &str, missing: &'static str) -> ConfigError {
-    ConfigError::Incomplete { what: what.to_owned(), missing }
+fn incomplete(what: &str, problem: &'static str) -> ConfigError {
+    ConfigError::Incomplete { what: what.to_owned(), problem }
 }
 
 #[cfg(test)]
