@@ -8,7 +8,7 @@ use crate::events::EventLog;
 use crate::fsx::clock;
 use crate::store::{Store, gc};
 
-/// Evict the least recently used entries until the store fits its limit
+/// Evict least recently used entries until the store fits its limit
 ///
 /// The limit is cache.max_size in the settings, or KACHE_MAX_SIZE. Also removes
 /// files that no entry refers to. Builds run this in the background now and

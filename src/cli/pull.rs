@@ -39,8 +39,9 @@ Examples:
 Exit codes: 1 if a download failed (an absent or refused entry is not a
 failure); 130 after Ctrl-C.")]
 pub(super) struct Args {
-    /// All entries of the remote, newest first; at most eight that differ only in inputs
-    #[arg(long, group = "what")]
+    /// All entries of the remote, newest first;
+    /// at most eight that differ only in inputs
+    #[arg(long, verbatim_doc_comment, group = "what")]
     all: bool,
     /// All entries of this crate (repeatable)
     #[arg(long = "crate", value_name = "NAME", group = "what")]

@@ -37,14 +37,15 @@ Examples:
 
 Exit codes: 1 if an upload failed; 130 after Ctrl-C.")]
 pub(super) struct Args {
-    /// Only entries compiled in this last span of time: 90s, 15m, 1h, 7d, ...
+    /// Only entries compiled in the last 90s, 15m, 1h, 7d, ...
     #[arg(long, value_name = "TIME", value_parser = super::span)]
     since: Option<Duration>,
     /// Only entries of this crate or package (repeatable)
     #[arg(long = "crate", value_name = "NAME")]
     crates: Vec<String>,
-    /// Upload entries that the remote already has, too: after it lost objects, or to sign again
-    #[arg(long)]
+    /// Upload entries that the remote already has, too:
+    /// after it lost objects, or to sign again
+    #[arg(long, verbatim_doc_comment)]
     all: bool,
     /// Also upload results of incremental compiles, stored as entries first
     #[arg(long)]

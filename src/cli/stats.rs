@@ -45,7 +45,7 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Count only this last span of time: 90s, 15m, 1h, 7d, ...
+    /// Count only the last 90s, 15m, 1h, 7d, ...
     #[arg(long, value_name = "TIME", value_parser = span)]
     since: Option<Duration>,
 }

@@ -388,12 +388,27 @@ fn commands_refuse_unknown_keys_and_builds_do_not() {
 fn help_names_every_verb_and_fits_the_page() {
     let home = Home::new();
     let text = home.kache(&["--help"]).ends(0);
-    for verb in ["init", "stats", "why", "doctor", "list", "purge", "gc", "completions"] {
+    for verb in [
+        "init",
+        "stats",
+        "why",
+        "report",
+        "doctor",
+        "list",
+        "purge",
+        "gc",
+        "push",
+        "pull",
+        "agent",
+        "keygen",
+        "completions",
+    ] {
         assert!(text.contains(&format!("\n  {verb}")), "{verb}\n{text}");
         let help = home.kache(&[verb, "--help"]).ends(0);
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
+        assert!(help.contains("\nExamples:\n"), "{help}");
     }
-    assert!(text.contains("Exit codes:"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80) && text.contains("Exit codes:"), "{text}");
     assert!(home.kache(&[]).err().contains("Usage: kache"));
     home.kache(&[]).ends(2);
     home.kache(&["bogus"]).ends(2);

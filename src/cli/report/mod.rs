@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Summarise this last span of time (90s, 15m, 1h, 7d, ...) instead
+    /// Summarise the last 90s, 15m, 1h, 7d, ... and not the last build
     #[arg(long, value_name = "TIME", value_parser = span)]
     since: Option<Duration>,
 }
