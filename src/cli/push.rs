@@ -173,8 +173,8 @@ impl PushContext<'_> {
         crate::remote::sweep(self.store.layout());
         let display = Arc::new(Display::new("push", items.len()));
         let control = transfer::control(&display, self.cancel.clone());
-        let told = |settled| display.settled(settled);
-        let report = push::run(&self.remote, &self.store, items, &control, told).await;
+        let show = |settled| display.settled(settled);
+        let report = push::run(&self.remote, &self.store, items, &control, show).await;
         let stale = crate::remote::abort_stale(&self.remote, self.store.layout());
         let _ = unless_cancelled(&self.cancel, stale).await;
         display.finish();
