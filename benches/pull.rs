@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use kache::fsx::clock;
 use kache::model::Digest;
-use kache::remote::{BuildRecord, BuildUnit, Manifest, Names, pack};
+use kache::remote::format::pack;
+use kache::remote::{BuildRecord, BuildUnit, ObjectNames, PackManifest};
 use kache::store::Store;
 
 use entries::{Made, Size};
@@ -45,7 +46,7 @@ fn number(name: &str, default: u64) -> u64 {
 struct Fixture {
     dir: tempfile::TempDir,
     server: S3Server,
-    packs: Vec<(Manifest, PathBuf)>,
+    packs: Vec<(PackManifest, PathBuf)>,
     stores: AtomicUsize,
 }
 
@@ -54,7 +55,7 @@ impl Fixture {
         let dir = tempfile::Builder::new().prefix("kache-pull-").tempdir().expect("temp dir");
         let cache = dir.path().join("made");
         let made = entries::fill(&cache, count, SIZE);
-        let (store, server, names) = (Store::open(&cache), S3Server::start(), Names::new(""));
+        let (store, server, names) = (Store::open(&cache), S3Server::start(), ObjectNames::new(""));
         let mut packs = Vec::new();
         for Made { crate_name, lookup, key } in &made {
             let record = store.manifest(*lookup).expect("manifest").records().next().expect("a record");
@@ -70,13 +71,13 @@ impl Fixture {
     }
 
     /// Creates a directory to pull in, and the build record for it.
-    fn workspace(&self, names: &Names) {
+    fn workspace(&self, names: &ObjectNames) {
         let root = self.root();
         std::fs::create_dir_all(&root).expect("workspace");
         std::fs::write(root.join("Cargo.toml"), "[package]\nname = \"bench\"\nversion = \"0.1.0\"\n")
             .expect("manifest");
         std::fs::write(root.join("Cargo.lock"), LOCK).expect("lock");
-        let unit = |manifest: &Manifest| BuildUnit {
+        let unit = |manifest: &PackManifest| BuildUnit {
             crate_name: manifest.crate_name.clone(),
             lookup: manifest.lookup,
             key: manifest.key,

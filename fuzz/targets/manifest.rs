@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use kache::remote::{BuildRecord, Located, Manifest, Names, SigningKey, Trust};
+use kache::remote::{BuildRecord, ManifestName, ObjectNames, PackManifest, SigningKey, Trust};
 use libfuzzer_sys::fuzz_target;
 
 static TRUSTED: LazyLock<Trust> = LazyLock::new(|| Trust::Keys(vec![SigningKey::generate().unwrap().0.public()]));
@@ -23,11 +23,11 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// Returns the place that the manifest claims, so that it is not refused for its place alone.
-fn place(bytes: &[u8]) -> Option<Located> {
+fn name_of(bytes: &[u8]) -> Option<ManifestName> {
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let text = |field: &str| value["body"][field].as_str();
     let digest = |field: &str| text(field)?.parse().ok();
-    Some(Located::new(
+    Some(ManifestName::new(
         text("crate_name")?,
         kache::model::LookupKey(digest("lookup")?),
         kache::model::EntryKey(digest("key")?),
@@ -36,11 +36,11 @@ fn place(bytes: &[u8]) -> Option<Located> {
 
 fn manifest(bytes: &[u8]) {
     let here = kache::model::Digest::of(b"");
-    let at = place(bytes)
-        .unwrap_or_else(|| Located::new("a", kache::model::LookupKey(here), kache::model::EntryKey(here)));
-    assert!(Manifest::decode(bytes, &at, &TRUSTED).is_err(), "nobody has signed it");
-    if let Ok(manifest) = Manifest::decode(bytes, &at, &Trust::Anyone) {
-        let again = Manifest::decode(&manifest.encode(None), &at, &Trust::Anyone);
+    let name = name_of(bytes)
+        .unwrap_or_else(|| ManifestName::new("a", kache::model::LookupKey(here), kache::model::EntryKey(here)));
+    assert!(PackManifest::decode(bytes, &name, &TRUSTED).is_err(), "nobody has signed it");
+    if let Ok(manifest) = PackManifest::decode(bytes, &name, &Trust::Anyone) {
+        let again = PackManifest::decode(&manifest.encode(None), &name, &Trust::Anyone);
         assert_eq!(again.as_ref(), Ok(&manifest));
     }
 }
@@ -48,16 +48,16 @@ fn manifest(bytes: &[u8]) {
 fn record(bytes: &[u8]) {
     if let Ok(record) = BuildRecord::decode(bytes) {
         assert_eq!(BuildRecord::decode(&record.encode()).as_ref(), Ok(&record));
-        let names = Names::new("p");
+        let names = ObjectNames::new("p");
         let name = names.build(&record.workspace, &record.name());
         assert_eq!(names.parse_build(&record.workspace, &name), Some(record.name()), "{name}");
     }
 }
 
 fn names(text: &str) {
-    let names = Names::new("");
-    if let Some(at) = names.parse_manifest(text) {
-        assert_eq!(names.manifest_at(&at), text);
+    let names = ObjectNames::new("");
+    if let Some(name) = names.parse_manifest(text) {
+        assert_eq!(names.manifest_named(&name), text);
     }
     if let Some(build) = names.parse_build("w", text) {
         assert_eq!(names.build("w", &build), text);

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use kache::model::{Digest, InputSet, LookupKey};
-use kache::remote::pack::{META, import};
-use kache::remote::{FileRef, Manifest, PackRef};
+use kache::remote::format::pack::{META, import};
+use kache::remote::{FileRef, PackManifest, PackRef};
 use kache::store::{Entry, Store};
 use libfuzzer_sys::fuzz_target;
 
@@ -65,7 +65,7 @@ fn mend_headers(archive: &mut [u8]) {
 }
 
 /// Returns a manifest that agrees with the first file of the archive.
-fn manifest(archive: &[u8], pack: &[u8]) -> Manifest {
+fn manifest(archive: &[u8], pack: &[u8]) -> PackManifest {
     let size = archive.get(..BLOCK).and_then(|block| tar::Header::from_byte_slice(block).entry_size().ok());
     let meta = size
         .and_then(|size| archive.get(BLOCK..BLOCK.checked_add(usize::try_from(size).ok()?)?))
@@ -74,7 +74,7 @@ fn manifest(archive: &[u8], pack: &[u8]) -> Manifest {
     let text = |field: fn(&Entry) -> &String, other: &str| entry.as_ref().map_or(other.to_owned(), |e| field(e).clone());
     let outputs = entry.as_ref().map(|entry| entry.outputs.as_slice()).unwrap_or_default();
     let lookup = LookupKey(Digest::of(b"l"));
-    Manifest {
+    PackManifest {
         lookup,
         key: InputSet::default().entry_key(lookup),
         crate_name: text(|e| &e.crate_name, "a"),

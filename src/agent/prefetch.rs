@@ -14,12 +14,10 @@ use super::protocol::FetchRequest;
 use super::shared::Agent;
 use super::state::BuildSubject;
 use crate::fsx;
-use crate::model::{EntryKey, LookupKey};
-use crate::remote::fetch::{self, Fetched, Item};
-use crate::remote::open::Open;
-use crate::remote::progress::Control;
-use crate::remote::records::{self, Found};
-use crate::remote::{RemoteError, Workspace};
+use crate::model::{EntryId, EntryKey, LookupKey};
+use crate::remote::operations::build_records::{self, NamedRecord};
+use crate::remote::operations::fetch::{self, Fetched};
+use crate::remote::{Control, Remote, RemoteError, Workspace};
 
 /// How many lookup keys are fetched at once.
 const MAX_PARALLEL_LOOKUPS: usize = 24;
@@ -59,20 +57,20 @@ async fn fetch_loop(agent: Arc<Agent>) {
 }
 
 /// Fetches the entries under one lookup key.
-async fn fetch_unit(agent: &Agent, open: &Arc<Open>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
+async fn fetch_unit(agent: &Agent, open: &Arc<Remote>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + LOOKUP_DEADLINE));
     let mut state = FetchState::Failed;
-    for key in unit.keys.iter().take(fetch::MOST_OF_A_LOOKUP) {
-        let item = Item { crate_name: unit.crate_name.clone(), lookup, key: *key };
-        match fetch::fetch(open, &agent.setup.store, &item, &control).await {
+    for key in unit.keys.iter().take(fetch::MAX_ENTRIES_PER_LOOKUP) {
+        let id = EntryId { crate_name: unit.crate_name.clone(), lookup, key: *key };
+        match fetch::fetch_entry(open, &agent.setup.store, &id, &control).await {
             Ok(Fetched::Imported { pack, bytes }) => {
-                tracing::debug!(crate_name = item.crate_name, pack, "fetched");
+                tracing::debug!(crate_name = id.crate_name, pack, "fetched");
                 state = FetchState::InStore;
                 count_fetched(agent, pack, bytes);
             }
             // An entry that was already in the store did not prevent the miss, so it does not hold.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
-            Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = item.crate_name, %refused, "refused"),
+            Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = id.crate_name, %refused, "refused"),
             Err(RemoteError::Cancelled { .. }) => return FetchState::OnRemote,
             Err(error) => return record_failure(agent, error.to_string()),
         }
@@ -135,7 +133,7 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
 }
 
 /// Lists the remote and adds what it has to the plan. If that takes too long, the agent uses only its build records.
-async fn list_remote(agent: &Agent, open: &Open) {
+async fn list_remote(agent: &Agent, open: &Remote) {
     match tokio::time::timeout(QUERY_TIMEOUT, list_units(open, &open.names.all_manifests())).await {
         Ok(Ok(units)) => {
             let mut state = agent.state();
@@ -151,7 +149,7 @@ async fn list_remote(agent: &Agent, open: &Open) {
 }
 
 /// Opens the remote and reads the build record, if there is one.
-async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<Arc<Open>, String> {
+async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<Arc<Remote>, String> {
     let open = agent.open().await.map_err(|error| error.to_string())?;
     tracing::debug!("opened the remote");
     let found = find_record(&open, subject).await.map_err(|error| error.to_string())?;
@@ -190,20 +188,20 @@ pub(super) fn look_up(agent: &Arc<Agent>, request: FetchRequest) {
     });
 }
 
-async fn find_record(open: &Open, subject: &BuildSubject) -> Result<Option<Found>, RemoteError> {
+async fn find_record(open: &Remote, subject: &BuildSubject) -> Result<Option<NamedRecord>, RemoteError> {
     let Some(workspace) = subject.workspace.as_deref().and_then(|dir| Workspace::around(Path::new(dir))) else {
         return Ok(None);
     };
     let shape = Some(subject.shape.as_str()).filter(|shape| !shape.is_empty());
-    match records::find(open, &workspace, shape).await?.into_iter().next() {
+    match build_records::find(open, &workspace, shape).await?.into_iter().next() {
         // The first units of a cross build are for the host, so fall back to a record of any shape.
-        None if shape.is_some() => Ok(records::find(open, &workspace, None).await?.into_iter().next()),
+        None if shape.is_some() => Ok(build_records::find(open, &workspace, None).await?.into_iter().next()),
         found => Ok(found),
     }
 }
 
 /// The units of a record, up to the bytes that one record may fetch.
-fn units_of(agent: &Agent, found: &Found) -> Vec<(LookupKey, RemoteUnit)> {
+fn units_of(agent: &Agent, found: &NamedRecord) -> Vec<(LookupKey, RemoteUnit)> {
     let layout = agent.setup.store.layout();
     let (mut units, mut bytes) = (Vec::new(), 0_u64);
     for unit in &found.record.units {
@@ -227,7 +225,7 @@ fn units_of(agent: &Agent, found: &Found) -> Vec<(LookupKey, RemoteUnit)> {
 }
 
 /// The units under manifest names that begin with `prefix`, from at most [`MAX_LIST_PAGES`] pages.
-async fn list_units(open: &Open, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
+async fn list_units(open: &Remote, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
     let mut listing = open.bucket.list(prefix);
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
     for _ in 0..MAX_LIST_PAGES {

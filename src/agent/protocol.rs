@@ -42,7 +42,7 @@ pub enum Command {
 /// A miss that requests an entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FetchRequest {
-    /// The remote of the client (`config::Remote::identity`).
+    /// The remote of the client (`config::RemoteSettings::identity`).
     pub remote: String,
     /// The workspace: the directory with the lock file, if one was found.
     pub workspace: Option<String>,

@@ -8,20 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
+use tokio_util::sync::CancellationToken;
 
 use super::protocol::AgentStatus;
 use super::queue::Queue;
 use super::state::AgentState;
 use crate::config::{self, Env};
-use crate::remote::open::{Open, OpenError};
-use crate::remote::progress::Cancel;
+use crate::remote::{ConnectError, Remote};
 use crate::store::{Limit, Store};
 
 /// The parameters of an agent.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The remote to fetch from and upload to.
-    pub remote: config::Remote,
+    pub remote: config::RemoteSettings,
     /// The environment, for credentials.
     pub env: Env,
     /// The store of the cache directory.
@@ -38,7 +38,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub(super) struct Agent {
     pub(super) setup: Setup,
-    /// The remote of this agent (`config::Remote::identity`). Clients of another one are declined.
+    /// The remote of this agent (`config::RemoteSettings::identity`). Clients of another one are declined.
     pub(super) identity: String,
     state: Mutex<AgentState>,
     /// Notified when the state of a unit has changed, so that waiting misses look again.
@@ -46,9 +46,9 @@ pub(super) struct Agent {
     /// Notified when there may be an entry to fetch.
     pub(super) work: Notify,
     /// Makes all tasks end.
-    pub(super) end: Cancel,
+    pub(super) end: CancellationToken,
     pub(super) queue: Queue,
-    open: OnceCell<Arc<Open>>,
+    open: OnceCell<Arc<Remote>>,
 }
 
 impl Agent {
@@ -58,7 +58,7 @@ impl Agent {
             state: Mutex::new(AgentState::new(jobs)),
             changed: Notify::new(),
             work: Notify::new(),
-            end: Cancel::default(),
+            end: CancellationToken::new(),
             queue: Queue::of(setup.store.layout(), &setup.remote),
             open: OnceCell::new(),
             setup,
@@ -70,9 +70,9 @@ impl Agent {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open remote. The first caller opens it.
-    pub(super) async fn open(&self) -> Result<Arc<Open>, OpenError> {
-        let connect = || async { Open::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
+    /// The remote. The first caller connects it.
+    pub(super) async fn open(&self) -> Result<Arc<Remote>, ConnectError> {
+        let connect = || async { Remote::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
         self.open.get_or_try_init(connect).await.cloned()
     }
 

@@ -11,7 +11,7 @@ use super::fetch_plan::{FetchPlan, FetchState, RemoteUnit};
 use super::health::Health;
 use super::protocol::{Decline, FetchRequest};
 use crate::model::{EntryKey, LookupKey};
-use crate::remote::fetch::MOST_OF_A_LOOKUP;
+use crate::remote::operations::fetch::MAX_ENTRIES_PER_LOOKUP;
 
 /// How long a miss may wait before the next decision.
 pub(super) const WAIT_SLICE: Duration = Duration::from_millis(25);
@@ -207,7 +207,7 @@ impl AgentState {
 
     /// Lets an entry that was fetched for this request and then removed (`gc`, `purge`) be fetched again.
     fn notice_removal(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
-        let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MOST_OF_A_LOOKUP).any(|key| exists(*key));
+        let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MAX_ENTRIES_PER_LOOKUP).any(|key| exists(*key));
         if self.plan.unit(request.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
             self.plan.set_state(request.lookup, FetchState::OnRemote);
         }

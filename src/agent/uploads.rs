@@ -13,20 +13,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::queue::QueuedEntry;
 use super::server::MAX_BLOCKING_THREADS;
 use super::shared::Agent;
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
+use crate::model::EntryId;
 use crate::remote;
-use crate::remote::fetch::Item;
-use crate::remote::hope::Hope;
-use crate::remote::open::Open;
-use crate::remote::presence;
-use crate::remote::progress::Control;
-use crate::remote::records;
-use crate::remote::send::{self, SendError, Sent};
-use crate::remote::workspace::{self, Workspace};
+use crate::remote::operations::build_records;
+use crate::remote::operations::denials::DenialCounter;
+use crate::remote::operations::presence;
+use crate::remote::operations::workspace::{self, Workspace};
+use crate::remote::{Control, Remote, UploadError, Uploaded};
 
 /// How often the thread checks the queue.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -118,19 +115,19 @@ fn is_quiet(agent: &Agent) -> bool {
 }
 
 /// Writes the build records of the workspaces that builds asked about, so that other machines can fetch their entries.
-async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<(), String> {
+async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(), String> {
     let (Some(open), store) = (open.get(), &agent.setup.store) else { return Ok(()) };
     let since = clock::now().as_millis() - workspace::RECENT_MS;
     let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
-    remote::abort_stale(open, store.layout()).await;
+    remote::abort_stale_uploads(open, store.layout()).await;
     let workspaces = agent.state().workspaces();
     for dir in workspaces {
         let Some(here) = Workspace::around(Path::new(&dir)).filter(|here| here.lock.is_some()) else { continue };
         let commit = here.commit();
-        for used in workspace::used(&events, &workspace::places(&here.root, &agent.setup.env)) {
-            let record = records::record(store, &here, commit.as_deref(), &used.shape, &used.items);
+        for used in workspace::used_entries(&events, &workspace::target_dir_candidates(&here.root, &agent.setup.env)) {
+            let record = build_records::create(store, &here, commit.as_deref(), &used.shape, &used.entries);
             if let Some(record) = record.filter(|record| !record.units.is_empty()) {
-                let name = records::publish(open, &here, &record).await.map_err(|error| error.to_string())?;
+                let name = build_records::publish(open, &here, &record).await.map_err(|error| error.to_string())?;
                 tracing::info!(name, "recorded");
             }
         }
@@ -140,30 +137,30 @@ async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
 
 /// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
 /// others, unless the remote will refuse those too.
-async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result<usize, String> {
-    let items = agent.queue.entries().map_err(|error| error.to_string())?;
-    if items.is_empty() {
+async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<usize, String> {
+    let queued = agent.queue.entries().map_err(|error| error.to_string())?;
+    if queued.is_empty() {
         return Ok(0);
     }
-    let connect = || async { Open::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
+    let connect = || async { Remote::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
     let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
-    let (mut failed, mut tried, hope) = (None, 0, Hope::default());
-    for some in items.chunks(MAX_PARALLEL_UPLOADS) {
-        if !is_quiet(agent) || hope.is_lost() {
+    let (mut failed, mut tried, denials) = (None, 0, DenialCounter::default());
+    for some in queued.chunks(MAX_PARALLEL_UPLOADS) {
+        if !is_quiet(agent) || denials.should_stop() {
             break;
         }
         tried += some.len();
         let mut tasks = tokio::task::JoinSet::new();
-        for queued in some.iter().cloned() {
-            tasks.spawn(upload_entry(Arc::clone(agent), Arc::clone(remote), queued));
+        for id in some.iter().cloned() {
+            tasks.spawn(upload_entry(Arc::clone(agent), Arc::clone(remote), id));
         }
         while let Some(sent) = tasks.join_next().await {
             match sent.map_err(|error| error.to_string())? {
-                Ok(()) => hope.succeeded(),
+                Ok(()) => denials.record_success(),
                 Err(error) => {
                     failed = Some(error.to_string());
-                    if let SendError::Remote(error) = error {
-                        hope.failed(&error);
+                    if let UploadError::Remote(error) = error {
+                        denials.record_failure(&error);
                     }
                 }
             }
@@ -172,18 +169,17 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Open>>) -> Result
     failed.map_or(Ok(tried), Err)
 }
 
-async fn upload_entry(agent: Arc<Agent>, open: Arc<Open>, queued: QueuedEntry) -> Result<(), SendError> {
-    let item = Item { crate_name: queued.crate_name, lookup: queued.lookup, key: queued.key };
+async fn upload_entry(agent: Arc<Agent>, open: Arc<Remote>, id: EntryId) -> Result<(), UploadError> {
     let store = &agent.setup.store;
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
-    let sent = match presence::has(&open, store.layout(), &item).await? {
-        true => Sent::AlreadyThere,
-        false => send::send(&open, store, &item, &control).await?,
+    let sent = match presence::has(&open, store.layout(), &id).await? {
+        true => Uploaded::AlreadyThere,
+        false => remote::upload_entry(&open, store, &id, &control).await?,
     };
-    if matches!(sent, Sent::Sent(_)) {
+    if matches!(sent, Uploaded::Written(_)) {
         agent.state().counters.uploaded += 1;
     }
     agent.state().mark_active();
-    tracing::debug!(crate_name = item.crate_name, ?sent, "sent");
-    Ok(agent.queue.remove(item.key)?)
+    tracing::debug!(crate_name = id.crate_name, ?sent, "sent");
+    Ok(agent.queue.remove(id.key)?)
 }

@@ -3,13 +3,13 @@
 use super::CommandContext;
 use crate::events::{Event, build};
 use crate::fsx;
-use crate::remote::workspace;
+use crate::remote::operations::workspace;
 
 /// The events of the last build of the workspace around the current directory, else of the last build of all.
 pub(super) fn last<'a>(cx: &CommandContext, events: &'a [Event]) -> Vec<&'a Event> {
-    let places = workspace::places(&fsx::current_dir().unwrap_or_default(), &cx.env);
+    let target_dirs = workspace::target_dir_candidates(&fsx::current_dir().unwrap_or_default(), &cx.env);
     let here =
-        build::last(events, |event| places.iter().any(|place| std::path::Path::new(&event.target).starts_with(place)));
+        build::last(events, |event| target_dirs.iter().any(|dir| std::path::Path::new(&event.target).starts_with(dir)));
     if here.is_empty() { build::last(events, |_| true) } else { here }
 }
 

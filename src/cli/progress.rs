@@ -1,6 +1,6 @@
 //! Shows the progress of transfers: bars on a terminal, elsewhere a plain line now and then.
 //!
-//! Many threads report every step of every transfer, so the display holds its lock only briefly. It does not depend on
+//! Many threads report the progress of every transfer, so the display holds its lock only briefly. It does not depend on
 //! S3.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::printer::Printer;
 use super::units;
-use crate::remote::{Phase, Step};
+use crate::remote::{Phase, TransferProgress};
 
 /// How many transfers get a separate bar below the overall one.
 const MAX_BARS: usize = 4;
@@ -81,38 +81,38 @@ impl Display {
         display
     }
 
-    /// Records one step of a transfer.
-    pub(super) fn step(&self, step: &Step) {
+    /// Shows the progress of one transfer.
+    pub(super) fn update(&self, progress: &TransferProgress) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
-        let running = state.running.entry(step.id).or_default();
-        let total = step.total.unwrap_or(0).max(step.done);
-        state.sums.shift((running.done, running.total), (step.done, total));
-        (running.done, running.total) = (step.done, total);
+        let running = state.running.entry(progress.id).or_default();
+        let total = progress.total.unwrap_or(0).max(progress.done);
+        state.sums.shift((running.done, running.total), (progress.done, total));
+        (running.done, running.total) = (progress.done, total);
         if let Some((all, bar)) = &self.bars {
             bar.set_length(state.sums.total);
             bar.set_position(state.sums.done);
-            let is_moving = matches!(step.phase, Phase::Downloading | Phase::Uploading);
+            let is_moving = matches!(progress.phase, Phase::Downloading | Phase::Uploading);
             let bars = state.running.values().filter(|running| running.bar.is_some()).count();
             if is_moving && bars < MAX_BARS && total >= MIN_BAR_BYTES {
                 let bar = || {
                     all.add(
                         ProgressBar::new(total)
                             .with_style(style(TRANSFER_TEMPLATE))
-                            .with_message(step.label.to_string()),
+                            .with_message(progress.label.to_string()),
                     )
                 };
-                state.running.entry(step.id).or_default().bar.get_or_insert_with(bar);
+                state.running.entry(progress.id).or_default().bar.get_or_insert_with(bar);
             }
         }
-        if let Some(bar) = state.running.get(&step.id).and_then(|running| running.bar.as_ref()) {
+        if let Some(bar) = state.running.get(&progress.id).and_then(|running| running.bar.as_ref()) {
             bar.set_length(total);
-            bar.set_position(step.done);
-            bar.set_prefix(if step.phase == Phase::Verifying { "verifying" } else { "" });
+            bar.set_position(progress.done);
+            bar.set_prefix(if progress.phase == Phase::Verifying { "verifying" } else { "" });
         }
         // The sums keep the bytes that it has moved and drop the rest, which will not come.
-        if step.phase.is_end()
-            && let Some(over) = state.running.remove(&step.id)
+        if progress.phase.is_end()
+            && let Some(over) = state.running.remove(&progress.id)
         {
             state.sums.shift((over.done, over.total), (over.done, over.done));
             over.bar.inspect(ProgressBar::finish_and_clear);
@@ -190,8 +190,8 @@ mod tests {
 
     use super::*;
 
-    fn step(id: u64, phase: Phase, done: u64, total: u64) -> Step {
-        Step { id, label: "x".into(), phase, done, total: Some(total) }
+    fn progress(id: u64, phase: Phase, done: u64, total: u64) -> TransferProgress {
+        TransferProgress { id, label: "x".into(), phase, done, total: Some(total) }
     }
 
     /// A terminal of 80 columns that records its output.
@@ -266,14 +266,14 @@ mod tests {
             let state = display.state.lock().unwrap();
             (state.sums.done, state.sums.total)
         };
-        display.step(&step(1, Phase::Pending, 0, 100));
-        display.step(&step(2, Phase::Pending, 0, 50));
+        display.update(&progress(1, Phase::Pending, 0, 100));
+        display.update(&progress(2, Phase::Pending, 0, 50));
         assert_eq!(sums(), (0, 150));
-        display.step(&step(1, Phase::Downloading, 60, 100));
-        display.step(&step(1, Phase::Downloading, 10, 100));
+        display.update(&progress(1, Phase::Downloading, 60, 100));
+        display.update(&progress(1, Phase::Downloading, 10, 100));
         assert_eq!(sums(), (10, 150));
-        display.step(&step(1, Phase::Completed, 100, 100));
-        display.step(&step(2, Phase::Failed, 20, 50));
+        display.update(&progress(1, Phase::Completed, 100, 100));
+        display.update(&progress(2, Phase::Failed, 20, 50));
         assert_eq!(sums(), (120, 120));
         assert!(display.state.lock().unwrap().running.is_empty());
     }

@@ -12,8 +12,9 @@ use super::{CommandContext, Exit, limit, transfer, units};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx;
-use crate::remote::pull::{self, Origin, Plan, Pull, Report, Wanted};
-use crate::remote::{Manifest, Workspace, workspace};
+use crate::remote::operations::pull::{self, Origin, Pull, PullPlan, PullReport, Wanted};
+use crate::remote::operations::workspace;
+use crate::remote::{PackManifest, Workspace};
 use crate::store::{Store, survey};
 
 /// Download entries from the remote before a build
@@ -86,13 +87,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         };
         let Some(plan) = transfer::unless_interrupted(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
         print_origin(cx, &plan, workspace.as_ref());
-        let display = Arc::new(Display::new("pull", plan.items.len()));
+        let display = Arc::new(Display::new("pull", plan.entries.len()));
         let control = transfer::control(&display, cancel);
         let pull = Pull { remote, store: Arc::new(store), control, room, is_dry: args.dry_run };
         let report = pull.run(plan, |settled| display.settled(settled)).await;
         display.finish();
         if args.dry_run {
-            print_manifests(cx, &report.offered)?;
+            print_manifests(cx, &report.would_fetch)?;
         }
         print_summary(cx, args, &report, began)
     })
@@ -101,7 +102,10 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
 /// The shape of the last build of this workspace, if there was one.
 fn last_shape(cx: &CommandContext, config: &Config, here: &Path) -> Option<String> {
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).unwrap_or_default();
-    workspace::used(&events, &workspace::places(here, &cx.env)).into_iter().next().map(|used| used.shape)
+    workspace::used_entries(&events, &workspace::target_dir_candidates(here, &cx.env))
+        .into_iter()
+        .next()
+        .map(|used| used.shape)
 }
 
 /// How many bytes the store may still grow until it reaches its limit.
@@ -110,22 +114,22 @@ fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
-fn print_origin(cx: &CommandContext, plan: &Plan, workspace: Option<&Workspace>) {
+fn print_origin(cx: &CommandContext, plan: &PullPlan, workspace: Option<&Workspace>) {
     match &plan.origin {
         Origin::Builds(names) => names.iter().for_each(|name| cx.out.message(format_args!("build record {name}"))),
         Origin::Lock => {
             let name = workspace.map_or("", |workspace| workspace.name.as_str());
             cx.out.message(format_args!("no build record of {name}: using the packages in Cargo.lock"));
         }
-        Origin::Crates if plan.items.is_empty() => cx.out.message("the remote has no entries of these crates"),
-        Origin::All if plan.items.is_empty() => cx.out.message("the remote has no entries"),
+        Origin::Crates if plan.entries.is_empty() => cx.out.message("the remote has no entries of these crates"),
+        Origin::All if plan.entries.is_empty() => cx.out.message("the remote has no entries"),
         Origin::Crates | Origin::All => {}
     }
 }
 
-fn print_manifests(cx: &CommandContext, offered: &[Arc<Manifest>]) -> anyhow::Result<()> {
+fn print_manifests(cx: &CommandContext, manifests: &[Arc<PackManifest>]) -> anyhow::Result<()> {
     let mut table = Table::new(&[4, 5]);
-    for manifest in offered {
+    for manifest in manifests {
         table.row([
             manifest.crate_name.clone(),
             manifest.package.clone(),
@@ -139,16 +143,18 @@ fn print_manifests(cx: &CommandContext, offered: &[Arc<Manifest>]) -> anyhow::Re
     Ok(cx.out.table(&table)?)
 }
 
-fn print_summary(cx: &CommandContext, args: &Args, report: &Report, began: Instant) -> anyhow::Result<Exit> {
-    let refused: Vec<_> = report.refused.iter().map(|(item, why)| (item.clone(), format!("refused: {why}"))).collect();
+fn print_summary(cx: &CommandContext, args: &Args, report: &PullReport, began: Instant) -> anyhow::Result<Exit> {
+    let refused: Vec<_> = report.refused.iter().map(|(id, why)| (id.clone(), format!("refused: {why}"))).collect();
     transfer::print_failures(cx, "warning", &refused);
     transfer::print_failures(cx, "error", &report.failed);
     let (verb, entries, bytes) = match args.dry_run {
-        true => ("would pull", report.offered.len(), report.offered.iter().map(|manifest| manifest.pack.size).sum()),
+        true => {
+            ("would pull", report.would_fetch.len(), report.would_fetch.iter().map(|manifest| manifest.pack.size).sum())
+        }
         false => ("pulled", report.fetched, report.bytes),
     };
     let rest = [
-        (report.here, "already in the store"),
+        (report.already_here, "already in the store"),
         (report.absent, "absent"),
         (report.refused.len(), "refused"),
         (report.failed.len(), "failed"),

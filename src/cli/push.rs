@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 use super::printer::Table;
 use super::progress::Display;
 use super::{CommandContext, Exit, transfer, units};
-use crate::config::Remote;
+use crate::config::RemoteSettings;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
 use crate::keys::{self, offered::Completed};
-use crate::remote::push::{self, Candidate, Filter, Report};
-use crate::remote::{BuildRecord, Cancel, Item, Open, Workspace, presence, records, unless_cancelled, workspace};
+use crate::model::EntryId;
+use crate::remote::operations::push::{self, Candidate, Filter, PushReport};
+use crate::remote::operations::{build_records, presence, workspace};
+use crate::remote::{BuildRecord, Remote, Workspace};
 use crate::store::Store;
 
 /// Upload entries that the remote lacks
@@ -58,11 +61,11 @@ pub(super) struct Args {
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
     let settings = transfer::settings(cx, &config)?;
-    anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::SendError::ReadOnly);
+    anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::UploadError::ReadOnly);
     let began = Instant::now();
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
     let here = fsx::current_dir()?;
-    let used = workspace::used(&events, &workspace::places(&here, &cx.env));
+    let used = workspace::used_entries(&events, &workspace::target_dir_candidates(&here, &cx.env));
     let workspace = Workspace::around(&here);
     if args.offered {
         let offered =
@@ -82,7 +85,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
             return dry_run(cx, &remote, &lacking, &records());
         }
         let push = PushContext { cx, remote, store: Arc::clone(&store), cancel };
-        let report = push.send(lacking.iter().map(|candidate| candidate.item.clone()).collect()).await;
+        let report = push.send(lacking.iter().map(|candidate| candidate.id.clone()).collect()).await;
         let mut exit = print_summary(cx, &report, candidates.len() - lacking.len(), began)?;
         if let Some(workspace) = &workspace
             && exit != Exit::Interrupted
@@ -97,7 +100,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
 /// Stores the offers that `filter` selects as entries, and returns how many. A dry run only counts them.
 fn offered(store: &Store, filter: &Filter, is_dry: bool) -> fsx::Result<usize> {
     let mut count = 0;
-    for (lookup, offer) in store.all_offers()?.into_iter().filter(|(_, offer)| filter.takes(&offer.offer.entry)) {
+    for (lookup, offer) in store.all_offers()?.into_iter().filter(|(_, offer)| filter.selects(&offer.offer.entry)) {
         // `None`: an output was modified after the compile, or holds data that an entry must not hold.
         let Some(Completed { entry, set, files }) = keys::offered::complete(&offer) else { continue };
         match is_dry {
@@ -108,7 +111,7 @@ fn offered(store: &Store, filter: &Filter, is_dry: bool) -> fsx::Result<usize> {
     Ok(count)
 }
 
-fn filter(args: &Args, settings: &Remote) -> Filter {
+fn filter(args: &Args, settings: &RemoteSettings) -> Filter {
     let ago = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     let since = args.since.map(|span| clock::now().as_millis().saturating_sub(ago(span)));
     Filter { since, crates: args.crates.clone(), own: settings.signing_key.is_some() }
@@ -116,43 +119,44 @@ fn filter(args: &Args, settings: &Remote) -> Filter {
 
 /// The candidates to upload, in their order: those that the remote lacks, or all of them.
 async fn lacking<'a>(
-    remote: &Arc<Open>,
+    remote: &Arc<Remote>,
     store: &Store,
     candidates: &'a [Candidate],
     all: bool,
 ) -> anyhow::Result<Vec<&'a Candidate>> {
-    let mut items: Vec<Item> = candidates.iter().map(|candidate| candidate.item.clone()).collect();
+    let mut ids: Vec<EntryId> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
     if !all {
-        let asked = presence::lacking(remote, store.layout(), items).await;
-        items = asked.context("cannot find the entries that the remote lacks")?;
+        let asked = presence::lacking(remote, store.layout(), ids).await;
+        ids = asked.context("cannot find the entries that the remote lacks")?;
     }
-    let keys: std::collections::HashSet<_> = items.iter().map(|item| item.key).collect();
-    Ok(candidates.iter().filter(|candidate| keys.contains(&candidate.item.key)).collect())
+    let keys: std::collections::HashSet<_> = ids.iter().map(|id| id.key).collect();
+    Ok(candidates.iter().filter(|candidate| keys.contains(&candidate.id.key)).collect())
 }
 
-fn records_of(store: &Store, workspace: &Workspace, used: &[workspace::Used]) -> Vec<BuildRecord> {
+fn records_of(store: &Store, workspace: &Workspace, used: &[workspace::UsedEntries]) -> Vec<BuildRecord> {
     let commit = workspace.commit();
-    let record =
-        |used: &workspace::Used| records::record(store, workspace, commit.as_deref(), &used.shape, &used.items);
+    let record = |used: &workspace::UsedEntries| {
+        build_records::create(store, workspace, commit.as_deref(), &used.shape, &used.entries)
+    };
     used.iter().filter_map(record).collect()
 }
 
 fn dry_run(
     cx: &CommandContext,
-    remote: &Open,
+    remote: &Remote,
     lacking: &[&Candidate],
     records: &[BuildRecord],
 ) -> anyhow::Result<Exit> {
     let mut table = Table::new(&[2]);
     for candidate in lacking {
-        let item = &candidate.item;
+        let id = &candidate.id;
         let (package, size) = (candidate.package.clone(), units::bytes(candidate.bytes));
-        table.row([item.crate_name.clone(), package, size, item.key.0.short()]);
+        table.row([id.crate_name.clone(), package, size, id.key.0.short()]);
     }
     cx.out.table(&table)?;
     for record in records {
         let entries = units::count(record.units.len(), "entry", "entries");
-        cx.out.data(format_args!("build record {}: {entries}", records::name_of(remote, record)))?;
+        cx.out.data(format_args!("build record {}: {entries}", build_records::object_name(remote, record)))?;
     }
     let bytes = units::bytes(lacking.iter().map(|candidate| candidate.bytes).sum());
     let entries = units::count(lacking.len(), "entry", "entries");
@@ -163,20 +167,20 @@ fn dry_run(
 /// What an upload needs.
 struct PushContext<'a> {
     cx: &'a CommandContext,
-    remote: Arc<Open>,
+    remote: Arc<Remote>,
     store: Arc<Store>,
-    cancel: Cancel,
+    cancel: CancellationToken,
 }
 
 impl PushContext<'_> {
-    async fn send(&self, items: Vec<Item>) -> Report {
+    async fn send(&self, ids: Vec<EntryId>) -> PushReport {
         crate::remote::sweep(self.store.layout());
-        let display = Arc::new(Display::new("push", items.len()));
+        let display = Arc::new(Display::new("push", ids.len()));
         let control = transfer::control(&display, self.cancel.clone());
-        let show = |settled| display.settled(settled);
-        let report = push::run(&self.remote, &self.store, items, &control, show).await;
-        let stale = crate::remote::abort_stale(&self.remote, self.store.layout());
-        let _ = unless_cancelled(&self.cancel, stale).await;
+        let on_settled = |settled| display.settled(settled);
+        let report = push::run(&self.remote, &self.store, ids, &control, on_settled).await;
+        let stale = crate::remote::abort_stale_uploads(&self.remote, self.store.layout());
+        let _ = self.cancel.run_until_cancelled(stale).await;
         display.finish();
         report
     }
@@ -186,7 +190,7 @@ impl PushContext<'_> {
         &self,
         workspace: &Workspace,
         records: Vec<BuildRecord>,
-        report: &Report,
+        report: &PushReport,
     ) -> anyhow::Result<Exit> {
         let mut exit = Exit::Ok;
         for mut record in records {
@@ -195,8 +199,8 @@ impl PushContext<'_> {
             if record.units.is_empty() {
                 continue;
             }
-            let publish = records::publish(&self.remote, workspace, &record);
-            let Some(published) = unless_cancelled(&self.cancel, publish).await else {
+            let publish = build_records::publish(&self.remote, workspace, &record);
+            let Some(published) = self.cancel.run_until_cancelled(publish).await else {
                 self.cx.out.message("interrupted");
                 return Ok(Exit::Interrupted);
             };
@@ -216,16 +220,16 @@ impl PushContext<'_> {
 }
 
 /// Prints the failures and the totals. `there`: number of entries that were not tried because the remote has them.
-fn print_summary(cx: &CommandContext, report: &Report, there: usize, began: Instant) -> anyhow::Result<Exit> {
+fn print_summary(cx: &CommandContext, report: &PushReport, there: usize, began: Instant) -> anyhow::Result<Exit> {
     transfer::print_failures(cx, "error", &report.failed);
     let rest = [
-        (there + report.there, "already on the remote"),
+        (there + report.already_there, "already on the remote"),
         (report.gone.len(), "no longer complete in the store"),
         (report.secret.len(), "not uploaded (the compile read a variable that looks secret)"),
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
     ];
-    let (entries, bytes) = (report.sent, report.bytes);
+    let (entries, bytes) = (report.uploaded, report.bytes);
     transfer::Totals { verb: "pushed", entries, bytes, began, rest: &rest }.print(cx)?;
     Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::progress::Display;
 use super::{CommandContext, Exit, units};
 use crate::config::{self, Config};
 use crate::fsx::sys_process;
-use crate::remote::pull::PlanError;
-use crate::remote::{Cancel, Control, Item, Open, RemoteError, unless_cancelled};
+use crate::model::EntryId;
+use crate::remote::operations::pull::PlanError;
+use crate::remote::{Control, Remote, RemoteError};
 
 /// How many failures are printed one by one.
 const MAX_PRINTED: usize = 10;
@@ -26,8 +28,8 @@ const MAX_BLOCKING_THREADS: usize = 16;
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The configured remote. Fails if none is configured.
-pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<config::Remote> {
-    let remote = config::Remote::load(&cx.env, config).context("cannot read the settings of the remote")?;
+pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<config::RemoteSettings> {
+    let remote = config::RemoteSettings::load(&cx.env, config).context("cannot read the settings of the remote")?;
     remote.with_context(|| {
         format!(
             "no remote is set: set KACHE_S3_BUCKET (and KACHE_S3_ENDPOINT for a server other than AWS), or bucket below \
@@ -37,13 +39,13 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<c
     })
 }
 
-/// Runs `work` in a new runtime. Ctrl-C or SIGTERM triggers the [`Cancel`]; a second Ctrl-C ends the process.
-pub(super) fn run(work: impl AsyncFnOnce(Cancel) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+/// Runs `work` in a new runtime. Ctrl-C or SIGTERM cancels the token; a second Ctrl-C ends the process.
+pub(super) fn run(work: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build().context("cannot start threads")?;
     let ended = runtime.block_on(async {
-        let cancel = Cancel::default();
+        let cancel = CancellationToken::new();
         let mut interrupts = signal(SignalKind::interrupt()).context("cannot listen to signals")?;
         let mut terminations = signal(SignalKind::terminate()).context("cannot listen to signals")?;
         let (on_interrupt, on_termination) = (cancel.clone(), cancel.clone());
@@ -96,32 +98,32 @@ pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
 
 /// Runs `work`, and drops it on Ctrl-C (`None`). Only for work that reads and does not write.
 pub(super) async fn unless_interrupted<T>(
-    cancel: &Cancel,
+    cancel: &CancellationToken,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<Option<T>> {
-    unless_cancelled(cancel, work).await.transpose()
+    cancel.run_until_cancelled(work).await.transpose()
 }
 
 /// Opens the remote.
-pub(super) async fn connect(cx: &CommandContext, settings: &config::Remote) -> anyhow::Result<Arc<Open>> {
-    Ok(Arc::new(Open::connect(settings, &cx.env).await.context("cannot use the remote")?))
+pub(super) async fn connect(cx: &CommandContext, settings: &config::RemoteSettings) -> anyhow::Result<Arc<Remote>> {
+    Ok(Arc::new(Remote::connect(settings, &cx.env).await.context("cannot use the remote")?))
 }
 
 /// The control of transfers that `display` shows. Must be called inside the runtime.
-pub(super) fn control(display: &Arc<Display>, cancel: Cancel) -> Control {
+pub(super) fn control(display: &Arc<Display>, cancel: CancellationToken) -> Control {
     let (display, stopping, cancelled) = (Arc::clone(display), Arc::clone(display), cancel.clone());
     tokio::spawn(async move {
         cancelled.cancelled().await;
         stopping.stopping();
     });
-    Control::new(Some(Arc::new(move |step| display.step(step))), cancel, None)
+    Control::new(Some(Arc::new(move |progress| display.update(progress))), cancel, None)
 }
 
 /// Prints one line for each of these entries, with the reason. Beyond [`MAX_PRINTED`] entries, prints only how many
 /// more there are.
-pub(super) fn print_failures(cx: &CommandContext, level: &str, failures: &[(Item, String)]) {
-    for (item, why) in failures.iter().take(MAX_PRINTED) {
-        cx.out.message(format_args!("{level}: {} {}: {why}", item.crate_name, item.key.0.short()));
+pub(super) fn print_failures(cx: &CommandContext, level: &str, failures: &[(EntryId, String)]) {
+    for (id, why) in failures.iter().take(MAX_PRINTED) {
+        cx.out.message(format_args!("{level}: {} {}: {why}", id.crate_name, id.key.0.short()));
     }
     if let Some(more) = failures.len().checked_sub(MAX_PRINTED).filter(|more| *more > 0) {
         cx.out.message(format_args!("{level}: and {}", units::count(more, "more entry", "more entries")));
@@ -154,7 +156,7 @@ impl Totals<'_> {
 }
 
 /// The exit code of a run. Prints `interrupted` if it was cancelled.
-pub(super) fn exit(cx: &CommandContext, is_cancelled: bool, failed: &[(Item, String)]) -> Exit {
+pub(super) fn exit(cx: &CommandContext, is_cancelled: bool, failed: &[(EntryId, String)]) -> Exit {
     if is_cancelled {
         cx.out.message("interrupted");
         return Exit::Interrupted;

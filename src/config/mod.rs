@@ -18,7 +18,7 @@ use bytesize::ByteSize;
 pub use env::Env;
 use file::SettingsFile;
 pub use project::Project;
-pub use remote::{Checksums, Remote, Secret};
+pub use remote::{Checksums, RemoteSettings, Secret};
 pub use verify::{Rate, Verify};
 
 use crate::fsx;
@@ -116,7 +116,7 @@ pub struct Config {
     pub verify_rate: Setting<Rate>,
     /// The log level.
     pub log: Setting<LogLevel>,
-    /// The `[cache.remote]` section of the file, for [`Remote::load`].
+    /// The `[cache.remote]` section of the file, for [`RemoteSettings::load`].
     remote: Option<remote::RemoteSection>,
     /// Path of the configuration file, which need not exist.
     pub file: PathBuf,

@@ -46,7 +46,7 @@ pub enum Checksums {
 
 /// An S3 bucket and how to use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
+pub struct RemoteSettings {
     /// Name of the bucket.
     pub bucket: String,
     /// Region of the bucket. `None`: the AWS settings decide.
@@ -125,7 +125,7 @@ const PREFIX: ValueKind<String> = ValueKind::new(
     "letters, digits, \".\", \"-\" and \"_\", in parts with \"/\" between them",
 );
 
-impl Remote {
+impl RemoteSettings {
     /// Reads the settings of the remote. `None`: none is configured.
     pub fn load(vars: &Env, config: &Config) -> Result<Option<Self>, ConfigError> {
         let file = config.remote.clone().unwrap_or_default();
@@ -282,7 +282,7 @@ fn incomplete(what: &str, problem: &'static str) -> ConfigError {
 mod tests {
     use super::*;
 
-    fn load(vars: &[(&str, &str)], toml: &str) -> Result<Option<Remote>, ConfigError> {
+    fn load(vars: &[(&str, &str)], toml: &str) -> Result<Option<RemoteSettings>, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         crate::fsx::Publish::default().bytes(&path, toml.as_bytes()).unwrap();
@@ -290,7 +290,7 @@ mod tests {
         vars.push((env::KACHE_CONFIG.into(), path.to_str().unwrap().into()));
         vars.push((env::HOME.into(), "/home/x".into()));
         let vars = Env::of(vars);
-        Remote::load(&vars, &Config::load(&vars)?)
+        RemoteSettings::load(&vars, &Config::load(&vars)?)
     }
 
     #[test]
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_is_the_place_of_the_objects() {
+    fn places_are_told_apart_by_where_objects_go() {
         let of = |more: (&str, &str)| load(&[(env::KACHE_S3_BUCKET, "b"), more], "").unwrap().unwrap().destination();
         let plain = of((env::KACHE_REMOTE_LEVEL, "3"));
         assert_eq!(plain, of((env::KACHE_REMOTE_LEVEL, "9")));

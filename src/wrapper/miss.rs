@@ -12,7 +12,7 @@ use super::publish::{self, Compiled, Published};
 use super::report::Report;
 use super::task::{Task, patience};
 use super::{bypass, declared, incremental, offer, remote};
-use crate::config::{Env, Remote, env};
+use crate::config::{Env, RemoteSettings, env};
 use crate::fsx::{self, Publish, clock};
 use crate::keys::Start;
 use crate::keys::record::NotStored;
@@ -105,7 +105,7 @@ fn unalias_dep_info(call: &Call<'_>, unalias: &Unalias) {
 }
 
 /// Asks the agent for an entry, and looks again if it has fetched one. A hit ends this process.
-fn ask_remote(call: &Call<'_>, missed: Missed, remote: &Remote, report: &Report) -> Missed {
+fn ask_remote(call: &Call<'_>, missed: Missed, remote: &RemoteSettings, report: &Report) -> Missed {
     let Some(connection) = remote::ask(call, remote, report) else { return missed };
     let missed = hit::serve(call, &mut Claim::None, report);
     connection.unused();

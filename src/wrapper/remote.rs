@@ -9,19 +9,19 @@ use super::report::Report;
 use super::task::Task;
 use crate::agent::client::{self, Connection};
 use crate::agent::protocol::FetchRequest;
-use crate::agent::queue::{Queue, QueuedEntry};
-use crate::config::Remote;
+use crate::agent::queue::Queue;
+use crate::config::RemoteSettings;
 use crate::fsx::{self, sys_process};
-use crate::model::{EntryKey, RootKind};
+use crate::model::{EntryId, EntryKey, RootKind};
 
 /// The remote of this build, if there is one. `kache doctor` reports settings that cannot be read.
-pub(super) fn settings(task: &impl Task) -> Option<Remote> {
-    Remote::load(task.common().env, task.common().config).ok().flatten()
+pub(super) fn settings(task: &impl Task) -> Option<RemoteSettings> {
+    RemoteSettings::load(task.common().env, task.common().config).ok().flatten()
 }
 
 /// Asks the agent for an entry, and waits for as long as the agent says. `Some`: the agent has fetched an entry, so
 /// look again.
-pub(super) fn ask(task: &impl Task, remote: &Remote, report: &Report) -> Option<Connection> {
+pub(super) fn ask(task: &impl Task, remote: &RemoteSettings, report: &Report) -> Option<Connection> {
     let (began, labels) = (Instant::now(), task.labels());
     let request = FetchRequest {
         remote: remote.identity(task.common().env),
@@ -44,11 +44,11 @@ fn build() -> u64 {
 }
 
 /// Queues a stored entry for upload, unless the remote is read-only.
-pub(super) fn queue(task: &impl Task, remote: &Remote, key: EntryKey) {
+pub(super) fn queue(task: &impl Task, remote: &RemoteSettings, key: EntryKey) {
     if !remote.read_only {
-        let entry = QueuedEntry { crate_name: task.labels().crate_name, lookup: task.common().lookup.key, key };
+        let id = EntryId { crate_name: task.labels().crate_name, lookup: task.common().lookup.key, key };
         // `kache push` still finds an entry that is not in the queue.
-        let _ = Queue::of(task.common().store.layout(), remote).add(&entry);
+        let _ = Queue::of(task.common().store.layout(), remote).add(&id);
     }
 }
 

@@ -26,6 +26,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cli", &["agent", "config", "events", "fsx", "keys", "model", "remote", "rustc", "store"]),
 ];
 
+/// The modules of `remote` that each of its layers may use. Inside these layers, types are named by their modules, not by
+/// the re-exports of `remote`.
+const REMOTE_LAYERS: &[(&str, &[&str])] =
+    &[("format", &["format"]), ("s3", &["s3", "tasks"]), ("operations", &["format", "operations", "s3", "tasks"])];
+
 /// Maximum number of lines in a file, without its unit tests.
 const FILE_LINES: usize = 450;
 
@@ -54,10 +59,10 @@ fn code(text: &str) -> String {
     own.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The top-level modules that the code names after `crate::`.
-fn used_modules(code: &str) -> BTreeSet<String> {
+/// The modules that the code names after `prefix`.
+fn used_modules(code: &str, prefix: &str) -> BTreeSet<String> {
     let mut used = BTreeSet::new();
-    for rest in code.split("crate::").skip(1) {
+    for rest in code.split(prefix).skip(1) {
         let names = match rest.strip_prefix('{') {
             Some(group) => group.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
             None => vec![rest],
@@ -77,7 +82,7 @@ fn upward_edges(sources: &[(String, PathBuf, String)]) -> Vec<String> {
         let Some((module, _)) = name.split_once('/') else { continue };
         let (_, allowed) =
             ALLOWED.iter().find(|(known, _)| *known == module).unwrap_or_else(|| panic!("{module}: new module"));
-        for used in used_modules(&code(text)) {
+        for used in used_modules(&code(text), "crate::") {
             let is_module = ALLOWED.iter().any(|(known, _)| *known == used);
             if is_module && used != module && !allowed.contains(&used.as_str()) {
                 edges.push(format!("{name} -> {used}"));
@@ -92,6 +97,28 @@ fn dependencies_point_down() {
     assert_eq!(upward_edges(&sources()), Vec::<String>::new());
     let upward = [("store/x.rs".to_owned(), PathBuf::new(), "use crate::{fsx, keys::Roots};\n".to_owned())];
     assert_eq!(upward_edges(&upward), ["store/x.rs -> keys"], "the check sees an upward edge");
+}
+
+/// The modules of `remote` that its layers use, but that [`REMOTE_LAYERS`] does not list.
+fn remote_edges(sources: &[(String, PathBuf, String)]) -> Vec<String> {
+    let mut edges = Vec::new();
+    for (name, _, text) in sources {
+        let layer = name.strip_prefix("remote/").and_then(|rest| rest.split_once('/')).map(|(layer, _)| layer);
+        let Some((_, allowed)) = REMOTE_LAYERS.iter().find(|(known, _)| Some(*known) == layer) else { continue };
+        let used = used_modules(&code(text), "crate::remote::");
+        edges.extend(
+            used.iter().filter(|used| !allowed.contains(&used.as_str())).map(|used| format!("{name} -> {used}")),
+        );
+    }
+    edges
+}
+
+#[test]
+fn formats_and_the_s3_client_are_independent() {
+    assert_eq!(remote_edges(&sources()), Vec::<String>::new());
+    let edge =
+        [("remote/s3/x.rs".to_owned(), PathBuf::new(), "use crate::remote::format::names::ObjectNames;\n".to_owned())];
+    assert_eq!(remote_edges(&edge), ["remote/s3/x.rs -> format"], "the check sees an edge");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use kache::config::{Env, Secret};
 use kache::model::Digest;
-use kache::remote::retry::Limits;
+use kache::remote::s3::retry::BreakerLimits;
 use kache::remote::{Bucket, Download, RemoteError};
 
 use crate::support::faults::{Action, Lie, Rule};
-use crate::support::remote::{Line, PART, noise, run, settings, tuning};
+use crate::support::remote::{Line, PART, download_with, noise, run, settings, tuning};
 use crate::support::s3_server::{BUCKET, READER};
 
 #[test]
@@ -159,7 +159,7 @@ fn r09_repeated_failure_opens_the_breaker_until_the_server_is_well() {
         let bucket = line
             .bucket_with(|tuning| {
                 let open = Duration::from_millis(1500);
-                tuning.breaker = Limits { failures: 4, over: Duration::ZERO, open, open_at_most: 2 * open };
+                tuning.breaker = BreakerLimits { failures: 4, over: Duration::ZERO, open, open_at_most: 2 * open };
             })
             .await;
         let error = bucket.get("v1/a", 10).await.unwrap_err();
@@ -168,7 +168,7 @@ fn r09_repeated_failure_opens_the_breaker_until_the_server_is_well() {
         assert_eq!(asked, 4);
         // Clones share the breaker.
         let error = bucket.clone().head("v1/a").await.unwrap_err();
-        assert!(matches!(error, RemoteError::Broken { .. }), "{error}");
+        assert!(matches!(error, RemoteError::BreakerOpen { .. }), "{error}");
         assert_eq!(line.proxy.seen().len(), asked, "the server is left alone");
         line.proxy.heal();
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -246,9 +246,9 @@ fn r09_a_body_that_drips_is_given_up() {
             line.bucket_with(|tuning| (tuning.answer, tuning.slowest) = (Duration::from_millis(500), 1 << 20)).await;
         let download = async |name: &str, len: usize| {
             let digest = Some(Digest::of(&bytes[..len]));
-            let what = Download { name: name.into(), label: String::new(), size: Some(len as u64), digest };
+            let what = Download { name: name.into(), size: Some(len as u64), digest };
             let to = line.dir.path().join(len.to_string());
-            bucket.download(&what, &to, &line.control()).await.map(|_| ())
+            download_with(&bucket, &what, &to, &line.control()).await.map(|_| ())
         };
         for drips in [false, true] {
             if drips {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kache::model::Digest;
-use kache::remote::{Cancel, Download, Phase, RemoteError};
+use kache::remote::{Download, Phase, RemoteError};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::faults::{Action, Rule};
-use crate::support::remote::{Line, PART, declared, noise, run};
+use crate::support::remote::{Line, PART, declared, download_with, noise, run};
 
 const NAME: &str = "v1/packs/x/object";
 
@@ -63,7 +64,7 @@ fn a_large_object_comes_in_parts_of_one_version() {
     assert!(seen[1..].iter().all(|seen| seen.if_match.is_some()), "the others are of the first one's version");
     assert!((2..=16).contains(&line.proxy.peak()), "{} at once", line.proxy.peak());
     assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
-    assert_eq!(line.steps().last().unwrap().done, 20 * PART as u64 + 5);
+    assert_eq!(line.reports().last().unwrap().done, 20 * PART as u64 + 5);
 }
 
 #[test]
@@ -76,8 +77,10 @@ fn connections_are_limited_over_all_transfers() {
         let at = |n: usize| line.dir.path().join(n.to_string());
         let control = line.control();
         let (to, others) = (at(0), at(1));
-        let (one, other) =
-            tokio::join!(bucket.download(&what, &to, &control), bucket.download(&what, &others, &control));
+        let (one, other) = tokio::join!(
+            download_with(&bucket, &what, &to, &control),
+            download_with(&bucket, &what, &others, &control)
+        );
         assert_eq!((one.unwrap(), other.unwrap()), (what.size, what.size));
         assert_eq!(std::fs::read(at(0)).unwrap(), bytes);
     });
@@ -200,15 +203,15 @@ fn an_object_that_is_replaced_on_the_way_is_never_mixed() {
         line.proxy.rule(on_get().first(1).then(Action::CutAfter(150_000)));
         let (writer, later) = (Arc::clone(&line), new.clone());
         let once = std::sync::Once::new();
-        let control = line.control_with(move |step| {
-            if step.done >= 70_000 {
+        let control = line.control_with(move |progress| {
+            if progress.done >= 70_000 {
                 once.call_once(|| writer.server.write(NAME, &later));
             }
         });
         run(async {
             let bucket = line.bucket().await;
             let what = Download { digest: Some(Digest::of(&new)), ..declared(NAME, &new) };
-            bucket.download(&what, &line.to(), &control).await.unwrap();
+            download_with(&bucket, &what, &line.to(), &control).await.unwrap();
         });
         assert!(std::fs::read(line.to()).unwrap() == new, "{len}");
     }
@@ -304,21 +307,21 @@ fn cancelling_leaves_nothing_and_is_told_once() {
     for len in [2 * PART - 1, 6 * PART] {
         let (line, bytes) = line_with(len);
         line.proxy.rule(on_get().then(Action::HangAfter(150_000)));
-        let cancel = Cancel::default();
+        let cancel = CancellationToken::new();
         let by = cancel.clone();
-        let control = line.control_of(cancel, move |step| {
-            if step.done > 100_000 {
+        let control = line.control_of(cancel, move |progress| {
+            if progress.done > 100_000 {
                 by.cancel();
             }
         });
         let came = run(async {
             let bucket = line.bucket_with(|tuning| tuning.stall = Duration::from_secs(100)).await;
-            bucket.download(&declared(NAME, &bytes), &line.to(), &control).await
+            download_with(&bucket, &declared(NAME, &bytes), &line.to(), &control).await
         });
         assert!(matches!(came, Err(RemoteError::Cancelled { .. })), "{came:?}");
         assert!(!line.to().exists());
         assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Cancelled]);
-        assert_eq!(line.steps().iter().filter(|step| step.phase.is_end()).count(), 1);
+        assert_eq!(line.reports().iter().filter(|progress| progress.phase.is_end()).count(), 1);
     }
 }
 
@@ -327,7 +330,7 @@ fn r09_a_transfer_ends_at_its_deadline_however_it_crawls() {
     let (line, bytes) = line_with(2 * PART - 1);
     line.proxy.rule(on_get().then(Action::Slow(10_000)));
     let control = line.control().until(Instant::now() + Duration::from_secs(1));
-    let came = run(async { line.bucket().await.download(&declared(NAME, &bytes), &line.to(), &control).await });
+    let came = run(async { download_with(&line.bucket().await, &declared(NAME, &bytes), &line.to(), &control).await });
     assert!(matches!(came, Err(RemoteError::TimedOut { .. })), "{came:?}");
     assert!(!line.to().exists());
     assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Failed]);

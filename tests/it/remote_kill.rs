@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use kache::model::Digest;
-use kache::remote::{Manifest, Names, Trust};
+use kache::remote::{ObjectNames, PackManifest, Trust};
 use kache::store::Store;
 
 use crate::support::entries::{self, Size};
@@ -65,11 +65,12 @@ fn counts(project: &Project) -> (usize, usize) {
 /// Asserts that every manifest on the server can be read, and that its pack has the bytes that it declares.
 #[track_caller]
 fn assert_remote_whole(server: &S3Server) {
-    let names = Names::new("");
+    let names = ObjectNames::new("");
     for name in server.objects_with("v1/manifests/") {
         let at = names.parse_manifest(&name).unwrap_or_else(|| panic!("{name}"));
         let bytes = server.read(&name).expect("a manifest");
-        let manifest = Manifest::decode(&bytes, &at, &Trust::Anyone).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let manifest =
+            PackManifest::decode(&bytes, &at, &Trust::Anyone).unwrap_or_else(|error| panic!("{name}: {error}"));
         let pack = server.read(&names.pack_of(&at)).unwrap_or_else(|| panic!("{name} has no pack"));
         assert_eq!((pack.len() as u64, Digest::of(&pack)), (manifest.pack.size, manifest.pack.digest), "{name}");
     }

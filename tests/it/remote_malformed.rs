@@ -4,8 +4,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kache::model::{Digest, EntryKey, Input, LookupKey};
-use kache::remote::pack::ImportError;
-use kache::remote::{BuildRecord, BuildUnit, Located, Manifest, Refused, SigningKey, Trust};
+use kache::remote::format::pack::ImportError;
+use kache::remote::{BuildRecord, BuildUnit, ManifestName, PackManifest, Refused, SigningKey, Trust};
 use kache::store::Message;
 use tar::Header;
 
@@ -163,7 +163,7 @@ const ENTRIES: &[Case<Parts>] = &[
 ];
 
 /// Manifests whose content is wrong in itself.
-const MANIFESTS: &[Case<Manifest>] = &[
+const MANIFESTS: &[Case<PackManifest>] = &[
     ("another crate", "moved", |m| m.crate_name = "b".into()),
     ("another lookup key", "moved", |m| m.lookup = LookupKey(Digest::of(b"m"))),
     ("another key", "moved", |m| m.key = EntryKey(Digest::of(b"m"))),
@@ -295,14 +295,14 @@ fn r01_r02_r03_r04_every_malformed_pack_is_refused_and_leaves_nothing() {
     assert!(ARCHIVES.len() + STREAMS.len() + ENTRIES.len() >= 40);
 }
 
-fn place() -> Located {
-    Located::new("a", packs::lookup(), packs::key())
+fn name() -> ManifestName {
+    ManifestName::new("a", packs::lookup(), packs::key())
 }
 
 #[test]
 fn r01_r11_every_malformed_manifest_is_refused() {
     let (good, _) = Parts::new().build();
-    let decode = |what: &str, bytes: &[u8]| id(what, || Manifest::decode(bytes, &place(), &Trust::Anyone));
+    let decode = |what: &str, bytes: &[u8]| id(what, || PackManifest::decode(bytes, &name(), &Trust::Anyone));
     assert_eq!(decode("the sample", &good.encode(None)), "taken", "the control");
     check(MANIFESTS, |what, change| {
         let mut manifest = good.clone();
@@ -310,7 +310,7 @@ fn r01_r11_every_malformed_manifest_is_refused() {
         // The import checks the manifest again, wherever it comes from, and refuses before it reads the pack.
         let (_, pack) = Parts::new().build();
         let store = Place::empty();
-        let imported = kache::remote::pack::import(&store.store, &manifest, &mut pack.as_slice());
+        let imported = kache::remote::format::pack::import(&store.store, &manifest, &mut pack.as_slice());
         assert!(imported.is_err() && snapshot(&store.cache()).is_empty(), "{what}");
         decode(what, &manifest.encode(None))
     });
@@ -327,7 +327,7 @@ fn r07_with_trusted_keys_only_their_own_word_counts() {
     let (good, _) = Parts::new().build();
     let ((ours, _), (theirs, _)) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
     let trust = Trust::Keys(vec![ours.public()]);
-    let decode = |bytes: &[u8]| id("signed", || Manifest::decode(bytes, &place(), &trust));
+    let decode = |bytes: &[u8]| id("signed", || PackManifest::decode(bytes, &name(), &trust));
     let text = |key: Option<&SigningKey>| String::from_utf8(good.encode(key)).unwrap();
     assert_eq!(decode(text(Some(&ours)).as_bytes()), "taken", "the control");
     assert_eq!(decode(text(None).as_bytes()), "unsigned");
@@ -338,8 +338,8 @@ fn r07_with_trusted_keys_only_their_own_word_counts() {
     assert_eq!(decode(spaced.as_bytes()), "bad-signature", "the bytes are signed, not what they mean");
     let claimed = text(Some(&theirs)).replace(&theirs.public().to_string(), &ours.public().to_string());
     assert_eq!(decode(claimed.as_bytes()), "bad-signature");
-    let elsewhere = Located { key: EntryKey(Digest::of(b"other")), ..place() };
-    let moved = Manifest::decode(text(Some(&ours)).as_bytes(), &elsewhere, &trust);
+    let elsewhere = ManifestName { key: EntryKey(Digest::of(b"other")), ..name() };
+    let moved = PackManifest::decode(text(Some(&ours)).as_bytes(), &elsewhere, &trust);
     assert_eq!(moved, Err(Refused::Moved), "an old one of ours, filed under another key");
 }
 

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kache::config::{Env, Secret};
-use kache::remote::{Cancel, Control, Item, Manifest, Names, Open, SendError, Sent, SigningKey, Trust, send};
+use kache::model::EntryId;
+use kache::remote::{
+    Control, ObjectNames, PackManifest, Remote, SigningKey, Trust, UploadError, Uploaded, upload_entry,
+};
 use kache::store::{Entry, Store};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::entries::{self, Made, Size};
 use crate::support::faults::{Action, FaultProxy, Rule};
@@ -17,16 +21,16 @@ use crate::support::{KACHE, Project, signal, wait_until};
 
 const SMALL: Size = Size { bytes: 20_000, noise: 30 };
 
-fn item(made: &Made) -> Item {
-    Item { crate_name: made.crate_name.clone(), lookup: made.lookup, key: made.key }
+fn id(made: &Made) -> EntryId {
+    EntryId { crate_name: made.crate_name.clone(), lookup: made.lookup, key: made.key }
 }
 
-fn manifest(server: &S3Server, made: &Made) -> Manifest {
+fn manifest(server: &S3Server, made: &Made) -> PackManifest {
     let name =
         server.objects_with(&format!("/{}/", made.crate_name)).into_iter().find(|name| name.contains("manifests"));
     let name = name.expect("a manifest");
-    let at = Names::new("").parse_manifest(&name).expect("a name");
-    Manifest::decode(&server.read(&name).expect("its bytes"), &at, &Trust::Anyone).expect("it can be read")
+    let at = ObjectNames::new("").parse_manifest(&name).expect("a name");
+    PackManifest::decode(&server.read(&name).expect("its bytes"), &at, &Trust::Anyone).expect("it can be read")
 }
 
 /// A push that failed leaves its packs. By the next push, the entry may have been stored again with other bytes.
@@ -69,9 +73,9 @@ impl Bed {
         Self { server: S3Server::start(), store: Arc::new(Store::open(&dir.path().join("cache"))), _dir: dir }
     }
 
-    async fn open(&self, signing_key: Option<Secret>) -> Arc<Open> {
-        let settings = kache::config::Remote { signing_key, ..settings(Some(&self.server.endpoint())) };
-        Arc::new(Open::connect(&settings, &Env::of::<&str, &str>([])).await.expect("it opens"))
+    async fn open(&self, signing_key: Option<Secret>) -> Arc<Remote> {
+        let settings = kache::config::RemoteSettings { signing_key, ..settings(Some(&self.server.endpoint())) };
+        Arc::new(Remote::connect(&settings, &Env::of::<&str, &str>([])).await.expect("it opens"))
     }
 }
 
@@ -85,13 +89,19 @@ fn r07_what_was_queued_and_then_pulled_is_not_signed() {
     let (_, secret) = SigningKey::generate().expect("a key");
     run(async {
         let remote = bed.open(Some(Secret::new(secret))).await;
-        let sent = send(&remote, &bed.store, &item(&made), &Control::default()).await.expect("no error");
-        assert_eq!((sent, bed.server.objects()), (Sent::Foreign, Vec::<String>::new()));
+        let sent = upload_entry(&remote, &bed.store, &id(&made), &Control::default()).await.expect("no error");
+        assert_eq!((sent, bed.server.objects()), (Uploaded::Pulled, Vec::<String>::new()));
         // Controls: without a signing key the entry is uploaded, and an entry that was compiled here is signed.
         let unsigned = bed.open(None).await;
-        assert!(matches!(send(&unsigned, &bed.store, &item(&made), &Control::default()).await, Ok(Sent::Sent(_))));
+        assert!(matches!(
+            upload_entry(&unsigned, &bed.store, &id(&made), &Control::default()).await,
+            Ok(Uploaded::Written(_))
+        ));
         bed.store.put_entry(made.key, &entry).expect("compiled here");
-        assert!(matches!(send(&remote, &bed.store, &item(&made), &Control::default()).await, Ok(Sent::Sent(_))));
+        assert!(matches!(
+            upload_entry(&remote, &bed.store, &id(&made), &Control::default()).await,
+            Ok(Uploaded::Written(_))
+        ));
     });
 }
 
@@ -104,18 +114,19 @@ fn nothing_is_packed_once_somebody_asked_to_stop() {
         let remote = bed.open(None).await;
         let cores = u32::try_from(remote.cores.available_permits()).expect("few");
         let busy = remote.cores.acquire_many(cores).await.expect("never closed");
-        let cancel = Cancel::default();
+        let cancel = CancellationToken::new();
         let control = Control::new(None, cancel.clone(), None);
-        let (wanted, stop) = (item(&made), async {
+        let (wanted, stop) = (id(&made), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             cancel.cancel();
         });
-        let sending = tokio::time::timeout(Duration::from_secs(5), send(&remote, &bed.store, &wanted, &control));
-        let (ended, ()) = tokio::join!(sending, stop);
-        assert!(matches!(ended.expect("it waits for a core"), Err(SendError::Remote(_))));
+        let uploading =
+            tokio::time::timeout(Duration::from_secs(5), upload_entry(&remote, &bed.store, &wanted, &control));
+        let (ended, ()) = tokio::join!(uploading, stop);
+        assert!(matches!(ended.expect("it waits for a core"), Err(UploadError::Remote(_))));
         drop(busy);
         // Control: with a free core, the entry is uploaded.
-        assert!(send(&remote, &bed.store, &wanted, &Control::default()).await.is_ok());
+        assert!(upload_entry(&remote, &bed.store, &wanted, &Control::default()).await.is_ok());
     });
 }
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use kache::fsx::{self, Stamp, clock};
 use kache::model::{BlobId, Digest, InputSet};
-use kache::remote::pack::{self, ImportError, PackError};
-use kache::remote::{BuildRecord, BuildUnit, Manifest};
+use kache::remote::format::pack::{self, ImportError, PackError};
+use kache::remote::{BuildRecord, BuildUnit, PackManifest};
 use kache::store::manifests::Record;
 use kache::store::{Entry, Store};
 
 use super::support::packs::{self, FILES, Parts, Place};
 use super::support::{TEMP_PREFIX, files_under, snapshot};
 
-fn pack(place: &Place, level: i32) -> Result<(Manifest, Vec<u8>), PackError> {
+fn pack(place: &Place, level: i32) -> Result<(PackManifest, Vec<u8>), PackError> {
     let to = place.dir.path().join("out/pack");
     let manifest = pack::write(&place.store, packs::lookup(), &packs::record(), level, &to)?;
     let bytes = fs::read(to).unwrap();
@@ -233,7 +233,7 @@ fn the_formats_are_those_that_others_know() {
     assert_eq!(archive, Parts::new().archive(), "written down twice");
     // How well zstd compresses does not matter here.
     let pack = kache::remote::PackRef { digest: Digest::of(b"pack"), size: 4 };
-    let manifest = Manifest { pack, ..manifest };
+    let manifest = PackManifest { pack, ..manifest };
     let body = serde_json::to_vec(&manifest).unwrap();
     let unit = |name: &str| BuildUnit {
         crate_name: name.into(),
@@ -251,8 +251,8 @@ fn the_formats_are_those_that_others_know() {
         created: 1_700_000_000_000,
         units: vec![unit("serde"), unit("a")],
     };
-    let build = kache::remote::Names::new("").build("w", &record.name());
-    let object = kache::remote::Names::new("").manifest("a", packs::lookup(), packs::key());
+    let build = kache::remote::ObjectNames::new("").build("w", &record.name());
+    let object = kache::remote::ObjectNames::new("").manifest("a", packs::lookup(), packs::key());
     let stable: [(&str, &[u8], Vec<u8>); 7] = [
         ("pack/archive", b"t", archive.clone()),
         ("pack/headers", b"h", archive),
@@ -278,7 +278,7 @@ fn the_formats_are_those_that_others_know() {
     let old = &old[1..];
     let reference = kache::remote::PackRef { digest: Digest::of(old), size: old.len() as u64 };
     let there = Place::empty();
-    pack::import(&there.store, &Manifest { pack: reference, ..manifest }, &mut &*old).unwrap();
+    pack::import(&there.store, &PackManifest { pack: reference, ..manifest }, &mut &*old).unwrap();
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn a_dry_pull_writes_nothing_into_the_cache_directory() {
     says(&run, "would pull 2 entries");
     says(&run, "1 refused");
     assert_eq!(tree(), before);
-    // Control: a real pull writes the journal, the doubt, and the entries.
+    // Control: a real pull writes the journal, the mark of the refused entry, and the entries.
     says(&bed.two.kache(&["pull", "--all"]).must_succeed(), "1 refused");
     let after = tree();
     assert_ne!(after, before);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kache::config::Checksums;
-use kache::remote::{Cancel, Phase, RemoteError, Tuning, Upload};
+use kache::remote::{Phase, RemoteError, Tuning, Upload, abort_old_uploads};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::faults::{Action, Rule};
-use crate::support::remote::{Line, noise, run, settings};
+use crate::support::remote::{Line, noise, run, settings, upload_with};
 
 /// Size of a part in bytes: the server refuses smaller ones.
 const PART: usize = 5 * 1024 * 1024;
@@ -27,10 +28,10 @@ const NAME: &str = "v1/packs/x/object";
 
 /// Uploads and stops after `parts` parts.
 fn interrupted(line: &Line, what: &Upload, parts: u64) {
-    let cancel = Cancel::default();
+    let cancel = CancellationToken::new();
     let by = cancel.clone();
-    let control = line.control_of(cancel, move |step| {
-        if step.done >= parts * PART as u64 {
+    let control = line.control_of(cancel, move |progress| {
+        if progress.done >= parts * PART as u64 {
             by.cancel();
         }
     });
@@ -42,14 +43,14 @@ fn interrupted(line: &Line, what: &Upload, parts: u64) {
                 tuning.parallel_uploads = 1;
             })
             .await;
-        let sent = bucket.upload(what, &line.states(), &control).await;
+        let sent = upload_with(&bucket, what, &line.states(), &control).await;
         assert!(matches!(sent, Err(RemoteError::Cancelled { .. })), "{sent:?}");
     });
 }
 
 /// Uploads through the proxy.
 fn upload(line: &Line, what: &Upload) -> Result<(), RemoteError> {
-    run(async { line.bucket_with(numbers).await.upload(what, &line.states(), &line.control()).await })
+    run(async { upload_with(&line.bucket_with(numbers).await, what, &line.states(), &line.control()).await })
 }
 
 fn part_requests(line: &Line) -> usize {
@@ -83,7 +84,7 @@ fn a_large_file_goes_in_parts_with_the_checksum_of_each() {
             let mut settings = settings(Some(&line.proxy.endpoint()));
             settings.checksums = checksums;
             let bucket = line.bucket_of(&settings, tuning()).await;
-            bucket.upload(&what, &line.states(), &line.control()).await.unwrap();
+            upload_with(&bucket, &what, &line.states(), &line.control()).await.unwrap();
         });
         assert_eq!(line.server.read(NAME), Some(bytes));
         let marked = line.proxy.seen().iter().filter(|seen| seen.is_faulty).count();
@@ -91,7 +92,7 @@ fn a_large_file_goes_in_parts_with_the_checksum_of_each() {
         assert_eq!(part_requests(&line), 6);
         assert!((2..=4).contains(&line.proxy.peak()), "{} at once", line.proxy.peak());
         assert_eq!(line.phases(), [Phase::Pending, Phase::Uploading, Phase::Verifying, Phase::Completed]);
-        assert_eq!(line.steps().last().unwrap().done, what.size);
+        assert_eq!(line.reports().last().unwrap().done, what.size);
         assert!(line.state().is_none());
         assert_eq!(line.server.open_uploads(), 0);
     }
@@ -200,13 +201,13 @@ fn two_at_once_send_it_once() {
         let (one, other) = (line.bucket_with(numbers).await, line.bucket_with(numbers).await);
         let (control, states) = (line.control(), line.states());
         let (first, second) =
-            tokio::join!(one.upload(&what, &states, &control), other.upload(&what, &states, &control));
+            tokio::join!(upload_with(&one, &what, &states, &control), upload_with(&other, &what, &states, &control));
         first.unwrap();
         second.unwrap();
     });
     assert_eq!(line.server.read(NAME), Some(bytes));
     assert_eq!(part_requests(&line), 3);
-    let ends = line.steps().iter().filter(|step| step.phase == Phase::Completed).count();
+    let ends = line.reports().iter().filter(|progress| progress.phase == Phase::Completed).count();
     assert_eq!(ends, 2);
 }
 
@@ -226,7 +227,7 @@ fn who_waited_long_enough_goes_alone() {
                 tuning.wait_for_other = Duration::from_millis(300);
             })
             .await;
-        bucket.upload(&what, &line.states(), &line.control()).await.unwrap();
+        upload_with(&bucket, &what, &line.states(), &line.control()).await.unwrap();
     });
     assert_eq!(line.server.read(NAME), Some(bytes));
     assert_eq!(part_requests(&line), 2, "an upload of its own");
@@ -240,13 +241,18 @@ fn uploads_that_nobody_will_finish_are_aborted_after_three_days() {
     let day = Duration::from_hours(24);
     run(async {
         let bucket = line.bucket_with(numbers).await;
-        let sweep = async |days| bucket.sweep_uploads(&line.states(), SystemTime::now() + days * day).await.unwrap();
+        let sweep =
+            async |days| abort_old_uploads(&bucket, &line.states(), SystemTime::now() + days * day).await.unwrap();
         assert_eq!(sweep(2).await, 0);
         assert_eq!((line.server.open_uploads(), line.state().is_some()), (1, true));
         let mut other = settings(Some(&line.proxy.endpoint()));
         other.bucket = "another".to_owned();
         let other = line.bucket_of(&other, tuning()).await;
-        assert_eq!(other.sweep_uploads(&line.states(), SystemTime::now() + 4 * day).await.unwrap(), 0, "not its own");
+        assert_eq!(
+            abort_old_uploads(&other, &line.states(), SystemTime::now() + 4 * day).await.unwrap(),
+            0,
+            "not its own"
+        );
         assert_eq!(sweep(4).await, 1);
         assert_eq!((line.server.open_uploads(), line.state().is_some()), (0, false));
         assert_eq!(sweep(4).await, 0);

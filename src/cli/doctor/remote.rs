@@ -7,7 +7,7 @@ use crate::cli::{CommandContext, transfer, units};
 use crate::config::{self, Config};
 use crate::events::{Journal, Traffic};
 use crate::fsx::clock;
-use crate::remote::{Open, RemoteError, SigningKey, Trust};
+use crate::remote::{Remote, RemoteError, SigningKey, Trust};
 
 /// Time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const MAX_PROBE_BYTES: u64 = 4096;
 
 /// Reports the settings, whose signatures are trusted, and the refusals so far. Does not connect.
 pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
-    let remote = match config::Remote::load(&cx.env, config) {
+    let remote = match config::RemoteSettings::load(&cx.env, config) {
         Ok(Some(remote)) => remote,
         Ok(None) => return vec![Check::ok("remote", "none")],
         Err(error) => return vec![Check::fail("remote", format!("{error}; builds run without it"))],
@@ -27,7 +27,7 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
     checks
 }
 
-fn credentials(remote: &config::Remote) -> Check {
+fn credentials(remote: &config::RemoteSettings) -> Check {
     let text = match (&remote.keys, &remote.profile) {
         (Some((id, _)), _) => format!("KACHE_S3_ACCESS_KEY ({id}) and KACHE_S3_SECRET_KEY"),
         (None, Some(profile)) => format!("profile {profile} of the AWS configuration"),
@@ -36,7 +36,7 @@ fn credentials(remote: &config::Remote) -> Check {
     Check::ok("credentials", text)
 }
 
-fn mode(remote: &config::Remote) -> Check {
+fn mode(remote: &config::RemoteSettings) -> Check {
     match remote.read_only {
         true => Check::ok("writing", "no: the remote is read-only"),
         false => Check::ok("writing", "yes: builds upload their results"),
@@ -44,7 +44,7 @@ fn mode(remote: &config::Remote) -> Check {
 }
 
 /// Reports whose entries are trusted here, and whether uploads are signed with a key that is trusted here.
-fn trust(remote: &config::Remote) -> Vec<Check> {
+fn trust(remote: &config::RemoteSettings) -> Vec<Check> {
     let trust = Trust::of(&remote.trusted_keys);
     let signer = remote.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose();
     let mut checks = vec![match &trust {
@@ -90,7 +90,7 @@ pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Check> {
     };
     let mut checks = Vec::new();
     let ended = transfer::run(async |_| {
-        match Open::connect(&settings, &cx.env).await {
+        match Remote::connect(&settings, &cx.env).await {
             Ok(remote) => checks = requests(&remote).await,
             Err(error) => checks.push(Check::fail("connect", error.to_string())),
         }
@@ -100,7 +100,7 @@ pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Check> {
     checks
 }
 
-async fn requests(remote: &Open) -> Vec<Check> {
+async fn requests(remote: &Remote) -> Vec<Check> {
     let bucket = &remote.bucket;
     let name = remote.names.probe(&format!("{}-{}", std::process::id(), clock::precise().as_nanos()));
     let content = format!("kache doctor\n{name}\n").into_bytes();
@@ -175,11 +175,11 @@ impl<T> TimedRequest<T> {
 mod tests {
     use super::*;
 
-    fn remote(vars: &[(&str, &str)]) -> config::Remote {
+    fn remote(vars: &[(&str, &str)]) -> config::RemoteSettings {
         let bucket = (config::env::KACHE_S3_BUCKET, "b");
         let all = vars.iter().copied().chain([bucket, ("HOME", "/nowhere")]);
         let vars = config::Env::of(all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>());
-        config::Remote::load(&vars, &Config::load(&vars).unwrap()).unwrap().unwrap()
+        config::RemoteSettings::load(&vars, &Config::load(&vars).unwrap()).unwrap().unwrap()
     }
 
     fn text_of(checks: &[Check]) -> String {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::hit;
 use super::publish::{self, Ended};
 use super::run::Run;
-use crate::config::Remote;
+use crate::config::RemoteSettings;
 use crate::fsx::{clock, sys_process, tree};
 use crate::keys::Start;
 use crate::keys::record::NotStored;
@@ -76,7 +76,7 @@ pub(super) fn command(run: &Run<'_>, trace: Option<&Trace>) -> Command {
 }
 
 /// Asks the agent for an entry, and looks again if it has fetched one. A hit ends this process.
-fn ask_remote(run: &Run<'_>, missed: Missed, remote: &Remote, report: &Report) -> Missed {
+fn ask_remote(run: &Run<'_>, missed: Missed, remote: &RemoteSettings, report: &Report) -> Missed {
     let Some(connection) = remote::ask(run, remote, report) else { return missed };
     let missed = hit::serve(run, &mut Claim::None, report);
     connection.unused();

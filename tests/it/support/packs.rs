@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use kache::fsx::{Mtime, Publish, clock};
 use kache::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, Input, InputSet, LookupKey, TokenString};
-use kache::remote::pack::{self, ImportError, Imported, META};
-use kache::remote::{FileRef, Manifest, PackRef};
+use kache::remote::format::pack::{self, ImportError, Imported, META};
+use kache::remote::{FileRef, PackManifest, PackRef};
 use kache::store::manifests::Record;
 use kache::store::{Entry, Message, Output, Store};
 use tar::{EntryType, Header};
@@ -135,7 +135,7 @@ impl Item {
 
 /// The pack of the sample, in parts.
 pub(crate) struct Parts {
-    pub(crate) manifest: Manifest,
+    pub(crate) manifest: PackManifest,
     /// `meta.json` and the outputs.
     pub(crate) items: Vec<Item>,
     /// The bytes that end the archive.
@@ -160,7 +160,7 @@ impl Parts {
             digest: Digest::of(bytes),
             size: bytes.len() as u64,
         };
-        let manifest = Manifest {
+        let manifest = PackManifest {
             lookup: lookup(),
             key: key(),
             crate_name: entry.crate_name.clone(),
@@ -207,11 +207,11 @@ impl Parts {
     }
 
     /// Returns the manifest and the pack that belongs to it.
-    pub(crate) fn build(&self) -> (Manifest, Vec<u8>) {
+    pub(crate) fn build(&self) -> (PackManifest, Vec<u8>) {
         let mut pack = (self.compress)(&self.archive());
         let declared = PackRef { digest: Digest::of(&pack), size: pack.len() as u64 };
         (self.damage)(&mut pack);
-        (Manifest { pack: declared, ..self.manifest.clone() }, pack)
+        (PackManifest { pack: declared, ..self.manifest.clone() }, pack)
     }
 
     /// Imports the pack into the store.

@@ -1,14 +1,17 @@
 //! The fixture of transfer tests: a server, a fault proxy in front of it, and kache's bucket client.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kache::config::{Checksums, Env, Remote, Secret};
+use kache::config::{Checksums, Env, RemoteSettings, Secret};
 use kache::model::Digest;
-use kache::remote::retry::{Backoff, Limits};
-use kache::remote::{Bucket, Cancel, Control, Download, Phase, RemoteError, Step, Tuning, Upload};
+use kache::remote::s3::retry::{Backoff, BreakerLimits};
+use kache::remote::{
+    Bucket, Control, Download, Phase, RemoteError, TransferProgress, Tuning, Upload, download_file, upload_file,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::faults::FaultProxy;
 use super::s3_server::{BUCKET, S3Server, WRITER};
@@ -24,7 +27,7 @@ pub(crate) fn tuning() -> Tuning {
         stall: Duration::from_secs(2),
         backoff: Backoff { base: Duration::from_millis(10), cap: Duration::from_millis(50), attempts: 4 },
         // Only the tests of the breaker, which set other limits, open it.
-        breaker: Limits {
+        breaker: BreakerLimits {
             failures: 1_000_000,
             over: Duration::ZERO,
             open: Duration::ZERO,
@@ -38,8 +41,8 @@ pub(crate) fn tuning() -> Tuning {
 }
 
 /// Returns the settings of a remote at `endpoint`.
-pub(crate) fn settings(endpoint: Option<&str>) -> Remote {
-    Remote {
+pub(crate) fn settings(endpoint: Option<&str>) -> RemoteSettings {
+    RemoteSettings {
         bucket: BUCKET.to_owned(),
         region: None,
         endpoint: endpoint.map(str::to_owned),
@@ -69,19 +72,19 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// A server, a proxy in front of it, and a directory for files. Records the steps of transfers.
+/// A server, a proxy in front of it, and a directory for files. Records the reports of transfers.
 pub(crate) struct Line {
     pub(crate) server: S3Server,
     pub(crate) proxy: FaultProxy,
     pub(crate) dir: tempfile::TempDir,
-    steps: Arc<Mutex<Vec<Step>>>,
+    reports: Arc<Mutex<Vec<TransferProgress>>>,
 }
 
 impl Line {
     pub(crate) fn new() -> Self {
         let server = S3Server::start();
         let proxy = FaultProxy::start(server.address());
-        Self { server, proxy, dir: tempfile::tempdir().unwrap(), steps: Arc::default() }
+        Self { server, proxy, dir: tempfile::tempdir().unwrap(), reports: Arc::default() }
     }
 
     /// Returns a client that goes through the proxy.
@@ -97,7 +100,7 @@ impl Line {
     }
 
     /// Like [`Self::bucket`], with other settings and another tuning.
-    pub(crate) async fn bucket_of(&self, settings: &Remote, tuning: Tuning) -> Bucket {
+    pub(crate) async fn bucket_of(&self, settings: &RemoteSettings, tuning: Tuning) -> Bucket {
         Bucket::connect_tuned(settings, &Env::of::<&str, &str>([]), tuning).await.unwrap()
     }
 
@@ -123,43 +126,41 @@ impl Line {
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Upload {
         let path = self.dir.path().join("file");
         std::fs::write(&path, bytes).unwrap();
-        Upload {
-            name: name.to_owned(),
-            label: String::new(),
-            path,
-            size: bytes.len() as u64,
-            digest: Digest::of(bytes),
-        }
+        Upload { name: name.to_owned(), path, size: bytes.len() as u64, digest: Digest::of(bytes) }
     }
 
-    /// Returns a control that records all steps.
+    /// Returns a control that records all reports.
     pub(crate) fn control(&self) -> Control {
         self.control_with(|_| {})
     }
 
-    /// Like [`Self::control`], and calls `more` at each step.
-    pub(crate) fn control_with(&self, more: impl Fn(&Step) + Send + Sync + 'static) -> Control {
-        self.control_of(Cancel::default(), more)
+    /// Like [`Self::control`], and calls `more` at each report.
+    pub(crate) fn control_with(&self, more: impl Fn(&TransferProgress) + Send + Sync + 'static) -> Control {
+        self.control_of(CancellationToken::new(), more)
     }
 
     /// Like [`Self::control_with`], and `cancel` stops the transfer.
-    pub(crate) fn control_of(&self, cancel: Cancel, more: impl Fn(&Step) + Send + Sync + 'static) -> Control {
-        let steps = Arc::clone(&self.steps);
-        let callback = move |step: &Step| {
-            steps.lock().unwrap().push(step.clone());
-            more(step);
+    pub(crate) fn control_of(
+        &self,
+        cancel: CancellationToken,
+        more: impl Fn(&TransferProgress) + Send + Sync + 'static,
+    ) -> Control {
+        let reports = Arc::clone(&self.reports);
+        let callback = move |progress: &TransferProgress| {
+            reports.lock().unwrap().push(progress.clone());
+            more(progress);
         };
         Control::new(Some(Arc::new(callback)), cancel, None)
     }
 
-    /// Returns all steps so far.
-    pub(crate) fn steps(&self) -> Vec<Step> {
-        self.steps.lock().unwrap().clone()
+    /// Returns all reports so far.
+    pub(crate) fn reports(&self) -> Vec<TransferProgress> {
+        self.reports.lock().unwrap().clone()
     }
 
-    /// Returns the phases of all steps so far, without repetitions.
+    /// Returns the phases of all reports so far, without repetitions.
     pub(crate) fn phases(&self) -> Vec<Phase> {
-        let mut phases: Vec<_> = self.steps().iter().map(|step| step.phase).collect();
+        let mut phases: Vec<_> = self.reports().iter().map(|progress| progress.phase).collect();
         phases.dedup();
         phases
     }
@@ -167,7 +168,7 @@ impl Line {
     /// Downloads `what`. Returns its bytes; `None`: the object does not exist. Asserts that a file remains only after a
     /// success.
     pub(crate) async fn fetch(&self, bucket: &Bucket, what: &Download) -> Result<Option<Vec<u8>>, RemoteError> {
-        let size = bucket.download(what, &self.to(), &self.control()).await;
+        let size = download_with(bucket, what, &self.to(), &self.control()).await;
         let bytes = std::fs::read(self.to()).ok();
         match size {
             Ok(Some(size)) => assert_eq!(bytes.as_ref().map(|bytes| bytes.len() as u64), Some(size)),
@@ -180,5 +181,31 @@ impl Line {
 /// Describes the download of an object whose size and digest are declared.
 pub(crate) fn declared(name: &str, bytes: &[u8]) -> Download {
     let digest = Some(Digest::of(bytes));
-    Download { name: name.to_owned(), label: String::new(), size: Some(bytes.len() as u64), digest }
+    Download { name: name.to_owned(), size: Some(bytes.len() as u64), digest }
+}
+
+/// Downloads an object into `to`, as a transfer of `control`.
+pub(crate) async fn download_with(
+    bucket: &Bucket,
+    object: &Download,
+    to: &Path,
+    control: &Control,
+) -> Result<Option<u64>, RemoteError> {
+    let transfer = control.begin(&object.name, object.size);
+    let result = download_file(bucket, object, to, &transfer).await;
+    transfer.end(&result);
+    result
+}
+
+/// Uploads a file, as a transfer of `control`.
+pub(crate) async fn upload_with(
+    bucket: &Bucket,
+    upload: &Upload,
+    states: &Path,
+    control: &Control,
+) -> Result<(), RemoteError> {
+    let transfer = control.begin(&upload.name, Some(upload.size));
+    let result = upload_file(bucket, upload, states, &transfer).await;
+    transfer.end(&result);
+    result
 }

@@ -1,0 +1,258 @@
+//! Pack manifests: one small object on the remote per entry, written last. An entry is on the remote if, and only if, its
+//! manifest is.
+//!
+//! Version 1: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. The signed bytes are those of `body`,
+//! exactly as stored. The body names its lookup key, key and crate, so that kache detects a manifest that was moved. It
+//! lists the inputs, which determine the key together with the lookup key, and holds the digests of the pack and of
+//! every file in it. Unknown fields are refused, since a later version would not be version 1.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::limits::{MAX_FILE_NAME_BYTES, MAX_FILES, MAX_FILES_BYTES, MAX_META_BYTES, MAX_PACK_BYTES, META};
+use super::names::{self, ManifestName};
+use super::refused::{self, Refused};
+use super::signature::{Signature, SigningKey, Trust};
+use crate::model::{Digest, EntryKey, Input, InputSet, LookupKey};
+use crate::store::entries::is_file_name;
+
+/// Largest manifest that is read, in bytes. A thousand inputs take about 150 KB.
+pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+/// Most signatures that a manifest may have.
+const MAX_SIGNATURES: usize = 16;
+/// Purpose of the signatures of a body.
+const PURPOSE: &str = "manifest v1";
+const VERSION: u32 = 1;
+/// Name of the manifest in refusals.
+const NAME_IN_REFUSALS: &str = "the manifest";
+
+/// Digest and size of a compressed pack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackRef {
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Size in bytes, compressed.
+    pub size: u64,
+}
+
+/// One file in the pack.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRef {
+    /// File name: one normal path component.
+    pub name: String,
+    /// Digest of the bytes.
+    pub digest: Digest,
+    /// Size in bytes, uncompressed.
+    pub size: u64,
+}
+
+/// Describes the pack of one entry on the remote.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackManifest {
+    /// Lookup key that the entry is found under.
+    pub lookup: LookupKey,
+    /// Key of the entry.
+    pub key: EntryKey,
+    /// Crate name.
+    pub crate_name: String,
+    /// Package name and version.
+    pub package: String,
+    /// Crate types or `test`.
+    pub kind: String,
+    /// `link` or `metadata`.
+    pub emit: String,
+    /// When the entry was made, in milliseconds since 1970.
+    pub created: i64,
+    /// Duration of the compile in milliseconds.
+    pub cost_ms: f64,
+    /// Digest and size of the pack.
+    pub pack: PackRef,
+    /// `meta.json` in the pack, which holds the entry.
+    pub meta: FileRef,
+    /// The outputs in the pack, in the order of the entry.
+    pub files: Vec<FileRef>,
+    /// The inputs of the compile. With the lookup key they determine the key.
+    pub inputs: Vec<Input>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignedObject<'a> {
+    v: u32,
+    #[serde(borrow)]
+    body: &'a RawValue,
+    signatures: Vec<Signature>,
+}
+
+impl PackManifest {
+    /// Encodes the bytes of the object, signed if there is a key.
+    pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
+        let body = serde_json::value::to_raw_value(self).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let signatures = signer.iter().map(|key| key.sign(PURPOSE, body.get().as_bytes())).collect();
+        serde_json::to_vec(&SignedObject { v: VERSION, body: &body, signatures }).unwrap_or_default()
+    }
+
+    /// Decodes the object called `name`, verifies its signatures, and checks the manifest with [`PackManifest::check`].
+    pub fn decode(bytes: &[u8], name: &ManifestName, trust: &Trust) -> Result<Self, Refused> {
+        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+            return Err(Refused::TooLarge(NAME_IN_REFUSALS));
+        }
+        let malformed = |_| Refused::Malformed(NAME_IN_REFUSALS);
+        refused::check_version(bytes, VERSION, NAME_IN_REFUSALS)?;
+        let object: SignedObject<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
+        if object.signatures.len() > MAX_SIGNATURES {
+            return Err(Refused::TooLarge(NAME_IN_REFUSALS));
+        }
+        trust.check(PURPOSE, object.body.get().as_bytes(), &object.signatures)?;
+        let manifest: Self = serde_json::from_str(object.body.get()).map_err(malformed)?;
+        if ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key) != *name {
+            return Err(Refused::Moved);
+        }
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks that the manifest is sound: names, limits, and that its inputs result in its key.
+    pub fn check(&self) -> Result<(), Refused> {
+        if !names::is_crate_name(&self.crate_name) {
+            return Err(Refused::bad_name(&self.crate_name));
+        }
+        for text in [&self.package, &self.kind, &self.emit] {
+            if text.len() > 512 || text.chars().any(char::is_control) {
+                return Err(Refused::bad_name(text));
+            }
+        }
+        if !is_cost(self.cost_ms) || self.created < 0 || self.meta.name != META || self.meta.size == 0 {
+            return Err(Refused::Malformed(NAME_IN_REFUSALS));
+        }
+        let total = self.files.iter().try_fold(self.meta.size, |sum, file| sum.checked_add(file.size));
+        if self.files.len() > MAX_FILES
+            || self.meta.size > MAX_META_BYTES
+            || total.is_none_or(|total| total > MAX_FILES_BYTES)
+            || self.pack.size > MAX_PACK_BYTES
+        {
+            return Err(Refused::TooLarge("the pack"));
+        }
+        let mut seen = HashSet::from([META]);
+        for file in &self.files {
+            check_name(&file.name)?;
+            if !seen.insert(&file.name) {
+                return Err(Refused::duplicate(&file.name));
+            }
+        }
+        let set = InputSet { inputs: self.inputs.clone() };
+        if set.entry_key(self.lookup) == self.key { Ok(()) } else { Err(Refused::Inputs) }
+    }
+}
+
+/// Whether a compile can have taken this many milliseconds.
+pub(super) fn is_cost(ms: f64) -> bool {
+    ms.is_finite() && ms >= 0.0
+}
+
+/// Checks that a pack, and also a directory, can hold a file of this name.
+pub(super) fn check_name(name: &str) -> Result<(), Refused> {
+    // A tar header ends a name at the first zero byte; a backslash separates directories on other systems.
+    let is_plain = !name.chars().any(|c| c.is_control() || c == '\\') && name.len() <= MAX_FILE_NAME_BYTES;
+    if is_plain && is_file_name(name) { Ok(()) } else { Err(Refused::bad_name(name)) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn manifest() -> PackManifest {
+        let lookup = LookupKey(Digest::of(b"l"));
+        let inputs = vec![Input::Env("A".into(), None)];
+        let file = |name: &str, bytes: &[u8]| FileRef {
+            name: name.into(),
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+        };
+        PackManifest {
+            lookup,
+            key: InputSet { inputs: inputs.clone() }.entry_key(lookup),
+            crate_name: "a".into(),
+            package: "a 1.0.0".into(),
+            kind: "lib".into(),
+            emit: "link".into(),
+            created: 7,
+            cost_ms: 1.5,
+            pack: PackRef { digest: Digest::of(b"pack"), size: 4 },
+            meta: file(META, b"{}"),
+            files: vec![file("liba.rlib", b"rlib"), file("liba.rmeta", b"")],
+            inputs,
+        }
+    }
+
+    fn name_of(manifest: &PackManifest) -> ManifestName {
+        ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key)
+    }
+
+    #[test]
+    fn manifests_round_trip_signed_and_unsigned() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let manifest = manifest();
+        let trust = Trust::Keys(vec![key.public()]);
+        let signed = manifest.encode(Some(&key));
+        assert_eq!(PackManifest::decode(&signed, &name_of(&manifest), &trust).unwrap(), manifest);
+        assert_eq!(PackManifest::decode(&signed, &name_of(&manifest), &Trust::Anyone).unwrap(), manifest);
+        let plain = manifest.encode(None);
+        assert_eq!(PackManifest::decode(&plain, &name_of(&manifest), &Trust::Anyone).unwrap(), manifest);
+        assert_eq!(PackManifest::decode(&plain, &name_of(&manifest), &trust), Err(Refused::Unsigned));
+    }
+
+    #[test]
+    fn r01_no_byte_of_a_signed_manifest_can_be_changed() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let manifest = manifest();
+        let trust = Trust::Keys(vec![key.public()]);
+        let signed = manifest.encode(Some(&key));
+        for at_byte in 0..signed.len() {
+            let mut changed = signed.clone();
+            changed[at_byte] ^= 1;
+            let decoded = PackManifest::decode(&changed, &name_of(&manifest), &trust);
+            assert!(decoded.is_err(), "byte {at_byte}: {}", String::from_utf8_lossy(&changed));
+        }
+    }
+
+    #[test]
+    fn r11_inputs_that_do_not_make_the_key_are_refused() {
+        let mut tampered = manifest();
+        tampered.inputs.push(Input::Env("B".into(), None));
+        assert_eq!(tampered.check(), Err(Refused::Inputs));
+        assert_eq!(manifest().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_moved_manifest_is_refused() {
+        let manifest = manifest();
+        let bytes = manifest.encode(None);
+        let name = name_of(&manifest);
+        let other = Digest::of(b"other");
+        for elsewhere in [
+            ManifestName { crate_part: "b".into(), ..name.clone() },
+            ManifestName { lookup: LookupKey(other), ..name.clone() },
+            ManifestName { key: EntryKey(other), ..name },
+        ] {
+            assert_eq!(PackManifest::decode(&bytes, &elsewhere, &Trust::Anyone), Err(Refused::Moved));
+        }
+    }
+
+    #[test]
+    fn depth_and_size_are_bounded() {
+        let name = name_of(&manifest());
+        let decode = |bytes: &[u8]| PackManifest::decode(bytes, &name, &Trust::Anyone).unwrap_err();
+        let deep = "[".repeat(100_000);
+        assert_eq!(decode(deep.as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
+        assert_eq!(decode(format!("{{\"v\":1,\"body\":{deep}").as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
+        let closed = format!("{{\"v\":1,\"body\":{{\"inputs\":{deep}{}}},\"signatures\":[]}}", "]".repeat(100_000));
+        assert_eq!(decode(closed.as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
+        assert_eq!(decode(&vec![b' '; 5 << 20]), Refused::TooLarge(NAME_IN_REFUSALS));
+    }
+}

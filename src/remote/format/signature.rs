@@ -1,0 +1,221 @@
+//! Signatures of manifests: ed25519, and the text forms of its keys.
+//!
+//! Version 1: `kache-sk1:` and the seed, `kache-pk1:` and the public key, each 32 bytes as unpadded base64url. The
+//! signed message is a line with the purpose, then the bytes, so that a signature for one purpose is not valid for
+//! another. Without trusted keys kache does not check signatures: it trusts everyone who can write to the bucket.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
+
+use super::refused::Refused;
+
+const SECRET_PREFIX: &str = "kache-sk1:";
+const PUBLIC_PREFIX: &str = "kache-pk1:";
+
+/// Why a text is not a key. Never contains the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The text does not have the form of a secret key.
+    #[error("not a signing key: one is kache-sk1: and 43 characters, as `kache keygen` prints it")]
+    Secret,
+    /// The text does not have the form of a public key.
+    #[error("not a trusted key: one is kache-pk1: and 43 characters, as `kache keygen` prints it")]
+    Public,
+    /// A public key was given where the secret one is needed.
+    #[error("this is a public key; a signing key begins with kache-sk1:")]
+    PublicForSecret,
+    /// A secret key was given where the public one is needed.
+    #[error("this is a secret key; a trusted key begins with kache-pk1:")]
+    SecretForPublic,
+    /// The system did not provide random bytes.
+    #[error("the system gave no randomness")]
+    Random,
+}
+
+/// The key that signs manifests.
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    public: PublicKey,
+}
+
+/// A key that verifies signatures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PublicKey([u8; 32]);
+
+/// Whose manifests to trust.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// Trust everyone who can write to the bucket; signatures are not checked.
+    Anyone,
+    /// Trust only the holders of these keys.
+    Keys(Vec<PublicKey>),
+}
+
+/// A signature and the key that it claims to be from, as texts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Signature {
+    key: String,
+    signature: String,
+}
+
+impl SigningKey {
+    /// Generates a key and returns it with its text form.
+    pub fn generate() -> Result<(Self, String), KeyError> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| KeyError::Random)?;
+        let text = format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode(seed));
+        Self::parse(&text).map(|key| (key, text))
+    }
+
+    /// Parses `kache-sk1:...`. Ignores white space around it, since the text may come from a file.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        if text.starts_with(PUBLIC_PREFIX) {
+            return Err(KeyError::PublicForSecret);
+        }
+        let seed = decode::<32>(text.strip_prefix(SECRET_PREFIX).ok_or(KeyError::Secret)?).ok_or(KeyError::Secret)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::Secret)?;
+        let public = pair.public_key().as_ref().try_into().map_err(|_| KeyError::Secret)?;
+        Ok(Self { pair, public: PublicKey(public) })
+    }
+
+    /// The public half of the key.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    /// Signs `bytes` for `purpose`.
+    pub(super) fn sign(&self, purpose: &str, bytes: &[u8]) -> Signature {
+        let signature = self.pair.sign(&message(purpose, bytes));
+        Signature { key: self.public.to_string(), signature: URL_SAFE_NO_PAD.encode(signature) }
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey(of {})", self.public)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let text = text.trim();
+        if text.starts_with(SECRET_PREFIX) {
+            return Err(KeyError::SecretForPublic);
+        }
+        text.strip_prefix(PUBLIC_PREFIX).and_then(decode).map(Self).ok_or(KeyError::Public)
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PUBLIC_PREFIX}{}", URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl Trust {
+    /// Parses the setting `trusted_keys`; an empty one trusts anyone. One bad key is an error: skipping it could leave
+    /// no keys.
+    pub fn of(trusted_keys: &[String]) -> Result<Self, KeyError> {
+        if trusted_keys.is_empty() {
+            return Ok(Self::Anyone);
+        }
+        trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().map(Self::Keys)
+    }
+
+    /// Checks that a trusted key signed `bytes` for `purpose`.
+    pub(super) fn check(&self, purpose: &str, bytes: &[u8], signatures: &[Signature]) -> Result<(), Refused> {
+        let Self::Keys(trusted) = self else { return Ok(()) };
+        let mut refused = if signatures.is_empty() { Refused::Unsigned } else { Refused::Untrusted };
+        for signature in signatures {
+            let Some(key) = trusted.iter().find(|key| key.to_string() == signature.key) else { continue };
+            let holds = decode::<64>(&signature.signature).is_some_and(|signature| {
+                UnparsedPublicKey::new(&ED25519, key.0).verify(&message(purpose, bytes), &signature).is_ok()
+            });
+            if holds {
+                return Ok(());
+            }
+            refused = Refused::BadSignature;
+        }
+        Err(refused)
+    }
+}
+
+fn message(purpose: &str, bytes: &[u8]) -> Vec<u8> {
+    [b"kache ", purpose.as_bytes(), b"\n", bytes].concat()
+}
+
+/// Decodes a text. Each value has one spelling: no padding, and no spare bits set.
+fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // An overlong text is not worth decoding.
+    let text = Some(text).filter(|text| text.len() == (N * 4).div_ceil(3))?;
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::parse(&format!("{SECRET_PREFIX}{}", URL_SAFE_NO_PAD.encode([seed; 32]))).unwrap()
+    }
+
+    /// RFC 8032, section 7.1, test 1: other implementations read the texts of keys in the same way.
+    #[test]
+    fn keys_are_those_of_the_standard() {
+        let seed = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+        let public = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let key = SigningKey::parse(&format!(" {SECRET_PREFIX}{seed}\n")).unwrap();
+        assert_eq!(key.public().to_string(), format!("{PUBLIC_PREFIX}{public}"));
+        assert!(!format!("{key:?}").contains(seed));
+    }
+
+    #[test]
+    fn keys_round_trip_and_differ() {
+        let (one, text) = SigningKey::generate().unwrap();
+        let (other, _) = SigningKey::generate().unwrap();
+        assert_eq!(SigningKey::parse(&text).unwrap().public(), one.public());
+        assert_ne!(one.public(), other.public());
+        assert_eq!(one.public().to_string().parse(), Ok(one.public()));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_with_a_hint() {
+        let (key, secret) = SigningKey::generate().unwrap();
+        let public = key.public().to_string();
+        assert_eq!(SigningKey::parse(&public).unwrap_err(), KeyError::PublicForSecret);
+        assert_eq!(secret.parse::<PublicKey>(), Err(KeyError::SecretForPublic));
+        for bad in ["", "kache-sk1:", &secret[..secret.len() - 1], &format!("{secret}A"), &format!("{secret}=")] {
+            assert_eq!(SigningKey::parse(bad).unwrap_err(), KeyError::Secret);
+        }
+        assert_eq!("kache-pk1:x".parse::<PublicKey>(), Err(KeyError::Public));
+        assert_eq!(Trust::of(&[]), Ok(Trust::Anyone));
+        assert_eq!(Trust::of(&[public.clone(), "x".into()]), Err(KeyError::Public), "not passed over");
+        assert_eq!(Trust::of(&[public]), Ok(Trust::Keys(vec![key.public()])));
+    }
+
+    #[test]
+    fn only_a_trusted_key_s_own_signature_of_these_bytes_holds() {
+        let (ours, theirs) = (key(1), key(2));
+        let trust = Trust::Keys(vec![ours.public(), key(3).public()]);
+        let good = ours.sign("p", b"bytes");
+        assert_eq!(trust.check("p", b"bytes", &[theirs.sign("p", b"bytes"), good.clone()]), Ok(()));
+        assert_eq!(trust.check("p", b"other", std::slice::from_ref(&good)), Err(Refused::BadSignature));
+        assert_eq!(trust.check("q", b"bytes", std::slice::from_ref(&good)), Err(Refused::BadSignature));
+        assert_eq!(trust.check("p", b"bytes", &[]), Err(Refused::Unsigned));
+        assert_eq!(trust.check("p", b"bytes", &[theirs.sign("p", b"bytes")]), Err(Refused::Untrusted));
+        let forged = Signature { key: good.key, ..theirs.sign("p", b"bytes") };
+        assert_eq!(trust.check("p", b"bytes", std::slice::from_ref(&forged)), Err(Refused::BadSignature));
+        assert_eq!(Trust::Anyone.check("p", b"bytes", &[forged]), Ok(()));
+        assert_eq!(Trust::Keys(vec![]).check("p", b"bytes", &[ours.sign("p", b"bytes")]), Err(Refused::Untrusted));
+    }
+}

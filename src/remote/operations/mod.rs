@@ -1,0 +1,18 @@
+//! What kache does with a remote: fetch and upload an entry, find what a remote lacks, push, pull, and write build
+//! records.
+//!
+//! Owns the order of requests, the checks between network and store, and what is recorded of failures. No data from
+//! the network reaches the store before its digest has been compared. Must not know how objects are transferred
+//! ([`super::s3`]) or how their bytes are formed ([`super::format`]).
+
+pub mod build_records;
+pub mod cleanup;
+pub mod denials;
+pub mod fetch;
+mod journal;
+pub mod presence;
+pub mod pull;
+pub mod push;
+pub mod remote;
+pub mod upload;
+pub mod workspace;
