@@ -20,7 +20,7 @@ use kache::keys::{Context, Roots, validate};
 use kache::model::{Digest, Input, InputSet, LookupKey, RootKind};
 use kache::rustc::Invocation;
 use kache::store::Store;
-use kache::store::manifests::{Manifest, Record};
+use kache::store::manifests::{Manifest, ManifestRecord};
 
 const FILES: usize = 550;
 const DIRS: usize = 60;
@@ -69,7 +69,7 @@ impl Subject {
         self.store.manifest(self.lookup).expect("a manifest")
     }
 
-    fn record(manifest: &Manifest) -> Record {
+    fn record(manifest: &Manifest) -> ManifestRecord {
         manifest.records().next().expect("a set")
     }
 

@@ -14,8 +14,7 @@
 //!
 //! * **Remote**: a miss asks [`agent::client`]; [`agent`] and the commands transfer entries through [`remote`].
 //!
-//! Dependencies point down: `cli, wrapper -> restore, keys -> store, rustc -> config -> fsx -> model`;
-//! `tests/it/layers.rs` enforces it.
+//! Dependencies point down the table of layers in `ARCHITECTURE.md`; `tests/it/layers` enforces it.
 
 #[cfg(not(unix))]
 compile_error!("kache runs on Linux and macOS: it rests on POSIX file systems, flock and exec");

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let started = Instant::now();
     let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
     match argv.first() {
-        _ if kache::script::is_call(&argv) => kache::wrapper::run_script(&argv, started),
+        _ if kache::script::is_hook_call(&argv) => kache::wrapper::run_script(&argv, started),
         Some(first) if names_a_compiler(first) || kache::cli::is_foreign(&argv) => kache::wrapper::run(argv, started),
         _ => kache::cli::run(),
     }

@@ -6,8 +6,8 @@
 //! hit is: it puts entries into the store, and the wrapper looks there again.
 //!
 //! [`protocol`] is the format; `answer`, [`budget`], [`fetch_plan`] and `health` are pure policy, which `state`
-//! combines; `shared` holds that state for all tasks. [`server`] answers, `prefetch` fetches, [`queue`] holds the entries
-//! to upload, and `uploads` uploads them.
+//! combines; `shared` holds that state for all tasks. [`server`] answers, `prefetch` fetches, [`queue`] holds the
+//! entries to upload, and `uploads` uploads them.
 
 mod answer;
 pub mod budget;

@@ -56,7 +56,7 @@ pub fn run(setup: Setup) -> fsx::Result<bool> {
     }
     agent.end.cancel();
     // Remove the socket before the lock is free, so that new clients do not find this agent.
-    if lock.is_seen() {
+    if lock.is_visible() {
         let _ = fsx::remove_file(&paths.socket());
     }
     runtime.shutdown_timeout(STOP_TIMEOUT / 2);
@@ -129,7 +129,7 @@ fn is_same_user(stream: &UnixStream) -> bool {
 fn has_no_purpose(agent: &Agent, lock: &FileLock) -> bool {
     let layout = agent.setup.store.layout();
     // The directory may have been removed and recreated, so that clients can no longer find this agent.
-    if !lock.is_seen() || !fsx::exists(&AgentPaths::of(layout).socket()) {
+    if !lock.is_visible() || !fsx::exists(&AgentPaths::of(layout).socket()) {
         return true;
     }
     let state = agent.state();

@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::state::AgentState;
 use crate::config::{self, Env};
 use crate::remote::{ConnectError, Remote};
-use crate::store::{Limit, Store};
+use crate::store::{SizeLimit, Store};
 
 /// The parameters of an agent.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Setup {
     /// The idle time after which the agent ends.
     pub idle: Duration,
     /// The size that collections trim the store to.
-    pub limit: Limit,
+    pub limit: SizeLimit,
     /// That size in bytes when the agent started. The agent fetches at most half of it for one build record.
     pub max_size: u64,
 }

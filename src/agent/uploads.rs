@@ -61,7 +61,7 @@ pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
     let (agent, ended) = (Arc::clone(agent), Arc::clone(&done));
     std::thread::spawn(move || {
         // Threads inherit the priority, so all threads of the runtime give way.
-        sys_process::give_way();
+        sys_process::lower_priority();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         match builder.worker_threads(1).max_blocking_threads(MAX_BLOCKING_THREADS).enable_all().build() {
             Ok(runtime) => {

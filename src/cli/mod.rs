@@ -35,7 +35,7 @@ use printer::Printer;
 
 use crate::config::{Config, Env};
 use crate::rustc::toolchain;
-use crate::store::{Limit, Store};
+use crate::store::{SizeLimit, Store};
 
 /// The exit code of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -202,8 +202,8 @@ fn dispatch(cx: &CommandContext, verb: &Verb) -> anyhow::Result<Exit> {
 }
 
 /// The size that collections trim the store to.
-fn limit(config: &Config) -> Limit {
-    config.max_size.value.map_or(Limit::OfDisk, |size| Limit::Bytes(size.as_u64()))
+fn limit(config: &Config) -> SizeLimit {
+    config.max_size.value.map_or(SizeLimit::OfDisk, |size| SizeLimit::Bytes(size.as_u64()))
 }
 
 /// The message if there are no events. `is_period`: the command was asked about a period.

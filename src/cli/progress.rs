@@ -1,7 +1,7 @@
 //! Shows the progress of transfers: bars on a terminal, elsewhere a plain line now and then.
 //!
-//! Many threads report the progress of every transfer, so the display holds its lock only briefly. It does not depend on
-//! S3.
+//! Many threads report the progress of every transfer, so the display holds its lock only briefly. It does not depend
+//! on S3.
 
 use std::collections::HashMap;
 use std::fmt::Write;

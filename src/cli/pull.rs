@@ -73,7 +73,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let workspace = Workspace::around(&here);
     let shape = last_shape(cx, &config, &here);
     if !args.dry_run {
-        store.mark().context("cannot create the cache directory")?;
+        store.mark_as_cache().context("cannot create the cache directory")?;
         crate::remote::sweep(store.layout());
     }
     let began = Instant::now();

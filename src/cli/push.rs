@@ -12,7 +12,7 @@ use super::{CommandContext, Exit, transfer, units};
 use crate::config::RemoteSettings;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
-use crate::keys::{self, offered::Completed};
+use crate::keys;
 use crate::model::EntryId;
 use crate::remote::operations::push::{self, Candidate, Filter, PushReport};
 use crate::remote::operations::{build_records, presence, workspace};
@@ -102,10 +102,10 @@ fn offered(store: &Store, filter: &Filter, is_dry: bool) -> fsx::Result<usize> {
     let mut count = 0;
     for (lookup, offer) in store.all_offers()?.into_iter().filter(|(_, offer)| filter.selects(&offer.offer.entry)) {
         // `None`: an output was modified after the compile, or holds data that an entry must not hold.
-        let Some(Completed { entry, set, files }) = keys::offered::complete(&offer) else { continue };
+        let Some(complete) = keys::offered::complete(&offer) else { continue };
         match is_dry {
             true => count += 1,
-            false => count += usize::from(store.store_offered((lookup, &offer), (&set, &entry), &files)?),
+            false => count += usize::from(store.store_offer(lookup, &offer, &complete)?),
         }
     }
     Ok(count)

@@ -93,7 +93,7 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
         entries: survey.entries.len(),
         blobs: survey.blobs.len(),
         bytes: survey.total_bytes(),
-        spare_bytes: survey.spare_bytes,
+        spare_bytes: survey.evictable_bytes,
         max_bytes: limit(&config).bytes(&config.cache_dir.value, survey.total_bytes()),
     };
     let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();

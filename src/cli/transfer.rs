@@ -53,7 +53,7 @@ pub(super) fn run(work: impl AsyncFnOnce(CancellationToken) -> anyhow::Result<Ex
             interrupts.recv().await;
             on_interrupt.cancel();
             interrupts.recv().await;
-            sys_process::end(Exit::Interrupted as i32);
+            sys_process::exit(Exit::Interrupted as i32);
         });
         tokio::spawn(async move {
             terminations.recv().await;

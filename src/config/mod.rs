@@ -8,6 +8,7 @@ pub mod env;
 mod file;
 pub mod project;
 pub mod remote;
+mod secret;
 mod verify;
 
 use std::path::PathBuf;
@@ -18,7 +19,8 @@ use bytesize::ByteSize;
 pub use env::Env;
 use file::SettingsFile;
 pub use project::Project;
-pub use remote::{Checksums, RemoteSettings, Secret};
+pub use remote::{Checksums, RemoteSettings};
+pub use secret::Secret;
 pub use verify::{Rate, Verify};
 
 use crate::fsx;

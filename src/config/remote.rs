@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::env::{self, Env};
+use super::secret::Secret;
 use super::{Config, ConfigError, SWITCH, TIME, ValueKind};
 
 /// The default zstd level of packs, which is also the default of zstd.
@@ -12,28 +13,6 @@ pub const DEFAULT_LEVEL: i32 = 3;
 
 /// The default of `agent_idle`.
 pub const DEFAULT_AGENT_IDLE: Duration = Duration::from_mins(10);
-
-/// A text that is never printed: its `Debug` form is `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text in the clear.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Whether uploads carry checksums that the server verifies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,7 +137,7 @@ impl RemoteSettings {
             level: level.map_or(Ok(DEFAULT_LEVEL), |given| given.read(&ZSTD_LEVEL))?,
             checksums: checksums.map_or(Ok(Checksums::Crc32), |given| given.read(&CHECKSUMS))?,
             agent_idle: agent_idle.map_or(Ok(DEFAULT_AGENT_IDLE), |given| given.read(&TIME))?,
-            signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret),
+            signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret::new),
             trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS)
                 .map_or(file.trusted_keys.unwrap_or_default(), |list| split(&list)),
         }))
@@ -263,7 +242,7 @@ fn split(list: &str) -> Vec<String> {
 /// Both keys or neither: with only one, the SDK would silently use other credentials.
 fn keys(vars: &Env) -> Result<Option<(String, Secret)>, ConfigError> {
     match (set(vars, env::KACHE_S3_ACCESS_KEY), set(vars, env::KACHE_S3_SECRET_KEY)) {
-        (Some(id), Some(key)) => Ok(Some((id, Secret(key)))),
+        (Some(id), Some(key)) => Ok(Some((id, Secret::new(key)))),
         (None, None) => Ok(None),
         (Some(_), None) => {
             Err(incomplete(env::KACHE_S3_ACCESS_KEY, "is set without KACHE_S3_SECRET_KEY: set both, or neither"))

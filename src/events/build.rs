@@ -16,7 +16,7 @@ pub fn last(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<&Event>
     let Some(newest) = events.iter().rfind(|event| is_wanted(event)) else { return Vec::new() };
     let mut build = BuildEvents::default();
     let mut seen = false;
-    for event in events.iter().filter(|event| event.build == newest.build) {
+    for event in events.iter().filter(|event| event.cargo_pid == newest.cargo_pid) {
         if !build.may_contain(event) {
             if seen {
                 break;
@@ -34,7 +34,7 @@ pub fn all(events: &[Event], is_wanted: impl Fn(&Event) -> bool) -> Vec<Vec<&Eve
     let mut open: HashMap<u64, BuildEvents> = HashMap::new();
     let mut done = Vec::new();
     for event in events {
-        let build = open.entry(event.build).or_default();
+        let build = open.entry(event.cargo_pid).or_default();
         if !build.may_contain(event) {
             done.push(std::mem::take(build));
         }
@@ -88,8 +88,8 @@ fn start(event: &Event) -> i64 {
 mod tests {
     use super::*;
 
-    fn event(build: u64, unit: &str, at: i64) -> Event {
-        Event { build, unit: unit.into(), crate_name: unit.into(), at, target: "/t".into(), ..Event::default() }
+    fn event(cargo_pid: u64, unit: &str, at: i64) -> Event {
+        Event { cargo_pid, unit: unit.into(), crate_name: unit.into(), at, target: "/t".into(), ..Event::default() }
     }
 
     fn units(events: &[Event]) -> Vec<&str> {

@@ -57,7 +57,8 @@ pub struct Event {
     /// Target and profile: `<triple or host>/<profile's directory>`, such as `host/debug`. Empty if they are unknown.
     pub shape: String,
     /// Process id of the caller, which is cargo: the same for all events of one build ([`super::build`]).
-    pub build: u64,
+    #[serde(rename = "build")]
+    pub cargo_pid: u64,
     /// Crate name with `-C extra-filename`, which distinguishes a unit from all others of its build.
     pub unit: String,
     /// What a miss was compared with, by id. Written as an empty text for anything else.

@@ -60,7 +60,7 @@ fn read(clock: ClockId) -> Time {
 }
 
 /// How long [`tick_after`] waits at most: longer than any tick (10 ms at 100 Hz).
-const LONGEST_TICK: Duration = Duration::from_millis(50);
+const MAX_TICK: Duration = Duration::from_millis(50);
 
 /// Waits for the first tick after the [`precise`] time `time`, usually for a few milliseconds, and returns it. Files
 /// that were written before `time` have older stamps than this tick, so a file that a build script has just written is
@@ -70,7 +70,7 @@ pub fn tick_after(time: Time) -> Time {
     let began = Instant::now();
     loop {
         let tick = now();
-        if tick > time || began.elapsed() > LONGEST_TICK {
+        if tick > time || began.elapsed() > MAX_TICK {
             return tick;
         }
         std::thread::sleep(Duration::from_micros(200));

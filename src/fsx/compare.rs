@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::{At, Result};
 
-const CHUNK: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Returns the offset of the first difference between two files, or `None` if they are the same. If one file continues
 /// where the other ends, that is the difference.
 pub fn first_difference(one: &Path, other: &Path) -> Result<Option<u64>> {
     let (first, second) = (super::open(one)?, super::open(other)?);
-    let (mut here, mut there) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let (mut here, mut there) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
     let mut offset = 0;
     loop {
         let n = fill(&first, &mut here).at("read", one)?;
@@ -20,7 +20,7 @@ pub fn first_difference(one: &Path, other: &Path) -> Result<Option<u64>> {
         if let Some(at) = first_difference_of(&here[..n], &there[..m]) {
             return Ok(Some(offset + at));
         }
-        if n < CHUNK {
+        if n < CHUNK_BYTES {
             return Ok(None);
         }
         offset += n as u64;
@@ -60,7 +60,7 @@ mod tests {
         let write = |path: &Path, bytes: &[u8]| {
             Publish::default().bytes(path, bytes).unwrap();
         };
-        for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+        for size in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES] {
             let mut bytes = vec![7; size];
             write(&one, &bytes);
             write(&other, &bytes);

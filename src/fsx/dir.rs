@@ -31,7 +31,7 @@ impl Dir {
     }
 
     /// Returns whether the directory contains `name` (a dangling link counts).
-    pub fn holds(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
@@ -78,7 +78,7 @@ impl Dir {
     }
 
     /// Returns whether the directory contains `name` (a dangling link counts).
-    pub fn holds(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         super::exists(&self.0.join(name))
     }
 
@@ -104,7 +104,7 @@ mod tests {
         let opened = Dir::open(&path).unwrap().unwrap();
         for name in ["file", "link", "dangling", "none", ""] {
             assert_eq!(opened.stamp(name), Stamp::of(&path.join(name)).ok().filter(|_| !name.is_empty()), "{name}");
-            assert_eq!(opened.holds(name), !name.is_empty() && crate::fsx::exists(&path.join(name)), "{name}");
+            assert_eq!(opened.contains(name), !name.is_empty() && crate::fsx::exists(&path.join(name)), "{name}");
         }
         assert!(opened.create("new", 0o600).is_ok() && opened.create("new", 0o600).is_err());
         assert_eq!(Stamp::of(&path.join("new")).unwrap().mode & 0o777, 0o600);

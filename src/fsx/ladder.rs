@@ -1,6 +1,6 @@
 //! The clone ladder: a reflink, else a hard link if the caller allows a shared inode, else a copy.
 //!
-//! Any error of a rung above the copy leads to the next rung (EXDEV, EMLINK, EOPNOTSUPP, EPERM, ...). After a failed
+//! Any error of a reflink or a link (EXDEV, EMLINK, EOPNOTSUPP, EPERM, ...) leads to the next method. After a failed
 //! reflink, a [`Ladder`] does not try another.
 
 use std::fs::{File, Permissions};
@@ -12,8 +12,8 @@ use super::publish::Mtime;
 use super::temp::{Temp, new_file_beside};
 use super::{At, Result, clock, sys_clone};
 
-/// Size of the copy buffer in bytes. Larger files get their space allocated before the copy.
-const COPY_BUFFER: usize = 256 * 1024;
+/// The size of the copy buffer. Larger files get their space allocated before the copy.
+const COPY_BUFFER_BYTES: usize = 256 * 1024;
 
 /// How a clone was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -48,7 +48,7 @@ pub struct Ladder {
 
 /// A clone that is not yet visible under the name of its target. Dropping it leaves nothing behind.
 #[derive(Debug)]
-pub struct Clone(Pending);
+pub struct PendingClone(Pending);
 
 #[derive(Debug)]
 enum Pending {
@@ -58,11 +58,11 @@ enum Pending {
     Link(PathBuf),
 }
 
-impl Clone {
+impl PendingClone {
     /// Makes the clone visible as `target`, replacing an existing file, and returns how it was made.
     pub fn commit(self, target: &Path) -> Result<LinkMode> {
         match self.0 {
-            Pending::Staged(temp, mode) => temp.persist(target).map(|()| mode),
+            Pending::Staged(temp, mode) => temp.rename_to(target).map(|()| mode),
             Pending::Link(source) => commit_link(&source, target),
         }
     }
@@ -70,7 +70,7 @@ impl Clone {
     /// Makes the clone visible as `target`, unless `target` exists.
     pub fn commit_new(self, target: &Path) -> Result<()> {
         match self.0 {
-            Pending::Staged(temp, _) => temp.persist_new(target),
+            Pending::Staged(temp, _) => temp.rename_unless_exists(target),
             Pending::Link(_) if super::exists(target) => Ok(()),
             Pending::Link(source) => commit_link(&source, target).map(|_| ()),
         }
@@ -87,11 +87,11 @@ impl Ladder {
     ///
     /// Empty files are never linked: identical empty files are the first to reach the file system's limit of links per
     /// inode.
-    pub fn clone_beside(&mut self, source: &Path, target: &Path, sharing: Sharing) -> Result<Clone> {
+    pub fn clone_beside(&mut self, source: &Path, target: &Path, sharing: Sharing) -> Result<PendingClone> {
         let from = super::open(source)?;
         let may_link = sharing == Sharing::Shared && from.metadata().at("stat", source)?.len() > 0;
         if may_link && self.no_reflink {
-            return Ok(Clone(Pending::Link(source.to_owned())));
+            return Ok(PendingClone(Pending::Link(source.to_owned())));
         }
         let executable = matches!(sharing, Sharing::Private { executable: true, .. });
         let (file, temp) = new_file_beside(target, executable)?;
@@ -100,13 +100,13 @@ impl Ladder {
         } else {
             self.no_reflink = true;
             if may_link {
-                return Ok(Clone(Pending::Link(source.to_owned())));
+                return Ok(PendingClone(Pending::Link(source.to_owned())));
             }
             copy(&from, &file, temp.path())?;
             LinkMode::Copy
         };
-        finish(&file, temp.path(), &from, (sharing, mode))?;
-        Ok(Clone(Pending::Staged(temp, mode)))
+        finish(&file, temp.path(), &from, sharing, mode)?;
+        Ok(PendingClone(Pending::Staged(temp, mode)))
     }
 }
 
@@ -136,13 +136,13 @@ fn commit_link(source: &Path, target: &Path) -> Result<LinkMode> {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     if parent_is_there && let Ok(((), temp)) = Temp::beside(target, |path| std::fs::hard_link(source, path)) {
-        return temp.persist(target).map(|()| LinkMode::HardLink);
+        return temp.rename_to(target).map(|()| LinkMode::HardLink);
     }
     let from = super::open(source)?;
     let (file, temp) = new_file_beside(target, false)?;
     copy(&from, &file, temp.path())?;
-    finish(&file, temp.path(), &from, (Sharing::Shared, LinkMode::Copy))?;
-    temp.persist(target).map(|()| LinkMode::Copy)
+    finish(&file, temp.path(), &from, Sharing::Shared, LinkMode::Copy)?;
+    temp.rename_to(target).map(|()| LinkMode::Copy)
 }
 
 fn same_inode(one: &Path, other: &Path) -> bool {
@@ -192,7 +192,7 @@ fn copy_in_kernel(_from: &File, _to: &File, _size: u64) -> u64 {
 
 /// Copies the rest of `from`, and returns the number of bytes copied.
 fn copy_by_buffer(mut from: &File, mut to: &File, temp: &Path) -> Result<u64> {
-    let mut buffer = vec![0; COPY_BUFFER];
+    let mut buffer = vec![0; COPY_BUFFER_BYTES];
     let mut copied = 0;
     loop {
         match from.read(&mut buffer) {
@@ -210,7 +210,7 @@ fn copy_by_buffer(mut from: &File, mut to: &File, temp: &Path) -> Result<u64> {
 /// Allocates space in advance. Without support by the file system, each write allocates its own.
 #[cfg(target_os = "linux")]
 fn allocate(file: &File, size: u64) {
-    if size > COPY_BUFFER as u64
+    if size > COPY_BUFFER_BYTES as u64
         && let Ok(size) = i64::try_from(size)
     {
         let _ = nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, size);
@@ -220,7 +220,8 @@ fn allocate(file: &File, size: u64) {
 #[cfg(not(target_os = "linux"))]
 fn allocate(_file: &File, _size: u64) {}
 
-fn finish(file: &File, temp: &Path, from: &File, (sharing, mode): (Sharing, LinkMode)) -> Result<()> {
+/// Sets permissions and mtime of a clone whose bytes are complete.
+fn finish(file: &File, temp: &Path, from: &File, sharing: Sharing, mode: LinkMode) -> Result<()> {
     match sharing {
         // The copy was written just now.
         Sharing::Private { mtime: Mtime::Now, .. } if mode == LinkMode::Copy => Ok(()),
@@ -279,7 +280,7 @@ mod tests {
         // `/dev/shm` is another file system, and the kernel may refuse to copy between the two.
         let in_memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let dirs = [tempfile::tempdir().unwrap(), in_memory];
-        for size in [0, 1, COPY_BUFFER, 3 * COPY_BUFFER + 7] {
+        for size in [0, 1, COPY_BUFFER_BYTES, 3 * COPY_BUFFER_BYTES + 7] {
             let bytes: Vec<u8> = (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let source = dirs[0].path().join("source");
             std::fs::write(&source, &bytes).unwrap();

@@ -36,7 +36,7 @@ impl FileLock {
 
 impl FileLock {
     /// Returns whether its file is still at its path. If not, other processes do not see this lock.
-    pub fn is_seen(&self) -> bool {
+    pub fn is_visible(&self) -> bool {
         still_named(&self.file, &self.path).unwrap_or(false)
     }
 }
@@ -45,7 +45,7 @@ impl Drop for FileLock {
     fn drop(&mut self) {
         // First the name, then (with the file) the lock: a process that waits for this file sees that it lost its name.
         // Do not remove the name if another process has taken it meanwhile.
-        if self.is_seen() {
+        if self.is_visible() {
             let _ = super::remove_file(&self.path);
         }
     }

@@ -27,14 +27,14 @@ pub fn path_of_descriptor(descriptor: RawFd) -> PathBuf {
 
 /// Returns whether the file system of `dir` forbids running programs and loading libraries, or cannot be queried.
 #[cfg(target_os = "linux")]
-pub fn forbids_programs(dir: &Path) -> bool {
+pub fn is_noexec(dir: &Path) -> bool {
     use nix::sys::statvfs::{FsFlags, statvfs};
     statvfs(dir).map_or(true, |stat| stat.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 /// Not known on this system: always `true`.
 #[cfg(not(target_os = "linux"))]
-pub fn forbids_programs(_dir: &Path) -> bool {
+pub fn is_noexec(_dir: &Path) -> bool {
     true
 }
 

@@ -26,15 +26,15 @@ use std::ffi::OsString;
 pub use std::fs::Metadata;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use dir::Dir;
 pub use ladder::{Ladder, LinkMode};
-pub use memory::{forbids_programs, memory_file, path_of_descriptor, unnamed_file};
-pub use publish::{Finished, Mtime, Publish, Published, Staged};
+pub use memory::{is_noexec, memory_file, path_of_descriptor, unnamed_file};
+pub use publish::{FinishedFile, Mtime, Publish, PublishedFile, StagedFile};
 pub use stamp::Stamp;
 pub use temp::Temp;
 
@@ -193,11 +193,21 @@ pub fn remove_dir_all(path: &Path) -> Result<()> {
     let remove = || optional(fs::remove_dir_all(path).at("remove directory", path)).map(|_| ());
     match remove() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            tree::unlock(path);
+            make_removable(path);
             remove()
         }
         removed => removed,
     }
+}
+
+/// Gives the owner of a tree all permissions on its directories, as far as possible.
+fn make_removable(dir: &Path) {
+    if !fs::symlink_metadata(dir).is_ok_and(|metadata| metadata.is_dir()) {
+        return;
+    }
+    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.for_each(|entry| make_removable(&entry.path()));
 }
 
 /// Removes a directory if it is empty. Succeeds if it is absent.

@@ -1,10 +1,10 @@
 //! Publishing: the only way in which kache writes a file that others may read. The file appears whole, or not at all.
 //!
 //! The bytes go to a temp file beside the target, are hashed on the way, and become visible by one rename after an
-//! explicit [`Staged::commit`]. If anything ends before that (an error, a drop, a cancelled source), the temp file is
-//! removed and the old target stays. The source may be sync or async, because the caller pushes its bytes into a
-//! [`Staged`]. Temp files of killed processes are recognised by their names ([`super::temp::PREFIX`]) and removed by
-//! age (`fsx::sweep`).
+//! explicit [`StagedFile::commit`]. If anything ends before that (an error, a drop, a cancelled source), the temp file
+//! is removed and the old target stays. The source may be sync or async, because the caller pushes its bytes into a
+//! [`StagedFile`]. Temp files of killed processes are recognised by their names ([`super::temp::PREFIX`]) and removed
+//! by age (`fsx::sweep`).
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -51,7 +51,7 @@ impl Default for Publish {
 
 /// The digest and size of a published file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishedFile {
     /// Digest of the bytes.
     pub digest: Digest,
     /// Size in bytes.
@@ -60,7 +60,7 @@ pub struct Published {
 
 /// A file that is being written beside its target.
 #[derive(Debug)]
-pub struct Staged {
+pub struct StagedFile {
     file: File,
     temp: Temp,
     target: PathBuf,
@@ -71,31 +71,31 @@ pub struct Staged {
 
 /// A file that is complete and closed, but not yet visible.
 #[derive(Debug)]
-pub struct Finished {
+pub struct FinishedFile {
     temp: Temp,
     target: PathBuf,
     options: Publish,
-    published: Published,
+    published: PublishedFile,
 }
 
 impl Publish {
     /// Begins to write `target`: checks that it can be a file, then creates its parent and a temp file beside it.
-    pub fn begin(&self, target: &Path) -> Result<Staged> {
+    pub fn begin(&self, target: &Path) -> Result<StagedFile> {
         check_shape(target)?;
         let (file, temp) = temp::new_file_beside(target, false)?;
         let (options, target) = (self.clone(), target.to_owned());
-        Ok(Staged { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
+        Ok(StagedFile { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
     }
 
     /// Publishes these bytes as `target`.
-    pub fn bytes(&self, target: &Path, bytes: &[u8]) -> Result<Published> {
+    pub fn bytes(&self, target: &Path, bytes: &[u8]) -> Result<PublishedFile> {
         let mut staged = self.begin(target)?;
         staged.push(bytes)?;
         staged.commit()
     }
 
     /// Publishes all bytes of `source`. If reading it fails, `target` stays as it is.
-    pub fn reader(&self, target: &Path, source: &mut impl io::Read) -> Result<Published> {
+    pub fn reader(&self, target: &Path, source: &mut impl io::Read) -> Result<PublishedFile> {
         let mut staged = self.begin(target)?;
         let mut buffer = vec![0; 256 * 1024];
         loop {
@@ -109,7 +109,7 @@ impl Publish {
     }
 }
 
-impl Staged {
+impl StagedFile {
     /// Writes more bytes.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).at("write", self.temp.path())?;
@@ -124,28 +124,28 @@ impl Staged {
     }
 
     /// Makes the file visible under its target's name. Call it once the source has ended without an error.
-    pub fn commit(self) -> Result<Published> {
+    pub fn commit(self) -> Result<PublishedFile> {
         self.finish()?.commit()
     }
 
     /// Closes the file without making it visible, so that any number of files can be committed together. Call it once
     /// the source has ended without an error.
-    pub fn finish(self) -> Result<Finished> {
-        let published = Published { digest: self.digest(), size: self.size };
+    pub fn finish(self) -> Result<FinishedFile> {
+        let published = PublishedFile { digest: self.digest(), size: self.size };
         if self.options.expect.is_some_and(|expected| expected != published.digest) {
             return Err(temp::refuse(&self.target, io::ErrorKind::InvalidData, "the bytes are not the expected ones"));
         }
         finish_inode(&self.file, self.temp.path(), &self.options)?;
-        Ok(Finished { temp: self.temp, target: self.target, options: self.options, published })
+        Ok(FinishedFile { temp: self.temp, target: self.target, options: self.options, published })
     }
 }
 
-impl Finished {
+impl FinishedFile {
     /// Makes the file visible under its target's name.
-    pub fn commit(self) -> Result<Published> {
+    pub fn commit(self) -> Result<PublishedFile> {
         match self.options.keep_existing {
-            true => self.temp.persist_new(&self.target)?,
-            false => self.temp.persist(&self.target)?,
+            true => self.temp.rename_unless_exists(&self.target)?,
+            false => self.temp.rename_to(&self.target)?,
         }
         if self.options.sync {
             sync_parent(&self.target)?;
@@ -154,7 +154,7 @@ impl Finished {
     }
 }
 
-impl Write for Staged {
+impl Write for StagedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.write(bytes)?;
         self.hasher.update(&bytes[..n]);
@@ -232,7 +232,7 @@ mod tests {
         let publish =
             Publish { mode: Some(0o755), mtime: Mtime::At(clock::CANONICAL), sync: true, ..Publish::default() };
         let published = publish.bytes(&target, b"hello").unwrap();
-        assert_eq!(published, Published { digest: Digest::of(b"hello"), size: 5 });
+        assert_eq!(published, PublishedFile { digest: Digest::of(b"hello"), size: 5 });
         let stamp = super::super::Stamp::of(&target).unwrap();
         assert!(stamp.is_canonical());
         assert_eq!(stamp.mode & 0o777, 0o755);

@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{At, Result};
 
 /// Bytes that fit into an address on every system (macOS: 104 with the final zero).
-const ADDRESS_MAX: usize = 100;
+const MAX_ADDRESS_BYTES: usize = 100;
 
 /// Connects to the socket at `path` without waiting. If the listener is asleep (stopped, or in a paused container) and
 /// its queue is full, a plain `connect` would wait forever.
@@ -45,7 +45,7 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
 
 /// Returns a spelling of `path` that fits into an address, and the directory that must stay open while it is used.
 fn address(path: &Path) -> Result<(PathBuf, Option<std::fs::File>)> {
-    if path.as_os_str().len() <= ADDRESS_MAX || !cfg!(target_os = "linux") {
+    if path.as_os_str().len() <= MAX_ADDRESS_BYTES || !cfg!(target_os = "linux") {
         return Ok((path.to_owned(), None));
     }
     let dir = super::open(path.parent().unwrap_or(Path::new("/")))?;

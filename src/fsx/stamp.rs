@@ -66,14 +66,14 @@ impl Stamp {
 
     /// Returns whether this is the same file as `other`, an earlier stamp, with the same bytes as far as size and mtime
     /// show. It may have been given the canonical mtime since.
-    pub fn same_file(&self, other: &Self) -> bool {
+    pub fn is_same_file(&self, other: &Self) -> bool {
         let same_time = self.mtime == other.mtime || self.is_canonical();
         (self.dev, self.ino, self.size) == (other.dev, other.ino, other.size) && same_time
     }
 
     /// Returns whether this is the same file in the same state as `other`. If it has the canonical mtime, which any
     /// write would have changed, links may have been added or removed (which changes the ctime).
-    pub fn same_content(&self, other: &Self) -> bool {
+    pub fn has_same_content(&self, other: &Self) -> bool {
         let same_file = (self.dev, self.ino, self.size, self.mtime) == (other.dev, other.ino, other.size, other.mtime);
         same_file && (self.ctime == other.ctime || self.is_canonical())
     }
@@ -145,8 +145,8 @@ mod tests {
     fn u24_mtime_put_back_is_seen_by_ctime() {
         let before = stamp(at(100, 5), at(100, 5));
         let after = stamp(at(100, 5), at(200, 5));
-        assert!(!before.same_content(&after));
+        assert!(!before.has_same_content(&after));
         let linked = |ctime| stamp(clock::CANONICAL, ctime);
-        assert!(linked(at(1, 1)).same_content(&linked(at(2, 2))));
+        assert!(linked(at(1, 1)).has_same_content(&linked(at(2, 2))));
     }
 }

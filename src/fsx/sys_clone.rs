@@ -19,7 +19,7 @@ pub(super) fn reflink(from: &File, to: &File) -> io::Result<()> {
     unsafe { ioctl::ficlone(to.as_raw_fd(), source) }.map(|_| ()).map_err(Into::into)
 }
 
-/// Not supported on this system: the ladder takes its next rung.
+/// Not supported on this system: files are linked or copied instead.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn reflink(_from: &File, _to: &File) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

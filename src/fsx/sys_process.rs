@@ -83,7 +83,7 @@ pub fn has_children() -> bool {
 }
 
 /// Ends this process like `status`: with the same exit code, or killed by the same signal.
-pub fn end_like(status: ExitStatus) -> ! {
+pub fn exit_like(status: ExitStatus) -> ! {
     if let Some(number) = status.signal() {
         // The child may have left a core file, which a second one of this process would hide.
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
@@ -91,9 +91,9 @@ pub fn end_like(status: ExitStatus) -> ! {
             restore_default(named);
             let _ = kill(Pid::this(), named);
         }
-        end(128 + number)
+        exit(128 + number)
     }
-    end(status.code().unwrap_or(1))
+    exit(status.code().unwrap_or(1))
 }
 
 /// Resets `caught` to its default action. Rust's runtime ignores SIGPIPE, and catches SIGSEGV and SIGBUS to report
@@ -104,7 +104,7 @@ fn restore_default(caught: Signal) {
 }
 
 /// Lowers the priority of the calling thread, and of threads that it starts later, below everything else.
-pub fn give_way() {
+pub fn lower_priority() {
     // On Linux the niceness is that of a thread (sched(7)); elsewhere it is that of the whole process.
     #[cfg(target_os = "linux")]
     // SAFETY: setpriority(2) takes only numbers; 0 is the calling thread.
@@ -152,7 +152,7 @@ pub fn directory_of_caller() -> Option<std::path::PathBuf> {
 
 /// Ends this process with the exit code `code`.
 #[expect(clippy::exit, reason = "the one place where the wrapper ends")]
-pub fn end(code: i32) -> ! {
+pub fn exit(code: i32) -> ! {
     std::process::exit(code)
 }
 

@@ -13,7 +13,7 @@ use super::{At, Error, Result};
 pub const PREFIX: &str = ".kache-tmp-";
 
 /// At most this many names are tried; if all exist, something is wrong.
-const ATTEMPTS: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 /// A temp file or directory, which is removed on drop.
 #[derive(Debug)]
@@ -53,13 +53,13 @@ impl Temp {
     ///
     /// A rename onto another name of the same inode does nothing and leaves the temp behind (POSIX). The target is then
     /// already correct, and the drop removes the second name.
-    pub fn persist(self, target: &Path) -> Result<()> {
+    pub fn rename_to(self, target: &Path) -> Result<()> {
         super::rename(&self.path, target)
     }
 
     /// Renames the temp to `target`, unless `target` exists.
-    pub fn persist_new(self, target: &Path) -> Result<()> {
-        match rename_new(&self.path, target) {
+    pub fn rename_unless_exists(self, target: &Path) -> Result<()> {
+        match rename_noreplace(&self.path, target) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             // Not every file system can check this in the rename. On those that cannot, the last rename wins.
             Err(_) if super::exists(target) => Ok(()),
@@ -103,7 +103,7 @@ fn create<R>(parent: &Path, make: &mut impl FnMut(&Path) -> io::Result<R>) -> io
         let path = parent.join(format!("{PREFIX}{:016x}", RandomState::new().build_hasher().finish()));
         make(&path).map(|made| (made, Temp { path }))
     };
-    for _ in 1..ATTEMPTS {
+    for _ in 1..MAX_ATTEMPTS {
         match attempt() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made,
@@ -113,13 +113,13 @@ fn create<R>(parent: &Path, make: &mut impl FnMut(&Path) -> io::Result<R>) -> io
 }
 
 #[cfg(target_os = "linux")]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(Into::into)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::hard_link(from, to)
 }
 

@@ -68,16 +68,6 @@ fn permissions(metadata: &fs::Metadata) -> u32 {
     metadata.permissions().mode() & 0o777
 }
 
-/// Gives the owner of a tree all permissions on its directories, as far as possible.
-pub(super) fn unlock(dir: &Path) {
-    if !fs::symlink_metadata(dir).is_ok_and(|metadata| metadata.is_dir()) {
-        return;
-    }
-    let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.for_each(|entry| unlock(&entry.path()));
-}
-
 /// Returns whether `dir` is an empty directory.
 pub fn is_empty(dir: &Path) -> Result<bool> {
     Ok(fs::read_dir(dir).at("list", dir)?.next().is_none())
@@ -89,7 +79,7 @@ pub fn is_empty(dir: &Path) -> Result<bool> {
 /// Files get their inodes near their directory, where the inodes of the old tree have just been freed if the user ran
 /// `rm -rf target`. ext4 without a journal does not reuse these for a minute, and checks each of them again for every
 /// new file (`recently_deleted` in fs/ext4/ialloc.c): 0.2 ms instead of 0.02 ms per file.
-const MANY: usize = 16;
+const MIN_FILES_TO_SPREAD: usize = 16;
 
 /// A tree on its way to its target. Dropping it leaves nothing behind.
 #[derive(Debug)]
@@ -129,7 +119,7 @@ impl NewTree {
         let directory = |target: &Path| Temp::beside(target, |path| fs::create_dir(path));
         let ((), temp) = directory(target)?;
         let spread = || super::sys_spread::spread_children(&File::open(temp.path())?);
-        if size < MANY || spread().is_err() {
+        if size < MIN_FILES_TO_SPREAD || spread().is_err() {
             return Ok(new(temp, None));
         }
         // ext4 chooses the place by a hash of the name, so the name must differ each time.
@@ -204,7 +194,7 @@ impl NewTree {
             set_mode(&self.temp.path().join(name), *mode)?;
         }
         let old = Old::set_aside(target)?;
-        if let Err(error) = self.temp.persist(target) {
+        if let Err(error) = self.temp.rename_to(target) {
             old.put_back(target)?;
             return Err(error);
         }
@@ -279,7 +269,7 @@ impl Old {
     fn put_back(self, target: &Path) -> Result<()> {
         match self {
             Self::Empty => super::create_dir_all(target),
-            Self::Aside(aside) => aside.persist(target),
+            Self::Aside(aside) => aside.rename_to(target),
         }
     }
 }
@@ -306,7 +296,7 @@ mod tests {
         drop(build(1));
         assert_eq!(walk(&target).unwrap()[1].0, "old", "not committed, not there");
         build(1).commit(&target).unwrap();
-        build(MANY).commit(&target).unwrap();
+        build(MIN_FILES_TO_SPREAD).commit(&target).unwrap();
         let mut nodes = walk(&target).unwrap();
         assert_eq!(nodes.remove(0).0, ".");
         let names: Vec<&str> = nodes.iter().map(|(name, _)| name.as_str()).collect();
@@ -335,7 +325,7 @@ mod tests {
             }
             tree
         };
-        for size in [1, MANY, 1] {
+        for size in [1, MIN_FILES_TO_SPREAD, 1] {
             build(size).commit(&target).unwrap();
             let mode = |name: &str| permissions(&fs::metadata(target.join(name)).unwrap());
             let modes = ["", "a", "a/b", "a/b/key", "a/b/all"].map(mode);

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::env::{self, Env};
 use crate::fsx::{self, Dir, Publish, Stamp, clock};
 use crate::model::Digest;
-use crate::rustc::{Chain, Driver, toolchain};
+use crate::rustc::{Driver, ProgramChain, toolchain};
 use crate::store::Store;
 
 /// A compiler whose identity is known.
@@ -53,7 +53,7 @@ struct Memo {
 
 /// Where and how to look for a compiler.
 struct Search<'a> {
-    chain: &'a Chain,
+    chain: &'a ProgramChain,
     target: Option<&'a str>,
     cwd: &'a Path,
     env: &'a Env,
@@ -62,7 +62,7 @@ struct Search<'a> {
 }
 
 /// Identifies the compiler that `chain` calls for `target`. `None` if that is not possible.
-pub fn identify(chain: &Chain, target: Option<&str>, cwd: &Path, vars: &Env, store: &Store) -> Option<Compiler> {
+pub fn identify(chain: &ProgramChain, target: Option<&str>, cwd: &Path, vars: &Env, store: &Store) -> Option<Compiler> {
     let rustc = toolchain::find_program(chain.rustc.as_deref()?, cwd, vars)?;
     let driver = match chain.driver {
         Driver::Rustc => None,
@@ -123,7 +123,7 @@ impl Search<'_> {
     /// script later chooses another compiler, the observer has recorded the reason (a variable, a file), and the files
     /// of the other compiler, as inputs of each compile.
     fn ask(&self, store: &Store) -> Option<Found> {
-        let around = toolchain::sysroot_around(&self.rustc).filter(|_| !toolchain::is_script(&self.rustc));
+        let around = toolchain::sysroot_around(&self.rustc).filter(|_| !toolchain::has_shebang(&self.rustc));
         let is_rustup = around.is_none() && toolchain::is_rustup(&self.rustc);
         let script = (around.is_none() && !is_rustup).then(|| self.rustc.clone());
         let depth = next_depth(self.env);
@@ -138,7 +138,7 @@ impl Search<'_> {
         named.extend(self.driver.iter().map(|driver| ("driver".into(), driver.clone())));
         let mut files: Vec<PathBuf> = named.iter().map(|(_, path)| path.clone()).collect();
         for file in toolchain::identity_files(&sysroot, host, target).ok()? {
-            if toolchain::tells_by_stamp(&file) {
+            if toolchain::is_checked_by_stamp(&file) {
                 files.push(sysroot.join(&file));
             }
             named.push((file.to_str()?.to_owned(), sysroot.join(&file)));

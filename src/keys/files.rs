@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Context;
 use crate::fsx::{self, Dir, Stamp};
 use crate::model::{Input, TokenString};
-use crate::store::findings::Finding;
+use crate::store::file_sets::FileSet;
 
 /// From this number of names on, the directory is opened: opening and closing it costs as much as two lookups by path.
 const SIDE_BY_SIDE: usize = 3;
@@ -26,7 +26,7 @@ pub(super) fn directory_of(input: &Input) -> Option<&str> {
 /// The files that were found so far, each with its stamp.
 pub(super) struct Files<'a> {
     context: Context<'a>,
-    finding: Finding,
+    set: FileSet,
     found: Vec<(&'a Input, Stamp)>,
 }
 
@@ -44,7 +44,7 @@ impl<'a> Files<'a> {
     pub(super) fn new(context: Context<'a>) -> Self {
         let roots = context.roots.iter().flat_map(|(kind, place)| [kind.name(), place]);
         let about = context.cwd.to_str().into_iter().chain(roots);
-        Self { finding: Finding::begin(about), found: Vec::new(), context }
+        Self { set: FileSet::begin(about), found: Vec::new(), context }
     }
 
     /// Checks inputs of one directory. Returns the first that does not hold, as far as that shows without reading
@@ -73,11 +73,11 @@ impl<'a> Files<'a> {
                     Place::Missing => return None,
                     Place::ByPath => Stamp::of(&self.path(path)?).ok()?,
                 };
-                self.finding.add(path.as_str(), &stamp, *digest);
+                self.set.add(path.as_str(), &stamp, *digest);
                 self.found.push((input, stamp));
                 Some(())
             }
-            (Input::Absent(path), Place::Open(dir)) => (!dir.holds(name(path))).then_some(()),
+            (Input::Absent(path), Place::Open(dir)) => (!dir.contains(name(path))).then_some(()),
             (Input::Absent(_), Place::Missing) => Some(()),
             (Input::Absent(path), Place::ByPath) => (!fsx::exists(&self.path(path)?)).then_some(()),
             _ => None,
@@ -93,7 +93,7 @@ impl<'a> Files<'a> {
     pub(super) fn compare(self) -> Result<(), &'a Input> {
         let stamps = self.context.stamps;
         let together = self.found.len() >= TOGETHER;
-        if together && stamps.knows(&self.finding) {
+        if together && stamps.has(&self.set) {
             return Ok(());
         }
         let mut remembered = true;
@@ -106,7 +106,7 @@ impl<'a> Files<'a> {
             remembered &= found.remembered && found.content.stamp == *stamp;
         }
         if together && remembered {
-            stamps.remember(&self.finding);
+            stamps.remember(&self.set);
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn u24_no_finding_outlives_what_was_found() {
+    fn u24_no_file_set_outlives_its_files() {
         let f = Fixture::new();
         let names = ["src/a.rs", "src/b.rs", "src/c.rs", "d.rs"];
         for name in names {

@@ -8,7 +8,7 @@ use crate::fsx;
 use crate::model::{BypassReason, Digest, LookupKey, Refusal, Trace};
 use crate::rustc::args::Arg;
 use crate::rustc::{Driver, Invocation};
-use crate::store::stamps::Content;
+use crate::store::stamps::StampedDigest;
 
 /// Flags that the key leaves out:
 ///
@@ -55,7 +55,7 @@ pub struct Lookup {
     /// The key itself.
     pub key: LookupKey,
     /// The files that arguments name, as they were when the key was made.
-    pub files: Vec<(PathBuf, Content)>,
+    pub files: Vec<(PathBuf, StampedDigest)>,
     /// The static libraries among `files`.
     pub static_libraries: Vec<PathBuf>,
     /// All fields of the key, if a trace was requested.
@@ -153,7 +153,7 @@ struct Files<'a> {
     invocation: &'a Invocation,
     context: Context<'a>,
     key: KeyHasher,
-    read: Vec<(PathBuf, Content)>,
+    read: Vec<(PathBuf, StampedDigest)>,
 }
 
 impl Files<'_> {

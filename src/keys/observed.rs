@@ -21,7 +21,7 @@ use crate::fsx::{self, Stamp};
 use crate::model::{DepInfo, Input, RootKind, Stored, Thing};
 use crate::observe::{Fact, Found, Seen, What};
 use crate::rustc::toolchain;
-use crate::store::entries::stays_below;
+use crate::store::entries::is_inner_link;
 
 /// Everything about the compile or run besides the observation.
 #[derive(Clone, Copy)]
@@ -83,7 +83,7 @@ pub fn inputs(seen: &Seen, known: Known<'_>) -> Result<Observed, NotStored> {
 fn is_contained(link: &str, target: &str, subject: Subject<'_>) -> bool {
     let Subject::Run(script) = subject else { return false };
     let below = Path::new(link).strip_prefix(&script.out_dir).ok().and_then(Path::to_str);
-    below.is_some_and(|below| stays_below(below, target))
+    below.is_some_and(|below| is_inner_link(below, target))
 }
 
 struct Collector<'a> {

@@ -8,24 +8,13 @@ use super::scan::Scan;
 use super::times::Times;
 use crate::fsx::Stamp;
 use crate::model::{BlobId, Input, InputSet};
-use crate::store::offers::{Offered, OfferedFile};
-use crate::store::stamps::Content;
+use crate::store::offers::{CompleteOffer, OfferedFile, StoredOffer};
+use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Output};
-
-/// An offer in the form in which it can be stored.
-#[derive(Debug)]
-pub struct Completed {
-    /// The entry to store.
-    pub entry: Entry,
-    /// The complete input set of the entry.
-    pub set: InputSet,
-    /// The outputs with their paths, and with their stamps when they were hashed.
-    pub files: Vec<(Output, PathBuf, Stamp)>,
-}
 
 /// Completes an offer. `None` if its outputs have changed since the compile wrote them, or contain something that an
 /// entry must not contain.
-pub fn complete(offered: &Offered) -> Option<Completed> {
+pub fn complete(offered: &StoredOffer) -> Option<CompleteOffer> {
     let offer = &offered.offer;
     let roots = Roots::new(offer.roots.iter().map(|(kind, place)| (*kind, Some(PathBuf::from(place)))));
     let mut scan = Scan::new(&roots).with_times(Times::new(offer.times.iter().map(|(_, seconds)| *seconds)));
@@ -41,11 +30,11 @@ pub fn complete(offered: &Offered) -> Option<Completed> {
     set.inputs.extend(offer.times.iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input.clone()));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
     let outputs = files.iter().map(|(output, ..)| output.clone()).collect();
-    Some(Completed { entry: Entry { outputs, ..offer.entry.clone() }, set, files })
+    Some(CompleteOffer { entry: Entry { outputs, ..offer.entry.clone() }, set, files })
 }
 
 fn read(path: &Path, file: &OfferedFile, scan: &mut Scan<'_>) -> Option<(Output, PathBuf, Stamp)> {
-    let Content { digest, stamp } = scan.file(path).ok()?;
+    let StampedDigest { digest, stamp } = scan.file(path).ok()?;
     let output = Output {
         name: file.name.clone(),
         kind: file.kind,

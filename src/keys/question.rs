@@ -7,7 +7,7 @@ use crate::config::env::{self, Env};
 use crate::fsx;
 use crate::model::Digest;
 use crate::rustc::question::Question;
-use crate::rustc::{Chain, Driver, toolchain};
+use crate::rustc::{Driver, ProgramChain, toolchain};
 use crate::store::Store;
 
 /// Part of the name of every answer. Raise it with any change to what the name covers or what is remembered.
@@ -17,7 +17,7 @@ const SCHEMA: &str = "1";
 
 /// Returns the name of the answer that the compiler of `chain` gives here. `None` if the answer may depend on something
 /// that a name cannot cover.
-pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &Store) -> Option<Digest> {
+pub fn name(question: &Question, chain: &ProgramChain, cwd: &Path, vars: &Env, store: &Store) -> Option<Digest> {
     let logs = env::RUSTC_LOG_DETAILS.iter().chain([&env::RUSTC_LOG, &env::RUST_TARGET_PATH]);
     // A compiler that could not be identified may call kache again. That call stops here.
     if logs.into_iter().any(|name| vars.get(name).is_some()) || compiler::depth(vars) > 0 {
@@ -65,7 +65,7 @@ pub fn name(question: &Question, chain: &Chain, cwd: &Path, vars: &Env, store: &
 /// Adds the name and place of the program. rustc looks at the name that it was called by: if that is a link, and the
 /// directory around the link contains a `rustlib`, that directory is the sysroot (`rustc_session::filesearch`,
 /// rust-lang/rust#79253).
-fn add_program(key: &mut KeyHasher, chain: &Chain, program: &Path, cwd: &Path) -> Option<()> {
+fn add_program(key: &mut KeyHasher, chain: &ProgramChain, program: &Path, cwd: &Path) -> Option<()> {
     let name = Path::new(&chain.program);
     let is_bare = !chain.program.as_encoded_bytes().contains(&b'/');
     if !name.is_absolute() && (!is_bare || fsx::exists(&cwd.join(name))) {

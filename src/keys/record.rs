@@ -124,7 +124,7 @@ fn shadow_of(file: &str, context: Context<'_>) -> Option<Input> {
 pub fn recheck(lookup: &Lookup, context: Context<'_>) -> Result<(), NotStored> {
     for (path, before) in &lookup.files {
         let now = Stamp::of(path).map_err(|_| NotStored::changed(path))?;
-        let same = now.same_content(&before.stamp)
+        let same = now.has_same_content(&before.stamp)
             || context.stamps.content(path).is_ok_and(|content| content.digest == before.digest);
         if !same {
             return Err(NotStored::changed(path));

@@ -15,7 +15,7 @@ use crate::fsx::{self, Stamp};
 use crate::model::{Digest, RootKind};
 use crate::rustc::alias::ALIAS;
 use crate::rustc::notices::json_escaped;
-use crate::store::stamps::Content;
+use crate::store::stamps::StampedDigest;
 
 const CHUNK: usize = 1 << 20;
 
@@ -100,12 +100,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Scans and hashes a file in one pass. Returns the stamp that the file had when its bytes were read.
-    pub fn file(&mut self, path: &Path) -> fsx::Result<Content> {
+    pub fn file(&mut self, path: &Path) -> fsx::Result<StampedDigest> {
         let file = fsx::open(path)?;
         self.read(&file).map_err(|error| fsx::Error::new("read", path, error))
     }
 
-    fn read(&mut self, mut file: &File) -> std::io::Result<Content> {
+    fn read(&mut self, mut file: &File) -> std::io::Result<StampedDigest> {
         let stamp = Stamp::from(&file.metadata()?);
         let size = usize::try_from(stamp.size).unwrap_or(usize::MAX);
         let mut buffer = vec![0; size.saturating_add(1).min(CHUNK) + self.longest];
@@ -118,7 +118,7 @@ impl<'a> Scan<'a> {
                 Err(error) => return Err(error),
             };
             if n == 0 {
-                return Ok(Content { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), stamp });
+                return Ok(StampedDigest { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), stamp });
             }
             hasher.update(&buffer[kept..kept + n]);
             self.bytes(&buffer[..kept + n]);
@@ -166,7 +166,7 @@ mod tests {
         fsx::Publish::default().bytes(&path, bytes).unwrap();
         let roots = roots();
         let mut scan = Scan::new(&roots);
-        let Content { digest, stamp } = scan.file(&path).unwrap();
+        let StampedDigest { digest, stamp } = scan.file(&path).unwrap();
         assert_eq!(stamp.size, bytes.len() as u64);
         (scan.pinned().into_iter().map(|(kind, _)| kind).collect(), digest)
     }

@@ -6,7 +6,7 @@ use super::{Compiler, Context, Declared, KeyHasher, Lookup, Roots, roots};
 use crate::config::{Env, Paths, env};
 use crate::fsx;
 use crate::model::{BypassReason, Refusal, RootKind};
-use crate::script::Script;
+use crate::script::ScriptInvocation;
 
 /// Variables that cargo sets for a build script and that decide what it does. They are part of the key, whether the
 /// script reads them or not (`cargo/src/cargo/core/compiler/custom_build.rs`, `build_work`).
@@ -49,7 +49,7 @@ pub struct Setting<'a> {
 }
 
 /// Makes the lookup key of a run.
-pub fn lookup(script: &Script, context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
+pub fn lookup(script: &ScriptInvocation, context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
     let refuse = |error: fsx::Error| Refusal::new(BypassReason::Internal, error.to_string());
     let program = context.stamps.content(&script.program).map_err(refuse)?;
     let mut key = KeyHasher::new(setting.traced);
@@ -123,7 +123,7 @@ pub fn held_by(text: &[u8], vars: &Env) -> Option<&'static str> {
 }
 
 /// Returns the roots of a run.
-pub fn roots(script: &Script, sysroot: &Path, vars: &Env) -> Roots {
+pub fn roots(script: &ScriptInvocation, sysroot: &Path, vars: &Env) -> Roots {
     let triple = vars.text(env::TARGET);
     let target = roots::target_dir(&script.out_dir, triple.as_deref());
     let workspace = workspace_dir(&target, &script.cwd, vars);

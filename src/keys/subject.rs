@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 
 use super::dots;
 use crate::rustc::Invocation;
-use crate::script::Script;
+use crate::script::ScriptInvocation;
 
 /// The compile or run that was observed.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub enum Subject<'a> {
     /// A compile.
     Compile(&'a Invocation),
     /// A run of a build script.
-    Run(&'a Script),
+    Run(&'a ScriptInvocation),
 }
 
 impl Subject<'_> {
@@ -45,7 +45,7 @@ impl Subject<'_> {
     /// Whether the content of crate metadata counts, not only its digest.
     pub(super) fn reads_libraries(self) -> bool {
         match self {
-            Self::Compile(invocation) => invocation.is_linked(),
+            Self::Compile(invocation) => invocation.needs_whole_libraries(),
             Self::Run(_) => true,
         }
     }

@@ -29,7 +29,7 @@ impl Library {
     /// dynamic linker would complain that it cannot load the library, and rustc's output would contain the complaint.
     pub fn unpack(dir: &Path) -> fsx::Result<Self> {
         match unpack_file(dir).and_then(|path| fsx::open(&path)) {
-            Ok(file) if !fsx::forbids_programs(dir) => Ok(Self(file)),
+            Ok(file) if !fsx::is_noexec(dir) => Ok(Self(file)),
             _ => in_memory().map(Self),
         }
     }

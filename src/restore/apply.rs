@@ -1,11 +1,11 @@
 //! Executes a restore plan.
 
 use super::plan::{Plan, Step};
-use crate::fsx::ladder::{Clone, Sharing};
+use crate::fsx::ladder::{PendingClone, Sharing};
 use crate::fsx::{self, Ladder, LinkMode, Publish, Stamp};
 use crate::store::Stamps;
 
-/// The bytes restored, by rung of the ladder.
+/// The bytes restored, by the method of the ladder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes {
     /// Bytes in extents shared with the store.
@@ -30,7 +30,7 @@ impl Bytes {
 /// the compile that follows writes the whole unit again.
 pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     let mut ladder = Ladder::default();
-    let mut staged: Vec<(&Step, Clone)> = Vec::with_capacity(plan.steps.len());
+    let mut staged: Vec<(&Step, PendingClone)> = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         staged.push((step, ladder.clone_beside(&step.source, &step.target, step.sharing)?));
     }

@@ -16,7 +16,7 @@ use super::notices::json_escaped;
 pub const ALIAS: &str = "/proc/self/task/../cwd";
 
 /// Returns a path below `cwd`, spelled with the alias. `None` if it is not below `cwd`.
-pub fn of(path: &Path, cwd: &Path) -> Option<String> {
+pub fn aliased_path(path: &Path, cwd: &Path) -> Option<String> {
     let below = path.strip_prefix(cwd).ok()?.to_str()?;
     Some(format!("{ALIAS}/{below}"))
 }
@@ -24,15 +24,15 @@ pub fn of(path: &Path, cwd: &Path) -> Option<String> {
 /// Returns the arguments with `--out-dir`, and the directories of `-L` (on which linked outputs depend), spelled with
 /// the alias instead of `cwd`. `None` if `--out-dir` is in an argument file, occurs twice, or names a directory
 /// elsewhere.
-pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
+pub fn aliased_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
     let mut args = argv.to_vec();
     let at = args.iter().position(|arg| arg == "--out-dir")? + 1;
     let dir = args.get_mut(at)?;
-    *dir = of(&cwd.join(&*dir), cwd)?.into();
+    *dir = aliased_path(&cwd.join(&*dir), cwd)?.into();
     for at in 0..args.len() {
         let search = match args[at].to_str() {
-            Some("-L") => args.get(at + 1).and_then(|value| Some((at + 1, in_search("", value.to_str()?, cwd)?))),
-            Some(arg) => arg.strip_prefix("-L").and_then(|value| Some((at, in_search("-L", value, cwd)?))),
+            Some("-L") => args.get(at + 1).and_then(|value| Some((at + 1, aliased_search("", value.to_str()?, cwd)?))),
+            Some(arg) => arg.strip_prefix("-L").and_then(|value| Some((at, aliased_search("-L", value, cwd)?))),
             None => None,
         };
         if let Some((at, aliased)) = search {
@@ -43,10 +43,10 @@ pub fn in_args(argv: &[OsString], cwd: &Path) -> Option<Vec<OsString>> {
 }
 
 /// Returns the value of `-L` after `flag`, spelled with the alias. `None` if its directory is elsewhere.
-fn in_search(flag: &str, value: &str, cwd: &Path) -> Option<String> {
+fn aliased_search(flag: &str, value: &str, cwd: &Path) -> Option<String> {
     let (kind, dir) = value.split_once('=').map_or(("", value), |(kind, dir)| (kind, dir));
     let equals = if kind.is_empty() { "" } else { "=" };
-    Some(format!("{flag}{kind}{equals}{}", of(Path::new(dir), cwd)?))
+    Some(format!("{flag}{kind}{equals}{}", aliased_path(Path::new(dir), cwd)?))
 }
 
 /// The replacement of the alias with the name of a working directory, in rustc's messages and dep-info.
@@ -96,9 +96,9 @@ mod tests {
         let all =
             "--out-dir /home/me/ws/target/debug -L /home/me/ws/x -L dependency=/home/me/ws/deps -Lnative=/usr/lib";
         let with = "--out-dir ALIAS/target/debug -L ALIAS/x -L dependency=ALIAS/deps -Lnative=/usr/lib";
-        assert_eq!(in_args(&args(all), cwd).unwrap(), args(&with.replace("ALIAS", ALIAS)));
+        assert_eq!(aliased_args(&args(all), cwd).unwrap(), args(&with.replace("ALIAS", ALIAS)));
         for other in ["--out-dir /home/me/ws2/target", "--out-dir", "@args", "--out-dir target --out-dir target"] {
-            assert_eq!(in_args(&args(other), cwd), None, "{other}");
+            assert_eq!(aliased_args(&args(other), cwd), None, "{other}");
         }
     }
 

@@ -10,9 +10,9 @@ use std::path::Path;
 use crate::fsx;
 
 const MAGIC: &[u8; 8] = b"!<arch>\n";
-const HEADER: usize = 60;
-/// Size in bytes of the largest table of long names that is read; real tables are far smaller.
-const MAX_NAMES: u64 = 64 * 1024 * 1024;
+const HEADER_BYTES: usize = 60;
+/// The largest table of long names that is read; real tables are far smaller.
+const MAX_NAME_TABLE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// One member of an archive.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -40,11 +40,11 @@ fn read_members(file: &File, length: u64) -> Option<Vec<Member>> {
     let mut long_names = Vec::new();
     let mut at = MAGIC.len() as u64;
     while at < length {
-        let mut header = [0; HEADER];
+        let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, at).ok()?;
         let name = std::str::from_utf8(&header[..16]).ok()?.trim_end();
         let size: u64 = std::str::from_utf8(&header[48..58]).ok()?.trim_end().parse().ok()?;
-        let data = at + HEADER as u64;
+        let data = at + HEADER_BYTES as u64;
         match name {
             "/" | "/SYM64/" | "__.SYMDEF" | "__.SYMDEF SORTED" => {}
             "//" => long_names = read_at(file, data, size)?,
@@ -72,7 +72,7 @@ fn member(file: &File, name: &str, data: u64, size: u64, long_names: &[u8]) -> O
 }
 
 fn read_at(file: &File, at: u64, size: u64) -> Option<Vec<u8>> {
-    if size > MAX_NAMES {
+    if size > MAX_NAME_TABLE_BYTES {
         return None;
     }
     let mut bytes = vec![0; usize::try_from(size).ok()?];

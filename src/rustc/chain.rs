@@ -16,7 +16,7 @@ pub enum Driver {
 
 /// The call of the wrapper, split into its programs and arguments.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Chain {
+pub struct ProgramChain {
     /// The program between kache and rustc.
     pub driver: Driver,
     /// The program to run: the driver if there is one, else rustc.
@@ -29,7 +29,7 @@ pub struct Chain {
     pub skip: usize,
 }
 
-impl Chain {
+impl ProgramChain {
     /// Parses the arguments after `kache`. `None` if there are none.
     pub fn parse(mut argv: Vec<OsString>) -> Option<Self> {
         if argv.is_empty() {
@@ -99,8 +99,8 @@ pub fn is_probe(rustc_args: &[OsString]) -> bool {
 mod tests {
     use super::*;
 
-    fn chain(args: &[&str]) -> Chain {
-        Chain::parse(args.iter().map(OsString::from).collect()).unwrap()
+    fn chain(args: &[&str]) -> ProgramChain {
+        ProgramChain::parse(args.iter().map(OsString::from).collect()).unwrap()
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!((script.driver, script.rustc), (Driver::Rustc, Some("/opt/compiler.sh".into())));
         assert_eq!(chain(&["clippy-driver", "/opt/compiler.sh", "--crate-name", "a"]).driver, Driver::Unknown);
         assert_eq!(chain(&["dylint-driver", "/opt/compiler.sh", "-vV"]).driver, Driver::Unknown);
-        assert_eq!(Chain::parse(Vec::new()), None);
+        assert_eq!(ProgramChain::parse(Vec::new()), None);
     }
 
     #[test]

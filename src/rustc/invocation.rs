@@ -116,19 +116,19 @@ impl Invocation {
         Ok(())
     }
 
-    /// Returns whether rustc reads more for this unit than its sources and direct dependencies, because it runs a
-    /// linker or includes whole libraries.
-    pub fn is_linked(&self) -> bool {
+    /// Returns whether rustc needs whole libraries for this unit, also those of indirect dependencies, because it runs
+    /// a linker or makes a static library of them.
+    pub fn needs_whole_libraries(&self) -> bool {
         let takes_all = |kind: &String| LINKED.contains(&kind.as_str()) || kind == "staticlib";
         self.emits(EmitKind::Link) && (self.test || self.crate_types.iter().any(takes_all))
     }
 
     /// Returns whether a linker, or bitcode of other crates, affects the output, which only observation reveals.
     pub fn needs_observer(&self) -> bool {
-        let is_linked = |kind: &String| LINKED.contains(&kind.as_str());
+        let needs_linker = |kind: &String| LINKED.contains(&kind.as_str());
         let is_split = self.last("-C split-debuginfo").is_some_and(|value| value != "off");
         self.emits(EmitKind::Link)
-            && (self.test || is_split || self.crate_types.iter().any(is_linked) || self.is_lto_staticlib())
+            && (self.test || is_split || self.crate_types.iter().any(needs_linker) || self.is_lto_staticlib())
     }
 
     fn is_lto_staticlib(&self) -> bool {

@@ -14,5 +14,5 @@ pub mod spawn;
 pub mod symbols;
 pub mod toolchain;
 
-pub use chain::{Chain, Driver};
+pub use chain::{Driver, ProgramChain};
 pub use invocation::Invocation;

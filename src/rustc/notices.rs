@@ -17,8 +17,9 @@ pub struct Notice {
     pub emit: Option<EmitKind>,
 }
 
+/// The fields of the JSON line.
 #[derive(Deserialize)]
-struct Line {
+struct NoticeJson {
     artifact: String,
     emit: String,
 }
@@ -31,8 +32,8 @@ pub fn parse(line: &str) -> Option<Notice> {
     if !line.starts_with(PREFIX) {
         return None;
     }
-    let line: Line = serde_json::from_str(line).ok()?;
-    Some(Notice { path: line.artifact, emit: EmitKind::parse(&line.emit) })
+    let notice: NoticeJson = serde_json::from_str(line).ok()?;
+    Some(Notice { path: notice.artifact, emit: EmitKind::parse(&notice.emit) })
 }
 
 /// Returns `text` as it appears between the quotes of a JSON string.

@@ -24,14 +24,14 @@ pub enum Question {
 }
 
 /// The first arguments of the question about a target. `-` means that the source of the crate comes from stdin.
-const HEAD: [&str; 4] = ["-", "--crate-name", "___", "--print=file-names"];
+const FIRST_ARGS: [&str; 4] = ["-", "--crate-name", "___", "--print=file-names"];
 
 /// The `--print` flags that may follow.
 const PRINTS: [&str; 5] =
     ["--print=file-names", "--print=sysroot", "--print=split-debuginfo", "--print=crate-name", "--print=cfg"];
 
 /// Flags with a value that is not checked.
-const PLAIN: [&str; 7] =
+const WITH_ANY_VALUE: [&str; 7] =
     ["--crate-type", "--cfg", "--check-cfg", "--cap-lints", "--remap-path-prefix", "--edition", "--target"];
 
 /// Flags for lint levels.
@@ -85,7 +85,7 @@ pub fn read(rustc_args: &[OsString]) -> Option<Question> {
     if args == ["-vV"] {
         return Some(Question::Version);
     }
-    let mut rest = args.strip_prefix(&HEAD)?.iter().copied();
+    let mut rest = args.strip_prefix(&FIRST_ARGS)?.iter().copied();
     let mut targets = Vec::new();
     // rustc expands `@file` in any position before it parses anything.
     if args.iter().any(|arg| arg.starts_with('@')) {
@@ -104,7 +104,7 @@ pub fn read(rustc_args: &[OsString]) -> Option<Question> {
             "--target" => return None,
             "-C" if is_known(value, &CODEGEN) && !asks_machine(value) => {}
             "-Z" if is_known(value, &UNSTABLE) => {}
-            _ if PLAIN.contains(&name) || LINTS.contains(&name) => {}
+            _ if WITH_ANY_VALUE.contains(&name) || LINTS.contains(&name) => {}
             _ => return None,
         }
     }

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use super::alias::Unalias;
 use crate::fsx::sys_process;
 
-/// The short while in [`Until::Ended`].
-const LINGER: Duration = Duration::from_millis(500);
+/// How long streams are read after the program has ended, with [`ReadUntil::ShortlyAfterExit`].
+const READ_AFTER_EXIT: Duration = Duration::from_millis(500);
 
 /// The result of running a program.
 #[derive(Debug)]
-pub struct Ran {
+pub struct ProgramOutput {
     /// ID of its process.
     pub process: u32,
     /// Its exit code, or the signal that killed it.
@@ -49,13 +49,14 @@ pub fn command(program: &OsStr, args: &[OsString], cwd: &Path, extra: &[(&str, O
     command
 }
 
-/// How long to read the streams of a program that has ended.
+/// How long to read the streams of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Until {
-    /// A short while: a process that a compiler left behind may hold its streams open forever.
-    Ended,
+pub enum ReadUntil {
+    /// Until shortly after the program has ended: a process that a compiler left behind may hold its streams open
+    /// forever.
+    ShortlyAfterExit,
     /// Until no process holds them open, as cargo itself does with a build script.
-    Closed,
+    StreamsClosed,
 }
 
 /// Runs `command`, passes its streams on as they arrive, and records them. `unalias` rewrites the lines of its standard
@@ -63,15 +64,15 @@ pub enum Until {
 ///
 /// stdin and all other descriptors (cargo's jobserver among them) are inherited. If the reader of our streams has gone,
 /// kache still reads those of the program until it ends.
-pub fn run(mut command: Command, until: Until, unalias: Option<Unalias>) -> std::io::Result<Ran> {
+pub fn run(mut command: Command, until: ReadUntil, unalias: Option<Unalias>) -> std::io::Result<ProgramOutput> {
     let (sender, receiver) = mpsc::channel();
-    let in_hand = Arc::new(AtomicUsize::new(0));
+    let unsent = Arc::new(AtomicUsize::new(0));
     // The threads start first: if they cannot, the compiler must not start.
     let (out, stdout) = std::io::pipe()?;
     let (err, stderr) = std::io::pipe()?;
-    let to = |stream, sender| To { stream, sender, in_hand: Arc::clone(&in_hand) };
-    forward(out, std::io::stdout(), to(Stream::Out, sender.clone()), Lines::untouched())?;
-    forward(err, std::io::stderr(), to(Stream::Err, sender), Lines { unalias, begun: Vec::new() })?;
+    let tee = |stream, sender| Tee { stream, sender, unsent: Arc::clone(&unsent) };
+    forward(out, std::io::stdout(), tee(StdStream::Out, sender.clone()), UnaliasLines::none())?;
+    forward(err, std::io::stderr(), tee(StdStream::Err, sender), UnaliasLines { unalias, begun: Vec::new() })?;
     command.stdout(stdout).stderr(stderr);
     sys_process::die_with_parent(&mut command);
     sys_process::keep_signals(&mut command);
@@ -79,15 +80,19 @@ pub fn run(mut command: Command, until: Until, unalias: Option<Unalias>) -> std:
     // This drops our write ends of the pipes, so that the streams end when those of the compiler end.
     drop(command);
     let status = child.wait()?;
-    let mut ran = Ran { process: child.id(), status, stdout: Vec::new(), stderr: Vec::new() };
-    let mut deadline = Instant::now() + LINGER;
+    let mut ran = ProgramOutput { process: child.id(), status, stdout: Vec::new(), stderr: Vec::new() };
+    let mut deadline = Instant::now() + READ_AFTER_EXIT;
     loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok((Stream::Out, bytes)) => ran.stdout.extend(bytes),
-            Ok((Stream::Err, bytes)) => ran.stderr.extend(bytes),
-            Err(RecvTimeoutError::Timeout) if until == Until::Closed => deadline = Instant::now() + LINGER,
+            Ok((StdStream::Out, bytes)) => ran.stdout.extend(bytes),
+            Ok((StdStream::Err, bytes)) => ran.stderr.extend(bytes),
+            Err(RecvTimeoutError::Timeout) if until == ReadUntil::StreamsClosed => {
+                deadline = Instant::now() + READ_AFTER_EXIT;
+            }
             // Our own reader is slow (`cargo build | less`), so output of the compiler is still on its way.
-            Err(RecvTimeoutError::Timeout) if in_hand.load(Ordering::Acquire) > 0 => deadline = Instant::now() + LINGER,
+            Err(RecvTimeoutError::Timeout) if unsent.load(Ordering::Acquire) > 0 => {
+                deadline = Instant::now() + READ_AFTER_EXIT;
+            }
             Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(ran),
         }
     }
@@ -106,27 +111,28 @@ pub fn ask(program: &Path, args: &[&str], cwd: &Path, extra: Option<(&str, OsStr
 }
 
 #[derive(Clone, Copy)]
-enum Stream {
+enum StdStream {
     Out,
     Err,
 }
 
-/// The destination for a copy of a stream.
-struct To {
-    stream: Stream,
-    sender: Sender<(Stream, Vec<u8>)>,
+/// The recorder that gets a copy of a stream.
+struct Tee {
+    stream: StdStream,
+    sender: Sender<(StdStream, Vec<u8>)>,
     /// The number of streams that have read bytes and not yet passed them on.
-    in_hand: Arc<AtomicUsize>,
+    unsent: Arc<AtomicUsize>,
 }
 
 /// A filter that replaces the alias with the name of the working directory, in whole lines.
-struct Lines {
+struct UnaliasLines {
     unalias: Option<Unalias>,
     begun: Vec<u8>,
 }
 
-impl Lines {
-    fn untouched() -> Self {
+impl UnaliasLines {
+    /// A filter that leaves its bytes as they are.
+    fn none() -> Self {
         Self { unalias: None, begun: Vec::new() }
     }
 
@@ -148,8 +154,8 @@ impl Lines {
 fn forward(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
-    copy: To,
-    mut lines: Lines,
+    copy: Tee,
+    mut lines: UnaliasLines,
 ) -> std::io::Result<()> {
     let pass_on = move || {
         let mut buffer = vec![0; 64 * 1024];
@@ -160,13 +166,13 @@ fn forward(
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            copy.in_hand.fetch_add(1, Ordering::AcqRel);
+            copy.unsent.fetch_add(1, Ordering::AcqRel);
             let bytes = lines.pass(&buffer[..n]);
             if reader_is_there {
                 reader_is_there = to.write_all(&bytes).and_then(|()| to.flush()).is_ok();
             }
             let sent = copy.sender.send((copy.stream, bytes));
-            copy.in_hand.fetch_sub(1, Ordering::AcqRel);
+            copy.unsent.fetch_sub(1, Ordering::AcqRel);
             if sent.is_err() || n == 0 {
                 return;
             }

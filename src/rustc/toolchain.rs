@@ -33,7 +33,7 @@ pub fn sysroot_around(program: &Path) -> Option<PathBuf> {
 }
 
 /// Returns whether a file is a script, which the kernel starts through its interpreter.
-pub fn is_script(file: &Path) -> bool {
+pub fn has_shebang(file: &Path) -> bool {
     let mut mark = [0; 2];
     fsx::open(file).is_ok_and(|mut file| file.read_exact(&mut mark).is_ok()) && mark == *b"#!"
 }
@@ -139,7 +139,7 @@ pub fn commit_of(version: &str) -> Option<&str> {
 /// Returns whether the stamp of this one of the [`identity_files`] is checked for changes. All are, except for the many
 /// libraries of a target: the core ones and the directory itself represent the rest (toolchains are replaced file by
 /// file, not written into).
-pub fn tells_by_stamp(file: &Path) -> bool {
+pub fn is_checked_by_stamp(file: &Path) -> bool {
     const CORE: [&str; 3] = ["libstd-", "libcore-", "liballoc-"];
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_of_target = file.parent().is_some_and(|dir| dir.ends_with("lib") && dir != Path::new("lib"));

@@ -7,7 +7,7 @@ use crate::fsx;
 /// Returns the path of the first `rerun-if-changed` that makes cargo run the script again in every build: an empty
 /// path, one that does not exist, or one below `out_dir`, which the run itself writes. Relative paths are relative to
 /// `package`, the directory of the package.
-pub fn always_stale(stdout: &str, package: &Path, out_dir: &Path) -> Option<PathBuf> {
+pub fn find_always_stale(stdout: &str, package: &Path, out_dir: &Path) -> Option<PathBuf> {
     let values = stdout.lines().filter_map(|line| value(line, "rerun-if-changed"));
     let is_stale =
         |path: &str| path.is_empty() || Path::new(path).starts_with(out_dir) || !fsx::exists(&package.join(path));
@@ -30,7 +30,7 @@ mod tests {
         fsx::Publish::default().bytes(&dir.path().join("there"), b"").unwrap();
         let stale = |line: &str| {
             let text = format!("noise\ncargo:rustc-cfg=x\n{line}\n");
-            always_stale(&text, dir.path(), Path::new("/o/out")).is_some()
+            find_always_stale(&text, dir.path(), Path::new("/o/out")).is_some()
         };
         assert!(stale("cargo:rerun-if-changed=gone") && stale("cargo::rerun-if-changed=gone"));
         assert!(stale("  cargo:rerun-if-changed= "));

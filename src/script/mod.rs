@@ -18,7 +18,7 @@ const CRATE_PREFIX: &str = "build_script_";
 
 /// One run of a build script, as cargo requested it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Script {
+pub struct ScriptInvocation {
     /// Path of the compiled script.
     pub program: PathBuf,
     /// The name by which cargo called it.
@@ -30,11 +30,11 @@ pub struct Script {
 }
 
 /// Returns whether the arguments are those of the hook.
-pub fn is_call(argv: &[OsString]) -> bool {
+pub fn is_hook_call(argv: &[OsString]) -> bool {
     matches!(argv, [_, flag, _] if flag == FLAG)
 }
 
-impl Script {
+impl ScriptInvocation {
     /// Reads the hook's arguments and cargo's environment. `None` if cargo did not request this run, or a directory is
     /// not UTF-8.
     pub fn parse(argv: &[OsString], cwd: PathBuf, vars: &Env) -> Option<Self> {
@@ -62,7 +62,7 @@ impl Script {
 
 /// Returns whether cargo compiles a build script under this crate name into this directory. A package may have a
 /// program of the same name, but cargo puts that elsewhere.
-pub fn is_script(crate_name: &str, out_dir: &std::path::Path) -> bool {
+pub fn is_build_script(crate_name: &str, out_dir: &std::path::Path) -> bool {
     let is_below_build =
         out_dir.ancestors().skip(1).take(3).any(|dir| dir.file_name().is_some_and(|name| name == "build"));
     crate_name.starts_with(CRATE_PREFIX) && is_below_build
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn scripts_are_told_by_name_and_place() {
-        let is = |name, dir: &str| is_script(name, Path::new(dir));
+        let is = |name, dir: &str| is_build_script(name, Path::new(dir));
         assert!(is("build_script_build", "/t/debug/build/a-1"));
         assert!(is("build_script_main", "/t/x86_64-unknown-linux-gnu/release/build/a/1/out"));
         assert!(!is("build_script_build", "/t/debug/deps") && !is("a", "/t/debug/build/a-1"));
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_run_is_named_by_its_directory() {
-        let of = |dir: &str| Script {
+        let of = |dir: &str| ScriptInvocation {
             program: "/t/debug/build/a-0/build-script-main".into(),
             argv0: OsString::new(),
             cwd: "/p".into(),
@@ -98,8 +98,8 @@ mod tests {
     fn a_call_needs_all_that_the_hook_gives() {
         let argv = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
         let call = argv("/t/build-script-build --kache-build-script /t/x");
-        assert!(is_call(&call) && !is_call(&call[..2]) && !is_call(&argv("/t/rustc --crate-name a")));
-        let parse = |out_dir: &str| Script::parse(&call, "/p".into(), &Env::of([("OUT_DIR", out_dir)]));
+        assert!(is_hook_call(&call) && !is_hook_call(&call[..2]) && !is_hook_call(&argv("/t/rustc --crate-name a")));
+        let parse = |out_dir: &str| ScriptInvocation::parse(&call, "/p".into(), &Env::of([("OUT_DIR", out_dir)]));
         assert_eq!(parse("/o").unwrap().argv0, "/t/x");
         assert_eq!((parse("o"), parse("")), (None, None));
     }

@@ -35,16 +35,22 @@ pub enum BlobProblem {
 impl Store {
     /// Adds the file at `source` to the store, and returns how many bytes this added.
     ///
-    /// The stamp in `source` is that under which the bytes were found to be `id`: a source that was written since is
-    /// refused. With `share`, the inode of the source may become the blob, and the source then has the canonical mtime.
-    pub fn adopt_blob(&self, ladder: &mut Ladder, source: (&Path, Stamp), id: BlobId, share: bool) -> fsx::Result<u64> {
-        let (source, read) = source;
+    /// `read` is the stamp under which the bytes were found to be `id`: a source that was written since is refused.
+    /// With `share`, the inode of the source may become the blob, and the source then has the canonical mtime.
+    pub fn adopt_blob(
+        &self,
+        ladder: &mut Ladder,
+        source: &Path,
+        read: Stamp,
+        id: BlobId,
+        share: bool,
+    ) -> fsx::Result<u64> {
         let target = self.layout.blob(id);
         // A new entry vouches for its blobs: read back one that exists already, perhaps since before a crash.
         if fsx::exists(&target) && self.verify_blob(id).is_ok() {
             return Ok(0);
         }
-        let check = || match Stamp::of(source)?.same_file(&read) {
+        let check = || match Stamp::of(source)?.is_same_file(&read) {
             true => Ok(()),
             false => Err(fsx::Error::new("store", source, std::io::Error::other("it was written meanwhile"))),
         };
@@ -122,27 +128,27 @@ mod tests {
     use crate::model::Digest;
     use std::io::Write;
 
-    struct Fixture {
+    struct StoredBlob {
         dir: tempfile::TempDir,
         store: Store,
         id: BlobId,
     }
 
-    fn fixture() -> Fixture {
+    fn stored_blob() -> StoredBlob {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("cache"));
         let source = dir.path().join("source");
         Publish::default().bytes(&source, b"bytes").unwrap();
         let id = BlobId(Digest::of(b"bytes"));
         let adopt =
-            || store.adopt_blob(&mut Ladder::default(), (&source, Stamp::of(&source).unwrap()), id, true).unwrap();
+            || store.adopt_blob(&mut Ladder::default(), &source, Stamp::of(&source).unwrap(), id, true).unwrap();
         assert_eq!((adopt(), adopt()), (5, 0));
-        Fixture { dir, store, id }
+        StoredBlob { dir, store, id }
     }
 
     #[test]
     fn an_adopted_blob_is_canonical() {
-        let f = fixture();
+        let f = stored_blob();
         let path = f.store.check_blob(f.id, 5).unwrap().path;
         assert!(Stamp::of(&path).unwrap().is_canonical());
         assert_ne!(Stamp::of(&path).unwrap().mode & 0o200, 0);
@@ -150,7 +156,7 @@ mod tests {
 
     #[test]
     fn i01_a_blob_written_through_a_link_goes_to_quarantine() {
-        let f = fixture();
+        let f = stored_blob();
         let path = f.store.layout().blob(f.id);
         fsx::open_rw(&path).unwrap().write_all(b"BYTES").unwrap();
         assert_eq!(f.store.check_blob(f.id, 5), Err(BlobProblem::Corrupt));
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn i06_a_blob_that_is_there_already_is_read_back() {
-        let f = fixture();
+        let f = stored_blob();
         let path = f.store.layout().blob(f.id);
         fsx::remove_file(&path).unwrap();
         let torn = Publish { mtime: Mtime::At(clock::CANONICAL), ..Publish::default() };
@@ -168,25 +174,25 @@ mod tests {
         let source = f.dir.path().join("again");
         Publish::default().bytes(&source, b"bytes").unwrap();
         let read = Stamp::of(&source).unwrap();
-        assert_eq!(f.store.adopt_blob(&mut Ladder::default(), (&source, read), f.id, true).unwrap(), 5);
+        assert_eq!(f.store.adopt_blob(&mut Ladder::default(), &source, read, f.id, true).unwrap(), 5);
         f.store.verify_blob(f.id).unwrap();
     }
 
     #[test]
     fn a_source_that_was_written_since_it_was_read_is_refused() {
-        let f = fixture();
+        let f = stored_blob();
         let source = f.dir.path().join("other");
         Publish::default().bytes(&source, b"other").unwrap();
         let read = Stamp::of(&source).unwrap();
         fsx::open_rw(&source).unwrap().write_all(b"OTHER!").unwrap();
         let id = BlobId(Digest::of(b"other"));
-        assert!(f.store.adopt_blob(&mut Ladder::default(), (&source, read), id, false).is_err());
+        assert!(f.store.adopt_blob(&mut Ladder::default(), &source, read, id, false).is_err());
         assert_eq!(f.store.check_blob(id, 5), Err(BlobProblem::Gone));
     }
 
     #[test]
     fn a_touched_blob_is_read_and_stamped_again() {
-        let f = fixture();
+        let f = stored_blob();
         let path = f.store.layout().blob(f.id);
         clock::stamp_now(&fsx::open(&path).unwrap(), &path).unwrap();
         f.store.check_blob(f.id, 5).unwrap();
@@ -196,7 +202,7 @@ mod tests {
 
     #[test]
     fn i07_a_truncated_blob_is_never_used() {
-        let f = fixture();
+        let f = stored_blob();
         let path = f.store.layout().blob(f.id);
         let file = fsx::open_rw(&path).unwrap();
         file.set_len(3).unwrap();

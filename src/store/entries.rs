@@ -117,12 +117,12 @@ impl Entry {
     /// Parses the file of the entry `key`. `None` if it is damaged, filed under another key, or names files outside the
     /// output directory.
     pub fn parse(key: EntryKey, bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(sealed::open(key.0, bytes)?).ok().filter(Self::names_are_safe)
+        serde_json::from_slice(sealed::open(key.0, bytes)?).ok().filter(Self::has_safe_names)
     }
 
     /// Returns whether every name stays in the output directory: each is a single normal path component, or a path of
     /// them in the tree of a run.
-    pub fn names_are_safe(&self) -> bool {
+    pub fn has_safe_names(&self) -> bool {
         let outputs = self.outputs.iter().map(|output| output.name.as_str());
         if let Some(tree) = &self.tree {
             return tree.is_safe() && outputs.into_iter().all(is_tree_path);
@@ -137,7 +137,7 @@ impl Entry {
 
 impl Tree {
     fn is_safe(&self) -> bool {
-        let stays = |(link, target): &(String, String)| is_tree_path(link) && stays_below(link, target);
+        let stays = |(link, target): &(String, String)| is_tree_path(link) && is_inner_link(link, target);
         let is_directory = |(name, _): &(String, u32)| name == "." || is_tree_path(name);
         self.directories.iter().all(|name| is_tree_path(name))
             && self.links.iter().all(stays)
@@ -152,7 +152,7 @@ pub fn is_tree_path(name: &str) -> bool {
 
 /// Returns whether a link at `link`, relative to a tree, stays in the tree. Only the text is judged, so a `..` after a
 /// name is refused: if that name is a link, the `..` may lead anywhere.
-pub fn stays_below(link: &str, target: &str) -> bool {
+pub fn is_inner_link(link: &str, target: &str) -> bool {
     let depth = link.split('/').count() - 1;
     let parts: Vec<&str> = target.split('/').collect();
     let ups = parts.iter().take_while(|part| matches!(**part, ".." | ".")).count();
@@ -240,7 +240,7 @@ mod tests {
             let mut entry = entry();
             entry.outputs[0].name = outputs.into();
             entry.tree = Some(tree);
-            entry.names_are_safe()
+            entry.has_safe_names()
         };
         assert!(run("include/a/b.h", Tree::default()));
         for name in ["../b.h", "a/../b", "/b", "a//b", "", "a/", "./a"] {

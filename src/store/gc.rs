@@ -8,26 +8,26 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::manifests::{self, Record};
+use super::manifests::{self, ManifestRecord};
 use super::survey::{self, BlobInfo, EntryInfo, Survey};
-use super::{Limit, Store, layout, probes, spare, units};
+use super::{SizeLimit, Store, compiler_answers, eviction, files, layout, units};
 use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
 use crate::model::{BlobId, EntryKey};
 
 /// The shortest time between two collections that builds start.
-const INTERVAL: Duration = Duration::from_mins(10);
-const INTERVAL_ON_FULL_DISK: Duration = Duration::from_secs(20);
+const MIN_INTERVAL: Duration = Duration::from_mins(10);
+const MIN_INTERVAL_ON_FULL_DISK: Duration = Duration::from_secs(20);
 /// How long a file that nothing refers to is kept after its last change.
-const GRACE: Duration = Duration::from_hours(1);
+const KEEP_UNREFERENCED: Duration = Duration::from_hours(1);
 /// A collection of a store beyond its limit trims it to this share of the limit, so that the next one is not needed at
 /// once.
 const TARGET_PERCENT: u64 = 90;
 
 /// The result of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct GcReport {
     /// Size of the store before, in bytes.
     pub before: u64,
     /// Size of the store after, in bytes.
@@ -45,13 +45,13 @@ pub struct Report {
 /// Returns whether a build should start a collection now. After `true`, it returns `false` for a while, so that only
 /// one build does.
 pub fn is_due(store: &Store, now: Time) -> bool {
-    is_due_after(store, INTERVAL, now)
+    is_due_after(store, MIN_INTERVAL, now)
 }
 
 /// Like [`is_due`], for a build that cannot store its result because the disk is full. The answer may be `true` more
 /// often.
 pub fn is_due_on_full_disk(store: &Store, now: Time) -> bool {
-    is_due_after(store, INTERVAL_ON_FULL_DISK, now)
+    is_due_after(store, MIN_INTERVAL_ON_FULL_DISK, now)
 }
 
 fn is_due_after(store: &Store, interval: Duration, now: Time) -> bool {
@@ -67,13 +67,13 @@ fn is_due_after(store: &Store, interval: Duration, now: Time) -> bool {
 }
 
 /// Trims the store to its limit. Returns `None` if another collection is running.
-pub fn collect(store: &Store, limit: Limit, now: Time) -> fsx::Result<Option<Report>> {
+pub fn collect(store: &Store, limit: SizeLimit, now: Time) -> fsx::Result<Option<GcReport>> {
     let Some(_lock) = FileLock::try_acquire(&store.layout().gc_lock())? else { return Ok(None) };
     let mut survey = survey::survey(store)?;
     let max_size = limit.bytes(store.layout().cache_dir(), survey.total_bytes());
-    let spare = spare::trim(store, max_size, now)?;
-    let trimmed = survey.spare_bytes.saturating_sub(spare);
-    survey.spare_bytes = spare;
+    let kept = eviction::trim(store, max_size, now)?;
+    let trimmed = survey.evictable_bytes.saturating_sub(kept);
+    survey.evictable_bytes = kept;
     let victims = least_used(&survey, max_size);
     let mut report = remove(store, &survey, &victims, now)?;
     report.before += trimmed;
@@ -119,12 +119,12 @@ fn least_used(survey: &Survey, max_size: u64) -> HashSet<EntryKey> {
 
 /// Removes entries, then their records in the manifests, then the blobs that no other entry holds.
 #[expect(clippy::implicit_hasher, reason = "every caller has the standard one")]
-pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: Time) -> fsx::Result<Report> {
-    let mut report = Report { before: survey.total_bytes(), entries: victims.len(), ..Report::default() };
+pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: Time) -> fsx::Result<GcReport> {
+    let mut report = GcReport { before: survey.total_bytes(), entries: victims.len(), ..GcReport::default() };
     for key in victims {
         fsx::remove_file(&store.layout().entry(*key))?;
     }
-    let damaged = survey.undecodable.iter().filter(|(_, changed)| elapsed(*changed, now) > GRACE);
+    let damaged = survey.undecodable.iter().filter(|(_, changed)| elapsed(*changed, now) > KEEP_UNREFERENCED);
     for (path, _) in damaged {
         fsx::remove_file(path)?;
         report.entries += 1;
@@ -137,7 +137,7 @@ pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: 
     let orphaned: HashSet<BlobId> =
         survey.entries.iter().filter(|entry| victims.contains(&entry.key)).flat_map(blobs_of).collect();
     report.after =
-        manifest_bytes + survey.unit_bytes + survey.spare_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
+        manifest_bytes + survey.unit_bytes + survey.evictable_bytes + survivors.map(|entry| entry.bytes).sum::<u64>();
     for blob in &survey.blobs {
         if needed.contains(&blob.id) || (!orphaned.contains(&blob.id) && is_young(blob, now)) {
             report.after += blob.size;
@@ -145,7 +145,7 @@ pub fn remove(store: &Store, survey: &Survey, victims: &HashSet<EntryKey>, now: 
         }
         fsx::remove_file(&store.layout().blob(blob.id))?;
         report.blobs += 1;
-        report.still_linked += if blob.is_linked { blob.size } else { 0 };
+        report.still_linked += if blob.has_other_links { blob.size } else { 0 };
     }
     Ok(report)
 }
@@ -155,7 +155,7 @@ fn blobs_of(entry: &EntryInfo) -> impl Iterator<Item = BlobId> + Clone {
 }
 
 fn is_young(blob: &BlobInfo, now: Time) -> bool {
-    elapsed(blob.changed, now) < GRACE
+    elapsed(blob.changed, now) < KEEP_UNREFERENCED
 }
 
 fn elapsed(from: Time, to: Time) -> Duration {
@@ -166,13 +166,13 @@ fn elapsed(from: Time, to: Time) -> Duration {
 /// Removes records without an entry from the manifests, and manifests without records. Returns the size of the rest in
 /// bytes. Skips young manifests: their entries may be younger than the survey.
 fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx::Result<u64> {
-    let mut files = Vec::new();
-    survey::each_file(&store.layout().shards("manifests"), |path, stamp| files.push((path.to_owned(), *stamp)))?;
+    let mut found = Vec::new();
+    files::each_file(&store.layout().shards("manifests"), |path, stamp| found.push((path.to_owned(), *stamp)))?;
     let mut bytes = 0;
-    for (path, stamp) in files {
-        let Some(lookup) = survey::named(&path).map(crate::model::LookupKey) else { continue };
-        let records: Vec<Record> = store.manifest(lookup)?.records().collect();
-        let kept: Vec<Record> = records.iter().filter(|record| living.contains(&record.key)).cloned().collect();
+    for (path, stamp) in found {
+        let Some(lookup) = files::digest_in_name(&path).map(crate::model::LookupKey) else { continue };
+        let records: Vec<ManifestRecord> = store.manifest(lookup)?.records().collect();
+        let kept: Vec<ManifestRecord> = records.iter().filter(|record| living.contains(&record.key)).cloned().collect();
         if kept.len() == records.len() && !kept.is_empty() || elapsed(stamp.mtime, now) < Duration::from_mins(1) {
             bytes += stamp.size;
         } else if kept.is_empty() {
@@ -187,7 +187,8 @@ fn prune_manifests(store: &Store, living: &HashSet<EntryKey>, now: Time) -> fsx:
 /// Removes files that killed processes left behind, blobs that were quarantined long ago, and old answers of compilers.
 fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     let layout = store.layout();
-    let mut dirs = vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.probes()];
+    let mut dirs =
+        vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.compiler_answers()];
     for kind in ["blobs", "entries", "manifests", "units"] {
         dirs.extend(layout.shards(kind));
     }
@@ -195,21 +196,21 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
         sweep::sweep(&dir, now)?;
     }
     let mut old = Vec::new();
-    survey::each_file(&[layout.quarantine()], |path, stamp| {
-        if elapsed(stamp.ctime, now) > GRACE {
+    files::each_file(&[layout.quarantine()], |path, stamp| {
+        if elapsed(stamp.ctime, now) > KEEP_UNREFERENCED {
             old.push(path.to_owned());
         }
     })?;
     old.iter().try_for_each(|path| fsx::remove_file(path))?;
-    probes::expire(layout, now)?;
+    compiler_answers::expire(layout, now)?;
     sweep_claims(layout, now)
 }
 
 /// Removes the claims of killed holders: acquiring and dropping such a lock removes its file.
 fn sweep_claims(layout: &layout::Layout, now: Time) -> fsx::Result<()> {
     let mut old = Vec::new();
-    survey::each_file(&[layout.claims()], |path, stamp| {
-        if elapsed(stamp.ctime, now) > GRACE {
+    files::each_file(&[layout.claims()], |path, stamp| {
+        if elapsed(stamp.ctime, now) > KEEP_UNREFERENCED {
             old.push(path.to_owned());
         }
     })?;
@@ -280,7 +281,7 @@ mod tests {
         let (big, common) = (vec![1; 100_000], vec![2; 100_000]);
         let old = put(&store, "old", 100, &[&big, &common]);
         let new = put(&store, "new", 200, &[&common]);
-        let report = collect(&store, Limit::Bytes(150_000), later()).unwrap().unwrap();
+        let report = collect(&store, SizeLimit::Bytes(150_000), later()).unwrap().unwrap();
         assert_eq!((report.entries, report.blobs), (1, 1));
         assert_eq!(keys(&store), HashSet::from([new]));
         assert!(store.entry(old).is_none());
@@ -293,7 +294,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         put(&store, "a", 100, &[b"a"]);
-        let report = collect(&store, Limit::Bytes(1 << 20), later()).unwrap().unwrap();
+        let report = collect(&store, SizeLimit::Bytes(1 << 20), later()).unwrap().unwrap();
         assert_eq!((report.entries, report.blobs, report.before), (0, 0, report.after));
     }
 
@@ -303,9 +304,9 @@ mod tests {
         let store = Store::open(dir.path());
         let id = BlobId(Digest::of(b"stray"));
         Publish::default().bytes(&store.layout().blob(id), b"stray").unwrap();
-        collect(&store, Limit::Bytes(1 << 20), clock::now()).unwrap();
+        collect(&store, SizeLimit::Bytes(1 << 20), clock::now()).unwrap();
         store.verify_blob(id).unwrap();
-        let report = collect(&store, Limit::Bytes(1 << 20), later()).unwrap().unwrap();
+        let report = collect(&store, SizeLimit::Bytes(1 << 20), later()).unwrap().unwrap();
         assert_eq!(report.blobs, 1);
     }
 
@@ -314,7 +315,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         put(&store, "a", 100, &[&[1; 1000]]);
-        collect(&store, Limit::Bytes(0), later()).unwrap();
+        collect(&store, SizeLimit::Bytes(0), later()).unwrap();
         assert!(store.manifest(LookupKey(Digest::of(b"a"))).unwrap().is_empty());
         assert_eq!(survey::survey(&store).unwrap().total_bytes(), 0);
     }
@@ -324,7 +325,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let lock = FileLock::try_acquire(&store.layout().gc_lock()).unwrap().unwrap();
-        assert_eq!(collect(&store, Limit::Bytes(0), clock::now()).unwrap(), None);
+        assert_eq!(collect(&store, SizeLimit::Bytes(0), clock::now()).unwrap(), None);
         drop(lock);
         assert!(!is_due(&store, clock::now()), "a new store is not collected");
         assert!(!is_due(&store, clock::now()));

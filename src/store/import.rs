@@ -8,38 +8,38 @@ use std::time::Duration;
 
 use super::Store;
 use super::entries::Entry;
-use super::manifests::Record;
-use crate::fsx::{self, Finished, Mtime, Publish, Staged, clock};
+use super::manifests::ManifestRecord;
+use crate::fsx::{self, FinishedFile, Mtime, Publish, StagedFile, clock};
 use crate::model::{BlobId, Digest, LookupKey};
 
 /// An entry on its way into the store. Dropping it leaves nothing behind.
 #[derive(Debug)]
-pub struct Incoming<'a> {
+pub struct IncomingEntry<'a> {
     store: &'a Store,
-    blobs: Vec<(BlobId, Option<Finished>)>,
+    blobs: Vec<(BlobId, Option<FinishedFile>)>,
 }
 
 /// A blob whose bytes are arriving.
 #[derive(Debug)]
-pub struct Arriving {
+pub struct IncomingBlob {
     id: BlobId,
-    sink: Sink,
+    sink: BlobSink,
 }
 
 #[derive(Debug)]
-enum Sink {
+enum BlobSink {
     /// The blob is new to the store.
-    New(Box<Staged>),
+    New(Box<StagedFile>),
     /// The store has the blob, so its bytes are only compared.
     Known(Box<blake3::Hasher>),
 }
 
-impl Arriving {
+impl IncomingBlob {
     /// Adds the next bytes of the blob.
     pub fn push(&mut self, bytes: &[u8]) -> fsx::Result<()> {
         match &mut self.sink {
-            Sink::New(staged) => staged.push(bytes),
-            Sink::Known(hasher) => {
+            BlobSink::New(staged) => staged.push(bytes),
+            BlobSink::Known(hasher) => {
                 hasher.update(bytes);
                 Ok(())
             }
@@ -47,26 +47,26 @@ impl Arriving {
     }
 }
 
-impl Incoming<'_> {
+impl IncomingEntry<'_> {
     /// Begins the next blob. If the store has it, kache reads it back first (because the new entry vouches for it) and
     /// does not write it again.
-    pub fn begin(&self, id: BlobId) -> fsx::Result<Arriving> {
+    pub fn begin(&self, id: BlobId) -> fsx::Result<IncomingBlob> {
         let path = self.store.layout.blob(id);
         let has_come = self.blobs.iter().any(|(other, _)| *other == id);
         let is_known = has_come || (fsx::exists(&path) && self.store.verify_blob(id).is_ok());
         let sink = match is_known {
-            true => Sink::Known(Box::default()),
-            false => Sink::New(Box::new(publish(id).begin(&path)?)),
+            true => BlobSink::Known(Box::default()),
+            false => BlobSink::New(Box::new(publish(id).begin(&path)?)),
         };
-        Ok(Arriving { id, sink })
+        Ok(IncomingBlob { id, sink })
     }
 
     /// Ends a blob. Returns `false` if its bytes do not match its name; the blob is then dropped.
-    pub fn end(&mut self, blob: Arriving) -> fsx::Result<bool> {
+    pub fn end(&mut self, blob: IncomingBlob) -> fsx::Result<bool> {
         let finished = match blob.sink {
-            Sink::Known(hasher) if Digest::from_bytes(*hasher.finalize().as_bytes()) == blob.id.0 => None,
-            Sink::New(staged) if staged.digest() == blob.id.0 => Some(staged.finish()?),
-            Sink::Known(_) | Sink::New(_) => return Ok(false),
+            BlobSink::Known(hasher) if Digest::from_bytes(*hasher.finalize().as_bytes()) == blob.id.0 => None,
+            BlobSink::New(staged) if staged.digest() == blob.id.0 => Some(staged.finish()?),
+            BlobSink::Known(_) | BlobSink::New(_) => return Ok(false),
         };
         self.blobs.push((blob.id, finished));
         Ok(true)
@@ -77,9 +77,9 @@ impl Incoming<'_> {
     ///
     /// The record is added under the claim on the lookup key, so that it does not collide with another. After `wait` it
     /// is added without the claim.
-    pub fn publish(self, lookup: LookupKey, record: &Record, entry: Entry, wait: Duration) -> fsx::Result<u64> {
+    pub fn publish(self, lookup: LookupKey, record: &ManifestRecord, entry: Entry, wait: Duration) -> fsx::Result<u64> {
         let store = self.store;
-        store.mark()?;
+        store.mark_as_cache()?;
         let mut bytes = 0;
         for finished in self.blobs.into_iter().filter_map(|(_, finished)| finished) {
             bytes += finished.commit()?.size;
@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// Begins to import an entry.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { store: self, blobs: Vec::new() }
+    pub fn incoming(&self) -> IncomingEntry<'_> {
+        IncomingEntry { store: self, blobs: Vec::new() }
     }
 }

@@ -59,7 +59,7 @@ impl Layout {
     }
 
     /// The marker of a unit whose paths must not contain rustc's alias.
-    pub fn plain_session(&self, key: SessionKey) -> PathBuf {
+    pub fn no_alias_marker(&self, key: SessionKey) -> PathBuf {
         self.sharded("sessions", key.0, ".plain")
     }
 
@@ -99,12 +99,12 @@ impl Layout {
     }
 
     /// The answer of a compiler to a question. `name` is the digest of the question.
-    pub fn probe(&self, name: Digest) -> PathBuf {
-        self.probes().join(name.hex())
+    pub fn compiler_answer(&self, name: Digest) -> PathBuf {
+        self.compiler_answers().join(name.hex())
     }
 
-    /// The directory of all answers.
-    pub fn probes(&self) -> PathBuf {
+    /// The directory of all answers of compilers.
+    pub fn compiler_answers(&self) -> PathBuf {
         self.root.join("probes")
     }
 

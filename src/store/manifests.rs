@@ -17,7 +17,7 @@ pub const MAX_SETS: usize = 16;
 
 /// One line of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct ManifestRecord {
     /// Key of the entry that may be restored if the inputs hold.
     pub key: EntryKey,
     /// The inputs, each with its digest or value.
@@ -33,7 +33,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// Returns the records in order. Each is parsed when the iterator reaches it; damaged lines are skipped.
-    pub fn records(&self) -> impl Iterator<Item = Record> {
+    pub fn records(&self) -> impl Iterator<Item = ManifestRecord> {
         // Check UTF-8 once for the whole line, not for each string.
         let parse = |line| serde_json::from_str(std::str::from_utf8(sealed::open(self.lookup.0, line)?).ok()?).ok();
         self.lines().filter_map(parse)
@@ -48,14 +48,14 @@ impl Manifest {
         self.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
     }
 
-    fn with(&self, record: &Record) -> Vec<u8> {
+    fn with(&self, record: &ManifestRecord) -> Vec<u8> {
         let others = self.records().filter(|other| other.key != record.key);
         encode(self.lookup, std::iter::once(record.clone()).chain(others).take(MAX_SETS))
     }
 }
 
 /// Returns the bytes of the manifest under `lookup` with these records.
-pub fn encode(lookup: LookupKey, records: impl IntoIterator<Item = Record>) -> Vec<u8> {
+pub fn encode(lookup: LookupKey, records: impl IntoIterator<Item = ManifestRecord>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for record in records {
         bytes.extend(sealed::seal(lookup.0, &serde_json::to_vec(&record).unwrap_or_default()));
@@ -73,21 +73,21 @@ impl Store {
 
     /// Puts `set` in front of the manifest. Its entry must already be published.
     pub fn put_set(&self, lookup: LookupKey, set: &InputSet) -> fsx::Result<()> {
-        self.put_record(lookup, &Record { key: set.entry_key(lookup), inputs: set.inputs.clone() })
+        self.put_record(lookup, &ManifestRecord { key: set.entry_key(lookup), inputs: set.inputs.clone() })
     }
 
     /// Moves a set that has just held to the front, so that it is found first. Best effort. Does nothing while another
     /// process holds the claim, because a set that this process adds might be lost.
-    pub fn prefer(&self, lookup: LookupKey, record: &Record) {
+    pub fn move_to_front(&self, lookup: LookupKey, record: &ManifestRecord) {
         let claim = self.claim(lookup, Duration::ZERO);
         let is_there = |manifest: &Manifest| manifest.records().any(|other| other.key == record.key);
-        if matches!(claim, Claim::Free(_)) && self.manifest(lookup).is_ok_and(|manifest| is_there(&manifest)) {
+        if matches!(claim, Claim::AtOnce(_)) && self.manifest(lookup).is_ok_and(|manifest| is_there(&manifest)) {
             let _ = self.put_record(lookup, record);
         }
     }
 
     /// Puts `record` in front. Without the claim on `lookup`, a record that is added meanwhile may be lost.
-    pub(super) fn put_record(&self, lookup: LookupKey, record: &Record) -> fsx::Result<()> {
+    pub(super) fn put_record(&self, lookup: LookupKey, record: &ManifestRecord) -> fsx::Result<()> {
         let bytes = self.manifest(lookup)?.with(record);
         Publish::default().bytes(&self.layout.manifest(lookup), &bytes).map(|_| ())
     }
@@ -125,7 +125,7 @@ mod tests {
         let lookup = LookupKey(Digest::of(b"l"));
         let values = || -> Vec<String> {
             let records = store.manifest(lookup).unwrap().records().collect::<Vec<_>>().into_iter();
-            let value = |record: Record| match &record.inputs[0] {
+            let value = |record: ManifestRecord| match &record.inputs[0] {
                 Input::DiagnosticWidth(value) => value.clone().unwrap(),
                 other => panic!("{other:?}"),
             };
@@ -134,13 +134,13 @@ mod tests {
         (0..3).for_each(|value| store.put_set(lookup, &set(value)).unwrap());
         let oldest = store.manifest(lookup).unwrap().records().nth(2).unwrap();
         let claim = store.claim(lookup, Duration::ZERO);
-        store.prefer(lookup, &oldest);
+        store.move_to_front(lookup, &oldest);
         assert_eq!(values(), ["2", "1", "0"], "somebody adds one just now");
         drop(claim);
-        store.prefer(lookup, &oldest);
+        store.move_to_front(lookup, &oldest);
         assert_eq!(values(), ["0", "2", "1"]);
-        let gone = Record { key: set(9).entry_key(lookup), inputs: set(9).inputs };
-        store.prefer(lookup, &gone);
+        let gone = ManifestRecord { key: set(9).entry_key(lookup), inputs: set(9).inputs };
+        store.move_to_front(lookup, &gone);
         assert_eq!(values(), ["0", "2", "1"], "what a collection has removed does not come back");
     }
 
@@ -148,7 +148,7 @@ mod tests {
     fn a_damaged_line_costs_one_set() {
         let mut bytes = b"{torn\n".to_vec();
         let lookup = LookupKey(Digest::of(b"l"));
-        let record = Record { key: set(1).entry_key(lookup), inputs: set(1).inputs };
+        let record = ManifestRecord { key: set(1).entry_key(lookup), inputs: set(1).inputs };
         bytes.extend(Manifest { lookup, bytes: Vec::new() }.with(&record));
         assert_eq!(Manifest { lookup, bytes }.records().count(), 1);
     }

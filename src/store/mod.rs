@@ -6,19 +6,21 @@
 
 pub mod blobs;
 pub mod claims;
+pub mod compiler_answers;
 pub mod entries;
-pub mod findings;
+pub mod evictable;
+pub mod eviction;
+pub mod file_sets;
+mod files;
 pub mod gc;
 pub mod import;
 pub mod layout;
-pub mod limit;
 pub mod manifests;
 pub mod offers;
-pub mod probes;
 pub mod purge;
 pub mod sealed;
 pub mod sessions;
-pub mod spare;
+pub mod size_limit;
 pub mod stamps;
 pub mod survey;
 pub mod units;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 pub use blobs::BlobProblem;
 pub use entries::{Entry, Message, Output, Tree};
 pub use layout::Layout;
-pub use limit::Limit;
+pub use size_limit::SizeLimit;
 pub use stamps::Stamps;
 
 use crate::fsx;
@@ -59,7 +61,7 @@ impl Store {
     }
 
     /// Marks the directory as a cache for backup tools (<https://bford.info/cachedir/>). Idempotent.
-    pub fn mark(&self) -> fsx::Result<()> {
+    pub fn mark_as_cache(&self) -> fsx::Result<()> {
         let tag: PathBuf = self.layout.cache_dir().join("CACHEDIR.TAG");
         if fsx::exists(&tag) {
             return Ok(());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::spare::Spare;
+use super::evictable::Evictable;
 use super::{Entry, Output, Store, sealed};
 use crate::fsx::clock::Time;
 use crate::fsx::tree::{Mode, NewTree};
@@ -21,15 +21,15 @@ use crate::model::{ArtifactKind, Digest, Input, InputSet, LookupKey, RootKind};
 
 const RECORD: &str = "offer.json";
 
-/// Size in bytes up to which a program is offered however short its compile was.
-const SMALL_PROGRAM: u64 = 96 << 20;
+/// The largest program that is offered however short its compile was.
+const SMALL_PROGRAM_BYTES: u64 = 96 << 20;
 
-/// Bytes of a larger program for each millisecond of its compile. Reading and hashing takes 0.4 ms per MiB, so that an edit
-/// of a large program becomes at most about 5 % longer.
-const BYTES_PER_MS: f64 = 128.0 * 1024.0;
+/// Bytes of a larger program for each millisecond of its compile. Reading and hashing takes 0.4 ms per MiB, so that an
+/// edit of a large program becomes at most about 5 % longer.
+const BYTES_PER_COMPILE_MS: f64 = 128.0 * 1024.0;
 
 /// At most this many offers of one lookup key are considered.
-const MOST: usize = 8;
+const MAX_OFFERS: usize = 8;
 
 /// A recorded result that waits until a build asks for it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,8 +93,8 @@ pub struct OfferedFile {
 }
 
 impl OfferedFile {
-    /// Describes the file at `path`, which a compile of `cost_ms` milliseconds has just written. `None` if it is gone, or
-    /// if it is a program that would take long to hash beside that.
+    /// Describes the file at `path`, which a compile of `cost_ms` milliseconds has just written. `None` if it is gone,
+    /// or if it is a program that would take long to hash beside that.
     pub fn of(path: &Path, kind: ArtifactKind, cost_ms: f64) -> Option<Self> {
         let stamp = Stamp::of(path).ok()?;
         let name = path.file_name()?.to_str()?.to_owned();
@@ -122,22 +122,33 @@ impl OfferedFile {
 /// Whether hashing `bytes` does not noticeably delay an edit whose compile took `cost_ms` milliseconds.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn is_quick_to_hash(bytes: u64, cost_ms: f64) -> bool {
-    bytes <= SMALL_PROGRAM || bytes as f64 <= cost_ms * BYTES_PER_MS
+    bytes <= SMALL_PROGRAM_BYTES || bytes as f64 <= cost_ms * BYTES_PER_COMPILE_MS
 }
 
 /// An offer, and the directory with its outputs.
 #[derive(Debug)]
-pub struct Offered {
+pub struct StoredOffer {
     dir: PathBuf,
     /// The record of the offer.
     pub offer: Offer,
 }
 
-impl Offered {
+impl StoredOffer {
     /// Returns the path of an output in the offer.
     pub fn path(&self, file: &OfferedFile) -> PathBuf {
         self.dir.join(&file.name)
     }
+}
+
+/// An offer in the form in which it can be stored as an entry.
+#[derive(Debug)]
+pub struct CompleteOffer {
+    /// The entry to store.
+    pub entry: Entry,
+    /// The complete input set of the entry.
+    pub set: InputSet,
+    /// The outputs with their paths, and with their stamps when they were hashed.
+    pub files: Vec<(Output, PathBuf, Stamp)>,
 }
 
 impl Store {
@@ -157,17 +168,17 @@ impl Store {
     }
 
     /// Returns the newest offers of a lookup key, newest first. Skips damaged ones.
-    pub fn offers(&self, lookup: LookupKey) -> Vec<Offered> {
+    pub fn offers(&self, lookup: LookupKey) -> Vec<StoredOffer> {
         let place = self.layout.offers(lookup);
         let dirs = fsx::list(&place).unwrap_or_default().into_iter().map(|name| place.join(name));
-        let mut offers: Vec<Offered> = dirs.filter_map(|dir| read(lookup, dir)).collect();
+        let mut offers: Vec<StoredOffer> = dirs.filter_map(|dir| read(lookup, dir)).collect();
         offers.sort_by_key(|offered| std::cmp::Reverse(offered.offer.entry.created));
-        offers.truncate(MOST);
+        offers.truncate(MAX_OFFERS);
         offers
     }
 
     /// Returns all offers with their lookup keys, oldest first. Skips those that are damaged or vanish meanwhile.
-    pub fn all_offers(&self) -> fsx::Result<Vec<(LookupKey, Offered)>> {
+    pub fn all_offers(&self) -> fsx::Result<Vec<(LookupKey, StoredOffer)>> {
         let mut offers = Vec::new();
         for kept in all(self)? {
             let lookup = kept.place.parent().and_then(Path::file_name).and_then(|name| name.to_str());
@@ -178,24 +189,19 @@ impl Store {
         Ok(offers)
     }
 
-    /// Turns an offer into an entry although no build asked for it. `files` holds its outputs, their paths, and their
-    /// stamps when they were hashed. Returns `false` if a build has withdrawn or taken the offer meanwhile.
-    pub fn store_offered(
-        &self,
-        (lookup, offered): (LookupKey, &Offered),
-        (set, entry): (&InputSet, &Entry),
-        files: &[(Output, PathBuf, Stamp)],
-    ) -> fsx::Result<bool> {
+    /// Turns an offer into an entry although no build asked for it. Returns `false` if a build has withdrawn or taken
+    /// the offer meanwhile.
+    pub fn store_offer(&self, lookup: LookupKey, offered: &StoredOffer, complete: &CompleteOffer) -> fsx::Result<bool> {
         let mut ladder = Ladder::default();
-        self.mark()?;
-        for (output, path, stamp) in files {
-            match self.adopt_blob(&mut ladder, (path, *stamp), output.blob, false) {
+        self.mark_as_cache()?;
+        for (output, path, stamp) in &complete.files {
+            match self.adopt_blob(&mut ladder, path, *stamp, output.blob, false) {
                 Err(_) if !fsx::exists(path) => return Ok(false),
                 adopted => adopted.map(drop)?,
             }
         }
-        self.put_entry(set.entry_key(lookup), entry)?;
-        self.put_set(lookup, set)?;
+        self.put_entry(complete.set.entry_key(lookup), &complete.entry)?;
+        self.put_set(lookup, &complete.set)?;
         // Another process may have removed it.
         let _ = self.remove_offer(offered);
         Ok(true)
@@ -207,7 +213,7 @@ impl Store {
     }
 
     /// Removes an offer that has become an entry.
-    pub fn remove_offer(&self, offered: &Offered) -> fsx::Result<()> {
+    pub fn remove_offer(&self, offered: &StoredOffer) -> fsx::Result<()> {
         fsx::remove_dir_all(&offered.dir)
     }
 
@@ -216,15 +222,15 @@ impl Store {
     }
 }
 
-fn read(lookup: LookupKey, dir: PathBuf) -> Option<Offered> {
+fn read(lookup: LookupKey, dir: PathBuf) -> Option<StoredOffer> {
     let bytes = fsx::read(&dir.join(RECORD)).ok()?;
     let offer: Offer = serde_json::from_slice(sealed::open(lookup.0, &bytes)?).ok()?;
     let is_safe = |file: &OfferedFile| super::entries::is_file_name(&file.name);
-    (offer.entry.names_are_safe() && offer.outputs.iter().all(is_safe)).then_some(Offered { dir, offer })
+    (offer.entry.has_safe_names() && offer.outputs.iter().all(is_safe)).then_some(StoredOffer { dir, offer })
 }
 
 /// Returns all offers. Skips those that vanish meanwhile.
-pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
+pub fn all(store: &Store) -> fsx::Result<Vec<Evictable>> {
     let mut kept = Vec::new();
     for shard in store.layout().shards("offers") {
         for lookup in fsx::list(&shard)? {
@@ -234,7 +240,7 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
                 let Ok(record) = Stamp::of(&dir.join(RECORD)) else { continue };
                 let files = fsx::list(&dir).unwrap_or_default();
                 let sizes = files.iter().filter_map(|file| Stamp::of(&dir.join(file)).ok()).map(|stamp| stamp.size);
-                kept.push(Spare { bytes: sizes.sum(), used: record.mtime, place: dir });
+                kept.push(Evictable { bytes: sizes.sum(), used: record.mtime, place: dir });
             }
         }
     }
@@ -265,7 +271,7 @@ mod tests {
 
     #[test]
     fn large_programs_are_offered_if_their_compile_took_long() {
-        assert!(is_quick_to_hash(SMALL_PROGRAM, 0.0));
+        assert!(is_quick_to_hash(SMALL_PROGRAM_BYTES, 0.0));
         assert!(!is_quick_to_hash(200 << 20, 1000.0));
         assert!(is_quick_to_hash(200 << 20, 2000.0), "as a linked rust-analyzer");
         assert!(!is_quick_to_hash(200 << 20, f64::NAN));

@@ -32,7 +32,7 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
     purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
     purged.bytes += sessions::remove_all(store)? + offers::remove_all(store)?;
-    empty_all(&mut purged, &[layout.quarantine(), layout.compilers(), layout.probes()], now)?;
+    empty_all(&mut purged, &[layout.quarantine(), layout.compilers(), layout.compiler_answers()], now)?;
     fsx::remove_file(&layout.stamps())?;
     Ok(purged)
 }
@@ -71,7 +71,7 @@ mod tests {
         let source = dir.path().join("source");
         Publish::default().bytes(&source, b"bytes").unwrap();
         let id = BlobId(Digest::of(b"bytes"));
-        store.adopt_blob(&mut Ladder::default(), (&source, fsx::Stamp::of(&source).unwrap()), id, false).unwrap();
+        store.adopt_blob(&mut Ladder::default(), &source, fsx::Stamp::of(&source).unwrap(), id, false).unwrap();
         let blob = store.layout().blob(id);
         let writer = Publish::default().begin(&blob).unwrap();
         let purged = everything(&store).unwrap();

@@ -14,9 +14,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Store;
-use super::spare::Spare;
-use super::survey;
+use super::evictable::Evictable;
+use super::{Store, files};
 use crate::fsx::clock::{self, Time};
 use crate::fsx::tree::{self, Mode, NewTree};
 use crate::fsx::{self, Stamp};
@@ -29,7 +28,7 @@ const SEAL: &str = "seal";
 const METADATA: &str = "metadata.rmeta";
 
 /// A kept session must be this old before a newer one of its unit replaces it.
-const RENEWAL: Duration = Duration::from_mins(15);
+const MIN_AGE_TO_REPLACE: Duration = Duration::from_mins(15);
 
 /// The directory of a crate below `-C incremental`, and the newest finished session in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +68,7 @@ impl Store {
     /// another file system.
     pub fn keep_session(&self, key: SessionKey, session: &Session, now: Time) -> fsx::Result<()> {
         let place = self.layout.session(key);
-        let is_young = |stamp: Stamp| stamp.mtime.secs + secs(RENEWAL) > now.secs;
+        let is_young = |stamp: Stamp| stamp.mtime.secs + secs(MIN_AGE_TO_REPLACE) > now.secs;
         if Stamp::of(&place.join(SEAL)).is_ok_and(is_young) {
             return Ok(());
         }
@@ -86,46 +85,46 @@ impl Store {
     /// Puts the kept session of the unit below `incremental`, if there is one and the unit was never compiled there. If
     /// the unit was compiled there, returns its directory if that has a finished session. (An interrupted compile
     /// leaves a directory without one, and rustc starts from scratch.)
-    pub fn lend_session(&self, key: SessionKey, incremental: &Path) -> fsx::Result<Option<Session>> {
+    pub fn link_session(&self, key: SessionKey, incremental: &Path) -> fsx::Result<Option<Session>> {
         let place = self.layout.session(key);
         let Some(expected) = fsx::read_if_exists(&place.join(SEAL))? else { return Ok(None) };
         let names = fsx::list(&place)?.into_iter().filter_map(|name| name.into_string().ok());
         let Some(crate_name) = names.filter(|name| name != SEAL).max() else { return Ok(None) };
         let Some(kept) = Session::newest(&place.join(&crate_name)) else { return Ok(None) };
-        let lent = Session { crate_dir: incremental.join(crate_name), name: kept.name.clone() };
-        if fsx::exists(&lent.crate_dir) {
-            return Ok(Some(lent).filter(|lent| Session::newest(&lent.crate_dir).is_some()));
+        let linked = Session { crate_dir: incremental.join(crate_name), name: kept.name.clone() };
+        if fsx::exists(&linked.crate_dir) {
+            return Ok(Some(linked).filter(|linked| Session::newest(&linked.crate_dir).is_some()));
         }
-        fsx::create_dir_all(&lent.crate_dir)?;
-        let mut tree = NewTree::beside(&lent.dir(), 0)?;
+        fsx::create_dir_all(&linked.crate_dir)?;
+        let mut tree = NewTree::beside(&linked.dir(), 0)?;
         if seal(tree.links_of(".", &kept.dir(), METADATA)?).hex().as_bytes() != expected {
             drop(tree);
             fsx::remove_dir_all(&place)?;
             return Ok(None);
         }
-        if let Some(lock) = lent.lock() {
+        if let Some(lock) = linked.lock() {
             fsx::open_rw(&lock)?;
         }
-        tree.commit(&lent.dir())?;
+        tree.commit(&linked.dir())?;
         // Record the last use, for garbage collection. A read-only store does not record it.
         let seal = place.join(SEAL);
         let _ = fsx::open(&seal).and_then(|file| clock::stamp_now(&file, &seal));
-        Ok(Some(lent))
+        Ok(Some(linked))
     }
 
     /// Returns whether the paths of this unit must not contain rustc's alias.
-    pub fn is_plain(&self, key: SessionKey) -> bool {
-        fsx::exists(&self.layout.plain_session(key))
+    pub fn forbids_alias(&self, key: SessionKey) -> bool {
+        fsx::exists(&self.layout.no_alias_marker(key))
     }
 
     /// Records that the paths of this unit must not contain rustc's alias.
-    pub fn note_plain(&self, key: SessionKey) -> fsx::Result<()> {
-        fsx::Publish::default().bytes(&self.layout.plain_session(key), b"").map(|_| ())
+    pub fn forbid_alias(&self, key: SessionKey) -> fsx::Result<()> {
+        fsx::Publish::default().bytes(&self.layout.no_alias_marker(key), b"").map(|_| ())
     }
 }
 
 /// Returns all kept sessions. Skips those that vanish meanwhile.
-pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
+pub fn all(store: &Store) -> fsx::Result<Vec<Evictable>> {
     let mut kept = Vec::new();
     for shard in store.layout().shards("sessions") {
         for name in fsx::list(&shard)? {
@@ -136,7 +135,7 @@ pub fn all(store: &Store) -> fsx::Result<Vec<Spare>> {
                 tree::Node::File(stamp) => Some(stamp.size),
                 _ => None,
             });
-            kept.push(Spare { bytes: sizes.sum(), used: used.mtime, place });
+            kept.push(Evictable { bytes: sizes.sum(), used: used.mtime, place });
         }
     }
     Ok(kept)
@@ -150,7 +149,7 @@ pub fn remove_all(store: &Store) -> fsx::Result<u64> {
         bytes += session.bytes;
     }
     let mut notes = Vec::new();
-    survey::each_file(&store.layout().shards("sessions"), |path, _| notes.push(path.to_owned()))?;
+    files::each_file(&store.layout().shards("sessions"), |path, _| notes.push(path.to_owned()))?;
     notes.iter().try_for_each(|path| fsx::remove_file(path))?;
     Ok(bytes)
 }
@@ -199,16 +198,16 @@ mod tests {
         store.keep_session(key, &session, clock::now()).unwrap();
         fsx::remove_dir_all(&dir.path().join("one")).unwrap();
         let two = dir.path().join("two");
-        let lent = store.lend_session(key, &two).unwrap().unwrap();
-        assert_eq!(lent, Session { crate_dir: two.join("a-1"), name: NAME.to_owned() });
-        assert_eq!(fsx::read(&lent.dir().join("x.o")).unwrap(), b"object");
-        assert_eq!(Stamp::of(&lent.dir().join("x.o")).unwrap().nlink, 2);
-        assert!(fsx::exists(&lent.crate_dir.join("s-h1-0abc.lock")));
+        let linked = store.link_session(key, &two).unwrap().unwrap();
+        assert_eq!(linked, Session { crate_dir: two.join("a-1"), name: NAME.to_owned() });
+        assert_eq!(fsx::read(&linked.dir().join("x.o")).unwrap(), b"object");
+        assert_eq!(Stamp::of(&linked.dir().join("x.o")).unwrap().nlink, 2);
+        assert!(fsx::exists(&linked.crate_dir.join("s-h1-0abc.lock")));
         // A unit that has a session keeps it.
-        fsx::remove_file(&lent.dir().join("x.o")).unwrap();
-        store.lend_session(key, &two).unwrap().unwrap();
-        assert!(!fsx::exists(&lent.dir().join("x.o")));
-        assert_eq!(store.lend_session(SessionKey(Digest::of(b"b")), &two).unwrap(), None);
+        fsx::remove_file(&linked.dir().join("x.o")).unwrap();
+        store.link_session(key, &two).unwrap().unwrap();
+        assert!(!fsx::exists(&linked.dir().join("x.o")));
+        assert_eq!(store.link_session(SessionKey(Digest::of(b"b")), &two).unwrap(), None);
     }
 
     #[test]
@@ -220,7 +219,7 @@ mod tests {
         let file = fsx::open_rw(&session.dir().join("x.o")).unwrap();
         std::io::Write::write_all(&mut &file, b"other").unwrap();
         clock::stamp(&file, &session.dir(), later(9)).unwrap();
-        assert_eq!(store.lend_session(key, &dir.path().join("two")).unwrap(), None);
+        assert_eq!(store.link_session(key, &dir.path().join("two")).unwrap(), None);
         assert_eq!(Session::newest(&dir.path().join("two/a-1")), None);
         assert!(all(&store).unwrap().is_empty());
     }
@@ -236,7 +235,7 @@ mod tests {
         for (now, expected) in [(later(60), NAME), (later(3600), "s-h3-0abc-9xyz")] {
             store.keep_session(key, &newer, now).unwrap();
             let two = dir.path().join(expected);
-            assert_eq!(store.lend_session(key, &two).unwrap().unwrap().name, expected);
+            assert_eq!(store.link_session(key, &two).unwrap().unwrap().name, expected);
         }
     }
 }

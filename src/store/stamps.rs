@@ -9,7 +9,7 @@
 //!   process, or the rustc that it waited for, has just published by rename ([`Stamps::remember_own`]).
 //! * Files on network file systems are never remembered.
 //!
-//! A finding about many files takes one slot, too: see [`super::findings`].
+//! A set of many files takes one slot, too: see [`super::file_sets`].
 //!
 //! Version 1 of the slot: tag (16 bytes: path, device, inode, size, mtime, ctime), digest (32), checksum (8), zero (8).
 //! `benches/README.md` reports its cost; it was not measured against a key-value store.
@@ -24,11 +24,11 @@ use std::sync::OnceLock;
 use crate::fsx::{self, Stamp, clock, stamp};
 use crate::model::Digest;
 
-const SLOT: usize = 64;
+const SLOT_BYTES: usize = 64;
 const SLOTS_PER_BUCKET: usize = 4;
-const BUCKET: usize = SLOT * SLOTS_PER_BUCKET;
+const BUCKET_BYTES: usize = SLOT_BYTES * SLOTS_PER_BUCKET;
 /// 16 MiB of sparse file, with room for 262,144 files.
-const BUCKETS: u64 = 1 << 16;
+const BUCKET_COUNT: u64 = 1 << 16;
 
 /// The stamp memo of one store.
 #[derive(Debug)]
@@ -37,21 +37,21 @@ pub struct Stamps {
     table: OnceLock<Option<File>>,
 }
 
-/// The content of a file, and the stamp under which it was read.
+/// The digest of the content of a file, and the stamp under which the file was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Content {
+pub struct StampedDigest {
     /// Digest of the file's bytes.
     pub digest: Digest,
     /// The stamp, taken before the bytes were read.
     pub stamp: Stamp,
 }
 
-/// The content of a file, and whether the memo can return it again.
+/// What the memo returned for a file, and whether it can return that again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The content, from the memo or just read.
-    pub content: Content,
-    /// Whether the content came from the memo or was written to it.
+pub struct MemoResult {
+    /// The digest and the stamp, from the memo or just read.
+    pub content: StampedDigest,
+    /// Whether the digest came from the memo or was written to it.
     pub remembered: bool,
 }
 
@@ -62,14 +62,14 @@ impl Stamps {
     }
 
     /// Returns the content of the regular file at `path`, from the memo if possible, else by reading it.
-    pub fn content(&self, path: &Path) -> fsx::Result<Content> {
+    pub fn content(&self, path: &Path) -> fsx::Result<StampedDigest> {
         self.content_under(path, Stamp::of(path)?).map(|found| found.content)
     }
 
     /// Returns the content of the regular file at `path`, whose stamp the caller has just taken.
-    pub fn content_under(&self, path: &Path, stamp: Stamp) -> fsx::Result<Found> {
+    pub fn content_under(&self, path: &Path, stamp: Stamp) -> fsx::Result<MemoResult> {
         match self.lookup(path, &stamp) {
-            Some(digest) => Ok(Found { content: Content { digest, stamp }, remembered: true }),
+            Some(digest) => Ok(MemoResult { content: StampedDigest { digest, stamp }, remembered: true }),
             // Opening a pipe would wait for its writer.
             None if !stamp.is_file => Err(not_a_file(path)),
             None => self.read_content(path),
@@ -97,9 +97,9 @@ impl Stamps {
 
     /// Returns the digest in the slot with this tag.
     pub(super) fn slot(&self, tag: &[u8; 16]) -> Option<Digest> {
-        let mut bucket = [0; BUCKET];
+        let mut bucket = [0; BUCKET_BYTES];
         self.table()?.read_exact_at(&mut bucket, bucket_offset(tag)).ok()?;
-        bucket.chunks_exact(SLOT).find_map(|slot| decode(slot, tag))
+        bucket.chunks_exact(SLOT_BYTES).find_map(|slot| decode(slot, tag))
     }
 
     /// Remembers a file that this process has just published under a new inode, however young its stamp is.
@@ -114,7 +114,7 @@ impl Stamps {
         }
     }
 
-    fn read_content(&self, path: &Path) -> fsx::Result<Found> {
+    fn read_content(&self, path: &Path) -> fsx::Result<MemoResult> {
         let file = fsx::open(path)?;
         let stamp_of_open = || file.metadata().map(|metadata| Stamp::from(&metadata));
         let failed = |error| fsx::Error::new("read", path, error);
@@ -128,20 +128,20 @@ impl Stamps {
         if remembered {
             self.fill(&tag(path, &stamp), digest);
         }
-        Ok(Found { content: Content { digest, stamp }, remembered })
+        Ok(MemoResult { content: StampedDigest { digest, stamp }, remembered })
     }
 
     /// Fills a slot. Ignores errors: a memo that cannot be written remembers nothing.
     pub(super) fn fill(&self, tag: &[u8; 16], digest: Digest) {
         let Some(table) = self.table() else { return };
         let offset = bucket_offset(tag);
-        let mut bucket = [0; BUCKET];
+        let mut bucket = [0; BUCKET_BYTES];
         // A read is short at the sparse end of the table.
         let _ = table.read_at(&mut bucket, offset);
         let is_empty = |slot: &[u8]| slot[..16].iter().all(|byte| *byte == 0);
-        let free = bucket.chunks_exact(SLOT).position(|slot| slot[..16] == *tag || is_empty(slot));
+        let free = bucket.chunks_exact(SLOT_BYTES).position(|slot| slot[..16] == *tag || is_empty(slot));
         let index = free.unwrap_or(usize::from(tag[15]) % SLOTS_PER_BUCKET);
-        let _ = table.write_all_at(&encode(tag, digest), offset + (index * SLOT) as u64);
+        let _ = table.write_all_at(&encode(tag, digest), offset + (index * SLOT_BYTES) as u64);
     }
 
     fn table(&self) -> Option<&File> {
@@ -163,8 +163,8 @@ fn open_table(path: &Path) -> Option<File> {
         opened => opened,
     };
     let file = opened.ok()?;
-    if file.metadata().ok()?.len() < BUCKETS * BUCKET as u64 {
-        file.set_len(BUCKETS * BUCKET as u64).ok()?;
+    if file.metadata().ok()?.len() < BUCKET_COUNT * BUCKET_BYTES as u64 {
+        file.set_len(BUCKET_COUNT * BUCKET_BYTES as u64).ok()?;
     }
     Some(file)
 }
@@ -187,14 +187,14 @@ fn hash_file(mut file: &File) -> std::io::Result<Digest> {
 /// Returns the part of a stamp that represents the content: all of `Stamp::to_bytes`, except that a canonical mtime
 /// replaces the ctime. Any write changes a canonical mtime, but every new link changes the ctime, and the memo would
 /// forget shared rlibs.
-pub(super) fn state(stamp: &Stamp) -> [u8; 56] {
+pub(super) fn content_state(stamp: &Stamp) -> [u8; 56] {
     let ctime = if stamp.is_canonical() { stamp.mtime } else { stamp.ctime };
     Stamp { ctime, ..*stamp }.to_bytes()
 }
 
 fn tag(path: &Path, stamp: &Stamp) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&state(stamp));
+    hasher.update(&content_state(stamp));
     hasher.update(path.as_os_str().as_bytes());
     let mut tag = [0; 16];
     tag.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
@@ -203,7 +203,7 @@ fn tag(path: &Path, stamp: &Stamp) -> [u8; 16] {
 
 fn bucket_offset(tag: &[u8; 16]) -> u64 {
     let number = u64::from(u16::from_le_bytes([tag[0], tag[1]]));
-    (number % BUCKETS) * BUCKET as u64
+    (number % BUCKET_COUNT) * BUCKET_BYTES as u64
 }
 
 /// Detects a torn slot: each word changes the sum, and so does the order of words. It guards against accidents, not
@@ -219,8 +219,8 @@ fn checksum(tag: &[u8], digest: &[u8]) -> [u8; 8] {
     sum.to_le_bytes()
 }
 
-fn encode(tag: &[u8; 16], digest: Digest) -> [u8; SLOT] {
-    let mut slot = [0; SLOT];
+fn encode(tag: &[u8; 16], digest: Digest) -> [u8; SLOT_BYTES] {
+    let mut slot = [0; SLOT_BYTES];
     slot[..16].copy_from_slice(tag);
     slot[16..48].copy_from_slice(digest.as_bytes());
     slot[48..56].copy_from_slice(&checksum(tag, digest.as_bytes()));
@@ -266,7 +266,7 @@ mod tests {
         let stamps = Stamps::open(&dir.path().join("stamps"));
         let content = stamps.content(&path).unwrap();
         assert_eq!(stamps.lookup(&path, &content.stamp), None);
-        stamps.remember_own(&path, content.digest, |stamp| stamp.same_file(&content.stamp));
+        stamps.remember_own(&path, content.digest, |stamp| stamp.is_same_file(&content.stamp));
         assert_eq!(stamps.lookup(&path, &content.stamp), Some(content.digest));
     }
 

@@ -1,12 +1,13 @@
 //! Lists the contents of a store, for people and for garbage collection.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{Entry, Store, spare};
+use super::files::{digest_in_name, each_file};
+use super::{Entry, Store, eviction};
+use crate::fsx;
 use crate::fsx::clock::Time;
-use crate::fsx::{self, Stamp};
-use crate::model::{BlobId, Digest, EntryKey, LookupKey};
+use crate::model::{BlobId, EntryKey, LookupKey};
 
 /// The contents of a store.
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ pub struct Survey {
     /// Size of the traces of all units in bytes.
     pub unit_bytes: u64,
     /// Size of all sessions and offers in bytes. Target directories may hold the same files.
-    pub spare_bytes: u64,
+    pub evictable_bytes: u64,
 }
 
 /// An entry, and facts about its file.
@@ -47,8 +48,9 @@ pub struct BlobInfo {
     pub size: u64,
     /// When the blob was last written or linked.
     pub changed: Time,
-    /// Whether target directories hold the blob too. Removing it from the store then frees no space.
-    pub is_linked: bool,
+    /// Whether the blob has hard links outside the store, in target directories. Removing it from the store then frees
+    /// no space.
+    pub has_other_links: bool,
 }
 
 impl Survey {
@@ -56,7 +58,7 @@ impl Survey {
     pub fn total_bytes(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
         let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
-        blobs + entries + self.manifest_bytes + self.unit_bytes + self.spare_bytes
+        blobs + entries + self.manifest_bytes + self.unit_bytes + self.evictable_bytes
     }
 }
 
@@ -65,7 +67,7 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
     let mut survey = Survey::default();
     let layout = store.layout();
     each_file(&layout.shards("entries"), |path, stamp| {
-        let Some(key) = named(path).map(EntryKey) else { return };
+        let Some(key) = digest_in_name(path).map(EntryKey) else { return };
         // A file that cannot be read just now (too many open files, another owner) is not damaged.
         let Ok(bytes) = fsx::read(path) else { return };
         match Entry::parse(key, &bytes) {
@@ -74,44 +76,25 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
         }
     })?;
     each_file(&layout.shards("blobs"), |path, stamp| {
-        if let Some(id) = named(path).map(BlobId) {
-            let is_linked = stamp.nlink > 1;
-            survey.blobs.push(BlobInfo { id, size: stamp.size, changed: stamp.ctime, is_linked });
+        if let Some(id) = digest_in_name(path).map(BlobId) {
+            let has_other_links = stamp.nlink > 1;
+            survey.blobs.push(BlobInfo { id, size: stamp.size, changed: stamp.ctime, has_other_links });
         }
     })?;
     each_file(&layout.shards("manifests"), |_, stamp| survey.manifest_bytes += stamp.size)?;
     each_file(&layout.shards("units"), |_, stamp| survey.unit_bytes += stamp.size)?;
-    survey.spare_bytes = spare::all(store)?.iter().map(|spare| spare.bytes).sum();
+    survey.evictable_bytes = eviction::all(store)?.iter().map(|item| item.bytes).sum();
     Ok(survey)
 }
 
 /// Returns the lookup key under which each recorded entry is found.
-pub fn lookups(store: &Store) -> fsx::Result<HashMap<EntryKey, LookupKey>> {
+pub fn lookup_keys_by_entry(store: &Store) -> fsx::Result<HashMap<EntryKey, LookupKey>> {
     let mut found = HashMap::new();
     each_file(&store.layout().shards("manifests"), |path, _| {
-        let Some(lookup) = named(path).map(LookupKey) else { return };
+        let Some(lookup) = digest_in_name(path).map(LookupKey) else { return };
         // Skip a manifest that vanished or cannot be read just now.
         let Ok(manifest) = store.manifest(lookup) else { return };
         found.extend(manifest.records().map(|record| (record.key, lookup)));
     })?;
     Ok(found)
-}
-
-/// Visits every regular file directly in `dirs`.
-pub(super) fn each_file(dirs: &[PathBuf], mut visit: impl FnMut(&Path, &Stamp)) -> fsx::Result<()> {
-    for dir in dirs {
-        for name in fsx::list(dir)? {
-            let path = dir.join(name);
-            if let Some(stamp) = fsx::optional(Stamp::of(&path))?.filter(|stamp| stamp.is_file) {
-                visit(&path, &stamp);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Returns the digest that names a file, without the extension.
-pub(super) fn named(path: &Path) -> Option<Digest> {
-    let name = path.file_name()?.to_str()?;
-    name.split('.').next()?.parse().ok()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, sealed, survey};
+use super::{Store, files, sealed};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Publish};
 use crate::model::{LookupKey, Trace, UnitKey};
@@ -20,7 +20,7 @@ use crate::model::{LookupKey, Trace, UnitKey};
 pub const MAX_CALLS: usize = 8;
 
 /// How long the traces of a unit are kept after the last write, once no manifest of the unit is left.
-const KEPT: Duration = Duration::from_hours(30 * 24);
+const KEEP_WITHOUT_MANIFEST: Duration = Duration::from_hours(30 * 24);
 
 /// One line of the file of a unit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,14 +62,16 @@ fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Removes the traces of units that were not stored for a long time and have no manifest left. Returns the bytes freed.
 pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<u64> {
     let mut old = Vec::new();
-    survey::each_file(&store.layout.shards("units"), |path, stamp| {
-        if now.as_nanos() - stamp.mtime.as_nanos() > i128::try_from(KEPT.as_nanos()).unwrap_or(i128::MAX) {
+    files::each_file(&store.layout.shards("units"), |path, stamp| {
+        if now.as_nanos() - stamp.mtime.as_nanos()
+            > i128::try_from(KEEP_WITHOUT_MANIFEST.as_nanos()).unwrap_or(i128::MAX)
+        {
             old.push((path.to_owned(), stamp.size));
         }
     })?;
     let mut freed = 0;
     for (path, size) in old {
-        let calls = survey::named(&path).map_or_else(Vec::new, |name| store.unit(UnitKey(name)));
+        let calls = files::digest_in_name(&path).map_or_else(Vec::new, |name| store.unit(UnitKey(name)));
         if !calls.iter().any(|call| fsx::exists(&store.layout.manifest(call.lookup))) {
             fsx::remove_file(&path)?;
             freed += size;

@@ -27,7 +27,7 @@ pub(super) fn fits(call: &Call<'_>) -> bool {
         && call.common.env.get(env::OUT_DIR).is_none()
         && invocation.last("-C split-debuginfo").is_none_or(|value| value == "off")
         && !wants_rpath(invocation)
-        && alias::in_args(&invocation.argv, cwd).is_some()
+        && alias::aliased_args(&invocation.argv, cwd).is_some()
         && leads_to(cwd)
 }
 

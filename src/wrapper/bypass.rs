@@ -5,14 +5,14 @@ use crate::config::{Env, env};
 use crate::fsx::{self, Stamp, sys_process};
 use crate::keys::compiler;
 use crate::model::{BypassReason, Refusal};
-use crate::rustc::{Chain, Invocation, spawn, toolchain};
+use crate::rustc::{Invocation, ProgramChain, spawn, toolchain};
 
 /// How deep calls of kache may be nested, through compilers that it cannot identify, before it reports a loop and
 /// exits.
 const MAX_DEPTH: u32 = 4;
 
 /// Logs the reason, then becomes the compiler.
-pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: &Refusal) -> ! {
+pub(super) fn refuse(chain: &ProgramChain, vars: &Env, report: &Report, refusal: &Refusal) -> ! {
     if refusal.reason != BypassReason::Probe && !is_build_script_probe(chain, vars) {
         report.write(Report::refused(refusal, chain.rustc_args(), vars));
     }
@@ -21,11 +21,11 @@ pub(super) fn refuse(chain: &Chain, vars: &Env, report: &Report, refusal: &Refus
 }
 
 /// Becomes the compiler without logging an event.
-pub(super) fn exec(chain: &Chain, vars: &Env) -> ! {
+pub(super) fn exec(chain: &ProgramChain, vars: &Env) -> ! {
     become_compiler(chain, vars, chain.driver == crate::rustc::Driver::Unknown)
 }
 
-fn become_compiler(chain: &Chain, vars: &Env, unidentified: bool) -> ! {
+fn become_compiler(chain: &ProgramChain, vars: &Env, unidentified: bool) -> ! {
     let depth = compiler::depth(vars);
     if depth >= MAX_DEPTH {
         fail(chain, "it leads back to kache");
@@ -40,14 +40,14 @@ fn become_compiler(chain: &Chain, vars: &Env, unidentified: bool) -> ! {
 
 /// Reports that the compiler cannot be run. Apart from the same message for build scripts, the wrapper prints no other.
 #[expect(clippy::print_stderr, reason = "nothing else runs that could say it")]
-fn fail(chain: &Chain, why: &str) -> ! {
+fn fail(chain: &ProgramChain, why: &str) -> ! {
     eprintln!("kache: cannot run {}: {why}", chain.program.display());
-    sys_process::end(127)
+    sys_process::exit(127)
 }
 
 /// Whether a build script (autocfg, anyhow, thiserror, ...) compiles below its `OUT_DIR` to test the compiler. Such
 /// compiles are not repeated, so they are not logged.
-fn is_build_script_probe(chain: &Chain, vars: &Env) -> bool {
+fn is_build_script_probe(chain: &ProgramChain, vars: &Env) -> bool {
     let Some(out_dir) = vars.path(env::OUT_DIR) else { return false };
     let mut args = chain.rustc_args().iter();
     args.any(|arg| arg == "--out-dir") && args.next().is_some_and(|dir| std::path::Path::new(dir).starts_with(&out_dir))

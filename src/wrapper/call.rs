@@ -11,14 +11,14 @@ use crate::keys::lookup::{self, Setting};
 use crate::keys::{Compiler, Context, Declared, KeyHasher, Roots, compiler, macros};
 use crate::model::{BypassReason, EmitKind, Refusal, RootKind, Trace, UnitKey};
 use crate::observe::library;
-use crate::rustc::{Chain, Driver, Invocation, alias, toolchain};
+use crate::rustc::{Driver, Invocation, ProgramChain, alias, toolchain};
 use crate::script;
 use crate::script::hook::Hook;
 use crate::store::Store;
 
 /// A call that the cache can serve.
 pub(super) struct Call<'a> {
-    pub(super) chain: &'a Chain,
+    pub(super) chain: &'a ProgramChain,
     pub(super) common: Common<'a>,
     pub(super) invocation: Invocation,
     /// Whether compiles are observed.
@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Parses the call and computes its lookup key.
-    pub(super) fn prepare(chain: &'a Chain, config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
+    pub(super) fn prepare(chain: &'a ProgramChain, config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
         if chain.driver == Driver::Unknown {
             return Err(Refusal::new(BypassReason::UnknownDriver, chain.program.to_string_lossy()));
         }
@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
     /// The arguments of a compile whose result may be stored.
     pub(super) fn compile_args(&self, approach: &Approach) -> Vec<OsString> {
         let argv = &self.invocation.argv;
-        let aliased = approach.alias.then(|| alias::in_args(argv, &self.invocation.cwd)).flatten();
+        let aliased = approach.alias.then(|| alias::aliased_args(argv, &self.invocation.cwd)).flatten();
         match aliased {
             Some(argv) => self.with_ours(argv, &with_alias(&self.common)),
             None if approach.drops_flag => self.with_ours(incremental::dropped(argv), &self.injected),
@@ -161,7 +161,7 @@ impl Task for Call<'_> {
 /// Opens the hook for a build script that runs on this machine.
 fn hook(invocation: &Invocation, compiler: &Compiler, config: &Config) -> Option<Hook> {
     let is_program = invocation.crate_types == ["bin"] && !invocation.test && invocation.emits(EmitKind::Link);
-    let is_script = is_program && script::is_script(&invocation.crate_name, &invocation.out_dir);
+    let is_script = is_program && script::is_build_script(&invocation.crate_name, &invocation.out_dir);
     let triple = invocation.last("--target").unwrap_or(&compiler.host);
     (is_script && config.scripts.value).then(|| Hook::open(triple)).flatten()
 }
@@ -229,7 +229,7 @@ pub(super) fn has_own_mapping(invocation: &Invocation) -> bool {
 
 /// Whether the output contains a relative path to its libraries, in which the scan cannot find a root.
 pub(super) fn wants_rpath(invocation: &Invocation) -> bool {
-    invocation.is_linked() && invocation.flags.iter().any(|flag| flag.name == "-C rpath")
+    invocation.needs_whole_libraries() && invocation.flags.iter().any(|flag| flag.name == "-C rpath")
 }
 
 /// Whether the output contains coverage maps: the paths in them are compressed, so the scan cannot find them.

@@ -12,13 +12,13 @@ use crate::keys::validate;
 use crate::model::{EntryKey, MissReason, Outcome};
 use crate::restore::{self, Bytes, Plan, messages, plan};
 use crate::store::claims::Claim;
-use crate::store::manifests::Record;
+use crate::store::manifests::ManifestRecord;
 use crate::store::{Entry, Store};
 
 /// An entry that holds here, and the plan to restore it.
 pub(super) struct Found {
     /// The key of the entry, and the input set for which it holds.
-    pub(super) record: Record,
+    pub(super) record: ManifestRecord,
     /// How many input sets of the manifest were tried before this one.
     rank: usize,
     pub(super) entry: Entry,
@@ -31,7 +31,7 @@ pub(super) struct Missed {
     pub(super) reason: MissReason,
     pub(super) detail: String,
     /// The records whose input sets did not hold, in the order of the manifest.
-    pub(super) tried: Vec<Record>,
+    pub(super) tried: Vec<ManifestRecord>,
 }
 
 impl Missed {
@@ -74,7 +74,7 @@ fn find(call: &Call<'_>) -> Result<Found, Missed> {
 }
 
 /// Finds the first recorded input set that holds here. Returns its position in the manifest, too.
-pub(super) fn record(task: &impl Task) -> Result<(usize, Record), Missed> {
+pub(super) fn record(task: &impl Task) -> Result<(usize, ManifestRecord), Missed> {
     let manifest = task.common().store.manifest(task.common().lookup.key);
     let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
     let (mut newest, mut tried) = (None, Vec::new());
@@ -114,13 +114,19 @@ fn finish(call: &Call<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     let _ = stdout.write_all(&messages::replay(&found.entry.stdout, out_dir)).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&messages::replay(&found.entry.stderr, out_dir));
     note(call, (&found.record, found.rank), &found.entry, bytes, report);
-    sys_process::end(0)
+    sys_process::exit(0)
 }
 
 /// Records a hit in the store and in the event log. `rank` is the position of its record in the manifest.
-pub(super) fn note(task: &impl Task, (record, rank): (&Record, usize), entry: &Entry, bytes: Bytes, report: &Report) {
+pub(super) fn note(
+    task: &impl Task,
+    (record, rank): (&ManifestRecord, usize),
+    entry: &Entry,
+    bytes: Bytes,
+    report: &Report,
+) {
     if rank > 0 {
-        task.common().store.prefer(task.common().lookup.key, record);
+        task.common().store.move_to_front(task.common().lookup.key, record);
     }
     task.common().store.touch_entry(record.key);
     report.write(Event {

@@ -55,16 +55,17 @@ impl Approach {
             return Self { drops_flag: false, alias: alias && fits, continues: true };
         }
         // Cargo has removed the old program or library, so only dep-info can show that the unit was restored. A unit
-        // that was compiled here has a session directory, which `lend_session` leaves as it is.
+        // that was compiled here has a session directory, which `link_session` leaves as it is.
         let may_be_restored = fsx::exists(&invocation.dep_info_path());
         for alias in [true, false].into_iter().filter(|alias| may_be_restored && (fits || !alias)) {
-            if let Ok(Some(lent)) = call.common.store.lend_session(session_key(call, alias), &root) {
-                note(invocation, &lent.crate_dir, alias);
+            if let Ok(Some(linked)) = call.common.store.link_session(session_key(call, alias), &root) {
+                note(invocation, &linked.crate_dir, alias);
                 return Self { drops_flag: false, alias, continues: true };
             }
         }
-        let is_plain = || call.common.store.is_plain(session_key(call, true)) || alias::names_its_directory(call);
-        Self { drops_flag: false, alias: fits && !is_plain(), continues: false }
+        let forbids_alias =
+            || call.common.store.forbids_alias(session_key(call, true)) || alias::names_its_directory(call);
+        Self { drops_flag: false, alias: fits && !forbids_alias(), continues: false }
     }
 
     /// Removes rustc's accesses to session directories from `seen`, and keeps the new session. Returns whether rustc
@@ -78,7 +79,7 @@ impl Approach {
         }
         if self.alias && names_workspace(seen, call) {
             // The outputs may contain that path: without the alias, rustc would have remapped it.
-            let _ = call.common.store.note_plain(session_key(call, true));
+            let _ = call.common.store.forbid_alias(session_key(call, true));
         }
         if used.was_read && !is_marked(&call.invocation) {
             mark_private(call, clock::precise());
@@ -89,7 +90,7 @@ impl Approach {
     /// Stops using the alias for a unit whose outputs contain it.
     pub(super) fn give_up_alias(&self, call: &Call<'_>, error: &NotStored) {
         if self.alias && error.0 == Stored::HoldsAlias {
-            let _ = call.common.store.note_plain(session_key(call, true));
+            let _ = call.common.store.forbid_alias(session_key(call, true));
             let _ = fsx::remove_file(&session_note(&call.invocation));
         }
     }

@@ -19,7 +19,7 @@ use crate::keys::record::NotStored;
 use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
 use crate::observe::{First, Trace};
 use crate::rustc::alias::Unalias;
-use crate::rustc::spawn::{self, Ran, Until};
+use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
 use crate::store::claims::Claim;
 
 /// How long a compile is expected to take if no earlier cost is known.
@@ -49,7 +49,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         Fate::Shared => call.common.store.claim(call.common.lookup.key, patience(call, &missed.tried, UNKNOWN)),
         Fate::Private(_) => Claim::None,
     };
-    if matches!(claim, Claim::Inherited(_)) {
+    if matches!(claim, Claim::AfterWait(_)) {
         let _ = hit::serve(call, &mut claim, report);
     }
     // The wait for the clock tick below usually lasts longer, so this costs no time.
@@ -77,7 +77,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
 }
 
 /// Runs rustc, under the observer if this call is observed.
-fn run(call: &Call<'_>, approach: &Approach) -> Result<(Ran, Option<Trace>), Refusal> {
+fn run(call: &Call<'_>, approach: &Approach) -> Result<(ProgramOutput, Option<Trace>), Refusal> {
     let trace = begin_trace(call);
     // Without the observer, rustc would not get the alias.
     let approach = &Approach { alias: approach.alias && trace.is_some(), ..approach.clone() };
@@ -86,7 +86,7 @@ fn run(call: &Call<'_>, approach: &Approach) -> Result<(Ran, Option<Trace>), Ref
     let args = call.compile_args(approach);
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra);
     let unalias = approach.alias.then(|| Unalias::to(&call.invocation.cwd.to_string_lossy()));
-    let ran = spawn::run(command, Until::Ended, unalias.clone())
+    let ran = spawn::run(command, ReadUntil::ShortlyAfterExit, unalias.clone())
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     if let Some(unalias) = unalias {
         unalias_dep_info(call, &unalias);

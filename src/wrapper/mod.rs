@@ -32,7 +32,7 @@ use call::Call;
 use crate::config::{Config, Env, env};
 use crate::fsx::{self, sys_process};
 use crate::model::{BypassReason, Refusal};
-use crate::rustc::{Chain, Invocation, chain};
+use crate::rustc::{Invocation, ProgramChain, chain};
 use crate::store::claims::Claim;
 
 /// Serves one run of a build script, which its hook handed over ([`crate::script::FLAG`]). Never returns.
@@ -48,7 +48,7 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     std::panic::set_hook(Box::new(|_| {}));
     sys_process::survive_size_limit();
     let env = Env::process();
-    let Some(chain) = own_name_removed(argv) else { sys_process::end(2) };
+    let Some(chain) = own_name_removed(argv) else { sys_process::exit(2) };
     if is_called_by_observed_script(&env) && !is_compile_of_cargo(&chain) {
         bypass::exec(&chain, &env);
     }
@@ -73,31 +73,31 @@ fn is_called_by_observed_script(vars: &Env) -> bool {
     vars.get(env::KACHE_OBSERVED).is_some()
 }
 
-fn is_compile_of_cargo(chain: &Chain) -> bool {
+fn is_compile_of_cargo(chain: &ProgramChain) -> bool {
     let args = chain.rustc_args();
     !chain::is_probe(args) && fsx::current_dir().is_ok_and(|cwd| Invocation::parse(args, &cwd).is_ok())
 }
 
 /// Parses the call without kache's own name at its front, which is there if `RUSTC` leads back to kache.
-fn own_name_removed(mut argv: Vec<OsString>) -> Option<Chain> {
+fn own_name_removed(mut argv: Vec<OsString>) -> Option<ProgramChain> {
     while argv
         .first()
         .is_some_and(|program| std::path::Path::new(program).file_stem().is_some_and(|stem| stem == "kache"))
     {
         argv.remove(0);
     }
-    Chain::parse(argv)
+    ProgramChain::parse(argv)
 }
 
 /// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
-fn serve(chain: &Chain, config: &Config, env: &Env, report: &report::Report) -> Refusal {
+fn serve(chain: &ProgramChain, config: &Config, env: &Env, report: &report::Report) -> Refusal {
     let call = match Call::prepare(chain, config, env) {
         Ok(call) => call,
         Err(refusal) => return refusal,
     };
     let missed = hit::serve(&call, &mut Claim::None, report);
     match miss::compile(&call, missed, report) {
-        Ok(status) => sys_process::end_like(status),
+        Ok(status) => sys_process::exit_like(status),
         Err(refusal) => refusal,
     }
 }

@@ -10,12 +10,12 @@ use super::publish::{self, Produced, Recorded, Source};
 use super::report::collect_in_background;
 use super::task::Task;
 use crate::fsx::clock;
-use crate::keys::offered::{self, Completed};
+use crate::keys::offered;
 use crate::keys::record::NotStored;
 use crate::keys::scan::Scan;
 use crate::keys::validate;
 use crate::model::ArtifactKind;
-use crate::store::offers::{Offer, Offered, OfferedFile};
+use crate::store::offers::{CompleteOffer, Offer, OfferedFile, StoredOffer};
 use crate::store::{Entry, gc};
 
 /// Offers the result of a compile. `alias`: rustc used the alias.
@@ -39,7 +39,7 @@ pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bo
 /// Turns an offer that holds here into an entry. Returns whether the store now has an entry for this call.
 pub(super) fn adopt(call: &Call<'_>) -> bool {
     let lookup = call.common.lookup.key;
-    let adopted = |offered: &Offered| {
+    let adopted = |offered: &StoredOffer| {
         catch_unwind(AssertUnwindSafe(|| make_entry(call, offered))).is_ok_and(|made| made == Some(()))
             && call.common.store.remove_offer(offered).is_ok()
     };
@@ -47,9 +47,9 @@ pub(super) fn adopt(call: &Call<'_>) -> bool {
 }
 
 /// `None` if the offer does not hold here, or if its outputs are no longer what the compile wrote.
-fn make_entry(call: &Call<'_>, offered: &Offered) -> Option<()> {
+fn make_entry(call: &Call<'_>, offered: &StoredOffer) -> Option<()> {
     validate::holds(&offered.offer.inputs, call.context()).ok()?;
-    let Completed { entry, set, files } = offered::complete(offered)?;
+    let CompleteOffer { entry, set, files } = offered::complete(offered)?;
     // Only now is it known which roots the outputs contain.
     validate::holds(&set.inputs, call.context()).ok()?;
     let source = |(output, path, stamp)| Produced { output, source: Source::Offered(path, stamp) };

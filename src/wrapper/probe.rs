@@ -15,8 +15,8 @@ use crate::fsx::{self, sys_process};
 use crate::keys;
 use crate::model::Digest;
 use crate::rustc::question::{self, Question};
-use crate::rustc::spawn::{self, Ran, Until};
-use crate::rustc::{Chain, Driver};
+use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
+use crate::rustc::{Driver, ProgramChain};
 use crate::store::Store;
 
 /// A question that kache may answer from the memo.
@@ -29,28 +29,28 @@ struct Asked {
 
 /// Answers a probe. Ends in `exec` if the probe is not one of cargo's two questions, or if kache fails before it has
 /// asked the compiler.
-pub(super) fn serve(chain: &Chain, vars: &Env) -> ! {
+pub(super) fn serve(chain: &ProgramChain, vars: &Env) -> ! {
     let asked = catch_unwind(AssertUnwindSafe(|| Asked::read(chain, vars)));
     let Some(asked) = asked.unwrap_or_default() else { bypass::exec(chain, vars) };
-    if let Some(answer) = asked.store.probe(asked.name) {
+    if let Some(answer) = asked.store.compiler_answer(asked.name) {
         let mut stdout = std::io::stdout().lock();
         if stdout.write_all(&answer).and_then(|()| stdout.flush()).is_ok() {
-            sys_process::end(0)
+            sys_process::exit(0)
         }
         // stdout cannot be written: let the compiler report that in its own words.
         bypass::exec(chain, vars)
     }
-    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), Until::Ended, None) {
+    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), ReadUntil::ShortlyAfterExit, None) {
         Ok(ran) => {
             let _ = catch_unwind(AssertUnwindSafe(|| asked.remember(chain, vars, &ran)));
-            sys_process::end_like(ran.status)
+            sys_process::exit_like(ran.status)
         }
         Err(_) => bypass::exec(chain, vars),
     }
 }
 
 impl Asked {
-    fn read(chain: &Chain, vars: &Env) -> Option<Self> {
+    fn read(chain: &ProgramChain, vars: &Env) -> Option<Self> {
         let question = question::read(chain.rustc_args())?;
         let reads_stdin = matches!(question, Question::Target { .. });
         // stdin contains the crate, and its attributes affect the answer.
@@ -65,11 +65,11 @@ impl Asked {
     }
 
     /// Remembers the answer, unless the compiler was replaced meanwhile. Best effort.
-    fn remember(&self, chain: &Chain, vars: &Env, ran: &Ran) {
+    fn remember(&self, chain: &ProgramChain, vars: &Env, ran: &ProgramOutput) {
         let is_plain = ran.status.success() && ran.stderr.is_empty();
         let is_same = || keys::question::name(&self.question, chain, &self.cwd, vars, &self.store) == Some(self.name);
         if is_plain && is_same() {
-            let _ = self.store.put_probe(self.name, &ran.stdout);
+            let _ = self.store.put_compiler_answer(self.name, &ran.stdout);
         }
     }
 }

@@ -17,14 +17,14 @@ use crate::keys::{Start, Subject, hidden, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, EmitKind, EntryKey, Input, InputSet, Stored};
 use crate::observe::{Seen, Trace};
 use crate::restore::{messages, plan};
-use crate::rustc::spawn::Ran;
+use crate::rustc::spawn::ProgramOutput;
 use crate::rustc::{dep_info, notices};
-use crate::store::stamps::Content;
-use crate::store::{Entry, Message, Output, gc, limit};
+use crate::store::stamps::StampedDigest;
+use crate::store::{Entry, Message, Output, gc, size_limit};
 
 /// A compile that has ended.
 pub(super) struct Compiled<'a> {
-    pub(super) ran: &'a Ran,
+    pub(super) ran: &'a ProgramOutput,
     /// The observer's trace. `None` if the compile was not observed.
     pub(super) trace: Option<Trace>,
     /// The state that was noted before rustc started.
@@ -265,7 +265,7 @@ pub(super) enum Source {
 fn scan_outputs(announced: Vec<(PathBuf, ArtifactKind)>, scan: &mut Scan<'_>) -> Result<Vec<Produced>, NotStored> {
     let mut produced = Vec::with_capacity(announced.len());
     for (path, kind) in announced {
-        let Content { digest, stamp } = scan.file(&path)?;
+        let StampedDigest { digest, stamp } = scan.file(&path)?;
         // Metadata is empty if a unit has none (a checked binary), and debug info may be. Any other empty output was
         // truncated.
         if stamp.size == 0 && !matches!(kind, ArtifactKind::Rmeta | ArtifactKind::DebugInfo) {
@@ -337,7 +337,7 @@ pub(super) fn store(
     dir: &Path,
 ) -> Result<Published, NotStored> {
     let (store, lookup) = (&task.common().store, task.common().lookup.key);
-    if limit::is_full(store.layout().cache_dir()) {
+    if size_limit::is_full(store.layout().cache_dir()) {
         if gc::is_due_on_full_disk(store, clock::now()) {
             super::report::collect_in_background();
         }
@@ -347,16 +347,16 @@ pub(super) fn store(
     let may_share = plan::shares_inodes(entry);
     let mut ladder = Ladder::default();
     let mut bytes = 0;
-    store.mark()?;
+    store.mark_as_cache()?;
     for Produced { output, source } in produced {
         let share = may_share && output.kind.may_share_inode();
         bytes += match source {
             Source::File(path, stamp) => {
-                let new = store.adopt_blob(&mut ladder, (path, *stamp), output.blob, share)?;
-                store.stamps().remember_own(path, output.blob.0, |now| now.same_file(stamp));
+                let new = store.adopt_blob(&mut ladder, path, *stamp, output.blob, share)?;
+                store.stamps().remember_own(path, output.blob.0, |now| now.is_same_file(stamp));
                 new
             }
-            Source::Offered(path, stamp) => store.adopt_blob(&mut ladder, (path, *stamp), output.blob, false)?,
+            Source::Offered(path, stamp) => store.adopt_blob(&mut ladder, path, *stamp, output.blob, false)?,
             Source::Bytes(bytes) => store.put_blob(output.blob, bytes)?,
         };
     }

@@ -72,7 +72,7 @@ impl Report {
             at: clock::now().as_millis(),
             outcome,
             package: package(vars),
-            build: sys_process::caller().into(),
+            cargo_pid: sys_process::caller().into(),
             ..Event::default()
         }
     }

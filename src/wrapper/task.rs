@@ -12,7 +12,7 @@ use crate::observe::seen::Target;
 use crate::observe::wire::Torn;
 use crate::observe::{self, Root, Seen};
 use crate::store::Store;
-use crate::store::manifests::Record;
+use crate::store::manifests::ManifestRecord;
 
 /// A compile or a run that the cache can serve.
 pub(super) trait Task {
@@ -30,7 +30,7 @@ pub(super) trait Task {
 ///
 /// `recorded` are the records of earlier calls with this lookup key, whose entries have costs. `unknown` is the
 /// duration to expect if there are none.
-pub(super) fn patience(task: &impl Task, recorded: &[Record], unknown: Duration) -> Duration {
+pub(super) fn patience(task: &impl Task, recorded: &[ManifestRecord], unknown: Duration) -> Duration {
     /// A machine that works on both tasks takes longer than it did for one.
     const FACTOR: f64 = 2.0;
     const MARGIN: Duration = Duration::from_secs(3);

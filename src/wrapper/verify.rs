@@ -21,7 +21,7 @@ use crate::keys::{record, validate};
 use crate::model::{Digest, HitSource, MissReason, Outcome, Stored};
 use crate::restore::messages;
 use crate::restore::plan::Step;
-use crate::rustc::spawn::{self, Ran, Until};
+use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
 use crate::store::{Message, Output, Stamps};
 
 /// Whether to verify this hit. The time `asked` and the process ID are random enough for the draw.
@@ -38,17 +38,17 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     let Ok(sessions) = fsx::Temp::dir() else { return };
     let args = call.verify_args(sessions.path());
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &[]);
-    let Ok(ran) = spawn::run(command, Until::Ended, None) else { return };
+    let Ok(ran) = spawn::run(command, ReadUntil::ShortlyAfterExit, None) else { return };
     drop(sessions);
     // rustc has run, so no failure from here on may change the outcome of the build.
     declared::tell_cargo(call);
     let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
     call.common.store.touch_entry(found.record.key);
-    sys_process::end_like(ran.status)
+    sys_process::exit_like(ran.status)
 }
 
-fn judge(call: &Call<'_>, found: &Found, ran: &Ran) -> Event {
+fn judge(call: &Call<'_>, found: &Found, ran: &ProgramOutput) -> Event {
     let differences = differences(call, found, ran);
     // If an input was edited meanwhile, rustc compiled something else, and a difference proves nothing.
     let context = call.context();
@@ -77,7 +77,7 @@ fn differs(call: &Call<'_>, detail: String) -> Event {
 }
 
 /// Describes every difference between the compile and the entry.
-fn differences(call: &Call<'_>, found: &Found, ran: &Ran) -> Vec<String> {
+fn differences(call: &Call<'_>, found: &Found, ran: &ProgramOutput) -> Vec<String> {
     if !ran.status.success() {
         return vec![format!("rustc failed ({})", ran.status)];
     }

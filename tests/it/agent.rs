@@ -65,10 +65,6 @@ fn pushed(server: &S3Server) -> (Project, Project) {
     (one, two)
 }
 
-fn place(project: &Project) -> PathBuf {
-    project.cache_dir().join("v1/remote/agent")
-}
-
 /// Number of entries in the upload queues of all remotes.
 fn queued(project: &Project) -> usize {
     let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("an entry").path());
@@ -100,7 +96,7 @@ fn a_cold_machine_is_served_while_it_builds() {
     remote(&mut two, &proxy.endpoint());
     slow_down(&two);
     let run = two.build();
-    assert_eq!(two.app_says(), sum());
+    assert_eq!(two.app_output(), sum());
     let compiled = run.compiles().len();
     let (_, hits) = waits(&two);
     // The exact number depends on the speed of the machine; `benches/agent.rs` measures it.
@@ -127,7 +123,7 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
     // Returns although the agent is still running, because the agent does not hold any pipe of the build.
     project.build();
     let agent = pid(&project);
-    for at in [place(&project), place(&project).join("socket")] {
+    for at in [project.agent_dir(), project.agent_dir().join("socket")] {
         assert_eq!(
             std::fs::metadata(&at).expect("it is there").permissions().mode() & 0o777,
             0o700,
@@ -164,15 +160,15 @@ fn another_user_is_refused() {
     let mut project = Project::lib("pub fn value() {}");
     remote(&mut project, &server.endpoint());
     project.build();
-    let mine = std::fs::metadata(place(&project)).expect("the agent's place").uid();
+    let mine = std::fs::metadata(project.agent_dir()).expect("the agent's directory").uid();
     if mine != 0 {
         return crate::support::skip("only root can be somebody else");
     }
     // Opens every directory on the way, so that the modes do not matter and the credentials of the peer decide.
-    for dir in place(&project).ancestors().take_while(|dir| dir.starts_with(project.sandbox_dir())) {
+    for dir in project.agent_dir().ancestors().take_while(|dir| dir.starts_with(project.sandbox_dir())) {
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).expect("open the way");
     }
-    let socket = place(&project).join("socket");
+    let socket = project.agent_dir().join("socket");
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).expect("open the socket");
     let ask = |user: u32| {
         let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
@@ -194,7 +190,7 @@ fn an_idle_agent_ends_and_so_does_one_whose_cache_is_gone() {
     project.build();
     let agent = PathBuf::from(format!("/proc/{}", pid(&project)));
     wait_until("the end of the idle agent", || !agent.exists());
-    assert!(!place(&project).join("socket").exists());
+    assert!(!project.agent_dir().join("socket").exists());
 
     project.set("KACHE_AGENT_IDLE", "600s").wipe();
     std::fs::remove_dir_all(project.cache_dir()).expect("delete the cache");
@@ -218,7 +214,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     signal("KILL", &pid(&project).to_string());
     proxy.heal();
     // Half a minute later, the next miss starts another agent, which finds the queue of the first one.
-    std::fs::remove_file(place(&project).join("starting")).expect("as if half a minute had passed");
+    std::fs::remove_file(project.agent_dir().join("starting")).expect("as if half a minute had passed");
     project.file("dep/src/lib.rs", "pub fn value() -> u32 { 2 }");
     project.build();
     wait_until("the sending", || queued() == 0);
@@ -275,7 +271,7 @@ fn r09_whatever_the_remote_does_the_build_is_right_and_hardly_waits() {
         let mut machine = two.other_machine(&format!("at-{}", what.replace(' ', "-")));
         remote(&mut machine, &proxy.endpoint());
         let run = machine.build();
-        assert_eq!(machine.app_says(), sum(), "{what}");
+        assert_eq!(machine.app_output(), sum(), "{what}");
         let (waited, hits) = waits(&machine);
         assert_eq!(hits + run.compiles().len(), CRATES + 1, "{what}: {}", machine.history());
         // The capital of all jobs and some noise. Waiting for a remote without a limit would cost many seconds.
@@ -294,7 +290,7 @@ fn r09_a_list_that_never_ends_stops_nothing_that_the_record_names() {
     slow_down(&two);
     two.build();
     assert!(waits(&two).1 > 0, "{}", two.history());
-    let log = place(&two).join("log");
+    let log = two.agent_dir().join("log");
     wait_until("the list is given up", || std::fs::read_to_string(&log).expect("a log").contains("takes too long"));
     assert_eq!(status(&two)["health"], "usable");
 }
@@ -315,14 +311,14 @@ fn an_agent_that_hangs_is_left_alone() {
     let waited: f64 = project.events()[before..].iter().filter_map(|event| event["waited_ms"].as_f64()).sum();
     assert!(waited > 50.0, "somebody asked: {waited}");
     assert!(waited < 1_000.0, "everybody asked: {waited}");
-    assert!(place(&project).join("silent").exists());
+    assert!(project.agent_dir().join("silent").exists());
     signal("CONT", &agent.to_string());
     signal("KILL", &agent.to_string());
 }
 
 /// Sends `text` to the agent and reads one line. Returns `None` if there is no answer.
 fn say(project: &Project, text: &str) -> Option<String> {
-    let mut stream = UnixStream::connect(place(project).join("socket")).ok()?;
+    let mut stream = UnixStream::connect(project.agent_dir().join("socket")).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     stream.write_all(text.as_bytes()).ok()?;
     stream.shutdown(std::net::Shutdown::Write).ok()?;
@@ -365,7 +361,7 @@ fn r08_an_agent_serves_only_the_remote_that_was_meant() {
         two.file(&format!("k{n}/src/lib.rs"), "pub fn value() -> u64 { 9 }\n");
     }
     two.build();
-    assert_eq!(two.app_says(), (9 * CRATES).to_string());
+    assert_eq!(two.app_output(), (9 * CRATES).to_string());
     assert_eq!(waits(&two).1, 0);
     assert_eq!(pid(&two), first, "it is busy, so it stays");
 }

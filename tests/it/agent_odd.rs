@@ -13,10 +13,6 @@ fn remote(project: &mut Project, endpoint: &str) {
     project.use_remote(&S3Server::variables(endpoint, WRITER));
 }
 
-fn place(project: &Project) -> PathBuf {
-    project.cache_dir().join("v1/remote/agent")
-}
-
 fn status(project: &Project) -> serde_json::Value {
     let run = project.kache(&["agent", "status", "--json"]);
     serde_json::from_str(&run.must_succeed_ref().stdout).expect("JSON")
@@ -71,10 +67,10 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
     let second = process(&project);
     assert_ne!(first, second);
     wait_until("the end of the first", || !first.exists());
-    assert!(place(&project).join("socket").exists());
+    assert!(project.agent_dir().join("socket").exists());
     assert_eq!(process(&project), second);
     // An agent also ends if only its socket is removed.
-    std::fs::remove_file(place(&project).join("socket")).expect("the socket");
+    std::fs::remove_file(project.agent_dir().join("socket")).expect("the socket");
     wait_until("the end of the second", || !second.exists());
 }
 
@@ -187,8 +183,8 @@ fn r09_an_agent_that_always_ends_at_once_is_not_started_by_every_miss() {
     }
     assert_eq!(project.build().compiles().len(), 21);
     let started =
-        || std::fs::read_to_string(place(&project).join("log")).map_or(0, |log| log.matches("listening").count());
+        || std::fs::read_to_string(project.agent_dir().join("log")).map_or(0, |log| log.matches("listening").count());
     wait_until("one agent", || started() > 0);
     // Two concurrent misses may both have started one.
-    assert!(started() <= 2, "{}", std::fs::read_to_string(place(&project).join("log")).unwrap_or_default());
+    assert!(started() <= 2, "{}", std::fs::read_to_string(project.agent_dir().join("log")).unwrap_or_default());
 }

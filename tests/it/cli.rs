@@ -3,101 +3,69 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-const KACHE: &str = env!("CARGO_BIN_EXE_kache");
+use crate::support::{KACHE, Project, Run, manifest, real_cargo};
 
-/// What the surroundings of a test run may have set.
-const AMBIENT: [&str; 10] = [
-    "RUSTC_WRAPPER",
-    "CARGO_BUILD_RUSTC_WRAPPER",
-    "CARGO_TARGET_DIR",
-    "CARGO_BUILD_TARGET_DIR",
-    "RUST_LOG",
-    "RUSTC_LOG",
-    "KACHE_DISABLED",
-    "KACHE_MAX_SIZE",
-    "KACHE_PATHS",
-    "KACHE_LOG",
-];
-
-/// A home of its own: cargo's, kache's cache and kache's settings below one directory.
-struct Home(TempDir);
+/// A home in which kache is not set up, and a directory with a few packages.
+struct Home(Project);
 
 impl Home {
     fn new() -> Self {
-        let home = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(home.path("cargo")).unwrap();
-        home
+        let mut project = Project::new();
+        let settings = project.path("kache.toml");
+        project.unset("RUSTC_WRAPPER").set("KACHE_CONFIG", settings);
+        Self(project)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.0.path(name)
     }
 
-    /// A command that sees this home only.
-    fn command(&self, program: &str, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).current_dir(self.0.path());
-        for name in AMBIENT {
-            command.env_remove(name);
-        }
-        command.env("CARGO_HOME", self.path("cargo")).env("XDG_CONFIG_HOME", self.path("config"));
-        command.env("KACHE_CACHE_DIR", self.path("cache")).env("KACHE_CONFIG", self.path("kache.toml"));
-        command
+    fn cargo_home(&self) -> PathBuf {
+        PathBuf::from(self.0.env_value("CARGO_HOME").unwrap())
     }
 
-    fn kache(&self, args: &[&str]) -> Ran {
-        Ran(self.command(KACHE, args).output().unwrap())
+    fn config(&self) -> PathBuf {
+        self.cargo_home().join("config.toml")
     }
 
-    /// Builds a library crate called `name` through kache.
-    fn build(&self, name: &str) {
-        let dir = self.path(name);
-        if !dir.exists() {
-            let manifest = format!("[package]\nname = \"{name}\"\nversion = \"1.2.3\"\nedition = \"2021\"\n");
-            write(&dir.join("Cargo.toml"), &manifest);
-            write(&dir.join("src/lib.rs"), &format!("pub fn {}() {{}}\n", name.replace('-', "_")));
-        }
-        let mut cargo = self.command("cargo", &["build", "--offline", "--quiet"]);
-        let status = cargo.current_dir(&dir).env("RUSTC_WRAPPER", KACHE).status().unwrap();
-        assert!(status.success());
+    fn kache(&self, args: &[&str]) -> Run {
+        self.0.kache(args)
     }
 
-    fn rebuild(&self, name: &str) {
-        fs::remove_dir_all(self.path(name).join("target")).unwrap();
-        self.build(name);
+    /// Runs kache with one more variable.
+    fn kache_with(&self, name: &str, value: &str, args: &[&str]) -> Run {
+        let mut command = self.0.command(KACHE);
+        command.args(args).env(name, value);
+        self.0.finish(command)
     }
 
     fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.kache(args).ends(0)).unwrap()
     }
 
-    fn config(&self) -> PathBuf {
-        self.path("cargo/config.toml")
-    }
-}
-
-/// How a command ended.
-struct Ran(Output);
-
-impl Ran {
-    /// It ended with this code; gives its stdout.
-    #[track_caller]
-    fn ends(&self, code: i32) -> String {
-        assert_eq!(self.0.status.code(), Some(code), "{}\n{}", self.out(), self.err());
-        self.out()
+    /// Builds a library crate called `name`, with more variables.
+    fn build_with(&self, name: &str, variables: &[(&str, &str)]) {
+        if !self.path(name).exists() {
+            self.0.file(&format!("{name}/Cargo.toml"), manifest(name, ""));
+            self.0.file(&format!("{name}/src/lib.rs"), format!("pub fn {}() {{}}\n", name.replace('-', "_")));
+        }
+        let mut cargo = self.0.command(real_cargo());
+        cargo.args(["build", "--quiet"]).current_dir(self.path(name)).envs(variables.iter().copied());
+        self.0.finish(cargo).must_succeed();
     }
 
-    fn out(&self) -> String {
-        String::from_utf8(self.0.stdout.clone()).unwrap()
+    /// Builds a library crate called `name` through kache.
+    fn build(&self, name: &str) {
+        self.build_with(name, &[("RUSTC_WRAPPER", KACHE)]);
     }
 
-    fn err(&self) -> String {
-        String::from_utf8(self.0.stderr.clone()).unwrap()
+    fn rebuild(&self, name: &str) {
+        fs::remove_dir_all(self.path(name).join("target")).unwrap();
+        self.build(name);
     }
 }
 
@@ -136,7 +104,7 @@ fn init_makes_and_removes_a_file_that_was_not_there() {
     assert_eq!(read(&home.config()), format!("[build]\nrustc-wrapper = \"{KACHE}\"\n"));
     home.kache(&["init", "--undo", "--yes"]).ends(0);
     assert!(!home.config().exists());
-    assert_eq!(fs::read_dir(home.path("cargo")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(home.cargo_home()).unwrap().count(), 0);
 }
 
 #[test]
@@ -144,7 +112,7 @@ fn init_asks_nobody_without_a_terminal() {
     let home = Home::new();
     let ran = home.kache(&["init"]);
     ran.ends(1);
-    assert!(ran.err().contains("--yes"), "{}", ran.err());
+    assert!(ran.stderr.contains("--yes"), "{}", ran.stderr);
     assert!(!home.config().exists());
 }
 
@@ -155,7 +123,7 @@ fn init_leaves_another_wrapper_alone_unless_told() {
     write(&home.config(), before);
     let ran = home.kache(&["init", "--yes"]);
     ran.ends(1);
-    assert!(ran.err().contains("sccache") && ran.err().contains("--replace"), "{}", ran.err());
+    assert!(ran.stderr.contains("sccache") && ran.stderr.contains("--replace"), "{}", ran.stderr);
     home.kache(&["init", "--undo", "--yes"]).ends(0);
     home.kache(&["init", "--check"]).ends(3);
     assert_eq!(read(&home.config()), before);
@@ -177,9 +145,9 @@ fn init_writes_what_a_link_leads_to() {
 #[test]
 fn init_writes_the_file_that_cargo_prefers() {
     let home = Home::new();
-    write(&home.path("cargo/config"), "[net]\nretry = 3\n");
+    write(&home.cargo_home().join("config"), "[net]\nretry = 3\n");
     home.kache(&["init", "--yes"]).ends(0);
-    assert!(read(&home.path("cargo/config")).contains("rustc-wrapper"));
+    assert!(read(&home.cargo_home().join("config")).contains("rustc-wrapper"));
     assert!(!home.config().exists());
 }
 
@@ -195,20 +163,16 @@ fn init_leaves_a_file_alone_that_it_cannot_read() {
 fn check_says_what_overrides_the_file() {
     let home = Home::new();
     home.kache(&["init", "--yes"]).ends(0);
-    let ran = Ran(home.command(KACHE, &["init", "--check"]).env("RUSTC_WRAPPER", "").output().unwrap());
+    let ran = home.kache_with("RUSTC_WRAPPER", "", &["init", "--check"]);
     ran.ends(3);
-    assert!(ran.err().contains("RUSTC_WRAPPER"), "{}", ran.err());
+    assert!(ran.stderr.contains("RUSTC_WRAPPER"), "{}", ran.stderr);
 }
 
 #[test]
 fn cargo_uses_what_init_has_set() {
     let home = Home::new();
     home.kache(&["init", "--yes"]).ends(0);
-    let dir = home.path("one");
-    write(&dir.join("Cargo.toml"), "[package]\nname = \"one\"\nversion = \"1.2.3\"\nedition = \"2021\"\n");
-    write(&dir.join("src/lib.rs"), "");
-    let status = home.command("cargo", &["build", "--offline", "--quiet"]).current_dir(&dir).status().unwrap();
-    assert!(status.success());
+    home.build_with("one", &[]);
     assert_eq!(home.json(&["stats", "--json"])["events"]["misses"], 1);
 }
 
@@ -254,13 +218,13 @@ fn list_names_entries_by_crate_and_package() {
         let listed = home.json(&["list", name, "--json"]);
         assert_eq!(listed.as_array().unwrap().len(), 1);
         let entry = &listed[0];
-        assert_eq!((&entry["crate"], &entry["package"]), (&"an_other".into(), &"an-other 1.2.3".into()));
+        assert_eq!((&entry["crate"], &entry["package"]), (&"an_other".into(), &"an-other 0.1.0".into()));
         assert_eq!((&entry["kind"], &entry["emit"]), (&"lib".into(), &"link".into()));
         assert_eq!(entry["outputs"].as_array().unwrap().len(), 2);
     }
     let none = home.kache(&["list", "absent"]);
     assert_eq!(none.ends(0), "");
-    assert!(none.err().contains("no entries of absent"));
+    assert!(none.stderr.contains("no entries of absent"));
 }
 
 #[test]
@@ -315,7 +279,7 @@ fn gc_trims_to_the_limit() {
     home.build("one");
     let text = home.kache(&["gc"]).ends(0);
     assert!(text.starts_with("removed 0 entries"), "{text}");
-    let ran = Ran(home.command(KACHE, &["gc", "--quiet"]).env("KACHE_MAX_SIZE", "1B").output().unwrap());
+    let ran = home.kache_with("KACHE_MAX_SIZE", "1B", &["gc", "--quiet"]);
     assert_eq!(ran.ends(0), "");
     assert_eq!(home.json(&["list", "--json"]), Value::Array(vec![]));
 }
@@ -343,9 +307,9 @@ fn doctor_shows_a_miss_and_a_hit() {
     let ran = home.kache(&["doctor"]);
     assert!(ran.ends(3).contains("fail  rustc-wrapper"), "not set up");
     assert!(
-        ran.out().ends_with("\n1 problem: fix each line that begins with fail, then run this again.\n"),
+        ran.stdout.ends_with("\n1 problem: fix each line that begins with fail, then run this again.\n"),
         "{}",
-        ran.out()
+        ran.stdout
     );
     home.kache(&["init", "--yes"]).ends(0);
     let text = home.kache(&["doctor"]).ends(0);
@@ -355,7 +319,7 @@ fn doctor_shows_a_miss_and_a_hit() {
     assert!(!text.contains("fail"), "{text}");
     let last = text.lines().last().unwrap();
     assert!(last.starts_with("Everything works: build with cargo, then run `kache stats`."), "{text}");
-    let left = fs::read_dir(home.path("cache")).unwrap().count();
+    let left = fs::read_dir(home.0.cache_dir()).unwrap().count();
     assert_eq!(left, 0, "no probe is left behind");
 }
 
@@ -376,7 +340,7 @@ fn commands_refuse_unknown_keys_and_builds_do_not() {
     for verb in ["stats", "why", "list", "purge", "gc"] {
         let ran = home.kache(&[verb]);
         ran.ends(1);
-        assert!(ran.err().contains("cache.max_sise"), "{verb}: {}", ran.err());
+        assert!(ran.stderr.contains("cache.max_sise"), "{verb}: {}", ran.stderr);
     }
     home.kache(&["gc", "--quiet"]).ends(0);
     home.build("one");
@@ -409,7 +373,7 @@ fn help_names_every_verb_and_fits_the_page() {
         assert!(help.contains("\nExamples:\n"), "{help}");
     }
     assert!(text.lines().all(|line| line.chars().count() <= 80) && text.contains("Exit codes:"), "{text}");
-    assert!(home.kache(&[]).err().contains("Usage: kache"));
+    assert!(home.kache(&[]).stderr.contains("Usage: kache"));
     home.kache(&[]).ends(2);
     home.kache(&["bogus"]).ends(2);
     assert_eq!(home.kache(&["--version"]).ends(0), format!("kache {}\n", env!("CARGO_PKG_VERSION")));
@@ -421,9 +385,9 @@ fn an_agent_without_a_command_prints_its_help() {
     let ran = home.kache(&["agent"]);
     assert_eq!(ran.ends(2), "");
     for command in ["run", "status", "stop", "logs"] {
-        assert!(ran.err().contains(&format!("\n  {command}")), "{}", ran.err());
+        assert!(ran.stderr.contains(&format!("\n  {command}")), "{}", ran.stderr);
     }
-    assert!(!home.path("cache").exists(), "no agent was started");
+    assert!(!home.0.cache_dir().exists(), "no agent was started");
 }
 
 #[test]
@@ -437,12 +401,12 @@ fn completions_are_made_for_every_shell() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let home = Home::new();
-    let mut child =
-        home.command(KACHE, &["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = home.0.command(KACHE);
+    command.args(["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
-    let ran = Ran(child.wait_with_output().unwrap());
-    ran.ends(0);
-    assert_eq!(ran.err(), "");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
 /// The `cc` crate takes a `RUSTC_WRAPPER` called kache for a wrapper of C compilers.
@@ -451,5 +415,5 @@ fn a_c_compiler_behind_kache_just_runs() {
     let home = Home::new();
     let ran = home.kache(&["sh", "-c", "echo out; exit 7"]);
     assert_eq!(ran.ends(7), "out\n");
-    assert!(!home.path("cache").exists(), "nothing is noted");
+    assert!(!home.0.cache_dir().exists(), "nothing is noted");
 }

@@ -33,11 +33,11 @@ fn f06_an_edit_here_is_seen_here() {
     two.build().hits(&["dep"]);
     two.file("dep/src/inner.rs", INNER.replace('7', "8"));
     two.build().misses(&["dep"]);
-    assert_eq!(two.app_says(), "8");
+    assert_eq!(two.app_output(), "8");
     one.file("dep/src/inner.rs", INNER.replace('7', "9"));
     two.assert_noop();
     one.build().misses(&["dep"]);
-    assert_eq!(one.app_says(), "9");
+    assert_eq!(one.app_output(), "9");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn awkward(names: [&str; 2]) {
     two.assert_noop();
     two.file("dep/src/inner.rs", INNER.replace('7', "8"));
     two.build().misses(&["dep"]);
-    assert_eq!(two.app_says(), "8");
+    assert_eq!(two.app_output(), "8");
     one.assert_noop();
 }
 
@@ -102,7 +102,7 @@ fn f07_sources_with_awkward_names() {
     two.assert_noop();
     two.file("dep/ü \\.txt", "edited");
     two.build().misses(&["dep"]);
-    assert_eq!(two.app_says(), "1edited");
+    assert_eq!(two.app_output(), "1edited");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn f07_a_variable_kept_in_dep_info_still_dirties_the_unit() {
     assert!(contains(&file, "# env-dep:MOOD=glad\\\\er"), "{}", fs::read_to_string(&file).expect("a .d"));
     project.set("MOOD", "sad");
     project.build().misses(&["dep"]);
-    assert_eq!(project.app_says(), "sad");
+    assert_eq!(project.app_output(), "sad");
 }
 
 #[test]

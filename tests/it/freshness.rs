@@ -6,7 +6,7 @@ use std::fs;
 use crate::support::{CANONICAL_MTIME_NS, Project, Stat, find_one, manifest, stat};
 
 /// A chain of three libraries below `app`, the lowest with a build script. This shape exposes stale times.
-fn tower() -> Project {
+fn chain() -> Project {
     let project = Project::app_over("pub fn value() -> u32 { mid::value() }\n");
     project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmid = { path = \"../mid\" }\n"));
     project.file("mid/Cargo.toml", manifest("mid", "[dependencies]\nlow = { path = \"../low\" }\n"));
@@ -17,7 +17,8 @@ fn tower() -> Project {
     project
 }
 
-const TOWER: [&str; 3] = ["dep", "mid", "low"];
+/// The libraries of the chain.
+const CHAIN: [&str; 3] = ["dep", "mid", "low"];
 
 fn artifact(project: &Project, krate: &str, suffix: &str) -> Stat {
     stat(&find_one(&project.target_dir().join("debug/deps"), &format!("lib{krate}-"), suffix))
@@ -37,19 +38,19 @@ fn f11_a_dependency_that_gets_another_link_meanwhile_is_no_change() {
 
 #[test]
 fn f01_a_restored_build_is_fresh() {
-    let mut project = tower();
-    project.warm(&TOWER);
+    let mut project = chain();
+    project.warm(&CHAIN);
     project.assert_noop();
     project.check();
     project.check().is_noop();
     project.assert_noop();
-    project.without_cache_compiles(&TOWER);
+    project.without_cache_compiles(&CHAIN);
 }
 
 #[test]
 fn f01_control_cargo_does_notice_an_old_output() {
-    let project = tower();
-    project.warm(&TOWER);
+    let project = chain();
+    project.warm(&CHAIN);
     let old = filetime::FileTime::from_unix_time(946_684_800, 42);
     for suffix in [".rmeta", ".rlib"] {
         let file = find_one(&project.target_dir().join("debug/deps"), "libmid-", suffix);
@@ -60,24 +61,24 @@ fn f01_control_cargo_does_notice_an_old_output() {
 
 #[test]
 fn f02_restores_are_fresh_every_time() {
-    let project = tower();
-    project.warm(&TOWER);
+    let project = chain();
+    project.warm(&CHAIN);
     for round in 0..4 {
-        project.rebuild_hits(&TOWER);
+        project.rebuild_hits(&CHAIN);
         assert!(project.build().dirty().is_empty(), "round {round}: an output was stamped from another clock");
     }
 }
 
 #[test]
 fn f03_second_checkout_leaves_first_fresh() {
-    let one = tower();
-    one.build().misses(&TOWER);
+    let one = chain();
+    one.build().misses(&CHAIN);
     let two = one.clone_to("elsewhere/deeper/two");
-    let before: Vec<Stat> = TOWER.iter().map(|krate| artifact(&one, krate, ".rlib")).collect();
-    two.build().hits(&TOWER);
+    let before: Vec<Stat> = CHAIN.iter().map(|krate| artifact(&one, krate, ".rlib")).collect();
+    two.build().hits(&CHAIN);
     two.assert_noop();
     one.assert_noop();
-    for (krate, before) in TOWER.iter().zip(before) {
+    for (krate, before) in CHAIN.iter().zip(before) {
         let after = artifact(&one, krate, ".rlib");
         assert_eq!(
             (after.id, after.mtime_ns),
@@ -85,36 +86,36 @@ fn f03_second_checkout_leaves_first_fresh() {
             "{krate} was touched in the first checkout"
         );
     }
-    one.rebuild_hits(&TOWER);
+    one.rebuild_hits(&CHAIN);
     one.assert_noop();
     two.assert_noop();
 }
 
 #[test]
 fn f03_an_edit_in_one_checkout_is_nothing_to_the_other() {
-    let one = tower();
+    let one = chain();
     one.build();
     let two = one.clone_to("elsewhere/deeper/two");
-    two.build().hits(&TOWER);
+    two.build().hits(&CHAIN);
     two.file("low/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
-    two.build().misses(&TOWER);
-    assert_eq!(two.app_says(), "8");
+    two.build().misses(&CHAIN);
+    assert_eq!(two.app_output(), "8");
     one.assert_noop();
-    assert_eq!(one.app_says(), "7");
+    assert_eq!(one.app_output(), "7");
     two.file("low/src/lib.rs", "pub fn value() -> u32 { 7 }\n");
-    two.build().hits(&TOWER);
-    assert_eq!(two.app_says(), "7");
+    two.build().hits(&CHAIN);
+    assert_eq!(two.app_output(), "7");
     two.assert_noop();
     one.assert_noop();
 }
 
 #[test]
 fn f03_metadata_is_private_and_libraries_have_the_canonical_time() {
-    let one = tower();
+    let one = chain();
     one.build();
     let two = one.clone_to("elsewhere/deeper/two");
-    two.build().hits(&TOWER);
-    for krate in TOWER {
+    two.build().hits(&CHAIN);
+    for krate in CHAIN {
         for project in [&one, &two] {
             let rmeta = artifact(project, krate, ".rmeta");
             assert_eq!(rmeta.nlink, 1, "{krate}'s metadata is shared");
@@ -129,28 +130,28 @@ fn f03_metadata_is_private_and_libraries_have_the_canonical_time() {
 
 #[test]
 fn f04_a_partly_cleaned_target_settles_at_once() {
-    let project = tower();
+    let project = chain();
     project.build();
     project.cargo(&["clean", "-p", "mid"]);
-    project.build().hits(&TOWER);
+    project.build().hits(&CHAIN);
     project.assert_noop();
     let low = find_one(&project.target_dir().join("debug/deps"), "liblow-", ".rlib");
     fs::remove_file(low).expect("remove a library");
-    project.build().hits(&TOWER);
+    project.build().hits(&CHAIN);
     project.assert_noop();
-    assert_eq!(project.app_says(), "7");
+    assert_eq!(project.app_output(), "7");
 }
 
 #[test]
 fn f04_touching_a_source_is_a_hit_and_settles() {
-    let project = tower();
+    let project = chain();
     project.build();
     for file in ["low/src/lib.rs", "dep/src/lib.rs", "mid/src/lib.rs"] {
         crate::support::touch_later(&project.path(file));
         std::thread::sleep(std::time::Duration::from_millis(30));
         let run = project.build();
         assert!(!run.dirty().is_empty(), "control: cargo sees the touch of {file}");
-        run.hits(&TOWER);
+        run.hits(&CHAIN);
         project.assert_noop();
     }
 }
@@ -177,7 +178,7 @@ fn f08_a_generated_file_that_is_not_made_here_is_missed() {
 
 #[test]
 fn f12_empty_metadata_of_binaries_and_tests_is_cached() {
-    let mut project = tower();
+    let mut project = chain();
     let all = &["check", "--workspace", "--all-targets"];
     assert!(project.cargo(all).compiles().contains(&"app"));
     project.wipe();

@@ -49,7 +49,7 @@ fn stored(project: &Project, krate: &str) -> String {
 #[test]
 fn n01_the_first_compile_is_shared() {
     let one = project();
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     assert_eq!(said, "70");
     for krate in ["dep", "mid", "app"] {
         assert!(incrementally(&run, krate));
@@ -57,7 +57,7 @@ fn n01_the_first_compile_is_shared() {
     }
     let mut two = one.clone_to("elsewhere/two");
     two.build().hits(&["dep", "mid", "app"]);
-    assert_eq!(two.app_says(), "70");
+    assert_eq!(two.app_output(), "70");
     two.assert_noop();
     two.without_cache_compiles(&["dep", "mid", "app"]);
 }
@@ -89,7 +89,7 @@ fn n02_an_edit_is_compiled_incrementally_and_kept_private() {
     let entries = one.entries();
     for (value, said) in [(8, "80"), (9, "90")] {
         edit(&one, value);
-        let (run, printed) = one.build_and_say();
+        let (run, printed) = one.build_and_run();
         assert_eq!(printed, said);
         assert!(incrementally(&run, "dep") && incrementally(&run, "mid"));
         assert_eq!(stored(&one, "dep"), "private-incremental");
@@ -121,13 +121,13 @@ fn going_back_to_a_known_state_is_a_hit() {
     one.build();
     assert_eq!(markers(&one), 3);
     edit(&one, 7);
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep", "mid", "app"]);
     assert_eq!((said.as_str(), markers(&one)), ("70", 0));
     one.assert_noop();
     // Forward again: the restore replaced outputs that had been offered.
     edit(&one, 8);
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep", "mid", "app"]);
     assert_eq!((said.as_str(), one.last_outcome("dep").0.as_str()), ("80", "hit.offered"));
 }
@@ -139,12 +139,12 @@ fn an_offer_outlives_a_clean() {
     edit(&one, 8);
     one.build();
     one.cargo(&["clean"]);
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep", "mid", "app"]);
     assert_eq!(said, "80");
     let two = one.clone_to("elsewhere/two");
     two.build().hits(&["dep", "mid"]);
-    assert_eq!(two.app_says(), "80");
+    assert_eq!(two.app_output(), "80");
 }
 
 #[test]
@@ -154,10 +154,10 @@ fn after_a_clean_of_one_package_all_is_well() {
     edit(&one, 8);
     one.build();
     one.cargo(&["clean", "-p", "dep"]);
-    assert_eq!(one.build_and_say().1, "80");
+    assert_eq!(one.build_and_run().1, "80");
     one.assert_noop();
     edit(&one, 7);
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep", "mid"]);
     assert_eq!(said, "70");
 }
@@ -178,12 +178,12 @@ fn n03_the_store_gets_private_bytes_when_somebody_asks() {
         }
     }
     let two = one.clone_to("elsewhere/two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["dep", "mid", "app"]);
     assert_eq!((said.as_str(), two.last_outcome("mid").0.as_str()), ("80", "hit.offered"));
     // After the other checkout has restored the offer, this checkout hits too, and its outputs are no longer private.
     one.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep", "mid"]);
     assert_eq!((said.as_str(), markers(&one)), ("80", 0));
 }
@@ -196,14 +196,14 @@ fn n03_a_dependent_built_later_is_private_too() {
     one.cargo(&["build", "-p", "dep"]);
     // `mid` was never compiled here before: only its dependency makes it private.
     let entries = one.entries();
-    assert_eq!(one.build_and_say().1, "80");
+    assert_eq!(one.build_and_run().1, "80");
     assert_eq!(one.last_outcome("mid"), ("miss.private-input".to_owned(), "private-input".to_owned()));
     assert_eq!(one.entries(), entries);
     let checked = one.check();
     checked.misses(&["dep", "mid"]);
     let two = one.clone_to("elsewhere/two");
     two.check();
-    assert_eq!(two.build_and_say().1, "80");
+    assert_eq!(two.build_and_run().1, "80");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn n04_session_files_are_shared_with_nobody() {
     }
     one.assert_store_whole();
     edit(&one, 9);
-    assert_eq!(one.build_and_say().1, "90", "a damaged session is rustc's to notice");
+    assert_eq!(one.build_and_run().1, "90", "a damaged session is rustc's to notice");
 }
 
 #[test]
@@ -236,10 +236,10 @@ fn n04_the_library_before_an_edit_stays_in_the_store() {
     let two = one.clone_to("elsewhere/two");
     two.build();
     edit(&two, 8);
-    assert_eq!(two.build_and_say().1, "80");
+    assert_eq!(two.build_and_run().1, "80");
     one.assert_store_whole();
     one.assert_noop();
-    assert_eq!(one.app_says(), "70");
+    assert_eq!(one.app_output(), "70");
     let three = one.clone_to("three");
     three.build().hits(&["dep", "mid"]);
 }
@@ -286,7 +286,7 @@ fn n05_a_failed_private_compile_leaves_no_trace() {
         run.misses(&["dep"]);
     }
     edit(&one, 7);
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep", "mid"]);
     assert_eq!((said.as_str(), markers(&one)), ("70", 0));
 }

@@ -187,7 +187,7 @@ fn o03_a_variable_that_points_into_the_out_dir_and_is_included_is_shared() {
     one.warm(&["dep"]);
     let mut two = one.clone_to("elsewhere/deeper/two");
     two.build().hits(&["dep"]);
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
     two.assert_noop();
     two.without_cache_compiles(&["dep"]);
 }
@@ -202,7 +202,7 @@ fn o03_a_value_that_points_into_the_out_dir_is_this_checkouts() {
     );
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    let length = |project: &Project| project.app_says().parse::<usize>().expect("a length");
+    let length = |project: &Project| project.app_output().parse::<usize>().expect("a length");
     let depth = |project: &Project| project.dir().as_os_str().len();
     two.build();
     assert_eq!(length(&two) - depth(&two), length(&one) - depth(&one));

@@ -19,11 +19,11 @@ fn u24_an_edit_behind_a_symlink_is_seen() {
     project.warm(&["dep"]);
     fs::write(&first, "edited").expect("edit");
     project.rebuild_misses(&["dep"]);
-    assert_eq!(project.app_says(), "edited");
+    assert_eq!(project.app_output(), "edited");
     fs::remove_file(&link).expect("repoint");
     symlink(&second, &link).expect("link");
     project.rebuild_misses(&["dep"]);
-    assert_eq!(project.app_says(), "second");
+    assert_eq!(project.app_output(), "second");
 }
 
 #[test]
@@ -37,24 +37,24 @@ fn u21_a_file_outside_the_workspace_counts_and_is_shared() {
     two.build().hits(&["dep"]);
     fs::write(&outside, "two").expect("outside");
     project.rebuild_misses(&["dep"]);
-    assert_eq!(project.app_says(), "two");
+    assert_eq!(project.app_output(), "two");
     two.build().hits(&["dep"]);
-    assert_eq!(two.app_says(), "two");
+    assert_eq!(two.app_output(), "two");
 }
 
 #[test]
 fn u21_a_module_above_the_workspace_is_each_checkouts_own() {
     let one = Project::app_over("#[path = \"../../../shared.rs\"] mod shared;\npub use shared::value;\n");
-    let says = |n: u32| format!("pub fn value() -> u32 {{ {n} }}\n");
+    let source_returning = |n: u32| format!("pub fn value() -> u32 {{ {n} }}\n");
     let above = |project: &Project| project.dir().parent().expect("a parent").join("shared.rs");
-    fs::write(above(&one), says(1)).expect("shared");
+    fs::write(above(&one), source_returning(1)).expect("shared");
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    fs::write(above(&two), says(2)).expect("shared");
-    assert_eq!(two.build_and_say().1, "2");
-    fs::write(above(&two), says(1)).expect("shared");
-    assert_eq!(two.wipe().build_and_say().1, "1");
-    assert_eq!(one.build_and_say().1, "1");
+    fs::write(above(&two), source_returning(2)).expect("shared");
+    assert_eq!(two.build_and_run().1, "2");
+    fs::write(above(&two), source_returning(1)).expect("shared");
+    assert_eq!(two.wipe().build_and_run().1, "1");
+    assert_eq!(one.build_and_run().1, "1");
 }
 
 #[test]
@@ -65,12 +65,12 @@ fn u21_an_absolute_path_into_another_checkout_is_followed_there() {
     one.file("dep/src/lib.rs", source).file("dep/data.txt", "first");
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    assert_eq!(two.build_and_say().1, "first");
+    assert_eq!(two.build_and_run().1, "first");
     one.file("dep/data.txt", "other");
-    assert_eq!(two.wipe().build_and_say().1, "other", "the text in this checkout names the file in the other one");
+    assert_eq!(two.wipe().build_and_run().1, "other", "the text in this checkout names the file in the other one");
     two.file("dep/data.txt", "nobody reads this");
-    assert_eq!(two.wipe().build_and_say().1, "other");
-    assert_eq!(one.build_and_say().1, "other");
+    assert_eq!(two.wipe().build_and_run().1, "other");
+    assert_eq!(one.build_and_run().1, "other");
 }
 
 #[test]
@@ -112,11 +112,11 @@ fn u12_features_and_profiles_have_their_own_entries() {
     let said = ["quiet", "loud", "quiet"];
     for (args, said) in variants.iter().zip(said) {
         project.wipe().cargo(args).misses(&["dep"]);
-        assert_eq!(project.app_says(), said);
+        assert_eq!(project.app_output(), said);
     }
     for (args, said) in variants.iter().zip(said) {
         project.wipe().cargo(args).hits(&["dep"]);
-        assert_eq!(project.app_says(), said);
+        assert_eq!(project.app_output(), said);
     }
 }
 
@@ -133,7 +133,7 @@ fn two_versions_of_one_crate_are_two_units() {
     project.assert_noop();
     project.file("other/src/lib.rs", "pub fn value() -> u32 { 2 }\n");
     assert_eq!(project.wipe().build().compiles_of("dep").len(), 1);
-    assert_eq!(project.app_says(), "12");
+    assert_eq!(project.app_output(), "12");
 }
 
 #[test]

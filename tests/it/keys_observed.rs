@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::{Project, has_program, manifest, settle, skip, write_program};
 
 /// A library `dep` whose value is that of `body`, a displayable expression that the macro `look` evaluates.
-fn looking(body: &str) -> Project {
+fn with_evaluating_macro(body: &str) -> Project {
     let project = Project::app_over("pub fn value() -> &'static str { mac::look!() }\n");
     project.file("dep/Cargo.toml", manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
     project.file("mac/Cargo.toml", manifest("mac", "[lib]\nproc-macro = true\n"));
@@ -23,13 +23,13 @@ fn looking(body: &str) -> Project {
 
 /// Asserts that `change` makes the app print something else after a build in a fresh target directory.
 #[track_caller]
-fn counts(project: &Project, change: impl FnOnce(&Project)) {
+fn assert_is_input(project: &Project, change: impl FnOnce(&Project)) {
     project.wipe().build();
-    let before = project.app_says();
+    let before = project.app_output();
     change(project);
     settle();
     project.rebuild_misses(&["dep"]);
-    assert_ne!(project.app_says(), before);
+    assert_ne!(project.app_output(), before);
 }
 
 #[test]
@@ -38,46 +38,46 @@ fn u04_a_file_in_shared_memory_counts() {
     if fs::write(&path, "one").is_err() {
         return skip("no /dev/shm");
     }
-    let project = looking(&format!("std::fs::read_to_string({path:?}).unwrap()"));
+    let project = with_evaluating_macro(&format!("std::fs::read_to_string({path:?}).unwrap()"));
     project.warm(&["dep", "mac"]);
-    counts(&project, |_| fs::write(&path, "two").unwrap());
+    assert_is_input(&project, |_| fs::write(&path, "two").unwrap());
     fs::remove_file(&path).unwrap();
 }
 
 #[test]
 fn u04_what_is_read_through_proc_is_not_stored() {
-    let project = looking("std::fs::read_to_string(\"/proc/self/cwd/data/f\").unwrap()");
-    counts(&project, |project| {
+    let project = with_evaluating_macro("std::fs::read_to_string(\"/proc/self/cwd/data/f\").unwrap()");
+    assert_is_input(&project, |project| {
         project.file("data/f", "other");
     });
 }
 
 #[test]
 fn u04_what_is_read_through_a_link_that_the_macro_made_is_not_stored() {
-    let project = looking(
+    let project = with_evaluating_macro(
         "let link = std::env::temp_dir().join(\"link\"); \
          std::os::unix::fs::symlink(std::env::current_dir().unwrap().join(\"data\"), &link).unwrap(); \
          let text = std::fs::read_to_string(link.join(\"f\")).unwrap(); std::fs::remove_file(link).unwrap(); text",
     );
-    counts(&project, |project| {
+    assert_is_input(&project, |project| {
         project.file("data/f", "other");
     });
 }
 
 #[test]
 fn u04_what_stands_in_the_way_counts() {
-    let make = looking(
+    let make = with_evaluating_macro(
         "let made = std::fs::create_dir(\"data/new\").is_ok(); let _ = std::fs::remove_dir(\"data/new\"); made",
     );
     make.file("data/new", "in the way");
-    counts(&make, |project| {
+    assert_is_input(&make, |project| {
         project.remove("data/new");
     });
 }
 
 #[test]
 fn u19_the_search_of_a_program_on_another_path_counts() {
-    let project = looking(
+    let project = with_evaluating_macro(
         "let out = std::process::Command::new(\"tool\").env(\"PATH\", \"first:second\").output(); \
          String::from_utf8(out.unwrap().stdout).unwrap()",
     );
@@ -85,7 +85,7 @@ fn u19_the_search_of_a_program_on_another_path_counts() {
     write_program(&project.path("second/tool"), "#!/bin/sh\necho second\n");
     settle();
     project.warm(&["dep", "mac"]);
-    counts(&project, |project| {
+    assert_is_input(&project, |project| {
         fs::create_dir_all(project.path("first")).unwrap();
         write_program(&project.path("first/tool"), "#!/bin/sh\necho first\n");
     });
@@ -93,7 +93,7 @@ fn u19_the_search_of_a_program_on_another_path_counts() {
 
 #[test]
 fn u19_a_program_that_nobody_sees_is_not_hidden_by_what_it_runs() {
-    let project = looking(
+    let project = with_evaluating_macro(
         "let out = std::process::Command::new(\"./tool\").output().unwrap(); String::from_utf8(out.stdout).unwrap()",
     );
     project.file(
@@ -106,24 +106,24 @@ fn u19_a_program_that_nobody_sees_is_not_hidden_by_what_it_runs() {
     if !built.is_ok_and(|output| output.status.success()) {
         return skip("no static C library");
     }
-    counts(&project, |project| {
+    assert_is_input(&project, |project| {
         project.file("data/f", "other");
     });
 }
 
 #[test]
 fn u09_what_a_macro_computes_from_a_path_is_nobody_elses() {
-    let project = looking("std::env::var(\"CARGO_MANIFEST_DIR\").unwrap().len()");
+    let project = with_evaluating_macro("std::env::var(\"CARGO_MANIFEST_DIR\").unwrap().len()");
     project.warm(&["dep", "mac"]);
     let elsewhere = project.clone_to("work/a-longer-name");
-    let (run, says) = elsewhere.build_and_say();
+    let (run, says) = elsewhere.build_and_run();
     run.misses(&["dep"]);
-    assert_ne!(says, project.app_says());
+    assert_ne!(says, project.app_output());
 }
 
 #[test]
 fn u09_a_macro_that_opens_files_below_a_path_is_shared() {
-    let project = looking(
+    let project = with_evaluating_macro(
         "let dir = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap(); \
          std::fs::read_to_string(std::path::Path::new(&dir).join(\"src/lib.rs\")).unwrap().len()",
     );

@@ -26,12 +26,12 @@ fn u09_a_manifest_dir_read_as_a_value_is_this_checkouts() {
     let one = Project::app_over("pub fn value() -> &'static str { env!(\"CARGO_MANIFEST_DIR\") }\n");
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    let (_, said) = two.build_and_say();
+    let (_, said) = two.build_and_run();
     assert_eq!(said, two.path("dep").to_string_lossy());
     assert_eq!(one.rebuild_hits(&["dep"]).code, 0);
-    assert_eq!(one.app_says(), one.path("dep").to_string_lossy());
+    assert_eq!(one.app_output(), one.path("dep").to_string_lossy());
     two.rebuild_hits(&["dep"]);
-    assert_eq!(two.app_says(), two.path("dep").to_string_lossy());
+    assert_eq!(two.app_output(), two.path("dep").to_string_lossy());
 }
 
 #[test]
@@ -39,10 +39,10 @@ fn u09_a_value_computed_from_the_manifest_dir_is_this_checkouts() {
     let one = Project::app_over("pub fn value() -> usize { env!(\"CARGO_MANIFEST_DIR\").len() }\n");
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    let (_, said) = two.build_and_say();
+    let (_, said) = two.build_and_run();
     assert_eq!(said, two.path("dep").as_os_str().len().to_string());
     let length = one.path("dep").as_os_str().len().to_string();
-    assert_eq!((one.app_says(), length != said), (length, true), "the checkouts must differ in length");
+    assert_eq!((one.app_output(), length != said), (length, true), "the checkouts must differ in length");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn u09_an_optional_manifest_dir_is_this_checkouts() {
     let one = Project::app_over(source);
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    assert_eq!(two.build_and_say().1, two.path("dep").as_os_str().len().to_string());
+    assert_eq!(two.build_and_run().1, two.path("dep").as_os_str().len().to_string());
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn u09_a_manifest_dir_behind_a_macro_is_this_checkouts() {
     let one = Project::app_over(source);
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    assert_eq!(two.build_and_say().1, two.path("dep").as_os_str().len().to_string());
+    assert_eq!(two.build_and_run().1, two.path("dep").as_os_str().len().to_string());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn u09_a_path_in_any_other_variable_is_this_builds() {
     let mut two = one.clone_to("elsewhere/deeper/two");
     let (here, there) = (one.path("data"), two.path("data"));
     one.set("WHERE", &here).warm(&["dep"]);
-    assert_eq!(two.set("WHERE", &there).build_and_say().1, there.as_os_str().len().to_string());
+    assert_eq!(two.set("WHERE", &there).build_and_run().1, there.as_os_str().len().to_string());
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn u10_an_out_dir_only_included_is_shared() {
         generated("include!(concat!(env!(\"OUT_DIR\"), \"/gen.rs\"));\npub fn value() -> &'static str { NAME }\n");
     one.warm(&["dep"]);
     let mut two = one.clone_to("elsewhere/deeper/two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["dep"]);
     assert_eq!(said, "generated");
     two.assert_noop();
@@ -107,10 +107,10 @@ fn u10_an_out_dir_included_and_read_is_this_checkouts() {
                   pub fn value() -> &'static str { let _ = NAME; env!(\"OUT_DIR\") }\n";
     let one = generated(source);
     one.warm(&["dep"]);
-    own(&one, &one.app_says());
+    own(&one, &one.app_output());
     let two = one.clone_to("elsewhere/deeper/two");
-    own(&two, &two.build_and_say().1);
-    own(&one, &one.app_says());
+    own(&two, &two.build_and_run().1);
+    own(&one, &one.app_output());
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn u10_a_value_computed_from_an_included_out_dir_is_this_checkouts() {
     let one = generated(source);
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/deeper/two");
-    let lengths = [one.app_says(), two.build_and_say().1].map(|said| said.parse::<usize>().expect("a length"));
+    let lengths = [one.app_output(), two.build_and_run().1].map(|said| said.parse::<usize>().expect("a length"));
     let depth = |p: &Project| p.dir().as_os_str().len();
     assert_eq!(lengths[0] - depth(&one), lengths[1] - depth(&two));
 }
@@ -137,7 +137,7 @@ fn u10_a_generated_file_that_names_itself_names_this_checkout() {
     let two = one.clone_to("elsewhere/deeper/two");
     for project in [&one, &two] {
         project.build();
-        let said = project.app_says();
+        let said = project.app_output();
         let found = project.path(&said);
         assert!(found.exists(), "`{said}` is not a file of {}", project.dir().display());
         assert!(found.starts_with(project.dir()), "`{said}` is not in {}", project.dir().display());

@@ -4,8 +4,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::random::Random;
-use crate::support::{Project, manifest, real_cargo, signal};
+use fastrand::Rng;
+
+use crate::support::{Project, manifest, random, real_cargo, signal};
 
 const ROUNDS: u64 = 30;
 const CRATES: u64 = 8;
@@ -52,42 +53,42 @@ fn build_and_kill(project: &Project, after: Duration) {
 }
 
 /// Edits up to three libraries, so that the next build finds units to compile and units to hit.
-fn edit(project: &Project, random: &Random, values: &mut [u64]) {
-    for _ in 0..=random.below(3) {
-        let n = random.below(CRATES);
+fn edit(project: &Project, rng: &mut Rng, values: &mut [u64]) {
+    for _ in 0..=rng.u64(..3) {
+        let n = rng.u64(..CRATES);
         let at = usize::try_from(n).expect("small");
-        values[at] = random.below(5);
+        values[at] = rng.u64(..5);
         write_crate(project, n, values[at]);
     }
 }
 
 fn killed_builds(mut project: Project, incremental: &str) {
-    let random = Random::new();
+    let mut rng = random::generator();
     project.set("CARGO_INCREMENTAL", incremental);
     let mut values = [0; NAMES.len()];
     let began = Instant::now();
     project.build();
     let whole = u64::try_from(began.elapsed().as_millis()).expect("short").clamp(200, 4000);
     for round in 0..ROUNDS / 2 {
-        edit(&project, &random, &mut values);
-        if random.below(2) == 0 {
+        edit(&project, &mut rng, &mut values);
+        if rng.bool() {
             project.wipe();
         }
-        build_and_kill(&project, Duration::from_millis(random.below(whole)));
+        build_and_kill(&project, Duration::from_millis(rng.u64(..whole)));
         project.assert_store_whole();
         if round % 5 == 4 {
-            let (_, said) = project.build_and_say();
+            let (_, said) = project.build_and_run();
             assert_eq!(said, sum(&values), "after round {round}");
             project.assert_noop();
         }
     }
-    let (_, said) = project.build_and_say();
+    let (_, said) = project.build_and_run();
     assert_eq!(said, sum(&values));
     // Another checkout restores the entries stored between the kills; none of them is torn.
     let other = project.clone_to("elsewhere/other");
-    assert_eq!(other.build_and_say().1, sum(&values));
+    assert_eq!(other.build_and_run().1, sum(&values));
     other.wipe().build().hits(&NAMES);
-    assert_eq!(other.app_says(), sum(&values));
+    assert_eq!(other.app_output(), sum(&values));
     project.assert_store_whole();
     let unnamed = crate::support::files_under(&project.cache_dir().join("v1/blobs"));
     let is_known = |name: &str| name.starts_with(crate::support::TEMP_PREFIX) || name.len() == 64;

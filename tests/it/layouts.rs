@@ -80,7 +80,7 @@ fn o07_with_a_build_directory_apart_from_the_target_directory() {
     two.build().hits(&["dep"]);
     two.assert_noop();
     one.assert_noop();
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn o07_a_virtual_workspace_with_nested_members() {
     one.file("crates/dep/src/lib.rs", SOURCE).file("crates/dep/build.rs", SCRIPT);
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
 }
 
 #[test]
@@ -131,10 +131,10 @@ fn o07_a_path_dependency_outside_the_workspace() {
     one.file("Cargo.toml", manifest("app", &rest));
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
     std::fs::write(outside.join("src/lib.rs"), SOURCE.replace("NUMBER)", "NUMBER + 1)")).expect("edit");
     one.rebuild_misses(&["dep"]);
-    assert_eq!(one.app_says(), "8");
+    assert_eq!(one.app_output(), "8");
 }
 
 fn vendored() -> Project {
@@ -156,7 +156,7 @@ fn o07_a_vendored_dependency() {
     let one = vendored();
     let two = one.clone_to("elsewhere/deeper/two");
     shared(&one, &two, &["build"]);
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
 }
 
 #[test]
@@ -190,5 +190,5 @@ fn o07_a_crate_of_the_registry() {
     two.build().hits(&["cfg_if"]);
     two.assert_noop();
     one.rebuild_hits(&["cfg_if"]);
-    assert_eq!(two.app_says(), "unix");
+    assert_eq!(two.app_output(), "unix");
 }

@@ -33,7 +33,6 @@ mod observed_macros;
 mod observed_programs;
 mod observed_shells;
 mod offers;
-mod oracle;
 mod over_keying;
 mod paths;
 mod probes;

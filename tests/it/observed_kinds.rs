@@ -45,7 +45,7 @@ fn kinds() -> Project {
 
 /// Runs a program of the target directory and returns its output.
 #[track_caller]
-fn says(project: &Project, program: &Path) -> String {
+fn output_of(project: &Project, program: &Path) -> String {
     let mut command = project.command(program);
     let target = project.target_dir().join("debug");
     let std = find(&real_sysroot().join("lib"), "libstd-", ".so").pop().expect("a shared std");
@@ -82,7 +82,7 @@ fn length_in_c(project: &Project, library: &Path) -> String {
         "#include <stdio.h>\nunsigned long length(void);\nint main(void) { printf(\"%lu\", length()); return 0; }\n";
     let library = library.to_str().expect("text");
     let program = project.compile_c("c/length", source, &[library, "-lpthread", "-ldl", "-lm"]);
-    says(project, &program)
+    output_of(project, &program)
 }
 
 #[test]
@@ -97,22 +97,22 @@ fn x01_every_kind_is_restored_in_a_second_checkout() {
     two.cargo(&all).is_noop();
     one.cargo(&all).is_noop();
     let debug = two.target_dir().join("debug");
-    assert_eq!(two.app_says(), "one built");
-    assert_eq!(says(&two, &debug.join("examples/show")), "example one");
-    assert_eq!(says(&two, &program(&debug.join("deps"), "measure")), "bench one");
-    assert_eq!(says(&two, &program(&debug.join("deps"), "own")), "own harness one");
-    assert!(says(&two, &program(&debug.join("deps"), "outer")).contains("1 passed"));
+    assert_eq!(two.app_output(), "one built");
+    assert_eq!(output_of(&two, &debug.join("examples/show")), "example one");
+    assert_eq!(output_of(&two, &program(&debug.join("deps"), "measure")), "bench one");
+    assert_eq!(output_of(&two, &program(&debug.join("deps"), "own")), "own harness one");
+    assert!(output_of(&two, &program(&debug.join("deps"), "outer")).contains("1 passed"));
     assert_eq!(length_in_c(&two, &debug.join("libcdy.so")), "3");
     assert_eq!(length_in_c(&two, &debug.join("libst.a")), "3");
     // The next build runs the restored proc macro. Its build script is new.
     two.file("dep/text", "two").file("build.rs", "fn main() { println!(\"cargo:rustc-env=BUILT=anew\"); }\n");
     two.wipe().cargo(&all).hits(&["mac"]).misses(&["app", "build_script_build"]);
     assert_eq!(
-        (two.app_says(), says(&two, &debug.join("examples/show"))),
+        (two.app_output(), output_of(&two, &debug.join("examples/show"))),
         ("two anew".to_owned(), "example two".to_owned())
     );
     is_all_hits(&one.wipe().cargo(&all), &one);
-    assert_eq!(one.app_says(), "one built");
+    assert_eq!(one.app_output(), "one built");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn x01_a_program_over_a_dylib_is_restored() {
     );
     one.file("base/Cargo.toml", manifest("base", "")).file("base/src/lib.rs", "pub const N: u32 = 7;\n");
     one.set("RUSTFLAGS", "-Cprefer-dynamic").build();
-    let app = |project: &Project| says(project, &project.target_dir().join("debug/app"));
+    let app = |project: &Project| output_of(project, &project.target_dir().join("debug/app"));
     let two = one.clone_to("elsewhere/deeper/two");
     settle();
     is_all_hits(&two.build(), &two);
@@ -185,7 +185,7 @@ fn other_verbs_find_everything_too() {
         run(verb).is_noop();
     }
     project.wipe().cargo(&["build", "--release"]);
-    assert_eq!(says(&project, &project.target_dir().join("release/app")), "one built");
+    assert_eq!(output_of(&project, &project.target_dir().join("release/app")), "one built");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_static_target_is_restored() {
     project.cargo(&verb);
     settle();
     is_all_hits(&project.wipe().cargo(&verb), &project);
-    assert_eq!(says(&project, &project.target_dir().join(MUSL).join("debug/app")), "one built");
+    assert_eq!(output_of(&project, &project.target_dir().join(MUSL).join("debug/app")), "one built");
 }
 
 /// The paths of all files with this suffix, relative to the target directory.
@@ -224,7 +224,7 @@ fn x03_split_debug_info_is_complete_or_not_cached() {
         one.wipe().build();
         assert_eq!(named(&one, suffix), expected, "{how}: {}", one.history());
         let two = one.clone_to("elsewhere/deeper/two");
-        assert_eq!(two.build_and_say().1, "7");
+        assert_eq!(two.build_and_run().1, "7");
         assert_eq!(named(&two, suffix), expected, "{how}: {}", two.history());
         two.assert_noop();
     }
@@ -299,7 +299,7 @@ fn two_machines_share() {
     two.set("PATH", std::env::join_paths(longer).expect("PATH"));
     settle();
     is_all_hits(&two.cargo(&["build", "--workspace", "--all-targets", "-j", "1"]), &two);
-    assert_eq!(two.app_says(), "one built");
+    assert_eq!(two.app_output(), "one built");
     // The same build started by a make, which has its own jobserver.
     if Command::new("make").arg("--version").output().is_err() {
         skip("make is not installed");

@@ -14,7 +14,7 @@ const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 const LINKED: &[&str] = &["app"];
 
 /// The machine's own program of this name, the first one on `PATH`.
-fn machines(name: &str) -> PathBuf {
+fn system_program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").expect("PATH");
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no {name} on PATH"))
@@ -22,17 +22,17 @@ fn machines(name: &str) -> PathBuf {
 
 /// Writes a script as `cc` that calls the machine's own `cc` with one more argument.
 fn cc(project: &Project, name: &str, mark: &str) {
-    project.script(name, &format!("exec {} \"$@\" -Wl,-rpath,/mark-{mark}", machines("cc").display()));
+    project.script(name, &format!("exec {} \"$@\" -Wl,-rpath,/mark-{mark}", system_program("cc").display()));
 }
 
 /// The same for `ld`, the linker proper.
 fn ld(project: &Project, name: &str, mark: &str) {
-    project.script(name, &format!("exec {} \"$@\" -rpath /mark-{mark}", machines("ld.bfd").display()));
+    project.script(name, &format!("exec {} \"$@\" -rpath /mark-{mark}", system_program("ld.bfd").display()));
 }
 
 /// C source of a `cc` whose mark is the text that `statements` write into `mark`.
 fn cc_in_c(statements: &str) -> String {
-    let cc = machines("cc").display().to_string();
+    let cc = system_program("cc").display().to_string();
     format!(
         "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n\
          int main(int n, char **args) {{ char mark[99] = \"none\", flag[199]; {statements}\n\
@@ -51,14 +51,16 @@ fn is_marked(project: &Project, mark: &str) -> bool {
     contains(&project.target_dir().join("debug/app"), &format!("/mark-{mark}"))
 }
 
+/// Asserts that a build in a fresh target directory links the program again, by the linker with this mark.
 #[track_caller]
-fn links_anew(project: &Project, mark: &str) {
+fn assert_relinks_with_mark(project: &Project, mark: &str) {
     project.fresh_compiles(LINKED, "7");
     assert!(is_marked(project, mark), "not linked by {mark}: {}", project.history());
 }
 
+/// Asserts that a build in a fresh target directory restores the program of the linker with this mark.
 #[track_caller]
-fn hits(project: &Project, mark: &str) {
+fn assert_hits_with_mark(project: &Project, mark: &str) {
     project.fresh_hits("7");
     assert!(is_marked(project, mark), "the program of another linker was served instead of {mark}'s");
 }
@@ -73,18 +75,18 @@ fn u18_another_cc_first_on_path() {
     assert!(!is_marked(&project, ""));
     // A `cc` appears in a directory that was searched before.
     compiled_cc(&project, "tools/cc", "one");
-    links_anew(&project, "one");
+    assert_relinks_with_mark(&project, "one");
     project.script("tools/another", "true");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     compiled_cc(&project, "tools/cc", "two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
     // A directory that was not on PATH before.
     compiled_cc(&project, "first/cc", "three");
-    hits(&project, "two");
+    assert_hits_with_mark(&project, "two");
     project.path_with(&["first", "tools", "nowhere"]);
-    links_anew(&project, "three");
+    assert_relinks_with_mark(&project, "three");
     project.path_with(&["nowhere", "tools"]);
-    hits(&project, "two");
+    assert_hits_with_mark(&project, "two");
     project.path_with(&[]).fresh_hits("7");
     assert!(!is_marked(&project, ""));
 }
@@ -102,13 +104,13 @@ fn u18_a_cc_that_is_a_link() {
     };
     point("one");
     project.path_with(&["tools"]).settled("7");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     point("two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
     cc(&project, "real/one", "beside");
-    hits(&project, "two");
+    assert_hits_with_mark(&project, "two");
     cc(&project, "real/two", "three");
-    links_anew(&project, "three");
+    assert_relinks_with_mark(&project, "three");
 }
 
 #[test]
@@ -119,13 +121,13 @@ fn u18_a_cc_that_reads_a_variable() {
     project.path_with(&["tools"]).settled("7");
     assert!(is_marked(&project, "none"));
     project.set("CC_MARK", "one");
-    links_anew(&project, "one");
+    assert_relinks_with_mark(&project, "one");
     project.set("CC_OTHER", "beside");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     project.set("CC_MARK", "two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
     project.unset("CC_MARK");
-    hits(&project, "none");
+    assert_hits_with_mark(&project, "none");
 }
 
 #[test]
@@ -133,14 +135,14 @@ fn u18_a_cc_that_is_a_script_and_reads_a_variable() {
     let mut project = Project::app_over(DEP);
     cc(&project, "tools/cc", "$CC_MARK");
     project.path_with(&["tools"]).set("CC_MARK", "one").settled("7");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     // Variables that the script does not name differ between jobs and do not count.
     project.set("GITHUB_RUN_ID", "2").set("SSH_CONNECTION", "1 2 3 4");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     project.set("CC_MARK", "two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
     project.set("CC_MARK", "one");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
 }
 
 #[test]
@@ -163,13 +165,13 @@ fn u18_a_cc_that_is_a_script_and_goes_by_its_directory() {
     let mut one = Project::app_over(DEP);
     cc(&one, "tools/cc", "$(basename $PWD)");
     one.path_with(&["tools"]).settled("7");
-    hits(&one, "one");
+    assert_hits_with_mark(&one, "one");
     let two = one.clone_to("elsewhere/deeper/two");
-    links_anew(&two, "two");
+    assert_relinks_with_mark(&two, "two");
     // Control: the results of a `cc` that ignores its directory are shared.
     cc(&one, "tools/cc", "three");
-    links_anew(&one, "three");
-    hits(&two, "three");
+    assert_relinks_with_mark(&one, "three");
+    assert_hits_with_mark(&two, "three");
 }
 
 #[test]
@@ -179,11 +181,11 @@ fn u18_a_cc_that_reads_a_file() {
     fs::write(&mark, "one").expect("write");
     cc(&project, "tools/cc", &format!("$(cat {})", mark.display()));
     project.path_with(&["tools"]).settled("7");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     fs::write(mark.with_file_name("beside"), "nine").expect("write");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     fs::write(mark, "two").expect("write");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
 }
 
 /// A shell looks for `cc` by trying to start it in each directory of `PATH`.
@@ -195,8 +197,8 @@ fn a_script_that_looks_for_the_linker_on_the_path_is_stored() {
     let linker = project.sandbox_dir().join("own/my-cc");
     project.path_with(&["empty"]).set("RUSTFLAGS", format!("-Clinker={}", linker.display())).settled("7");
     // A `cc` that comes first on the path counts.
-    project.script("empty/cc", &format!("exec {} \"$@\" -Wl,-rpath,/mark-first", machines("cc").display()));
-    links_anew(&project, "first");
+    project.script("empty/cc", &format!("exec {} \"$@\" -Wl,-rpath,/mark-first", system_program("cc").display()));
+    assert_relinks_with_mark(&project, "first");
 }
 
 #[test]
@@ -205,19 +207,19 @@ fn u18_a_linker_named_by_a_flag() {
     compiled_cc(&project, "own/my-cc", "one");
     let linker = project.sandbox_dir().join("own/my-cc");
     project.set("RUSTFLAGS", format!("-Clinker={}", linker.display())).settled("7");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     compiled_cc(&project, "own/other", "nine");
     project.path_with(&["own"]);
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     compiled_cc(&project, "own/my-cc", "two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
     compiled_cc(&project, "own/my-cc", "one");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     // By a name that is looked up on `PATH`.
     project.set("RUSTFLAGS", "-Clinker=my-cc").path_with(&["early", "own"]).settled("7");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     compiled_cc(&project, "early/my-cc", "three");
-    links_anew(&project, "three");
+    assert_relinks_with_mark(&project, "three");
 }
 
 #[test]
@@ -230,11 +232,11 @@ fn u18_another_ld_that_cc_finds() {
     ld(&project, "own/other", "nine");
     project.fresh_hits("7");
     ld(&project, "own/ld.bfd", "one");
-    links_anew(&project, "one");
+    assert_relinks_with_mark(&project, "one");
     ld(&project, "own/other", "eight");
-    hits(&project, "one");
+    assert_hits_with_mark(&project, "one");
     ld(&project, "own/ld.bfd", "two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
     fs::remove_file(dir.join("ld.bfd")).expect("remove");
     project.fresh_hits("7");
     assert!(!is_marked(&project, ""));
@@ -256,9 +258,9 @@ fn u18_another_ld_first_on_path() {
         project.fresh_hits("7");
         return;
     }
-    links_anew(&project, "one");
+    assert_relinks_with_mark(&project, "one");
     ld(&project, "own/ld.bfd", "two");
-    links_anew(&project, "two");
+    assert_relinks_with_mark(&project, "two");
 }
 
 #[test]

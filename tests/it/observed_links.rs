@@ -78,7 +78,7 @@ fn archive_two_crates_down(kind: &str) {
     project.settled("1");
     project.file("base/other.c", answers(9)).fresh_hits("1");
     project.file("base/answer.c", answers(2));
-    let (run, said) = project.wipe().build_and_say();
+    let (run, said) = project.wipe().build_and_run();
     assert_eq!(said, "2", "{kind}: {}", project.history());
     run.misses(LINKED).hits(&["dep", "build_script_build"]);
     project.file("base/other.c", answers(8)).fresh_hits("2");
@@ -198,7 +198,7 @@ fn x02_a_variable_that_the_linker_reads() {
     project.set("LIBRARY_PATH", sandbox.join("one")).settled("1");
     project.set("LIBRARY_OTHER", sandbox.join("two")).fresh_hits("1");
     project.set("LIBRARY_PATH", sandbox.join("two"));
-    assert_eq!(project.wipe().build_and_say().1, "2", "{}", project.history());
+    assert_eq!(project.wipe().build_and_run().1, "2", "{}", project.history());
     project.set("LD_RUN_PATH", "/marker-of-a-run-path").wipe().build();
     assert!(crate::support::contains(&project.target_dir().join("debug/app"), "/marker-of-a-run-path"));
     project.unset("LD_RUN_PATH").fresh_hits("2");

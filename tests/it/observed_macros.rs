@@ -73,7 +73,7 @@ fn u01_the_value_of_a_path_variable_stays_local() {
     let two = one.clone_to("elsewhere/deeper/two");
     one.settled(one.path("dep").to_str().expect("text"));
     // The libraries could be shared; this value cannot.
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     assert_eq!((run.compiles(), said.as_str()), (CHANGED.to_vec(), two.path("dep").to_str().expect("text")));
     two.fresh_hits(two.path("dep").to_str().expect("text"));
     one.fresh_hits(one.path("dep").to_str().expect("text"));

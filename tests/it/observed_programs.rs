@@ -37,11 +37,11 @@ fn u01_a_macro_that_could_run_programs() {
 fn u01_a_shell_that_reads_a_variable() {
     let mut project = Project::with_program_macro("shell!(\"printf %s $MACRO_DATA\")");
     project.set("MACRO_DATA", "one").wipe().build();
-    assert_eq!(project.app_says(), "one");
+    assert_eq!(project.app_output(), "one");
     project.set("MACRO_DATA", "two");
-    assert_eq!(project.wipe().build_and_say().1, "two", "{}", project.history());
+    assert_eq!(project.wipe().build_and_run().1, "two", "{}", project.history());
     project.unset("MACRO_DATA");
-    assert_eq!(project.wipe().build_and_say().1, "", "{}", project.history());
+    assert_eq!(project.wipe().build_and_run().1, "", "{}", project.history());
     project.set("MACRO_DATA", "one").file("dep/beside", "");
     project.wipe().build();
     project.fresh_hits("one");
@@ -53,7 +53,7 @@ fn u18_a_program_found_through_path() {
     let mut project = Project::with_program_macro("tool!(\"kache-it-tool\")");
     let anew = |project: &Project, said: &str| {
         settle();
-        assert_eq!(project.wipe().build_and_say().1, said, "{}", project.history());
+        assert_eq!(project.wipe().build_and_run().1, said, "{}", project.history());
         project.fresh_hits(said);
     };
     project.script("bin/kache-it-tool", "echo one").script("nowhere/another", "true");
@@ -117,7 +117,7 @@ fn x09_a_macro_that_removes_a_file_is_not_stored() {
     for _ in 0..2 {
         project.file("dep/taken", "");
         settle();
-        assert_eq!(project.wipe().build_and_say().1, "true", "{}", project.history());
+        assert_eq!(project.wipe().build_and_run().1, "true", "{}", project.history());
         assert!(!project.path("dep/taken").exists(), "a hit left the file: {}", project.history());
     }
 }

@@ -65,7 +65,7 @@ fn u01_a_script_that_lists_variables_or_makes_their_names() {
         settle();
         for said in ["one", "two"] {
             project.set("MACRO_DATA", said);
-            assert_eq!(project.wipe().build_and_say().1, said, "{body}: {}", project.history());
+            assert_eq!(project.wipe().build_and_run().1, said, "{body}: {}", project.history());
         }
     }
     // Control: the last one is stored.
@@ -134,6 +134,6 @@ fn u01_cargo_counts_what_its_configuration_names() {
         if said != "configured" {
             project.set("MACRO_DATA", said);
         }
-        assert_eq!(project.wipe().build_and_say().1, said, "{}", project.history());
+        assert_eq!(project.wipe().build_and_run().1, said, "{}", project.history());
     }
 }

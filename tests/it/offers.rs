@@ -4,15 +4,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::incremental::{edit, project};
-use crate::remote_push_pull::Bed;
+use crate::remote_push_pull::TwoMachines;
 use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Project, find, find_one, settle};
 
 const ALL: &[&str] = &["app", "dep", "mid"];
 
-fn edit_and_say(project: &Project, value: u32) -> String {
+fn edit_and_run(project: &Project, value: u32) -> String {
     edit(project, value);
-    project.build_and_say().1
+    project.build_and_run().1
 }
 
 fn offers(project: &Project) -> Vec<PathBuf> {
@@ -23,11 +23,11 @@ fn offers(project: &Project) -> Vec<PathBuf> {
 fn a_second_checkout_of_an_edited_state_compiles_nothing() {
     let one = project();
     one.build().misses(ALL);
-    assert_eq!(edit_and_say(&one, 8), "80");
+    assert_eq!(edit_and_run(&one, 8), "80");
     let before = (one.entries(), one.blobs());
     assert_eq!(offers(&one).len(), 3);
     let mut two = one.clone_to("elsewhere/deeper/two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(ALL);
     assert_eq!(said, "80");
     for name in ALL {
@@ -37,7 +37,7 @@ fn a_second_checkout_of_an_edited_state_compiles_nothing() {
     assert_eq!(offers(&one).len(), 0);
     two.assert_noop();
     one.assert_noop();
-    assert_eq!(one.app_says(), "80");
+    assert_eq!(one.app_output(), "80");
     one.assert_store_whole();
     // From now on the results are ordinary entries.
     let three = one.clone_to("three");
@@ -63,10 +63,10 @@ fn a_check_of_an_edited_state_is_offered_too() {
 fn there_and_back_again_compiles_once() {
     let one = project();
     one.build();
-    assert_eq!(edit_and_say(&one, 8), "80");
+    assert_eq!(edit_and_run(&one, 8), "80");
     for (value, said) in [(7, "70"), (8, "80"), (7, "70"), (8, "80")] {
         edit(&one, value);
-        let (run, says) = one.build_and_say();
+        let (run, says) = one.build_and_run();
         run.hits(ALL);
         assert_eq!(says, said);
         one.assert_noop();
@@ -78,16 +78,16 @@ fn one_edit_after_another_keeps_the_last() {
     let one = project();
     one.build();
     for value in 8..12 {
-        assert_eq!(edit_and_say(&one, value), (value * 10).to_string());
+        assert_eq!(edit_and_run(&one, value), (value * 10).to_string());
         assert_eq!(offers(&one).len(), 3);
     }
     let two = one.clone_to("two");
     edit(&two, 9);
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.misses(&["dep"]);
     assert_eq!(said, "90", "control: that state was replaced");
     edit(&two, 11);
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["dep"]);
     assert_eq!(said, "110");
 }
@@ -96,12 +96,12 @@ fn one_edit_after_another_keeps_the_last() {
 fn what_was_written_to_since_is_not_taken() {
     let one = project();
     one.build();
-    assert_eq!(edit_and_say(&one, 8), "80");
+    assert_eq!(edit_and_run(&one, 8), "80");
     let library = find_one(&one.target_dir().join("debug/deps"), "libdep-", ".rlib");
     settle();
     fs::write(&library, [fs::read(&library).expect("read").as_slice(), b"more"].concat()).expect("write in place");
     let two = one.clone_to("two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.misses(&["dep"]);
     assert_eq!(said, "80");
     one.assert_store_whole();
@@ -139,7 +139,7 @@ fn a_program_that_was_written_to_is_not_taken() {
         one.file("src/main.rs", source(word)).build();
         damage();
         let two = one.clone_to(&format!("two {word}"));
-        let (_, said) = two.build_and_say();
+        let (_, said) = two.build_and_run();
         assert_eq!(said, format!("70 {word}"), "{what}");
         assert_ne!(two.last_outcome("app").0, "hit.offered", "{what}");
     }
@@ -150,12 +150,12 @@ fn another_input_than_the_compile_had_is_another_state() {
     let mut one = Project::app_over("pub fn value() -> &'static str { option_env!(\"MOOD\").unwrap_or(\"none\") }\n");
     one.set("CARGO_INCREMENTAL", "1").build();
     one.set("MOOD", "glad");
-    assert_eq!(one.build_and_say().1, "glad");
+    assert_eq!(one.build_and_run().1, "glad");
     let mut two = one.clone_to("two");
-    assert_eq!(two.build_and_say().1, "glad");
+    assert_eq!(two.build_and_run().1, "glad");
     assert_eq!(two.last_outcome("dep").0, "hit.offered");
-    assert_eq!(two.set("MOOD", "sad").build_and_say().1, "sad");
-    assert_eq!(two.unset("MOOD").build_and_say().1, "none");
+    assert_eq!(two.set("MOOD", "sad").build_and_run().1, "sad");
+    assert_eq!(two.unset("MOOD").build_and_run().1, "none");
 }
 
 /// A path in the outputs ties an offer to its checkout, as it does an entry.
@@ -168,9 +168,9 @@ fn an_offer_with_a_path_serves_only_there() {
     settle();
     one.file("dep/src/lib.rs", source(2));
     let said = |project: &Project| format!("{} 2", project.path("dep").display());
-    assert_eq!(one.build_and_say().1, said(&one));
+    assert_eq!(one.build_and_run().1, said(&one));
     let two = one.clone_to("elsewhere/two");
-    let (run, says) = two.build_and_say();
+    let (run, says) = two.build_and_run();
     run.misses(&["dep"]);
     assert_eq!(says, said(&two));
 }
@@ -214,7 +214,7 @@ fn without_the_observer_nothing_is_offered() {
 fn an_offer_that_was_damaged_is_no_offer() {
     let one = project();
     one.build();
-    assert_eq!(edit_and_say(&one, 8), "80");
+    assert_eq!(edit_and_run(&one, 8), "80");
     for record in offers(&one) {
         let mut bytes = fs::read(&record).expect("read");
         let middle = bytes.len() / 2;
@@ -222,17 +222,17 @@ fn an_offer_that_was_damaged_is_no_offer() {
         fs::write(&record, bytes).expect("damage");
     }
     let two = one.clone_to("two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.misses(ALL);
     assert_eq!(said, "80");
 }
 
 #[test]
 fn offers_go_to_other_machines_when_that_is_asked_for() {
-    let bed = Bed::new();
-    let (mut one, remote) = (project(), S3Server::variables(&bed.proxy.endpoint(), WRITER));
+    let machines = TwoMachines::new();
+    let (mut one, remote) = (project(), S3Server::variables(&machines.proxy.endpoint(), WRITER));
     one.build();
-    assert_eq!(edit_and_say(&one, 8), "80");
+    assert_eq!(edit_and_run(&one, 8), "80");
     one.use_remote(&remote);
     let push = |args: &[&str], said: &[&str]| {
         let run = one.kache(&[&["push"], args].concat()).must_succeed();
@@ -247,7 +247,7 @@ fn offers_go_to_other_machines_when_that_is_asked_for() {
     let mut two = one.other_machine("two");
     two.kache(&["pull", "--all"]).must_succeed();
     two.use_no_remote();
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(ALL);
     assert_eq!(said, "80");
     one.use_no_remote();
@@ -256,14 +256,14 @@ fn offers_go_to_other_machines_when_that_is_asked_for() {
 
 #[test]
 fn an_offer_that_was_written_to_is_not_uploaded() {
-    let bed = Bed::new();
+    let machines = TwoMachines::new();
     let mut one = project();
     one.build();
-    edit_and_say(&one, 8);
+    edit_and_run(&one, 8);
     let library = find_one(&one.target_dir().join("debug/deps"), "libdep-", ".rlib");
     let before = fs::read(&library).expect("the library");
     fs::write(&library, [before, vec![0]].concat()).expect("append");
-    one.use_remote(&S3Server::variables(&bed.proxy.endpoint(), WRITER));
+    one.use_remote(&S3Server::variables(&machines.proxy.endpoint(), WRITER));
     let run = one.kache(&["push", "--offered"]).must_succeed();
     assert!(run.stdout.contains("stored 2 results of incremental compiles"), "{}", run.stdout);
 }

@@ -142,7 +142,7 @@ fn o10_check_build_and_release_each_hit_their_own() {
     project.check().hits(&["dep"]);
     assert!(find(&project.target_dir(), "libdep-", ".rlib").is_empty(), "check made an rlib");
     project.build().hits(&["dep"]);
-    assert_eq!(project.app_says(), "7");
+    assert_eq!(project.app_output(), "7");
     project.cargo(&["build", "--release"]).hits(&["dep"]);
     for args in [&["check"][..], &["build"], &["build", "--release"]] {
         project.cargo(args).is_noop();

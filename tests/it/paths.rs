@@ -39,7 +39,7 @@ fn another_directory_at_another_depth_with_another_target_is_all_hits() {
     let checkouts = ["work/two", "three", "elsewhere/much/deeper/four"].map(|place| one.clone_to(place));
     for two in &checkouts {
         two.build().hits(&LIBS);
-        assert_eq!(two.app_says(), "included 1 generated");
+        assert_eq!(two.app_output(), "included 1 generated");
         two.assert_noop();
     }
     let [mut two, ..] = checkouts;
@@ -57,15 +57,15 @@ fn a_checkout_inside_another_is_all_hits() {
     one.build().misses(&LIBS);
     let two = one.clone_to("work/one/.worktrees/two");
     two.build().hits(&LIBS);
-    assert_eq!(two.app_says(), "included 1 generated");
+    assert_eq!(two.app_output(), "included 1 generated");
     two.assert_noop();
     one.assert_noop();
     two.file("crates/base/src/lib.rs", "pub fn check(x: Option<u32>) -> u32 { x.unwrap() + 1 }\n");
     two.build().misses(&["base", "dep"]);
-    assert_eq!(two.app_says(), "included 2 generated");
+    assert_eq!(two.app_output(), "included 2 generated");
     one.assert_noop();
     one.rebuild_hits(&LIBS);
-    assert_eq!(one.app_says(), "included 1 generated");
+    assert_eq!(one.app_output(), "included 1 generated");
 }
 
 #[test]
@@ -183,8 +183,8 @@ fn a_file_with_the_checkouts_path_in_its_text_keeps_it() {
     one.file("dep/text.txt", &text);
     one.warm(&["dep"]);
     let two = one.clone_to("elsewhere/much/deeper/two");
-    assert_eq!(two.build_and_say().1, text);
-    assert_eq!(one.build_and_say().1, text);
+    assert_eq!(two.build_and_run().1, text);
+    assert_eq!(one.build_and_run().1, text);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn machines_with_other_homes_share_what_is_portable() {
         one.build();
         let run = two.build();
         assert_eq!(run.compiles().is_empty(), shares, "{paths}: {:?}\n{}", run.compiles(), two.history());
-        assert_eq!(two.app_says(), "Some(1)");
+        assert_eq!(two.app_output(), "Some(1)");
         let rlib = find_one(&two.target_dir().join("debug/deps"), "libmemchr-", ".rlib");
         let home = one.env_value("CARGO_HOME").unwrap().to_string_lossy().into_owned();
         assert!(!contains(&rlib, &home), "it names another machine's home");

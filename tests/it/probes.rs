@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Project, Run, Said, find, make_toolchain, real_cargo, skip, update_toolchain, write_program};
+use crate::support::{
+    Project, RawOutput, Run, find, make_toolchain, real_cargo, skip, update_toolchain, write_program,
+};
 
 const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 
@@ -49,7 +51,7 @@ fn words(text: &str) -> Vec<OsString> {
 }
 
 /// Asks through kache. Returns the answer, and how often the compiler was asked.
-fn ask(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> (Said, usize) {
+fn ask(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> (RawOutput, usize) {
     let log = PathBuf::from(project.env_value("COUNTING_RUSTC_LOG").expect("always set"));
     let calls = || fs::read_to_string(&log).map_or(0, |text| text.lines().count());
     let before = calls();
@@ -58,14 +60,14 @@ fn ask(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> (Said, usi
     (said, calls() - before)
 }
 
-fn plainly(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> Said {
+fn plainly(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> RawOutput {
     let mut command = project.rustc(false, args);
     command.envs(env.iter().copied()).output().expect("rustc starts").into()
 }
 
 /// Asserts that the answer is rustc's own both times, and that the compiler is not asked the second time.
 #[track_caller]
-fn is_remembered(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> Said {
+fn is_remembered(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> RawOutput {
     let plain = plainly(project, args, env);
     assert!(plain.code == 0 && plain.stderr.is_empty() && !plain.stdout.is_empty(), "{args:?}: {plain:?}");
     for round in 0..2 {
@@ -78,7 +80,7 @@ fn is_remembered(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> 
 
 /// Asserts that the answer is rustc's own, and that the compiler is asked each time.
 #[track_caller]
-fn is_rustcs(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> Said {
+fn is_rustcs(project: &Project, args: &[OsString], env: &[(&str, &str)]) -> RawOutput {
     let plain = plainly(project, args, env);
     for round in 0..3 {
         let (said, calls) = ask(project, args, env);
@@ -128,7 +130,7 @@ fn t02_clippy_is_asked_once_too() {
     assert_eq!(probes(&clippy()), 0);
     // The answer of the driver differs from rustc's.
     let driver = toolchain.join("bin/clippy-driver");
-    let through = |program: &Path| -> Said {
+    let through = |program: &Path| -> RawOutput {
         let mut command = project.command(program);
         if program != driver {
             command.arg(&driver);
@@ -243,7 +245,7 @@ fn t02_a_target_of_the_sysroots_own_is_rustcs() {
 #[test]
 fn t02_a_crate_from_stdin_is_rustcs() {
     let (project, _) = own_toolchain();
-    let named = |through_kache: bool, source: &str| -> Said {
+    let named = |through_kache: bool, source: &str| -> RawOutput {
         let args = target_question("").into_iter().filter(|arg| arg != "--print=crate-name").collect::<Vec<_>>();
         let mut command = project.rustc(through_kache, args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -31,7 +31,7 @@ fn with_files() -> Project {
 /// Asserts that `change` makes cargo compile `named` again and not `other`, in the same target directory, and that both
 /// hit in a fresh target directory of another checkout with the same change.
 #[track_caller]
-fn counts(project: &Project, what: &str, change: impl Fn(&Project)) {
+fn assert_is_input(project: &Project, what: &str, change: impl Fn(&Project)) {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     project.build();
@@ -50,7 +50,7 @@ fn counts(project: &Project, what: &str, change: impl Fn(&Project)) {
 
 /// Asserts that `change` does not make cargo compile either crate again, in this target directory or in a fresh one.
 #[track_caller]
-fn does_not_count(project: &Project, change: impl FnOnce(&Project)) {
+fn assert_is_no_input(project: &Project, change: impl FnOnce(&Project)) {
     project.build();
     change(project);
     settle();
@@ -64,25 +64,25 @@ fn u04_declared_files_count() {
     let project = with_files();
     project.warm(&["named", "other"]);
     project.assert_noop();
-    counts(&project, "content", |project| {
+    assert_is_input(&project, "content", |project| {
         project.file("db/schema.sql", "two");
     });
-    counts(&project, "content under a glob", |project| {
+    assert_is_input(&project, "content under a glob", |project| {
         project.file("assets/deep/b.json", "{ }");
     });
-    counts(&project, "a new file under a glob", |project| {
+    assert_is_input(&project, "a new file under a glob", |project| {
         project.file("assets/c.json", "{}");
     });
-    counts(&project, "a new file in a new directory", |project| {
+    assert_is_input(&project, "a new file in a new directory", |project| {
         project.file("assets/deeper/still/d.json", "{}");
     });
-    counts(&project, "a renamed file", |project| {
+    assert_is_input(&project, "a renamed file", |project| {
         fs::rename(project.path("assets/c.json"), project.path("assets/e.json")).expect("rename");
     });
-    counts(&project, "two that swap their contents", |project| {
+    assert_is_input(&project, "two that swap their contents", |project| {
         project.file("assets/a.json", "{ }").file("assets/deep/b.json", "{}");
     });
-    does_not_count(&project, |project| {
+    assert_is_no_input(&project, |project| {
         project.file("notes.txt", "two").file("assets/a.txt", "two").file("named/data.json", "{}");
     });
 }
@@ -156,7 +156,7 @@ fn u04_what_a_macro_reads_unseen_is_right() {
         if fresh {
             project.wipe();
         }
-        assert_eq!(project.build_and_say().1, text);
+        assert_eq!(project.build_and_run().1, text);
         project.assert_noop();
     }
     assert_eq!(project.compiled("named"), 3);

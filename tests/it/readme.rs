@@ -1,5 +1,5 @@
-//! What the README and the pages in `docs/` show: the commands of the remote and of CI run, the settings and inputs exist, the
-//! links between pages lead somewhere.
+//! What the README and the pages in `docs/` show: the commands of the remote and of CI run, the settings and inputs
+//! exist, the links between pages lead somewhere.
 
 use std::fs;
 use std::os::unix::fs::symlink;

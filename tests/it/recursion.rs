@@ -89,10 +89,10 @@ fn t05_kache_as_the_compiler_of_kache() {
 fn t05_kache_as_wrapper_and_workspace_wrapper() {
     let mut project = Project::app_over(DEP);
     project.set("RUSTC_WORKSPACE_WRAPPER", KACHE);
-    let (run, said) = project.build_and_say();
+    let (run, said) = project.build_and_run();
     run.misses(&["dep"]);
     assert_eq!(said, "7");
-    assert_eq!(project.wipe().build_and_say().1, "7");
+    assert_eq!(project.wipe().build_and_run().1, "7");
 }
 
 /// A script around the real compiler is not a loop: it works at every depth.
@@ -103,6 +103,6 @@ fn t05_control_a_script_around_the_compiler_works() {
     for name in ["rustc", "my-compiler"] {
         let (path, _) = shim(&project, name, &format!("exec '{}' \"$@\"", real.to_string_lossy()));
         project.set("RUSTC", &path);
-        assert_eq!(project.wipe().build_and_say().1, "7", "{name}");
+        assert_eq!(project.wipe().build_and_run().1, "7", "{name}");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use kache::config::{Env, RemoteSettings, Secret};
 use kache::remote::{Bucket, RemoteError};
 
-use crate::support::remote::{Line, run, settings, tuning};
+use crate::support::remote::{ProxiedServer, run, settings, tuning};
 use crate::support::s3_server::WRITER;
 
 /// A metadata service that gives credentials and counts the requests.
@@ -66,8 +66,8 @@ fn connect(remote: &RemoteSettings, vars: &[(&str, &str)]) -> Result<Bucket, Rem
 }
 
 /// Returns whether these settings and variables give access to the server's objects.
-fn reads(line: &Line, remote: &RemoteSettings, vars: &[(&str, &str)]) -> Result<bool, RemoteError> {
-    line.server.write("v1/a", b"hello");
+fn reads(proxied: &ProxiedServer, remote: &RemoteSettings, vars: &[(&str, &str)]) -> Result<bool, RemoteError> {
+    proxied.server.write("v1/a", b"hello");
     let vars = Env::of(vars.iter().copied());
     run(async {
         let bucket = Bucket::connect_tuned(remote, &vars, tuning()).await?;
@@ -136,8 +136,8 @@ fn no_credentials_are_an_error_that_says_what_to_set() {
 
 #[test]
 fn credentials_are_found_where_awss_tools_find_them() {
-    let line = Line::new();
-    let endpoint = line.server.endpoint();
+    let proxied = ProxiedServer::new();
+    let endpoint = proxied.server.endpoint();
     let remote = keyless(Some(&endpoint));
     let dir = tempfile::tempdir().unwrap();
     let pair = format!("aws_access_key_id = {}\naws_secret_access_key = {}\n", WRITER.0, WRITER.1);
@@ -151,24 +151,24 @@ fn credentials_are_found_where_awss_tools_find_them() {
     let bad = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
     let of = |profile: &str| RemoteSettings { profile: Some(profile.to_owned()), ..remote.clone() };
 
-    assert!(reads(&line, &remote, &right).unwrap());
-    assert!(matches!(reads(&line, &remote, &bad), Err(RemoteError::Denied { .. })), "the control");
+    assert!(reads(&proxied, &remote, &right).unwrap());
+    assert!(matches!(reads(&proxied, &remote, &bad), Err(RemoteError::Denied { .. })), "the control");
     assert!(
-        matches!(reads(&line, &remote, &files), Err(RemoteError::Denied { .. })),
+        matches!(reads(&proxied, &remote, &files), Err(RemoteError::Denied { .. })),
         "the default profile's are wrong"
     );
-    assert!(reads(&line, &remote, &[files[0], files[1], ("AWS_PROFILE", "right")]).unwrap());
-    assert!(reads(&line, &of("right"), &files).unwrap());
-    assert!(reads(&line, &of("made"), &files).unwrap(), "a process gives them");
-    assert!(reads(&line, &of("right"), &[files[0], files[1], bad[0], bad[1]]).unwrap(), "kache's own profile wins");
-    let error = reads(&line, &of("none"), &files).unwrap_err();
+    assert!(reads(&proxied, &remote, &[files[0], files[1], ("AWS_PROFILE", "right")]).unwrap());
+    assert!(reads(&proxied, &of("right"), &files).unwrap());
+    assert!(reads(&proxied, &of("made"), &files).unwrap(), "a process gives them");
+    assert!(reads(&proxied, &of("right"), &[files[0], files[1], bad[0], bad[1]]).unwrap(), "kache's own profile wins");
+    let error = reads(&proxied, &of("none"), &files).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
     // kache's own keys take precedence over everything else.
-    assert!(reads(&line, &settings(Some(&endpoint)), &[files[0], bad[0], bad[1]]).unwrap());
+    assert!(reads(&proxied, &settings(Some(&endpoint)), &[files[0], bad[0], bad[1]]).unwrap());
     let home = dir.path().join("home/.aws");
     std::fs::create_dir_all(&home).unwrap();
     write(&home.join("credentials"), &format!("[default]\n{pair}"));
-    assert!(reads(&line, &remote, &[("HOME", dir.path().join("home").to_str().unwrap())]).unwrap());
+    assert!(reads(&proxied, &remote, &[("HOME", dir.path().join("home").to_str().unwrap())]).unwrap());
 }
 
 /// A log writer that keeps everything in memory.
@@ -188,7 +188,7 @@ impl Write for Log {
 
 #[test]
 fn r08_no_secret_is_printed_logged_or_part_of_an_error() {
-    let line = Line::new();
+    let proxied = ProxiedServer::new();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -201,7 +201,7 @@ fn r08_no_secret_is_printed_logged_or_part_of_an_error() {
         [("AWS_ACCESS_KEY_ID", WRITER.0), ("AWS_SECRET_ACCESS_KEY", secrets[2]), ("AWS_SESSION_TOKEN", secrets[1])];
     let mut said = Vec::new();
     tracing::subscriber::with_default(subscriber, || {
-        let endpoint = line.server.endpoint();
+        let endpoint = proxied.server.endpoint();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let own = settings(Some(&endpoint));

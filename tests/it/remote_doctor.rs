@@ -133,7 +133,7 @@ fn a_part_of_the_cache_directory_that_cannot_be_written_is_named() {
 #[test]
 fn what_the_system_answers_is_said_once() {
     let project = Project::new();
-    fs::create_dir_all(project.cache_dir().join("v1/remote/agent/log")).unwrap();
+    fs::create_dir_all(project.agent_dir().join("log")).unwrap();
     let run = project.kache(&["agent", "logs"]);
     assert_eq!((run.code, run.stderr.matches("Is a directory").count()), (1, 1), "{run:?}");
 }

@@ -1,4 +1,4 @@
-//! Downloads: whatever the server and the line do, the downloaded file is right.
+//! Downloads: whatever the server and the proxy do, the downloaded file is right.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,26 +8,26 @@ use kache::remote::{Download, Phase, RemoteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::faults::{Action, Rule};
-use crate::support::remote::{Line, PART, declared, download_with, noise, run};
+use crate::support::remote::{PART, ProxiedServer, declared, download_with, noise, run};
 
 const NAME: &str = "v1/packs/x/object";
 
-/// A line with one object of `len` bytes.
-fn line_with(len: usize) -> (Line, Vec<u8>) {
-    let line = Line::new();
+/// A server behind a proxy, with one object of `len` bytes.
+fn proxied_with(len: usize) -> (ProxiedServer, Vec<u8>) {
+    let proxied = ProxiedServer::new();
     let bytes = noise(len, 1);
-    line.server.write(NAME, &bytes);
-    (line, bytes)
+    proxied.server.write(NAME, &bytes);
+    (proxied, bytes)
 }
 
 /// Downloads an object under a rule for all GETs. Returns whether its bytes are right, and the number of requests.
 fn fetch_with(len: usize, rule: Rule) -> (Result<bool, RemoteError>, usize) {
-    let (line, bytes) = line_with(len);
-    line.proxy.rule(rule);
+    let (proxied, bytes) = proxied_with(len);
+    proxied.proxy.rule(rule);
     run(async {
-        let bucket = line.bucket().await;
-        let came = line.fetch(&bucket, &declared(NAME, &bytes)).await;
-        (came.map(|came| came.as_ref() == Some(&bytes)), line.proxy.count("GET", ""))
+        let bucket = proxied.bucket().await;
+        let came = proxied.fetch(&bucket, &declared(NAME, &bytes)).await;
+        (came.map(|came| came.as_ref() == Some(&bytes)), proxied.proxy.count("GET", ""))
     })
 }
 
@@ -38,44 +38,44 @@ fn on_get() -> Rule {
 #[test]
 fn a_small_object_takes_one_request() {
     for len in [0, 1, 2 * PART - 1] {
-        let (line, bytes) = line_with(len);
+        let (proxied, bytes) = proxied_with(len);
         run(async {
-            let bucket = line.bucket().await;
-            assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+            let bucket = proxied.bucket().await;
+            assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
         });
-        let seen = line.proxy.seen();
+        let seen = proxied.proxy.seen();
         assert_eq!(seen.len(), 1, "{len}: no HEAD, no second GET");
         assert_eq!(seen[0].range, None);
-        assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
+        assert_eq!(proxied.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
     }
 }
 
 #[test]
 fn a_large_object_comes_in_parts_of_one_version() {
-    let (line, bytes) = line_with(20 * PART + 5);
-    line.proxy.set_latency(Duration::from_millis(20));
+    let (proxied, bytes) = proxied_with(20 * PART + 5);
+    proxied.proxy.set_latency(Duration::from_millis(20));
     run(async {
-        let bucket = line.bucket().await;
-        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        let bucket = proxied.bucket().await;
+        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });
-    let seen = line.proxy.seen();
+    let seen = proxied.proxy.seen();
     assert_eq!(seen.len(), 21);
     assert!(seen.iter().all(|seen| seen.range.is_some()));
     assert!(seen[1..].iter().all(|seen| seen.if_match.is_some()), "the others are of the first one's version");
-    assert!((2..=16).contains(&line.proxy.peak()), "{} at once", line.proxy.peak());
-    assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
-    assert_eq!(line.reports().last().unwrap().done, 20 * PART as u64 + 5);
+    assert!((2..=16).contains(&proxied.proxy.peak()), "{} at once", proxied.proxy.peak());
+    assert_eq!(proxied.phases(), [Phase::Pending, Phase::Downloading, Phase::Verifying, Phase::Completed]);
+    assert_eq!(proxied.reports().last().unwrap().done, 20 * PART as u64 + 5);
 }
 
 #[test]
 fn connections_are_limited_over_all_transfers() {
-    let (line, bytes) = line_with(8 * PART);
-    line.proxy.set_latency(Duration::from_millis(20));
+    let (proxied, bytes) = proxied_with(8 * PART);
+    proxied.proxy.set_latency(Duration::from_millis(20));
     run(async {
-        let bucket = line.bucket_with(|tuning| tuning.connections = 3).await;
+        let bucket = proxied.bucket_with(|tuning| tuning.connections = 3).await;
         let what = declared(NAME, &bytes);
-        let at = |n: usize| line.dir.path().join(n.to_string());
-        let control = line.control();
+        let at = |n: usize| proxied.dir.path().join(n.to_string());
+        let control = proxied.control();
         let (to, others) = (at(0), at(1));
         let (one, other) = tokio::join!(
             download_with(&bucket, &what, &to, &control),
@@ -84,7 +84,7 @@ fn connections_are_limited_over_all_transfers() {
         assert_eq!((one.unwrap(), other.unwrap()), (what.size, what.size));
         assert_eq!(std::fs::read(at(0)).unwrap(), bytes);
     });
-    assert!((2..=3).contains(&line.proxy.peak()), "{} at once", line.proxy.peak());
+    assert!((2..=3).contains(&proxied.proxy.peak()), "{} at once", proxied.proxy.peak());
 }
 
 #[test]
@@ -119,12 +119,12 @@ fn r01_wrong_bytes_are_refused() {
 fn r03_another_size_than_the_declared_one_is_refused() {
     for (len, said) in [(PART, PART + 1), (PART, PART - 1), (6 * PART, 6 * PART + 1), (6 * PART, 6 * PART - 1)] {
         for unannounced in [false, true] {
-            let (line, bytes) = line_with(len);
+            let (proxied, bytes) = proxied_with(len);
             if unannounced {
-                line.proxy.rule(on_get().then(Action::NoLength));
+                proxied.proxy.rule(on_get().then(Action::NoLength));
             }
             let what = Download { size: Some(said as u64), ..declared(NAME, &bytes) };
-            let came = run(async { line.fetch(&line.bucket().await, &what).await });
+            let came = run(async { proxied.fetch(&proxied.bucket().await, &what).await });
             assert!(came.is_err(), "{len} {said} {unannounced}");
             let is_size = matches!(came, Err(RemoteError::Size { declared, .. }) if declared == said as u64);
             assert!(is_size || unannounced && said > len, "{len} {said} {unannounced}: {came:?}");
@@ -134,28 +134,28 @@ fn r03_another_size_than_the_declared_one_is_refused() {
 
 #[test]
 fn a_length_that_is_not_announced_works() {
-    let (line, bytes) = line_with(3 * PART);
-    line.proxy.rule(on_get().then(Action::NoLength));
+    let (proxied, bytes) = proxied_with(3 * PART);
+    proxied.proxy.rule(on_get().then(Action::NoLength));
     run(async {
-        let bucket = line.bucket().await;
+        let bucket = proxied.bucket().await;
         let digest = Some(Digest::of(&bytes));
         for what in [declared(NAME, &bytes), Download { size: None, ..declared(NAME, &bytes) }] {
-            assert_eq!(line.fetch(&bucket, &what).await.unwrap().as_ref(), Some(&bytes));
+            assert_eq!(proxied.fetch(&bucket, &what).await.unwrap().as_ref(), Some(&bytes));
         }
         let wrong = Download { digest: Some(Digest::of(b"other")), size: None, ..declared(NAME, &bytes) };
-        assert!(digest != wrong.digest && line.fetch(&bucket, &wrong).await.is_err());
+        assert!(digest != wrong.digest && proxied.fetch(&bucket, &wrong).await.is_err());
     });
 }
 
 #[test]
 fn a_broken_stream_goes_on_from_the_bytes_on_disk() {
-    let (line, bytes) = line_with(2 * PART - 1);
-    line.proxy.rule(on_get().first(3).then(Action::CutAfter(100_000)));
+    let (proxied, bytes) = proxied_with(2 * PART - 1);
+    proxied.proxy.rule(on_get().first(3).then(Action::CutAfter(100_000)));
     run(async {
-        let bucket = line.bucket().await;
-        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        let bucket = proxied.bucket().await;
+        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });
-    let seen = line.proxy.seen();
+    let seen = proxied.proxy.seen();
     assert_eq!(seen.len(), 4);
     assert!(seen[1..].iter().all(|seen| seen.range.is_some() && seen.if_match.is_some()));
     let sent: u64 = seen.iter().map(|seen| seen.sent).sum();
@@ -164,31 +164,31 @@ fn a_broken_stream_goes_on_from_the_bytes_on_disk() {
 
 #[test]
 fn broken_parts_go_on_each_on_its_own() {
-    let (line, bytes) = line_with(6 * PART);
-    line.proxy.rule(on_get().every(2).then(Action::CutAfter(100_000)));
+    let (proxied, bytes) = proxied_with(6 * PART);
+    proxied.proxy.rule(on_get().every(2).then(Action::CutAfter(100_000)));
     run(async {
-        let bucket = line.bucket().await;
-        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        let bucket = proxied.bucket().await;
+        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });
-    let sent: u64 = line.proxy.seen().iter().map(|seen| seen.sent).sum();
-    assert!(line.proxy.seen().len() > 6);
+    let sent: u64 = proxied.proxy.seen().iter().map(|seen| seen.sent).sum();
+    assert!(proxied.proxy.seen().len() > 6);
     assert!(sent < 7 * PART as u64, "{sent} bytes");
 }
 
 #[test]
 fn without_an_etag_the_time_of_writing_tells_versions() {
     for also in [false, true] {
-        let (line, bytes) = line_with(2 * PART - 1);
-        line.proxy.rule(on_get().then(Action::Without("etag")));
+        let (proxied, bytes) = proxied_with(2 * PART - 1);
+        proxied.proxy.rule(on_get().then(Action::Without("etag")));
         if also {
-            line.proxy.rule(on_get().then(Action::Without("last-modified")));
+            proxied.proxy.rule(on_get().then(Action::Without("last-modified")));
         }
-        line.proxy.rule(on_get().first(2).then(Action::CutAfter(100_000)));
+        proxied.proxy.rule(on_get().first(2).then(Action::CutAfter(100_000)));
         // Without a digest, only versions show whether the pieces belong together.
         let what = Download { digest: None, ..declared(NAME, &bytes) };
-        let came = run(async { line.fetch(&line.bucket().await, &what).await });
+        let came = run(async { proxied.fetch(&proxied.bucket().await, &what).await });
         assert_eq!(came.unwrap(), Some(bytes));
-        let ranged = line.proxy.seen().iter().filter(|seen| seen.range.is_some()).count();
+        let ranged = proxied.proxy.seen().iter().filter(|seen| seen.range.is_some()).count();
         assert_eq!(ranged, if also { 0 } else { 2 }, "of unknown version: from the start");
     }
 }
@@ -196,24 +196,24 @@ fn without_an_etag_the_time_of_writing_tells_versions() {
 #[test]
 fn an_object_that_is_replaced_on_the_way_is_never_mixed() {
     for len in [2 * PART - 1, 6 * PART] {
-        let line = Arc::new(Line::new());
+        let proxied = Arc::new(ProxiedServer::new());
         let (old, new) = (noise(len, 1), noise(len, 2));
-        line.server.write(NAME, &old);
+        proxied.server.write(NAME, &old);
         // The server here ignores a stale If-Match, as s3s-fs does.
-        line.proxy.rule(on_get().first(1).then(Action::CutAfter(150_000)));
-        let (writer, later) = (Arc::clone(&line), new.clone());
+        proxied.proxy.rule(on_get().first(1).then(Action::CutAfter(150_000)));
+        let (writer, later) = (Arc::clone(&proxied), new.clone());
         let once = std::sync::Once::new();
-        let control = line.control_with(move |progress| {
+        let control = proxied.control_with(move |progress| {
             if progress.done >= 70_000 {
                 once.call_once(|| writer.server.write(NAME, &later));
             }
         });
         run(async {
-            let bucket = line.bucket().await;
+            let bucket = proxied.bucket().await;
             let what = Download { digest: Some(Digest::of(&new)), ..declared(NAME, &new) };
-            download_with(&bucket, &what, &line.to(), &control).await.unwrap();
+            download_with(&bucket, &what, &proxied.to(), &control).await.unwrap();
         });
-        assert!(std::fs::read(line.to()).unwrap() == new, "{len}");
+        assert!(std::fs::read(proxied.to()).unwrap() == new, "{len}");
     }
 }
 
@@ -228,14 +228,14 @@ fn a_condition_that_does_not_hold_starts_over_and_not_for_ever() {
 
 #[test]
 fn one_slow_part_is_asked_for_again() {
-    let (line, bytes) = line_with(6 * PART);
-    line.proxy.rule(on_get().with_header("range").nth(4).then(Action::Slow(50_000)));
+    let (proxied, bytes) = proxied_with(6 * PART);
+    proxied.proxy.rule(on_get().with_header("range").nth(4).then(Action::Slow(50_000)));
     run(async {
         // Long enough for some of the part to arrive at its pace.
-        let bucket = line.bucket_with(|tuning| tuning.slow_after = Duration::from_secs(3)).await;
-        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        let bucket = proxied.bucket_with(|tuning| tuning.slow_after = Duration::from_secs(3)).await;
+        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });
-    let seen = line.proxy.seen();
+    let seen = proxied.proxy.seen();
     assert_eq!(seen.len(), 7, "one part, once more");
     let slow = seen.iter().find(|seen| seen.is_faulty).unwrap().range.clone().unwrap();
     let end = slow.split_once('-').unwrap().1;
@@ -245,13 +245,13 @@ fn one_slow_part_is_asked_for_again() {
 
 #[test]
 fn all_parts_being_slow_is_no_reason_to_ask_again() {
-    let (line, bytes) = line_with(4 * PART);
-    line.proxy.rule(on_get().then(Action::Slow(PART as u64 / 2)));
+    let (proxied, bytes) = proxied_with(4 * PART);
+    proxied.proxy.rule(on_get().then(Action::Slow(PART as u64 / 2)));
     run(async {
-        let bucket = line.bucket().await;
-        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        let bucket = proxied.bucket().await;
+        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
     });
-    assert_eq!(line.proxy.seen().len(), 4);
+    assert_eq!(proxied.proxy.seen().len(), 4);
 }
 
 #[test]
@@ -286,13 +286,13 @@ fn r09_a_server_that_always_fails_is_given_up() {
 fn r06_absence_is_no_error_and_a_denial_is_one() {
     for len in [PART, 6 * PART] {
         for action in [Action::Empty(404), Action::Error(404, "Whatever", "")] {
-            let (line, bytes) = line_with(len);
-            line.proxy.rule(on_get().then(action));
+            let (proxied, bytes) = proxied_with(len);
+            proxied.proxy.rule(on_get().then(action));
             run(async {
-                let came = line.fetch(&line.bucket().await, &declared(NAME, &bytes)).await;
+                let came = proxied.fetch(&proxied.bucket().await, &declared(NAME, &bytes)).await;
                 assert!(came.unwrap().is_none());
             });
-            assert_eq!(line.proxy.count("GET", ""), 1);
+            assert_eq!(proxied.proxy.count("GET", ""), 1);
         }
         for action in [Action::Error(403, "AccessDenied", "no"), Action::Empty(403), Action::Empty(401)] {
             let (came, requests) = fetch_with(len, on_get().then(action));
@@ -305,45 +305,46 @@ fn r06_absence_is_no_error_and_a_denial_is_one() {
 #[test]
 fn cancelling_leaves_nothing_and_is_told_once() {
     for len in [2 * PART - 1, 6 * PART] {
-        let (line, bytes) = line_with(len);
-        line.proxy.rule(on_get().then(Action::HangAfter(150_000)));
+        let (proxied, bytes) = proxied_with(len);
+        proxied.proxy.rule(on_get().then(Action::HangAfter(150_000)));
         let cancel = CancellationToken::new();
         let by = cancel.clone();
-        let control = line.control_of(cancel, move |progress| {
+        let control = proxied.control_of(cancel, move |progress| {
             if progress.done > 100_000 {
                 by.cancel();
             }
         });
         let came = run(async {
-            let bucket = line.bucket_with(|tuning| tuning.stall = Duration::from_secs(100)).await;
-            download_with(&bucket, &declared(NAME, &bytes), &line.to(), &control).await
+            let bucket = proxied.bucket_with(|tuning| tuning.stall = Duration::from_secs(100)).await;
+            download_with(&bucket, &declared(NAME, &bytes), &proxied.to(), &control).await
         });
         assert!(matches!(came, Err(RemoteError::Cancelled { .. })), "{came:?}");
-        assert!(!line.to().exists());
-        assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Cancelled]);
-        assert_eq!(line.reports().iter().filter(|progress| progress.phase.is_end()).count(), 1);
+        assert!(!proxied.to().exists());
+        assert_eq!(proxied.phases(), [Phase::Pending, Phase::Downloading, Phase::Cancelled]);
+        assert_eq!(proxied.reports().iter().filter(|progress| progress.phase.is_end()).count(), 1);
     }
 }
 
 #[test]
 fn r09_a_transfer_ends_at_its_deadline_however_it_crawls() {
-    let (line, bytes) = line_with(2 * PART - 1);
-    line.proxy.rule(on_get().then(Action::Slow(10_000)));
-    let control = line.control().until(Instant::now() + Duration::from_secs(1));
-    let came = run(async { download_with(&line.bucket().await, &declared(NAME, &bytes), &line.to(), &control).await });
+    let (proxied, bytes) = proxied_with(2 * PART - 1);
+    proxied.proxy.rule(on_get().then(Action::Slow(10_000)));
+    let control = proxied.control().until(Instant::now() + Duration::from_secs(1));
+    let came =
+        run(async { download_with(&proxied.bucket().await, &declared(NAME, &bytes), &proxied.to(), &control).await });
     assert!(matches!(came, Err(RemoteError::TimedOut { .. })), "{came:?}");
-    assert!(!line.to().exists());
-    assert_eq!(line.phases(), [Phase::Pending, Phase::Downloading, Phase::Failed]);
+    assert!(!proxied.to().exists());
+    assert_eq!(proxied.phases(), [Phase::Pending, Phase::Downloading, Phase::Failed]);
 }
 
 #[test]
 fn what_stood_at_the_target_is_replaced_or_removed() {
-    let (line, bytes) = line_with(PART);
-    std::fs::create_dir_all(line.to().parent().unwrap()).unwrap();
-    std::fs::write(line.to(), noise(3 * PART, 9)).unwrap();
+    let (proxied, bytes) = proxied_with(PART);
+    std::fs::create_dir_all(proxied.to().parent().unwrap()).unwrap();
+    std::fs::write(proxied.to(), noise(3 * PART, 9)).unwrap();
     run(async {
-        let bucket = line.bucket().await;
-        assert_eq!(line.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
-        assert!(line.fetch(&bucket, &declared("v1/none", b"x")).await.unwrap().is_none());
+        let bucket = proxied.bucket().await;
+        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
+        assert!(proxied.fetch(&bucket, &declared("v1/none", b"x")).await.unwrap().is_none());
     });
 }

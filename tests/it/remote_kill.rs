@@ -11,9 +11,8 @@ use kache::store::Store;
 
 use crate::support::entries::{self, Size};
 use crate::support::faults::FaultProxy;
-use crate::support::random::Random;
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{KACHE, Project, TEMP_PREFIX, signal, wait_until};
+use crate::support::{KACHE, Project, TEMP_PREFIX, random, signal, wait_until};
 
 const ROUNDS: u64 = 30;
 const ENTRIES: u64 = 16;
@@ -21,20 +20,21 @@ const ENTRIES: u64 = 16;
 const LARGE: Size = Size { bytes: 18_000_000, noise: 98 };
 const SMALL: Size = Size { bytes: 100_000, noise: 50 };
 
-struct Bed {
+/// A store with entries to push, and the remote that gets them.
+struct PushedStore {
     server: S3Server,
     one: Project,
     keys: Vec<entries::Made>,
 }
 
-fn bed() -> Bed {
+fn pushed_store() -> PushedStore {
     let server = S3Server::start();
     let mut one = Project::new();
     one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
     let mut keys = entries::fill(&one.cache_dir(), ENTRIES, SMALL);
     let store = Store::open(&one.cache_dir());
     keys.push(entries::make(&store, "large", 1000, LARGE));
-    Bed { server, one, keys }
+    PushedStore { server, one, keys }
 }
 
 /// Runs kache for the given time and kills it.
@@ -54,7 +54,7 @@ fn whole(project: &Project, args: &[&str]) -> u64 {
 }
 
 /// Numbers of entries and blobs of a machine, without the temps of killed processes.
-fn counts(project: &Project) -> (usize, usize) {
+fn stored_counts(project: &Project) -> (usize, usize) {
     let whole = |files: Vec<PathBuf>| {
         let is_temp = |path: &PathBuf| path.to_string_lossy().contains(TEMP_PREFIX);
         files.iter().filter(|path| !is_temp(path)).count()
@@ -78,44 +78,44 @@ fn assert_remote_whole(server: &S3Server) {
 
 #[test]
 fn kill_nine_of_pushes() {
-    let random = Random::new();
-    let bed = bed();
-    let whole = whole(&bed.one, &["push"]);
-    bed.server.clear();
+    let mut rng = random::generator();
+    let pushed = pushed_store();
+    let whole = whole(&pushed.one, &["push"]);
+    pushed.server.clear();
     for round in 0..ROUNDS {
-        kill_after(&bed.one, &["push"], Duration::from_millis(random.below(whole)));
-        assert_remote_whole(&bed.server);
+        kill_after(&pushed.one, &["push"], Duration::from_millis(rng.u64(..whole)));
+        assert_remote_whole(&pushed.server);
         // Clears the server when it has everything, and every ten rounds, so that something is always left to upload.
-        if bed.server.objects_with("v1/manifests/").len() == bed.keys.len() || round % 10 == 9 {
-            bed.one.kache(&["push"]).must_succeed();
-            assert_eq!(bed.server.objects_with("v1/manifests/").len(), bed.keys.len());
-            bed.server.clear();
+        if pushed.server.objects_with("v1/manifests/").len() == pushed.keys.len() || round % 10 == 9 {
+            pushed.one.kache(&["push"]).must_succeed();
+            assert_eq!(pushed.server.objects_with("v1/manifests/").len(), pushed.keys.len());
+            pushed.server.clear();
         }
     }
-    bed.one.kache(&["push"]).must_succeed();
-    assert_remote_whole(&bed.server);
+    pushed.one.kache(&["push"]).must_succeed();
+    assert_remote_whole(&pushed.server);
     // If kache was killed between the server's answer and the record of it, the upload stays open: the bucket's
     // lifecycle rules are for such uploads. kache resumed all others.
-    assert!(bed.server.open_uploads() <= 3, "{} uploads are left open for good", bed.server.open_uploads());
-    let two = bed.one.other_machine("two");
+    assert!(pushed.server.open_uploads() <= 3, "{} uploads are left open for good", pushed.server.open_uploads());
+    let two = pushed.one.other_machine("two");
     two.kache(&["pull", "--all"]).must_succeed();
     two.assert_store_whole();
-    assert_eq!(counts(&two), counts(&bed.one));
-    bed.one.assert_store_whole();
+    assert_eq!(stored_counts(&two), stored_counts(&pushed.one));
+    pushed.one.assert_store_whole();
 }
 
 #[test]
 fn kill_nine_of_pulls() {
-    let random = Random::new();
-    let bed = bed();
-    bed.one.kache(&["push"]).must_succeed();
-    let whole = whole(&bed.one.other_machine("measure"), &["pull", "--all"]);
-    let mut two = bed.one.other_machine("two-0");
+    let mut rng = random::generator();
+    let pushed = pushed_store();
+    pushed.one.kache(&["push"]).must_succeed();
+    let whole = whole(&pushed.one.other_machine("measure"), &["pull", "--all"]);
+    let mut two = pushed.one.other_machine("two-0");
     for round in 0..ROUNDS {
-        kill_after(&two, &["pull", "--all"], Duration::from_millis(random.below(whole)));
+        kill_after(&two, &["pull", "--all"], Duration::from_millis(rng.u64(..whole)));
         two.assert_store_whole();
         let store = Store::open(&two.cache_dir());
-        for made in &bed.keys {
+        for made in &pushed.keys {
             // Every entry that can be found is whole.
             if store.manifest(made.lookup).expect("a manifest").records().any(|record| record.key == made.key) {
                 let entry = store.entry(made.key).expect("its entry");
@@ -125,16 +125,16 @@ fn kill_nine_of_pulls() {
                     .for_each(|output| drop(store.check_blob(output.blob, output.size).expect("a blob")));
             }
         }
-        if counts(&two).0 == bed.keys.len() || round % 10 == 9 {
+        if stored_counts(&two).0 == pushed.keys.len() || round % 10 == 9 {
             two.kache(&["pull", "--all"]).must_succeed();
-            assert_eq!(counts(&two), counts(&bed.one));
-            two = bed.one.other_machine(&format!("two-{round}-next"));
+            assert_eq!(stored_counts(&two), stored_counts(&pushed.one));
+            two = pushed.one.other_machine(&format!("two-{round}-next"));
         }
     }
     two.kache(&["pull", "--all"]).must_succeed();
     two.assert_store_whole();
-    assert_eq!(counts(&two), counts(&bed.one));
-    assert_remote_whole(&bed.server);
+    assert_eq!(stored_counts(&two), stored_counts(&pushed.one));
+    assert_remote_whole(&pushed.server);
 }
 
 /// An entry of some 200 MB that does not compress, uploaded over a line of 100 MB/s and killed in the middle. The
@@ -212,11 +212,11 @@ fn an_upload_that_nobody_comes_back_for_is_aborted() {
 #[test]
 #[should_panic(expected = "assertion")]
 fn control_a_wrong_pack_is_seen() {
-    let bed = bed();
-    bed.one.kache(&["push"]).must_succeed();
-    let pack = bed.server.objects_with("v1/packs/").remove(0);
-    let mut bytes = bed.server.read(&pack).expect("a pack");
+    let pushed = pushed_store();
+    pushed.one.kache(&["push"]).must_succeed();
+    let pack = pushed.server.objects_with("v1/packs/").remove(0);
+    let mut bytes = pushed.server.read(&pack).expect("a pack");
     bytes[100] ^= 1;
-    bed.server.write(&pack, &bytes);
-    assert_remote_whole(&bed.server);
+    pushed.server.write(&pack, &bytes);
+    assert_remote_whole(&pushed.server);
 }

@@ -61,13 +61,13 @@ fn r06_what_lies_packed_is_sent_only_if_the_store_still_says_so() {
 }
 
 /// A remote and a store for one test.
-struct Bed {
+struct RemoteAndStore {
     server: S3Server,
     store: Arc<Store>,
     _dir: tempfile::TempDir,
 }
 
-impl Bed {
+impl RemoteAndStore {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         Self { server: S3Server::start(), store: Arc::new(Store::open(&dir.path().join("cache"))), _dir: dir }
@@ -82,24 +82,24 @@ impl Bed {
 /// The agent uploads an entry that was queued when it was compiled; by then the store may have it from somebody else.
 #[test]
 fn r07_what_was_queued_and_then_pulled_is_not_signed() {
-    let bed = Bed::new();
-    let made = entries::make(&bed.store, "a", 1, SMALL);
-    let entry = bed.store.entry(made.key).expect("an entry");
-    bed.store.put_entry(made.key, &Entry { pulled: true, ..entry.clone() }).expect("as if it came from elsewhere");
+    let setup = RemoteAndStore::new();
+    let made = entries::make(&setup.store, "a", 1, SMALL);
+    let entry = setup.store.entry(made.key).expect("an entry");
+    setup.store.put_entry(made.key, &Entry { pulled: true, ..entry.clone() }).expect("as if it came from elsewhere");
     let (_, secret) = SigningKey::generate().expect("a key");
     run(async {
-        let remote = bed.open(Some(Secret::new(secret))).await;
-        let sent = upload_entry(&remote, &bed.store, &id(&made), &Control::default()).await.expect("no error");
-        assert_eq!((sent, bed.server.objects()), (Uploaded::Pulled, Vec::<String>::new()));
+        let remote = setup.open(Some(Secret::new(secret))).await;
+        let sent = upload_entry(&remote, &setup.store, &id(&made), &Control::default()).await.expect("no error");
+        assert_eq!((sent, setup.server.objects()), (Uploaded::Pulled, Vec::<String>::new()));
         // Controls: without a signing key the entry is uploaded, and an entry that was compiled here is signed.
-        let unsigned = bed.open(None).await;
+        let unsigned = setup.open(None).await;
         assert!(matches!(
-            upload_entry(&unsigned, &bed.store, &id(&made), &Control::default()).await,
+            upload_entry(&unsigned, &setup.store, &id(&made), &Control::default()).await,
             Ok(Uploaded::Written(_))
         ));
-        bed.store.put_entry(made.key, &entry).expect("compiled here");
+        setup.store.put_entry(made.key, &entry).expect("compiled here");
         assert!(matches!(
-            upload_entry(&remote, &bed.store, &id(&made), &Control::default()).await,
+            upload_entry(&remote, &setup.store, &id(&made), &Control::default()).await,
             Ok(Uploaded::Written(_))
         ));
     });
@@ -108,10 +108,10 @@ fn r07_what_was_queued_and_then_pulled_is_not_signed() {
 /// Packing takes a core for seconds. Entries that still wait for a core are not packed after Ctrl-C.
 #[test]
 fn nothing_is_packed_once_somebody_asked_to_stop() {
-    let bed = Bed::new();
-    let made = entries::make(&bed.store, "a", 1, SMALL);
+    let setup = RemoteAndStore::new();
+    let made = entries::make(&setup.store, "a", 1, SMALL);
     run(async {
-        let remote = bed.open(None).await;
+        let remote = setup.open(None).await;
         let cores = u32::try_from(remote.cores.available_permits()).expect("few");
         let busy = remote.cores.acquire_many(cores).await.expect("never closed");
         let cancel = CancellationToken::new();
@@ -121,12 +121,12 @@ fn nothing_is_packed_once_somebody_asked_to_stop() {
             cancel.cancel();
         });
         let uploading =
-            tokio::time::timeout(Duration::from_secs(5), upload_entry(&remote, &bed.store, &wanted, &control));
+            tokio::time::timeout(Duration::from_secs(5), upload_entry(&remote, &setup.store, &wanted, &control));
         let (ended, ()) = tokio::join!(uploading, stop);
         assert!(matches!(ended.expect("it waits for a core"), Err(UploadError::Remote(_))));
         drop(busy);
         // Control: with a free core, the entry is uploaded.
-        assert!(upload_entry(&remote, &bed.store, &wanted, &Control::default()).await.is_ok());
+        assert!(upload_entry(&remote, &setup.store, &wanted, &Control::default()).await.is_ok());
     });
 }
 

@@ -11,7 +11,7 @@ use kache::fsx::{self, Stamp, clock};
 use kache::model::{BlobId, Digest, InputSet};
 use kache::remote::format::pack::{self, ImportError, PackError};
 use kache::remote::{BuildRecord, BuildUnit, PackManifest};
-use kache::store::manifests::Record;
+use kache::store::manifests::ManifestRecord;
 use kache::store::{Entry, Store};
 
 use super::support::packs::{self, FILES, Parts, Place};
@@ -29,7 +29,7 @@ fn blob(place: &Place, at: usize) -> PathBuf {
     place.store.layout().blob(BlobId(Digest::of(FILES[at].1)))
 }
 
-fn records(store: &Store) -> Vec<Record> {
+fn records(store: &Store) -> Vec<ManifestRecord> {
     store.manifest(packs::lookup()).unwrap().records().collect()
 }
 
@@ -197,7 +197,7 @@ fn what_others_would_refuse_is_not_packed() {
     entry.outputs[0].name = "x".repeat(101);
     here.store.put_entry(packs::key(), &entry).unwrap();
     assert!(matches!(pack(&here, 3), Err(PackError::Unfit(_))));
-    let record = Record { inputs: vec![], ..packs::record() };
+    let record = ManifestRecord { inputs: vec![], ..packs::record() };
     let to = here.dir.path().join("pack");
     let refused = pack::write(&here.store, packs::lookup(), &record, 3, &to);
     assert!(matches!(refused, Err(PackError::Unfit(_))), "{refused:?}");

@@ -14,14 +14,14 @@ use crate::support::{KACHE, Project, Run, manifest, signal, wait_until};
 pub(crate) const SMALL: Size = Size { bytes: 20_000, noise: 30 };
 
 /// Two machines without any workspace, and a remote.
-pub(crate) struct Bed {
+pub(crate) struct TwoMachines {
     pub(crate) server: S3Server,
     pub(crate) proxy: FaultProxy,
     pub(crate) one: Project,
     pub(crate) two: Project,
 }
 
-impl Bed {
+impl TwoMachines {
     pub(crate) fn new() -> Self {
         let server = S3Server::start();
         let proxy = FaultProxy::start(server.address());
@@ -31,18 +31,18 @@ impl Bed {
         Self { server, proxy, one, two }
     }
 
-    /// A bed whose first machine has `count` entries.
+    /// Two machines, of which the first has `count` entries.
     pub(crate) fn with(count: u64, size: Size) -> (Self, Vec<Made>) {
-        let bed = Self::new();
-        let made = entries::fill(&bed.one.cache_dir(), count, size);
-        (bed, made)
+        let machines = Self::new();
+        let made = entries::fill(&machines.one.cache_dir(), count, size);
+        (machines, made)
     }
 
-    /// A bed with `count` entries on the remote and on the first machine.
+    /// Two machines, with `count` entries on the remote and on the first machine.
     pub(crate) fn pushed(count: u64, size: Size) -> (Self, Vec<Made>) {
-        let (bed, made) = Self::with(count, size);
-        bed.one.kache(&["push"]).must_succeed();
-        (bed, made)
+        let (machines, made) = Self::with(count, size);
+        machines.one.kache(&["push"]).must_succeed();
+        (machines, made)
     }
 
     pub(crate) fn objects(&self, kind: &str) -> usize {
@@ -69,8 +69,9 @@ fn assert_same(from: &Project, to: &Project, made: &[Made]) {
     to.assert_store_whole();
 }
 
+/// Asserts that the command printed `what`.
 #[track_caller]
-pub(crate) fn says(run: &Run, what: &str) {
+pub(crate) fn assert_reports(run: &Run, what: &str) {
     assert!(run.stdout.contains(what) || run.stderr.contains(what), "no {what:?} in\n{}\n{}", run.stdout, run.stderr);
 }
 
@@ -86,72 +87,78 @@ fn assert_tidy(project: &Project) {
 
 #[test]
 fn what_is_pushed_can_be_pulled_and_nothing_twice() {
-    let (bed, made) = Bed::with(20, SMALL);
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 20 entries");
-    assert_eq!((bed.objects("v1/packs/"), bed.objects("v1/manifests/")), (20, 20));
-    says(&bed.two.kache(&["pull", "--all"]).must_succeed(), "pulled 20 entries");
-    assert_same(&bed.one, &bed.two, &made);
-    bed.proxy.forget();
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 0 entries, 0 B");
-    says(&bed.two.kache(&["push"]).must_succeed(), "pushed 0 entries, 0 B");
-    assert_eq!(bed.proxy.count("PUT", ""), 0);
-    let run = bed.two.kache(&["pull", "--all"]).must_succeed();
-    says(&run, "pulled 0 entries");
-    says(&run, "20 already in the store");
-    assert_eq!(bed.proxy.count("GET", "v1/packs/"), 0);
-    assert_tidy(&bed.one);
-    assert_tidy(&bed.two);
+    let (machines, made) = TwoMachines::with(20, SMALL);
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 20 entries");
+    assert_eq!((machines.objects("v1/packs/"), machines.objects("v1/manifests/")), (20, 20));
+    assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 20 entries");
+    assert_same(&machines.one, &machines.two, &made);
+    machines.proxy.forget();
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 0 entries, 0 B");
+    assert_reports(&machines.two.kache(&["push"]).must_succeed(), "pushed 0 entries, 0 B");
+    assert_eq!(machines.proxy.count("PUT", ""), 0);
+    let run = machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_reports(&run, "pulled 0 entries");
+    assert_reports(&run, "20 already in the store");
+    assert_eq!(machines.proxy.count("GET", "v1/packs/"), 0);
+    assert_tidy(&machines.one);
+    assert_tidy(&machines.two);
 }
 
 #[test]
 fn few_are_asked_for_and_many_are_listed() {
-    let (bed, _) = Bed::with(3, SMALL);
-    bed.one.kache(&["push"]).must_succeed();
-    assert_eq!((bed.proxy.count("HEAD", ""), bed.proxy.count("GET", "list-type=2")), (3, 0));
-    entries::fill(&bed.one.cache_dir(), 40, SMALL);
-    bed.proxy.forget();
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 37 entries");
-    assert_eq!((bed.proxy.count("HEAD", ""), bed.proxy.count("GET", "list-type=2")), (0, 1));
+    let (machines, _) = TwoMachines::with(3, SMALL);
+    machines.one.kache(&["push"]).must_succeed();
+    assert_eq!((machines.proxy.count("HEAD", ""), machines.proxy.count("GET", "list-type=2")), (3, 0));
+    entries::fill(&machines.one.cache_dir(), 40, SMALL);
+    machines.proxy.forget();
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 37 entries");
+    assert_eq!((machines.proxy.count("HEAD", ""), machines.proxy.count("GET", "list-type=2")), (0, 1));
     // A bucket with far more entries than this machine: kache gives up the listing.
-    bed.server.set_page_size(1);
-    bed.server.remove(&bed.server.objects_with("v1/manifests/c9/")[0]);
-    bed.proxy.forget();
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
-    let (heads, pages) = (bed.proxy.count("HEAD", ""), bed.proxy.count("GET", "list-type=2"));
+    machines.server.set_page_size(1);
+    machines.server.remove(&machines.server.objects_with("v1/manifests/c9/")[0]);
+    machines.proxy.forget();
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    let (heads, pages) = (machines.proxy.count("HEAD", ""), machines.proxy.count("GET", "list-type=2"));
     assert!(heads + pages <= 41 && heads > 0, "{heads} {pages}");
 }
 
 #[test]
 fn a_dry_run_says_what_and_does_nothing() {
-    let (bed, made) = Bed::with(5, SMALL);
-    let run = bed.one.kache(&["push", "--dry-run"]).must_succeed();
-    says(&run, "would push 5 entries");
+    let (machines, made) = TwoMachines::with(5, SMALL);
+    let run = machines.one.kache(&["push", "--dry-run"]).must_succeed();
+    assert_reports(&run, "would push 5 entries");
     for made in &made {
-        says(&run, &made.key.0.short());
+        assert_reports(&run, &made.key.0.short());
     }
-    assert!(bed.server.objects().is_empty());
-    bed.one.kache(&["push"]).must_succeed();
-    bed.proxy.forget();
-    let run = bed.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
-    says(&run, "would pull 5 entries");
+    assert!(machines.server.objects().is_empty());
+    machines.one.kache(&["push"]).must_succeed();
+    machines.proxy.forget();
+    let run = machines.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
+    assert_reports(&run, "would pull 5 entries");
     for made in &made {
-        says(&run, &made.key.0.short());
+        assert_reports(&run, &made.key.0.short());
     }
-    assert_eq!(bed.proxy.count("GET", "v1/packs/"), 0);
-    assert!(bed.two.entries().is_empty() && bed.two.blobs().is_empty());
+    assert_eq!(machines.proxy.count("GET", "v1/packs/"), 0);
+    assert!(machines.two.entries().is_empty() && machines.two.blobs().is_empty());
 }
 
 #[test]
 fn crates_and_ages_narrow_it_down() {
-    let (bed, made) = Bed::with(6, SMALL);
-    says(&bed.one.kache(&["push", "--crate", "c1", "--crate", "c4"]).must_succeed(), "pushed 2 entries");
-    assert_eq!((bed.objects("v1/packs/c1/"), bed.objects("v1/packs/c4/"), bed.objects("v1/packs/")), (1, 1, 2));
+    let (machines, made) = TwoMachines::with(6, SMALL);
+    assert_reports(&machines.one.kache(&["push", "--crate", "c1", "--crate", "c4"]).must_succeed(), "pushed 2 entries");
+    assert_eq!(
+        (machines.objects("v1/packs/c1/"), machines.objects("v1/packs/c4/"), machines.objects("v1/packs/")),
+        (1, 1, 2)
+    );
     std::thread::sleep(std::time::Duration::from_millis(20));
-    says(&bed.one.kache(&["push", "--since", "10ms"]).must_succeed(), "pushed 0 entries");
-    says(&bed.one.kache(&["push", "--since", "1h"]).must_succeed(), "pushed 4 entries");
-    says(&bed.two.kache(&["pull", "--crate", "c3", "--crate", "no-such"]).must_succeed(), "pulled 1 entry");
-    assert_same(&bed.one, &bed.two, &made[3..4]);
-    assert_eq!(bed.two.entries().len(), 1);
+    assert_reports(&machines.one.kache(&["push", "--since", "10ms"]).must_succeed(), "pushed 0 entries");
+    assert_reports(&machines.one.kache(&["push", "--since", "1h"]).must_succeed(), "pushed 4 entries");
+    assert_reports(
+        &machines.two.kache(&["pull", "--crate", "c3", "--crate", "no-such"]).must_succeed(),
+        "pulled 1 entry",
+    );
+    assert_same(&machines.one, &machines.two, &made[3..4]);
+    assert_eq!(machines.two.entries().len(), 1);
 }
 
 fn spawn(project: &Project, args: &[&str]) -> Child {
@@ -162,103 +169,103 @@ fn spawn(project: &Project, args: &[&str]) -> Child {
 
 #[test]
 fn r10_two_at_once_are_as_good_as_one() {
-    let (bed, made) = Bed::with(40, SMALL);
-    let pushes = [spawn(&bed.one, &["push"]), spawn(&bed.one, &["push"])];
+    let (machines, made) = TwoMachines::with(40, SMALL);
+    let pushes = [spawn(&machines.one, &["push"]), spawn(&machines.one, &["push"])];
     let mut packs = BTreeSet::new();
     for push in pushes {
         let output = push.wait_with_output().expect("push");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    packs.extend(bed.server.objects_with("v1/packs/"));
-    assert_eq!((packs.len(), bed.objects("v1/manifests/")), (40, 40));
-    for pull in [spawn(&bed.two, &["pull", "--all"]), spawn(&bed.two, &["pull", "--all"])] {
+    packs.extend(machines.server.objects_with("v1/packs/"));
+    assert_eq!((packs.len(), machines.objects("v1/manifests/")), (40, 40));
+    for pull in [spawn(&machines.two, &["pull", "--all"]), spawn(&machines.two, &["pull", "--all"])] {
         let output = pull.wait_with_output().expect("pull");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_same(&bed.one, &bed.two, &made);
-    assert_tidy(&bed.one);
-    assert_tidy(&bed.two);
+    assert_same(&machines.one, &machines.two, &made);
+    assert_tidy(&machines.one);
+    assert_tidy(&machines.two);
 }
 
 #[test]
 fn r04_what_cannot_be_believed_is_absent_and_mended_by_the_next_push() {
-    let (bed, made) = Bed::pushed(6, SMALL);
-    let manifests = bed.server.objects_with("v1/manifests/");
-    let packs = bed.server.objects_with("v1/packs/");
-    bed.server.write(&manifests[0], b"{}");
-    let good = bed.server.read(&packs[1]).expect("a pack");
-    bed.server.write(&packs[1], &[&good[..good.len() / 2], &vec![0; good.len() - good.len() / 2]].concat());
-    bed.server.write(&packs[2], &good);
-    bed.server.remove(&packs[3]);
-    let run = bed.two.kache(&["pull", "--all"]).must_succeed();
-    says(&run, "pulled 2 entries");
-    says(&run, "3 refused");
-    says(&run, "1 absent");
-    bed.two.assert_store_whole();
-    assert_eq!(bed.two.entries().len(), 2);
+    let (machines, made) = TwoMachines::pushed(6, SMALL);
+    let manifests = machines.server.objects_with("v1/manifests/");
+    let packs = machines.server.objects_with("v1/packs/");
+    machines.server.write(&manifests[0], b"{}");
+    let good = machines.server.read(&packs[1]).expect("a pack");
+    machines.server.write(&packs[1], &[&good[..good.len() / 2], &vec![0; good.len() - good.len() / 2]].concat());
+    machines.server.write(&packs[2], &good);
+    machines.server.remove(&packs[3]);
+    let run = machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_reports(&run, "pulled 2 entries");
+    assert_reports(&run, "3 refused");
+    assert_reports(&run, "1 absent");
+    machines.two.assert_store_whole();
+    assert_eq!(machines.two.entries().len(), 2);
     // The second machine makes the entries itself, and uploads those that were refused or absent.
-    entries::fill(&bed.two.cache_dir(), 6, SMALL);
-    says(&bed.two.kache(&["push"]).must_succeed(), "pushed 4 entries");
-    let three = bed.one.other_machine("three");
-    says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 6 entries");
-    assert_same(&bed.one, &three, &made);
+    entries::fill(&machines.two.cache_dir(), 6, SMALL);
+    assert_reports(&machines.two.kache(&["push"]).must_succeed(), "pushed 4 entries");
+    let three = machines.one.other_machine("three");
+    assert_reports(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 6 entries");
+    assert_same(&machines.one, &three, &made);
 }
 
 #[test]
 fn all_sends_what_is_there_too() {
-    let (bed, made) = Bed::pushed(4, SMALL);
-    bed.server.objects_with("v1/packs/").iter().for_each(|pack| assert!(bed.server.remove(pack)));
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
-    says(&bed.one.kache(&["push", "--all"]).must_succeed(), "pushed 4 entries");
-    bed.two.kache(&["pull", "--all"]).must_succeed();
-    assert_same(&bed.one, &bed.two, &made);
+    let (machines, made) = TwoMachines::pushed(4, SMALL);
+    machines.server.objects_with("v1/packs/").iter().for_each(|pack| assert!(machines.server.remove(pack)));
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
+    assert_reports(&machines.one.kache(&["push", "--all"]).must_succeed(), "pushed 4 entries");
+    machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_same(&machines.one, &machines.two, &made);
 }
 
 #[test]
 fn r09_failures_are_told_and_not_swallowed() {
-    let (mut bed, made) = Bed::with(6, SMALL);
-    bed.proxy.rule(Rule::on("PUT", "v1/packs/c2/").then(Action::Error(500, "InternalError", "the disk is full")));
-    let run = bed.one.kache(&["push"]);
+    let (mut machines, made) = TwoMachines::with(6, SMALL);
+    machines.proxy.rule(Rule::on("PUT", "v1/packs/c2/").then(Action::Error(500, "InternalError", "the disk is full")));
+    let run = machines.one.kache(&["push"]);
     assert_eq!(run.code, 1, "{}", run.stderr);
-    says(&run, "pushed 5 entries");
-    says(&run, "1 failed");
-    says(&run, "error: c2");
-    says(&run, "500");
-    assert_eq!(bed.objects("v1/manifests/c2/"), 0, "no manifest without its pack");
-    bed.proxy.heal();
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
-    bed.proxy.rule(Rule::on("GET", "v1/packs/c3/").then(Action::Error(500, "InternalError", "bad day")));
-    let run = bed.two.kache(&["pull", "--all"]);
+    assert_reports(&run, "pushed 5 entries");
+    assert_reports(&run, "1 failed");
+    assert_reports(&run, "error: c2");
+    assert_reports(&run, "500");
+    assert_eq!(machines.objects("v1/manifests/c2/"), 0, "no manifest without its pack");
+    machines.proxy.heal();
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    machines.proxy.rule(Rule::on("GET", "v1/packs/c3/").then(Action::Error(500, "InternalError", "bad day")));
+    let run = machines.two.kache(&["pull", "--all"]);
     assert_eq!(run.code, 1, "{}", run.stderr);
-    says(&run, "pulled 5 entries");
-    says(&run, "error: c3");
-    bed.proxy.heal();
-    says(&bed.two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
-    assert_same(&bed.one, &bed.two, &made);
+    assert_reports(&run, "pulled 5 entries");
+    assert_reports(&run, "error: c3");
+    machines.proxy.heal();
+    assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
+    assert_same(&machines.one, &machines.two, &made);
     // A machine that may only read, but is not configured as read-only.
-    entries::fill(&bed.two.cache_dir(), 9, SMALL);
-    bed.two.use_remote(&S3Server::variables(&bed.proxy.endpoint(), READER));
-    let run = bed.two.kache(&["push"]);
+    entries::fill(&machines.two.cache_dir(), 9, SMALL);
+    machines.two.use_remote(&S3Server::variables(&machines.proxy.endpoint(), READER));
+    let run = machines.two.kache(&["push"]);
     assert_eq!(run.code, 1);
-    says(&run, "403");
-    bed.proxy.always(Action::Close);
-    assert_eq!((bed.two.kache(&["push"]).code, bed.two.kache(&["pull", "--all"]).code), (1, 1));
+    assert_reports(&run, "403");
+    machines.proxy.always(Action::Close);
+    assert_eq!((machines.two.kache(&["push"]).code, machines.two.kache(&["pull", "--all"]).code), (1, 1));
 }
 
 #[test]
 fn a_read_only_remote_is_never_written() {
-    let (mut bed, made) = Bed::pushed(2, SMALL);
-    entries::fill(&bed.two.cache_dir(), 4, SMALL);
-    bed.two.set("KACHE_REMOTE_READONLY", "1");
-    bed.proxy.forget();
-    let run = bed.two.kache(&["push"]);
+    let (mut machines, made) = TwoMachines::pushed(2, SMALL);
+    entries::fill(&machines.two.cache_dir(), 4, SMALL);
+    machines.two.set("KACHE_REMOTE_READONLY", "1");
+    machines.proxy.forget();
+    let run = machines.two.kache(&["push"]);
     assert_eq!(run.code, 1);
-    says(&run, "KACHE_REMOTE_READONLY");
-    assert!(bed.proxy.seen().is_empty());
-    bed.one.set("KACHE_REMOTE_READONLY", "1");
-    let three = bed.one.other_machine("three");
+    assert_reports(&run, "KACHE_REMOTE_READONLY");
+    assert!(machines.proxy.seen().is_empty());
+    machines.one.set("KACHE_REMOTE_READONLY", "1");
+    let three = machines.one.other_machine("three");
     three.kache(&["pull", "--all"]).must_succeed();
-    assert_same(&bed.one, &three, &made);
+    assert_same(&machines.one, &three, &made);
 }
 
 #[test]
@@ -267,92 +274,92 @@ fn without_a_remote_it_says_how_to_set_one() {
     for verb in ["push", "pull"] {
         let run = project.kache(&[verb]);
         assert_eq!(run.code, 1);
-        says(&run, "KACHE_S3_BUCKET");
-        says(&run, "KACHE_S3_ENDPOINT");
+        assert_reports(&run, "KACHE_S3_BUCKET");
+        assert_reports(&run, "KACHE_S3_ENDPOINT");
     }
 }
 
 #[test]
 fn a_crate_that_the_remote_does_not_have_is_called_that() {
-    let (bed, made) = Bed::pushed(1, SMALL);
-    says(
-        &bed.two.kache(&["pull", "--crate", "no_such_crate"]).must_succeed(),
+    let (machines, made) = TwoMachines::pushed(1, SMALL);
+    assert_reports(
+        &machines.two.kache(&["pull", "--crate", "no_such_crate"]).must_succeed(),
         "the remote has no entries of these crates",
     );
-    let run = bed.two.kache(&["pull", "--crate", &made[0].crate_name]).must_succeed();
+    let run = machines.two.kache(&["pull", "--crate", &made[0].crate_name]).must_succeed();
     assert!(!run.stderr.contains("no entries of these crates"), "{run:?}");
 }
 
 #[test]
 fn r05_listings_that_lie_end_and_lose_nothing() {
-    let (bed, made) = Bed::pushed(20, SMALL);
+    let (machines, made) = TwoMachines::pushed(20, SMALL);
     let foreign = vec!["v1/manifests/../../x/y.json".to_owned(), "v1/manifests/c/short/name.json".to_owned()];
     for lie in [Lie::TruncatedWithoutToken, Lie::RepeatedToken, Lie::MoreKeys(foreign)] {
-        let three = bed
+        let three = machines
             .one
             .other_machine(&format!("{lie:?}").chars().filter(char::is_ascii_alphabetic).collect::<String>()[..8]);
-        bed.proxy.heal().rule(Rule::on("GET", "list-type=2").then(Action::Listing(lie)));
+        machines.proxy.heal().rule(Rule::on("GET", "list-type=2").then(Action::Listing(lie)));
         three.kache(&["pull", "--all"]).must_succeed();
-        assert_same(&bed.one, &three, &made);
-        says(&bed.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
+        assert_same(&machines.one, &three, &made);
+        assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
     }
     // Listed but absent: this push skips the entry, without any other effect.
-    let manifest = bed.server.objects_with("v1/manifests/c7/").remove(0);
-    bed.server.remove(&manifest);
-    bed.proxy.heal().rule(Rule::on("GET", "list-type=2").then(Action::Listing(Lie::MoreKeys(vec![manifest]))));
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
-    bed.proxy.heal();
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    let manifest = machines.server.objects_with("v1/manifests/c7/").remove(0);
+    machines.server.remove(&manifest);
+    machines.proxy.heal().rule(Rule::on("GET", "list-type=2").then(Action::Listing(Lie::MoreKeys(vec![manifest]))));
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
+    machines.proxy.heal();
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
 }
 
 #[test]
 fn r12_a_pull_stops_where_the_store_is_full() {
     let size = Size { bytes: 1_000_000, noise: 5 };
-    let (mut bed, _) = Bed::pushed(8, size);
-    bed.two.set("KACHE_MAX_SIZE", "4MiB");
-    let run = bed.two.kache(&["pull", "--all"]).must_succeed();
-    says(&run, "pulled 3 entries");
-    says(&run, "skipped 5 entries");
-    bed.two.assert_store_whole();
-    assert_eq!(bed.two.entries().len(), 3);
-    let run = bed.two.kache(&["pull", "--all"]).must_succeed();
-    says(&run, "would exceed its limit");
-    assert!(bed.two.entries().len() < 8);
+    let (mut machines, _) = TwoMachines::pushed(8, size);
+    machines.two.set("KACHE_MAX_SIZE", "4MiB");
+    let run = machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_reports(&run, "pulled 3 entries");
+    assert_reports(&run, "skipped 5 entries");
+    machines.two.assert_store_whole();
+    assert_eq!(machines.two.entries().len(), 3);
+    let run = machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_reports(&run, "would exceed its limit");
+    assert!(machines.two.entries().len() < 8);
 }
 
 #[test]
 fn ctrl_c_ends_it_well_and_the_next_run_completes_it() {
     let size = Size { bytes: 400_000, noise: 80 };
-    let (bed, made) = Bed::with(12, size);
-    bed.proxy.set_bandwidth(1_000_000);
+    let (machines, made) = TwoMachines::with(12, size);
+    machines.proxy.set_bandwidth(1_000_000);
     let interrupt = |project: &Project, verb: &[&str], method: &'static str| {
-        bed.proxy.forget();
+        machines.proxy.forget();
         let child = spawn(project, verb);
-        wait_until("a transfer", || bed.proxy.count(method, "v1/packs/") > 2);
+        wait_until("a transfer", || machines.proxy.count(method, "v1/packs/") > 2);
         signal("INT", &child.id().to_string());
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
     };
-    interrupt(&bed.one, &["push"], "PUT");
-    let (packs, manifests) = (bed.objects("v1/packs/"), bed.objects("v1/manifests/"));
+    interrupt(&machines.one, &["push"], "PUT");
+    let (packs, manifests) = (machines.objects("v1/packs/"), machines.objects("v1/manifests/"));
     assert!(manifests < 12 && manifests <= packs, "{packs} {manifests}");
-    bed.proxy.set_bandwidth(0);
-    bed.one.kache(&["push"]).must_succeed();
-    bed.proxy.set_bandwidth(1_000_000);
-    interrupt(&bed.two, &["pull", "--all"], "GET");
-    bed.two.assert_store_whole();
-    assert!(bed.two.entries().len() < 12);
-    assert!(crate::support::files_under(&bed.two.cache_dir().join("v1/remote/inbox")).is_empty());
-    bed.proxy.set_bandwidth(0);
-    bed.two.kache(&["pull", "--all"]).must_succeed();
-    assert_same(&bed.one, &bed.two, &made);
-    assert_tidy(&bed.one);
+    machines.proxy.set_bandwidth(0);
+    machines.one.kache(&["push"]).must_succeed();
+    machines.proxy.set_bandwidth(1_000_000);
+    interrupt(&machines.two, &["pull", "--all"], "GET");
+    machines.two.assert_store_whole();
+    assert!(machines.two.entries().len() < 12);
+    assert!(crate::support::files_under(&machines.two.cache_dir().join("v1/remote/inbox")).is_empty());
+    machines.proxy.set_bandwidth(0);
+    machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_same(&machines.one, &machines.two, &made);
+    assert_tidy(&machines.one);
 }
 
-/// A bed, a workspace that was built on the first machine, and its checkout on the second.
-fn workspace() -> (Bed, Project, Project) {
-    let bed = Bed::new();
+/// Two machines, a workspace that was built on the first machine, and its checkout on the second.
+fn workspace() -> (TwoMachines, Project, Project) {
+    let machines = TwoMachines::new();
     let mut one = Project::app_over("pub fn value() -> u32 { inner::value() + 1 }\n");
     one.file("dep/Cargo.toml", manifest("dep", "[dependencies]\ninner = { path = \"../inner\" }\n"));
     one.file("inner/Cargo.toml", manifest("inner", ""));
@@ -360,14 +367,14 @@ fn workspace() -> (Bed, Project, Project) {
     one.file("inner/src/lib.rs", "#[cfg(six)]\npub fn value() -> u32 { 6 }\n");
     one.build().misses(&["app", "dep", "inner", "build_script_build"]);
     let two = one.other_machine("two");
-    one.use_remote(&S3Server::variables(&bed.proxy.endpoint(), WRITER));
-    (bed, one, two)
+    one.use_remote(&S3Server::variables(&machines.proxy.endpoint(), WRITER));
+    (machines, one, two)
 }
 
 /// Runs `kache pull` on the second machine, and then removes the remote from its settings, so that no agent can help
 /// its builds.
-fn pull(bed: &Bed, two: &mut Project, args: &[&str]) -> Run {
-    two.use_remote(&S3Server::variables(&bed.proxy.endpoint(), WRITER));
+fn pull(machines: &TwoMachines, two: &mut Project, args: &[&str]) -> Run {
+    two.use_remote(&S3Server::variables(&machines.proxy.endpoint(), WRITER));
     let run = two.kache(&[&["pull"], args].concat());
     two.use_no_remote();
     run
@@ -375,14 +382,14 @@ fn pull(bed: &Bed, two: &mut Project, args: &[&str]) -> Run {
 
 #[test]
 fn two_machines_build_push_pull_build() {
-    let (bed, one, mut two) = workspace();
+    let (machines, one, mut two) = workspace();
     let run = one.kache(&["push"]).must_succeed();
-    says(&run, "pushed 5 entries");
-    says(&run, "build record v1/builds/app/");
-    let run = pull(&bed, &mut two, &[]).must_succeed();
-    says(&run, "build record v1/builds/app/");
-    says(&run, "pulled 5 entries");
-    let (run, said) = two.build_and_say();
+    assert_reports(&run, "pushed 5 entries");
+    assert_reports(&run, "build record v1/builds/app/");
+    let run = pull(&machines, &mut two, &[]).must_succeed();
+    assert_reports(&run, "build record v1/builds/app/");
+    assert_reports(&run, "pulled 5 entries");
+    let (run, said) = two.build_and_run();
     assert_eq!((run.compiles(), said.as_str()), (Vec::new(), "7"), "0 rustc runs");
     two.assert_noop();
     let outcomes: BTreeSet<String> = two.events().iter().map(|event| event["outcome"].to_string()).collect();
@@ -398,51 +405,54 @@ fn control_without_a_pull_the_other_machine_compiles() {
 
 #[test]
 fn a_record_can_be_named_and_without_any_the_lock_file_counts() {
-    let (bed, one, mut two) = workspace();
+    let (machines, one, mut two) = workspace();
     one.kache(&["push"]).must_succeed();
-    let record = bed.server.objects_with("v1/builds/").remove(0);
+    let record = machines.server.objects_with("v1/builds/").remove(0);
     let short = record.rsplit('/').next().expect("a name").to_owned();
     for name in [record.as_str(), short.as_str(), short.trim_end_matches(".json")] {
-        says(&pull(&bed, &mut two, &["--dry-run", "--build", name]).must_succeed(), "would pull 5 entries");
+        assert_reports(
+            &pull(&machines, &mut two, &["--dry-run", "--build", name]).must_succeed(),
+            "would pull 5 entries",
+        );
     }
-    let run = pull(&bed, &mut two, &["--build", "host-debug-nothing"]);
+    let run = pull(&machines, &mut two, &["--build", "host-debug-nothing"]);
     assert_eq!(run.code, 1);
-    says(&run, "host-debug-nothing");
-    assert!(bed.server.remove(&record));
+    assert_reports(&run, "host-debug-nothing");
+    assert!(machines.server.remove(&record));
     let foreign = entries::fill(&one.cache_dir(), 3, SMALL);
     one.kache(&["push"]).must_succeed();
-    bed.server.objects_with("v1/builds/").iter().for_each(|name| assert!(bed.server.remove(name)));
-    let run = pull(&bed, &mut two, &[]).must_succeed();
-    says(&run, "using the packages in Cargo.lock");
-    says(&run, "pulled 5 entries");
+    machines.server.objects_with("v1/builds/").iter().for_each(|name| assert!(machines.server.remove(name)));
+    let run = pull(&machines, &mut two, &[]).must_succeed();
+    assert_reports(&run, "using the packages in Cargo.lock");
+    assert_reports(&run, "pulled 5 entries");
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
     assert_eq!(foreign.len(), 3);
 }
 
 #[test]
 fn the_record_of_the_same_lock_file_is_taken() {
-    let (bed, one, mut two) = workspace();
+    let (machines, one, mut two) = workspace();
     one.kache(&["push"]).must_succeed();
-    let old = bed.server.objects_with("v1/builds/");
+    let old = machines.server.objects_with("v1/builds/");
     one.file(
         "dep/Cargo.toml",
         manifest("dep", "[dependencies]\ninner = { path = \"../inner\" }\n").replace("0.1.0", "0.2.0"),
     );
     one.build();
     one.kache(&["push"]).must_succeed();
-    assert_eq!(bed.server.objects_with("v1/builds/").len(), 2);
-    says(&pull(&bed, &mut two, &[]).must_succeed(), &format!("build record {}", old[0]));
+    assert_eq!(machines.server.objects_with("v1/builds/").len(), 2);
+    assert_reports(&pull(&machines, &mut two, &[]).must_succeed(), &format!("build record {}", old[0]));
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
 }
 
 #[test]
 fn a_record_tells_of_all_that_was_built_before_the_push() {
-    let (bed, one, mut two) = workspace();
+    let (machines, one, mut two) = workspace();
     one.cargo(&["check"]);
     one.cargo(&["build", "--release"]);
     let run = one.kache(&["push"]).must_succeed();
-    assert_eq!(bed.server.objects_with("v1/builds/").len(), 2, "{}", run.stdout);
-    pull(&bed, &mut two, &[]).must_succeed();
+    assert_eq!(machines.server.objects_with("v1/builds/").len(), 2, "{}", run.stdout);
+    pull(&machines, &mut two, &[]).must_succeed();
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
     assert_eq!(two.cargo(&["check"]).compiles(), Vec::<&str>::new());
     assert_eq!(two.cargo(&["build", "--release"]).compiles(), Vec::<&str>::new());
@@ -450,25 +460,25 @@ fn a_record_tells_of_all_that_was_built_before_the_push() {
 
 #[test]
 fn r11_a_record_that_lies_costs_requests_and_nothing_else() {
-    let (bed, one, mut two) = workspace();
+    let (machines, one, mut two) = workspace();
     one.kache(&["push"]).must_succeed();
-    let record = bed.server.objects_with("v1/builds/").remove(0);
-    let text = String::from_utf8(bed.server.read(&record).expect("a record")).expect("text");
+    let record = machines.server.objects_with("v1/builds/").remove(0);
+    let text = String::from_utf8(machines.server.read(&record).expect("a record")).expect("text");
     // Names the first entry by another key, which does not exist.
     let key = text.split("\"key\":\"").nth(1).expect("a key")[..64].to_owned();
-    bed.server.write(&record, text.replace(&key, &"0123456789abcdef".repeat(4)).as_bytes());
-    let run = pull(&bed, &mut two, &[]).must_succeed();
-    says(&run, "pulled 4 entries");
-    says(&run, "1 absent");
-    bed.server.write(&record, b"garbage");
-    says(&pull(&bed, &mut two, &[]).must_succeed(), "using the packages in Cargo.lock");
+    machines.server.write(&record, text.replace(&key, &"0123456789abcdef".repeat(4)).as_bytes());
+    let run = pull(&machines, &mut two, &[]).must_succeed();
+    assert_reports(&run, "pulled 4 entries");
+    assert_reports(&run, "1 absent");
+    machines.server.write(&record, b"garbage");
+    assert_reports(&pull(&machines, &mut two, &[]).must_succeed(), "using the packages in Cargo.lock");
     assert_eq!(two.build().compiles(), Vec::<&str>::new());
 }
 
 #[test]
 fn r07_what_somebody_else_sent_is_never_signed_here() {
-    let (bed, made) = Bed::pushed(3, SMALL);
-    let mut two = bed.two;
+    let (machines, made) = TwoMachines::pushed(3, SMALL);
+    let mut two = machines.two;
     two.kache(&["pull", "--all"]).must_succeed();
     let other = S3Server::start();
     two.use_remote(&S3Server::variables(&other.endpoint(), WRITER));

@@ -5,29 +5,29 @@ use kache::model::{Digest, LookupKey};
 use kache::store::Store;
 use kache::store::manifests::MAX_SETS;
 
-use crate::remote_push_pull::{Bed, SMALL, says};
+use crate::remote_push_pull::{SMALL, TwoMachines, assert_reports};
 use crate::support::entries::{self, Size};
 use crate::support::faults::{Action, Rule};
 use crate::support::{Project, snapshot};
 
 #[test]
 fn a_dry_pull_writes_nothing_into_the_cache_directory() {
-    let (bed, _) = Bed::pushed(6, SMALL);
-    bed.server.write(&bed.server.objects_with("v1/manifests/c5/")[0], b"{}");
-    let tree = || snapshot(&bed.two.cache_dir());
+    let (machines, _) = TwoMachines::pushed(6, SMALL);
+    machines.server.write(&machines.server.objects_with("v1/manifests/c5/")[0], b"{}");
+    let tree = || snapshot(&machines.two.cache_dir());
     // First without a cache directory, then with entries that are present or damaged.
-    bed.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
-    assert!(!bed.two.cache_dir().exists());
-    entries::fill(&bed.two.cache_dir(), 3, SMALL);
-    let damaged = bed.two.blobs().remove(0);
+    machines.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
+    assert!(!machines.two.cache_dir().exists());
+    entries::fill(&machines.two.cache_dir(), 3, SMALL);
+    let damaged = machines.two.blobs().remove(0);
     std::fs::write(&damaged, vec![0; std::fs::read(&damaged).expect("a blob").len()]).expect("damage it");
     let before = tree();
-    let run = bed.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
-    says(&run, "would pull 2 entries");
-    says(&run, "1 refused");
+    let run = machines.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
+    assert_reports(&run, "would pull 2 entries");
+    assert_reports(&run, "1 refused");
     assert_eq!(tree(), before);
     // Control: a real pull writes the journal, the mark of the refused entry, and the entries.
-    says(&bed.two.kache(&["pull", "--all"]).must_succeed(), "1 refused");
+    assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "1 refused");
     let after = tree();
     assert_ne!(after, before);
     for written in ["events/transfers.jsonl", "v1/remote/doubts", "v1/quarantine"] {
@@ -40,82 +40,90 @@ const TINY: Size = Size { bytes: 1000, noise: 30 };
 
 /// Denies one object. Asserts that the others arrive, and that the run names the denied one and fails.
 #[track_caller]
-fn all_but_one(bed: &Bed, project: &Project, verb: &[&str], (method, object): (&'static str, &str), what: &str) {
-    bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
+fn all_but_one(
+    machines: &TwoMachines,
+    project: &Project,
+    verb: &[&str],
+    (method, object): (&'static str, &str),
+    what: &str,
+) {
+    machines.proxy.heal().rule(Rule::on(method, object).then(DENIED));
     let run = project.kache(verb);
     assert_eq!(run.code, 1, "{}\n{}", run.stdout, run.stderr);
-    says(&run, what);
-    says(&run, "1 failed");
-    says(&run, &format!("error: {} ", object.split('/').nth(2).expect("a crate")));
-    says(&run, "not this one");
+    assert_reports(&run, what);
+    assert_reports(&run, "1 failed");
+    assert_reports(&run, &format!("error: {} ", object.split('/').nth(2).expect("a crate")));
+    assert_reports(&run, "not this one");
     assert!(!run.stdout.contains("not tried"), "{}", run.stdout);
-    bed.proxy.heal();
+    machines.proxy.heal();
 }
 
 #[test]
 fn r09_one_denied_object_stops_no_other() {
     // More entries than are transferred at once; the denied one comes early.
-    let (bed, _) = Bed::with(150, TINY);
-    all_but_one(&bed, &bed.one, &["push"], ("PUT", "v1/packs/c2/"), "pushed 149 entries");
-    says(&bed.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    let (machines, _) = TwoMachines::with(150, TINY);
+    all_but_one(&machines, &machines.one, &["push"], ("PUT", "v1/packs/c2/"), "pushed 149 entries");
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
     for object in ["v1/packs/c147/", "v1/manifests/c147/"] {
-        let two = bed.one.other_machine(&object.replace('/', "-"));
-        all_but_one(&bed, &two, &["pull", "--all"], ("GET", object), "pulled 149 entries");
-        says(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
+        let two = machines.one.other_machine(&object.replace('/', "-"));
+        all_but_one(&machines, &two, &["pull", "--all"], ("GET", object), "pulled 149 entries");
+        assert_reports(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
     }
     // If the remote does not answer whether it has an entry, the push uploads it.
-    entries::fill(&bed.two.cache_dir(), 8, TINY);
-    bed.proxy.rule(Rule::on("HEAD", "v1/manifests/c2/").then(DENIED));
-    says(&bed.two.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    entries::fill(&machines.two.cache_dir(), 8, TINY);
+    machines.proxy.rule(Rule::on("HEAD", "v1/manifests/c2/").then(DENIED));
+    assert_reports(&machines.two.kache(&["push"]).must_succeed(), "pushed 1 entry");
 }
 
 #[test]
 fn r09_a_remote_that_denies_everything_is_not_asked_for_each_entry() {
-    let (bed, _) = Bed::pushed(200, TINY);
-    let few = |method: &'static str, object: &'static str, project: &Project, verb: &[&str]| {
-        bed.proxy.heal().rule(Rule::on(method, object).then(DENIED));
-        bed.proxy.forget();
+    let (machines, _) = TwoMachines::pushed(200, TINY);
+    let requests_when_denied = |method: &'static str, object: &'static str, project: &Project, verb: &[&str]| {
+        machines.proxy.heal().rule(Rule::on(method, object).then(DENIED));
+        machines.proxy.forget();
         let run = project.kache(verb);
         assert_eq!(run.code, 1, "{}\n{}", run.stdout, run.stderr);
-        says(&run, "not this one");
-        bed.proxy.count(method, object)
+        assert_reports(&run, "not this one");
+        machines.proxy.count(method, object)
     };
     // As many requests as run at once, and a few more.
     let asked = [
-        few("GET", "v1/manifests/c", &bed.two, &["pull", "--all"]),
-        few("GET", "v1/packs/c", &bed.two, &["pull", "--all"]),
-        few("PUT", "v1/packs/c", &bed.one, &["push", "--all"]),
+        requests_when_denied("GET", "v1/manifests/c", &machines.two, &["pull", "--all"]),
+        requests_when_denied("GET", "v1/packs/c", &machines.two, &["pull", "--all"]),
+        requests_when_denied("PUT", "v1/packs/c", &machines.one, &["push", "--all"]),
     ];
     assert!(asked.iter().all(|asked| (3..=100).contains(asked)), "{asked:?}");
-    let listed =
-        [few("GET", "list-type=2", &bed.two, &["pull", "--all"]), few("GET", "list-type=2", &bed.one, &["push"])];
-    assert_eq!((listed, bed.proxy.seen().len()), ([1, 1], 1));
+    let listed = [
+        requests_when_denied("GET", "list-type=2", &machines.two, &["pull", "--all"]),
+        requests_when_denied("GET", "list-type=2", &machines.one, &["push"]),
+    ];
+    assert_eq!((listed, machines.proxy.seen().len()), ([1, 1], 1));
 }
 
 #[test]
 fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
-    let bed = Bed::new();
+    let machines = TwoMachines::new();
     let lookup = LookupKey(Digest::of(b"one lookup key"));
     let make = |project: &Project, seeds: std::ops::Range<u64>| {
         let store = Store::open(&project.cache_dir());
         seeds.for_each(|seed| drop(entries::make_under(&store, lookup, "a", seed, TINY)));
     };
     // More input sets than a store keeps, from two machines.
-    make(&bed.one, 0..10);
-    bed.one.kache(&["push"]).must_succeed();
-    make(&bed.two, 10..20);
-    bed.two.kache(&["push"]).must_succeed();
-    assert_eq!(bed.objects("v1/manifests/"), 20);
+    make(&machines.one, 0..10);
+    machines.one.kache(&["push"]).must_succeed();
+    make(&machines.two, 10..20);
+    machines.two.kache(&["push"]).must_succeed();
+    assert_eq!(machines.objects("v1/manifests/"), 20);
     for own in [0, 1, MAX_SETS as u64] {
-        let three = bed.one.other_machine(&format!("three-{own}"));
+        let three = machines.one.other_machine(&format!("three-{own}"));
         make(&three, 100..100 + own);
-        says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 8 entries");
+        assert_reports(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 8 entries");
         let run = three.kache(&["pull", "--all"]).must_succeed();
-        says(&run, "pulled 0 entries");
-        says(&run, "8 already in the store");
+        assert_reports(&run, "pulled 0 entries");
+        assert_reports(&run, "8 already in the store");
         // Nor after a few compiles, whose sets come before the pulled ones and push out the oldest.
         make(&three, 200..204);
-        says(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
+        assert_reports(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
         let sets = Store::open(&three.cache_dir()).manifest(lookup).expect("a manifest").records().count();
         assert_eq!(sets, MAX_SETS.min(12 + usize::try_from(own).expect("small")));
     }

@@ -8,6 +8,7 @@ use std::env::var;
 use std::net::ToSocketAddrs as _;
 
 use crate::support::faults::FaultProxy;
+use crate::support::remote::noise;
 use crate::support::s3_client::S3Client;
 use crate::support::{Project, Run, skip};
 
@@ -76,18 +77,6 @@ fn app(server: &Server) -> Project {
     project
 }
 
-/// Bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::from_fn(|| Some(next())).flatten().take(length).collect()
-}
-
 #[test]
 fn what_one_machine_pushes_another_pulls() {
     let Some(server) = Server::of("push_pull") else { return };
@@ -99,7 +88,7 @@ fn what_one_machine_pushes_another_pulls() {
     assert_eq!(server.objects("/builds/").len(), 1);
     two.kache(&["pull"]).must_succeed();
     build(&two).hits(&["dep", "app"]);
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
     // A second push and pull do not transfer packs.
     server.proxy.forget();
     one.kache(&["push"]).must_succeed();
@@ -111,7 +100,7 @@ fn what_one_machine_pushes_another_pulls() {
 fn large_packs_go_in_parts_and_come_in_ranges() {
     let Some(server) = Server::of("large") else { return };
     let mut one = Project::lib("pub static NOISE: &[u8] = include_bytes!(\"noise\");\n");
-    one.file("src/noise", noise(20 << 20));
+    one.file("src/noise", noise(20 << 20, 1));
     one.use_remote(&server.variables());
     let two = one.other_machine("two");
     build(&one).misses(&["dep"]);

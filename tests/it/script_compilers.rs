@@ -207,7 +207,7 @@ fn u15_a_script_in_a_sysroot() {
     fs::rename(project.sandbox_dir().join("own/compiler"), toolchain.join("bin/rustc")).expect("in place");
     project.use_toolchain(&toolchain).settled("false");
     project.set("MORE_FLAGS", "--cfg marked");
-    let (_, said) = project.wipe().build_and_say();
+    let (_, said) = project.wipe().build_and_run();
     assert_eq!(said, "true", "{}", project.history());
     project.fresh_hits("true");
     project.unset("MORE_FLAGS").fresh_hits("false");

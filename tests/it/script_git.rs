@@ -31,7 +31,7 @@ fn commit(dir: &Path) {
 
 /// Asserts that a build into an empty target directory does not run the script and has the same value as without kache.
 #[track_caller]
-fn hits(scene: &Scripted) {
+fn assert_hit(scene: &Scripted) {
     let before = scene.project.events().len();
     scene.project.wipe().build();
     let runs: Vec<_> =
@@ -64,7 +64,7 @@ fn changed_files() {
         scene.runs().restored();
         scene.file("data.txt", "two").runs().restored();
         git(scene.project.dir(), &["checkout", "-q", "."]);
-        hits(&scene);
+        assert_hit(&scene);
         git(scene.project.dir(), &["rm", "-q", "--cached", "data.txt"]);
         scene.runs().restored();
     }
@@ -92,7 +92,7 @@ fn a_touched_file() {
     file.set_modified(SystemTime::now() - Duration::from_secs(1000)).expect("touch");
     scene.runs().restored();
     git(scene.project.dir(), &["status"]);
-    hits(&scene);
+    assert_hit(&scene);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_macro_that_asks_git() {
         project.wipe().build();
         let app = project.events().split_off(before).into_iter().find(|event| event["crate"] == "app").expect("app");
         assert_eq!(app["outcome"] == "hit.local", is_hit, "{app}");
-        project.app_says()
+        project.app_output()
     };
     let clean = said(false);
     assert_eq!(said(true), clean);

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::{
-    CANONICAL_MTIME_NS, KACHE, Project, Said, contains, files_under, find, find_one, manifest, settle, stat, value_of,
+    CANONICAL_MTIME_NS, KACHE, Project, RawOutput, contains, files_under, find, find_one, manifest, settle, stat,
+    value_of,
 };
 
 const ALIAS: &str = "/proc/self/task/../cwd";
@@ -85,7 +86,7 @@ fn a_first_edit_elsewhere_builds_on_the_session_of_the_first_checkout() {
     two.build().hits(&["app", "dep"]);
     assert!(objects(&two).is_empty(), "a restored unit has no session until it is edited");
     edit(&two, 8);
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.misses(&["app", "dep"]);
     assert_eq!((said.as_str(), stored(&two, "dep").as_str()), ("8", "private-incremental"));
     assert!(common(&first, &objects(&two)) >= 5, "{first:?} and {:?}", objects(&two));
@@ -95,16 +96,16 @@ fn a_first_edit_elsewhere_builds_on_the_session_of_the_first_checkout() {
     // The next edit builds on that session, and the first checkout is unchanged.
     let second = objects(&two);
     edit(&two, 9);
-    assert_eq!(two.build_and_say().1, "9");
+    assert_eq!(two.build_and_run().1, "9");
     assert!(common(&second, &objects(&two)) >= 5);
     one.assert_noop();
-    assert_eq!((objects(&one), one.app_says().as_str()), (first.clone(), "7"));
+    assert_eq!((objects(&one), one.app_output().as_str()), (first.clone(), "7"));
     // Control: without the kept sessions, the two have nothing in common.
     fs::remove_dir_all(kept_sessions(&one)).expect("remove");
     let three = one.clone_to("three");
     three.build().hits(&["app", "dep"]);
     edit(&three, 8);
-    assert_eq!(three.build_and_say().1, "8");
+    assert_eq!(three.build_and_run().1, "8");
     assert_eq!(common(&first, &objects(&three)), 0);
 }
 
@@ -117,7 +118,7 @@ fn a_session_outlives_the_target_directory_that_it_was_made_in() {
     // A later file cannot reuse the inode of a removed one, because the store still has a link to it.
     one.build().hits(&["app", "dep"]);
     edit(&one, 8);
-    assert_eq!(one.build_and_say().1, "8");
+    assert_eq!(one.build_and_run().1, "8");
     assert!(common(&first, &objects(&one)) >= 5);
 }
 
@@ -152,7 +153,7 @@ fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
                 two.target_dir().join("debug/incremental").join(crate_dir).join(kept.file_name().expect("name"));
             crate::support::copy_tree(&kept, &session, &|_| true);
             damage(&session.join(format!("{name}.bin")));
-            let (_, said) = two.build_and_say();
+            let (_, said) = two.build_and_run();
             assert_eq!(said, value.to_string(), "{name} {what}");
         }
     }
@@ -169,7 +170,7 @@ fn a_kept_session_that_was_written_to_is_not_handed_out() {
     let two = one.clone_to("two");
     two.build().hits(&["app", "dep"]);
     edit(&two, 8);
-    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(two.build_and_run().1, "8");
     assert_eq!(common(&objects(&one), &objects(&two)), 0);
 }
 
@@ -182,7 +183,7 @@ fn a_session_of_other_flags_is_another_one() {
     let two = one.clone_to("two");
     two.build().misses(&["app", "dep"]);
     edit(&two, 8);
-    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(two.build_and_run().1, "8");
     assert_eq!(common(&first, &objects(&two)), 0);
 }
 
@@ -239,7 +240,7 @@ fn no_output_holds_the_alias() {
 }
 
 /// A call with `-C incremental`, with kache and without: its messages, dep-info and library.
-fn both(project: &Project, name: &str) -> [(Said, String, Vec<u8>); 2] {
+fn both(project: &Project, name: &str) -> [(RawOutput, String, Vec<u8>); 2] {
     let call = |disabled: bool| {
         let session = format!("-Cincremental={}", project.path("session").display());
         let _ = fs::remove_dir_all(project.path("session"));
@@ -248,7 +249,7 @@ fn both(project: &Project, name: &str) -> [(Said, String, Vec<u8>); 2] {
         if disabled {
             command.env("KACHE_DISABLED", "1");
         }
-        let said: Said = command.output().expect("it starts").into();
+        let said: RawOutput = command.output().expect("it starts").into();
         let info = find(&project.target_dir().join("debug/deps"), &format!("{name}-"), ".d");
         let info = info.first().map(|file| fs::read_to_string(file).expect("dep-info")).unwrap_or_default();
         (said, info, fs::read(unit.rlib()).unwrap_or_default())
@@ -299,9 +300,9 @@ fn macros_and_their_children_see_the_working_directory() {
     );
     project.set("CARGO_INCREMENTAL", "1");
     let expected = |project: &Project| format!("{0} {0}", project.dir().display());
-    assert_eq!(project.build_and_say().1, expected(&project));
+    assert_eq!(project.build_and_run().1, expected(&project));
     let two = project.clone_to("elsewhere/two");
-    assert_eq!(two.build_and_say().1, expected(&two));
+    assert_eq!(two.build_and_run().1, expected(&two));
 }
 
 /// The outputs of a macro must not contain the alias: the path would lead elsewhere in every program.
@@ -318,7 +319,7 @@ fn a_macro_that_looks_at_rustcs_arguments_has_the_directorys_own_name() {
     assert_eq!(stored(&one, "dep"), "holds-alias");
     let two = one.clone_to("elsewhere/two");
     for project in [&one, &two] {
-        let (run, said) = project.wipe().build_and_say();
+        let (run, said) = project.wipe().build_and_run();
         run.misses(&["dep"]);
         assert_eq!(said, project.target_dir().join("debug/deps").display().to_string());
     }
@@ -331,9 +332,9 @@ fn a_linker_that_changes_its_directory_links() {
     let mut one = project();
     one.script("own/cc", "map=$PWD/out.map; cd / && exec cc \"$@\" -Wl,-Map=$map");
     one.set("RUSTFLAGS", format!("-Clinker={}", one.sandbox_dir().join("own/cc").display()));
-    assert_eq!(one.build_and_say().1, "7");
+    assert_eq!(one.build_and_run().1, "7");
     edit(&one, 8);
-    assert_eq!(one.build_and_say().1, "8");
+    assert_eq!(one.build_and_run().1, "8");
     let map = one.path("out.map");
     assert!(contains(&map, one.target_dir().to_str().expect("UTF-8")), "control: the map names files");
     assert!(!contains(&map, "/proc/self/task"), "the map names files by the alias");
@@ -380,11 +381,11 @@ fn a_source_that_is_included_by_an_absolute_path_is_shared() {
     one.set("CARGO_INCREMENTAL", "1").file("dep/src/value.rs", "pub fn value() -> u32 { 7 }\n");
     one.build().misses(&["dep"]);
     let two = one.clone_to("elsewhere/two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["app", "dep"]);
     assert_eq!(said, "7");
     two.file("dep/src/value.rs", "pub fn value() -> u32 { 8 }\n");
-    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(two.build_and_run().1, "8");
 }
 
 #[test]
@@ -393,7 +394,7 @@ fn a_target_directory_elsewhere_has_sessions_of_its_own() {
     one.set("CARGO_TARGET_DIR", one.sandbox_dir().join("target-elsewhere"));
     one.build().misses(&["dep"]);
     edit(&one, 8);
-    assert_eq!(one.build_and_say().1, "8");
+    assert_eq!(one.build_and_run().1, "8");
     assert_eq!(stored(&one, "dep"), "private-incremental");
     one.assert_noop();
 }
@@ -414,7 +415,7 @@ fn a_purge_removes_kept_sessions_and_a_collection_trims_them() {
     assert!(files_under(&kept_sessions(&one)).is_empty());
     // The files in the target directories are intact.
     edit(&two, 8);
-    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(two.build_and_run().1, "8");
 }
 
 #[test]

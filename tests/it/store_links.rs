@@ -48,7 +48,7 @@ fn i01_a_library_rewritten_in_place_after_a_restore_is_not_served() {
     one.clone_to("control").build().hits(&["dep"]);
     write_in_place(&rlib(&two));
     let three = one.clone_to("three");
-    let (run, said) = three.build_and_say();
+    let (run, said) = three.build_and_run();
     assert_eq!(run.compiles_of("dep").len(), usize::from(shared));
     assert_eq!((said.as_str(), quarantined(&one)), ("7", usize::from(shared)));
     assert!(fs::read(rlib(&three)).expect("rlib") == good, "a damaged library was served");
@@ -56,7 +56,7 @@ fn i01_a_library_rewritten_in_place_after_a_restore_is_not_served() {
     // The store has healed, for the damaged checkout too.
     one.clone_to("four").build().hits(&["dep"]);
     two.rebuild_hits(&["dep"]);
-    assert_eq!(two.app_says(), "7");
+    assert_eq!(two.app_output(), "7");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn i02_a_library_rewritten_in_place_where_it_was_compiled_is_not_served() {
     let shared = stat(&rlib(&one)).nlink > 1;
     write_in_place(&rlib(&one));
     let two = one.clone_to("two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     assert_eq!((run.compiles_of("dep").len(), said.as_str()), (usize::from(shared), "7"));
     assert!(fs::read(rlib(&two)).expect("rlib") == good);
     one.assert_store_whole();
@@ -118,12 +118,12 @@ fn i01_rustc_itself_does_not_write_into_the_store() {
     for project in [&mut one, &mut two] {
         project.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
         project.set("KACHE_DISABLED", "1");
-        let (run, said) = project.build_and_say();
+        let (run, said) = project.build_and_run();
         assert_eq!((run.compiles_of("dep").len(), said.as_str()), (1, "8"));
         project.assert_store_whole();
         project.unset("KACHE_DISABLED").file("dep/src/lib.rs", DEP);
         project.rebuild_hits(&["dep"]);
-        assert_eq!(project.app_says(), "7");
+        assert_eq!(project.app_output(), "7");
     }
     assert_eq!(quarantined(&one), 0);
 }
@@ -149,7 +149,7 @@ fn i03_a_mode_changed_in_one_checkout_is_not_handed_on() {
     let mut command = Command::new("chmod");
     assert!(command.args(["-R", "a-w"]).arg(deps(&two)).status().expect("chmod").success());
     let three = one.clone_to("three");
-    let (_, said) = three.build_and_say();
+    let (_, said) = three.build_and_run();
     assert_eq!(said, "7");
     assert_eq!(stat(&rlib(&three)).mode, wanted, "a read-only library: rustc will refuse to replace it");
     three.assert_noop();
@@ -210,13 +210,13 @@ fn i04_nothing_read_only_stands_in_the_way_once_kache_is_gone() {
         project.unset("RUSTC_WRAPPER");
         let run = bound(project, &["build"]).unwrap_or_else(|| project.build());
         run.must_succeed_ref().misses(&["dep", "app"]);
-        assert_eq!(project.app_says(), "8");
+        assert_eq!(project.app_output(), "8");
         let fix = ["fix", "--allow-no-vcs", "--workspace"];
         let run = bound(project, &fix).unwrap_or_else(|| project.cargo(&fix));
         run.must_succeed_ref().misses(&["dep"]);
         project.assert_store_whole();
         project.set("RUSTC_WRAPPER", crate::support::KACHE);
-        assert_eq!(project.build_and_say().1, "8");
+        assert_eq!(project.build_and_run().1, "8");
     }
 }
 
@@ -231,7 +231,7 @@ fn i04_fix_after_a_check_from_the_cache() {
     bound(&two, &fix).unwrap_or_else(|| two.cargo(&fix)).must_succeed_ref().misses(&["dep"]);
     let fixed = fs::read_to_string(two.path("dep/src/lib.rs")).expect("source");
     assert!(!fixed.contains("mut"), "{fixed}");
-    assert_eq!(two.build_and_say().1, "7");
+    assert_eq!(two.build_and_run().1, "7");
     one.assert_store_whole();
 }
 
@@ -242,5 +242,5 @@ fn i04_with_kache_disabled_nothing_read_only_stands_in_the_way() {
     two.set("KACHE_DISABLED", "1");
     let run = bound(&two, &["build"]).unwrap_or_else(|| two.build());
     run.must_succeed_ref().misses(&["dep"]);
-    assert_eq!(two.app_says(), "8");
+    assert_eq!(two.app_output(), "8");
 }

@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::{
-    CANONICAL_MTIME_NS, KACHE, Project, Said, Tmpfs, files_under, find_one, has_program, snapshot, stat,
+    CANONICAL_MTIME_NS, KACHE, Project, RawOutput, Tmpfs, files_under, find_one, has_program, snapshot, stat,
 };
 
 const DEP: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\n";
 
 /// Compiles the library. Its warning is the only message of rustc in these tests, and kache must not add another one.
-fn call(project: &Project, through_kache: bool) -> Said {
+fn call(project: &Project, through_kache: bool) -> RawOutput {
     let out = project.path("out");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).expect("out-dir");
@@ -48,7 +48,7 @@ pub(crate) fn as_rustc(project: &Project, what: &str) {
 fn elsewhere(one: &Project, what: &str) {
     one.build().misses(&["dep"]);
     let two = one.clone_to("two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["dep"]);
     assert_eq!(said, "7");
     let hit = two.events().pop().filter(|event| event["outcome"] == "hit.local");
@@ -66,9 +66,9 @@ fn elsewhere(one: &Project, what: &str) {
     }
     one.assert_store_whole();
     two.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
-    assert_eq!(two.build_and_say().1, "8");
+    assert_eq!(two.build_and_run().1, "8");
     two.file("dep/src/lib.rs", DEP);
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["dep"]);
     assert_eq!(said, "7");
 }
@@ -91,7 +91,7 @@ fn i14_a_target_directory_on_another_file_system_copies() {
     let Some(_tmpfs) = Tmpfs::mount(&dir, "size=256m") else { return };
     one.build().misses(&["dep"]);
     one.set("CARGO_TARGET_DIR", dir.join("target"));
-    let (run, said) = one.build_and_say();
+    let (run, said) = one.build_and_run();
     run.hits(&["dep"]);
     assert_eq!(said, "7");
     let rlib = find_one(&dir.join("target/debug/deps"), "libdep-", ".rlib");
@@ -125,7 +125,7 @@ fn i15_a_read_only_cache_serves_hits_and_fails_nothing() {
     let filled = snapshot(&dir);
     tmpfs.remount("ro");
     let two = one.clone_to("two");
-    let (run, said) = two.build_and_say();
+    let (run, said) = two.build_and_run();
     run.hits(&["dep"]);
     assert_eq!(said, "7");
     two.assert_noop();
@@ -135,7 +135,7 @@ fn i15_a_read_only_cache_serves_hits_and_fails_nothing() {
     // A miss compiles every time.
     two.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
     for _ in 0..2 {
-        let (run, said) = two.wipe().build_and_say();
+        let (run, said) = two.wipe().build_and_run();
         run.misses(&["dep"]);
         assert_eq!(said, "8");
     }
@@ -264,7 +264,7 @@ fn i16_a_full_target_directory_is_rustcs_problem() {
 fn i16_a_limit_on_file_sizes_fails_no_build() {
     let mut project = Project::lib(DEP);
     project.hook("before", "dep", "grep SigIgn /proc/$$/status > ignored\n");
-    let limited = |project: &Project| -> (Said, u64) {
+    let limited = |project: &Project| -> (RawOutput, u64) {
         let unlimited = project.unit("dep", "src/lib.rs").command();
         let mut command = project.command("/bin/sh");
         command
@@ -294,7 +294,7 @@ fn i16_a_full_cache_under_cargo() {
     let Some(_tmpfs) = Tmpfs::mount(&dir, "size=300k") else { return };
     project.set("KACHE_CACHE_DIR", dir.join("cache"));
     for _ in 0..2 {
-        let (run, said) = project.wipe().build_and_say();
+        let (run, said) = project.wipe().build_and_run();
         run.misses(&["dep"]);
         assert_eq!(said, "7");
         project.assert_noop();
@@ -323,12 +323,12 @@ fn versions_live_side_by_side() {
         assert_eq!(fs::read_to_string(path).expect("left alone"), *name);
     }
     project.rebuild_hits(&[]);
-    assert_eq!(project.app_says(), "7");
+    assert_eq!(project.app_output(), "7");
 }
 
 /// Runs `call` through kache without the capabilities by which root ignores permissions. Returns `None` if `setpriv` is
 /// not installed.
-fn bound(project: &Project) -> Option<Said> {
+fn bound(project: &Project) -> Option<RawOutput> {
     if !has_program("setpriv") {
         return None;
     }

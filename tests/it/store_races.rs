@@ -77,7 +77,7 @@ fn i08_a_cache_that_vanishes_under_a_build_costs_compiles_only() {
             for _ in 0..6 {
                 project.unit("dep", "dep/src/lib.rs").run().must_succeed();
             }
-            let (_, said) = project.wipe().build_and_say();
+            let (_, said) = project.wipe().build_and_run();
             assert_eq!(said, "7", "while {vanishing:?} was deleted");
             assert!(project.build().dirty().is_empty());
         });
@@ -114,7 +114,7 @@ fn i08_collections_beside_builds_cost_compiles_only() {
             }
         });
         for round in 0..6 {
-            let (_, said) = project.wipe().build_and_say();
+            let (_, said) = project.wipe().build_and_run();
             assert_eq!(said, "7");
             project.unit("dep", "dep/src/lib.rs").run().must_succeed();
             project.unit("dep", "dep/src/lib.rs").run().must_succeed();
@@ -219,13 +219,13 @@ fn i11_without_waiting_nothing_breaks() {
 
 /// Two checkouts. In the first one, a call of `dep` holds the claim: its rustc sleeps until `go` exists or 30 seconds
 /// have passed.
-struct Held {
+struct HeldClaim {
     one: Project,
     two: Project,
     holder: Child,
 }
 
-impl Held {
+impl HeldClaim {
     fn new() -> Self {
         let one = Project::lib(DEP);
         // The first call of all also asks the compiler for its identity.
@@ -264,7 +264,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldClaim {
     fn drop(&mut self) {
         signal("KILL", &format!("-{}", self.holder.id()));
         let _ = self.holder.wait();
@@ -273,7 +273,7 @@ impl Drop for Held {
 
 #[test]
 fn i11_the_second_waits_for_the_first_and_compiles_nothing() {
-    let mut held = Held::new();
+    let mut held = HeldClaim::new();
     let mut second = held.second().spawn().expect("kache starts");
     std::thread::sleep(Duration::from_millis(300));
     assert!(second.try_wait().expect("wait").is_none() && held.two.compiled("dep") == 0);
@@ -286,7 +286,7 @@ fn i11_the_second_waits_for_the_first_and_compiles_nothing() {
 
 #[test]
 fn i12_a_killed_holder_frees_its_claim() {
-    let mut held = Held::new();
+    let mut held = HeldClaim::new();
     let mut second = held.second().spawn().expect("kache starts");
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(held.two.compiled("dep"), 0, "control: it waits while the holder lives");
@@ -301,7 +301,7 @@ fn i12_a_killed_holder_frees_its_claim() {
 
 #[test]
 fn i12_a_stopped_holder_is_waited_for_no_longer_than_asked() {
-    let mut held = Held::new();
+    let mut held = HeldClaim::new();
     held.signal("STOP");
     let began = Instant::now();
     let status = held.second().env("KACHE_CLAIM_WAIT", "1").status().expect("kache starts");
@@ -318,7 +318,7 @@ fn i12_a_stopped_holder_is_waited_for_no_longer_than_asked() {
 
 #[test]
 fn i12_a_stopped_holder_stalls_nobody() {
-    let mut held = Held::new();
+    let mut held = HeldClaim::new();
     held.signal("STOP");
     let began = Instant::now();
     let status = held.second().status().expect("kache starts");
@@ -333,7 +333,7 @@ fn i12_a_stopped_holder_stalls_nobody() {
 /// A holder that is alive, and whose compile takes much longer than ever before.
 #[test]
 fn i12_a_crawling_holder_is_waited_for_as_long_as_the_compile_once_took() {
-    let mut held = Held::after_a_compile();
+    let mut held = HeldClaim::after_a_compile();
     let began = Instant::now();
     let status = held.second().status().expect("kache starts");
     let waited = began.elapsed();
@@ -346,7 +346,7 @@ fn i12_a_crawling_holder_is_waited_for_as_long_as_the_compile_once_took() {
 
 #[test]
 fn i12_a_holder_whose_compile_fails_leaves_it_to_the_next() {
-    let mut held = Held::new();
+    let mut held = HeldClaim::new();
     held.one.hook("instead", "dep", "exit 1\n");
     let mut second = held.second().spawn().expect("kache starts");
     std::thread::sleep(Duration::from_millis(200));

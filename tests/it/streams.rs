@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, Run, Said, has_program, real_cargo, settle, signal, wait_until};
+use crate::support::{Project, RawOutput, Run, has_program, real_cargo, settle, signal, wait_until};
 
 const WARNS: &str = "fn never_called() {}\npub fn value() -> u32 { let mut x = 7; x }\n";
 
@@ -17,12 +17,12 @@ fn many(count: usize, body: &str) -> String {
     (0..count).fold(String::new(), |text, n| text + &format!("fn never_called_{n}() {body}\n"))
 }
 
-fn said(mut command: Command) -> Said {
+fn said(mut command: Command) -> RawOutput {
     command.output().expect("it starts").into()
 }
 
 /// The results of the unit's call: with kache disabled, and of the first and the second call through kache.
-fn both(project: &mut Project, flags: &[&str]) -> [Said; 3] {
+fn both(project: &mut Project, flags: &[&str]) -> [RawOutput; 3] {
     let first = said(project.unit("dep", "src/lib.rs").args(flags).command());
     let second = said(project.unit("dep", "src/lib.rs").args(flags).command());
     project.set("KACHE_DISABLED", "1");
@@ -109,7 +109,7 @@ fn t09_exit_codes_and_signals_are_rustcs() {
     for (script, code) in all {
         project.hook("instead", "dep", &format!("echo spoken; echo murmured >&2\n{script}\n"));
         let ours = said(project.unit("dep", "src/lib.rs").command());
-        assert_eq!(ours, Said { code, stdout: b"spoken\n".to_vec(), stderr: b"murmured\n".to_vec() }, "{script}");
+        assert_eq!(ours, RawOutput { code, stdout: b"spoken\n".to_vec(), stderr: b"murmured\n".to_vec() }, "{script}");
         assert_eq!(project.last_outcome("dep").1, "rustc-failed");
     }
     assert_eq!((project.entries(), project.manifests()), (vec![], vec![]));
@@ -216,7 +216,7 @@ fn t08_a_reader_that_takes_its_time_gets_every_byte() {
         let mut command = project.unit("dep", "src/lib.rs").command();
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         std::thread::sleep(Duration::from_secs(2));
-        let miss: Said = child.wait_with_output().expect("it ends").into();
+        let miss: RawOutput = child.wait_with_output().expect("it ends").into();
         let hit = said(project.unit("dep", "src/lib.rs").command());
         assert_eq!(project.last_outcome("dep").0, "hit.local");
         project.set("KACHE_DISABLED", "1");
@@ -289,7 +289,7 @@ fn t10_two_builds_under_one_make_end() {
         let mut make = make.spawn().expect("make starts");
         wait_until("make -j2", || make.try_wait().expect("wait").is_some());
         assert!(make.wait().expect("wait").success());
-        assert_eq!((one.app_says().as_str(), two.app_says().as_str()), ("7", "7"));
+        assert_eq!((one.app_output().as_str(), two.app_output().as_str()), ("7", "7"));
         assert_eq!(one.compiled("dep") + two.compiled("dep"), 1);
         one.wipe();
         two.wipe();

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::support::{KACHE, Project, Said, has_program, snapshot, write_program};
+use crate::support::{KACHE, Project, RawOutput, has_program, snapshot, write_program};
 
 const SOURCE: &str = "fn never_called() {}\npub fn value() -> u32 { 7 }\npub fn main() {}\n";
 
@@ -16,7 +16,7 @@ const ALL: &str = "--emit=dep-info,metadata,link";
 const JSON: &str = "--json=diagnostic-rendered-ansi,artifacts";
 
 /// The result of a call, and the files that it left in `out`.
-type Done = (Said, BTreeMap<PathBuf, Vec<u8>>);
+type Done = (RawOutput, BTreeMap<PathBuf, Vec<u8>>);
 
 fn run(project: &Project, mut command: Command) -> Done {
     let out = project.path("out");
@@ -30,7 +30,7 @@ fn run(project: &Project, mut command: Command) -> Done {
 }
 
 /// Removes the lines of a rustc panic that name the thread or addresses, since these differ each time.
-fn without_ids(mut said: Said) -> Said {
+fn without_ids(mut said: RawOutput) -> RawOutput {
     let is_id = |line: &&[u8]| line.starts_with(b"thread '") || line.windows(3).any(|part| part == b" 0x");
     if said.code == 101 {
         said.stderr = said.stderr.split(|byte| *byte == b'\n').filter(|line| !is_id(line)).collect::<Vec<_>>().concat();
@@ -58,7 +58,7 @@ fn changed(project: &Project, without: &str, with: &str) -> Vec<OsString> {
 /// Asserts that a call through kache gives the same messages, code and files as one without. `reason` is the outcome in
 /// its event, or `no event`.
 #[track_caller]
-fn as_rustc(project: &Project, args: &[OsString], env: &[(&str, &str)], reason: &str) -> Said {
+fn as_rustc(project: &Project, args: &[OsString], env: &[(&str, &str)], reason: &str) -> RawOutput {
     let mut plain = project.rustc(false, args);
     plain.envs(env.iter().copied());
     let mut ours = project.rustc(true, args);
@@ -107,7 +107,7 @@ fn t02_probes_are_rustcs_own_and_leave_no_event() {
 #[test]
 fn t02_a_probe_inherits_stdin() {
     let project = Project::lib(SOURCE);
-    let said = |through_kache: bool| -> Said {
+    let said = |through_kache: bool| -> RawOutput {
         let args = ["-", "--crate-name", "piped", "--crate-type=lib", "--emit=metadata", "--out-dir", "."];
         let mut command = project.rustc(through_kache, args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Project, Said, settle, stat};
+use crate::support::{Project, RawOutput, settle, stat};
 
 const DEP: &str = "pub fn value() -> u32 { 7 }\n";
 const RLIB: &str = "target/debug/deps/libdep-0000000000000000.rlib";
@@ -46,7 +46,7 @@ fn a_reproducible_build_is_verified() {
     project.set("KACHE_VERIFY", "hits");
     project.rebuild_misses(&["dep"]);
     assert_eq!(project.last_outcome("dep").0, "hit.verified");
-    assert_eq!(project.app_says(), "7");
+    assert_eq!(project.app_output(), "7");
     project.assert_noop();
     let rlib = crate::support::find_one(&project.target_dir().join("debug/deps"), "libdep-", ".rlib");
     assert_eq!(stat(&rlib).nlink, 1, "the fresh output, not the store's");
@@ -131,8 +131,8 @@ fn rustcs_failure_is_the_builds_and_a_difference() {
     let project = stored();
     for (script, code) in [("exit 3", 3), ("kill -9 $$", -9)] {
         project.hook("instead", "dep", &format!("echo spoken; echo murmured >&2\n{script}\n"));
-        let said = Said::from(project.unit("dep", "src/lib.rs").command().output().expect("it starts"));
-        assert_eq!(said, Said { code, stdout: b"spoken\n".to_vec(), stderr: b"murmured\n".to_vec() }, "{script}");
+        let said = RawOutput::from(project.unit("dep", "src/lib.rs").command().output().expect("it starts"));
+        assert_eq!(said, RawOutput { code, stdout: b"spoken\n".to_vec(), stderr: b"murmured\n".to_vec() }, "{script}");
         let (outcome, detail) = last(&project);
         assert_eq!(outcome, "hit.differs");
         assert!(detail.starts_with("rustc failed (") && detail.contains(&code.abs().to_string()), "{detail}");

@@ -55,24 +55,25 @@ fn short(text: &str) -> String {
     Digest::of(text.as_bytes()).short()
 }
 
-fn says(text: &str) -> String {
+fn source_returning(text: &str) -> String {
     format!("pub fn value() -> &'static str {{ \"{text}\" }}\n")
 }
 
 #[test]
 fn an_edited_source_is_named_with_both_digests() {
-    let project = Project::app_over(&says("one"));
+    let project = Project::app_over(&source_returning("one"));
     project.warm(&["dep"]);
     assert!(!listed(&project).contains(&"dep".to_owned()), "a hit needs no reason");
-    project.file("dep/src/lib.rs", says("two"));
+    project.file("dep/src/lib.rs", source_returning("two"));
     project.rebuild_misses(&["dep"]);
     let dep = unit(&project, "dep");
     assert_eq!((&dep["outcome"], &dep["compared"]), (&"miss.input-changed".into(), &"input-set".into()));
     assert_eq!((&dep["stored"], &dep["package"]), (&"stored".into(), &"dep 0.1.0".into()));
-    let expected = row("file", "dep/src/lib.rs", &short(&says("one")), &short(&says("two")));
+    let expected = row("file", "dep/src/lib.rs", &short(&source_returning("one")), &short(&source_returning("two")));
     assert_eq!(differs(&dep, &CAUSES), [expected]);
     let text = project.kache(&["why"]).must_succeed().stdout;
-    let line = format!("    file  dep/src/lib.rs  {} -> {}", short(&says("one")), short(&says("two")));
+    let line =
+        format!("    file  dep/src/lib.rs  {} -> {}", short(&source_returning("one")), short(&source_returning("two")));
     assert!(text.contains(&format!("\n{line}\n")), "{text}");
 }
 
@@ -91,12 +92,12 @@ fn the_nearest_recorded_set_is_compared_not_the_newest() {
 #[test]
 fn a_file_that_has_come_and_one_that_is_gone_are_named() {
     let project = Project::app_over("mod m;\npub use m::value;\n");
-    project.file("dep/src/m.rs", says("m.rs"));
+    project.file("dep/src/m.rs", source_returning("m.rs"));
     project.warm(&["dep"]);
-    project.remove("dep/src/m.rs").file("dep/src/m/mod.rs", says("m/mod.rs"));
+    project.remove("dep/src/m.rs").file("dep/src/m/mod.rs", source_returning("m/mod.rs"));
     project.rebuild_misses(&["dep"]);
-    let gone = row("file", "dep/src/m.rs", &short(&says("m.rs")), "null");
-    let come = row("absent-file", "dep/src/m/mod.rs", "null", &short(&says("m/mod.rs")));
+    let gone = row("file", "dep/src/m.rs", &short(&source_returning("m.rs")), "null");
+    let come = row("absent-file", "dep/src/m/mod.rs", "null", &short(&source_returning("m/mod.rs")));
     assert_eq!(differs(&unit(&project, "dep"), &CAUSES), [gone, come]);
 }
 
@@ -140,7 +141,7 @@ fn a_secret_value_is_shown_as_a_digest_and_stands_in_no_event() {
 
 #[test]
 fn a_changed_flag_is_shown_with_both_values() {
-    let project = Project::app_over(&says("one"));
+    let project = Project::app_over(&source_returning("one"));
     let manifest = fs::read_to_string(project.path("Cargo.toml")).unwrap();
     let optimised = |level: u32| format!("{manifest}[profile.dev]\nopt-level = {level}\n");
     project.file("Cargo.toml", optimised(1)).warm(&["dep"]);
@@ -157,7 +158,7 @@ fn a_changed_flag_is_shown_with_both_values() {
 
 #[test]
 fn another_compiler_is_named() {
-    let mut project = Project::app_over(&says("one"));
+    let mut project = Project::app_over(&source_returning("one"));
     let toolchain = project.sandbox_dir().join("toolchain");
     fs::create_dir(&toolchain).unwrap();
     make_toolchain(&toolchain);
@@ -191,7 +192,7 @@ fn a_rebuilt_dependency_comes_before_what_it_caused() {
 
 #[test]
 fn a_bypass_has_its_reason() {
-    let mut project = Project::app_over(&says("one"));
+    let mut project = Project::app_over(&source_returning("one"));
     project.build();
     assert_ne!(unit(&project, "dep")["outcome"], "bypass.side-outputs", "control");
     project.set("RUSTFLAGS", "-Csave-temps").wipe().build();
@@ -204,7 +205,7 @@ fn a_bypass_has_its_reason() {
 
 #[test]
 fn what_was_not_stored_says_why() {
-    let project = Project::app_over(&says("one"));
+    let project = Project::app_over(&source_returning("one"));
     project.hook("after", "dep", "sed -i s/one/two/ dep/src/lib.rs\n").build();
     let dep = unit(&project, "dep");
     assert_eq!((&dep["compared"], &dep["stored"]), (&"first-seen".into(), &"input-changed".into()));
@@ -234,14 +235,14 @@ fn an_incremental_compile_and_what_is_built_on_it_are_explained() {
 
 #[test]
 fn only_the_last_build_counts() {
-    let project = Project::app_over(&says("one"));
+    let project = Project::app_over(&source_returning("one"));
     project.file("other/Cargo.toml", manifest("other", "")).file("other/src/lib.rs", "");
     let manifest = fs::read_to_string(project.path("Cargo.toml")).unwrap();
     project.file("Cargo.toml", manifest.replace("[workspace]", "other = { path = \"other\" }\n[workspace]"));
     project.build().misses(&["dep", "other"]);
     let both = listed(&project);
     assert!(both.contains(&"dep".to_owned()) && both.contains(&"other".to_owned()), "{both:?}");
-    project.file("dep/src/lib.rs", says("two")).rebuild_misses(&["dep"]);
+    project.file("dep/src/lib.rs", source_returning("two")).rebuild_misses(&["dep"]);
     let left = listed(&project);
     assert!(left.contains(&"dep".to_owned()) && !left.contains(&"other".to_owned()), "{left:?}");
     assert_eq!(why(&project, &["other"])["units"][0]["outcome"], "hit.local");
@@ -249,7 +250,7 @@ fn only_the_last_build_counts() {
 
 #[test]
 fn hits_are_no_news() {
-    let project = Project::lib(&says("one"));
+    let project = Project::lib(&source_returning("one"));
     project.warm(&["dep"]);
     let why = why(&project, &[]);
     assert_eq!((&why["build"]["hits"], &why["build"]["misses"]), (&1.into(), &0.into()));
@@ -264,7 +265,7 @@ fn hits_are_no_news() {
 
 #[test]
 fn without_a_build_there_is_nothing_to_say() {
-    let mut project = Project::lib(&says("one"));
+    let mut project = Project::lib(&source_returning("one"));
     project.set("KACHE_DISABLED", "1").build();
     let run = project.kache(&["why"]).must_succeed();
     assert_eq!(run.stdout, "");
@@ -276,10 +277,10 @@ fn without_a_build_there_is_nothing_to_say() {
 
 #[test]
 fn every_checkout_sees_its_own_last_build() {
-    let one = Project::lib(&says("one"));
+    let one = Project::lib(&source_returning("one"));
     one.build();
     let two = one.clone_to("work/two");
-    two.file("src/lib.rs", says("two")).build();
+    two.file("src/lib.rs", source_returning("two")).build();
     let target = |project: &Project| why(project, &[])["build"]["target"].as_str().unwrap().to_owned();
     assert_eq!(target(&one), one.target_dir().to_str().unwrap());
     assert_eq!(target(&two), two.target_dir().to_str().unwrap());
@@ -294,7 +295,7 @@ fn every_checkout_sees_its_own_last_build() {
 
 #[test]
 fn a_result_that_was_removed_is_told_from_a_new_call() {
-    let project = Project::app_over(&says("one"));
+    let project = Project::app_over(&source_returning("one"));
     project.build();
     assert_eq!(unit(&project, "dep")["compared"], "first-seen");
     for manifest in project.manifests() {
@@ -306,7 +307,7 @@ fn a_result_that_was_removed_is_told_from_a_new_call() {
 
 #[test]
 fn purge_removes_the_traces_and_damage_costs_an_explanation_only() {
-    let project = Project::app_over(&says("one"));
+    let project = Project::app_over(&source_returning("one"));
     project.build();
     let units = || files_under(&project.cache_dir().join("v1/units"));
     assert!(!units().is_empty());
@@ -339,7 +340,7 @@ fn a_program_is_explained_by_the_library_that_changed() {
     project.file("base/Cargo.toml", manifest("base", "")).file("base/src/lib.rs", body(1));
     project.warm(&["base", "dep", "app"]);
     project.file("base/src/lib.rs", body(2)).rebuild_misses(&["base", "app"]);
-    assert_eq!(project.app_says(), "2");
+    assert_eq!(project.app_output(), "2");
     let app = unit(&project, "app");
     let causes = app["because_of"].as_array().unwrap();
     assert!(causes.contains(&"base".into()) || causes.contains(&"dep".into()), "{app}");
@@ -368,7 +369,7 @@ fn what_only_a_macro_reads_is_named() {
 
 #[test]
 fn a_verified_hit_that_differs_is_listed() {
-    let mut project = Project::app_over(&says("one"));
+    let mut project = Project::app_over(&source_returning("one"));
     project.build();
     project.set("KACHE_VERIFY", "hits").wipe().build();
     assert!(!listed(&project).contains(&"dep".to_owned()), "control");

@@ -9,7 +9,7 @@ use crate::fsx;
 use crate::keys::{Subject, environment, known_variables, script, shells};
 use crate::model::{Input, Stored};
 use crate::observe::{Seen, What};
-use crate::rustc::symbols::{self, Walk};
+use crate::rustc::symbols::{self, EnvironmentWalk};
 use crate::rustc::toolchain;
 
 impl Collector<'_> {
@@ -33,7 +33,7 @@ impl Collector<'_> {
     /// Records the variables that a program can know, unless the observer sees which ones it reads.
     fn told_by_environment(&mut self, path: &str) -> Result<(), NotStored> {
         // The interpreter of a script was run as well.
-        if environment::tells_what_it_reads(path) || toolchain::is_script(Path::new(path)) {
+        if environment::tells_what_it_reads(path) || toolchain::has_shebang(Path::new(path)) {
             return Ok(());
         }
         // `sh` may be any shell. (The program may be gone, like the trial programs of a configure script.)
@@ -124,9 +124,9 @@ impl Collector<'_> {
     pub(super) fn environ(&mut self, library: &str) -> Result<(), NotStored> {
         let code = fsx::read(Path::new(library))?;
         match (symbols::walk_of_environment(&code), self.known.subject) {
-            (Walk::None, _) => {}
-            (Walk::OfCc, Subject::Run(_)) => self.known_to(library, &code),
-            (Walk::OfCc | Walk::Any, _) => self.whole_environment(),
+            (EnvironmentWalk::None, _) => {}
+            (EnvironmentWalk::OfCc, Subject::Run(_)) => self.known_to(library, &code),
+            (EnvironmentWalk::OfCc | EnvironmentWalk::Any, _) => self.whole_environment(),
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Pack manifests: one small object on the remote per entry, written last. An entry is on the remote if, and only if, its
-//! manifest is.
+//! Pack manifests: one small object on the remote per entry, written last. An entry is on the remote if, and only if,
+//! its manifest is.
 //!
 //! Version 1: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. The signed bytes are those of `body`,
 //! exactly as stored. The body names its lookup key, key and crate, so that kache detects a manifest that was moved. It

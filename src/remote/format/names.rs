@@ -9,9 +9,9 @@
 //!
 //! Keys are spelled as 43 characters of unpadded base64url. A part that is empty, too long, or contains other
 //! characters than names may is changed: it is cut, other characters become `_`, and `~` and 8 characters of its digest
-//! follow. So every name stays below [`MAX_OBJECT_NAME_BYTES`] with a prefix of up to 16 characters: some servers refuse
-//! longer ones. Names come back from listings, which anybody may have written: kache ignores a name that is not spelled
-//! exactly like this.
+//! follow. So every name stays below [`MAX_OBJECT_NAME_BYTES`] with a prefix of up to 16 characters: some servers
+//! refuse longer ones. Names come back from listings, which anybody may have written: kache ignores a name that is not
+//! spelled exactly like this.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

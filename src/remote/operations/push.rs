@@ -58,7 +58,7 @@ impl Filter {
 /// dependents.
 pub fn candidates(store: &Store, filter: &Filter) -> fsx::Result<Vec<Candidate>> {
     let entries = survey::survey(store)?.entries;
-    let mut lookups = survey::lookups(store)?;
+    let mut lookups = survey::lookup_keys_by_entry(store)?;
     let mut found: Vec<Candidate> = entries
         .into_iter()
         .filter(|info| filter.selects(&info.entry))

@@ -25,7 +25,7 @@ use crate::remote::s3::error::{Attempt, RemoteError};
 use crate::remote::s3::progress::{ActiveTransfer, Control};
 use crate::remote::s3::transfer::{Upload, upload_file};
 use crate::remote::tasks::run_blocking;
-use crate::store::manifests::Record;
+use crate::store::manifests::ManifestRecord;
 use crate::store::{Layout, Store};
 
 /// Pause between attempts to take a lock that another process holds.
@@ -183,7 +183,7 @@ impl OutboxFiles {
 
     /// The manifest of a pack that was written before, if the pack is complete and still matches the store. The digest
     /// is compared because a crash may have torn the file.
-    fn existing(&self, store: &Store, id: &EntryId, record: &Record) -> Option<PackManifest> {
+    fn existing(&self, store: &Store, id: &EntryId, record: &ManifestRecord) -> Option<PackManifest> {
         let bytes = fsx::read(&self.manifest).ok()?;
         let name = ManifestName::new(&id.crate_name, id.lookup, id.key);
         let manifest = PackManifest::decode(&bytes, &name, &Trust::Anyone).ok()?;
@@ -238,6 +238,6 @@ pub(super) fn sweep(layout: &Layout, now: Time) {
 }
 
 /// The record of an entry in its manifest.
-fn record(store: &Store, id: &EntryId) -> Option<Record> {
+fn record(store: &Store, id: &EntryId) -> Option<ManifestRecord> {
     store.manifest(id.lookup).ok()?.records().find(|record| record.key == id.key)
 }

@@ -270,9 +270,9 @@ mod tests {
         assert_eq!(target_dir_candidates(&here, &vars), expected);
     }
 
-    fn event(build: u64, unit: &str, at: i64, shape: &str) -> Event {
+    fn event(cargo_pid: u64, unit: &str, at: i64, shape: &str) -> Event {
         Event {
-            build,
+            cargo_pid,
             unit: unit.into(),
             crate_name: unit.into(),
             at,

@@ -10,7 +10,7 @@ use crate::restore::Bytes;
 use crate::restore::run::{self as restore, RunPlan};
 use crate::store::Entry;
 use crate::store::claims::Claim;
-use crate::store::manifests::Record;
+use crate::store::manifests::ManifestRecord;
 use crate::wrapper::hit::{self, Missed};
 use crate::wrapper::report::Report;
 use crate::wrapper::verify::is_drawn;
@@ -18,7 +18,7 @@ use crate::wrapper::verify::is_drawn;
 /// An entry that holds here, and the plan to restore it.
 pub(super) struct Found {
     /// The key of the entry, and the input set for which it holds.
-    pub(super) record: Record,
+    pub(super) record: ManifestRecord,
     /// How many input sets of the manifest were tried before this one.
     rank: usize,
     entry: Entry,
@@ -60,5 +60,5 @@ fn finish(run: &Run<'_>, found: &Found, bytes: Bytes, report: &Report) -> ! {
     let _ = stdout.write_all(&found.plan.stdout).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&found.plan.stderr);
     hit::note(run, (&found.record, found.rank), &found.entry, bytes, report);
-    sys_process::end(0)
+    sys_process::exit(0)
 }

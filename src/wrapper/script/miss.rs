@@ -12,7 +12,7 @@ use crate::keys::Start;
 use crate::keys::record::NotStored;
 use crate::model::{BypassReason, Refusal, Stored};
 use crate::observe::{First, Trace};
-use crate::rustc::spawn::{self, Until};
+use crate::rustc::spawn::{self, ReadUntil};
 use crate::store::claims::Claim;
 use crate::wrapper::call::remaps;
 use crate::wrapper::hit::Missed;
@@ -38,7 +38,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
         true => run.common.store.claim(run.common.lookup.key, patience(run, &missed.tried, UNKNOWN)),
         false => Claim::None,
     };
-    if matches!(claim, Claim::Inherited(_)) {
+    if matches!(claim, Claim::AfterWait(_)) {
         let _ = hit::serve(run, &mut claim, report);
     }
     let explained = explain::explain(run, &missed);
@@ -47,7 +47,7 @@ pub(super) fn run(run: &Run<'_>, missed: Missed, report: &Report) -> Result<Exit
     sys_process::adopt_orphans();
     let start = Start::note(clock::tick_after(report.asked), is_fresh.then(|| run.context()));
     let began = Instant::now();
-    let ran = spawn::run(command, Until::Closed, None).map_err(|error| internal(error.to_string()))?;
+    let ran = spawn::run(command, ReadUntil::StreamsClosed, None).map_err(|error| internal(error.to_string()))?;
     let ended = Ended { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
     let stored = match is_fresh {
         true => store(run, trace.as_ref(), &ended),

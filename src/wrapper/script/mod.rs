@@ -58,7 +58,7 @@ fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &Report) -> Re
     };
     let missed = hit::serve(&run, &mut Claim::None, report);
     match miss::run(&run, missed, report) {
-        Ok(status) => sys_process::end_like(status),
+        Ok(status) => sys_process::exit_like(status),
         Err(refusal) => refusal,
     }
 }
@@ -76,5 +76,5 @@ fn become_script(argv: &[OsString]) -> ! {
     sys_process::keep_signals(&mut command);
     let error = command.exec();
     eprintln!("kache: cannot run {}: {error}", argv[0].display());
-    sys_process::end(127)
+    sys_process::exit(127)
 }

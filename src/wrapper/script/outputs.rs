@@ -8,7 +8,7 @@ use crate::keys::Roots;
 use crate::keys::record::NotStored;
 use crate::model::{RootKind, Stored, TokenString};
 use crate::restore::run as restore;
-use crate::store::entries::stays_below;
+use crate::store::entries::is_inner_link;
 use crate::store::{Message, Tree};
 
 /// Size of the largest file that is read as text, in bytes. Some generated sources have several megabytes.
@@ -61,7 +61,7 @@ impl Outputs {
                         outputs.tree.directories.push(name);
                     }
                 }
-                Node::Link(target) if stays_below(&name, &target) => outputs.tree.links.push((name, target)),
+                Node::Link(target) if is_inner_link(&name, &target) => outputs.tree.links.push((name, target)),
                 Node::Link(_) => return Err(unsupported(format!("the link {name}"))),
                 Node::Special => return Err(unsupported(name)),
             }

@@ -15,16 +15,16 @@ use crate::keys::times::Times;
 use crate::keys::{Roots, Start, Subject, script, written};
 use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, Input, InputSet, Stored};
 use crate::observe::Seen;
-use crate::rustc::spawn::Ran;
+use crate::rustc::spawn::ProgramOutput;
 use crate::script::directives;
-use crate::store::stamps::Content;
+use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Message, Output};
 use crate::wrapper::publish::{self, Produced, Published, Source};
 use crate::wrapper::task::Task;
 
 /// A run that has ended.
 pub(super) struct Ended<'a> {
-    pub(super) ran: &'a Ran,
+    pub(super) ran: &'a ProgramOutput,
     /// The state that was noted before the script started.
     pub(super) start: Start,
     /// Duration of the run, in milliseconds.
@@ -81,7 +81,7 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
 /// Refuses a run whose directives make cargo run the script in every build.
 fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
     let text = String::from_utf8_lossy(stdout);
-    match directives::always_stale(&text, &run.script.cwd, &run.script.out_dir) {
+    match directives::find_always_stale(&text, &run.script.cwd, &run.script.out_dir) {
         Some(path) => Err(NotStored(Stored::AlwaysRuns, path.display().to_string())),
         None => Ok(()),
     }
@@ -98,7 +98,7 @@ fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<V
             scan.bytes(&bytes);
             (ArtifactKind::GeneratedText, Digest::of(&bytes), bytes.len() as u64, Source::Bytes(bytes))
         } else {
-            let Content { digest, stamp } = scan.file(&file.path)?;
+            let StampedDigest { digest, stamp } = scan.file(&file.path)?;
             (ArtifactKind::Generated, digest, stamp.size, Source::File(file.path.clone(), stamp))
         };
         let mut output = Output {

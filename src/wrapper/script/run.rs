@@ -7,8 +7,8 @@ use crate::fsx;
 use crate::keys::script::{self, Setting};
 use crate::keys::{Context, Declared, KeyHasher, compiler};
 use crate::model::{BypassReason, Refusal, Trace, UnitKey};
-use crate::rustc::Chain;
-use crate::script::Script;
+use crate::rustc::ProgramChain;
+use crate::script::ScriptInvocation;
 use crate::store::Store;
 use crate::wrapper::report;
 use crate::wrapper::task::{Common, Labels, Task};
@@ -19,7 +19,7 @@ pub(super) const KIND: &str = "run";
 /// A run that the cache can serve.
 pub(super) struct Run<'a> {
     pub(super) common: Common<'a>,
-    pub(super) script: Script,
+    pub(super) script: ScriptInvocation,
 }
 
 impl<'a> Run<'a> {
@@ -27,12 +27,12 @@ impl<'a> Run<'a> {
     pub(super) fn prepare(argv: &[OsString], config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
         let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
         let cwd = fsx::current_dir().map_err(|error| internal(error.to_string()))?;
-        let script =
-            Script::parse(argv, cwd, vars).ok_or_else(|| internal("cargo's variables are missing".to_owned()))?;
+        let script = ScriptInvocation::parse(argv, cwd, vars)
+            .ok_or_else(|| internal("cargo's variables are missing".to_owned()))?;
         let rustc = vars.get(env::RUSTC).unwrap_or_else(|| "rustc".into());
         let store = Store::open(&config.cache_dir.value);
         let unknown = || Refusal::new(BypassReason::CompilerUnknown, rustc.to_string_lossy());
-        let chain = Chain::parse(vec![rustc.clone()]).ok_or_else(unknown)?;
+        let chain = ProgramChain::parse(vec![rustc.clone()]).ok_or_else(unknown)?;
         let compiler = compiler::identify(&chain, None, &script.cwd, vars, &store).ok_or_else(unknown)?;
         let roots = script::roots(&script, &compiler.sysroot, vars);
         let context =

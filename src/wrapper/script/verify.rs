@@ -11,7 +11,7 @@ use crate::fsx::{self, compare, sys_process};
 use crate::keys::{record, validate};
 use crate::model::{HitSource, MissReason, Outcome, Stored};
 use crate::restore::run as restore;
-use crate::rustc::spawn::{self, Ran, Until};
+use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
 use crate::wrapper::report::Report;
 use crate::wrapper::task::Task;
 
@@ -24,14 +24,14 @@ pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
     }
     // Under the observer, which gives C compilers their remaps.
     let trace = miss::begin_trace(run);
-    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), Until::Closed, None) else { return };
+    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), ReadUntil::StreamsClosed, None) else { return };
     let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
     report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
     run.common.store.touch_entry(found.record.key);
-    sys_process::end_like(ran.status)
+    sys_process::exit_like(ran.status)
 }
 
-fn judge(run: &Run<'_>, found: &Found, ran: &Ran) -> Event {
+fn judge(run: &Run<'_>, found: &Found, ran: &ProgramOutput) -> Event {
     let differences = differences(run, found, ran).unwrap_or_else(|error| vec![error.to_string()]);
     let context = run.context();
     // If an input was edited meanwhile, a difference proves nothing.
@@ -57,7 +57,7 @@ fn differs(run: &Run<'_>, detail: String) -> Event {
 }
 
 /// Describes every difference between the run and the entry.
-fn differences(run: &Run<'_>, found: &Found, ran: &Ran) -> fsx::Result<Vec<String>> {
+fn differences(run: &Run<'_>, found: &Found, ran: &ProgramOutput) -> fsx::Result<Vec<String>> {
     if !ran.status.success() {
         return Ok(vec![format!("the script failed ({})", ran.status)]);
     }

@@ -15,7 +15,7 @@
 //! KACHE_IT_SEED=1 KACHE_IT_EDITS=200 cargo test --test it differential -- --nocapture
 //! ```
 
-mod dice;
+mod oracle;
 mod sources;
 mod workspace;
 
@@ -24,12 +24,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use dice::Dice;
+use fastrand::Rng;
 use workspace::{MACRO_USERS, Node, State};
 
-use crate::support::{Project, has_program, real_cargo, settle, signal};
+use crate::support::{Project, has_program, random, real_cargo, settle, signal};
 
 /// Number of edits, unless `KACHE_IT_EDITS` is set.
 const EDITS: u64 = 25;
@@ -100,7 +100,7 @@ impl Checkout {
     }
 
     /// Builds, and runs the program.
-    fn says(&self) -> Said {
+    fn build_and_run(&self) -> BuildOutput {
         let built = self.cargo(&[]);
         let errors = String::from_utf8_lossy(&built.stderr).replace(&self.project.dir().display().to_string(), "");
         // Units end in any order, and the last line of a failure depends on that order.
@@ -108,11 +108,11 @@ impl Checkout {
             errors.lines().filter(|line| !line.contains("waiting for other jobs")).map(str::to_owned).collect();
         messages.sort();
         if !built.status.success() {
-            return Said { messages, code: built.status.code(), printed: None };
+            return BuildOutput { messages, code: built.status.code(), printed: None };
         }
         let program = self.project.target_dir().join(self.state.program());
         let printed = self.project.command(program).output().expect("the program starts").stdout;
-        Said { messages, code: Some(0), printed: Some(String::from_utf8_lossy(&printed).into_owned()) }
+        BuildOutput { messages, code: Some(0), printed: Some(String::from_utf8_lossy(&printed).into_owned()) }
     }
 
     /// Returns cargo's messages about the units that another build would compile.
@@ -130,7 +130,7 @@ impl Checkout {
 
 /// The result of a build.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Said {
+struct BuildOutput {
     /// The lines of cargo's messages, sorted.
     messages: Vec<String>,
     code: Option<i32>,
@@ -180,8 +180,8 @@ impl Trial {
     fn differing(&self, first: usize) -> Vec<String> {
         let (first, second) = (&self.cached[first], &self.cached[1 - first]);
         let said = std::thread::scope(|scope| {
-            let plain = scope.spawn(|| self.plain.says());
-            let ours = [(first, first.says()), (second, second.says())];
+            let plain = scope.spawn(|| self.plain.build_and_run());
+            let ours = [(first, first.build_and_run()), (second, second.build_and_run())];
             [[(&self.plain, plain.join().expect("plain cargo"))].into(), Vec::from(ours)].concat()
         });
         let mut wrong = self.wrong(&said, &said[0].1);
@@ -190,18 +190,18 @@ impl Trial {
     }
 
     /// Like [`Self::differing`], for the third checkout, if it has this state.
-    fn third_differing(&self, plain: &Said) -> Vec<String> {
+    fn third_differing(&self, plain: &BuildOutput) -> Vec<String> {
         match self.third.state == self.plain.state {
-            true => self.wrong(&[(&self.third, self.third.says())], plain),
+            true => self.wrong(&[(&self.third, self.third.build_and_run())], plain),
             false => Vec::new(),
         }
     }
 
-    fn wrong(&self, said: &[(&Checkout, Said)], plain: &Said) -> Vec<String> {
+    fn wrong(&self, said: &[(&Checkout, BuildOutput)], plain: &BuildOutput) -> Vec<String> {
         let state = &self.plain.state;
         let (code, printed) = if state.is_broken() { (Some(101), None) } else { (Some(0), Some(state.expected())) };
         let messages = plain.messages.clone();
-        let expected = Said { messages, code, printed };
+        let expected = BuildOutput { messages, code, printed };
         let wrong = said.iter().filter(|(_, said)| *said != expected);
         wrong.map(|(checkout, said)| describe(checkout, &expected, said)).collect()
     }
@@ -222,12 +222,13 @@ fn are_incremental(seed: u64) -> [bool; 3] {
     }
 }
 
-fn describe(checkout: &Checkout, expected: &Said, said: &Said) -> String {
+fn describe(checkout: &Checkout, expected: &BuildOutput, said: &BuildOutput) -> String {
     format!("{} ({}) says\n{said:#?}\ninstead of\n{expected:#?}", checkout.name, checkout.project.dir().display())
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+fn number_of_edits() -> u64 {
+    let parse = |text: String| text.parse().unwrap_or_else(|_| panic!("KACHE_IT_EDITS={text} is no number"));
+    std::env::var("KACHE_IT_EDITS").map_or(EDITS, parse)
 }
 
 #[expect(clippy::print_stderr, reason = "the test harness shows it on failure, or to whoever asks")]
@@ -236,46 +237,46 @@ fn tell(text: &str) {
 }
 
 /// Makes one edit, or goes back to an earlier state.
-fn step(history: &[State], dice: &mut Dice) -> (State, String) {
+fn step(history: &[State], rng: &mut Rng) -> (State, String) {
     let last = history.last().expect("a first state");
-    if history.len() > 2 && dice.roll(4) == 0 {
-        let at = dice.roll(u32::try_from(history.len() - 1).expect("few")) as usize;
+    if history.len() > 2 && rng.u32(..4) == 0 {
+        let at = rng.usize(..history.len() - 1);
         return (history[at].clone(), format!("back to state {at}"));
     }
-    let (state, what) = last.edited(dice);
+    let (state, what) = last.edited(rng);
     (state, what.to_owned())
 }
 
 fn walk(seed: u64, edits: u64) -> Trial {
     let replay = format!("KACHE_IT_SEED={seed} KACHE_IT_EDITS={edits}");
     tell(&format!("differential: {replay}"));
-    let (mut dice, mut trial) = (Dice::new(seed), Trial::new(seed));
+    let (mut rng, mut trial) = (Rng::with_seed(seed), Trial::new(seed));
     let (mut history, mut trail) = (vec![State::first()], Vec::new());
     for number in 0..=edits {
         if number > 0 {
-            let (state, what) = step(&history, &mut dice);
+            let (state, what) = step(&history, &mut rng);
             trial.edit(&state);
             trail.push(format!("{number}: {what}"));
-            if dice.roll(8) == 0 {
+            if rng.u32(..8) == 0 {
                 trial.third.edit(&state);
                 settle();
                 trail.push(format!("{number}: in the third checkout, too"));
             }
             history.push(state);
         }
-        if number == 0 || dice.roll(6) == 0 {
-            let at = dice.roll(2) as usize;
+        if number == 0 || rng.u32(..6) == 0 {
+            let at = rng.usize(..2);
             trial.cached[at].project.wipe();
             trail.push(format!("{number}: wipe of {}", trial.cached[at].name));
         }
-        if dice.roll(8) == 0 {
-            let (at, milliseconds) = (dice.roll(2) as usize, u64::from(dice.roll(700)));
+        if rng.u32(..8) == 0 {
+            let (at, milliseconds) = (rng.usize(..2), rng.u64(..700));
             trial.cached[at].killed_after(milliseconds);
             trail.push(format!("{number}: {} killed after {milliseconds} ms", trial.cached[at].name));
         }
-        let mut wrong = trial.differing(dice.roll(2) as usize);
-        if dice.roll(8) == 0 && wrong.is_empty() && !trial.plain.state.is_broken() {
-            wrong = trial.stale(dice.roll(3) as usize);
+        let mut wrong = trial.differing(rng.usize(..2));
+        if rng.u32(..8) == 0 && wrong.is_empty() && !trial.plain.state.is_broken() {
+            wrong = trial.stale(rng.usize(..3));
         }
         let last = trail.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n");
         assert!(
@@ -302,9 +303,7 @@ fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
     if !(has_program("cc") && has_program("ar")) {
         return;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let seed = number("KACHE_IT_SEED").unwrap_or(u64::from(now.subsec_nanos()) ^ now.as_secs());
-    let edits = number("KACHE_IT_EDITS").unwrap_or(EDITS);
+    let (seed, edits) = (random::seed(), number_of_edits());
     let began = Instant::now();
     let mut trial = walk(seed, edits);
     let counts = outcomes(&trial.cached[0].project);
@@ -352,11 +351,11 @@ fn the_comparison_sees_a_program_that_prints_something_else() {
 
 #[test]
 fn states_say_what_differs_between_them() {
-    let mut dice = Dice::new(1);
+    let mut rng = Rng::with_seed(1);
     let mut state = State::first();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..2000 {
-        let (next, what) = state.edited(&mut dice);
+        let (next, what) = state.edited(&mut rng);
         seen.insert(what);
         let same_files = next.files() == state.files();
         let same_call = next.variables() == state.variables() && next.arguments() == state.arguments();

@@ -13,10 +13,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::support::manifest;
+use fastrand::Rng;
 
-use super::dice::Dice;
 use super::sources;
+use crate::support::manifest;
 
 /// A file or a link of the workspace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,69 +69,74 @@ pub(super) struct State {
 }
 
 /// The name of an edit, and its effect.
-type Edit = (&'static str, fn(&mut State, &mut Dice));
+type Edit = (&'static str, fn(&mut State, &mut Rng));
 
 /// Values are drawn from small ranges, so that states recur.
 const EDITS: &[Edit] = &[
-    ("source of alpha", |state, dice| state.alpha = dice.roll(3)),
-    ("source of beta", |state, dice| state.beta = dice.roll(3)),
-    ("source of a module", |state, dice| state.inner = dice.roll(3)),
+    ("source of alpha", |state, rng| state.alpha = rng.u32(..3)),
+    ("source of beta", |state, rng| state.beta = rng.u32(..3)),
+    ("source of a module", |state, rng| state.inner = rng.u32(..3)),
     ("place of a module", |state, _| state.inner_is_a_directory ^= true),
-    ("included file", |state, dice| state.template = dice.roll(3)),
-    ("source of the macros", |state, dice| state.macros = dice.roll(2)),
-    ("macro data, a file's content", |state, dice| {
-        let (name, value) = (dice.roll(4), dice.roll(3));
+    ("included file", |state, rng| state.template = rng.u32(..3)),
+    ("source of the macros", |state, rng| state.macros = rng.u32(..2)),
+    ("macro data, a file's content", |state, rng| {
+        let (name, value) = (rng.u32(..4), rng.u32(..3));
         state.data.entry(name).and_modify(|old| *old = value);
     }),
-    ("macro data, a file added", |state, dice| {
-        state.data.entry(dice.roll(4)).or_insert(0);
+    ("macro data, a file added", |state, rng| {
+        state.data.entry(rng.u32(..4)).or_insert(0);
     }),
-    ("macro data, a file removed", |state, dice| {
-        state.data.remove(&dice.roll(4));
+    ("macro data, a file removed", |state, rng| {
+        state.data.remove(&rng.u32(..4));
     }),
-    ("macro data, a file renamed", |state, dice| {
-        let (from, to) = (dice.roll(4), dice.roll(4));
+    ("macro data, a file renamed", |state, rng| {
+        let (from, to) = (rng.u32(..4), rng.u32(..4));
         if let Some(value) = state.data.remove(&from) {
             state.data.insert(to, value);
         }
     }),
-    ("macro data, a link", |state, dice| state.link = ["data/0.txt", "data/1.txt", "other.txt"][dice.roll(3) as usize]),
+    ("macro data, a link", |state, rng| state.link = ["data/0.txt", "data/1.txt", "other.txt"][rng.usize(..3)]),
     ("macro data, a file that is asked for", |state, _| state.is_there ^= true),
-    ("file that the build script reads", |state, dice| state.note = dice.roll(3)),
-    ("file that a script lists", |state, dice| {
-        let name = dice.roll(3);
+    ("file that the build script reads", |state, rng| state.note = rng.u32(..3)),
+    ("file that a script lists", |state, rng| {
+        let name = rng.u32(..3);
         if state.found.remove(&name).is_none() {
-            state.found.insert(name, dice.roll(3));
+            state.found.insert(name, rng.u32(..3));
         }
     }),
-    ("file that a script's shell reads", |state, dice| state.found_shell = dice.roll(3)),
+    ("file that a script's shell reads", |state, rng| state.found_shell = rng.u32(..3)),
     ("file that a script asks for", |state, _| state.found_maybe ^= true),
-    ("variable that a script's shell reads", |state, dice| state.hidden = dice.maybe(3)),
-    ("C source", |state, dice| state.c = dice.roll(3)),
-    ("C header", |state, dice| state.header = dice.roll(2)),
-    ("profile", |state, dice| state.opt_level = ["0", "1", "s"][dice.roll(3) as usize]),
-    ("macro data, a tree", |state, dice| {
-        let place = (dice.roll(3), dice.roll(2));
+    ("variable that a script's shell reads", |state, rng| state.hidden = maybe(rng, 3)),
+    ("C source", |state, rng| state.c = rng.u32(..3)),
+    ("C header", |state, rng| state.header = rng.u32(..2)),
+    ("profile", |state, rng| state.opt_level = ["0", "1", "s"][rng.usize(..3)]),
+    ("macro data, a tree", |state, rng| {
+        let place = (rng.u32(..3), rng.u32(..2));
         if state.tree.remove(&place).is_none() {
-            state.tree.insert(place, dice.roll(2));
+            state.tree.insert(place, rng.u32(..2));
         }
     }),
-    ("macro data, read by a shell", |state, dice| state.shell = dice.roll(3)),
-    ("macro data, a size", |state, dice| state.size = dice.roll(3)),
-    ("linker script", |state, dice| state.script = ["part_one", "part_two"][dice.roll(2) as usize]),
-    ("one of all variables", |state, dice| state.listed[dice.roll(2) as usize] ^= true),
+    ("macro data, read by a shell", |state, rng| state.shell = rng.u32(..3)),
+    ("macro data, a size", |state, rng| state.size = rng.u32(..3)),
+    ("linker script", |state, rng| state.script = ["part_one", "part_two"][rng.usize(..2)]),
+    ("one of all variables", |state, rng| state.listed[rng.usize(..2)] ^= true),
     ("flags of rustc", |state, _| state.flagged ^= true),
-    ("file that nobody reads", |state, dice| state.unrelated_file = dice.roll(1000)),
-    ("variable that rustc tells of", |state, dice| state.mood = dice.maybe(3)),
-    ("variable that a macro reads", |state, dice| state.weather = dice.maybe(3)),
-    ("variable of the build script", |state, dice| state.flavour = dice.maybe(2)),
-    ("variable that nobody reads", |state, dice| state.unrelated = dice.maybe(1000)),
+    ("file that nobody reads", |state, rng| state.unrelated_file = rng.u32(..1000)),
+    ("variable that rustc tells of", |state, rng| state.mood = maybe(rng, 3)),
+    ("variable that a macro reads", |state, rng| state.weather = maybe(rng, 3)),
+    ("variable of the build script", |state, rng| state.flavour = maybe(rng, 2)),
+    ("variable that nobody reads", |state, rng| state.unrelated = maybe(rng, 1000)),
     ("feature of beta", |state, _| state.loud ^= true),
     ("feature of alpha", |state, _| state.extra ^= true),
     ("release or not", |state, _| state.release ^= true),
     ("warning in alpha", |state, _| state.warned ^= true),
     ("type error in beta", |state, _| state.broken = true),
 ];
+
+/// Returns a number below `limit`, or none.
+fn maybe(rng: &mut Rng, limit: u32) -> Option<u32> {
+    Some(rng.u32(..=limit)).filter(|number| *number < limit)
+}
 
 /// Returns the text of a variable. 0 is the empty text, because unset, empty and set are three different cases.
 fn or_empty(value: u32) -> String {
@@ -181,15 +186,15 @@ impl State {
     }
 
     /// Returns a state that is one edit away, and the name of the edit.
-    pub(super) fn edited(&self, dice: &mut Dice) -> (Self, &'static str) {
+    pub(super) fn edited(&self, rng: &mut Rng) -> (Self, &'static str) {
         loop {
-            let (name, edit) = EDITS[dice.roll(u32::try_from(EDITS.len()).expect("few")) as usize];
+            let (name, edit) = EDITS[rng.usize(..EDITS.len())];
             let mut next = self.clone();
             if self.broken {
                 next.mend();
                 return (next, "mended");
             }
-            edit(&mut next, dice);
+            edit(&mut next, rng);
             if next != *self {
                 return (next, name);
             }

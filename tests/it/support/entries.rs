@@ -24,23 +24,17 @@ pub(crate) struct Size {
     pub(crate) noise: usize,
 }
 
-/// Returns bytes that depend on the arguments only (xorshift).
+/// Returns bytes of this size. The same seed gives the same bytes.
 pub(crate) fn bytes(seed: u64, size: Size) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut out = Vec::with_capacity(size.bytes + 1000);
     let words = ["core::option::Option", "alloc::vec::Vec<T>", "impl Trait for", "unwrap_or_default", "0123456789"];
     while out.len() < size.bytes {
-        if next() % 100 < size.noise as u64 {
-            (0..125).for_each(|_| out.extend(next().to_le_bytes()));
+        if rng.usize(..100) < size.noise {
+            (0..125).for_each(|_| out.extend(rng.u64(..).to_le_bytes()));
         } else {
             while out.len() % 1000 < 975 {
-                out.extend(words[usize::try_from(next() % 5).expect("small")].as_bytes());
+                out.extend(rng.choice(words).expect("a word").as_bytes());
             }
             out.resize(out.len().next_multiple_of(1000), b' ');
         }

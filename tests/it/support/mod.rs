@@ -28,7 +28,7 @@ pub(crate) use files::{
 pub(crate) use observed::value_of;
 pub(crate) use project::{KACHE, Project, manifest};
 pub(crate) use rig::{
-    Said, TEMP_PREFIX, Tmpfs, has_program, name_of, settle, signal, snapshot, unsealed, wait_until, write_program,
+    RawOutput, TEMP_PREFIX, Tmpfs, has_program, name_of, settle, signal, snapshot, unsealed, wait_until, write_program,
 };
 pub(crate) use run::Run;
 pub(crate) use scripted::Scripted;

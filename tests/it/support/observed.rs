@@ -150,7 +150,7 @@ impl Project {
     #[track_caller]
     pub(crate) fn fresh_compiles(&self, crates: &[&str], said: &str) -> Run {
         settle();
-        let (run, says) = self.wipe().build_and_say();
+        let (run, says) = self.wipe().build_and_run();
         assert_eq!((run.compiles(), says.as_str()), (crates.to_vec(), said), "{}", self.history());
         run
     }
@@ -166,7 +166,7 @@ impl Project {
     #[track_caller]
     pub(crate) fn settled(&self, said: &str) {
         settle();
-        let (run, says) = self.wipe().build_and_say();
+        let (run, says) = self.wipe().build_and_run();
         assert_eq!(says, said, "the first build");
         assert!(!run.compiles().is_empty(), "the first build must compile");
         self.fresh_hits(said);
@@ -178,7 +178,7 @@ impl Project {
     pub(crate) fn never_stored(&self, krate: &str, said: &str) {
         for _ in 0..2 {
             settle();
-            let (run, says) = self.wipe().build_and_say();
+            let (run, says) = self.wipe().build_and_run();
             run.misses(&[krate]);
             assert_eq!(says, said);
             let (outcome, stored) = self.last_outcome(krate);

@@ -7,7 +7,7 @@ use kache::fsx::{Mtime, Publish, clock};
 use kache::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, Input, InputSet, LookupKey, TokenString};
 use kache::remote::format::pack::{self, ImportError, Imported, META};
 use kache::remote::{FileRef, PackManifest, PackRef};
-use kache::store::manifests::Record;
+use kache::store::manifests::ManifestRecord;
 use kache::store::{Entry, Message, Output, Store};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
@@ -61,8 +61,8 @@ pub(crate) fn entry() -> Entry {
 }
 
 /// Returns the manifest record of the sample.
-pub(crate) fn record() -> Record {
-    Record { key: key(), inputs: inputs() }
+pub(crate) fn record() -> ManifestRecord {
+    ManifestRecord { key: key(), inputs: inputs() }
 }
 
 /// A store in a temporary directory.

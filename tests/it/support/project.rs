@@ -120,6 +120,11 @@ impl Project {
         PathBuf::from(self.env_value("KACHE_CACHE_DIR").expect("always set"))
     }
 
+    /// Returns the directory of the agent's socket, lock and log.
+    pub(crate) fn agent_dir(&self) -> PathBuf {
+        self.cache_dir().join("v1/remote/agent")
+    }
+
     /// Returns the target directory. Honours `CARGO_TARGET_DIR`, but not config files.
     pub(crate) fn target_dir(&self) -> PathBuf {
         self.env_value("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), |t| self.dir.join(t))
@@ -277,16 +282,16 @@ impl Project {
     }
 
     /// Runs `app` from the debug directory and returns its output without the line end.
-    pub(crate) fn app_says(&self) -> String {
+    pub(crate) fn app_output(&self) -> String {
         let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
         assert!(output.status.success(), "app failed: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("utf-8").trim_end().to_owned()
     }
 
     /// Runs `cargo build`, then `app`. Returns the run of cargo and the output of `app`.
-    pub(crate) fn build_and_say(&self) -> (Run, String) {
+    pub(crate) fn build_and_run(&self) -> (Run, String) {
         let run = self.build();
-        (run, self.app_says())
+        (run, self.app_output())
     }
 }
 

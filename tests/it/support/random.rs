@@ -1,28 +1,21 @@
-//! A small generator (xorshift) for random moments, where the seed matters and the quality does not.
-//!
-//! `KACHE_TEST_SEED` repeats a run. The generator prints its seed.
+//! Random choices of tests, from a seed that is printed. `KACHE_IT_SEED` sets it, to repeat a failure.
 
-use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub(crate) struct Random(Cell<u64>);
+use fastrand::Rng;
 
-impl Random {
-    #[expect(clippy::print_stderr, reason = "a failure is repeated with the seed")]
-    pub(crate) fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        let given = std::env::var("KACHE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or(now.as_secs() * 1_000_000 + u64::from(now.subsec_micros())) | 1;
-        eprintln!("KACHE_TEST_SEED={seed}");
-        Self(Cell::new(seed))
-    }
+/// Returns the seed of this run: the value of `KACHE_IT_SEED`, else one that the time gives.
+pub(crate) fn seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let from_time = || u64::from(now.subsec_nanos()) ^ now.as_secs();
+    let parse = |text: String| text.parse().unwrap_or_else(|_| panic!("KACHE_IT_SEED={text} is no number"));
+    std::env::var("KACHE_IT_SEED").map_or_else(|_| from_time(), parse)
+}
 
-    pub(crate) fn below(&self, limit: u64) -> u64 {
-        let mut state = self.0.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.0.set(state);
-        state % limit
-    }
+/// Returns a generator with the seed of this run, and prints the seed.
+#[expect(clippy::print_stderr, reason = "a failure is repeated with the seed")]
+pub(crate) fn generator() -> Rng {
+    let seed = seed();
+    eprintln!("KACHE_IT_SEED={seed}");
+    Rng::with_seed(seed)
 }

@@ -73,14 +73,14 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A server, a proxy in front of it, and a directory for files. Records the reports of transfers.
-pub(crate) struct Line {
+pub(crate) struct ProxiedServer {
     pub(crate) server: S3Server,
     pub(crate) proxy: FaultProxy,
     pub(crate) dir: tempfile::TempDir,
     reports: Arc<Mutex<Vec<TransferProgress>>>,
 }
 
-impl Line {
+impl ProxiedServer {
     pub(crate) fn new() -> Self {
         let server = S3Server::start();
         let proxy = FaultProxy::start(server.address());

@@ -88,7 +88,7 @@ pub(crate) fn signal(name: &str, pid: &str) {
 
 /// The exact output of a program, and how it ended.
 #[derive(PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct RawOutput {
     /// Exit code, or the signal as a negative number.
     pub(crate) code: i32,
     /// Standard output.
@@ -97,7 +97,7 @@ pub(crate) struct Said {
     pub(crate) stderr: Vec<u8>,
 }
 
-impl From<Output> for Said {
+impl From<Output> for RawOutput {
     fn from(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt as _;
         let signal = output.status.signal().unwrap_or(0);
@@ -106,7 +106,7 @@ impl From<Output> for Said {
     }
 }
 
-impl std::fmt::Debug for Said {
+impl std::fmt::Debug for RawOutput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = String::from_utf8_lossy;
         write!(f, "code {}\nstdout:\n{}\nstderr:\n{}", self.code, text(&self.stdout), text(&self.stderr))

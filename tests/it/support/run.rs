@@ -43,6 +43,13 @@ impl Run {
         self
     }
 
+    /// Asserts this exit code, and returns standard output.
+    #[track_caller]
+    pub(crate) fn ends(&self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self.stdout.clone()
+    }
+
     /// Asserts that the exit code is not 0.
     #[track_caller]
     pub(crate) fn must_fail(self) -> Self {

@@ -39,7 +39,7 @@ pub(super) fn check_entry(entry: &Entry, manifest: &PackManifest) -> Result<(), 
     if !files_of(entry).iter().map(|packed| &packed.file).eq(&manifest.files) {
         return Err(Refused::Entry("other outputs"));
     }
-    if !entry.names_are_safe() {
+    if !entry.has_safe_names() {
         return Err(Refused::Entry("a name that leads elsewhere"));
     }
     if entry.tree.is_none() && entry.outputs.iter().any(|output| output.name == entry.dep_info_name) {

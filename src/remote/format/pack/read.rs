@@ -12,8 +12,8 @@ use crate::model::{BlobId, Digest};
 use crate::remote::format::limits::{MAX_META_BYTES, META};
 use crate::remote::format::manifest::{FileRef, PackManifest};
 use crate::remote::format::refused::Refused;
-use crate::store::import::Incoming;
-use crate::store::manifests::Record;
+use crate::store::import::IncomingEntry;
+use crate::store::manifests::ManifestRecord;
 use crate::store::{Entry, Store};
 
 /// How long to wait for the claim on the lookup key. A process that holds it longer is compiling; then the record is
@@ -37,7 +37,7 @@ pub fn import(store: &Store, manifest: &PackManifest, pack: &mut impl Read) -> R
         unpacked => unpacked?,
     };
     let entry = Entry { created: manifest.created, cost_ms: manifest.cost_ms, ..entry };
-    let record = Record { key: manifest.key, inputs: manifest.inputs.clone() };
+    let record = ManifestRecord { key: manifest.key, inputs: manifest.inputs.clone() };
     let bytes = incoming.publish(manifest.lookup, &record, entry, CLAIM_WAIT)?;
     Ok(Imported { bytes })
 }
@@ -45,7 +45,7 @@ pub fn import(store: &Store, manifest: &PackManifest, pack: &mut impl Read) -> R
 fn unpack<R: Read>(
     frame: &mut FrameReader<'_, R>,
     manifest: &PackManifest,
-    incoming: &mut Incoming<'_>,
+    incoming: &mut IncomingEntry<'_>,
 ) -> Result<Entry, ImportError> {
     frame.check_magic()?;
     let mut archive = TarReader::new(frame);

@@ -9,13 +9,13 @@ use zstd::zstd_safe::CParameter;
 
 use super::archive;
 use super::files::{PackedFile, check_entry, files_of};
-use crate::fsx::{self, Publish, Published, Staged};
+use crate::fsx::{self, Publish, PublishedFile, StagedFile};
 use crate::model::secret::is_secret;
 use crate::model::{BlobId, Digest, Input, LookupKey};
 use crate::remote::format::limits::{MAX_WINDOW_LOG, META};
 use crate::remote::format::manifest::{FileRef, MAX_MANIFEST_BYTES, PackManifest, PackRef};
 use crate::remote::format::refused::Refused;
-use crate::store::manifests::Record;
+use crate::store::manifests::ManifestRecord;
 use crate::store::{Entry, Store};
 
 /// Bytes by which a signature may enlarge a manifest.
@@ -49,7 +49,7 @@ pub enum PackError {
 pub fn write(
     store: &Store,
     lookup: LookupKey,
-    record: &Record,
+    record: &ManifestRecord,
     level: i32,
     to: &Path,
 ) -> Result<PackManifest, PackError> {
@@ -76,7 +76,7 @@ pub fn write(
 }
 
 /// Whether a pack that was written earlier for this manifest still matches the entry of `record`.
-pub fn matches_entry(store: &Store, lookup: LookupKey, record: &Record, manifest: &PackManifest) -> bool {
+pub fn matches_entry(store: &Store, lookup: LookupKey, record: &ManifestRecord, manifest: &PackManifest) -> bool {
     let Some((entry, meta)) = store.entry(record.key).map(to_packed) else { return false };
     let PackManifest { created, cost_ms, pack, .. } = *manifest;
     PackManifest { created, cost_ms, pack, ..unfinished_manifest(lookup, record, &entry, &meta) } == *manifest
@@ -102,7 +102,7 @@ fn secret_variable(inputs: &[Input]) -> Option<&str> {
 }
 
 /// Creates the manifest without the digest and size of the pack.
-fn unfinished_manifest(lookup: LookupKey, record: &Record, entry: &Entry, meta: &[u8]) -> PackManifest {
+fn unfinished_manifest(lookup: LookupKey, record: &ManifestRecord, entry: &Entry, meta: &[u8]) -> PackManifest {
     PackManifest {
         lookup,
         key: record.key,
@@ -119,7 +119,7 @@ fn unfinished_manifest(lookup: LookupKey, record: &Record, entry: &Entry, meta: 
     }
 }
 
-fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) -> Result<Published, PackError> {
+fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) -> Result<PublishedFile, PackError> {
     let failed = |error| PackError::Store(fsx::Error::new("write", to, error));
     let mut tar = Builder::new(encoder(Publish::default().begin(to)?, level).map_err(failed)?);
     tar.append(&archive::file_header(META, meta.len() as u64, false), meta).map_err(failed)?;
@@ -131,7 +131,7 @@ fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) 
     Ok(staged.commit()?)
 }
 
-fn encoder(to: Staged, level: i32) -> io::Result<Encoder<'static, Staged>> {
+fn encoder(to: StagedFile, level: i32) -> io::Result<Encoder<'static, StagedFile>> {
     let range = zstd::compression_level_range();
     let level = level.clamp(*range.start(), *range.end());
     let mut encoder = Encoder::new(to, level)?;

@@ -171,7 +171,7 @@ pub(crate) struct Seen {
 
 /// Latency and bandwidth of the line. Rules may slow it down further.
 #[derive(Debug, Clone, Copy, Default)]
-struct Line {
+struct LinkSpeed {
     /// Delay before every answer, and before the first request of every connection.
     latency: Duration,
     /// Bytes per second in each direction, for all connections together; 0: unlimited.
@@ -184,7 +184,7 @@ struct State {
     seen: Vec<Seen>,
     /// How many requests were recorded before the oldest one in `seen`.
     forgotten: usize,
-    line: Line,
+    speed: LinkSpeed,
     open: usize,
     peak: usize,
     connections: usize,
@@ -250,13 +250,13 @@ impl FaultProxy {
 
     /// Sets the duration of a round trip, by which connections and answers are delayed.
     pub(crate) fn set_latency(&self, latency: Duration) -> &Self {
-        self.shared.lock().line.latency = latency;
+        self.shared.lock().speed.latency = latency;
         self
     }
 
     /// Sets how many bytes of bodies all connections together carry per second in each direction (0: unlimited).
     pub(crate) fn set_bandwidth(&self, bytes_per_second: u64) -> &Self {
-        self.shared.lock().line.bandwidth = bytes_per_second;
+        self.shared.lock().speed.bandwidth = bytes_per_second;
         self
     }
 

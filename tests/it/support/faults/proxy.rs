@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::http::{Body, Framing, Head, Incoming, send_end, send_piece};
-use super::{Action, Line, OVERLOOK, Seen, Shared, listing};
+use super::{Action, LinkSpeed, OVERLOOK, Seen, Shared, listing};
 
 /// Size in bytes of the pieces of a body that is sent from memory.
 const PIECE: usize = 64 * 1024;
@@ -32,7 +32,7 @@ pub(super) struct Exchange<'a> {
     at: usize,
     pub(super) request: Head,
     actions: Vec<Action>,
-    line: Line,
+    speed: LinkSpeed,
 }
 
 /// Counts a request as under way.
@@ -82,7 +82,7 @@ impl Proxy {
         let latency = {
             let mut state = self.shared.lock();
             state.connections += 1;
-            state.line.latency
+            state.speed.latency
         };
         sleep(latency).await;
         let (read, mut write) = stream.into_split();
@@ -119,8 +119,8 @@ impl Proxy {
         state.seen.push(Seen { method, target, range, if_match, is_faulty, ..Seen::default() });
         state.open += 1;
         state.peak = state.peak.max(state.open);
-        let (at, line) = (state.forgotten + state.seen.len() - 1, state.line);
-        (Exchange { proxy: self, at, request, actions, line }, Open(&self.shared))
+        let (at, speed) = (state.forgotten + state.seen.len() - 1, state.speed);
+        (Exchange { proxy: self, at, request, actions, speed }, Open(&self.shared))
     }
 
     /// Waits until `bytes` have passed a line of this many bytes per second, which all callers with this `free` share.
@@ -161,7 +161,7 @@ impl Exchange<'_> {
         }
         if let Some(made_up) = self.made_up() {
             self.drain(client).await?;
-            sleep(self.line.latency).await;
+            sleep(self.speed.latency).await;
             return self.tell(made_up, client).await;
         }
         self.pass_on(client).await
@@ -211,7 +211,7 @@ impl Exchange<'_> {
     async fn drain(&self, (read, _): &mut Client) -> io::Result<()> {
         let mut body = Body::new(self.request.request_framing());
         while let Some(bytes) = body.next(read).await? {
-            Proxy::pass(&self.proxy.up, self.line.bandwidth, bytes.len()).await;
+            Proxy::pass(&self.proxy.up, self.speed.bandwidth, bytes.len()).await;
             self.note(|seen| seen.received += bytes.len() as u64);
         }
         Ok(())
@@ -219,7 +219,7 @@ impl Exchange<'_> {
 
     async fn pass_on(&self, client: &mut Client) -> io::Result<After> {
         if let Some(kept) = self.kept() {
-            sleep(self.line.latency).await;
+            sleep(self.speed.latency).await;
             return self.send_whole(kept.head.clone(), &kept.body, &mut client.1).await;
         }
         let upstream = TcpStream::connect(self.proxy.upstream).await?;
@@ -238,7 +238,7 @@ impl Exchange<'_> {
             Body::new(answer.answer_framing(self.request.word(0))).all(&mut from).await?;
             return Ok(After::Close);
         }
-        sleep(self.line.latency).await;
+        sleep(self.speed.latency).await;
         self.send_answer(answer, &mut from, &mut client.1).await
     }
 
@@ -251,7 +251,7 @@ impl Exchange<'_> {
         let framing = self.request.request_framing();
         let (mut body, mut passed, mut is_heard) = (Body::new(framing), 0, true);
         while let Some(bytes) = body.next(read).await? {
-            Proxy::pass(&self.proxy.up, self.line.bandwidth, bytes.len()).await;
+            Proxy::pass(&self.proxy.up, self.speed.bandwidth, bytes.len()).await;
             passed += bytes.len() as u64;
             self.note(|seen| seen.received = passed);
             if limit.is_some_and(|limit| passed >= limit) {
@@ -391,7 +391,7 @@ impl Exchange<'_> {
         let drop = slow.map_or(usize::MAX, |slow| usize::try_from(slow / 4).unwrap_or(usize::MAX).max(1));
         for bytes in bytes.chunks(drop) {
             Proxy::pass(&Mutex::default(), slow.unwrap_or(0), bytes.len()).await;
-            Proxy::pass(&self.proxy.down, self.line.bandwidth, bytes.len()).await;
+            Proxy::pass(&self.proxy.down, self.speed.bandwidth, bytes.len()).await;
             send_piece(write, framing, bytes).await?;
         }
         *sent += bytes.len() as u64;

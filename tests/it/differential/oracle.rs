@@ -1,13 +1,15 @@
 //! A long walk of edits, reverts, wipes and switches in two checkouts. The output of each build is compared with the
 //! expected one.
 //!
-//! A small generator draws the steps from a fixed seed, so a failure can be repeated. The expected output does not
+//! A generator with a fixed seed draws the steps, so a failure can be repeated. The expected output does not
 //! depend on a compiler: it consists of the values that the walk wrote.
+
+use fastrand::Rng;
 
 use crate::support::{Project, manifest};
 
 /// The state of one checkout in the walk.
-struct Checkout {
+struct WalkedCheckout {
     project: Project,
     /// The current value of each input.
     values: [u32; INPUTS.len()],
@@ -31,7 +33,7 @@ fn text(input: usize, n: u32) -> String {
     }
 }
 
-impl Checkout {
+impl WalkedCheckout {
     fn set(&mut self, input: usize, n: u32) {
         self.values[input] = n;
         if input == INPUTS.len() - 1 {
@@ -61,30 +63,21 @@ fn workspace() -> Project {
     project
 }
 
-/// Random numbers from a seed, by a linear congruential generator, whose high bits are the good ones.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u32::try_from(self.0 >> 33).expect("31 bits") % sides
-    }
-}
-
 fn walk(seed: u64, steps: u32, incremental: &str) {
     let mut first = workspace();
     first.set("CARGO_INCREMENTAL", incremental);
     let second = first.clone_to("elsewhere/deeper/two");
-    let mut checkouts = [first, second].map(|project| Checkout { project, values: [0; INPUTS.len()], release: false });
+    let mut checkouts =
+        [first, second].map(|project| WalkedCheckout { project, values: [0; INPUTS.len()], release: false });
     for checkout in &mut checkouts {
         (0..INPUTS.len()).for_each(|input| checkout.set(input, 1));
     }
-    let mut dice = Dice(seed);
+    let mut rng = Rng::with_seed(seed);
     let mut trail = Vec::new();
     for _ in 0..steps {
-        let at = dice.roll(2) as usize;
+        let at = rng.usize(..2);
         let checkout = &mut checkouts[at];
-        match dice.roll(8) {
+        match rng.u32(..8) {
             0 => {
                 checkout.project.wipe();
                 trail.push(format!("{at}: wipe"));
@@ -94,7 +87,7 @@ fn walk(seed: u64, steps: u32, incremental: &str) {
                 trail.push(format!("{at}: release {}", checkout.release));
             }
             _ => {
-                let (input, n) = (dice.roll(5) as usize, 1 + dice.roll(2));
+                let (input, n) = (rng.usize(..INPUTS.len()), rng.u32(1..3));
                 checkout.set(input, n);
                 trail.push(format!("{at}: {} says {n}", INPUTS[input]));
             }
