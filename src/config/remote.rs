@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_told_apart_by_where_objects_go() {
+    fn a_destination_is_the_place_of_the_objects() {
         let of = |more: (&str, &str)| load(&[(env::KACHE_S3_BUCKET, "b"), more], "").unwrap().unwrap().destination();
         let plain = of((env::KACHE_REMOTE_LEVEL, "3"));
         assert_eq!(plain, of((env::KACHE_REMOTE_LEVEL, "9")));

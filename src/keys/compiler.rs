@@ -91,7 +91,7 @@ pub fn identify(chain: &ProgramChain, target: Option<&str>, cwd: &Path, vars: &E
 const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// The result of running a compiler and reading its files.
-struct Found {
+struct IdentifiedCompiler {
     compiler: Compiler,
     /// The files that the identity depends on.
     files: Vec<PathBuf>,
@@ -122,7 +122,7 @@ impl Search<'_> {
     /// compiler. Its identity is its content and the sysroot that it reports now, and the memo holds that. If the
     /// script later chooses another compiler, the observer has recorded the reason (a variable, a file), and the files
     /// of the other compiler, as inputs of each compile.
-    fn ask(&self, store: &Store) -> Option<Found> {
+    fn ask(&self, store: &Store) -> Option<IdentifiedCompiler> {
         let around = toolchain::sysroot_around(&self.rustc).filter(|_| !toolchain::has_shebang(&self.rustc));
         let is_rustup = around.is_none() && toolchain::is_rustup(&self.rustc);
         let script = (around.is_none() && !is_rustup).then(|| self.rustc.clone());
@@ -147,7 +147,9 @@ impl Search<'_> {
         let sources = sysroot.join(toolchain::LIBRARY_SOURCES);
         // If the sources appear later, the times of the directory around them change.
         files.extend(sources.ancestors().find(|place| fsx::exists(place)).map(Path::to_owned));
-        let identity = identity((&version, self.chain.driver, fsx::exists(&sources)), &named, store)?;
+        let has_sources = fsx::exists(&sources);
+        let parts = IdentityParts { version: &version, driver: self.chain.driver, has_sources, files: &named };
+        let identity = identity(&parts, store)?;
         let toolchain = self.env.text(env::RUSTUP_TOOLCHAIN);
         let is_lasting = !is_rustup || toolchain.is_some();
         if is_rustup {
@@ -155,7 +157,11 @@ impl Search<'_> {
         }
         let (host, commit) = (host.to_owned(), toolchain::commit_of(&version).unwrap_or_default().to_owned());
         let version = version.lines().next().unwrap_or_default().to_owned();
-        Some(Found { compiler: Compiler { identity, sysroot, version, host, commit, script }, files, is_lasting })
+        Some(IdentifiedCompiler {
+            compiler: Compiler { identity, sysroot, version, host, commit, script },
+            files,
+            is_lasting,
+        })
     }
 
     /// Returns the files that rustup's proxy depends on: its settings (the default host, if the name of a toolchain
@@ -168,31 +174,37 @@ impl Search<'_> {
     }
 }
 
-/// Digest of the version text, the driver, the presence of the standard library's sources, and every named file. Two
-/// threads read the files, so that each reads one of the large ones.
-fn identity(
-    (version, driver, has_sources): (&str, Driver, bool),
-    named: &[(String, PathBuf)],
-    store: &Store,
-) -> Option<Digest> {
+/// Everything that distinguishes a compiler from others.
+struct IdentityParts<'a> {
+    /// The text that the compiler prints for `-vV`.
+    version: &'a str,
+    driver: Driver,
+    /// Whether the sources of the standard library are installed.
+    has_sources: bool,
+    /// Files that belong to the compiler, each with a name that does not depend on where the compiler is installed.
+    files: &'a [(String, PathBuf)],
+}
+
+/// Digest of all parts. Two threads read the files, so that each reads one of the large ones.
+fn identity(parts: &IdentityParts<'_>, store: &Store) -> Option<Digest> {
     let memo = store.layout().stamps();
     let read = |path: &PathBuf| crate::store::Stamps::open(&memo).content(path).ok().map(|content| content.digest);
-    let half = named.len().div_ceil(2);
+    let half = parts.files.len().div_ceil(2);
     let digests: Vec<Option<Digest>> = std::thread::scope(|scope| {
         // Every second file: the two large libraries are next to each other in the list.
-        let odd = scope.spawn(|| named.iter().skip(1).step_by(2).map(|(_, path)| read(path)).collect::<Vec<_>>());
-        let even: Vec<_> = named.iter().step_by(2).map(|(_, path)| read(path)).collect();
+        let odd = scope.spawn(|| parts.files.iter().skip(1).step_by(2).map(|(_, path)| read(path)).collect::<Vec<_>>());
+        let even: Vec<_> = parts.files.iter().step_by(2).map(|(_, path)| read(path)).collect();
         let odd = odd.join().unwrap_or_default();
         (0..half).flat_map(|at| [even.get(at).copied(), odd.get(at).copied()]).flatten().collect()
     });
     let mut hasher = super::KeyHasher::new(false);
-    hasher.field("version", version);
-    hasher.field("driver", if driver == Driver::Clippy { "clippy" } else { "rustc" });
+    hasher.field("version", parts.version);
+    hasher.field("driver", if parts.driver == Driver::Clippy { "clippy" } else { "rustc" });
     // Only if they exist, so that the identity of most compilers is the same as before this field was added.
-    if has_sources {
+    if parts.has_sources {
         hasher.field("rust-src", "yes");
     }
-    for ((name, _), digest) in named.iter().zip(digests) {
+    for ((name, _), digest) in parts.files.iter().zip(digests) {
         hasher.digest("file", name, digest?);
     }
     Some(hasher.finish().0.0)

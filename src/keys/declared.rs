@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::globs::{self, Found};
-use super::record::{NotStored, may_be_newer};
+use super::globs::{self, GlobMatches};
 use super::scan::Scan;
-use super::{Context, KeyHasher};
+use super::start_snapshot::may_be_newer;
+use super::{Context, KeyHasher, NotStored};
 use crate::config::project::FILE_NAME;
 use crate::config::{Project, env};
 use crate::fsx::clock::Time;
@@ -30,7 +30,7 @@ pub struct Declared {
     /// The directories in which more declared files could appear.
     dirs: BTreeSet<PathBuf>,
     /// The additions to rustc's dep-info.
-    told: DepInfo<String>,
+    dep_info_additions: DepInfo<String>,
 }
 
 impl Declared {
@@ -46,7 +46,7 @@ impl Declared {
             return Ok(None);
         }
         let target = Path::new(context.roots.place(RootKind::Target).unwrap_or("/"));
-        let mut found = Found::default();
+        let mut found = GlobMatches::default();
         for spec in &inputs.files {
             globs::find(spec, project.dir(), target, &mut found).map_err(refuse)?;
         }
@@ -62,8 +62,8 @@ impl Declared {
             values.push((name.clone(), value.map_err(|_| refuse(format!("{name} is not UTF-8")))?));
         }
         let others = [&[project.path.as_path()], found.watchable(&[cwd, target]).as_slice()].concat();
-        let told = told(&files, &others, &values, &speller).map_err(refuse)?;
-        Ok(Some(Self { crate_name: crate_name.to_owned(), files, env: values, dirs: found.dirs, told }))
+        let dep_info_additions = dep_info_additions(&files, &others, &values, &speller).map_err(refuse)?;
+        Ok(Some(Self { crate_name: crate_name.to_owned(), files, env: values, dirs: found.dirs, dep_info_additions }))
     }
 
     /// Adds all declared inputs to a key.
@@ -119,9 +119,10 @@ impl Declared {
     /// Adds the declared inputs to the text of a `.d` file. `None` if the text is not in the form that rustc writes.
     pub fn extend(&self, text: &str) -> Option<String> {
         let mut info = dep_info::parse(text)?;
-        let new_files: Vec<_> = self.told.files.iter().filter(|file| !info.files.contains(file)).cloned().collect();
+        let new_files: Vec<_> =
+            self.dep_info_additions.files.iter().filter(|file| !info.files.contains(file)).cloned().collect();
         let is_known = |name: &str| info.env.iter().any(|(known, _)| known == name);
-        let new_env: Vec<_> = self.told.env.iter().filter(|(name, _)| !is_known(name)).cloned().collect();
+        let new_env: Vec<_> = self.dep_info_additions.env.iter().filter(|(name, _)| !is_known(name)).cloned().collect();
         info.files.extend(new_files);
         info.env.extend(new_env);
         Some(dep_info::render(&info))
@@ -130,20 +131,20 @@ impl Declared {
 
 /// Collects the additions for cargo: the variables, the files that exist (with an absent one a unit would never be
 /// fresh), and `others`. Fails if a `.d` file cannot hold one of them.
-fn told(
+fn dep_info_additions(
     files: &BTreeMap<String, (PathBuf, Option<Digest>)>,
     others: &[&Path],
     values: &[(String, Option<String>)],
     speller: &Speller<'_>,
 ) -> Result<DepInfo<String>, String> {
     let present = files.iter().filter(|(_, (_, digest))| digest.is_some());
-    let mut told = DepInfo { targets: vec!["x".to_owned()], files: Vec::new(), env: values.to_vec() };
-    told.files.extend(present.map(|(spelled, _)| spelled.clone()));
+    let mut additions = DepInfo { targets: vec!["x".to_owned()], files: Vec::new(), env: values.to_vec() };
+    additions.files.extend(present.map(|(spelled, _)| spelled.clone()));
     for path in others {
-        told.files.push(speller.spell(path)?);
+        additions.files.push(speller.spell(path)?);
     }
-    let is_readable = dep_info::parse(&dep_info::render(&told)).as_ref() == Some(&told);
-    if is_readable { Ok(told) } else { Err("a name that a .d file cannot hold".into()) }
+    let is_readable = dep_info::parse(&dep_info::render(&additions)).as_ref() == Some(&additions);
+    if is_readable { Ok(additions) } else { Err("a name that a .d file cannot hold".into()) }
 }
 
 /// Spells paths as rustc would in this working directory: relative if they are below it, and with `..` if both are in
@@ -200,13 +201,14 @@ mod tests {
     #[test]
     fn u04_a_dep_info_file_is_extended_as_rustc_would_have_written_it() {
         let env = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
-        let told = DepInfo {
+        let dep_info_additions = DepInfo {
             targets: vec!["x".into()],
             files: vec!["src/lib.rs".into(), "a b.sql".into(), "assets".into()],
             env: vec![env("A", Some("1")), env("B", None)],
         };
         let crate_name = "a".to_owned();
-        let declared = Declared { crate_name, files: BTreeMap::new(), env: Vec::new(), dirs: BTreeSet::new(), told };
+        let declared =
+            Declared { crate_name, files: BTreeMap::new(), env: Vec::new(), dirs: BTreeSet::new(), dep_info_additions };
         let plain = "/t/x.d: src/lib.rs\n\nsrc/lib.rs:\n\n# env-dep:A=1\n";
         let extended = declared.extend(plain).unwrap();
         assert_eq!(

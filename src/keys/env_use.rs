@@ -7,10 +7,10 @@
 
 use super::tokens::{Token, tokens};
 
-const READS: [&str; 2] = ["env", "option_env"];
-const INCLUDES: [&str; 3] = ["include", "include_str", "include_bytes"];
+const ENV_MACROS: [&str; 2] = ["env", "option_env"];
+const INCLUDE_MACROS: [&str; 3] = ["include", "include_str", "include_bytes"];
 /// Macros of the standard library that only evaluate a name, unless the source has its own macro of that name.
-const HARMLESS: [&str; 18] = [
+const HARMLESS_MACROS: [&str; 18] = [
     "assert",
     "assert_eq",
     "assert_ne",
@@ -55,14 +55,15 @@ pub fn may_read_value<'a>(name: &str, sources: impl IntoIterator<Item = &'a str>
 
 fn includes_in(source: &str, name: &str, is_named: bool) -> Option<usize> {
     let tokens = tokens(source);
-    let mut judge = Judge { tokens: &tokens, name, is_named, open: Vec::new(), in_use: false, own: Vec::new() };
-    judge.own = judge.own_macros();
-    judge.count_includes()
+    let mut checker =
+        EnvUseChecker { tokens: &tokens, name, is_named, open: Vec::new(), in_use: false, own: Vec::new() };
+    checker.own = checker.own_macros();
+    checker.count_includes()
 }
 
 /// The construct that an open delimiter belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Frame {
+enum Construct {
     /// `include!(`, `include_str!(` or `include_bytes!(`
     Include,
     /// `concat!(`
@@ -76,19 +77,19 @@ enum Frame {
 }
 
 /// A walk over the tokens of one source.
-struct Judge<'a> {
+struct EnvUseChecker<'a> {
     tokens: &'a [Token],
     name: &'a str,
     /// Whether any source names the variable.
     is_named: bool,
-    open: Vec<Frame>,
+    open: Vec<Construct>,
     /// Whether the walk is in a `use` of something other than the standard library.
     in_use: bool,
     /// Harmless names that mean something else in this source.
     own: Vec<&'a str>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> EnvUseChecker<'a> {
     /// Returns the harmless macros whose names this source imports, defines or renames.
     fn own_macros(&mut self) -> Vec<&'a str> {
         let mut own = Vec::new();
@@ -96,7 +97,7 @@ impl<'a> Judge<'a> {
         for (at, token) in tokens.iter().enumerate() {
             match token {
                 Token::Word(word) if word == "use" => self.in_use = !self.is_std_path(at + 1),
-                Token::Word(word) if HARMLESS.contains(&word.as_str()) && self.is_renamed(at) => {
+                Token::Word(word) if HARMLESS_MACROS.contains(&word.as_str()) && self.is_renamed(at) => {
                     own.push(word.as_str());
                 }
                 Token::Mark(b';') => self.in_use = false,
@@ -115,12 +116,14 @@ impl<'a> Judge<'a> {
                 Token::Word(word) if word == "use" => {
                     self.in_use = !self.is_std_path(at + 1) && !self.is_own_path(at + 1);
                 }
-                Token::Word(word) if READS.contains(&word.as_str()) => includes += usize::from(self.read(at)?),
+                Token::Word(word) if ENV_MACROS.contains(&word.as_str()) => {
+                    includes += usize::from(self.include_at(at)?);
+                }
                 Token::Word(word) if is_builtin(word) && self.is_renamed(at) => return None,
                 // The name is an argument of a macro, which may read the variable of this name.
                 Token::Text(text) if text == self.name && self.may_be_called() && !self.is_read(at) => return None,
                 Token::Mark(b';') => self.in_use = false,
-                Token::Mark(b'(' | b'[' | b'{') => self.open.push(self.frame(at)),
+                Token::Mark(b'(' | b'[' | b'{') => self.open.push(self.construct(at)),
                 Token::Mark(b')' | b']' | b'}') => {
                     self.open.pop();
                 }
@@ -130,9 +133,9 @@ impl<'a> Judge<'a> {
         Some(includes)
     }
 
-    /// Judges an `env` or `option_env`: `Some(true)` is an include of the variable, `Some(false)` is unrelated to it,
+    /// Checks an `env` or `option_env`: `Some(true)` is an include of the variable, `Some(false)` is unrelated to it,
     /// and `None` is any other use.
-    fn read(&self, at: usize) -> Option<bool> {
+    fn include_at(&self, at: usize) -> Option<bool> {
         if self.is_renamed(at) {
             return None;
         }
@@ -150,24 +153,26 @@ impl<'a> Judge<'a> {
 
     /// Whether the current token is an argument of a macro, or in the text of one.
     fn may_be_called(&self) -> bool {
-        self.open.iter().any(|frame| matches!(frame, Frame::Rules | Frame::Foreign))
+        self.open.iter().any(|construct| matches!(construct, Construct::Rules | Construct::Foreign))
     }
 
     /// Whether `env ! (` or `option_env ! (` is right before `at`.
     fn is_read(&self, at: usize) -> bool {
-        at >= 3 && self.is_call(at - 3) && self.word(at - 3).is_some_and(|word| READS.contains(&word))
+        at >= 3 && self.is_call(at - 3) && self.word(at - 3).is_some_and(|word| ENV_MACROS.contains(&word))
     }
 
     /// Whether `include ! (` or `include ! ( concat ! (` is right before `at`, and no macro around it could inspect it.
     fn is_included(&self, at: usize) -> bool {
-        let ends = |frames: &[Frame]| self.open.ends_with(frames);
+        let ends = |constructs: &[Construct]| self.open.ends_with(constructs);
         let opened_before = |distance: usize| at >= distance && self.is_call(at - distance);
-        let around = match () {
-            () if ends(&[Frame::Include]) && opened_before(3) => self.open.len() - 1,
-            () if ends(&[Frame::Include, Frame::Concat]) && opened_before(3) && opened_before(6) => self.open.len() - 2,
-            () => return false,
+        let around = if ends(&[Construct::Include]) && opened_before(3) {
+            self.open.len() - 1
+        } else if ends(&[Construct::Include, Construct::Concat]) && opened_before(3) && opened_before(6) {
+            self.open.len() - 2
+        } else {
+            return false;
         };
-        !self.open[..around].contains(&Frame::Foreign)
+        !self.open[..around].contains(&Construct::Foreign)
     }
 
     /// Whether `name ! (` starts at `at`.
@@ -211,25 +216,27 @@ impl<'a> Judge<'a> {
         let is_defined = before(1, "macro") || (before(2, "macro_rules") && self.is_mark(at - 1, b'!'));
         let is_alias = before(1, "as") || self.word(at + 1) == Some("as");
         // `use std::env;` imports a module. The other names do not need an import.
-        let is_imported = self.in_use && self.word(at).is_some_and(|word| !READS[..1].contains(&word));
+        let is_imported = self.in_use && self.word(at).is_some_and(|word| !ENV_MACROS[..1].contains(&word));
         is_defined || is_alias || is_imported
     }
 
     /// Returns the construct that the delimiter at `at` opens.
-    fn frame(&self, at: usize) -> Frame {
+    fn construct(&self, at: usize) -> Construct {
         if at >= 3 && self.word(at - 3) == Some("macro_rules") && self.is_mark(at - 2, b'!') {
-            return Frame::Rules;
+            return Construct::Rules;
         }
         if at < 2 || !self.is_mark(at - 1, b'!') {
-            return Frame::Plain;
+            return Construct::Plain;
         }
         match self.word(at - 2) {
-            None => Frame::Plain,
-            Some(word) if INCLUDES.contains(&word) && self.is_std(at - 2) => Frame::Include,
-            Some("concat") if self.is_std(at - 2) => Frame::Concat,
-            Some(word) if READS.contains(&word) => Frame::Plain,
-            Some(word) if HARMLESS.contains(&word) && !self.own.contains(&word) && self.is_std(at - 2) => Frame::Plain,
-            _ => Frame::Foreign,
+            None => Construct::Plain,
+            Some(word) if INCLUDE_MACROS.contains(&word) && self.is_std(at - 2) => Construct::Include,
+            Some("concat") if self.is_std(at - 2) => Construct::Concat,
+            Some(word) if ENV_MACROS.contains(&word) => Construct::Plain,
+            Some(word) if HARMLESS_MACROS.contains(&word) && !self.own.contains(&word) && self.is_std(at - 2) => {
+                Construct::Plain
+            }
+            _ => Construct::Foreign,
         }
     }
 
@@ -252,7 +259,7 @@ impl<'a> Judge<'a> {
 }
 
 fn is_builtin(word: &str) -> bool {
-    word == "concat" || INCLUDES.contains(&word)
+    word == "concat" || INCLUDE_MACROS.contains(&word)
 }
 
 #[cfg(test)]

@@ -69,15 +69,15 @@ const READ_BY_TOOLS: &[&str] = &[
     "EXPERIMENTAL_SARIF_SOCKET",
 ];
 
-/// Variables that a shell or cargo sets anew for every run, which the digest of all variables leaves out: the last
+/// Variables that a shell or cargo sets anew for every run and that the digest of all variables leaves out: the last
 /// command, the depth of shells, directories (the working directory is part of every key), the jobserver, and cargo's
-/// library path. [`is_of_whole`] also leaves out kache's settings.
-const NOT_OF_THE_WHOLE: &[&str] =
+/// library path. [`is_in_digest`] also leaves out kache's settings.
+const PER_RUN_VARIABLES: &[&str] =
     &["_", "SHLVL", "PWD", "OLDPWD", "CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "LD_LIBRARY_PATH"];
 
 /// Whether a variable that was read is an input. `plugin`: whether a proc macro, or a program that one started, read
 /// it.
-pub fn counts(name: &str, plugin: bool) -> bool {
+pub fn is_input(name: &str, plugin: bool) -> bool {
     let of_tools = READ_BY_TOOLS.contains(&name) || name.starts_with("RUSTC_LOG");
     !(READ_BY_STD.contains(&name) || (of_tools && !plugin))
 }
@@ -88,8 +88,8 @@ pub fn digest(context: Context<'_>) -> Digest {
 }
 
 /// Whether the digest of all variables includes this one.
-pub(super) fn is_of_whole(name: &str) -> bool {
-    !NOT_OF_THE_WHOLE.contains(&name) && !name.starts_with("KACHE_")
+pub(super) fn is_in_digest(name: &str) -> bool {
+    !PER_RUN_VARIABLES.contains(&name) && !name.starts_with("KACHE_")
 }
 
 /// Whether a variable counts if the commands of a shell name it. The jobserver does not, because it differs in every
@@ -99,7 +99,7 @@ pub(super) fn may_be_named(name: &str) -> bool {
 }
 
 /// Whether only Rust's std reads this variable wherever it is linked in.
-pub(super) fn is_of_std(name: &str) -> bool {
+pub(super) fn is_read_by_std(name: &str) -> bool {
     READ_BY_STD.contains(&name)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn digest_of(context: Context<'_>, counts: impl Fn(&str) -> bool) -> 
     let mut hasher = blake3::Hasher::new();
     for (name, value) in context.env.all() {
         let name = name.to_string_lossy();
-        if !is_of_whole(&name) || !counts(&name) {
+        if !is_in_digest(&name) || !counts(&name) {
             continue;
         }
         let value = context.roots.tokenise(&value.to_string_lossy());
@@ -211,9 +211,9 @@ const UTILITIES: &[&str] = &[
     "xz",
 ];
 
-/// Whether the variables that a program reads can be observed. Shells, interpreters and unknown programs may read all
-/// of them.
-pub fn tells_what_it_reads(program: &str) -> bool {
+/// Whether a program reads variables by name, so that the observer sees which ones. Shells, interpreters and unknown
+/// programs may read all of them.
+pub fn reads_by_name(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or(program);
     // For example `x86_64-linux-gnu-gcc-12`, `ld.lld`, `rust-objcopy`.
     name.split(['-', '.']).any(|part| TOOLS.contains(&part)) || name == "lto-wrapper" || UTILITIES.contains(&name)
@@ -224,11 +224,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_macro_makes_every_variable_count_but_those_of_std() {
-        assert!(!counts("TERM", false) && counts("TERM", true));
-        assert!(!counts("RUSTC_LOG_COLOR", false));
-        assert!(!counts("RUST_BACKTRACE", true));
-        assert!(counts("LIBRARY_PATH", false) && counts("SECRET", true));
+    fn a_macro_makes_every_variable_an_input_but_those_of_std() {
+        assert!(!is_input("TERM", false) && is_input("TERM", true));
+        assert!(!is_input("RUSTC_LOG_COLOR", false));
+        assert!(!is_input("RUST_BACKTRACE", true));
+        assert!(is_input("LIBRARY_PATH", false) && is_input("SECRET", true));
     }
 
     #[test]
@@ -236,10 +236,10 @@ mod tests {
         for tool in
             ["/usr/bin/x86_64-linux-gnu-gcc-12", "/x/ld.lld", "/x/collect2", "/x/rust-objcopy", "/usr/bin/ld.mold"]
         {
-            assert!(tells_what_it_reads(tool), "{tool}");
+            assert!(reads_by_name(tool), "{tool}");
         }
         for other in ["/usr/bin/dash", "/usr/bin/python3.11", "/usr/bin/env", "/x/my-linker"] {
-            assert!(!tells_what_it_reads(other), "{other}");
+            assert!(!reads_by_name(other), "{other}");
         }
     }
 }

@@ -10,10 +10,11 @@ use crate::fsx::{self, Dir, Stamp};
 use crate::model::{Input, TokenString};
 use crate::store::file_sets::FileSet;
 
-/// From this number of names on, the directory is opened: opening and closing it costs as much as two lookups by path.
-const SIDE_BY_SIDE: usize = 3;
-/// From this number of files on, one query of the memo covers all of them.
-const TOGETHER: usize = 3;
+/// From this number of names on, kache opens their directory: opening and closing it costs as much as two lookups by
+/// path.
+const MIN_NAMES_TO_OPEN: usize = 3;
+/// From this number of files on, one query of the memo (a file set) covers all of them.
+const MIN_FILES_FOR_SET: usize = 3;
 
 /// Returns the directory, as it is spelled, of an input that this module validates. `None` for any other input.
 pub(super) fn directory_of(input: &Input) -> Option<&str> {
@@ -23,15 +24,15 @@ pub(super) fn directory_of(input: &Input) -> Option<&str> {
     }
 }
 
-/// The files that were found so far, each with its stamp.
-pub(super) struct Files<'a> {
+/// Checks files and absences. Holds the files that were found so far, each with its stamp.
+pub(super) struct FileValidator<'a> {
     context: Context<'a>,
     set: FileSet,
     found: Vec<(&'a Input, Stamp)>,
 }
 
-/// A place where names are looked up.
-enum Place {
+/// How names in one directory are looked up.
+enum DirectoryLookup {
     /// An open directory.
     Open(Dir),
     /// A directory that does not exist, so it does not contain any name.
@@ -40,7 +41,7 @@ enum Place {
     ByPath,
 }
 
-impl<'a> Files<'a> {
+impl<'a> FileValidator<'a> {
     pub(super) fn new(context: Context<'a>) -> Self {
         let roots = context.roots.iter().flat_map(|(kind, place)| [kind.name(), place]);
         let about = context.cwd.to_str().into_iter().chain(roots);
@@ -50,36 +51,40 @@ impl<'a> Files<'a> {
     /// Checks inputs of one directory. Returns the first that does not hold, as far as that shows without reading
     /// content.
     pub(super) fn look(&mut self, side_by_side: &'a [Input]) -> Result<(), &'a Input> {
-        let place = if side_by_side.len() < SIDE_BY_SIDE { Place::ByPath } else { self.place(&side_by_side[0]) };
-        side_by_side.iter().try_for_each(|input| self.look_at(input, &place).ok_or(input))
+        let lookup = if side_by_side.len() < MIN_NAMES_TO_OPEN {
+            DirectoryLookup::ByPath
+        } else {
+            self.directory_lookup(&side_by_side[0])
+        };
+        side_by_side.iter().try_for_each(|input| self.look_at(input, &lookup).ok_or(input))
     }
 
-    fn place(&self, input: &Input) -> Place {
+    fn directory_lookup(&self, input: &Input) -> DirectoryLookup {
         let dir = directory_of(input).and_then(|dir| self.context.roots.expand_spelled(dir));
         match dir.map(|dir| Dir::open(&self.context.cwd.join(dir))) {
-            Some(Ok(Some(dir))) => Place::Open(dir),
-            Some(Ok(None)) => Place::Missing,
-            Some(Err(_)) | None => Place::ByPath,
+            Some(Ok(Some(dir))) => DirectoryLookup::Open(dir),
+            Some(Ok(None)) => DirectoryLookup::Missing,
+            Some(Err(_)) | None => DirectoryLookup::ByPath,
         }
     }
 
     /// `None` if the input does not hold.
-    fn look_at(&mut self, input: &'a Input, place: &Place) -> Option<()> {
+    fn look_at(&mut self, input: &'a Input, lookup: &DirectoryLookup) -> Option<()> {
         let name = |path: &'a TokenString| path.directory_and_name().map_or("", |(_, name)| name);
-        match (input, place) {
-            (Input::File(path, digest), place) => {
-                let stamp = match place {
-                    Place::Open(dir) => dir.stamp(name(path))?,
-                    Place::Missing => return None,
-                    Place::ByPath => Stamp::of(&self.path(path)?).ok()?,
+        match (input, lookup) {
+            (Input::File(path, digest), lookup) => {
+                let stamp = match lookup {
+                    DirectoryLookup::Open(dir) => dir.stamp(name(path))?,
+                    DirectoryLookup::Missing => return None,
+                    DirectoryLookup::ByPath => Stamp::of(&self.path(path)?).ok()?,
                 };
                 self.set.add(path.as_str(), &stamp, *digest);
                 self.found.push((input, stamp));
                 Some(())
             }
-            (Input::Absent(path), Place::Open(dir)) => (!dir.contains(name(path))).then_some(()),
-            (Input::Absent(_), Place::Missing) => Some(()),
-            (Input::Absent(path), Place::ByPath) => (!fsx::exists(&self.path(path)?)).then_some(()),
+            (Input::Absent(path), DirectoryLookup::Open(dir)) => (!dir.contains(name(path))).then_some(()),
+            (Input::Absent(_), DirectoryLookup::Missing) => Some(()),
+            (Input::Absent(path), DirectoryLookup::ByPath) => (!fsx::exists(&self.path(path)?)).then_some(()),
             _ => None,
         }
     }
@@ -92,7 +97,7 @@ impl<'a> Files<'a> {
     /// Compares the contents of all files that were found. Returns the first that differs.
     pub(super) fn compare(self) -> Result<(), &'a Input> {
         let stamps = self.context.stamps;
-        let together = self.found.len() >= TOGETHER;
+        let together = self.found.len() >= MIN_FILES_FOR_SET;
         if together && stamps.has(&self.set) {
             return Ok(());
         }
@@ -123,13 +128,13 @@ mod tests {
     use crate::store::Store;
     use std::ffi::OsString;
 
-    struct Fixture {
+    struct FilesFixture {
         dir: tempfile::TempDir,
         invocation: Invocation,
         roots: Roots,
     }
 
-    impl Fixture {
+    impl FilesFixture {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let at = canonicalize(dir.path()).unwrap();
@@ -165,7 +170,7 @@ mod tests {
 
     #[test]
     fn names_side_by_side_hold_as_each_alone_does() {
-        let f = Fixture::new();
+        let f = FilesFixture::new();
         for name in ["src/lib.rs", "src/a.rs", "src/b {odd}.rs", "other/x", "top.rs"] {
             f.write(name, "x");
         }
@@ -201,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_link_into_a_root_that_is_not_known_here_does_not_hold() {
-        let f = Fixture::new();
+        let f = FilesFixture::new();
         let elsewhere = Roots::new([(RootKind::CargoHome, Some("/elsewhere".into()))]);
         let there = elsewhere.tokenise("/elsewhere/x");
         assert_eq!(f.roots.expand(&there), None, "control");
@@ -215,7 +220,7 @@ mod tests {
 
     #[test]
     fn u24_no_file_set_outlives_its_files() {
-        let f = Fixture::new();
+        let f = FilesFixture::new();
         let names = ["src/a.rs", "src/b.rs", "src/c.rs", "d.rs"];
         for name in names {
             f.write(name, "old");

@@ -32,9 +32,9 @@ const EXTENDED: u16 = 0x4000;
 /// flags follow.
 const MEANINGFUL: u16 = 0xb000;
 
-/// A repository before a compile or a run of a build script starts.
+/// The state of a repository before a compile or a run of a build script starts.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct RepositorySnapshot {
     dir: PathBuf,
     /// The mtime of the index, in seconds since 1970.
     written: i64,
@@ -43,9 +43,9 @@ pub(super) struct Before {
     listing: Option<Digest>,
 }
 
-impl Before {
+impl RepositorySnapshot {
     /// Reads the repository around `context.cwd`. `None` if there is none, or if it does not have an index.
-    pub(super) fn of(context: Context<'_>) -> Option<Self> {
+    pub(super) fn read(context: Context<'_>) -> Option<Self> {
         let found = context.cwd.ancestors().map(|dir| dir.join(".git")).find(|path| fsx::exists(path))?;
         let dir = if fsx::metadata(&found).ok()?.is_dir() {
             found
@@ -117,7 +117,7 @@ pub(super) fn is_index(path: &Path) -> bool {
 }
 
 /// Variables that make git use another index or other files.
-pub(super) const LEADING_ELSEWHERE: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"];
+pub(super) const REDIRECTING_VARIABLES: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"];
 
 /// Returns the directory whose files an index lists. `None` if the path cannot be that of an index, or if the
 /// configuration names a directory.
@@ -136,10 +136,10 @@ fn worktree(path: &Path) -> Option<PathBuf> {
 }
 
 struct Index<'a> {
-    entries: Vec<Entry<'a>>,
+    entries: Vec<IndexEntry<'a>>,
 }
 
-struct Entry<'a> {
+struct IndexEntry<'a> {
     /// ctime and mtime in seconds and nanoseconds, device, inode, mode, user, group, size.
     stat: [u32; 10],
     object: &'a [u8],
@@ -153,7 +153,7 @@ impl<'a> Index<'a> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
         let version = number(&mut rest)?;
         let count = number(&mut rest)?;
-        let entries = (0..count).map(|_| Entry::parse(&mut rest)).collect::<Option<Vec<_>>>()?;
+        let entries = (0..count).map(|_| IndexEntry::parse(&mut rest)).collect::<Option<Vec<_>>>()?;
         let mut extensions = rest.get(..rest.len().checked_sub(20)?)?;
         while !extensions.is_empty() {
             // Caches that do not describe the work tree.
@@ -166,11 +166,11 @@ impl<'a> Index<'a> {
     }
 
     fn lists_the_same_files(&self, other: &Self) -> bool {
-        self.entries.iter().map(Entry::meaning).eq(other.entries.iter().map(Entry::meaning))
+        self.entries.iter().map(IndexEntry::meaning).eq(other.entries.iter().map(IndexEntry::meaning))
     }
 }
 
-impl<'a> Entry<'a> {
+impl<'a> IndexEntry<'a> {
     fn parse(rest: &mut &'a [u8]) -> Option<Self> {
         let start = *rest;
         let mut stat = [0; 10];

@@ -14,11 +14,11 @@ use crate::config::project::is_pattern;
 use crate::fsx::{self, Stamp};
 
 /// A pattern that lists more directory entries than this is refused.
-const MOST: usize = 20_000;
+const MAX_DIRECTORY_ENTRIES: usize = 20_000;
 
 /// The files and directories that a path or glob names here.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct GlobMatches {
     /// The files. A path without a pattern names one file, whether it exists or not.
     pub(super) files: BTreeSet<PathBuf>,
     /// The directories in which more files could appear.
@@ -27,7 +27,7 @@ pub(super) struct Found {
     skipped: BTreeSet<PathBuf>,
 }
 
-impl Found {
+impl GlobMatches {
     /// Returns the directories that cargo can watch. cargo takes the newest time of anything below a directory
     /// (`cargo_util::paths::mtime_recursive`), so a directory that builds write to would never be fresh. The result
     /// leaves out the directories of `busy`, and those above a busy or a skipped directory. A watched directory covers
@@ -49,13 +49,13 @@ impl Found {
 }
 
 /// Adds the files that `spec` names, relative to `dir`. `skip` is a directory that patterns do not descend into.
-pub(super) fn find(spec: &str, dir: &Path, skip: &Path, found: &mut Found) -> Result<(), String> {
+pub(super) fn find(spec: &str, dir: &Path, skip: &Path, found: &mut GlobMatches) -> Result<(), String> {
     let parts: Vec<&str> = spec.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let literal = parts.iter().take_while(|part| !is_pattern(part)).count();
     let mut base = if spec.starts_with('/') { PathBuf::from("/") } else { dir.to_owned() };
     base.extend(&parts[..literal]);
     let skip = Stamp::of(skip).ok().map(|stamp| (stamp.dev, stamp.ino));
-    let mut walk = Walk { skip, found, seen: HashSet::new(), entries: 0 };
+    let mut walk = GlobWalk { skip, found, seen: HashSet::new(), entries: 0 };
     if literal == parts.len() {
         if !fsx::exists(&base) {
             walk.found.dirs.extend(nearest_dir(&base));
@@ -79,16 +79,16 @@ fn is_dir(path: &Path) -> bool {
     fsx::metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-struct Walk<'a> {
+struct GlobWalk<'a> {
     /// The directory to skip, by device and inode.
     skip: Option<(u64, u64)>,
-    found: &'a mut Found,
+    found: &'a mut GlobMatches,
     /// The directories that were visited, each with the number of pattern parts left there.
     seen: HashSet<(u64, u64, usize)>,
     entries: usize,
 }
 
-impl Walk<'_> {
+impl GlobWalk<'_> {
     fn descend(&mut self, dir: &Path, parts: &[&str]) -> Result<(), String> {
         let stamp = Stamp::of(dir).map_err(|error| error.to_string())?;
         if !self.seen.insert((stamp.dev, stamp.ino, parts.len())) {
@@ -108,8 +108,8 @@ impl Walk<'_> {
         let mut names = fsx::list(dir).map_err(|error| error.to_string())?;
         names.sort();
         self.entries += names.len();
-        if self.entries > MOST {
-            return Err(format!("more than {MOST} files to look at"));
+        if self.entries > MAX_DIRECTORY_ENTRIES {
+            return Err(format!("more than {MAX_DIRECTORY_ENTRIES} files to look at"));
         }
         for name in names {
             let name = name.to_str().ok_or_else(|| format!("{} is not UTF-8", dir.join(&name).display()))?;
@@ -149,8 +149,8 @@ impl Walk<'_> {
 mod tests {
     use super::*;
 
-    fn found(spec: &str, dir: &Path) -> Found {
-        let mut found = Found::default();
+    fn found(spec: &str, dir: &Path) -> GlobMatches {
+        let mut found = GlobMatches::default();
         find(spec, dir, &dir.join("target"), &mut found).unwrap();
         found
     }

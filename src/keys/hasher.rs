@@ -1,7 +1,7 @@
 //! The tagged hasher of lookup keys.
 
-use crate::model::trace::{Field, Value};
-use crate::model::{Digest, LookupKey, Trace};
+use crate::model::key_trace::{Field, FieldValue};
+use crate::model::{Digest, KeyTrace, LookupKey};
 
 /// Part of every key. Raise it with any change to the fields of a key or to the meaning of an entry, so that kache
 /// never again finds entries that the new version would not have made.
@@ -15,13 +15,13 @@ pub const SCHEMA: u32 = 3;
 #[derive(Debug)]
 pub struct KeyHasher {
     hasher: blake3::Hasher,
-    trace: Option<Trace>,
+    trace: Option<KeyTrace>,
 }
 
 impl KeyHasher {
-    /// Creates an empty key. `traced` also keeps every field in a trace.
+    /// Creates an empty key. `traced` also keeps every field in a key trace.
     pub fn new(traced: bool) -> Self {
-        let mut key = Self { hasher: blake3::Hasher::new(), trace: traced.then(Trace::default) };
+        let mut key = Self { hasher: blake3::Hasher::new(), trace: traced.then(KeyTrace::default) };
         key.field("kache lookup key, schema", &SCHEMA.to_string());
         key
     }
@@ -29,7 +29,7 @@ impl KeyHasher {
     /// Adds a field.
     pub fn field(&mut self, tag: &str, value: &str) {
         self.bytes(tag, value.as_bytes());
-        self.trace(tag, "", || Value::Text(value.to_owned()));
+        self.trace(tag, "", || FieldValue::Text(value.to_owned()));
     }
 
     /// Adds a field that may be absent. An absent field differs from an empty one.
@@ -39,14 +39,14 @@ impl KeyHasher {
         }
         self.bytes(tag, b"");
         self.hasher.update(b"absent");
-        self.trace(tag, "", || Value::Absent);
+        self.trace(tag, "", || FieldValue::Absent);
     }
 
     /// Adds a digest under a name.
     pub fn digest(&mut self, tag: &str, name: &str, digest: Digest) {
         self.bytes(tag, name.as_bytes());
         self.hasher.update(digest.as_bytes());
-        self.trace(tag, name, || Value::Digest(digest));
+        self.trace(tag, name, || FieldValue::Digest(digest));
     }
 
     /// Adds a note for people to the field that was added last. It is not part of the key.
@@ -56,15 +56,15 @@ impl KeyHasher {
         }
     }
 
-    fn trace(&mut self, tag: &str, name: &str, value: impl FnOnce() -> Value) {
+    fn trace(&mut self, tag: &str, name: &str, value: impl FnOnce() -> FieldValue) {
         if let Some(trace) = &mut self.trace {
             let (tag, name, note) = (tag.to_owned(), name.to_owned(), String::new());
             trace.fields.push(Field { tag, name, value: value(), note });
         }
     }
 
-    /// Returns the key, and the trace if one was kept.
-    pub fn finish(self) -> (LookupKey, Option<Trace>) {
+    /// Returns the key, and the key trace if one was kept.
+    pub fn finish(self) -> (LookupKey, Option<KeyTrace>) {
         (LookupKey(Digest::from_bytes(*self.hasher.finalize().as_bytes())), self.trace)
     }
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_does_not_change_the_key() {
+    fn a_key_trace_does_not_change_the_key() {
         let mut traced = KeyHasher::new(true);
         traced.field("a", "b");
         traced.note(|| "words".into());

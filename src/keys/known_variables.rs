@@ -24,16 +24,17 @@ use crate::model::{Digest, KnownVariables};
 
 /// The names before a target in variables of `cc`. Other names of that form count if they end in this build's target or
 /// host.
-const BEFORE_TARGET: [&str; 8] = ["CC_", "CXX_", "AR_", "RANLIB_", "NVCC_", "CFLAGS_", "CXXFLAGS_", "ARFLAGS_"];
+const TARGET_VARIABLE_PREFIXES: [&str; 8] =
+    ["CC_", "CXX_", "AR_", "RANLIB_", "NVCC_", "CFLAGS_", "CXXFLAGS_", "ARFLAGS_"];
 /// The prefixes that `cc` puts before a name.
-const BEFORE_NAME: [&str; 2] = ["HOST_", "TARGET_"];
+const NAME_PREFIXES: [&str; 2] = ["HOST_", "TARGET_"];
 
 /// The prefixes of the names that cargo and rustup form from settings.
-const OF_CARGO: [&str; 3] = ["CARGO_", "__CARGO_", "RUSTUP_"];
+const CARGO_PREFIXES: [&str; 3] = ["CARGO_", "__CARGO_", "RUSTUP_"];
 
 /// Variables that affect dash and bash if they are not interactive: modes, languages, and which functions and commands
 /// are called. (`PATH` leads to programs, which are inputs; `PS1`, `MAIL`, `TERM` and the like are for people.)
-const OF_SHELLS: [&str; 15] = [
+const SHELL_VARIABLES: [&str; 15] = [
     "BASHOPTS",
     "EXECIGNORE",
     "FUNCNEST",
@@ -51,7 +52,7 @@ const OF_SHELLS: [&str; 15] = [
     "TZ",
 ];
 /// Prefixes of more such variables: functions (`BASH_FUNC_ls%%`), `BASH_ENV`.
-const BEGIN_OF_SHELLS: [&str; 2] = ["BASH_", "LC_"];
+const SHELL_PREFIXES: [&str; 2] = ["BASH_", "LC_"];
 
 /// The rule by which names are judged.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,8 +78,8 @@ impl Rule {
         let is_held = || memmem::find(code, name.as_bytes()).is_some();
         match self {
             Self::Cc => is_of_a_target(name, context) || is_held(),
-            Self::Cargo => begins(&OF_CARGO) || is_held(),
-            Self::Shell => OF_SHELLS.contains(&name) || begins(&BEGIN_OF_SHELLS),
+            Self::Cargo => begins(&CARGO_PREFIXES) || is_held(),
+            Self::Shell => SHELL_VARIABLES.contains(&name) || begins(&SHELL_PREFIXES),
         }
     }
 }
@@ -96,7 +97,7 @@ pub(super) fn has_rule(file: &str) -> bool {
 pub(super) fn record(file: &str, code: &[u8], context: Context<'_>) -> KnownVariables {
     let can_know = |name: &str| Rule::of(file).knows(name, code, context);
     let all = context.env.all();
-    let names = all.keys().filter_map(|name| name.to_str()).filter(|name| environment::is_of_whole(name));
+    let names = all.keys().filter_map(|name| name.to_str()).filter(|name| environment::is_in_digest(name));
     let unknown: Vec<String> = names.filter(|name| !can_know(name)).map(str::to_owned).collect();
     let digest = digest_without(&unknown, context);
     KnownVariables { program: context.roots.tokenise(file), unknown, digest }
@@ -118,12 +119,14 @@ pub(super) fn digest(known: &KnownVariables, context: Context<'_>) -> Option<Dig
     let program = context.roots.expand(&known.program)?;
     let code = fsx::read(Path::new(&program)).ok()?;
     let can_know = |name: &str| Rule::of(&program).knows(name, &code, context);
-    Some(environment::digest_of(context, |name| !environment::is_of_std(name) && !was_judged(name) && can_know(name)))
+    Some(environment::digest_of(context, |name| {
+        !environment::is_read_by_std(name) && !was_judged(name) && can_know(name)
+    }))
 }
 
 fn digest_without(unknown: &[String], context: Context<'_>) -> Digest {
     environment::digest_of(context, |name| {
-        !environment::is_of_std(name) && !unknown.iter().any(|unknown| unknown == name)
+        !environment::is_read_by_std(name) && !unknown.iter().any(|unknown| unknown == name)
     })
 }
 
@@ -131,7 +134,7 @@ fn digest_without(unknown: &[String], context: Context<'_>) -> Digest {
 fn is_of_a_target(name: &str, context: Context<'_>) -> bool {
     let targets = [env::TARGET, env::HOST].into_iter().filter_map(|variable| context.env.text(variable));
     let spellings = targets.flat_map(|target| [target.replace(['-', '.'], "_"), target]);
-    BEFORE_TARGET.iter().chain(&BEFORE_NAME).any(|before| name.starts_with(before))
+    TARGET_VARIABLE_PREFIXES.iter().chain(&NAME_PREFIXES).any(|before| name.starts_with(before))
         || spellings.into_iter().any(|target| name.ends_with(&target))
 }
 

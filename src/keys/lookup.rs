@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Compiler, Context, Declared, KeyHasher, clippy, native, processor};
 use crate::config::{Paths, env};
 use crate::fsx;
-use crate::model::{BypassReason, Digest, LookupKey, Refusal, Trace};
+use crate::model::{BypassReason, Digest, KeyTrace, LookupKey, Refusal};
 use crate::rustc::args::Arg;
 use crate::rustc::{Driver, Invocation};
 use crate::store::stamps::StampedDigest;
@@ -58,13 +58,13 @@ pub struct Lookup {
     pub files: Vec<(PathBuf, StampedDigest)>,
     /// The static libraries among `files`.
     pub static_libraries: Vec<PathBuf>,
-    /// All fields of the key, if a trace was requested.
-    pub trace: Option<Trace>,
+    /// All fields of the key, if a key trace was requested.
+    pub key_trace: Option<KeyTrace>,
 }
 
 /// Everything that a key is made of besides the context.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting<'a> {
+pub struct CompileKeyParts<'a> {
     /// The invocation of rustc.
     pub invocation: &'a Invocation,
     /// The identity of the compiler.
@@ -82,59 +82,59 @@ pub struct Setting<'a> {
     /// Whether the compile is observed. Input sets that were recorded without the observer never serve an observed
     /// call.
     pub observed: bool,
-    /// Whether to keep a trace.
+    /// Whether to keep a key trace.
     pub traced: bool,
 }
 
 /// Makes the lookup key of a compile.
-pub fn lookup(context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
-    let invocation = setting.invocation;
-    let mut key = KeyHasher::new(setting.traced);
-    key.digest("compiler", "", setting.compiler.identity);
-    key.note(|| setting.compiler.version.clone());
+pub fn lookup(context: Context<'_>, parts: CompileKeyParts<'_>) -> Result<Lookup, Refusal> {
+    let invocation = parts.invocation;
+    let mut key = KeyHasher::new(parts.traced);
+    key.digest("compiler", "", parts.compiler.identity);
+    key.note(|| parts.compiler.version.clone());
     // A script may depend on its own name (`$0`), or on files next to it.
-    if let Some(script) = &setting.compiler.script {
+    if let Some(script) = &parts.compiler.script {
         add_text(&mut key, context, "compiler script", &script.to_string_lossy());
     }
-    key.field("paths", setting.paths.name());
-    key.field("observed", if setting.observed { "yes" } else { "no" });
+    key.field("paths", parts.paths.name());
+    key.field("observed", if parts.observed { "yes" } else { "no" });
     add_text(&mut key, context, "cwd", &invocation.cwd.to_string_lossy());
     add_text(&mut key, context, "source", &invocation.source);
     for flag in &invocation.flags {
-        add_flag(&mut key, (context, invocation), flag);
+        add_flag(&mut key, context, invocation, flag);
     }
-    for flag in setting.injected {
+    for flag in parts.injected {
         add_text(&mut key, context, "injected", flag);
     }
     // An incremental compile splits a crate into other codegen units.
-    if setting.observed && invocation.incremental.is_some() {
+    if parts.observed && invocation.incremental.is_some() {
         key.field("incremental", "yes");
     }
-    if let Some(hook) = setting.hook {
+    if let Some(hook) = parts.hook {
         key.digest("hook", "", hook);
     }
     for name in env::RUSTC_INPUTS {
         let value = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
         key.optional(&format!("env {name}"), value.as_deref());
     }
-    if let Some(declared) = setting.declared {
+    if let Some(declared) = parts.declared {
         declared.add_to(&mut key, context);
     }
-    let mut files = Files { invocation, context, key, read: Vec::new() };
+    let mut files = KeyedFiles { invocation, context, key, read: Vec::new() };
     let static_libraries = files.add_arguments()?;
-    if setting.driver == Driver::Clippy {
+    if parts.driver == Driver::Clippy {
         files.add_clippy()?;
     }
-    let Files { key, read: files, .. } = files;
-    let (key, trace) = key.finish();
-    Ok(Lookup { key, files, static_libraries, trace })
+    let KeyedFiles { key, read: files, .. } = files;
+    let (key, key_trace) = key.finish();
+    Ok(Lookup { key, files, static_libraries, key_trace })
 }
 
 fn add_text(key: &mut KeyHasher, context: Context<'_>, tag: &str, text: &str) {
     key.field(tag, context.roots.tokenise(text).as_str());
 }
 
-fn add_flag(key: &mut KeyHasher, (context, invocation): (Context<'_>, &Invocation), flag: &Arg) {
+fn add_flag(key: &mut KeyHasher, context: Context<'_>, invocation: &Invocation, flag: &Arg) {
     // An `--extern` without a path names a crate of the sysroot; those with one are added by content.
     let is_pathless = flag.name == "--extern" && !flag.value.as_deref().is_some_and(|value| value.contains('='));
     let name = flag.name.as_str();
@@ -149,14 +149,14 @@ fn add_flag(key: &mut KeyHasher, (context, invocation): (Context<'_>, &Invocatio
 }
 
 /// Adds the content of files that arguments name to a key.
-struct Files<'a> {
+struct KeyedFiles<'a> {
     invocation: &'a Invocation,
     context: Context<'a>,
     key: KeyHasher,
     read: Vec<(PathBuf, StampedDigest)>,
 }
 
-impl Files<'_> {
+impl KeyedFiles<'_> {
     fn add_arguments(&mut self) -> Result<Vec<PathBuf>, Refusal> {
         let invocation = self.invocation;
         // rustc keeps externs by name, so only the order of equal names counts (`rustc_session::config::Externs`).

@@ -60,26 +60,26 @@ fn native_dirs(invocation: &Invocation) -> impl Iterator<Item = PathBuf> {
 
 /// The origin of the members of a produced archive.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Explained {
+pub enum MemberOrigin {
     /// Every member is an object of this crate, or is in an archive that is part of the key.
-    ByKey,
+    Key,
     /// The other members are in these archives, which must be inputs.
-    ByFiles(Vec<PathBuf>),
+    Files(Vec<PathBuf>),
     /// The member of this name is not in any known archive.
-    Not(String),
+    Unknown(String),
 }
 
-/// Explains the members of the library at `produced`. `upstream`: archives that rustc may have copied from (a staticlib
-/// contains all its dependencies).
-pub fn explain(
+/// Finds the origin of the members of the library at `produced`. `upstream`: archives that rustc may have copied from
+/// (a staticlib contains all its dependencies).
+pub fn origin_of_members(
     produced: &Path,
     invocation: &Invocation,
     keyed: &[PathBuf],
     upstream: &[PathBuf],
-) -> fsx::Result<Explained> {
+) -> fsx::Result<MemberOrigin> {
     // rustc names its objects `<stem>.<codegen unit>.rcgu.o`.
     let own = format!("{}.", invocation.stem());
-    let Some(mut members) = archive::members(produced)? else { return Ok(Explained::Not("no archive".into())) };
+    let Some(mut members) = archive::members(produced)? else { return Ok(MemberOrigin::Unknown("no archive".into())) };
     members.retain(|member| !member.name.starts_with("lib.rmeta") && !member.name.starts_with(&own));
     let mut open: HashSet<Member> = members.into_iter().collect();
     for archive in keyed {
@@ -102,9 +102,9 @@ pub fn explain(
         }
     }
     Ok(match open.into_iter().min() {
-        Some(member) => Explained::Not(member.name),
-        None if used.is_empty() => Explained::ByKey,
-        None => Explained::ByFiles(used),
+        Some(member) => MemberOrigin::Unknown(member.name),
+        None if used.is_empty() => MemberOrigin::Key,
+        None => MemberOrigin::Files(used),
     })
 }
 

@@ -3,29 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::native::{self, Explained};
-use super::{Context, Lookup, Start};
+use super::native::{self, MemberOrigin};
+use super::start_snapshot::may_be_newer;
+use super::{Context, Lookup, NotStored, StartSnapshot};
 use crate::config::env;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp, stamp};
 use crate::model::{ArtifactKind, DepInfo, Input, RootKind, Stored};
 use crate::rustc::Invocation;
-
-/// Why a result is not stored, and the detail that caused it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotStored(pub Stored, pub String);
-
-impl NotStored {
-    pub(super) fn changed(path: &Path) -> Self {
-        Self(Stored::InputChanged, path.display().to_string())
-    }
-}
-
-impl From<fsx::Error> for NotStored {
-    fn from(error: fsx::Error) -> Self {
-        Self(Stored::StoreFailed, error.to_string())
-    }
-}
 
 /// Returns the files and variables that the compile read, as rustc recorded them. Fails if one has changed since
 /// `start`, because rustc may have read another version of it. `observed`: whether the trace shows where rustc looked
@@ -33,7 +18,7 @@ impl From<fsx::Error> for NotStored {
 pub fn inputs(
     info: &DepInfo<String>,
     context: Context<'_>,
-    start: &Start,
+    start: &StartSnapshot,
     observed: bool,
 ) -> Result<Vec<Input>, NotStored> {
     let mut inputs = Vec::with_capacity(info.files.len() * 2 + info.env.len());
@@ -62,23 +47,10 @@ pub(super) fn file_input(file: &str, context: Context<'_>, start: Time) -> Resul
     Ok(Input::File(context.roots.tokenise(file), content.digest))
 }
 
-/// How far the clock of a file server may be behind the local clock.
-const NETWORK_MARGIN_SECS: i64 = 60;
-
-/// Whether something with this `ctime` may have changed since `start`.
-///
-/// This is the ctime, not the mtime, because only the kernel sets it, and sources with an mtime in the future are
-/// common. Whole seconds are less precise, and on a network file system the clock of another machine sets the ctime.
-pub(super) fn may_be_newer(ctime: Time, start: Time, is_on_network: impl FnOnce() -> bool) -> bool {
-    let coarse = ctime.nanos == 0 && ctime.secs >= start.secs;
-    let near = ctime.secs + NETWORK_MARGIN_SECS >= start.secs;
-    ctime >= start || coarse || (near && is_on_network())
-}
-
 /// Checks that no directory between the working directory and a source was swapped for another since `start`. That
 /// changes the ctime of the directory, but not of any file. The directories above `OUT_DIR` are not checked, because
 /// cargo puts files there as units end.
-fn check_directories(files: &[String], context: Context<'_>, start: &Start) -> Result<(), NotStored> {
+fn check_directories(files: &[String], context: Context<'_>, start: &StartSnapshot) -> Result<(), NotStored> {
     let cwd = context.cwd;
     let target = context.roots.place(RootKind::Target).map(Path::new);
     let generated = context.env.path(env::OUT_DIR);
@@ -133,14 +105,24 @@ pub fn recheck(lookup: &Lookup, context: Context<'_>) -> Result<(), NotStored> {
     Ok(())
 }
 
+/// A library that a compile produced.
+#[derive(Clone, Copy, Debug)]
+pub struct ProducedLibrary<'a> {
+    /// The path of the library.
+    pub path: &'a Path,
+    /// The kind of the library.
+    pub kind: ArtifactKind,
+}
+
 /// Returns the rlibs that a staticlib contains, as inputs, and checks that a library does not contain anything unknown.
 pub fn archive_inputs(
-    (produced, kind): (&Path, ArtifactKind),
-    (invocation, lookup): (&Invocation, &Lookup),
+    library: ProducedLibrary<'_>,
+    invocation: &Invocation,
+    lookup: &Lookup,
     sysroot: &Path,
     context: Context<'_>,
 ) -> Result<Vec<Input>, NotStored> {
-    let upstream = match kind {
+    let upstream = match library.kind {
         ArtifactKind::Staticlib => native::upstream_archives(invocation, sysroot)?,
         ArtifactKind::Rlib => Vec::new(),
         ArtifactKind::Rmeta
@@ -149,10 +131,10 @@ pub fn archive_inputs(
         | ArtifactKind::Generated
         | ArtifactKind::GeneratedText => return Ok(Vec::new()),
     };
-    let used = match native::explain(produced, invocation, &lookup.static_libraries, &upstream)? {
-        Explained::ByKey => return Ok(Vec::new()),
-        Explained::Not(member) => return Err(NotStored(Stored::UnkeyedArchive, member)),
-        Explained::ByFiles(used) => used,
+    let used = match native::origin_of_members(library.path, invocation, &lookup.static_libraries, &upstream)? {
+        MemberOrigin::Key => return Ok(Vec::new()),
+        MemberOrigin::Unknown(member) => return Err(NotStored(Stored::UnkeyedArchive, member)),
+        MemberOrigin::Files(used) => used,
     };
     // The identity of the compiler covers its own libraries.
     let others = used.into_iter().filter(|path| !path.starts_with(sysroot));
@@ -162,20 +144,4 @@ pub fn archive_inputs(
             Ok(Input::File(context.roots.tokenise(&path.to_string_lossy()), content.digest))
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn u23_what_may_have_changed_since_the_start_is_newer() {
-        let at = |secs, nanos| Time { secs, nanos };
-        let newer = |ctime, network| may_be_newer(ctime, at(100, 500), || network);
-        assert!(newer(at(100, 500), false) && newer(at(200, 1), false));
-        assert!(!newer(at(100, 499), false) && !newer(at(50, 1), false));
-        assert!(newer(at(100, 0), false), "a file system that records whole seconds");
-        assert!(!newer(at(99, 0), false));
-        assert!(newer(at(50, 1), true) && !newer(at(30, 1), true), "another machine's clock");
-    }
 }

@@ -64,7 +64,7 @@ impl Roots {
         let mut at = 0;
         while let Some(slash) = text[at..].find('/') {
             at += slash;
-            let hit = self.places.iter().find(|(_, place)| stands_at(text, at, place));
+            let hit = self.places.iter().find(|(_, place)| is_place_at(text, at, place));
             if let Some((kind, place)) = hit {
                 out.push_literal(&text[done..at]);
                 out.push_root(*kind);
@@ -124,7 +124,7 @@ fn is_start(before: &str) -> bool {
     is_free(before) || letter(before).into_iter().chain(long).any(behind_flag)
 }
 
-fn stands_at(text: &str, at: usize, place: &str) -> bool {
+fn is_place_at(text: &str, at: usize, place: &str) -> bool {
     let ends = || text[at + place.len()..].chars().next().is_none_or(|after| !is_name_char(after));
     text[at..].starts_with(place) && ends() && is_start(&text[..at])
 }

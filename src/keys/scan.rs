@@ -17,7 +17,8 @@ use crate::rustc::alias::ALIAS;
 use crate::rustc::notices::json_escaped;
 use crate::store::stamps::StampedDigest;
 
-const CHUNK: usize = 1 << 20;
+/// A file is scanned in pieces of this size.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Looks for all roots at once, in any number of files and texts.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl<'a> Scan<'a> {
     fn read(&mut self, mut file: &File) -> std::io::Result<StampedDigest> {
         let stamp = Stamp::from(&file.metadata()?);
         let size = usize::try_from(stamp.size).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; size.saturating_add(1).min(CHUNK) + self.longest];
+        let mut buffer = vec![0; size.saturating_add(1).min(CHUNK_BYTES) + self.longest];
         let mut hasher = blake3::Hasher::new();
         let mut kept = 0;
         loop {
@@ -173,13 +174,13 @@ mod tests {
 
     #[test]
     fn a_root_is_found_wherever_it_stands() {
-        for at in [0, 5, CHUNK - 10, CHUNK - 1, CHUNK, CHUNK + 30, 2 * CHUNK + 7] {
+        for at in [0, 5, CHUNK_BYTES - 10, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 30, 2 * CHUNK_BYTES + 7] {
             let mut bytes = vec![b'x'; at];
             bytes.extend(b"/very/own/workspaceclang");
             let (found, digest) = scan_file(&bytes);
             assert_eq!(found, [RootKind::Workspace], "at {at}");
             assert_eq!(digest, Digest::of(&bytes));
-            bytes.resize(at + 3 * CHUNK, b'y');
+            bytes.resize(at + 3 * CHUNK_BYTES, b'y');
             assert_eq!(scan_file(&bytes).0, [RootKind::Workspace], "at {at}, in the middle");
         }
     }

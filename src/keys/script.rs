@@ -10,7 +10,7 @@ use crate::script::ScriptInvocation;
 
 /// Variables that cargo sets for a build script and that decide what it does. They are part of the key, whether the
 /// script reads them or not (`cargo/src/cargo/core/compiler/custom_build.rs`, `build_work`).
-const NAMES: [&str; 12] = [
+const KEY_VARIABLES: [&str; 12] = [
     "CARGO_ENCODED_RUSTFLAGS",
     env::CARGO_MANIFEST_DIR,
     "CARGO_MANIFEST_LINKS",
@@ -25,40 +25,40 @@ const NAMES: [&str; 12] = [
     env::TARGET,
 ];
 /// The prefixes of the other such variables.
-const PREFIXES: [&str; 4] = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+const KEY_PREFIXES: [&str; 4] = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
 
 /// Variables that name the channel by which a script and its children share cargo's job slots. They differ in every
-/// build. A run whose outputs contain such a value is not stored ([`held_by`]).
-const OF_THE_BUILD: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
+/// build. A run whose outputs contain such a value is not stored ([`build_variable_in`]).
+const JOB_VARIABLES: [&str; 3] = ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"];
 
 /// Variables with the user's options for make, which make passes on to a script. The options for the jobs of this build
 /// do not count.
-const OF_MAKE: [&str; 2] = ["MAKEFLAGS", "MFLAGS"];
+const MAKE_VARIABLES: [&str; 2] = ["MAKEFLAGS", "MFLAGS"];
 
 /// Everything that a key is made of besides the run and its context.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting<'a> {
+pub struct RunKeyParts<'a> {
     /// The compiler that cargo names to the script.
     pub compiler: &'a Compiler,
     /// How paths in outputs are treated.
     pub paths: Paths,
     /// The inputs that the user declares.
     pub declared: Option<&'a Declared>,
-    /// Whether to keep a trace.
+    /// Whether to keep a key trace.
     pub traced: bool,
 }
 
 /// Makes the lookup key of a run.
-pub fn lookup(script: &ScriptInvocation, context: Context<'_>, setting: Setting<'_>) -> Result<Lookup, Refusal> {
+pub fn lookup(script: &ScriptInvocation, context: Context<'_>, parts: RunKeyParts<'_>) -> Result<Lookup, Refusal> {
     let refuse = |error: fsx::Error| Refusal::new(BypassReason::Internal, error.to_string());
     let program = context.stamps.content(&script.program).map_err(refuse)?;
-    let mut key = KeyHasher::new(setting.traced);
+    let mut key = KeyHasher::new(parts.traced);
     key.field("run of", "a build script");
     key.digest("program", "", program.digest);
     key.note(|| script.program.display().to_string());
-    key.digest("compiler", "", setting.compiler.identity);
-    key.note(|| setting.compiler.version.clone());
-    key.field("paths", setting.paths.name());
+    key.digest("compiler", "", parts.compiler.identity);
+    key.note(|| parts.compiler.version.clone());
+    key.field("paths", parts.paths.name());
     let mut text = |tag: &str, text: &str| key.field(tag, context.roots.tokenise(text).as_str());
     text("cwd", &script.cwd.to_string_lossy());
     text("argv[0]", &script.argv0.to_string_lossy());
@@ -68,15 +68,15 @@ pub fn lookup(script: &ScriptInvocation, context: Context<'_>, setting: Setting<
         text(&format!("env {name}"), value.to_str().ok_or_else(non_utf8)?);
     }
     text("target directory", &target_in_workspace(context.roots));
-    for name in OF_MAKE {
+    for name in MAKE_VARIABLES {
         let value = context.env.text(name).map(|value| without_jobs(&value)).filter(|value| !value.is_empty());
         text(&format!("env {name}"), &value.unwrap_or_default());
     }
-    if let Some(declared) = setting.declared {
+    if let Some(declared) = parts.declared {
         declared.add_to(&mut key, context);
     }
-    let (key, trace) = key.finish();
-    Ok(Lookup { key, files: vec![(script.program.clone(), program)], static_libraries: Vec::new(), trace })
+    let (key, key_trace) = key.finish();
+    Ok(Lookup { key, files: vec![(script.program.clone(), program)], static_libraries: Vec::new(), key_trace })
 }
 
 /// Returns the place of the target directory in the workspace, links followed, or its name if it is elsewhere. This
@@ -99,13 +99,13 @@ fn without_jobs(options: &str) -> String {
 }
 
 fn is_in_key(name: &str) -> bool {
-    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    KEY_VARIABLES.contains(&name) || KEY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a variable that a run reads does not need an input: the key covers it, or it describes this build (its jobs,
 /// its wrapper) and not the result.
 pub(super) fn needs_no_input(name: &str, vars: &Env) -> bool {
-    is_in_key(name) || OF_THE_BUILD.contains(&name) || (name == env::RUSTC_WRAPPER && names_kache(vars))
+    is_in_key(name) || JOB_VARIABLES.contains(&name) || (name == env::RUSTC_WRAPPER && names_kache(vars))
 }
 
 fn names_kache(vars: &Env) -> bool {
@@ -113,13 +113,13 @@ fn names_kache(vars: &Env) -> bool {
 }
 
 /// Returns the variable of the build whose value is in `text`.
-pub fn held_by(text: &[u8], vars: &Env) -> Option<&'static str> {
+pub fn build_variable_in(text: &[u8], vars: &Env) -> Option<&'static str> {
     let holds = |name: &&&str| {
         let value = vars.get(name).unwrap_or_default();
         let value = value.as_encoded_bytes().trim_ascii();
         !value.is_empty() && memchr::memmem::find(text, value).is_some()
     };
-    OF_THE_BUILD.iter().chain(&[env::RUSTC_WRAPPER]).find(holds).copied()
+    JOB_VARIABLES.iter().chain(&[env::RUSTC_WRAPPER]).find(holds).copied()
 }
 
 /// Returns the roots of a run.
@@ -191,8 +191,8 @@ mod tests {
     #[test]
     fn a_jobserver_in_an_output_is_found() {
         let vars = Env::of([("CARGO_MAKEFLAGS", " -j --jobserver-auth=3,4 "), ("MAKEFLAGS", " ")]);
-        assert_eq!(held_by(b"x -j --jobserver-auth=3,4", &vars), Some("CARGO_MAKEFLAGS"));
-        assert_eq!(held_by(b"x -j --jobserver-auth=3,5", &vars), None);
+        assert_eq!(build_variable_in(b"x -j --jobserver-auth=3,4", &vars), Some("CARGO_MAKEFLAGS"));
+        assert_eq!(build_variable_in(b"x -j --jobserver-auth=3,5", &vars), None);
     }
 
     #[test]

@@ -17,55 +17,56 @@ use crate::config::{Env, env};
 use crate::fsx;
 use crate::observe::{Seen, Shell};
 
-/// The variables, place and times that shells may have asked for.
+/// The variables, the directory and the times that shells may have read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Asked {
+pub(super) struct ShellReads {
     /// The names of the variables. `None` means any.
     pub(super) names: Option<BTreeSet<String>>,
     /// Whether they may have read the name of the working directory.
-    pub(super) place: bool,
+    pub(super) working_directory: bool,
     /// Whether they may have compared the times of files.
     pub(super) times: bool,
 }
 
 /// Files of commands longer than this, in bytes, are not read.
-const LONGEST: u64 = 1 << 20;
+const MAX_COMMAND_FILE_BYTES: u64 = 1 << 20;
 
 /// Words that list variables or use values as names.
-const DYNAMIC: [&str; 6] = ["eval", "declare", "typeset", "compgen", "let", "mapfile"];
+const DYNAMIC_WORDS: [&str; 6] = ["eval", "declare", "typeset", "compgen", "let", "mapfile"];
 /// Words that list variables unless a name follows.
-const LISTING: [&str; 4] = ["set", "export", "readonly", "local"];
+const LISTING_WORDS: [&str; 4] = ["set", "export", "readonly", "local"];
 
 /// Words that make a following `set` or the like English: messages say that a variable is not set.
-const ENGLISH: [&str; 7] = ["not", "is", "be", "are", "was", "been", "must"];
+const NEGATING_WORDS: [&str; 7] = ["not", "is", "be", "are", "was", "been", "must"];
 
 /// Commands that print or use the name of the working directory.
-const OF_PLACE: [&str; 4] = ["pwd", "dirs", "pushd", "popd"];
+const DIRECTORY_COMMANDS: [&str; 4] = ["pwd", "dirs", "pushd", "popd"];
 
 /// The variable that contains the name of the working directory.
 const PWD: &str = "PWD";
 
-/// Returns what the shells of a compile or run may have asked for.
-pub(super) fn asked(seen: &Seen, vars: &Env) -> Asked {
-    let of_shells = seen.shells.iter().map(|shell| given(shell, &seen.commands));
+/// Returns what the shells of a compile or run may have read.
+pub(super) fn reads_of_shells(seen: &Seen, vars: &Env) -> ShellReads {
+    let of_shells = seen.shells.iter().map(|shell| command_source(shell, &seen.commands));
     let of_files = seen.commands.iter().map(|path| match seen.written.contains_key(path) {
-        true => Given::Unknown,
-        false => read(Path::new(path)).map_or(Given::Unknown, Given::Commands),
+        true => CommandSource::Unknown,
+        false => read(Path::new(path)).map_or(CommandSource::Unknown, CommandSource::Commands),
     });
     let runs_bash = seen.shells.iter().any(|shell| shell.program.ends_with("/bash"));
-    let of_environment = runs_bash.then(|| commands_of_environment(vars)).into_iter().flatten().map(Given::Commands);
-    let mut asked = Asked { names: Some(BTreeSet::new()), place: false, times: false };
-    for given in of_shells.chain(of_files).chain(of_environment) {
-        let (names, place, times) = match &given {
-            Given::Nothing => continue,
-            Given::Commands(text) => (names_in(text), names_place(text), compares_times(text)),
-            Given::Unknown => (None, true, false),
+    let of_environment =
+        runs_bash.then(|| commands_of_environment(vars)).into_iter().flatten().map(CommandSource::Commands);
+    let mut reads = ShellReads { names: Some(BTreeSet::new()), working_directory: false, times: false };
+    for source in of_shells.chain(of_files).chain(of_environment) {
+        let (names, working_directory, times) = match &source {
+            CommandSource::Files => continue,
+            CommandSource::Commands(text) => (names_in(text), names_working_directory(text), compares_times(text)),
+            CommandSource::Unknown => (None, true, false),
         };
-        asked.place |= place;
-        asked.times |= times;
-        asked.names = asked.names.zip(names).map(|(all, more)| all.into_iter().chain(more).collect());
+        reads.working_directory |= working_directory;
+        reads.times |= times;
+        reads.names = reads.names.zip(names).map(|(all, more)| all.into_iter().chain(more).collect());
     }
-    asked
+    reads
 }
 
 /// Returns the functions and the file that bash takes from the environment.
@@ -76,41 +77,41 @@ fn commands_of_environment(vars: &Env) -> Vec<String> {
     held.map(|(_, value)| value.to_string_lossy().into_owned()).collect()
 }
 
-/// The commands that a shell got.
-enum Given {
-    /// These commands.
+/// Where the commands of a shell come from.
+enum CommandSource {
+    /// Its arguments, which contain these commands.
     Commands(String),
     /// Only the files that it opened.
-    Nothing,
-    /// Something unknown.
+    Files,
+    /// Somewhere else: they are not known.
     Unknown,
 }
 
 fn read(path: &Path) -> Option<String> {
     let metadata = fsx::metadata(path).ok()?;
-    let is_short = metadata.is_file() && metadata.len() <= LONGEST;
+    let is_short = metadata.is_file() && metadata.len() <= MAX_COMMAND_FILE_BYTES;
     let text = String::from_utf8(is_short.then(|| fsx::read(path).ok())??).ok()?;
     (!text.contains('\0')).then_some(text)
 }
 
-/// Returns the commands that a shell got in its arguments.
-fn given(shell: &Shell, files: &BTreeSet<String>) -> Given {
-    let Some([_, arguments @ ..]) = shell.arguments.as_deref() else { return Given::Unknown };
+/// Finds out where the commands of a shell come from.
+fn command_source(shell: &Shell, files: &BTreeSet<String>) -> CommandSource {
+    let Some([_, arguments @ ..]) = shell.arguments.as_deref() else { return CommandSource::Unknown };
     // A script may run its arguments.
-    let is_word = |argument: &String| DYNAMIC.iter().chain(&LISTING).any(|word| word == argument);
+    let is_word = |argument: &String| DYNAMIC_WORDS.iter().chain(&LISTING_WORDS).any(|word| word == argument);
     if arguments.iter().any(is_word) {
-        return Given::Unknown;
+        return CommandSource::Unknown;
     }
     if shell.program.ends_with("/env") {
-        return if runs_program(arguments) { Given::Nothing } else { Given::Unknown };
+        return if runs_program(arguments) { CommandSource::Files } else { CommandSource::Unknown };
     }
     let (mut rest, mut is_command) = (arguments.iter(), false);
     let operand = loop {
-        let Some(argument) = rest.next() else { return Given::Unknown };
+        let Some(argument) = rest.next() else { return CommandSource::Unknown };
         match argument.strip_prefix(['-', '+']) {
             Some("-") => break rest.next(),
             // The shell reads commands from its standard input, or has a long option, which may take a file.
-            Some(letters) if letters.is_empty() || letters.contains(['i', 's', '-']) => return Given::Unknown,
+            Some(letters) if letters.is_empty() || letters.contains(['i', 's', '-']) => return CommandSource::Unknown,
             Some(letters) => {
                 is_command |= argument.starts_with('-') && letters.contains('c');
                 letters.contains(['o', 'O']).then(|| rest.next());
@@ -121,9 +122,9 @@ fn given(shell: &Shell, files: &BTreeSet<String>) -> Given {
     let is_read =
         |operand: &str| files.iter().any(|file| Path::new(file).file_name() == Path::new(operand).file_name());
     match operand {
-        Some(operand) if is_command => Given::Commands(operand.clone()),
-        Some(operand) if is_read(operand) => Given::Nothing,
-        _ => Given::Unknown,
+        Some(operand) if is_command => CommandSource::Commands(operand.clone()),
+        Some(operand) if is_read(operand) => CommandSource::Files,
+        _ => CommandSource::Unknown,
     }
 }
 
@@ -133,8 +134,8 @@ fn runs_program(arguments: &[String]) -> bool {
 }
 
 /// Whether commands read the name of the working directory.
-fn names_place(text: &str) -> bool {
-    text.contains(PWD) || text.contains("~+") || words(text).any(|(_, word)| OF_PLACE.contains(&word))
+fn names_working_directory(text: &str) -> bool {
+    text.contains(PWD) || text.contains("~+") || words(text).any(|(_, word)| DIRECTORY_COMMANDS.contains(&word))
 }
 
 /// Whether commands depend on which of two files is newer.
@@ -167,7 +168,7 @@ fn names_in(text: &str) -> Option<BTreeSet<String>> {
     if text.contains('~') || words(text).any(|(_, word)| word == "cd") {
         names.extend([env::HOME, "CDPATH", "OLDPWD"].map(str::to_owned));
     }
-    names.extend(names_place(text).then(|| PWD.to_owned()));
+    names.extend(names_working_directory(text).then(|| PWD.to_owned()));
     Some(names)
 }
 
@@ -225,14 +226,14 @@ fn is_dynamic(line: &str, tests: bool) -> bool {
         let next = behind.bytes().next();
         let begins = |others: &[u8]| next.is_some_and(|next| next.is_ascii_alphabetic() || others.contains(&next));
         let last = before.rsplit(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
-        let is_english = || before.len() < at && ENGLISH.contains(&last);
+        let is_english = || before.len() < at && NEGATING_WORDS.contains(&last);
         match word {
             "set" => !begins(b"-+_./") && !is_english(),
             "export" | "readonly" | "local" => !begins(b"_") && !is_english(),
             // `[ -v name ]`
             "-v" | "-R" => tests && !before.ends_with("command"),
             "trap" => behind.trim_start_matches('"').starts_with('$'),
-            _ => DYNAMIC.contains(&word) && !is_english(),
+            _ => DYNAMIC_WORDS.contains(&word) && !is_english(),
         }
     })
 }
@@ -315,10 +316,10 @@ mod tests {
         let of = |program: &str, arguments: &str| {
             let arguments = Some(arguments.split('|').map(str::to_owned).collect());
             let shell = Shell { program: program.to_owned(), arguments, plugin: true };
-            match given(&shell, &BTreeSet::from(["/x/run".to_owned()])) {
-                Given::Commands(text) => Some(text),
-                Given::Nothing => Some("nothing".into()),
-                Given::Unknown => None,
+            match command_source(&shell, &BTreeSet::from(["/x/run".to_owned()])) {
+                CommandSource::Commands(text) => Some(text),
+                CommandSource::Files => Some("nothing".into()),
+                CommandSource::Unknown => None,
             }
         };
         assert_eq!(of("/bin/dash", "sh|-ec|echo $A|$B").as_deref(), Some("echo $A"));
@@ -334,11 +335,15 @@ mod tests {
     }
 
     #[test]
-    fn times_and_places_are_asked_for_by_words() {
+    fn times_and_the_working_directory_are_read_by_words() {
         assert!(compares_times("[ a -nt b ] && x") && compares_times("test \"$a\" -ot b"));
         assert!(!compares_times("cc -ntx a-nt"));
-        assert!(names_place("d=$(pwd)") && names_place("${PWD##*/}") && names_place("ls ~+"));
-        assert!(!names_place("cd /x && cc $PW"));
+        assert!(
+            names_working_directory("d=$(pwd)")
+                && names_working_directory("${PWD##*/}")
+                && names_working_directory("ls ~+")
+        );
+        assert!(!names_working_directory("cd /x && cc $PW"));
     }
 
     #[test]
@@ -347,7 +352,7 @@ mod tests {
         let shell = |program: &str| {
             let arguments = Some(list("x -c f"));
             let shells = vec![Shell { program: program.to_owned(), arguments, plugin: true }];
-            asked(&Seen { shells, ..Seen::default() }, &vars).names
+            reads_of_shells(&Seen { shells, ..Seen::default() }, &vars).names
         };
         assert_eq!(shell("/bin/bash"), Some(BTreeSet::from(["MODE".to_owned()])));
         assert_eq!(shell("/bin/dash"), Some(BTreeSet::new()));

@@ -1,28 +1,28 @@
-//! The subject of an observation: a compile or a run of a build script. Files that it makes itself are not its inputs.
+//! The compile or the run of a build script that was observed. Files that it makes itself are not its inputs.
 
 use std::path::{Path, PathBuf};
 
 use memchr::memmem::Finder;
 
-use super::dots;
+use super::parent_paths;
 use crate::rustc::Invocation;
 use crate::script::ScriptInvocation;
 
 /// The compile or run that was observed.
 #[derive(Clone, Copy, Debug)]
-pub enum Subject<'a> {
+pub enum ObservedSubject<'a> {
     /// A compile.
     Compile(&'a Invocation),
     /// A run of a build script.
     Run(&'a ScriptInvocation),
 }
 
-impl Subject<'_> {
+impl ObservedSubject<'_> {
     /// Whether a path is one of the subject's outputs, or a temporary form of one.
     pub(super) fn owns(self, path: &Path) -> bool {
         match self {
             Self::Compile(invocation) => is_output_of(invocation, path),
-            Self::Run(script) => dots::is_below(path, &script.out_dir),
+            Self::Run(script) => parent_paths::is_below(path, &script.out_dir),
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use memchr::memmem;
 
 /// The number of digits of a time in these decades.
-const DIGITS: usize = 10;
+const TIME_DIGITS: usize = 10;
 
 /// The times to look for, and those that were found, in seconds since 1970.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Times {
 
     /// The number of bytes by which two consecutive pieces must overlap.
     pub const fn overlap() -> usize {
-        DIGITS
+        TIME_DIGITS
     }
 
     /// Looks for all times that were not found yet.
@@ -47,8 +47,8 @@ impl Times {
         let leads: HashSet<String> =
             self.wanted.iter().map(|seconds| seconds.to_string().chars().take(4).collect()).collect();
         for lead in leads {
-            let texts =
-                memmem::find_iter(bytes, &lead).filter_map(|at| std::str::from_utf8(bytes.get(at..at + DIGITS)?).ok());
+            let texts = memmem::find_iter(bytes, &lead)
+                .filter_map(|at| std::str::from_utf8(bytes.get(at..at + TIME_DIGITS)?).ok());
             let numbers = texts.filter_map(|text| text.parse::<u32>().ok());
             self.found.extend(numbers.filter(|number| self.wanted.contains(number)));
         }

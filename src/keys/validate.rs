@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::files::{self, Files};
-use super::{Context, environment, git, known_variables, processor, things};
+use super::files::{self, FileValidator};
+use super::{Context, environment, git, inspect, known_variables, processor};
 use crate::fsx;
 use crate::model::{Digest, Input, TokenString};
 
@@ -13,7 +13,7 @@ pub struct Differs(pub String);
 
 /// Checks every input. The usual cost is one `stat` per file or absence, and one query of the stamp memo for all files.
 pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
-    let mut files = Files::new(context);
+    let mut files = FileValidator::new(context);
     let is_beside = |one: &Input, next: &Input| {
         let dir = files::directory_of(one);
         dir.is_some() && dir == files::directory_of(next)
@@ -28,7 +28,7 @@ pub fn holds(inputs: &[Input], context: Context<'_>) -> Result<(), Differs> {
 }
 
 fn differs(input: &Input) -> Differs {
-    Differs(format!("{} {}", kind_of(input), name_of(input)))
+    Differs(input.words())
 }
 
 pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> {
@@ -37,15 +37,15 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
         Input::Absent(path) => is_absent(path, context),
         Input::Env(name, value) => env_is(name, value.as_ref(), context),
         Input::Pinned(kind, place) => context.roots.place(*kind) == Some(place),
-        Input::Present(path, thing) => at(path, context, things::present) == Some(*thing),
-        Input::Itself(path, thing) => at(path, context, things::itself) == Some(*thing),
-        Input::Mode(path, bits) => at(path, context, things::mode) == Some(*bits),
-        Input::Modified(path, seconds) => at(path, context, things::modified) == Some(*seconds),
-        Input::Created(path, seconds) => at(path, context, things::created) == Some(*seconds),
+        Input::Present(path, kind) => at(path, context, inspect::kind) == Some(*kind),
+        Input::PresentNoFollow(path, kind) => at(path, context, inspect::kind_no_follow) == Some(*kind),
+        Input::Mode(path, bits) => at(path, context, inspect::owner_mode) == Some(*bits),
+        Input::Modified(path, seconds) => at(path, context, inspect::mtime) == Some(*seconds),
+        Input::Created(path, seconds) => at(path, context, inspect::creation_time) == Some(*seconds),
         Input::Listing(path, digest) => at(path, context, |dir| context.stamps.listing(dir).ok()) == Some(*digest),
         Input::Link(path, target) => leads_to(target, at(path, context, fsx::read_link_text).as_deref(), context),
-        Input::Resolved(path, real) => leads_to(real, at(path, context, things::resolved).as_deref(), context),
-        Input::Program(name, path) => things::program(name, context) == *path,
+        Input::Resolved(path, real) => leads_to(real, at(path, context, inspect::resolved).as_deref(), context),
+        Input::Program(name, path) => inspect::program(name, context) == *path,
         Input::Environment(digest) => environment::digest(context) == *digest,
         Input::KnownVariables(known) => known_variables::holds(known, context),
         Input::Processor(digest) => processor::digest() == Some(*digest),
@@ -59,47 +59,6 @@ pub(super) fn check(input: &Input, context: Context<'_>) -> Result<(), Differs> 
 pub(super) fn at<T>(path: &TokenString, context: Context<'_>, look: impl FnOnce(&Path) -> Option<T>) -> Option<T> {
     let path = context.roots.expand(path)?;
     look(&context.cwd.join(path))
-}
-
-/// The kind of an input, for people.
-pub fn kind_of(input: &Input) -> &'static str {
-    match input {
-        Input::File(..) => "file",
-        Input::Absent(..) => "absent file",
-        Input::Env(..) => "variable",
-        Input::Pinned(..) => "root",
-        Input::Present(..) | Input::Itself(..) => "presence of",
-        Input::Mode(..) => "mode of",
-        Input::Modified(..) | Input::Created(..) => "time of",
-        Input::Listing(..) => "listing",
-        Input::Link(..) | Input::Resolved(..) => "link",
-        Input::Program(..) => "program",
-        Input::Environment(..) | Input::KnownVariables(..) => "environment",
-        Input::Processor(..) => "processor",
-        Input::GitIndex(..) => "git's index",
-        Input::DiagnosticWidth(..) => "flag",
-    }
-}
-
-/// The name of an input, for people.
-pub fn name_of(input: &Input) -> &str {
-    match input {
-        Input::File(path, _)
-        | Input::Absent(path)
-        | Input::Present(path, _)
-        | Input::Itself(path, _)
-        | Input::Mode(path, _)
-        | Input::Modified(path, _)
-        | Input::Created(path, _)
-        | Input::Listing(path, _)
-        | Input::Link(path, _)
-        | Input::Resolved(path, _)
-        | Input::GitIndex(path, _) => path.as_str(),
-        Input::Env(name, _) | Input::Program(name, _) => name,
-        Input::Pinned(kind, _) => kind.name(),
-        Input::Environment(_) | Input::KnownVariables(_) | Input::Processor(_) => "",
-        Input::DiagnosticWidth(_) => "--diagnostic-width",
-    }
 }
 
 fn file_is(path: &TokenString, digest: Digest, context: Context<'_>) -> bool {

@@ -1,10 +1,10 @@
 //! One thing that is not as it was recorded, as short texts for people.
 //!
 //! kache makes differences when it explains a miss, records them in the event log, and shows them in `kache why`. They
-//! never contain the value of a variable that looks secret: callers pass the result of [`secret::veiled`] to
+//! never contain the value of a variable that looks secret: callers pass the result of [`secret::redacted`] to
 //! [`Difference::new`].
 //!
-//! [`secret::veiled`]: super::secret::veiled
+//! [`secret::redacted`]: super::secret::redacted
 
 use serde::{Deserialize, Serialize};
 

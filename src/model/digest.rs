@@ -151,8 +151,8 @@ digest_id! {
     BlobId
 }
 digest_id! {
-    /// Digest of the names of a unit (crate, package, kind, target, ...) without its other flags. Names the traces of
-    /// its lookup keys.
+    /// Digest of the names of a unit (crate, package, kind, target, ...) without its other flags. Names its key
+    /// traces.
     UnitKey
 }
 digest_id! {

@@ -1,8 +1,8 @@
 //! Input sets: everything that one compile really read.
 //!
 //! kache records an input set after a miss and validates it on lookup. A set is a list of [`Input`]s. A new kind of
-//! input is a new variant, and a reader that does not know a kind refuses the whole set (it misses) instead of ignoring
-//! the input.
+//! input is a new variant (ARCHITECTURE.md, "Adding a kind of input"), and a reader that does not know a kind refuses
+//! the whole set (it misses) instead of ignoring the input.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +21,11 @@ pub enum Input {
     /// A root and its place. The outputs contain the place or depend on it, so the entry is valid only where the root
     /// has it.
     Pinned(RootKind, String),
-    /// This kind of thing exists at the path, links followed.
-    Present(TokenString, Thing),
-    /// This kind of thing exists at the path, links not followed.
-    Itself(TokenString, Thing),
+    /// A file of this kind exists at the path, links followed.
+    Present(TokenString, PathKind),
+    /// A file of this kind exists at the path, links not followed.
+    #[serde(rename = "itself")]
+    PresentNoFollow(TokenString, PathKind),
     /// The permissions of the owner for the file: the mode bits `0o700`. The other bits follow the umask.
     Mode(TokenString, u32),
     /// The mtime of the file, in seconds since 1970.
@@ -65,10 +66,10 @@ pub struct KnownVariables {
     pub digest: Digest,
 }
 
-/// The kind of thing at a path.
+/// The kind of the file at a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Thing {
+pub enum PathKind {
     /// A regular file.
     File,
     /// A directory.
@@ -81,7 +82,7 @@ pub enum Thing {
     Denied,
 }
 
-impl Thing {
+impl PathKind {
     /// Returns the name, as in keys and messages.
     pub const fn name(self) -> &'static str {
         match self {
@@ -114,36 +115,33 @@ impl InputSet {
     }
 }
 
-/// Hashes an input as three fields: tag, name and finding. An unset variable has its own tag because it differs from an
-/// empty one.
+/// Hashes an input as three fields: tag, name and value.
 fn hash_input(hasher: &mut blake3::Hasher, input: &Input) {
-    let text = |text: &'_ TokenString| -> Vec<u8> { text.as_str().as_bytes().to_vec() };
-    let (tag, name, found): (&str, Vec<u8>, Vec<u8>) = match input {
-        Input::File(path, digest) => ("file", text(path), digest.as_bytes().to_vec()),
-        Input::Absent(path) => ("absent", text(path), Vec::new()),
-        Input::Env(name, Some(value)) => ("env", name.clone().into(), text(value)),
-        Input::Env(name, None) => ("env unset", name.clone().into(), Vec::new()),
-        Input::Pinned(kind, value) => ("pinned", kind.name().into(), value.clone().into()),
-        Input::Present(path, thing) => ("present", text(path), thing.name().into()),
-        Input::Itself(path, thing) => ("itself", text(path), thing.name().into()),
-        Input::Mode(path, bits) => ("mode", text(path), bits.to_le_bytes().to_vec()),
-        Input::Modified(path, seconds) => ("modified", text(path), seconds.to_le_bytes().to_vec()),
-        Input::Created(path, seconds) => ("created", text(path), seconds.to_le_bytes().to_vec()),
-        Input::Listing(path, digest) => ("listing", text(path), digest.as_bytes().to_vec()),
-        Input::Link(path, target) => ("link", text(path), text(target)),
-        Input::Resolved(path, real) => ("resolved", text(path), text(real)),
-        Input::Program(name, Some(path)) => ("program", name.clone().into(), text(path)),
-        Input::Program(name, None) => ("program nowhere", name.clone().into(), Vec::new()),
-        Input::Environment(digest) => ("environment", Vec::new(), digest.as_bytes().to_vec()),
-        Input::KnownVariables(known) => ("known variables", text(&known.program), known_bytes(known)),
-        Input::Processor(digest) => ("processor", Vec::new(), digest.as_bytes().to_vec()),
-        Input::GitIndex(path, digest) => ("git index", text(path), digest.as_bytes().to_vec()),
-        Input::DiagnosticWidth(Some(width)) => ("diagnostic width", Vec::new(), width.clone().into()),
-        Input::DiagnosticWidth(None) => ("no diagnostic width", Vec::new(), Vec::new()),
-    };
-    for field in [tag.as_bytes(), &name, &found] {
+    for field in [input.tag().as_bytes(), input.name().as_bytes(), &value_of(input)] {
         hasher.update(&(field.len() as u64).to_le_bytes());
         hasher.update(field);
+    }
+}
+
+/// The value in entry keys: what the compile found under the name.
+fn value_of(input: &Input) -> Vec<u8> {
+    match input {
+        Input::Absent(_) => Vec::new(),
+        Input::File(_, digest)
+        | Input::Listing(_, digest)
+        | Input::GitIndex(_, digest)
+        | Input::Environment(digest)
+        | Input::Processor(digest) => digest.as_bytes().to_vec(),
+        Input::Env(_, text) | Input::Program(_, text) => {
+            text.as_ref().map_or_else(Vec::new, |text| text.as_str().as_bytes().to_vec())
+        }
+        Input::Link(_, text) | Input::Resolved(_, text) => text.as_str().as_bytes().to_vec(),
+        Input::Pinned(_, place) => place.as_bytes().to_vec(),
+        Input::Present(_, kind) | Input::PresentNoFollow(_, kind) => kind.name().into(),
+        Input::Mode(_, bits) => bits.to_le_bytes().to_vec(),
+        Input::Modified(_, seconds) | Input::Created(_, seconds) => seconds.to_le_bytes().to_vec(),
+        Input::KnownVariables(known) => known_bytes(known),
+        Input::DiagnosticWidth(width) => width.clone().unwrap_or_default().into(),
     }
 }
 

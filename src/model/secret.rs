@@ -6,7 +6,7 @@
 use super::Digest;
 
 /// Secret anywhere in a name.
-const ANYWHERE: [&str; 11] = [
+const SECRET_ANYWHERE: [&str; 11] = [
     "TOKEN",
     "SECRET",
     "PASSWORD",
@@ -20,26 +20,26 @@ const ANYWHERE: [&str; 11] = [
     "SIGNATURE",
 ];
 /// Secret only as a whole part of a name: `MONKEY` and `AUTHORS` are not secret.
-const AS_PART: [&str; 14] =
+const SECRET_AS_PART: [&str; 14] =
     ["KEY", "KEYS", "AUTH", "OAUTH", "PASS", "PWD", "PW", "PAT", "PIN", "JWT", "DSN", "SAS", "CERT", "BEARER"];
 /// Names that look secret but are not.
-const PLAIN: [&str; 2] = ["PWD", "OLDPWD"];
+const NOT_SECRET_NAMES: [&str; 2] = ["PWD", "OLDPWD"];
 /// The prefixes of the tokens of well-known services, and the beginning of a private key.
-const SHAPES: [&str; 9] =
+const SECRET_VALUE_PARTS: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
 
 /// Whether a value looks secret, either by itself or because of its name.
 pub fn is_secret(name: &str, value: &str) -> bool {
-    has_secret_name(name) || holds_password(value) || SHAPES.iter().any(|shape| value.contains(shape))
+    has_secret_name(name) || holds_password(value) || SECRET_VALUE_PARTS.iter().any(|shape| value.contains(shape))
 }
 
 fn has_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    if PLAIN.contains(&name.as_str()) {
+    if NOT_SECRET_NAMES.contains(&name.as_str()) {
         return false;
     }
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
-    ANYWHERE.iter().any(|word| name.contains(word)) || parts.any(|part| AS_PART.contains(&part))
+    SECRET_ANYWHERE.iter().any(|word| name.contains(word)) || parts.any(|part| SECRET_AS_PART.contains(&part))
 }
 
 /// Whether `value` contains `scheme://user:password@host`.
@@ -52,7 +52,7 @@ fn holds_password(value: &str) -> bool {
 
 /// Returns the value if it may be shown, or else a digest of it. `salt` must not be shown next to the digest, so that a
 /// weak secret cannot be guessed from it.
-pub fn veiled(name: &str, value: &str, salt: &str) -> String {
+pub fn redacted(name: &str, value: &str, salt: &str) -> String {
     if !is_secret(name, value) {
         return value.to_owned();
     }
@@ -100,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn a_veiled_value_tells_only_whether_it_is_the_same() {
-        assert_eq!(veiled("MOOD", "glad", "salt"), "glad");
-        let (one, two) = (veiled("KEY", "glad", "salt"), veiled("KEY", "sad", "salt"));
+    fn a_redacted_value_shows_only_whether_it_is_the_same() {
+        assert_eq!(redacted("MOOD", "glad", "salt"), "glad");
+        let (one, two) = (redacted("KEY", "glad", "salt"), redacted("KEY", "sad", "salt"));
         assert!(!one.contains("glad") && one != two, "{one} {two}");
-        assert_eq!(one, veiled("KEY", "glad", "salt"));
-        assert_ne!(one, veiled("KEY", "glad", "other"), "no table of digests helps");
+        assert_eq!(one, redacted("KEY", "glad", "salt"));
+        assert_ne!(one, redacted("KEY", "glad", "other"), "no table of digests helps");
     }
 }

@@ -1,6 +1,6 @@
 //! Texts in which tokens replace the machine-local roots, so that one record serves every checkout.
 //!
-//! A token is spelled `{workspace}`, and a literal brace `{{`. The spelling is unambiguous and readable in a trace.
+//! A token is spelled `{workspace}`, and a literal brace `{{`. The spelling is unambiguous and readable in a key trace.
 
 use std::fmt;
 

@@ -10,13 +10,13 @@ use crate::model::Digest;
 
 /// The library. Empty on systems without an observer.
 #[cfg(kache_observer)]
-const BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/observer.so"));
+const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/observer.so"));
 #[cfg(not(kache_observer))]
-const BYTES: &[u8] = &[];
+const LIBRARY: &[u8] = &[];
 
 /// Whether programs can be observed on this system.
 pub const fn is_there() -> bool {
-    !BYTES.is_empty()
+    !LIBRARY.is_empty()
 }
 
 /// The library as an open file, so that programs can load it even after its path is gone.
@@ -43,15 +43,15 @@ impl Library {
 
 fn in_memory() -> fsx::Result<File> {
     let mut file = fsx::memory_file("kache-observer")?;
-    file.write_all(BYTES).map_err(|error| fsx::Error::new("write", Path::new("a file in memory"), error))?;
+    file.write_all(LIBRARY).map_err(|error| fsx::Error::new("write", Path::new("a file in memory"), error))?;
     Ok(file)
 }
 
 fn unpack_file(dir: &Path) -> fsx::Result<PathBuf> {
-    let path = dir.join(format!("{}.so", Digest::of(BYTES).short()));
-    let is_whole = fsx::read_if_exists(&path)?.is_some_and(|bytes| bytes == BYTES);
+    let path = dir.join(format!("{}.so", Digest::of(LIBRARY).short()));
+    let is_whole = fsx::read_if_exists(&path)?.is_some_and(|bytes| bytes == LIBRARY);
     if !is_whole {
-        Publish::default().bytes(&path, BYTES)?;
+        Publish::default().bytes(&path, LIBRARY)?;
     }
     Ok(path)
 }
@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(fsx::Stamp::of(&path).unwrap(), before);
         fsx::Publish::default().bytes(&path, b"damaged").unwrap();
         unpack_file(dir.path()).unwrap();
-        assert_eq!(fsx::read(&path).unwrap(), BYTES);
+        assert_eq!(fsx::read(&path).unwrap(), LIBRARY);
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let library = Library::unpack(&dir.path().join("a b:c")).unwrap();
         fsx::remove_dir_all(dir.path()).unwrap();
-        assert_eq!(fsx::read(&library.path()).unwrap(), BYTES);
-        assert_eq!(fsx::read(&Library(in_memory().unwrap()).path()).unwrap(), BYTES);
+        assert_eq!(fsx::read(&library.path()).unwrap(), LIBRARY);
+        assert_eq!(fsx::read(&Library(in_memory().unwrap()).path()).unwrap(), LIBRARY);
     }
 }

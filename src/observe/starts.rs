@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Root;
+use super::FirstProcess;
 
 /// The process of a shell that `system` or `popen` started: neither returns its ID.
-const UNKNOWN: u32 = 0;
+const UNKNOWN_PROCESS: u32 = 0;
 
 /// The starts that a trace reports.
 #[derive(Default)]
@@ -51,16 +51,16 @@ impl Starts {
     }
 
     /// Records that a process is rustc.
-    pub(super) fn is_compiler(&mut self, process: u32) {
+    pub(super) fn add_compiler(&mut self, process: u32) {
         self.compilers.insert(process);
     }
 
     /// Whether the compiler ended normally. Only then does the trace contain the libraries that it loaded. If a script
     /// starts the compiler, its shell does not count: it ends by `_exit`, which the observer does not see.
-    fn compiler_ended(&self, root: Root<'_>) -> bool {
-        match root.is_script {
+    fn compiler_ended(&self, first: FirstProcess<'_>) -> bool {
+        match first.is_script {
             true => !self.compilers.is_empty() && self.compilers.is_subset(&self.ended),
-            false => self.ended.contains(&root.process),
+            false => self.ended.contains(&first.process),
         }
     }
 
@@ -72,29 +72,30 @@ impl Starts {
 
     /// A program that was started but never reported its start: it has no dynamic linker, or another C library. Also
     /// returned for the first program if it did not start, or if the compiler did not end normally.
-    pub(super) fn unheard(&self, root: Root<'_>) -> Option<String> {
-        let announced = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN);
-        let unheard = announced.flat_map(|(_, starts)| &starts.0).find(|(_, starting)| **starting > 0);
-        let unheard = unheard.or_else(|| self.unheard_shell(root.process));
+    pub(super) fn unreported(&self, first: FirstProcess<'_>) -> Option<String> {
+        let announced = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN_PROCESS);
+        let unreported = announced.flat_map(|(_, starts)| &starts.0).find(|(_, starting)| **starting > 0);
+        let unreported = unreported.or_else(|| self.unreported_shell(first.process));
         // No process announces the first program.
-        let began = self.by_process.get(&root.process).is_some_and(|root| root.0.values().sum::<i64>() < 0);
-        match unheard {
+        let began = self.by_process.get(&first.process).is_some_and(|starts| starts.0.values().sum::<i64>() < 0);
+        match unreported {
             Some((program, _)) => Some(program.clone()),
-            None if !self.compiler_ended(root) || !began => Some("the program itself".to_owned()),
+            None if !self.compiler_ended(first) || !began => Some("the program itself".to_owned()),
             None => None,
         }
     }
 
     /// A program that `system` or `popen` started, and for which too few processes reported an unannounced start.
-    fn unheard_shell(&self, root: u32) -> Option<(&String, &i64)> {
-        let became = |program: &String| {
-            let others = self.by_process.iter().filter(|(process, _)| **process != UNKNOWN && **process != root);
+    fn unreported_shell(&self, first: u32) -> Option<(&String, &i64)> {
+        let reported = |program: &String| {
+            let others =
+                self.by_process.iter().filter(|(process, _)| **process != UNKNOWN_PROCESS && **process != first);
             others.filter_map(|(_, starts)| starts.0.get(program)).filter(|starting| **starting < 0).count()
         };
-        let expected = self.by_process.get(&UNKNOWN).into_iter().flat_map(|starts| &starts.0);
+        let expected = self.by_process.get(&UNKNOWN_PROCESS).into_iter().flat_map(|starts| &starts.0);
         expected
             .into_iter()
-            .find(|(program, count)| i64::try_from(became(program)).is_ok_and(|became| became < **count))
+            .find(|(program, count)| i64::try_from(reported(program)).is_ok_and(|reported| reported < **count))
     }
 }
 
@@ -102,79 +103,79 @@ impl Starts {
 mod tests {
     use super::*;
 
-    const ROOT: u32 = 10;
+    const FIRST_ID: u32 = 10;
 
     /// One event in a trace: a program is announced, fails to start, or reports its start; a process is rustc, or ends.
     #[derive(Clone, Copy)]
-    enum Event {
+    enum StartEvent {
         Expected(u32, &'static str),
         Failed(u32, &'static str),
         Began(u32, &'static str),
         IsCompiler(u32),
         Ended(u32),
     }
-    use Event::{Began, Ended, Expected, Failed, IsCompiler};
+    use StartEvent::{Began, Ended, Expected, Failed, IsCompiler};
 
-    fn unheard(events: &[Event]) -> Option<String> {
-        unheard_by(events, Root { process: ROOT, ..Root::default() })
+    fn unreported(events: &[StartEvent]) -> Option<String> {
+        unreported_by(events, FirstProcess { process: FIRST_ID, ..FirstProcess::default() })
     }
 
-    fn unheard_by(events: &[Event], root: Root<'_>) -> Option<String> {
+    fn unreported_by(events: &[StartEvent], first: FirstProcess<'_>) -> Option<String> {
         let mut starts = Starts::default();
         for event in events {
             match *event {
                 Expected(process, path) => starts.expect(process, path, Some(path), 1),
                 Failed(process, path) => starts.expect(process, path, Some(path), -1),
                 Began(process, path) => starts.began(process, path, path),
-                IsCompiler(process) => starts.is_compiler(process),
+                IsCompiler(process) => starts.add_compiler(process),
                 Ended(process) => starts.ended(process),
             }
         }
-        starts.unheard(root)
+        starts.unreported(first)
     }
 
-    /// Like `unheard`, for a compile that starts and ends normally.
-    fn unheard_in_compile(events: &[Event]) -> Option<String> {
-        unheard(&[&[Began(ROOT, "/t/rustc")], events, &[Ended(ROOT)]].concat())
+    /// Like `unreported`, for a compile that starts and ends normally.
+    fn unreported_in_compile(events: &[StartEvent]) -> Option<String> {
+        unreported(&[&[Began(FIRST_ID, "/t/rustc")], events, &[Ended(FIRST_ID)]].concat())
     }
 
     #[test]
-    fn a_child_that_never_speaks_is_unheard() {
+    fn a_child_that_does_not_report_its_start_is_unreported() {
         let cc = "/bin/cc";
-        assert_eq!(unheard_in_compile(&[]), None);
-        assert_eq!(unheard_in_compile(&[Expected(11, cc), Began(11, cc)]), None);
-        assert_eq!(unheard_in_compile(&[Began(11, cc), Expected(11, cc)]), None, "it was faster");
-        assert_eq!(unheard_in_compile(&[Expected(11, cc)]), Some(cc.into()));
-        assert_eq!(unheard_in_compile(&[Expected(11, cc), Failed(11, cc)]), None);
-        assert_eq!(unheard_in_compile(&[Expected(ROOT, cc), Began(ROOT, cc)]), None, "rustup's proxy");
-        assert_eq!(unheard_in_compile(&[Expected(ROOT, cc)]), Some(cc.into()));
-        assert_eq!(unheard_in_compile(&[Expected(11, cc), Began(11, "/bin/sh")]), Some(cc.into()), "through it");
-        assert_eq!(unheard(&[]), Some("the program itself".into()));
-        assert_eq!(unheard(&[Began(ROOT, "/t/rustc")]), Some("the program itself".into()), "it never ended");
+        assert_eq!(unreported_in_compile(&[]), None);
+        assert_eq!(unreported_in_compile(&[Expected(11, cc), Began(11, cc)]), None);
+        assert_eq!(unreported_in_compile(&[Began(11, cc), Expected(11, cc)]), None, "it was faster");
+        assert_eq!(unreported_in_compile(&[Expected(11, cc)]), Some(cc.into()));
+        assert_eq!(unreported_in_compile(&[Expected(11, cc), Failed(11, cc)]), None);
+        assert_eq!(unreported_in_compile(&[Expected(FIRST_ID, cc), Began(FIRST_ID, cc)]), None, "rustup's proxy");
+        assert_eq!(unreported_in_compile(&[Expected(FIRST_ID, cc)]), Some(cc.into()));
+        assert_eq!(unreported_in_compile(&[Expected(11, cc), Began(11, "/bin/sh")]), Some(cc.into()), "through it");
+        assert_eq!(unreported(&[]), Some("the program itself".into()));
+        assert_eq!(unreported(&[Began(FIRST_ID, "/t/rustc")]), Some("the program itself".into()), "it never ended");
     }
 
     #[test]
-    fn a_shell_whose_process_is_not_known_is_heard_by_its_name() {
+    fn a_shell_whose_process_is_not_known_is_found_by_its_name() {
         let shell = "/bin/sh";
-        let (asked, one, two) = (Expected(UNKNOWN, shell), Began(11, shell), Began(12, shell));
-        assert_eq!(unheard_in_compile(&[asked]), Some(shell.into()));
-        assert_eq!(unheard_in_compile(&[asked, one]), None);
-        assert_eq!(unheard_in_compile(&[asked, one, asked]), Some(shell.into()));
-        assert_eq!(unheard_in_compile(&[asked, one, asked, two]), None);
+        let (asked, one, two) = (Expected(UNKNOWN_PROCESS, shell), Began(11, shell), Began(12, shell));
+        assert_eq!(unreported_in_compile(&[asked]), Some(shell.into()));
+        assert_eq!(unreported_in_compile(&[asked, one]), None);
+        assert_eq!(unreported_in_compile(&[asked, one, asked]), Some(shell.into()));
+        assert_eq!(unreported_in_compile(&[asked, one, asked, two]), None);
         let announced = Expected(11, shell);
-        assert_eq!(unheard_in_compile(&[announced, asked, one]), Some(shell.into()), "it was another one");
+        assert_eq!(unreported_in_compile(&[announced, asked, one]), Some(shell.into()), "it was another one");
     }
 
     #[test]
-    fn a_script_need_not_say_that_it_ended_but_its_compiler_must() {
-        let root = Root { process: ROOT, is_script: true, ..Root::default() };
-        let begins = [Began(ROOT, "/bin/sh"), Expected(11, "/t/rustc"), Began(11, "/t/rustc"), IsCompiler(11)];
-        let unheard = |more: &[Event]| unheard_by(&[&begins, more].concat(), root);
-        assert_eq!(unheard(&[Ended(11)]), None);
-        assert_eq!(unheard(&[]), Some("the program itself".into()));
-        assert_eq!(unheard(&[Ended(ROOT)]), Some("the program itself".into()));
+    fn a_script_need_not_report_its_end_but_its_compiler_must() {
+        let first = FirstProcess { process: FIRST_ID, is_script: true, ..FirstProcess::default() };
+        let begins = [Began(FIRST_ID, "/bin/sh"), Expected(11, "/t/rustc"), Began(11, "/t/rustc"), IsCompiler(11)];
+        let unreported = |more: &[StartEvent]| unreported_by(&[&begins, more].concat(), first);
+        assert_eq!(unreported(&[Ended(11)]), None);
+        assert_eq!(unreported(&[]), Some("the program itself".into()));
+        assert_eq!(unreported(&[Ended(FIRST_ID)]), Some("the program itself".into()));
         assert_eq!(
-            unheard_by(&[Began(ROOT, "/bin/sh"), Ended(ROOT)], root),
+            unreported_by(&[Began(FIRST_ID, "/bin/sh"), Ended(FIRST_ID)], first),
             Some("the program itself".into()),
             "no compiler"
         );

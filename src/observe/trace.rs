@@ -7,24 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::library::{self, Library};
-use super::wire::{self, Torn};
-use super::{Root, Seen, seen};
+use super::wire::{self, IncompleteTrace};
+use super::{FirstKind, FirstProcess, Seen, facts};
 use crate::fsx;
 
 /// Capacity for records, in bytes. Memory is allocated only as it is filled: a large link writes a few hundred
 /// kilobytes, a build of a few hundred C files several megabytes.
-const CAPACITY: u64 = 512 << 20;
-
-/// The kind of the first observed program. [`Trace::place`] encodes it as a letter that `preload/start.c` reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum First {
-    /// rustc. Calls from libraries that it loads later count as calls of plugins.
-    Compiler,
-    /// rustc, and it names its working directory by the alias (`rustc::alias`).
-    CompilerWithAlias,
-    /// A build script. Like a plugin, it may put anything that it sees into its result.
-    Script,
-}
+const CAPACITY_BYTES: u64 = 512 << 20;
 
 /// A trace that observed programs write to.
 #[derive(Debug)]
@@ -41,8 +30,8 @@ impl Trace {
         }
         let library = Library::unpack(dir).ok()?;
         let file = fsx::unnamed_file(dir).ok()?;
-        file.set_len(wire::LOG_AT + CAPACITY).ok()?;
-        file.write_all_at(&wire::header(CAPACITY), 0).ok()?;
+        file.set_len(wire::LOG_AT + CAPACITY_BYTES).ok()?;
+        file.write_all_at(&wire::header(CAPACITY_BYTES), 0).ok()?;
         Some(Self { file, library })
     }
 
@@ -57,11 +46,11 @@ impl Trace {
     }
 
     /// The value of `KACHE_TRACE` for the first program: the letter of its kind, then the path of the trace.
-    pub fn place(&self, first: First) -> OsString {
+    pub fn place(&self, first: FirstKind) -> OsString {
         let mut place = OsString::from(match first {
-            First::Compiler => "r",
-            First::CompilerWithAlias => "a",
-            First::Script => "p",
+            FirstKind::Compiler => "r",
+            FirstKind::CompilerWithAlias => "a",
+            FirstKind::Script => "p",
         });
         place.push(fsx::path_of_descriptor(self.file.as_raw_fd()));
         place
@@ -76,12 +65,12 @@ impl Trace {
         }
     }
 
-    /// What was seen of the process `root` and its children, all of which must have ended.
-    pub fn read(&self, root: Root<'_>) -> Result<Seen, Torn> {
-        let mut header = [0; wire::HEADER];
-        self.file.read_exact_at(&mut header, 0).map_err(|_| Torn)?;
+    /// What was seen of the process `first` and its children, all of which must have ended.
+    pub fn read(&self, first: FirstProcess<'_>) -> Result<Seen, IncompleteTrace> {
+        let mut header = [0; wire::HEADER_BYTES];
+        self.file.read_exact_at(&mut header, 0).map_err(|_| IncompleteTrace)?;
         let mut log = vec![0; wire::used(&header)?];
-        self.file.read_exact_at(&mut log, wire::LOG_AT).map_err(|_| Torn)?;
-        Ok(seen::tell(&wire::records(&log)?, root))
+        self.file.read_exact_at(&mut log, wire::LOG_AT).map_err(|_| IncompleteTrace)?;
+        Ok(facts::facts_of(&wire::records(&log)?, first))
     }
 }

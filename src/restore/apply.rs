@@ -1,6 +1,6 @@
 //! Executes a restore plan.
 
-use super::plan::{Plan, Step};
+use super::plan::{RestorePlan, RestoreStep};
 use crate::fsx::ladder::{PendingClone, Sharing};
 use crate::fsx::{self, Ladder, LinkMode, Publish, Stamp};
 use crate::store::Stamps;
@@ -28,9 +28,9 @@ impl Bytes {
 
 /// Stages every file, then renames all of them. If a rename fails, removes the files that were already renamed, because
 /// the compile that follows writes the whole unit again.
-pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
+pub fn apply(plan: &RestorePlan, stamps: &Stamps) -> fsx::Result<Bytes> {
     let mut ladder = Ladder::default();
-    let mut staged: Vec<(&Step, PendingClone)> = Vec::with_capacity(plan.steps.len());
+    let mut staged: Vec<(&RestoreStep, PendingClone)> = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         staged.push((step, ladder.clone_beside(&step.source, &step.target, step.sharing)?));
     }
@@ -42,7 +42,7 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     // before any file is renamed.
     staged.sort_by_key(|(_, clone)| !clone.is_link());
     let mut bytes = Bytes::default();
-    let mut placed: Vec<&Step> = Vec::with_capacity(staged.len());
+    let mut placed: Vec<&RestoreStep> = Vec::with_capacity(staged.len());
     for (step, clone) in staged {
         match clone.commit(&step.target) {
             Ok(mode) => bytes.add(mode, step.size),
@@ -60,7 +60,7 @@ pub fn apply(plan: &Plan, stamps: &Stamps) -> fsx::Result<Bytes> {
     Ok(bytes)
 }
 
-fn remove_placed(plan: &Plan, placed: &[&Step]) {
+fn remove_placed(plan: &RestorePlan, placed: &[&RestoreStep]) {
     let _ = fsx::remove_file(&plan.dep_info.0);
     for step in placed {
         let _ = fsx::remove_file(&step.target);

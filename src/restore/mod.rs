@@ -9,4 +9,4 @@ pub mod plan;
 pub mod run;
 
 pub use apply::{Bytes, apply};
-pub use plan::Plan;
+pub use plan::RestorePlan;

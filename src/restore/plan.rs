@@ -15,16 +15,16 @@ use crate::store::{BlobProblem, Entry, Store};
 
 /// The plan to restore a compile, not yet executed.
 #[derive(Debug)]
-pub struct Plan {
+pub struct RestorePlan {
     /// The files to clone.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RestoreStep>,
     /// The path of the `.d` file, and its text for this checkout.
     pub dep_info: (PathBuf, String),
 }
 
 /// One file to clone.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct RestoreStep {
     /// The path of the blob.
     pub source: PathBuf,
     /// The id of the blob.
@@ -45,7 +45,7 @@ pub fn plan(
     out_dir: &Path,
     store: &Store,
     expand: impl Fn(&TokenString) -> Option<String>,
-) -> Result<Plan, MissReason> {
+) -> Result<RestorePlan, MissReason> {
     let may_share = shares_inodes(entry);
     let mut steps = Vec::with_capacity(entry.outputs.len());
     for output in &entry.outputs {
@@ -59,11 +59,11 @@ pub fn plan(
             Sharing::Private { executable: output.executable, mtime: Mtime::Now }
         };
         let target = out_dir.join(&output.name);
-        steps.push(Step { source: blob.path, blob: output.blob, size: output.size, target, sharing });
+        steps.push(RestoreStep { source: blob.path, blob: output.blob, size: output.size, target, sharing });
     }
     let dep_info = entry.dep_info.try_map(expand).ok_or(MissReason::RestoreFailed)?;
     let text = dep_info::render(&dep_info);
-    Ok(Plan { steps, dep_info: (out_dir.join(&entry.dep_info_name), text) })
+    Ok(RestorePlan { steps, dep_info: (out_dir.join(&entry.dep_info_name), text) })
 }
 
 /// Whether outputs of this entry may share their inode with the blob: only next to an `.rmeta`, which has the time of

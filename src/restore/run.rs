@@ -19,7 +19,7 @@ use crate::store::{Entry, Message, Output, Store, Tree};
 #[derive(Debug)]
 pub struct RunPlan {
     /// The name, content and permissions of each file.
-    files: Vec<(String, Content, Mode)>,
+    files: Vec<(String, FileContent, Mode)>,
     tree: Tree,
     /// The standard output of the script, with the paths of this checkout.
     pub stdout: Vec<u8>,
@@ -27,8 +27,9 @@ pub struct RunPlan {
     pub stderr: Vec<u8>,
 }
 
+/// Where the content of a file comes from.
 #[derive(Debug)]
-enum Content {
+enum FileContent {
     /// The path of the blob, and its size in bytes.
     Blob(PathBuf, u64),
     /// The bytes of a small blob, or of a text with the paths of this checkout.
@@ -37,10 +38,10 @@ enum Content {
 
 /// The plan reads a blob of up to this size, in bytes, instead of checking it now and copying it later: opening a file
 /// twice takes longer than holding its bytes.
-const SMALL: u64 = 16 << 10;
+const MAX_INLINE_BYTES: u64 = 16 << 10;
 
 /// From this number of files on, two threads read them.
-const MANY: usize = 64;
+const MIN_FILES_FOR_TWO_THREADS: usize = 64;
 
 /// Plans the restore of `entry`. Checks every blob, but does not touch any. `expand` replaces the tokens in a text with
 /// the paths of this checkout.
@@ -51,17 +52,17 @@ pub fn plan(
 ) -> Result<RunPlan, MissReason> {
     let content = |output: &Output| {
         let is_text = output.kind == ArtifactKind::GeneratedText;
-        if !is_text && output.size > SMALL {
+        if !is_text && output.size > MAX_INLINE_BYTES {
             let blob = store.check_blob(output.blob, output.size).map_err(miss)?;
-            return Ok(Content::Blob(blob.path, output.size));
+            return Ok(FileContent::Blob(blob.path, output.size));
         }
         let bytes = store.read_blob(output.blob, output.size).map_err(miss)?;
         if !is_text {
-            return Ok(Content::Bytes(bytes));
+            return Ok(FileContent::Bytes(bytes));
         }
         let spelled = String::from_utf8(bytes).ok().and_then(|text| TokenString::spelled(&text));
         let text = spelled.and_then(|text| expand(&text)).ok_or(MissReason::RestoreFailed)?;
-        Ok(Content::Bytes(text.into_bytes()))
+        Ok(FileContent::Bytes(text.into_bytes()))
     };
     let file = |output: &Output| {
         Ok((output.name.clone(), content(output)?, output.mode.map_or(Mode::Umask(output.usual_mode()), Mode::Exact)))
@@ -79,7 +80,7 @@ fn on_two_threads<T: Send>(
     read: impl Fn(&Output) -> Result<T, MissReason> + Sync,
 ) -> Result<Vec<T>, MissReason> {
     let all = |outputs: &[Output]| outputs.iter().map(&read).collect::<Result<Vec<T>, _>>();
-    if outputs.len() < MANY {
+    if outputs.len() < MIN_FILES_FOR_TWO_THREADS {
         return all(outputs);
     }
     let (one, other) = outputs.split_at(outputs.len() / 2);
@@ -97,8 +98,8 @@ pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
     let mut bytes = Bytes::default();
     for (name, content, mode) in &plan.files {
         match content {
-            Content::Blob(source, size) => bytes.add(tree.clone_of(name, source, *mode)?, *size),
-            Content::Bytes(content) => {
+            FileContent::Blob(source, size) => bytes.add(tree.clone_of(name, source, *mode)?, *size),
+            FileContent::Bytes(content) => {
                 tree.bytes(name, content, *mode)?;
                 bytes.add(LinkMode::Copy, content.len() as u64);
             }

@@ -48,7 +48,7 @@ impl Layout {
         self.sharded("manifests", lookup.0, ".jsonl")
     }
 
-    /// The file with the traces of a unit's lookup keys.
+    /// The file with the key traces of a unit.
     pub fn unit(&self, unit: UnitKey) -> PathBuf {
         self.sharded("units", unit.0, ".jsonl")
     }

@@ -23,7 +23,7 @@ pub struct Purged {
     pub still_linked: u64,
 }
 
-/// Removes all results, traces, sessions, offers, damaged blobs and memos.
+/// Removes all results, key traces, sessions, offers, damaged blobs and memos.
 pub fn everything(store: &Store) -> fsx::Result<Purged> {
     let (layout, now) = (store.layout(), clock::now());
     let mut purged = Purged::default();

@@ -20,7 +20,7 @@ pub struct Survey {
     pub blobs: Vec<BlobInfo>,
     /// Size of all manifests in bytes.
     pub manifest_bytes: u64,
-    /// Size of the traces of all units in bytes.
+    /// Size of the key traces of all units in bytes.
     pub unit_bytes: u64,
     /// Size of all sessions and offers in bytes. Target directories may hold the same files.
     pub evictable_bytes: u64,
@@ -54,7 +54,7 @@ pub struct BlobInfo {
 }
 
 impl Survey {
-    /// Returns the size of all blobs, entries, manifests, traces, sessions and offers in bytes, each counted once.
+    /// Returns the size of all blobs, entries, manifests, key traces, sessions and offers in bytes, each counted once.
     pub fn total_bytes(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
         let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();

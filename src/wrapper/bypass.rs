@@ -1,6 +1,6 @@
 //! Bypasses the cache: this process becomes the compiler.
 
-use super::report::Report;
+use super::report::EventReporter;
 use crate::config::{Env, env};
 use crate::fsx::{self, Stamp, sys_process};
 use crate::keys::compiler;
@@ -12,9 +12,9 @@ use crate::rustc::{Invocation, ProgramChain, spawn, toolchain};
 const MAX_DEPTH: u32 = 4;
 
 /// Logs the reason, then becomes the compiler.
-pub(super) fn refuse(chain: &ProgramChain, vars: &Env, report: &Report, refusal: &Refusal) -> ! {
+pub(super) fn refuse(chain: &ProgramChain, vars: &Env, report: &EventReporter, refusal: &Refusal) -> ! {
     if refusal.reason != BypassReason::Probe && !is_build_script_probe(chain, vars) {
-        report.write(Report::refused(refusal, chain.rustc_args(), vars));
+        report.write(EventReporter::refused(refusal, chain.rustc_args(), vars));
     }
     let unidentified = matches!(refusal.reason, BypassReason::UnknownDriver | BypassReason::CompilerUnknown);
     become_compiler(chain, vars, unidentified)

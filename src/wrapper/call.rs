@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::incremental::{self, Approach};
+use super::incremental_plan::{self, IncrementalPlan};
 use super::task::{Common, Labels, Task};
 use crate::config::{Config, Env, Paths, env};
 use crate::fsx;
-use crate::keys::lookup::{self, Setting};
+use crate::keys::lookup::{self, CompileKeyParts};
 use crate::keys::{Compiler, Context, Declared, KeyHasher, Roots, compiler, macros};
-use crate::model::{BypassReason, EmitKind, Refusal, RootKind, Trace, UnitKey};
+use crate::model::{BypassReason, EmitKind, KeyTrace, Refusal, RootKind, UnitKey};
 use crate::observe::library;
 use crate::rustc::{Driver, Invocation, ProgramChain, alias, toolchain};
 use crate::script;
@@ -40,7 +40,7 @@ impl<'a> Call<'a> {
         }
         let cwd = fsx::current_dir().map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
         let invocation = Invocation::parse(chain.rustc_args(), &cwd)?;
-        if invocation.incremental.is_some() && !incremental::can_drop(&invocation.argv) {
+        if invocation.incremental.is_some() && !incremental_plan::can_remove(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
         let observed = config.observe.value && library::is_there();
@@ -56,7 +56,7 @@ impl<'a> Call<'a> {
         let hook = hook(&invocation, &compiler, config).filter(|_| observed);
         let context = Context::of(&invocation, &roots, vars, store.stamps());
         let declared = Declared::read(&invocation.crate_name, context)?;
-        let setting = Setting {
+        let parts = CompileKeyParts {
             invocation: &invocation,
             compiler: &compiler,
             driver: chain.driver,
@@ -65,22 +65,22 @@ impl<'a> Call<'a> {
             hook: hook.as_ref().map(Hook::digest),
             declared: declared.as_ref(),
             observed,
-            traced: super::log::wants_trace(config),
+            traced: super::log::wants_key_trace(config),
         };
-        let lookup = lookup::lookup(context, setting)?;
+        let lookup = lookup::lookup(context, parts)?;
         super::log::key(&invocation.crate_name, &lookup);
         let common = Common { config, env: vars, compiler, roots, store, lookup, declared };
         Ok(Self { chain, common, invocation, observed, injected, hook })
     }
 
     /// The arguments of a compile whose result may be stored.
-    pub(super) fn compile_args(&self, approach: &Approach) -> Vec<OsString> {
+    pub(super) fn compile_args(&self, plan: &IncrementalPlan) -> Vec<OsString> {
         let argv = &self.invocation.argv;
-        let aliased = approach.alias.then(|| alias::aliased_args(argv, &self.invocation.cwd)).flatten();
+        let aliased = plan.uses_alias.then(|| alias::aliased_args(argv, &self.invocation.cwd)).flatten();
         match aliased {
-            Some(argv) => self.with_ours(argv, &with_alias(&self.common)),
-            None if approach.drops_flag => self.with_ours(incremental::dropped(argv), &self.injected),
-            None => self.with_ours(argv.clone(), &self.injected),
+            Some(argv) => self.all_args(argv, &with_alias(&self.common)),
+            None if plan.removes_flag => self.all_args(incremental_plan::without_incremental(argv), &self.injected),
+            None => self.all_args(argv.clone(), &self.injected),
         }
     }
 
@@ -88,14 +88,14 @@ impl<'a> Call<'a> {
     pub(super) fn verify_args(&self, session_root: &Path) -> Vec<OsString> {
         let argv = &self.invocation.argv;
         let argv = match self.invocation.incremental {
-            Some(_) if self.observed => incremental::elsewhere(argv, session_root),
-            _ => incremental::dropped(argv),
+            Some(_) if self.observed => incremental_plan::with_session_dir(argv, session_root),
+            _ => incremental_plan::without_incremental(argv),
         };
-        self.with_ours(argv, &self.injected)
+        self.all_args(argv, &self.injected)
     }
 
     /// The arguments that the chain puts first, then rustc's, then kache's.
-    fn with_ours(&self, argv: Vec<OsString>, injected: &[String]) -> Vec<OsString> {
+    fn all_args(&self, argv: Vec<OsString>, injected: &[String]) -> Vec<OsString> {
         let mut args = self.chain.args[..self.chain.skip].to_vec();
         args.extend(argv);
         args.extend(injected.iter().map(OsString::from));
@@ -141,8 +141,8 @@ impl Task for Call<'_> {
         UnitKey(name.finish().0.0)
     }
 
-    fn trace(&self) -> Option<Trace> {
-        let setting = Setting {
+    fn key_trace(&self) -> Option<KeyTrace> {
+        let parts = CompileKeyParts {
             invocation: &self.invocation,
             compiler: &self.common.compiler,
             driver: self.chain.driver,
@@ -153,8 +153,8 @@ impl Task for Call<'_> {
             observed: self.observed,
             traced: true,
         };
-        let lookup = lookup::lookup(self.context(), setting).ok()?;
-        lookup.trace.filter(|_| lookup.key == self.common.lookup.key)
+        let lookup = lookup::lookup(self.context(), parts).ok()?;
+        lookup.key_trace.filter(|_| lookup.key == self.common.lookup.key)
     }
 }
 

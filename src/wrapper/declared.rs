@@ -16,7 +16,7 @@ pub(super) fn extend(call: &Call<'_>, text: &mut String) -> Result<(), ()> {
 /// Adds declared inputs to the `.d` file that rustc has written. Best effort: rustc has already run, so no failure may
 /// change the outcome of the build. A file that cannot be read is left as it is, and cargo does not notice edits to the
 /// declared inputs.
-pub(super) fn tell_cargo(call: &Call<'_>) {
+pub(super) fn extend_dep_info(call: &Call<'_>) {
     let Some(declared) = &call.common.declared else { return };
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let path = call.invocation.dep_info_path();

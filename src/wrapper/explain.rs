@@ -4,25 +4,25 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::hit::Missed;
+use super::entry_hit::Missed;
 use super::task::Task;
 use crate::events::Event;
 use crate::keys::explain::{Differences, fields, inputs};
-use crate::model::{Compared, Difference, DifferenceKind, MissReason, Trace};
+use crate::model::{Compared, Difference, DifferenceKind, KeyTrace, MissReason};
 use crate::rustc::invocation;
-use crate::store::units;
+use crate::store::units::KeyTraceRecord;
 
 /// The differences between a call and the nearest recorded one.
 #[derive(Default)]
-pub(super) struct Explained {
+pub(super) struct Explanation {
     compared: Option<Compared>,
     differences: Differences,
-    /// Trace of a new lookup key, so that the next new key of the unit can be compared with it.
-    trace: Option<Trace>,
+    /// Key trace of a new lookup key, so that the next new key of the unit can be compared with it.
+    trace: Option<KeyTrace>,
 }
 
-/// Compares the call with the recorded input sets or traces. An empty result if that fails.
-pub(super) fn explain(task: &impl Task, missed: &Missed) -> Explained {
+/// Compares the call with the recorded input sets or key traces. An empty result if that fails.
+pub(super) fn explain(task: &impl Task, missed: &Missed) -> Explanation {
     let caught = catch_unwind(AssertUnwindSafe(|| match missed.reason {
         MissReason::NoManifest => compare_call(task),
         MissReason::InputChanged => Some(compare_inputs(task, missed)),
@@ -33,15 +33,15 @@ pub(super) fn explain(task: &impl Task, missed: &Missed) -> Explained {
     caught.ok().flatten().unwrap_or_default()
 }
 
-fn compare_inputs(task: &impl Task, missed: &Missed) -> Explained {
+fn compare_inputs(task: &impl Task, missed: &Missed) -> Explanation {
     let records = missed.tried.iter().map(|record| record.inputs.as_slice());
     let differences = inputs::nearest(records, task.context());
-    Explained { compared: Some(Compared::InputSet), differences, trace: None }
+    Explanation { compared: Some(Compared::InputSet), differences, trace: None }
 }
 
-fn compare_call(task: &impl Task) -> Option<Explained> {
-    let trace = task.trace()?.shortened();
-    let known = task.common().store.unit(task.unit_key());
+fn compare_call(task: &impl Task) -> Option<Explanation> {
+    let trace = task.key_trace()?.shortened();
+    let known = task.common().store.key_traces(task.unit_key());
     let (compared, differences) = match known.as_slice() {
         [] => (Compared::FirstSeen, Differences::default()),
         known if known.iter().any(|one| one.lookup == task.common().lookup.key) => {
@@ -49,29 +49,29 @@ fn compare_call(task: &impl Task) -> Option<Explained> {
         }
         known => (Compared::Call, fields::nearest(known.iter().map(|one| &one.trace), &trace)),
     };
-    Some(Explained { compared: Some(compared), differences, trace: Some(trace) })
+    Some(Explanation { compared: Some(compared), differences, trace: Some(trace) })
 }
 
-fn name_private(dependency: &Path) -> Explained {
+fn name_private(dependency: &Path) -> Explanation {
     let (shared, private) = (Some("shared".to_owned()), Some("private".to_owned()));
     let name = invocation::crate_of(dependency);
     let one = Difference::new(DifferenceKind::Dependency, name, shared, private);
-    Explained { differences: vec![one].into(), ..Explained::default() }
+    Explanation { differences: vec![one].into(), ..Explanation::default() }
 }
 
-impl Explained {
+impl Explanation {
     /// Writes the explanation into the event.
-    pub(super) fn tell(self, event: &mut Event) {
+    pub(super) fn write_to(self, event: &mut Event) {
         event.compared = self.compared;
         event.differs = self.differences.listed;
         event.differing = self.differences.number;
     }
 
-    /// Stores the trace of a call whose result was stored. Best effort.
+    /// Stores the key trace of a call whose result was stored. Best effort.
     pub(super) fn remember(&mut self, task: &impl Task) {
         if let Some(trace) = self.trace.take() {
-            let _ =
-                task.common().store.put_call(task.unit_key(), &units::Call { lookup: task.common().lookup.key, trace });
+            let record = KeyTraceRecord { lookup: task.common().lookup.key, trace };
+            let _ = task.common().store.put_key_trace(task.unit_key(), &record);
         }
     }
 }

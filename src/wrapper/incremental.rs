@@ -10,86 +10,74 @@
 //!
 //! If rustc is not observed, the first compile drops the flag and is shared. Edits keep the flag and are private.
 
-use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use super::alias;
 use super::call::Call;
+use super::incremental_plan::IncrementalPlan;
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Publish, clock};
-use crate::keys::record::NotStored;
-use crate::keys::{KeyHasher, lookup};
+use crate::keys::{KeyHasher, NotStored, lookup};
 use crate::model::{Digest, SessionKey, Stored};
-use crate::observe::{Fact, Seen, What};
+use crate::observe::{Fact, Observation, Seen};
 use crate::rustc::Invocation;
 use crate::store::offers::OfferName;
 use crate::store::sessions::Session;
 
-const SUFFIX: &str = ".kache-private";
+const MARKER_SUFFIX: &str = ".kache-private";
 
-/// How a miss handles `-C incremental`.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Approach {
-    /// Whether kache removes the flag.
-    pub(super) drops_flag: bool,
-    /// Whether rustc names its working directory by the alias.
-    pub(super) alias: bool,
-    /// Whether rustc will find a session.
-    pub(super) continues: bool,
-}
-
-impl Approach {
+impl IncrementalPlan {
     /// Looks for a session, and puts the one from the store in place if the unit was restored. Does nothing for units
     /// without `-C incremental`.
     pub(super) fn choose(call: &Call<'_>) -> Self {
         let invocation = &call.invocation;
         let Some(root) = session_root(invocation) else { return Self::default() };
         if !call.observed {
-            let is_here = is_here(invocation);
-            return Self { drops_flag: !is_here, alias: false, continues: is_here };
+            let has_session = has_outputs(invocation);
+            return Self { removes_flag: !has_session, uses_alias: false, has_session };
         }
         let fits = alias::fits(call);
-        if let Some((crate_dir, alias)) = noted(invocation, &root)
+        if let Some((crate_dir, alias)) = noted_session(invocation, &root)
             && Session::newest(&crate_dir).is_some()
         {
-            return Self { drops_flag: false, alias: alias && fits, continues: true };
+            return Self { removes_flag: false, uses_alias: alias && fits, has_session: true };
         }
         // Cargo has removed the old program or library, so only dep-info can show that the unit was restored. A unit
         // that was compiled here has a session directory, which `link_session` leaves as it is.
         let may_be_restored = fsx::exists(&invocation.dep_info_path());
         for alias in [true, false].into_iter().filter(|alias| may_be_restored && (fits || !alias)) {
             if let Ok(Some(linked)) = call.common.store.link_session(session_key(call, alias), &root) {
-                note(invocation, &linked.crate_dir, alias);
-                return Self { drops_flag: false, alias, continues: true };
+                note_session(invocation, &linked.crate_dir, alias);
+                return Self { removes_flag: false, uses_alias: alias, has_session: true };
             }
         }
         let forbids_alias =
             || call.common.store.forbids_alias(session_key(call, true)) || alias::names_its_directory(call);
-        Self { drops_flag: false, alias: fits && !forbids_alias(), continues: false }
+        Self { removes_flag: false, uses_alias: fits && !forbids_alias(), has_session: false }
     }
 
     /// Removes rustc's accesses to session directories from `seen`, and keeps the new session. Returns whether rustc
     /// built on an earlier session.
     pub(super) fn take_sessions(&self, call: &Call<'_>, seen: &mut Seen) -> bool {
         let Some(root) = session_root(&call.invocation) else { return false };
-        let used = Used::taken_from(seen, &root);
-        if let Some(crate_dir) = &used.crate_dir {
-            note(&call.invocation, crate_dir, self.alias);
+        let session_use = SessionUse::taken_from(seen, &root);
+        if let Some(crate_dir) = &session_use.crate_dir {
+            note_session(&call.invocation, crate_dir, self.uses_alias);
             self.keep(call, crate_dir);
         }
-        if self.alias && names_workspace(seen, call) {
+        if self.uses_alias && names_workspace(seen, call) {
             // The outputs may contain that path: without the alias, rustc would have remapped it.
             let _ = call.common.store.forbid_alias(session_key(call, true));
         }
-        if used.was_read && !is_marked(&call.invocation) {
+        if session_use.was_read && !is_marked(&call.invocation) {
             mark_private(call, clock::precise());
         }
-        used.was_read
+        session_use.was_read
     }
 
     /// Stops using the alias for a unit whose outputs contain it.
     pub(super) fn give_up_alias(&self, call: &Call<'_>, error: &NotStored) {
-        if self.alias && error.0 == Stored::HoldsAlias {
+        if self.uses_alias && error.0 == Stored::HoldsAlias {
             let _ = call.common.store.forbid_alias(session_key(call, true));
             let _ = fsx::remove_file(&session_note(&call.invocation));
         }
@@ -98,7 +86,7 @@ impl Approach {
     fn keep(&self, call: &Call<'_>, crate_dir: &Path) {
         if let Some(session) = Session::newest(crate_dir) {
             // Fails if the store is on another file system, for example.
-            let _ = call.common.store.keep_session(session_key(call, self.alias), &session, clock::now());
+            let _ = call.common.store.keep_session(session_key(call, self.uses_alias), &session, clock::now());
         }
     }
 }
@@ -111,14 +99,14 @@ fn session_root(invocation: &Invocation) -> Option<PathBuf> {
 
 /// How rustc used sessions.
 #[derive(Default)]
-struct Used {
+struct SessionUse {
     /// Whether rustc read a session of an earlier compile.
     was_read: bool,
     /// The directory in which rustc made a new session.
     crate_dir: Option<PathBuf>,
 }
 
-impl Used {
+impl SessionUse {
     fn taken_from(seen: &mut Seen, root: &Path) -> Self {
         // rustc resolves links in the directory.
         let real = fsx::canonicalize(root).unwrap_or_else(|_| root.to_owned());
@@ -126,33 +114,37 @@ impl Used {
             let path = Path::new(path);
             path.strip_prefix(root).or_else(|_| path.strip_prefix(&real)).ok().map(Path::to_owned)
         };
-        let mut used = Self::default();
+        let mut session_use = Self::default();
         seen.facts.retain(|fact| {
             let Some(below) = path_of(fact).and_then(below).filter(|_| !fact.plugin) else { return true };
             // <crate>/<session>/<file>
-            used.was_read |= matches!(fact.what, What::Read(_)) && below.components().count() == 3;
+            session_use.was_read |= matches!(fact.observation, Observation::Read(_)) && below.components().count() == 3;
             false
         });
         seen.written.retain(|path, by_plugin| {
             let Some(below) = below(path).filter(|_| !*by_plugin) else { return true };
             if let Some(Component::Normal(name)) = below.components().next() {
-                used.crate_dir = Some(root.join(name));
+                session_use.crate_dir = Some(root.join(name));
             }
             false
         });
-        used
+        session_use
     }
 }
 
 fn path_of(fact: &Fact) -> Option<&str> {
-    match &fact.what {
-        What::Read(path)
-        | What::Stat(path, _)
-        | What::LinkStat(path, _)
-        | What::List(path)
-        | What::Link(path, _)
-        | What::Resolve(path, _) => Some(path),
-        What::Env(..) | What::Lookup(..) | What::Program(_) | What::Library(_) | What::Environ(_) => None,
+    match &fact.observation {
+        Observation::Read(path)
+        | Observation::Stat(path, _)
+        | Observation::LinkStat(path, _)
+        | Observation::List(path)
+        | Observation::Link(path, _)
+        | Observation::Resolve(path, _) => Some(path),
+        Observation::Env(..)
+        | Observation::Lookup(..)
+        | Observation::Program(_)
+        | Observation::Library(_)
+        | Observation::Environ(_) => None,
     }
 }
 
@@ -184,7 +176,7 @@ fn session_note(invocation: &Invocation) -> PathBuf {
     invocation.out_dir.join(format!(".kache-session-{}", invocation.stem()))
 }
 
-fn note(invocation: &Invocation, crate_dir: &Path, alias: bool) {
+fn note_session(invocation: &Invocation, crate_dir: &Path, alias: bool) {
     let Some(name) = crate_dir.file_name().and_then(|name| name.to_str()) else { return };
     let text = format!("{name} {}", if alias { "alias" } else { "plain" });
     let path = session_note(invocation);
@@ -196,7 +188,7 @@ fn note(invocation: &Invocation, crate_dir: &Path, alias: bool) {
 }
 
 /// The directory of a unit's sessions, and whether they use the alias.
-fn noted(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
+fn noted_session(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
     let text = fsx::read_to_string(&session_note(invocation)).ok()?;
     let (name, how) = text.split_once(' ')?;
     let is_name = matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)]);
@@ -205,14 +197,14 @@ fn noted(invocation: &Invocation, root: &Path) -> Option<(PathBuf, bool)> {
 
 /// Whether the output directory contains an earlier result of this unit. A failed compile leaves at most dep-info.
 /// (Cargo removes the old `.rlib` before it asks for a new one, but leaves the `.rmeta`.)
-fn is_here(invocation: &Invocation) -> bool {
+fn has_outputs(invocation: &Invocation) -> bool {
     let info = invocation.dep_info_path();
     fsx::exists(&info) && invocation.possible_outputs().iter().any(|path| *path != info && fsx::exists(path))
 }
 
 /// The path of the marker for the unit with these outputs.
 fn marker(out_dir: &Path, stem: &str) -> PathBuf {
-    out_dir.join(format!(".{stem}{SUFFIX}"))
+    out_dir.join(format!(".{stem}{MARKER_SUFFIX}"))
 }
 
 /// Marks the outputs of this unit as private, and names the offer that will be made of them. Best effort: if a private
@@ -249,53 +241,4 @@ pub(super) fn is_private(path: &Path) -> bool {
 /// The first dependency that is private.
 pub(super) fn private_dependency(invocation: &Invocation) -> Option<&Path> {
     invocation.externs.iter().map(|dep| dep.path.as_path()).find(|path| is_private(path))
-}
-
-/// The arguments with `dir` as the directory of sessions instead.
-pub(super) fn elsewhere(argv: &[OsString], dir: &Path) -> Vec<OsString> {
-    let mut args = dropped(argv);
-    let mut flag = OsString::from("-Cincremental=");
-    flag.push(dir);
-    args.push(flag);
-    args
-}
-
-/// Whether `-C incremental` is on the command line itself, where kache can remove it, and not in an argument file.
-pub(super) fn can_drop(argv: &[OsString]) -> bool {
-    dropped(argv).len() < argv.len()
-}
-
-/// The arguments without `-C incremental`.
-pub(super) fn dropped(argv: &[OsString]) -> Vec<OsString> {
-    let is_it = |text: &str| text.starts_with("incremental=");
-    let mut kept: Vec<OsString> = Vec::with_capacity(argv.len());
-    for arg in argv {
-        let text = arg.to_str().unwrap_or_default();
-        let before = kept.last().and_then(|arg| arg.to_str());
-        if is_it(text) && matches!(before, Some("-C" | "--codegen")) {
-            kept.pop();
-            continue;
-        }
-        let attached = text.strip_prefix("-C").or_else(|| text.strip_prefix("--codegen="));
-        if !attached.is_some_and(is_it) {
-            kept.push(arg.clone());
-        }
-    }
-    kept
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn n01_every_spelling_is_dropped() {
-        let args = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        for spelling in
-            ["-C incremental=/x", "-Cincremental=/x", "--codegen incremental=/x", "--codegen=incremental=/x"]
-        {
-            assert_eq!(dropped(&args(&format!("-C a=1 {spelling} b"))), args("-C a=1 b"), "{spelling}");
-        }
-        assert!(!can_drop(&args("-C a=1 incremental=/x")));
-    }
 }

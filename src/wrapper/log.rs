@@ -34,15 +34,15 @@ fn open(path: &Path) -> fsx::Result<File> {
     fsx::open_append(path)
 }
 
-/// Whether the log includes the traces of lookup keys.
-pub(super) fn wants_trace(config: &Config) -> bool {
+/// Whether the log includes key traces.
+pub(super) fn wants_key_trace(config: &Config) -> bool {
     config.log.value.0 == LevelFilter::TRACE
 }
 
-/// Logs a lookup key, and its trace if there is one.
+/// Logs a lookup key, and its key trace if there is one.
 pub(super) fn key(crate_name: &str, lookup: &Lookup) {
     tracing::debug!(crate_name, key = %lookup.key, "lookup key");
-    if let Some(trace) = &lookup.trace {
+    if let Some(trace) = &lookup.key_trace {
         tracing::trace!("lookup key {} of {crate_name} is made of\n{trace}", lookup.key);
     }
 }

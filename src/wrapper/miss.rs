@@ -5,35 +5,36 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
-use super::explain::{self, Explained};
-use super::hit::{self, Missed};
-use super::incremental::Approach;
-use super::publish::{self, Compiled, Published};
-use super::report::Report;
-use super::task::{Task, patience};
-use super::{bypass, declared, incremental, offer, remote};
+use super::entry_hit::Missed;
+use super::explain::{self, Explanation};
+use super::incremental_plan::IncrementalPlan;
+use super::publish;
+use super::recorded::FinishedCompile;
+use super::report::EventReporter;
+use super::store_entry::StoredEntry;
+use super::task::{Task, claim_wait};
+use super::{bypass, declared, hit, incremental, offer, remote};
 use crate::config::{Env, RemoteSettings, env};
 use crate::fsx::{self, Publish, clock};
-use crate::keys::Start;
-use crate::keys::record::NotStored;
+use crate::keys::{NotStored, StartSnapshot};
 use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
-use crate::observe::{First, Trace};
+use crate::observe::{FirstKind, Trace};
 use crate::rustc::alias::Unalias;
 use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
 use crate::store::claims::Claim;
 
 /// How long a compile is expected to take if no earlier cost is known.
-const UNKNOWN: Duration = Duration::from_secs(20);
+const DEFAULT_COST: Duration = Duration::from_secs(20);
 
 /// Whether a result is shared through the store, or private to this checkout and therefore only offered.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Fate {
+enum ResultScope {
     Shared,
     Private(Stored),
 }
 
 /// Compiles, and stores the result if it may be shared. An error means that kache failed before rustc ran.
-pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Result<ExitStatus, Refusal> {
+pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -> Result<ExitStatus, Refusal> {
     if offer::adopt(call) {
         report.adopted();
         let _ = hit::serve(call, &mut Claim::None, report);
@@ -43,49 +44,51 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &Report) -> Resul
         Some(remote) => ask_remote(call, missed, remote, report),
         None => missed,
     };
-    let approach = Approach::choose(call);
-    let (fate, missed) = fate(call, &approach, missed);
-    let mut claim = match fate {
-        Fate::Shared => call.common.store.claim(call.common.lookup.key, patience(call, &missed.tried, UNKNOWN)),
-        Fate::Private(_) => Claim::None,
+    let plan = IncrementalPlan::choose(call);
+    let (scope, missed) = scope_of_result(call, &plan, missed);
+    let mut claim = match scope {
+        ResultScope::Shared => {
+            call.common.store.claim(call.common.lookup.key, claim_wait(call, &missed.tried, DEFAULT_COST))
+        }
+        ResultScope::Private(_) => Claim::None,
     };
     if matches!(claim, Claim::AfterWait(_)) {
         let _ = hit::serve(call, &mut claim, report);
     }
     // The wait for the clock tick below usually lasts longer, so this costs no time.
-    let explained = explain::explain(call, &missed);
+    let explanation = explain::explain(call, &missed);
     // Before outputs are unlinked: the links of an offer are no reason to remove outputs, which stay if this compile
     // fails.
     offer::withdraw(call);
     bypass::unlink_shared(&call.invocation);
-    match fate {
-        Fate::Shared => incremental::mark_shared(&call.invocation),
-        Fate::Private(_) => incremental::mark_private(call, report.asked),
+    match scope {
+        ResultScope::Shared => incremental::mark_shared(&call.invocation),
+        ResultScope::Private(_) => incremental::mark_private(call, report.asked),
     }
-    let start = Start::note(clock::tick_after(report.asked), call.observed.then(|| call.context()));
+    let start = StartSnapshot::take(clock::tick_after(report.asked), call.observed.then(|| call.context()));
     let began = Instant::now();
-    let (ran, trace) = run(call, &approach)?;
+    let (ran, trace) = run(call, &plan)?;
     let cost_ms = began.elapsed().as_secs_f64() * 1000.0;
-    let compiled = Compiled { ran: &ran, trace, start, cost_ms, approach: &approach };
-    let stored = note(call, (&missed, explained), store(call, fate, &compiled), report);
+    let finished = FinishedCompile { ran: &ran, trace, start, cost_ms, incremental_plan: &plan };
+    let stored = note(call, &missed, explanation, store(call, scope, &finished), report);
     if let (Some(remote), Some(key)) = (&remote, stored) {
         remote::queue(call, remote, key);
     }
-    declared::tell_cargo(call);
+    declared::extend_dep_info(call);
     drop(claim);
     Ok(ran.status)
 }
 
 /// Runs rustc, under the observer if this call is observed.
-fn run(call: &Call<'_>, approach: &Approach) -> Result<(ProgramOutput, Option<Trace>), Refusal> {
+fn run(call: &Call<'_>, plan: &IncrementalPlan) -> Result<(ProgramOutput, Option<Trace>), Refusal> {
     let trace = begin_trace(call);
     // Without the observer, rustc would not get the alias.
-    let approach = &Approach { alias: approach.alias && trace.is_some(), ..approach.clone() };
-    let first = if approach.alias { First::CompilerWithAlias } else { First::Compiler };
+    let plan = &IncrementalPlan { uses_alias: plan.uses_alias && trace.is_some(), ..plan.clone() };
+    let first = if plan.uses_alias { FirstKind::CompilerWithAlias } else { FirstKind::Compiler };
     let extra = trace.as_ref().map_or_else(Vec::new, |trace| observed_env(call.common.env, trace, first));
-    let args = call.compile_args(approach);
+    let args = call.compile_args(plan);
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &extra);
-    let unalias = approach.alias.then(|| Unalias::to(&call.invocation.cwd.to_string_lossy()));
+    let unalias = plan.uses_alias.then(|| Unalias::to(&call.invocation.cwd.to_string_lossy()));
     let ran = spawn::run(command, ReadUntil::ShortlyAfterExit, unalias.clone())
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     if let Some(unalias) = unalias {
@@ -105,7 +108,7 @@ fn unalias_dep_info(call: &Call<'_>, unalias: &Unalias) {
 }
 
 /// Asks the agent for an entry, and looks again if it has fetched one. A hit ends this process.
-fn ask_remote(call: &Call<'_>, missed: Missed, remote: &RemoteSettings, report: &Report) -> Missed {
+fn ask_remote(call: &Call<'_>, missed: Missed, remote: &RemoteSettings, report: &EventReporter) -> Missed {
     let Some(connection) = remote::ask(call, remote, report) else { return missed };
     let missed = hit::serve(call, &mut Claim::None, report);
     connection.unused();
@@ -117,47 +120,48 @@ fn begin_trace(call: &Call<'_>) -> Option<Trace> {
 }
 
 /// Environment variables that make the next program, and everything that it starts, write to `trace`.
-pub(super) fn observed_env(vars: &Env, trace: &Trace, first: First) -> Vec<(&'static str, OsString)> {
+pub(super) fn observed_env(vars: &Env, trace: &Trace, first: FirstKind) -> Vec<(&'static str, OsString)> {
     vec![(env::LD_PRELOAD, trace.preload(vars.get(env::LD_PRELOAD))), (env::KACHE_TRACE, trace.place(first))]
 }
 
 /// A compile on a session is private, and so is one with a private dependency.
-fn fate(call: &Call<'_>, approach: &Approach, missed: Missed) -> (Fate, Missed) {
+fn scope_of_result(call: &Call<'_>, plan: &IncrementalPlan, missed: Missed) -> (ResultScope, Missed) {
     if let Some(path) = incremental::private_dependency(&call.invocation) {
         let missed = Missed::new(MissReason::PrivateInput, path.display().to_string());
-        return (Fate::Private(Stored::PrivateInput), missed);
+        return (ResultScope::Private(Stored::PrivateInput), missed);
     }
-    if approach.continues {
-        return (Fate::Private(Stored::PrivateIncremental), missed);
+    if plan.has_session {
+        return (ResultScope::Private(Stored::PrivateIncremental), missed);
     }
-    (Fate::Shared, missed)
+    (ResultScope::Shared, missed)
 }
 
 /// Stores or offers the result. rustc has run, so no failure from here on may change the outcome of the build.
-fn store(call: &Call<'_>, fate: Fate, compiled: &Compiled<'_>) -> Result<Published, NotStored> {
-    match fate {
-        _ if !compiled.ran.status.success() => Err(NotStored(Stored::RustcFailed, compiled.ran.status.to_string())),
-        Fate::Private(why) => publish::publish(call, compiled, Some(why)),
-        Fate::Shared => publish::publish(call, compiled, None),
+fn store(call: &Call<'_>, scope: ResultScope, finished: &FinishedCompile<'_>) -> Result<StoredEntry, NotStored> {
+    match scope {
+        _ if !finished.ran.status.success() => Err(NotStored(Stored::RustcFailed, finished.ran.status.to_string())),
+        ResultScope::Private(why) => publish::publish(call, finished, Some(why)),
+        ResultScope::Shared => publish::publish(call, finished, None),
     }
 }
 
 /// Records a miss in the event log. Returns the key of the entry, if one was stored.
 pub(super) fn note(
     task: &impl Task,
-    (missed, mut explained): (&Missed, Explained),
-    stored: Result<Published, NotStored>,
-    report: &Report,
+    missed: &Missed,
+    mut explanation: Explanation,
+    stored: Result<StoredEntry, NotStored>,
+    report: &EventReporter,
 ) -> Option<EntryKey> {
     let mut details = vec![missed.detail.clone()];
-    let mut event = Report::event(Outcome::Miss(missed.reason), task);
+    let mut event = EventReporter::event(Outcome::Miss(missed.reason), task);
     let mut key = None;
     event.stored = Some(match stored {
-        Ok(published) => {
-            key = Some(published.key);
-            event.key = published.key.0.hex();
-            event.stored_bytes = published.bytes;
-            explained.remember(task);
+        Ok(entry) => {
+            key = Some(entry.key);
+            event.key = entry.key.0.hex();
+            event.stored_bytes = entry.bytes;
+            explanation.remember(task);
             Stored::Yes
         }
         Err(NotStored(why, detail)) => {
@@ -167,7 +171,7 @@ pub(super) fn note(
     });
     details.retain(|detail| !detail.is_empty());
     event.detail = details.join("; ");
-    explained.tell(&mut event);
+    explanation.write_to(&mut event);
     report.write(event);
     key
 }

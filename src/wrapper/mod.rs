@@ -9,17 +9,21 @@ mod alias;
 mod bypass;
 mod call;
 mod declared;
+mod entry_hit;
 mod explain;
 mod hit;
 mod incremental;
+mod incremental_plan;
 mod log;
 mod miss;
 mod offer;
 mod probe;
 mod publish;
+mod recorded;
 mod remote;
 mod report;
 mod script;
+mod store_entry;
 mod task;
 mod verify;
 
@@ -60,7 +64,7 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
         _ => bypass::exec(&chain, &env),
     };
     log::init(&config);
-    let report = report::Report::new(&config, started);
+    let report = report::EventReporter::new(&config, started);
     let served = catch_unwind(AssertUnwindSafe(|| serve(&chain, &config, &env, &report)));
     let refusal = served.unwrap_or_else(|_| Refusal::new(BypassReason::Internal, "panic"));
     bypass::refuse(&chain, &env, &report, &refusal);
@@ -90,7 +94,7 @@ fn own_name_removed(mut argv: Vec<OsString>) -> Option<ProgramChain> {
 }
 
 /// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
-fn serve(chain: &ProgramChain, config: &Config, env: &Env, report: &report::Report) -> Refusal {
+fn serve(chain: &ProgramChain, config: &Config, env: &Env, report: &report::EventReporter) -> Refusal {
     let call = match Call::prepare(chain, config, env) {
         Ok(call) => call,
         Err(refusal) => return refusal,

@@ -6,22 +6,22 @@ use std::path::PathBuf;
 
 use super::call::Call;
 use super::incremental;
-use super::publish::{self, Produced, Recorded, Source};
+use super::recorded::RecordedCompile;
 use super::report::collect_in_background;
+use super::store_entry::{self, OutputSource, ProducedOutput};
 use super::task::Task;
 use crate::fsx::clock;
 use crate::keys::offered;
-use crate::keys::record::NotStored;
 use crate::keys::scan::Scan;
-use crate::keys::validate;
+use crate::keys::{NotStored, validate};
 use crate::model::ArtifactKind;
 use crate::store::offers::{CompleteOffer, Offer, OfferedFile, StoredOffer};
 use crate::store::{Entry, gc};
 
 /// Offers the result of a compile. `alias`: rustc used the alias.
-pub(super) fn offer(call: &Call<'_>, recorded: Recorded, entry: Entry, alias: bool) -> Result<(), NotStored> {
+pub(super) fn offer(call: &Call<'_>, recorded: RecordedCompile, entry: Entry, alias: bool) -> Result<(), NotStored> {
     let mut scan = Scan::new(&call.common.roots);
-    recorded.pin_unseen(call, &mut scan);
+    recorded.pin_unscannable(call, &mut scan);
     let pinned = scan.pinned().into_iter().map(|(kind, _)| kind).collect();
     let roots = call.common.roots.iter().map(|(kind, place)| (kind, place.to_owned())).collect();
     let file = |(path, kind): &(PathBuf, ArtifactKind)| OfferedFile::of(path, *kind, entry.cost_ms);
@@ -52,9 +52,9 @@ fn make_entry(call: &Call<'_>, offered: &StoredOffer) -> Option<()> {
     let CompleteOffer { entry, set, files } = offered::complete(offered)?;
     // Only now is it known which roots the outputs contain.
     validate::holds(&set.inputs, call.context()).ok()?;
-    let source = |(output, path, stamp)| Produced { output, source: Source::Offered(path, stamp) };
+    let source = |(output, path, stamp)| ProducedOutput { output, source: OutputSource::Offered(path, stamp) };
     let produced: Vec<_> = files.into_iter().map(source).collect();
-    publish::store(call, &set, &entry, &produced, &call.invocation.out_dir).ok().map(|_| ())
+    store_entry::store(call, &set, &entry, &produced, &call.invocation.out_dir).ok().map(|_| ())
 }
 
 /// Withdraws the offer of this unit's outputs, which another compile is about to replace.

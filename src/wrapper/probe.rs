@@ -20,7 +20,7 @@ use crate::rustc::{Driver, ProgramChain};
 use crate::store::Store;
 
 /// A question that kache may answer from the memo.
-struct Asked {
+struct CacheableQuestion {
     question: Question,
     name: Digest,
     cwd: PathBuf,
@@ -30,9 +30,9 @@ struct Asked {
 /// Answers a probe. Ends in `exec` if the probe is not one of cargo's two questions, or if kache fails before it has
 /// asked the compiler.
 pub(super) fn serve(chain: &ProgramChain, vars: &Env) -> ! {
-    let asked = catch_unwind(AssertUnwindSafe(|| Asked::read(chain, vars)));
-    let Some(asked) = asked.unwrap_or_default() else { bypass::exec(chain, vars) };
-    if let Some(answer) = asked.store.compiler_answer(asked.name) {
+    let cacheable = catch_unwind(AssertUnwindSafe(|| CacheableQuestion::read(chain, vars)));
+    let Some(cacheable) = cacheable.unwrap_or_default() else { bypass::exec(chain, vars) };
+    if let Some(answer) = cacheable.store.compiler_answer(cacheable.name) {
         let mut stdout = std::io::stdout().lock();
         if stdout.write_all(&answer).and_then(|()| stdout.flush()).is_ok() {
             sys_process::exit(0)
@@ -40,16 +40,20 @@ pub(super) fn serve(chain: &ProgramChain, vars: &Env) -> ! {
         // stdout cannot be written: let the compiler report that in its own words.
         bypass::exec(chain, vars)
     }
-    match spawn::run(spawn::command(&chain.program, &chain.args, &asked.cwd, &[]), ReadUntil::ShortlyAfterExit, None) {
+    match spawn::run(
+        spawn::command(&chain.program, &chain.args, &cacheable.cwd, &[]),
+        ReadUntil::ShortlyAfterExit,
+        None,
+    ) {
         Ok(ran) => {
-            let _ = catch_unwind(AssertUnwindSafe(|| asked.remember(chain, vars, &ran)));
+            let _ = catch_unwind(AssertUnwindSafe(|| cacheable.remember(chain, vars, &ran)));
             sys_process::exit_like(ran.status)
         }
         Err(_) => bypass::exec(chain, vars),
     }
 }
 
-impl Asked {
+impl CacheableQuestion {
     fn read(chain: &ProgramChain, vars: &Env) -> Option<Self> {
         let question = question::read(chain.rustc_args())?;
         let reads_stdin = matches!(question, Question::Target { .. });

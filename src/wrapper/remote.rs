@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::report::Report;
+use super::report::EventReporter;
 use super::task::Task;
 use crate::agent::client::{self, Connection};
 use crate::agent::protocol::FetchRequest;
@@ -21,7 +21,7 @@ pub(super) fn settings(task: &impl Task) -> Option<RemoteSettings> {
 
 /// Asks the agent for an entry, and waits for as long as the agent says. `Some`: the agent has fetched an entry, so
 /// look again.
-pub(super) fn ask(task: &impl Task, remote: &RemoteSettings, report: &Report) -> Option<Connection> {
+pub(super) fn ask(task: &impl Task, remote: &RemoteSettings, report: &EventReporter) -> Option<Connection> {
     let (began, labels) = (Instant::now(), task.labels());
     let request = FetchRequest {
         remote: remote.identity(task.common().env),

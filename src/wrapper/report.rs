@@ -15,7 +15,7 @@ use crate::model::{HitSource, Outcome, Refusal, RootKind};
 use crate::store::Entry;
 
 /// Writes the event of one invocation.
-pub(super) struct Report {
+pub(super) struct EventReporter {
     log: EventLog,
     started: Instant,
     /// When kache was called, on the precise clock.
@@ -25,7 +25,7 @@ pub(super) struct Report {
     is_adopted: Cell<bool>,
 }
 
-impl Report {
+impl EventReporter {
     pub(super) fn new(config: &Config, started: Instant) -> Self {
         Self {
             log: EventLog::of(&config.cache_dir.value),

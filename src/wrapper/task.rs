@@ -7,10 +7,9 @@ use std::time::Duration;
 use crate::config::{Config, Env};
 use crate::fsx;
 use crate::keys::{Compiler, Context, Declared, Lookup, Roots};
-use crate::model::{RootKind, Trace, UnitKey};
-use crate::observe::seen::Target;
-use crate::observe::wire::Torn;
-use crate::observe::{self, Root, Seen};
+use crate::model::{KeyTrace, RootKind, UnitKey};
+use crate::observe::wire::IncompleteTrace;
+use crate::observe::{self, FirstProcess, Seen, TargetNames};
 use crate::store::Store;
 use crate::store::manifests::ManifestRecord;
 
@@ -22,22 +21,22 @@ pub(super) trait Task {
     fn labels(&self) -> Labels;
     /// Identifies the unit, whatever its flags, dependencies and version.
     fn unit_key(&self) -> UnitKey;
-    /// The trace of the lookup key. Computes the key again; `None` if it has changed.
-    fn trace(&self) -> Option<Trace>;
+    /// The key trace of the call. Computes the key again; `None` if it has changed.
+    fn key_trace(&self) -> Option<KeyTrace>;
 }
 
 /// How long to wait for another process that is working on the same task: as long as the task is likely to take.
 ///
-/// `recorded` are the records of earlier calls with this lookup key, whose entries have costs. `unknown` is the
+/// `recorded` are the records of earlier calls with this lookup key, whose entries have costs. `default_cost` is the
 /// duration to expect if there are none.
-pub(super) fn patience(task: &impl Task, recorded: &[ManifestRecord], unknown: Duration) -> Duration {
+pub(super) fn claim_wait(task: &impl Task, recorded: &[ManifestRecord], default_cost: Duration) -> Duration {
     /// A machine that works on both tasks takes longer than it did for one.
     const FACTOR: f64 = 2.0;
     const MARGIN: Duration = Duration::from_secs(3);
     let Common { store, config, .. } = task.common();
     let entry = recorded.iter().find_map(|record| store.entry(record.key));
     let cost = entry.and_then(|entry| Duration::try_from_secs_f64(entry.cost_ms / 1000.0 * FACTOR).ok());
-    cost.map_or(unknown, |cost| cost + MARGIN).min(config.claim_wait.value)
+    cost.map_or(default_cost, |cost| cost + MARGIN).min(config.claim_wait.value)
 }
 
 /// The parts that every task has.
@@ -54,12 +53,12 @@ pub(super) struct Common<'a> {
 
 impl Common<'_> {
     /// What a trace shows of a compile (`is_compile`) or run. `process` is the first process.
-    pub(super) fn seen(&self, trace: &observe::Trace, process: u32, is_compile: bool) -> Result<Seen, Torn> {
+    pub(super) fn seen(&self, trace: &observe::Trace, process: u32, is_compile: bool) -> Result<Seen, IncompleteTrace> {
         let name = self.roots.place(RootKind::Target);
         let real = name.and_then(|name| fsx::canonicalize(Path::new(name)).ok());
         let real = real.as_deref().and_then(Path::to_str);
-        let target = name.map(|name| Target { name, real: real.unwrap_or(name) });
-        trace.read(Root { process, is_script: is_compile && self.compiler.script.is_some(), target })
+        let target = name.map(|name| TargetNames { name, real: real.unwrap_or(name) });
+        trace.read(FirstProcess { process, is_script: is_compile && self.compiler.script.is_some(), target })
     }
 }
 

@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::call::Call;
-use super::hit::Found;
-use super::report::Report;
+use super::entry_hit::EntryHit;
+use super::report::EventReporter;
 use super::task::Task;
 use super::{bypass, declared, incremental};
 use crate::config::{Config, Verify};
@@ -20,9 +20,9 @@ use crate::fsx::{self, Stamp, compare, sys_process};
 use crate::keys::{record, validate};
 use crate::model::{Digest, HitSource, MissReason, Outcome, Stored};
 use crate::restore::messages;
-use crate::restore::plan::Step;
+use crate::restore::plan::{RestorePlan, RestoreStep};
 use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
-use crate::store::{Message, Output, Stamps};
+use crate::store::{Entry, Message, Output, Stamps};
 
 /// Whether to verify this hit. The time `asked` and the process ID are random enough for the draw.
 pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
@@ -31,7 +31,7 @@ pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
 }
 
 /// Compiles as a miss would, compares, and ends with rustc's status. Returns only if rustc cannot be started.
-pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
+pub(super) fn verify(call: &Call<'_>, hit: &EntryHit, plan: &RestorePlan, report: &EventReporter) {
     bypass::unlink_shared(&call.invocation);
     incremental::mark_shared(&call.invocation);
     // Not under the observer: its effects on the outputs should show as differences.
@@ -41,63 +41,63 @@ pub(super) fn verify(call: &Call<'_>, found: &Found, report: &Report) {
     let Ok(ran) = spawn::run(command, ReadUntil::ShortlyAfterExit, None) else { return };
     drop(sessions);
     // rustc has run, so no failure from here on may change the outcome of the build.
-    declared::tell_cargo(call);
-    let event = catch_unwind(AssertUnwindSafe(|| judge(call, found, &ran)));
+    declared::extend_dep_info(call);
+    let event = catch_unwind(AssertUnwindSafe(|| verified_event(call, hit, plan, &ran)));
     report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
-    call.common.store.touch_entry(found.record.key);
+    call.common.store.touch_entry(hit.record.key);
     sys_process::exit_like(ran.status)
 }
 
-fn judge(call: &Call<'_>, found: &Found, ran: &ProgramOutput) -> Event {
-    let differences = differences(call, found, ran);
+fn verified_event(call: &Call<'_>, hit: &EntryHit, plan: &RestorePlan, ran: &ProgramOutput) -> Event {
+    let differences = differences(call, &hit.entry, plan, ran);
     // If an input was edited meanwhile, rustc compiled something else, and a difference proves nothing.
     let context = call.context();
     let still_holds = || {
         let declared = call.common.declared.as_ref().is_none_or(|declared| declared.still_holds(context).is_ok());
         declared
-            && validate::holds(&found.record.inputs, context).is_ok()
+            && validate::holds(&hit.record.inputs, context).is_ok()
             && record::recheck(&call.common.lookup, context).is_ok()
     };
     let mut event = if differences.is_empty() {
-        Report::event(Outcome::Hit(HitSource::Verified), call)
+        EventReporter::event(Outcome::Hit(HitSource::Verified), call)
     } else if still_holds() {
         differs(call, differences.join("; "))
     } else {
-        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged), call);
+        let mut event = EventReporter::event(Outcome::Miss(MissReason::InputChanged), call);
         event.stored = Some(Stored::InputChanged);
         "while the hit was verified".clone_into(&mut event.detail);
         event
     };
-    event.key = found.record.key.0.hex();
+    event.key = hit.record.key.0.hex();
     event
 }
 
 fn differs(call: &Call<'_>, detail: String) -> Event {
-    Event { detail, ..Report::event(Outcome::Hit(HitSource::Differs), call) }
+    Event { detail, ..EventReporter::event(Outcome::Hit(HitSource::Differs), call) }
 }
 
 /// Describes every difference between the compile and the entry.
-fn differences(call: &Call<'_>, found: &Found, ran: &ProgramOutput) -> Vec<String> {
+fn differences(call: &Call<'_>, entry: &Entry, plan: &RestorePlan, ran: &ProgramOutput) -> Vec<String> {
     if !ran.status.success() {
         return vec![format!("rustc failed ({})", ran.status)];
     }
-    let (entry, out_dir) = (&found.entry, &call.invocation.out_dir);
+    let out_dir = &call.invocation.out_dir;
     let is_incremental = call.invocation.incremental.is_some();
-    let is_same = |step: &Step| is_incremental && differ_by_names_of_objects(&step.source, &step.target);
-    let steps = found.plan.steps.iter().zip(&entry.outputs);
+    let is_same = |step: &RestoreStep| is_incremental && differ_by_names_of_objects(&step.source, &step.target);
+    let steps = plan.steps.iter().zip(&entry.outputs);
     let outputs = steps.filter_map(|(step, output)| of_output(step, output).filter(|_| !is_same(step)));
-    let (path, text) = &found.plan.dep_info;
+    let (path, text) = &plan.dep_info;
     let dep_info = match fsx::read(path) {
         Ok(fresh) => of_bytes(&entry.dep_info_name, text.as_bytes(), &fresh),
         Err(error) => Some(error.to_string()),
     };
-    let said = |name, stored: &[Message], fresh: &[u8]| of_bytes(name, &messages::replay(stored, out_dir), fresh);
-    let streams = [said("stdout", &entry.stdout, &ran.stdout), said("stderr", &entry.stderr, &ran.stderr)];
+    let stream = |name, stored: &[Message], fresh: &[u8]| of_bytes(name, &messages::replay(stored, out_dir), fresh);
+    let streams = [stream("stdout", &entry.stdout, &ran.stdout), stream("stderr", &entry.stderr, &ran.stderr)];
     outputs.chain(dep_info).chain(streams.into_iter().flatten()).collect()
 }
 
 /// How the output that rustc has just written differs from the blob.
-fn of_output(step: &Step, output: &Output) -> Option<String> {
+fn of_output(step: &RestoreStep, output: &Output) -> Option<String> {
     let name = &output.name;
     let fresh = match Stamp::of(&step.target) {
         Ok(stamp) => stamp,

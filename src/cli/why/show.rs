@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_details_of_miss_and_fate_are_told_apart() {
+    fn the_details_of_miss_and_fate_are_separated() {
         let event = |outcome: &str, stored: &str, detail: &str| {
             let stored = (!stored.is_empty()).then(|| stored.into());
             let (outcome, detail) = (outcome.into(), detail.into());

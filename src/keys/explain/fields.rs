@@ -2,24 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use super::{Differences, valued};
-use crate::model::trace::{Field, Value};
-use crate::model::{Difference, DifferenceKind as Kind, Trace, secret};
+use super::{Differences, between_values};
+use crate::model::key_trace::{Field, FieldValue};
+use crate::model::{Difference, DifferenceKind as Kind, KeyTrace, secret};
 
 /// Fields that cargo computes from the others.
 const DERIVED: [&str; 2] = ["-C metadata", "-C extra-filename"];
 
-/// Returns the differences from the trace with the fewest. If several traces are equally near, the first counts, which
-/// is the newest.
-pub fn nearest<'a>(traces: impl IntoIterator<Item = &'a Trace>, now: &Trace) -> Differences {
+/// Returns the differences from the key trace with the fewest. If several of them are equally near, the first
+/// counts, which is the newest.
+pub fn nearest<'a>(traces: impl IntoIterator<Item = &'a KeyTrace>, now: &KeyTrace) -> Differences {
     let all = traces.into_iter().map(|trace| differences(trace, now));
     all.min_by_key(Vec::len).unwrap_or_default().into()
 }
 
 /// The tag and name of a field. A key may contain one or several fields with the same tag and name.
-type Slot<'a> = (&'a str, &'a str);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Slot<'a> {
+    tag: &'a str,
+    name: &'a str,
+}
 
-fn differences(old: &Trace, new: &Trace) -> Vec<Difference> {
+fn differences(old: &KeyTrace, new: &KeyTrace) -> Vec<Difference> {
     let (old_left, new_left) = without_common(&old.fields, &new.fields);
     let (before, after) = (by_slot(&old_left), by_slot(&new_left));
     let mut slots: Vec<Slot<'_>> = Vec::new();
@@ -64,9 +68,9 @@ fn without_common<'a>(mut old: &'a [Field], mut new: &'a [Field]) -> (Vec<&'a Fi
 
 fn slot(field: &Field) -> Slot<'_> {
     match (field.tag.as_str(), &field.value) {
-        ("clippy file is absent", Value::Text(name)) => ("clippy file", name),
-        ("declared file is absent", Value::Text(name)) => ("declared file", name),
-        (tag, _) => (tag, &field.name),
+        ("clippy file is absent", FieldValue::Text(name)) => Slot { tag: "clippy file", name },
+        ("declared file is absent", FieldValue::Text(name)) => Slot { tag: "declared file", name },
+        (tag, _) => Slot { tag, name: &field.name },
     }
 }
 
@@ -99,11 +103,12 @@ fn paired<'a>(gone: &[&'a Field], come: &[&'a Field]) -> Vec<(Option<&'a Field>,
     gone.chain(come.iter().map(|field| (None, Some(*field)))).collect()
 }
 
-fn describe((tag, name): Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> Difference {
+fn describe(slot: Slot<'_>, old: Option<&Field>, new: Option<&Field>) -> Difference {
+    let Slot { tag, name } = slot;
     let note = new.or(old).map(|field| field.note.as_str()).filter(|note| !note.is_empty());
     let (old_text, new_text) = (old.and_then(text), new.and_then(text));
     let plain = |kind, name: &str| Difference::new(kind, name, old_text.clone(), new_text.clone());
-    let set = |kind, name: &str| valued(kind, name, old_text.as_deref(), new_text.as_deref());
+    let set = |kind, name: &str| between_values(kind, name, old_text.as_deref(), new_text.as_deref());
     match tag {
         "compiler" => compiler(old, new),
         "paths" => plain(Kind::Setting, "KACHE_PATHS"),
@@ -140,19 +145,19 @@ fn compiler(old: Option<&Field>, new: Option<&Field>) -> Difference {
 /// A value such as `key="x"` is also judged by the name in it.
 fn flag(tag: &str, old: Option<&str>, new: Option<&str>) -> Difference {
     let own = old.or(new).and_then(|value| value.split_once('=')).map_or(tag, |(name, _)| name);
-    let judge = if secret::is_secret(own, "") { own } else { tag };
-    Difference { name: tag.to_owned(), ..valued(Kind::Flag, judge, old, new) }
+    let judged_by = if secret::is_secret(own, "") { own } else { tag };
+    Difference { name: tag.to_owned(), ..between_values(Kind::Flag, judged_by, old, new) }
 }
 
 /// Returns the value as text for people.
 fn text(field: &Field) -> Option<String> {
     match &field.value {
         // The text is the name of an absent file.
-        Value::Text(_) if field.tag.ends_with("file is absent") => None,
-        Value::Absent if field.tag.starts_with('-') => Some("given".to_owned()),
-        Value::Absent => None,
-        Value::Text(text) => Some(text.clone()),
-        Value::Digest(digest) => Some(digest.short()),
+        FieldValue::Text(_) if field.tag.ends_with("file is absent") => None,
+        FieldValue::Absent if field.tag.starts_with('-') => Some("given".to_owned()),
+        FieldValue::Absent => None,
+        FieldValue::Text(text) => Some(text.clone()),
+        FieldValue::Digest(digest) => Some(digest.short()),
     }
 }
 
@@ -162,14 +167,14 @@ mod tests {
     use crate::keys::KeyHasher;
     use crate::model::Digest;
 
-    fn trace(fill: impl FnOnce(&mut KeyHasher)) -> Trace {
+    fn trace(fill: impl FnOnce(&mut KeyHasher)) -> KeyTrace {
         let mut key = KeyHasher::new(true);
         fill(&mut key);
         key.finish().1.unwrap()
     }
 
     /// Returns `kind name: old > new` for every difference.
-    fn told(old: impl FnOnce(&mut KeyHasher), new: impl FnOnce(&mut KeyHasher)) -> Vec<String> {
+    fn lines(old: impl FnOnce(&mut KeyHasher), new: impl FnOnce(&mut KeyHasher)) -> Vec<String> {
         let found = nearest([&trace(old)], &trace(new));
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".into());
         let line = |one: Difference| format!("{} {}: {} > {}", one.kind, one.name, text(one.old), text(one.new));
@@ -195,7 +200,7 @@ mod tests {
             }
         };
         assert_eq!(
-            told(fill(a, "1"), fill(b, "2")),
+            lines(fill(a, "1"), fill(b, "2")),
             [
                 "compiler rustc: rustc 1 > rustc 2".to_owned(),
                 "setting KACHE_PATHS: 1 > 2".into(),
@@ -218,7 +223,7 @@ mod tests {
             }
         };
         let (a, b) = (Digest::of(b"a").short(), Digest::of(b"b").short());
-        assert_eq!(told(compiler(b"a"), compiler(b"b")), [format!("compiler rustc: rustc 1 {a} > rustc 1 {b}")]);
+        assert_eq!(lines(compiler(b"a"), compiler(b"b")), [format!("compiler rustc: rustc 1 {a} > rustc 1 {b}")]);
     }
 
     #[test]
@@ -229,13 +234,13 @@ mod tests {
         let cfgs: &[_] = &[("--cfg", Some("a")), ("--cfg", Some("b"))];
         let more: &[_] = &[("--cfg", Some("b")), ("--cfg", Some("c")), ("--cfg", Some("d")), ("-g", None)];
         assert_eq!(
-            told(flags(cfgs), flags(more)),
+            lines(flags(cfgs), flags(more)),
             ["flag --cfg: a > -", "flag --cfg: - > c", "flag --cfg: - > d", "flag -g: - > given"]
         );
-        assert_eq!(told(flags(&cfgs[..1]), flags(&cfgs[1..])), ["flag --cfg: a > b"]);
+        assert_eq!(lines(flags(&cfgs[..1]), flags(&cfgs[1..])), ["flag --cfg: a > b"]);
         let swapped: &[_] = &[("--cfg", Some("b")), ("--cfg", Some("a"))];
-        assert_eq!(told(flags(cfgs), flags(swapped)), ["flag order of the flags: - > -"]);
-        assert_eq!(told(flags(cfgs), flags(cfgs)), Vec::<String>::new());
+        assert_eq!(lines(flags(cfgs), flags(swapped)), ["flag order of the flags: - > -"]);
+        assert_eq!(lines(flags(cfgs), flags(cfgs)), Vec::<String>::new());
     }
 
     #[test]
@@ -243,14 +248,14 @@ mod tests {
         let digest = Digest::of(b"a");
         let absent = |key: &mut KeyHasher| key.field("clippy file is absent", "{workspace}/Cargo.lock");
         let there = |key: &mut KeyHasher| key.digest("clippy file", "{workspace}/Cargo.lock", digest);
-        assert_eq!(told(absent, there), [format!("file {{workspace}}/Cargo.lock: - > {}", digest.short())]);
+        assert_eq!(lines(absent, there), [format!("file {{workspace}}/Cargo.lock: - > {}", digest.short())]);
     }
 
     #[test]
-    fn secrets_in_flags_are_veiled() {
+    fn secrets_in_flags_are_redacted() {
         let cfg = |value: &'static str| move |key: &mut KeyHasher| key.field("--cfg", value);
-        let told = told(cfg("api_key=\"psst\""), cfg("api_key=\"hush\""));
-        assert!(told[0].starts_with("flag --cfg: secret ") && !told[0].contains("psst"), "{told:?}");
+        let found = lines(cfg("api_key=\"psst\""), cfg("api_key=\"hush\""));
+        assert!(found[0].starts_with("flag --cfg: secret ") && !found[0].contains("psst"), "{found:?}");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Finds the differences from the nearest recorded input set.
 //!
-//! [`validate`] decides whether an input differs; [`describe`] shows how. A new variant of [`Input`] is one arm there.
+//! [`validate`] decides whether an input differs; [`describe`] shows how.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{Differences, valued};
+use super::{Differences, between_values};
 use crate::fsx;
-use crate::keys::{Context, environment, git, known_variables, processor, things, validate};
-use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, Thing, TokenString};
+use crate::keys::{Context, environment, git, inspect, known_variables, processor, validate};
+use crate::model::{Difference, DifferenceKind as Kind, Digest, Input, PathKind, TokenString};
 use crate::rustc::invocation::crate_of;
 
 /// Returns the differences from the record with the fewest. If several records are equally near, the first counts,
@@ -45,81 +45,83 @@ pub fn nearest<'a>(records: impl IntoIterator<Item = &'a [Input]>, context: Cont
 
 /// Describes an input that differs: the recorded value and the current one.
 fn describe(input: &Input, context: Context<'_>) -> Difference {
+    let kind = input.kind().difference();
+    let of_path = |path, old: String, new| Difference::new(kind, &name(path, context), Some(old), new);
     match input {
-        Input::File(path, digest) => {
-            let (old, new) = (Some(digest.short()), content(path, context));
-            match dependency(path) {
-                Some(name) => Difference::new(Kind::Dependency, name, old, new),
-                None => Difference::new(Kind::File, &name(path, context), old, new),
-            }
-        }
-        Input::Absent(path) => Difference::new(Kind::AbsentFile, &name(path, context), None, content(path, context)),
+        Input::File(path, digest) => match dependency(path) {
+            Some(name) => Difference::new(Kind::Dependency, name, Some(digest.short()), content(path, context)),
+            None => of_path(path, digest.short(), content(path, context)),
+        },
+        Input::Absent(path) => Difference::new(kind, &name(path, context), None, content(path, context)),
         Input::Env(name, value) => {
             let old = value.as_ref().map(|value| here(value, context));
             let new = context.env.get(name).map(|value| value.to_string_lossy().into_owned());
-            valued(Kind::Variable, name, old.as_deref(), new.as_deref())
+            between_values(kind, name, old.as_deref(), new.as_deref())
         }
         Input::Pinned(root, place) => {
             let new = context.roots.place(*root).map(str::to_owned);
-            Difference::new(Kind::Root, root.name(), Some(place.clone()), new)
+            Difference::new(kind, root.name(), Some(place.clone()), new)
         }
-        Input::Present(path, thing) => {
-            let now = validate::at(path, context, things::present);
-            Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
+        Input::Present(path, found) => {
+            let now = validate::at(path, context, inspect::kind);
+            of_path(path, word(*found), now.map(word))
         }
-        Input::Itself(path, thing) => {
-            let now = validate::at(path, context, things::itself);
-            Difference::new(Kind::File, &name(path, context), Some(thing.name().into()), now.map(word))
+        Input::PresentNoFollow(path, found) => {
+            let now = validate::at(path, context, inspect::kind_no_follow);
+            of_path(path, word(*found), now.map(word))
         }
         Input::Mode(path, bits) => {
-            let now = validate::at(path, context, things::mode).map(|bits| format!("mode {bits:o}"));
-            Difference::new(Kind::File, &name(path, context), Some(format!("mode {bits:o}")), now)
+            let now = validate::at(path, context, inspect::owner_mode);
+            of_path(path, mode_bits(*bits), now.map(mode_bits))
         }
         Input::Modified(path, seconds) => {
-            let now = validate::at(path, context, things::modified);
-            Difference::new(Kind::File, &name(path, context), Some(written_at(*seconds)), now.map(written_at))
+            let now = validate::at(path, context, inspect::mtime);
+            of_path(path, written_at(*seconds), now.map(written_at))
         }
         Input::Created(path, seconds) => {
-            let now = validate::at(path, context, things::created);
-            Difference::new(Kind::File, &name(path, context), Some(created_at(*seconds)), now.map(created_at))
+            let now = validate::at(path, context, inspect::creation_time);
+            of_path(path, created_at(*seconds), now.map(created_at))
         }
         Input::Listing(path, digest) => {
             let now = validate::at(path, context, |dir| context.stamps.listing(dir).ok());
-            Difference::new(Kind::Listing, &name(path, context), Some(digest.short()), now.map(|now| now.short()))
+            of_path(path, digest.short(), now.map(|now| now.short()))
         }
         Input::Link(path, target) => {
             let now = validate::at(path, context, fsx::read_link_text);
-            Difference::new(Kind::Link, &name(path, context), Some(here(target, context)), now)
+            of_path(path, here(target, context), now)
         }
         Input::Resolved(path, real) => {
-            let now = validate::at(path, context, things::resolved);
-            Difference::new(Kind::Link, &name(path, context), Some(here(real, context)), now)
+            let now = validate::at(path, context, inspect::resolved);
+            of_path(path, here(real, context), now)
         }
         Input::Program(program, path) => {
-            let now = things::program(program, context).map(|path| here(&path, context));
-            Difference::new(Kind::Program, program, path.as_ref().map(|path| here(path, context)), now)
+            let now = inspect::program(program, context).map(|path| here(&path, context));
+            Difference::new(kind, program, path.as_ref().map(|path| here(path, context)), now)
         }
         Input::Environment(digest) => {
             let now = environment::digest(context).short();
-            Difference::new(Kind::Variable, "all of the environment", Some(digest.short()), Some(now))
+            Difference::new(kind, "all of the environment", Some(digest.short()), Some(now))
         }
         Input::KnownVariables(known) => {
             let now = known_variables::digest(known, context).map(|now| now.short());
-            Difference::new(Kind::Variable, "those that cc knows", Some(known.digest.short()), now)
+            Difference::new(kind, "those that cc knows", Some(known.digest.short()), now)
         }
         Input::Processor(digest) => {
             let now = processor::digest().map(|now| now.short());
-            Difference::new(Kind::Other, "the processor", Some(digest.short()), now)
+            Difference::new(kind, "the processor", Some(digest.short()), now)
         }
         Input::GitIndex(path, digest) => {
             let now = validate::at(path, context, |index| git::state(index, context));
-            Difference::new(Kind::File, &name(path, context), Some(digest.short()), now.map(|now| now.short()))
+            of_path(path, digest.short(), now.map(|now| now.short()))
         }
         Input::DiagnosticWidth(width) => {
-            let new = context.diagnostic_width;
-            valued(Kind::Flag, "--diagnostic-width", width.as_deref(), new)
+            between_values(kind, "--diagnostic-width", width.as_deref(), context.diagnostic_width)
         }
     }
+}
+
+fn mode_bits(bits: u32) -> String {
+    format!("mode {bits:o}")
 }
 
 fn written_at(seconds: i64) -> String {
@@ -130,8 +132,8 @@ fn created_at(seconds: i64) -> String {
     format!("created at {seconds}")
 }
 
-fn word(thing: Thing) -> String {
-    thing.name().to_owned()
+fn word(kind: PathKind) -> String {
+    kind.name().to_owned()
 }
 
 /// Returns the text with the paths of this checkout, or with its tokens if a root has no place here.
@@ -147,12 +149,12 @@ fn name(path: &TokenString, context: Context<'_>) -> String {
     below.and_then(|rest| rest.strip_prefix('/')).map_or_else(|| path.clone(), str::to_owned)
 }
 
-/// Describes the current state of `path`: the digest of a file, or else a word for the kind of thing there.
+/// Describes the current state of `path`: the digest of a file, or else the kind of what is there.
 fn content(path: &TokenString, context: Context<'_>) -> Option<String> {
     let path: PathBuf = context.cwd.join(context.roots.expand(path)?);
     match context.stamps.content(&path) {
         Ok(content) => Some(Digest::short(&content.digest)),
-        Err(_) => things::itself(&path).map(word),
+        Err(_) => inspect::kind_no_follow(&path).map(word),
     }
 }
 
@@ -200,15 +202,15 @@ mod tests {
         let far = [same.clone(), env("MOOD", Some("sad")), env("X", Some("1"))];
         let newer = [same.clone(), env("MOOD", Some("newer"))];
         let older = [same.clone(), env("MOOD", Some("older"))];
-        let said = |old: &str| [("variable".into(), "MOOD".into(), Some(old.into()), Some("glad".into()))];
-        assert_eq!(explained(&[&far, &newer, &older]), said("newer"));
-        assert_eq!(explained(&[&far[..2], &far]), said("sad"));
+        let expected = |old: &str| [("variable".into(), "MOOD".into(), Some(old.into()), Some("glad".into()))];
+        assert_eq!(explained(&[&far, &newer, &older]), expected("newer"));
+        assert_eq!(explained(&[&far[..2], &far]), expected("sad"));
         assert_eq!(explained(&[&[same]]), []);
         assert_eq!(explained(&[]), []);
     }
 
     #[test]
-    fn every_kind_says_what_was_and_what_is() {
+    fn every_kind_shows_the_recorded_and_the_current_value() {
         let (a, b) = (Digest::of(b"a").short(), Digest::of(b"b"));
         let mut inside = TokenString::default();
         inside.push_root(RootKind::Workspace);
@@ -249,16 +251,16 @@ mod tests {
         rmeta.push_root(RootKind::Target);
         rmeta.push_literal("/debug/deps/libmy_dep-0123456789abcdef.rmeta");
         let [one, other] = [path, rmeta].map(|path| Input::File(path, Digest::of(b"x")));
-        let told = explained(&[&[one, other]]);
-        assert_eq!((told.len(), told[0].0.as_str(), told[0].1.as_str()), (1, "dependency", "my_dep"));
+        let found = explained(&[&[one, other]]);
+        assert_eq!((found.len(), found[0].0.as_str(), found[0].1.as_str()), (1, "dependency", "my_dep"));
     }
 
     #[test]
-    fn a_secret_is_not_told() {
-        let told = explained(&[&[env("TOKEN", Some("psst"))]]);
-        let (_, name, old, new) = &told[0];
+    fn a_secret_is_not_shown() {
+        let found = explained(&[&[env("TOKEN", Some("psst"))]]);
+        let (_, name, old, new) = &found[0];
         assert_eq!(name, "TOKEN");
-        assert!(old.as_ref().unwrap().starts_with("secret ") && old != new, "{told:?}");
-        assert!(!format!("{told:?}").contains("psst") && !format!("{told:?}").contains("hush"), "{told:?}");
+        assert!(old.as_ref().unwrap().starts_with("secret ") && old != new, "{found:?}");
+        assert!(!format!("{found:?}").contains("psst") && !format!("{found:?}").contains("hush"), "{found:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Explains a miss: finds the differences from the nearest record.
 //!
 //! This runs only on a miss, before rustc starts; validation itself stops at the first difference. [`inputs`] compares
-//! with recorded input sets, [`fields`] with the traces of recorded lookup keys. Values that look secret are veiled
-//! here, where the differences are made.
+//! with recorded input sets, [`fields`] with recorded key traces. Values that look secret are redacted here, where the
+//! differences are made.
 
 pub mod fields;
 pub mod inputs;
@@ -11,7 +11,7 @@ use crate::fsx;
 use crate::model::{Difference, DifferenceKind, secret};
 
 /// The most differences that are kept for one miss.
-const MOST: usize = 20;
+const MAX_DIFFERENCES: usize = 20;
 
 /// The differences from the nearest record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl From<Vec<Difference>> for Differences {
         let number = all.len();
         // The sort is stable, so differences of one rank stay in recorded order.
         all.sort_by_key(rank);
-        all.truncate(MOST);
+        all.truncate(MAX_DIFFERENCES);
         Self { listed: all, number }
     }
 }
@@ -37,21 +37,25 @@ fn rank(difference: &Difference) -> u8 {
     use DifferenceKind as Kind;
     // The places of outputs and dependencies follow from profile and target.
     let is_place = difference.is(Kind::Flag) && matches!(difference.name.as_str(), "--out-dir" | "-L");
-    match () {
-        () if difference.is(Kind::Derived) => 4,
-        () if difference.is(Kind::Dependency) => 3,
-        () if is_place => 2,
-        () if difference.is(Kind::Compiler) => 0,
-        () => 1,
+    if difference.is(Kind::Compiler) {
+        0
+    } else if difference.is(Kind::Derived) {
+        4
+    } else if difference.is(Kind::Dependency) {
+        3
+    } else if is_place {
+        2
+    } else {
+        1
     }
 }
 
-/// Creates a difference between two values that a user has set. Values that look secret are veiled.
-fn valued(kind: DifferenceKind, name: &str, old: Option<&str>, new: Option<&str>) -> Difference {
+/// Creates a difference between two values that a user has set. Values that look secret are redacted.
+fn between_values(kind: DifferenceKind, name: &str, old: Option<&str>, new: Option<&str>) -> Difference {
     let is_secret = |value: Option<&str>| value.is_some_and(|value| secret::is_secret(name, value));
     // No event contains the boot id, so a reader of the log cannot try out weak secrets on the digest.
     let salt = if is_secret(old) || is_secret(new) { fsx::boot_id() } else { String::new() };
-    let shown = |value: Option<&str>| value.map(|value| secret::veiled(name, value, &salt));
+    let shown = |value: Option<&str>| value.map(|value| secret::redacted(name, value, &salt));
     Difference::new(kind, name, shown(old), shown(new))
 }
 
@@ -66,7 +70,7 @@ mod tests {
         all.extend((0..30).map(|n| one(DifferenceKind::File, &n.to_string())));
         all.push(one(DifferenceKind::Compiler, "rustc"));
         let differences = Differences::from(all);
-        assert_eq!((differences.number, differences.listed.len()), (33, MOST));
+        assert_eq!((differences.number, differences.listed.len()), (33, MAX_DIFFERENCES));
         assert_eq!((differences.listed[0].name.as_str(), differences.listed[1].name.as_str()), ("rustc", "0"));
     }
 }

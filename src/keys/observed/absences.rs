@@ -2,37 +2,36 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Collector;
+use super::InputCollector;
 use crate::fsx;
-use crate::keys::record::NotStored;
-use crate::keys::things;
-use crate::keys::written::is_temporary;
+use crate::keys::side_effects::is_temporary;
+use crate::keys::{NotStored, inspect};
 use crate::model::{Input, RootKind};
 
-impl Collector<'_> {
+impl InputCollector<'_> {
     /// Records a path that does not exist. Outside the roots it records the first missing part of the path instead,
     /// because linkers try many names in directories that do not exist.
-    pub(super) fn absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+    pub(super) fn record_absent(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
         let place = Path::new(path);
-        let is_dull = self.is_in_sysroot(place) || is_temporary(place, self.known.context);
-        if self.known.subject.owns(place) || (!plugin && (is_dull || self.take_for_lookup(place))) {
+        let is_irrelevant = self.is_in_sysroot(place) || is_temporary(place, self.observed.context);
+        if self.observed.subject.owns(place) || (!plugin && (is_irrelevant || self.record_as_lookup(place))) {
             return Ok(());
         }
-        if things::present(place).is_some() {
+        if inspect::kind(place).is_some() {
             return self.appeared(place, plugin);
         }
         let Some(end) = self.end_of_links(place, plugin) else { return Ok(()) };
         let (path, place) = (end.to_str().unwrap_or(path), end.as_path());
-        let roots = self.known.context.roots;
+        let roots = self.observed.context.roots;
         let is_local = !roots.tokenise(path).roots().is_empty();
-        let is_missing = |part: &&Path| things::present(part).is_none();
+        let is_missing = |part: &&Path| inspect::kind(part).is_none();
         // The last of the consecutive missing paths, from this path upward, is the first missing part.
         let missing = if is_local { Some(place) } else { place.ancestors().take_while(is_missing).last() };
         let Some(missing) = missing.and_then(Path::to_str) else { return Ok(()) };
         let token = roots.tokenise(missing);
         // Sources of the registry do not change.
         if plugin || !token.roots().contains(&RootKind::CargoHome) {
-            self.insert("absent", missing, Input::Absent(token));
+            self.insert(missing, Input::Absent(token));
         }
         Ok(())
     }
@@ -41,11 +40,11 @@ impl Collector<'_> {
     /// `None` if they lead in a circle; then the links alone are the inputs.
     fn end_of_links(&mut self, path: &Path, plugin: bool) -> Option<PathBuf> {
         /// The number of links that Linux follows.
-        const MOST: usize = 40;
+        const MAX_LINKS: usize = 40;
         let mut place = path.to_owned();
-        for _ in 0..MOST {
+        for _ in 0..MAX_LINKS {
             let Some((target, text)) = fsx::read_link_text(&place).zip(place.to_str()) else { return Some(place) };
-            self.link(text, &target, plugin);
+            self.record_link(text, &target, plugin);
             place = place.parent().unwrap_or(&place).join(target);
         }
         None

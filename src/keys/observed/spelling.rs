@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use super::Collector;
-use crate::keys::{Subject, dots};
-use crate::observe::What;
+use super::InputCollector;
+use crate::keys::{ObservedSubject, parent_paths};
+use crate::observe::Observation;
 
-impl Collector<'_> {
-    /// Returns `what` with its path folded, if the path goes up from a directory in `OUT_DIR`.
-    pub(super) fn folded(&self, what: &What) -> Option<What> {
-        let Subject::Run(script) = self.known.subject else { return None };
-        let fold = |path: &str| dots::folded(Path::new(path), &script.out_dir)?.into_os_string().into_string().ok();
-        match what {
-            What::Read(path) => fold(path).map(What::Read),
-            What::Stat(path, found) => fold(path).map(|path| What::Stat(path, *found)),
-            What::LinkStat(path, found) => fold(path).map(|path| What::LinkStat(path, *found)),
-            What::List(path) => fold(path).map(What::List),
+impl InputCollector<'_> {
+    /// Returns `observation` without `..` in its path, if the path goes up from a directory in `OUT_DIR`.
+    pub(super) fn without_parents(&self, observation: &Observation) -> Option<Observation> {
+        let ObservedSubject::Run(script) = self.observed.subject else { return None };
+        let without = |path: &str| {
+            parent_paths::without_parents(Path::new(path), &script.out_dir)?.into_os_string().into_string().ok()
+        };
+        match observation {
+            Observation::Read(path) => without(path).map(Observation::Read),
+            Observation::Stat(path, found) => without(path).map(|path| Observation::Stat(path, *found)),
+            Observation::LinkStat(path, found) => without(path).map(|path| Observation::LinkStat(path, *found)),
+            Observation::List(path) => without(path).map(Observation::List),
             _ => None,
         }
     }

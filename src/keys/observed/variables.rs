@@ -3,73 +3,77 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Collector, NotStored};
+use super::InputCollector;
 use crate::config::env;
 use crate::fsx;
-use crate::keys::{Subject, environment, known_variables, script, shells};
+use crate::keys::{NotStored, ObservedSubject, environment, known_variables, script, shells};
 use crate::model::{Input, Stored};
-use crate::observe::{Seen, What};
+use crate::observe::{Observation, Seen};
 use crate::rustc::symbols::{self, EnvironmentWalk};
 use crate::rustc::toolchain;
 
-impl Collector<'_> {
+impl InputCollector<'_> {
     /// Records a program that was run. The lookup key covers the build script itself. kache, which a script calls as a
     /// wrapper, only starts the compiler.
-    pub(super) fn ran(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
-        let is_script = matches!(self.known.subject, Subject::Run(script) if script.program == Path::new(path));
+    pub(super) fn record_program(&mut self, path: &str, plugin: bool) -> Result<(), NotStored> {
+        let is_script =
+            matches!(self.observed.subject, ObservedSubject::Run(script) if script.program == Path::new(path));
         if is_script {
-            return self.environ(path);
+            return self.record_environ_use(path);
         }
         if self.is_kache(path) {
             return Ok(());
         }
-        self.told_by_environment(path)?;
+        self.record_environment_use(path)?;
         if plugin {
-            self.asked_by_c_library(path)?;
+            self.record_locale_requests(path)?;
         }
-        self.file(path, false)
+        self.record_file(path, false)
     }
 
     /// Records the variables that a program can know, unless the observer sees which ones it reads.
-    fn told_by_environment(&mut self, path: &str) -> Result<(), NotStored> {
+    fn record_environment_use(&mut self, path: &str) -> Result<(), NotStored> {
         // The interpreter of a script was run as well.
-        if environment::tells_what_it_reads(path) || toolchain::has_shebang(Path::new(path)) {
+        if environment::reads_by_name(path) || toolchain::has_shebang(Path::new(path)) {
             return Ok(());
         }
         // `sh` may be any shell. (The program may be gone, like the trial programs of a configure script.)
         let real = fsx::canonicalize(Path::new(path)).ok();
         match real.as_deref().and_then(Path::to_str) {
-            Some(real) if known_variables::has_rule(real) => self.known_to(real, &fsx::read(Path::new(real))?),
+            Some(real) if known_variables::has_rule(real) => {
+                self.record_known_variables(real, &fsx::read(Path::new(real))?);
+            }
             // `env` passes the variables on. If it was asked to list them, its arguments show that.
             Some(real) if real.ends_with("/env") => {}
-            _ => self.whole_environment(),
+            _ => self.record_all_variables(),
         }
         Ok(())
     }
 
-    fn known_to(&mut self, program: &str, code: &[u8]) {
-        let known = known_variables::record(program, code, self.known.context);
-        self.insert("known variables", program, Input::KnownVariables(Box::new(known)));
+    fn record_known_variables(&mut self, program: &str, code: &[u8]) {
+        let known = known_variables::record(program, code, self.observed.context);
+        self.insert(program, Input::KnownVariables(Box::new(known)));
     }
 
     /// Records the variables that the commands of shells and the configuration of cargo name.
-    pub(super) fn named(&mut self, seen: &Seen) -> Result<Named, NotStored> {
-        let context = self.known.context;
-        let asked = shells::asked(seen, context.env);
+    pub(super) fn record_named_variables(&mut self, seen: &Seen) -> Result<NamedVariables, NotStored> {
+        let context = self.observed.context;
+        let reads = shells::reads_of_shells(seen, context.env);
         // The outputs of a run are searched for times. A search would not find the effect of a time on the outputs of a
         // compile.
-        if asked.times && matches!(self.known.subject, Subject::Compile(_)) {
+        if reads.times && matches!(self.observed.subject, ObservedSubject::Compile(_)) {
             return Err(NotStored(Stored::Unobserved, "a script that compares times".to_owned()));
         }
         // The trace does not record that tools ask for the working directory, because they hardly use it. Scripts may
-        // use it. (The trace does record it for plugins; see `told`.)
+        // use it. (The trace does record it for plugins; see `leaked_paths`.)
         let by_tools = seen.shells.iter().any(|shell| !shell.plugin);
-        let place = by_tools && (asked.place || seen.facts.iter().any(|fact| names_place(&fact.what)));
-        let mut named = Named { told: Vec::new(), place };
+        let uses_working_directory =
+            by_tools && (reads.working_directory || seen.facts.iter().any(|fact| prints_paths(&fact.observation)));
+        let mut named = NamedVariables { by_plugins: Vec::new(), uses_working_directory };
         // A prompt for traces names variables itself.
         let has_prompt = !seen.shells.is_empty() && context.env.get("PS4").is_some();
-        let Some(mut names) = asked.names.filter(|_| !has_prompt) else {
-            self.whole_environment();
+        let Some(mut names) = reads.names.filter(|_| !has_prompt) else {
+            self.record_all_variables();
             return Ok(named);
         };
         names.extend(named_for_cargo(seen));
@@ -78,80 +82,84 @@ impl Collector<'_> {
             let value = context.env.text(&name);
             if value.is_none() && context.env.get(&name).is_some() {
                 // An input cannot hold a value that is not text.
-                self.whole_environment();
+                self.record_all_variables();
             }
-            self.variable(&name, value.as_deref(), true);
+            self.record_variable(&name, value.as_deref(), true);
             if by_plugin {
-                named.told.push(What::Env(name, value));
+                named.by_plugins.push(Observation::Env(name, value));
             }
         }
         Ok(named)
     }
 
     fn is_kache(&self, path: &str) -> bool {
-        matches!(self.known.subject, Subject::Run(_)) && fsx::current_exe().is_ok_and(|own| own == Path::new(path))
+        matches!(self.observed.subject, ObservedSubject::Run(_))
+            && fsx::current_exe().is_ok_and(|own| own == Path::new(path))
     }
 
     /// Records a variable if its value came from cargo. A value that a process of the tree set for its children follows
     /// from the inputs of that process.
-    pub(super) fn variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
-        let context = self.known.context;
+    pub(super) fn record_variable(&mut self, name: &str, value: Option<&str>, plugin: bool) {
+        let context = self.observed.context;
         let inherited = context.env.get(name);
         let is_inherited = inherited.as_deref().map(std::ffi::OsStr::as_encoded_bytes) == value.map(str::as_bytes);
         let is_known = self.known_variables.contains(name)
-            || matches!(self.known.subject, Subject::Run(_)) && script::needs_no_input(name, context.env);
-        if is_inherited && environment::counts(name, plugin) && !is_known {
+            || matches!(self.observed.subject, ObservedSubject::Run(_)) && script::needs_no_input(name, context.env);
+        if is_inherited && environment::is_input(name, plugin) && !is_known {
             let value = value.map(|value| context.roots.tokenise(value));
-            self.insert("env", name, Input::Env(name.to_owned(), value));
+            self.insert(name, Input::Env(name.to_owned(), value));
         }
     }
 
     /// Records the search path of the dynamic linker, because the observer does not see how it finds the libraries of a
     /// child.
-    pub(super) fn search_path(&mut self) {
-        let context = self.known.context;
+    pub(super) fn record_library_path(&mut self) {
+        let context = self.observed.context;
         let value = context.env.text(env::LD_LIBRARY_PATH).map(|value| context.roots.tokenise(&value));
-        self.insert("env", env::LD_LIBRARY_PATH, Input::Env(env::LD_LIBRARY_PATH.to_owned(), value));
+        self.insert(env::LD_LIBRARY_PATH, Input::Env(env::LD_LIBRARY_PATH.to_owned(), value));
     }
 
-    fn whole_environment(&mut self) {
-        let digest = environment::digest(self.known.context);
-        self.insert("environment", "", Input::Environment(digest));
+    fn record_all_variables(&mut self) {
+        let digest = environment::digest(self.observed.context);
+        self.insert("", Input::Environment(digest));
     }
 
     /// Handles a plugin or script that refers to `environ`. It reads all variables or starts programs, and its symbols
     /// show which.
-    pub(super) fn environ(&mut self, library: &str) -> Result<(), NotStored> {
+    pub(super) fn record_environ_use(&mut self, library: &str) -> Result<(), NotStored> {
         let code = fsx::read(Path::new(library))?;
-        match (symbols::walk_of_environment(&code), self.known.subject) {
+        match (symbols::walk_of_environment(&code), self.observed.subject) {
             (EnvironmentWalk::None, _) => {}
-            (EnvironmentWalk::OfCc, Subject::Run(_)) => self.known_to(library, &code),
-            (EnvironmentWalk::OfCc | EnvironmentWalk::Any, _) => self.whole_environment(),
+            (EnvironmentWalk::OfCc, ObservedSubject::Run(_)) => self.record_known_variables(library, &code),
+            (EnvironmentWalk::OfCc | EnvironmentWalk::Any, _) => self.record_all_variables(),
         }
         Ok(())
     }
 }
 
-/// The result of [`Collector::named`].
-pub(super) struct Named {
+/// The result of [`InputCollector::record_named_variables`].
+pub(super) struct NamedVariables {
     /// The variables that the shells of plugins named.
-    pub(super) told: Vec<What>,
+    pub(super) by_plugins: Vec<Observation>,
     /// Whether the result may contain the name of the working directory.
-    pub(super) place: bool,
+    pub(super) uses_working_directory: bool,
 }
 
 /// Whether a program was run that prints paths without links.
-fn names_place(what: &What) -> bool {
-    const NAMES: [&str; 6] = ["pwd", "realpath", "readlink", "find", "git", "rustup"];
-    matches!(what, What::Program(path) if path.rsplit('/').next().is_some_and(|name| NAMES.contains(&name)))
+fn prints_paths(observation: &Observation) -> bool {
+    const PROGRAMS: [&str; 6] = ["pwd", "realpath", "readlink", "find", "git", "rustup"];
+    let prints = |path: &str| path.rsplit('/').next().is_some_and(|name| PROGRAMS.contains(&name));
+    matches!(observation, Observation::Program(path) if prints(path))
 }
 
 /// Returns the words in cargo's configuration files that may be names of variables (`[env]`, credential providers).
 fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
-    let runs_cargo =
-        seen.facts.iter().any(|fact| matches!(&fact.what, What::Program(path) if path.ends_with("/cargo")));
-    let read = seen.facts.iter().filter_map(|fact| match &fact.what {
-        What::Read(path) if runs_cargo => Some(Path::new(path)),
+    let runs_cargo = seen
+        .facts
+        .iter()
+        .any(|fact| matches!(&fact.observation, Observation::Program(path) if path.ends_with("/cargo")));
+    let read = seen.facts.iter().filter_map(|fact| match &fact.observation {
+        Observation::Read(path) if runs_cargo => Some(Path::new(path)),
         _ => None,
     });
     read.flat_map(names_in_configuration).collect()

@@ -53,7 +53,7 @@ static int has_name(int fd) {
 /* Reports a change to the file at `path`, or, if `path` is null or empty, to the file that is open as `at`. Reports
  * first that the file exists: this call did not create it. A call that sets what was already set is reported, too,
  * because it updates the ctime, so that the file looks edited. */
-static void changed(int at, const char *path, int flags, int failed, int plugin) {
+static void report_change(int at, const char *path, int flags, int failed, int plugin) {
     /* Headers declare the path as non-null where the system call accepts null. This keeps the compiler from removing
      * the check. */
     __asm__("" : "+r"(path));
@@ -75,7 +75,7 @@ static void changed(int at, const char *path, int flags, int failed, int plugin)
 #define CHANGES(name, at, path, flags, parameters, arguments)                                                          \
     VISIBLE int name parameters {                                                                                      \
         int result = CALL(name) arguments;                                                                             \
-        changed(at, path, flags, result != 0, FROM_PLUGIN);                                                            \
+        report_change(at, path, flags, result != 0, FROM_PLUGIN);                                                      \
         return result;                                                                                                 \
     }
 CHANGES(chmod, AT_FDCWD, path, 0, (const char *path, mode_t mode), (path, mode))

@@ -73,7 +73,7 @@ static int is_kept(int at, const char *path, int flags) {
 
 /* Reports an open. A file that is opened for reading and writing counts as read first, because its content stays. A
  * failed open for writing changes nothing and is not reported. */
-static void opened(int at, const char *path, int flags, int failed, int kept, int plugin) {
+static void report_open(int at, const char *path, int flags, int failed, int kept, int plugin) {
     int error = failed ? errno : 0;
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
     int fresh = (flags & O_TRUNC) || (flags & CREATES_ONLY) == CREATES_ONLY;
@@ -115,7 +115,7 @@ static int needs_mode(int flags) { return (flags & O_CREAT) || (flags & O_TMPFIL
         MODE_OF(flags)                                                                                                 \
         int kept = is_kept(AT_FDCWD, path, flags);                                                                     \
         int fd = CALL(name)(path, flags, mode);                                                                        \
-        opened(AT_FDCWD, path, flags, fd < 0, kept, FROM_PLUGIN);                                                      \
+        report_open(AT_FDCWD, path, flags, fd < 0, kept, FROM_PLUGIN);                                                 \
         return fd;                                                                                                     \
     }
 OPEN(open)
@@ -126,7 +126,7 @@ OPEN(open64)
         MODE_OF(flags)                                                                                                 \
         int kept = is_kept(at, path, flags);                                                                           \
         int fd = CALL(name)(at, path, flags, mode);                                                                    \
-        opened(at, path, flags, fd < 0, kept, FROM_PLUGIN);                                                            \
+        report_open(at, path, flags, fd < 0, kept, FROM_PLUGIN);                                                       \
         return fd;                                                                                                     \
     }
 OPENAT(openat)
@@ -136,7 +136,7 @@ OPENAT(openat64)
     VISIBLE int name(const char *path, int flags) {                                                                    \
         int kept = is_kept(AT_FDCWD, path, flags);                                                                     \
         int fd = CALL(name)(path, flags);                                                                              \
-        opened(AT_FDCWD, path, flags, fd < 0, kept, FROM_PLUGIN);                                                      \
+        report_open(AT_FDCWD, path, flags, fd < 0, kept, FROM_PLUGIN);                                                 \
         return fd;                                                                                                     \
     }
 OPEN_2(__open_2)
@@ -146,7 +146,7 @@ OPEN_2(__open64_2)
     VISIBLE int name(int at, const char *path, int flags) {                                                            \
         int kept = is_kept(at, path, flags);                                                                           \
         int fd = CALL(name)(at, path, flags);                                                                          \
-        opened(at, path, flags, fd < 0, kept, FROM_PLUGIN);                                                            \
+        report_open(at, path, flags, fd < 0, kept, FROM_PLUGIN);                                                       \
         return fd;                                                                                                     \
     }
 OPENAT_2(__openat_2)
@@ -155,7 +155,7 @@ OPENAT_2(__openat64_2)
 #define CREAT(name)                                                                                                    \
     VISIBLE int name(const char *path, mode_t mode) {                                                                  \
         int fd = CALL(name)(path, mode);                                                                               \
-        opened(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, fd < 0, 0, FROM_PLUGIN);                                  \
+        report_open(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, fd < 0, 0, FROM_PLUGIN);                             \
         return fd;                                                                                                     \
     }
 CREAT(creat)
@@ -173,7 +173,7 @@ static int flags_of(const char *how) {
     VISIBLE FILE *name(const char *path, const char *how) {                                                            \
         int kept = is_kept(AT_FDCWD, path, flags_of(how));                                                             \
         FILE *file = CALL(name)(path, how);                                                                            \
-        opened(AT_FDCWD, path, flags_of(how), !file, kept, FROM_PLUGIN);                                               \
+        report_open(AT_FDCWD, path, flags_of(how), !file, kept, FROM_PLUGIN);                                          \
         return file;                                                                                                   \
     }
 FOPEN(fopen)
@@ -183,7 +183,7 @@ FOPEN(fopen64)
     VISIBLE FILE *name(const char *path, const char *how, FILE *old) {                                                 \
         int kept = path && is_kept(AT_FDCWD, path, flags_of(how));                                                     \
         FILE *file = CALL(name)(path, how, old);                                                                       \
-        opened(AT_FDCWD, path, flags_of(how), !file, kept, FROM_PLUGIN);                                               \
+        report_open(AT_FDCWD, path, flags_of(how), !file, kept, FROM_PLUGIN);                                          \
         return file;                                                                                                   \
     }
 FREOPEN(freopen)
@@ -210,7 +210,7 @@ CREATES(int, truncate, result != 0, AT_FDCWD, path, (const char *path, off_t siz
 CREATES(int, truncate64, result != 0, AT_FDCWD, path, (const char *path, off64_t size), (path, size))
 
 /* EEXIST shows the caller that the directory exists. */
-static void directory_made(int at, const char *path, int failed, int plugin) {
+static void report_directory(int at, const char *path, int failed, int plugin) {
     if (!failed)
         observer_report(KIND_WRITE, at, path, 0, plugin);
     else if (errno == EEXIST)
@@ -219,17 +219,17 @@ static void directory_made(int at, const char *path, int failed, int plugin) {
 
 VISIBLE int mkdir(const char *path, mode_t mode) {
     int result = CALL(mkdir)(path, mode);
-    directory_made(AT_FDCWD, path, result != 0, FROM_PLUGIN);
+    report_directory(AT_FDCWD, path, result != 0, FROM_PLUGIN);
     return result;
 }
 VISIBLE int mkdirat(int at, const char *path, mode_t mode) {
     int result = CALL(mkdirat)(at, path, mode);
-    directory_made(at, path, result != 0, FROM_PLUGIN);
+    report_directory(at, path, result != 0, FROM_PLUGIN);
     return result;
 }
 
 /* Reports a link that was made, and its target: the compile may not have made the files below the link. */
-static void link_made(int failed, const char *to, int at, const char *path, int plugin) {
+static void report_link(int failed, const char *to, int at, const char *path, int plugin) {
     char room[PATH_ROOM];
     if (failed || !trace_is_open())
         return;
@@ -240,12 +240,12 @@ static void link_made(int failed, const char *to, int at, const char *path, int 
 
 VISIBLE int symlink(const char *to, const char *path) {
     int result = CALL(symlink)(to, path);
-    link_made(result != 0, to, AT_FDCWD, path, FROM_PLUGIN);
+    report_link(result != 0, to, AT_FDCWD, path, FROM_PLUGIN);
     return result;
 }
 VISIBLE int symlinkat(const char *to, int at, const char *path) {
     int result = CALL(symlinkat)(to, at, path);
-    link_made(result != 0, to, at, path, FROM_PLUGIN);
+    report_link(result != 0, to, at, path, FROM_PLUGIN);
     return result;
 }
 

@@ -13,7 +13,7 @@ NEXT(dlmopen)
 /* Reports a library before it is loaded. glibc depends on the address of the caller (for $ORIGIN, DT_RUNPATH,
  * DT_RPATH), so the calls below have to be the last thing that happens: jumps without a stack frame of ours. The places
  * to search for a name without a slash are not known here. If such a library is loaded, start.c reports it. */
-static __attribute__((noinline)) void wanted(const char *file, int plugin) {
+static __attribute__((noinline)) void report_library(const char *file, int plugin) {
     if (!trace_is_open() || !file || !strchr(file, '/') || strchr(file, '$'))
         return;
     int saved = errno;
@@ -23,11 +23,11 @@ static __attribute__((noinline)) void wanted(const char *file, int plugin) {
 }
 
 VISIBLE void *dlopen(const char *file, int mode) {
-    wanted(file, FROM_PLUGIN);
+    report_library(file, FROM_PLUGIN);
     return CALL(dlopen)(file, mode);
 }
 
 VISIBLE void *dlmopen(Lmid_t space, const char *file, int mode) {
-    wanted(file, FROM_PLUGIN);
+    report_library(file, FROM_PLUGIN);
     return CALL(dlmopen)(space, file, mode);
 }

@@ -110,7 +110,7 @@ ACCESS(faccessat, at, (int at, const char *path, int mode, int flags), (at, path
 
 /* Reports a read of the link at `path`. EINVAL means that the file is not a link, which is also a fact about the
  * file. */
-static void link_read(int at, const char *path, const char *target, ssize_t length, int plugin) {
+static void report_link_read(int at, const char *path, const char *target, ssize_t length, int plugin) {
     if (length < 0) {
         if (errno == EINVAL)
             observer_report(KIND_LSTAT, at, path, 0, plugin);
@@ -129,7 +129,7 @@ static void link_read(int at, const char *path, const char *target, ssize_t leng
 #define READLINK(name, at, parameters, arguments)                                                                      \
     VISIBLE ssize_t name parameters {                                                                                  \
         ssize_t length = CALL(name) arguments;                                                                         \
-        link_read(at, path, room, length, FROM_PLUGIN);                                                                \
+        report_link_read(at, path, room, length, FROM_PLUGIN);                                                         \
         return length;                                                                                                 \
     }
 READLINK(readlink, AT_FDCWD, (const char *path, char *room, size_t size), (path, room, size))
@@ -138,7 +138,7 @@ READLINK(__readlink_chk, AT_FDCWD, (const char *path, char *room, size_t size, s
 READLINK(__readlinkat_chk, at, (int at, const char *path, char *room, size_t size, size_t real),
          (at, path, room, size, real))
 
-static void resolved(const char *path, const char *answer, int plugin) {
+static void report_resolved(const char *path, const char *answer, int plugin) {
     if (!answer) {
         observer_report(KIND_STAT, AT_FDCWD, path, errno, plugin);
         return;
@@ -155,7 +155,7 @@ static void resolved(const char *path, const char *answer, int plugin) {
     VISIBLE char *name parameters {                                                                                    \
         int plugin = FROM_PLUGIN;                                                                                      \
         char *answer = CALL(name) arguments;                                                                           \
-        resolved(path, answer, plugin);                                                                                \
+        report_resolved(path, answer, plugin);                                                                         \
         return !plugin && observer_uses_alias() ? observer_aliased(answer, room) : answer;                             \
     }
 RESOLVE(realpath, room, (const char *path, char *room), (path, room))

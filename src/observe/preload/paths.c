@@ -32,39 +32,42 @@ static int is_below(const char *path, const char *directory) {
 
 /* Whether a path below /dev is one that shells and C libraries open in any case. Files in /dev/shm count like any
  * others. */
-static int is_dull_device(const char *path) {
-    static const char *const dull[] = {"/dev/null", "/dev/zero",  "/dev/full",   "/dev/random", "/dev/urandom", "/dev/tty",
-                                       "/dev/ptmx", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd"};
-    for (size_t i = 0; i < sizeof dull / sizeof *dull; i++)
-        if (is_below(path, dull[i]))
+static int is_irrelevant_device(const char *path) {
+    static const char *const paths[] = {
+        "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/stdin",
+        "/dev/stdout", "/dev/stderr", "/dev/fd",
+    };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (is_below(path, paths[i]))
             return 1;
     return 0;
 }
 
 /* Whether a path below /proc or /sys is one that std and C libraries read for themselves (number of processors,
  * limits), or another name of something that was opened before. */
-static int is_dull_fact(const char *path) {
-    static const char *const dull[] = {"/proc/self/fd",   "/proc/self/exe",       "/proc/self/maps",   "/proc/self/auxv",
-                                       "/proc/self/task", "/proc/self/mountinfo", "/proc/self/cgroup", "/proc/filesystems",
-                                       "/proc/mounts",    "/proc/stat",           "/proc/meminfo",     "/proc/sys",
-                                       "/sys/fs",         "/sys/devices/system",  "/sys/kernel/mm"};
-    for (size_t i = 0; i < sizeof dull / sizeof *dull; i++)
-        if (is_below(path, dull[i]))
+static int is_irrelevant_system_file(const char *path) {
+    static const char *const paths[] = {
+        "/proc/self/fd", "/proc/self/exe", "/proc/self/maps", "/proc/self/auxv", "/proc/self/task",
+        "/proc/self/mountinfo", "/proc/self/cgroup", "/proc/filesystems", "/proc/mounts", "/proc/stat",
+        "/proc/meminfo", "/proc/sys", "/sys/fs", "/sys/devices/system", "/sys/kernel/mm",
+    };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (is_below(path, paths[i]))
             return 1;
     return 0;
 }
 
 /* Whether a path need not be recorded. A plugin may put anything that it reads below /proc or /sys into its result, so
  * such a read is LOST. */
-static int is_dull(const char *path, int plugin) {
+static int is_irrelevant(const char *path, int plugin) {
     if (is_below(path, "/dev"))
-        return is_dull_device(path);
+        return is_irrelevant_device(path);
     if (!is_below(path, "/proc") && !is_below(path, "/sys"))
         return 0;
     /* kache can look at the processor itself, so this read is an ordinary input. */
     if (plugin && strcmp(path, "/proc/cpuinfo") == 0)
         return 0;
-    if (plugin && !is_dull_fact(path))
+    if (plugin && !is_irrelevant_system_file(path))
         trace_once(KIND_LOST, RESULT_OTHER, plugin, trace_string(path), trace_string(NULL));
     return 1;
 }
@@ -101,7 +104,7 @@ struct trace_text observer_path(int at, const char *path, int plugin, char room[
     }
     memcpy(room + start, path, length);
     room[start + length] = 0;
-    if (!strstr(room, "/..") && is_dull(room, plugin))
+    if (!strstr(room, "/..") && is_irrelevant(room, plugin))
         return none;
     struct trace_text text = {room, start + length};
     return text;

@@ -26,13 +26,13 @@ extern char **environ;
 
 /* At most so many bytes are taken from the stack. Longer lists are passed on as they are; if they exceed the system's
  * limit, the call fails. */
-#define MOST_ROOM (1u << 20)
+#define MAX_STACK_BYTES (1u << 20)
 
 /* The environment for the next program, on the caller's stack. */
 #define WITH_OBSERVER(path, env, plugin, same_process)                                                                 \
     ({                                                                                                                 \
         size_t size = observer_environment_room(env);                                                                  \
-        size > MOST_ROOM ? (char **)(env) : observer_environment(path, env, plugin, same_process, alloca(size));       \
+        size > MAX_STACK_BYTES ? (char **)(env) : observer_environment(path, env, plugin, same_process, alloca(size)); \
     })
 
 /* The arguments for the next program, on the caller's stack. A rustc that uses the alias passes the real directory to
@@ -41,7 +41,7 @@ extern char **environ;
     ({                                                                                                                 \
         int plain = observer_uses_alias();                                                                             \
         size_t size = plain ? observer_plain_room(argv) : observer_arguments_room(path, argv);                         \
-        void *room = size == 0 || size > MOST_ROOM ? NULL : alloca(size);                                              \
+        void *room = size == 0 || size > MAX_STACK_BYTES ? NULL : alloca(size);                                        \
         !room ? (char **)(argv) : plain ? observer_plain_arguments(argv, room) : observer_arguments(path, argv, room); \
     })
 

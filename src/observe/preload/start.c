@@ -17,10 +17,10 @@
 
 /* How this process is observed: the first letter of KACHE_TRACE. */
 enum mode {
-    MODE_ROOT = 'r',   /* rustc: calls from libraries that are loaded later are those of plugins */
-    MODE_ALIAS = 'a',  /* the same, and rustc names its working directory by the alias */
-    MODE_TOOL = 't',   /* a program of the toolchain */
-    MODE_PLUGIN = 'p', /* a build script, or a program that a plugin started */
+    MODE_COMPILER = 'r', /* rustc: calls from libraries that are loaded later are those of plugins */
+    MODE_ALIAS = 'a',    /* the same, and rustc names its working directory by the alias */
+    MODE_TOOL = 't',     /* a program of the toolchain */
+    MODE_PLUGIN = 'p',   /* a build script, or a program that a plugin started */
 };
 
 static char mode = MODE_TOOL;
@@ -47,10 +47,10 @@ static struct {
 static char own_library[PATH_ROOM], own_trace[PATH_ROOM];
 static char their_preload[PATH_ROOM + sizeof PRELOAD];
 
-#define MOST_OBJECTS 256
+#define MAX_OBJECTS 256
 static struct {
     const char *from, *to;
-} objects[MOST_OBJECTS];
+} objects[MAX_OBJECTS];
 static size_t object_count;
 
 static int note_object(struct dl_phdr_info *info, size_t size, void *data) {
@@ -64,7 +64,7 @@ static int note_object(struct dl_phdr_info *info, size_t size, void *data) {
         from = at < from ? at : from;
         to = at + info->dlpi_phdr[i].p_memsz > to ? at + info->dlpi_phdr[i].p_memsz : to;
     }
-    if (object_count < MOST_OBJECTS && to) {
+    if (object_count < MAX_OBJECTS && to) {
         objects[object_count].from = from;
         objects[object_count++].to = to;
     }
@@ -108,7 +108,7 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
         return 0;
     if (data && info->dlpi_phnum > 0 && is_known((const char *)info->dlpi_addr + info->dlpi_phdr[0].p_vaddr))
         return 0;
-    int plugin = mode == MODE_PLUGIN ? !is_tool : data && mode == MODE_ROOT;
+    int plugin = mode == MODE_PLUGIN ? !is_tool : data && mode == MODE_COMPILER;
     /* rustc may have loaded a macro by the alias. */
     char room[PATH_ROOM];
     struct trace_text path = observer_path(AT_FDCWD, name, plugin, room);
@@ -121,7 +121,7 @@ static int report_object(struct dl_phdr_info *info, size_t size, void *data) {
 }
 
 /* Removes the observer's entries from `env` and saves them. An LD_PRELOAD that the program already had stays. */
-static void step_out(char **env) {
+static void remove_own_entries(char **env) {
     char **kept = env;
     for (; *env; env++) {
         if (strncmp(*env, TRACE, sizeof TRACE - 1) == 0) {
@@ -239,7 +239,7 @@ static int is_of_own_kind(const ElfW(Ehdr) * elf) {
 /* Whether the dynamic linker will load our library into the program in this file. It does so for the interpreters of
  * scripts, and for programs of our own kind that have a dynamic linker. Others would only see our environment, or the
  * complaint of their dynamic linker. */
-static int can_enter(const char *path) {
+static int can_preload_into(const char *path) {
     char head[4096];
     int fd = path ? (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     if (fd < 0)
@@ -272,17 +272,17 @@ static void begin(char **env) {
     began = 1;
     if (!env)
         return;
-    step_out(env);
+    remove_own_entries(env);
     if (!own_trace[0] || !own_library[0])
         return;
     wants_alias = own_trace[0] == MODE_ALIAS;
-    mode = wants_alias ? MODE_ROOT : own_trace[0];
+    mode = wants_alias ? MODE_COMPILER : own_trace[0];
     started_as = trace_process();
     dl_iterate_phdr(note_object, NULL);
     /* A script in the compiler's place started this rustc. Libraries that it loads later are plugins. */
     if (mode == MODE_TOOL && is_rustc)
-        mode = MODE_ROOT;
-    if (object_count == MOST_OBJECTS)
+        mode = MODE_COMPILER;
+    if (object_count == MAX_OBJECTS)
         return; /* The caller could not be determined: better not observed than wrongly. */
     if (!is_in_place())
         return;
@@ -305,7 +305,7 @@ __attribute__((constructor(102))) static void start(int argc, char **argv, char 
 int observer_is_plugin(const void *caller) {
     if (!began)
         begin(&environ ? environ : NULL);
-    return mode == MODE_ROOT ? !is_known(caller) : mode == MODE_PLUGIN && !is_tool;
+    return mode == MODE_COMPILER ? !is_known(caller) : mode == MODE_PLUGIN && !is_tool;
 }
 
 /* Reports the libraries that were loaded since the start, and the end. */
@@ -335,9 +335,9 @@ size_t observer_environment_room(char *const theirs[]) {
 
 char **observer_environment(const char *path, char *const theirs[], int plugin, int same_process, void *room) {
     int saved = errno;
-    int enters = trace_is_open() && is_in_place() && can_enter(path);
+    int can_preload = trace_is_open() && is_in_place() && can_preload_into(path);
     errno = saved;
-    if (!enters)
+    if (!can_preload)
         return (char **)theirs;
     char *const *given = theirs;
     char **env = room;
@@ -362,10 +362,10 @@ char **observer_environment(const char *path, char *const theirs[], int plugin, 
     text += strlen(text) + 1;
     env[count++] = text;
     strcpy(text, TRACE);
-    /* rustup's proxy becomes rustc: the process stays the root. */
-    int is_root = mode == MODE_ROOT && same_process && trace_process() == started_as;
-    char root = wants_alias ? MODE_ALIAS : MODE_ROOT;
-    char letter[2] = {plugin || mode == MODE_PLUGIN ? MODE_PLUGIN : is_root ? root : MODE_TOOL, 0};
+    /* rustup's proxy becomes rustc: the process stays the compiler. */
+    int is_compiler = mode == MODE_COMPILER && same_process && trace_process() == started_as;
+    char compiler = wants_alias ? MODE_ALIAS : MODE_COMPILER;
+    char letter[2] = {plugin || mode == MODE_PLUGIN ? MODE_PLUGIN : is_compiler ? compiler : MODE_TOOL, 0};
     strcat(text, letter);
     strcat(text, own_trace + 1);
     env[count] = NULL;

@@ -21,12 +21,12 @@ struct record {
     _Atomic uint32_t length;
     uint8_t kind, result, plugin, zero;
     uint32_t process;
-    uint32_t one, two, padding;
+    uint32_t text_length, extra_length, padding;
 };
 
 /* In bytes. Paths are shorter, and no input is a variable with a longer value. A longer text marks the trace as
  * lost. */
-#define LONGEST_TEXT (256u * 1024u)
+#define MAX_TEXT_BYTES (256u * 1024u)
 
 static struct header *header;
 static _Atomic uint64_t *filter;
@@ -101,13 +101,13 @@ static int is_known(uint64_t hash) {
     return 0;
 }
 
-static void append(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one,
-                   struct trace_text two) {
-    if (one.length > LONGEST_TEXT || two.length > LONGEST_TEXT) {
+static void append(enum kind kind, int result, int plugin, uint32_t process, struct trace_text text,
+                   struct trace_text extra) {
+    if (text.length > MAX_TEXT_BYTES || extra.length > MAX_TEXT_BYTES) {
         atomic_store(&header->lost, 1);
         return;
     }
-    uint64_t length = (sizeof(struct record) + one.length + two.length + 7) & ~(uint64_t)7;
+    uint64_t length = (sizeof(struct record) + text.length + extra.length + 7) & ~(uint64_t)7;
     uint64_t at = atomic_fetch_add(&header->used, length);
     if (at + length > header->capacity) {
         atomic_store(&header->lost, 1);
@@ -118,27 +118,27 @@ static void append(enum kind kind, int result, int plugin, uint32_t process, str
     record->result = (uint8_t)result;
     record->plugin = (uint8_t)plugin;
     record->process = process;
-    record->one = (uint32_t)one.length;
-    record->two = (uint32_t)two.length;
-    char *text = (char *)(record + 1);
-    if (one.length)
-        memcpy(text, one.bytes, one.length);
-    if (two.length)
-        memcpy(text + one.length, two.bytes, two.length);
+    record->text_length = (uint32_t)text.length;
+    record->extra_length = (uint32_t)extra.length;
+    char *place = (char *)(record + 1);
+    if (text.length)
+        memcpy(place, text.bytes, text.length);
+    if (extra.length)
+        memcpy(place + text.length, extra.bytes, extra.length);
     atomic_store_explicit(&record->length, (uint32_t)length, memory_order_release);
 }
 
-void trace_once(enum kind kind, int result, int plugin, struct trace_text one, struct trace_text two) {
+void trace_once(enum kind kind, int result, int plugin, struct trace_text text, struct trace_text extra) {
     if (!header)
         return;
     uint64_t hash = (uint64_t)kind << 16 | (uint64_t)result << 8 | (uint64_t)plugin;
-    hash = mix(mix(hash + 1, one.bytes, one.length), two.bytes, two.length);
+    hash = mix(mix(hash + 1, text.bytes, text.length), extra.bytes, extra.length);
     if (!is_known(hash))
-        append(kind, result, plugin, trace_process(), one, two);
+        append(kind, result, plugin, trace_process(), text, extra);
 }
 
-void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one,
-                  struct trace_text two) {
+void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text text,
+                  struct trace_text extra) {
     if (header)
-        append(kind, result, plugin, process, one, two);
+        append(kind, result, plugin, process, text, extra);
 }

@@ -12,8 +12,8 @@
  *                u32 length, including header and padding; written last, so 0 is a record that was never finished
  *                u8 kind, u8 result, u8 plugin, u8 0
  *                u32 process
- *                u32 bytes of the first text, u32 bytes of the second, u32 0
- *                first text, second text, padding
+ *                u32 bytes of the text, u32 bytes of the extra text, u32 0
+ *                text, extra text, padding
  *
  * Appending a record is one atomic addition and a copy, without locks, allocations, or system calls other than getpid.
  * It is safe in a signal handler, between fork and exec, and in a child that shares its parent's memory (vfork). A
@@ -82,9 +82,10 @@ void trace_open(const char *path);
 int trace_is_open(void);
 
 /* Appends a record unless the trace has an equal one from any process. Preserves errno. */
-void trace_once(enum kind kind, int result, int plugin, struct trace_text one, struct trace_text two);
+void trace_once(enum kind kind, int result, int plugin, struct trace_text text, struct trace_text extra);
 /* Appends a record unconditionally, for `process`. */
-void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text one, struct trace_text two);
+void trace_always(enum kind kind, int result, int plugin, uint32_t process, struct trace_text text,
+                  struct trace_text extra);
 
 uint32_t trace_process(void);
 struct trace_text trace_string(const char *string);

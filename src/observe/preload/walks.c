@@ -19,7 +19,7 @@
         return CALL(name) arguments;                                                                                   \
     }
 
-static void globbed(const char *pattern, int plugin) {
+static void report_glob(const char *pattern, int plugin) {
     char room[PATH_ROOM];
     const char *end = strrchr(pattern, '/');
     size_t length = end ? (size_t)(end - pattern) : 0;
@@ -44,7 +44,7 @@ static void globbed(const char *pattern, int plugin) {
         int result = CALL(name)(pattern, flags, failed, found);                                                        \
         int saved = errno;                                                                                             \
         if (!(flags & BY_CALLER))                                                                                      \
-            globbed(pattern, FROM_PLUGIN);                                                                             \
+            report_glob(pattern, FROM_PLUGIN);                                                                         \
         errno = saved;                                                                                                 \
         return result;                                                                                                 \
     }

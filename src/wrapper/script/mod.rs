@@ -3,6 +3,7 @@
 //! The script's hook has replaced the process that cargo started by this one. If the cache does not apply, this process
 //! executes the script exactly as cargo called it.
 
+mod command;
 mod hit;
 mod miss;
 mod outputs;
@@ -14,13 +15,12 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use run::Run;
+use run::ScriptRun;
 
-use super::report::Report;
-use crate::config::{Config, Env, env};
+use super::report::EventReporter;
+use crate::config::{Config, Env};
 use crate::fsx::sys_process;
 use crate::model::{BypassReason, Outcome, Refusal};
 use crate::observe::library;
@@ -39,20 +39,20 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
         become_script(argv);
     }
     super::log::init(&config);
-    let report = Report::new(&config, started);
+    let report = EventReporter::new(&config, started);
     let served = catch_unwind(AssertUnwindSafe(|| decide(argv, &config, vars, &report)));
     let refusal = served.unwrap_or_else(|_| Refusal::new(BypassReason::Internal, "panic"));
-    let mut event = Report::bare(Outcome::Bypass(refusal.reason), vars);
+    let mut event = EventReporter::bare(Outcome::Bypass(refusal.reason), vars);
     "build_script_build".clone_into(&mut event.crate_name);
-    run::KIND.clone_into(&mut event.kind);
+    run::RUN_KIND.clone_into(&mut event.kind);
     event.detail = refusal.detail;
     report.write(event);
     become_script(argv)
 }
 
 /// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
-fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &Report) -> Refusal {
-    let run = match Run::prepare(argv, config, vars) {
+fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &EventReporter) -> Refusal {
+    let run = match ScriptRun::prepare(argv, config, vars) {
         Ok(run) => run,
         Err(refusal) => return refusal,
     };
@@ -63,16 +63,9 @@ fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &Report) -> Re
     }
 }
 
-/// The script, as cargo called it. `KACHE_SCRIPT` makes its hook let it run.
-fn command(program: impl AsRef<std::ffi::OsStr>, argv0: &OsString) -> Command {
-    let mut command = Command::new(program);
-    command.arg0(argv0).env(env::KACHE_SCRIPT, "1");
-    command
-}
-
 #[expect(clippy::print_stderr, reason = "nothing else runs that could say it")]
 fn become_script(argv: &[OsString]) -> ! {
-    let mut command = command(&argv[0], &argv[2]);
+    let mut command = command::plain(&argv[0], &argv[2]);
     sys_process::keep_signals(&mut command);
     let error = command.exec();
     eprintln!("kache: cannot run {}: {error}", argv[0].display());

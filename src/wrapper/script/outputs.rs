@@ -4,18 +4,17 @@ use std::path::{Path, PathBuf};
 
 use crate::fsx::tree::{self, Node};
 use crate::fsx::{self, Stamp};
-use crate::keys::Roots;
-use crate::keys::record::NotStored;
+use crate::keys::{NotStored, Roots};
 use crate::model::{RootKind, Stored, TokenString};
 use crate::restore::run as restore;
 use crate::store::entries::is_inner_link;
 use crate::store::{Message, Tree};
 
 /// Size of the largest file that is read as text, in bytes. Some generated sources have several megabytes.
-pub(super) const LONGEST_TEXT: u64 = 16 << 20;
+pub(super) const MAX_TEXT_BYTES: u64 = 16 << 20;
 
 /// A regular file in `OUT_DIR`.
-pub(super) struct File {
+pub(super) struct OutputFile {
     /// Path relative to `OUT_DIR`.
     pub(super) name: String,
     pub(super) path: PathBuf,
@@ -25,15 +24,15 @@ pub(super) struct File {
 }
 
 /// All outputs of a run.
-pub(super) struct Outputs {
+pub(super) struct RunOutputs {
     /// Ordered by mtime, so that a restore can keep the order.
-    pub(super) files: Vec<File>,
+    pub(super) files: Vec<OutputFile>,
     pub(super) tree: Tree,
     pub(super) stdout: Vec<Message>,
     pub(super) stderr: Vec<Message>,
 }
 
-impl Outputs {
+impl RunOutputs {
     /// Reads the tree at `out_dir` and both streams. `roots` are the directories of the checkout.
     pub(super) fn read(out_dir: &Path, streams: [&[u8]; 2], roots: &Roots) -> Result<Self, NotStored> {
         let tokenise = |text: &str| roots.tokenise(text);
@@ -51,7 +50,7 @@ impl Outputs {
                 Node::File(stamp) => {
                     let path = out_dir.join(&name);
                     let text = text_of(&path, stamp, roots)?;
-                    outputs.files.push(File { name, path, stamp, text });
+                    outputs.files.push(OutputFile { name, path, stamp, text });
                 }
                 Node::Directory { is_empty, mode } => {
                     if mode != usual {
@@ -97,7 +96,7 @@ impl Outputs {
 
 /// The text of a file, with tokens. `None` if it does not name the checkout, or is not text.
 fn text_of(path: &Path, stamp: Stamp, roots: &Roots) -> Result<Option<TokenString>, NotStored> {
-    if stamp.size > LONGEST_TEXT {
+    if stamp.size > MAX_TEXT_BYTES {
         return Ok(None);
     }
     let bytes = fsx::read(path)?;

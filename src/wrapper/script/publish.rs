@@ -3,62 +3,62 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use super::outputs::{LONGEST_TEXT, Outputs};
-use super::run::Run;
+use super::outputs::{MAX_TEXT_BYTES, RunOutputs};
+use super::run::ScriptRun;
 use crate::fsx;
 use crate::fsx::clock;
-use crate::keys::escaped::Escaped;
-use crate::keys::observed::{self, Known};
-use crate::keys::record::{self, NotStored};
+use crate::keys::escaped_roots::EscapedRoots;
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
-use crate::keys::{Roots, Start, Subject, script, written};
+use crate::keys::{
+    NotStored, ObservedContext, ObservedSubject, Roots, StartSnapshot, observed, record, script, side_effects,
+};
 use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, Input, InputSet, Stored};
 use crate::observe::Seen;
 use crate::rustc::spawn::ProgramOutput;
 use crate::script::directives;
 use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Message, Output};
-use crate::wrapper::publish::{self, Produced, Published, Source};
+use crate::wrapper::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
 use crate::wrapper::task::Task;
 
 /// A run that has ended.
-pub(super) struct Ended<'a> {
+pub(super) struct FinishedRun<'a> {
     pub(super) ran: &'a ProgramOutput,
     /// The state that was noted before the script started.
-    pub(super) start: Start,
+    pub(super) start: StartSnapshot,
     /// Duration of the run, in milliseconds.
     pub(super) cost_ms: f64,
 }
 
 /// Records the inputs and outputs of a successful run and stores them. A panic is handled like any other failure.
-pub(super) fn publish(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Published, NotStored> {
-    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(run, seen, ended)));
+pub(super) fn publish(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>) -> Result<StoredEntry, NotStored> {
+    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(run, seen, finished)));
     caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
 }
 
-fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Published, NotStored> {
-    let (context, subject) = (run.context(), Subject::Run(&run.script));
+fn record_and_store(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>) -> Result<StoredEntry, NotStored> {
+    let (context, subject) = (run.context(), ObservedSubject::Run(&run.script));
     record::recheck(&run.common.lookup, context)?;
     if let Some(declared) = &run.common.declared {
-        declared.recheck(context, ended.start.time)?;
+        declared.recheck(context, finished.start.time)?;
     }
-    check_directives(run, &ended.ran.stdout)?;
+    check_directives(run, &finished.ran.stdout)?;
     let text_roots = script::text_roots(&run.common.roots);
-    let outputs = Outputs::read(&run.script.out_dir, [&ended.ran.stdout, &ended.ran.stderr], &text_roots)?;
-    written::side_effects(seen, &[], subject, context, &ended.start)?;
+    let outputs = RunOutputs::read(&run.script.out_dir, [&finished.ran.stdout, &finished.ran.stderr], &text_roots)?;
+    side_effects::check(seen, &[], subject, context, &finished.start)?;
 
     let texts: Vec<String> = outputs.texts().filter_map(|text| run.common.roots.expand(text)).collect();
-    let known = Known {
+    let observed_context = ObservedContext {
         subject,
         context,
         lookup: &run.common.lookup,
         info: None,
         texts: &texts,
         sysroot: &run.common.compiler.sysroot,
-        start: &ended.start,
+        start: &finished.start,
     };
-    let observed = observed::inputs(seen, known)?;
+    let observed = observed::inputs(seen, observed_context)?;
 
     let mut scan =
         Scan::new(&run.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
@@ -66,20 +66,20 @@ fn record_and_store(run: &Run<'_>, seen: &Seen, ended: &Ended<'_>) -> Result<Pub
     scan_messages(&outputs, &mut scan);
     // Names are restored without changes, so roots in them are pinned.
     outputs.names().for_each(|name| scan.name(name));
-    pin_escaped(&outputs, [&ended.ran.stdout, &ended.ran.stderr], &text_roots, &mut scan)?;
+    pin_escaped(&outputs, [&finished.ran.stdout, &finished.ran.stderr], &text_roots, &mut scan)?;
     pin_named_by_inputs(&outputs, &observed.inputs, &mut scan, run)?;
     run.common.declared.iter().for_each(|declared| declared.pin(context, &mut scan));
     let mut set = InputSet { inputs: observed.inputs };
     set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
-    let entry = entry(run, ended, outputs, &produced);
+    let entry = entry(run, finished, outputs, &produced);
     // A killed restore leaves its tree next to OUT_DIR.
     let dir = run.script.out_dir.parent().unwrap_or(Path::new("/"));
-    publish::store(run, &set, &entry, &produced, dir)
+    store_entry::store(run, &set, &entry, &produced, dir)
 }
 
 /// Refuses a run whose directives make cargo run the script in every build.
-fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
+fn check_directives(run: &ScriptRun<'_>, stdout: &[u8]) -> Result<(), NotStored> {
     let text = String::from_utf8_lossy(stdout);
     match directives::find_always_stale(&text, &run.script.cwd, &run.script.out_dir) {
         Some(path) => Err(NotStored(Stored::AlwaysRuns, path.display().to_string())),
@@ -88,7 +88,11 @@ fn check_directives(run: &Run<'_>, stdout: &[u8]) -> Result<(), NotStored> {
 }
 
 /// Hashes and scans all files. Texts with tokens are stored with the tokens.
-fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<Vec<Produced>, NotStored> {
+fn scan_files(
+    outputs: &RunOutputs,
+    scan: &mut Scan<'_>,
+    run: &ScriptRun<'_>,
+) -> Result<Vec<ProducedOutput>, NotStored> {
     let left = fsx::new_file_mode(true);
     let mut produced = Vec::with_capacity(outputs.files.len());
     for file in &outputs.files {
@@ -96,10 +100,10 @@ fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<V
         let (kind, digest, size, source) = if let Some(text) = &file.text {
             let bytes = text.as_str().as_bytes().to_vec();
             scan.bytes(&bytes);
-            (ArtifactKind::GeneratedText, Digest::of(&bytes), bytes.len() as u64, Source::Bytes(bytes))
+            (ArtifactKind::GeneratedText, Digest::of(&bytes), bytes.len() as u64, OutputSource::Bytes(bytes))
         } else {
             let StampedDigest { digest, stamp } = scan.file(&file.path)?;
-            (ArtifactKind::Generated, digest, stamp.size, Source::File(file.path.clone(), stamp))
+            (ArtifactKind::Generated, digest, stamp.size, OutputSource::File(file.path.clone(), stamp))
         };
         let mut output = Output {
             name: file.name.clone(),
@@ -113,25 +117,25 @@ fn scan_files(outputs: &Outputs, scan: &mut Scan<'_>, run: &Run<'_>) -> Result<V
         let mode = mode & 0o777;
         output.mode = (mode != output.usual_mode() & left).then_some(mode);
         check_holds_nothing_of_the_build(&file.path, file.stamp.size, run)?;
-        produced.push(Produced { output, source });
+        produced.push(ProducedOutput { output, source });
     }
     Ok(produced)
 }
 
 /// Refuses a file that contains the value of a jobserver variable, which differs in every build, or of `RUSTC_WRAPPER`.
-fn check_holds_nothing_of_the_build(path: &Path, size: u64, run: &Run<'_>) -> Result<(), NotStored> {
+fn check_holds_nothing_of_the_build(path: &Path, size: u64, run: &ScriptRun<'_>) -> Result<(), NotStored> {
     /// In bytes. Files that describe how something was built are smaller.
-    const LONGEST: u64 = 1 << 20;
-    if size > LONGEST {
+    const MAX_SEARCHED_BYTES: u64 = 1 << 20;
+    if size > MAX_SEARCHED_BYTES {
         return Ok(());
     }
-    match script::held_by(&fsx::read(path)?, run.common.env) {
+    match script::build_variable_in(&fsx::read(path)?, run.common.env) {
         Some(name) => Err(NotStored(Stored::OutDirUnsupported, format!("{} holds {name}", path.display()))),
         None => Ok(()),
     }
 }
 
-fn scan_messages(outputs: &Outputs, scan: &mut Scan<'_>) {
+fn scan_messages(outputs: &RunOutputs, scan: &mut Scan<'_>) {
     for message in outputs.stdout.iter().chain(&outputs.stderr) {
         match message {
             Message::Raw(text) => scan.bytes(text.as_bytes()),
@@ -142,15 +146,15 @@ fn scan_messages(outputs: &Outputs, scan: &mut Scan<'_>) {
 }
 
 /// Pins the roots that texts name in an escaped spelling, because kache does not rewrite those.
-fn pin_escaped(outputs: &Outputs, streams: [&[u8]; 2], roots: &Roots, scan: &mut Scan<'_>) -> Result<(), NotStored> {
-    let escaped = Escaped::new(roots);
+fn pin_escaped(outputs: &RunOutputs, streams: [&[u8]; 2], roots: &Roots, scan: &mut Scan<'_>) -> Result<(), NotStored> {
+    let escaped = EscapedRoots::new(roots);
     if escaped.is_empty() {
         return Ok(());
     }
     for stream in streams {
         escaped.found_in(stream).for_each(|kind| scan.pin(kind));
     }
-    for file in outputs.files.iter().filter(|file| file.stamp.size <= LONGEST_TEXT) {
+    for file in outputs.files.iter().filter(|file| file.stamp.size <= MAX_TEXT_BYTES) {
         escaped.found_in(&fsx::read(&file.path)?).for_each(|kind| scan.pin(kind));
     }
     Ok(())
@@ -159,13 +163,13 @@ fn pin_escaped(outputs: &Outputs, streams: [&[u8]; 2], roots: &Roots, scan: &mut
 /// Pins the roots that texts name if the program or an input file names them, too. The path then comes from there, and
 /// may be the same in another checkout.
 fn pin_named_by_inputs(
-    outputs: &Outputs,
+    outputs: &RunOutputs,
     inputs: &[Input],
     scan: &mut Scan<'_>,
-    run: &Run<'_>,
+    run: &ScriptRun<'_>,
 ) -> Result<(), NotStored> {
     /// In bytes. Larger files are compilers and their libraries.
-    const LARGEST: u64 = 4 << 20;
+    const MAX_SCANNED_BYTES: u64 = 4 << 20;
     let named = outputs.named();
     if named.is_empty() {
         return Ok(());
@@ -176,7 +180,7 @@ fn pin_named_by_inputs(
     for input in inputs {
         let Input::File(path, _) = input else { continue };
         let Some(path) = run.common.roots.expand(path).map(|path| run.script.cwd.join(path)) else { continue };
-        if fsx::metadata(&path)?.len() <= LARGEST {
+        if fsx::metadata(&path)?.len() <= MAX_SCANNED_BYTES {
             of_inputs.bytes(&fsx::read(&path)?);
         }
     }
@@ -184,7 +188,7 @@ fn pin_named_by_inputs(
     Ok(())
 }
 
-fn entry(run: &Run<'_>, ended: &Ended<'_>, outputs: Outputs, produced: &[Produced]) -> Entry {
+fn entry(run: &ScriptRun<'_>, finished: &FinishedRun<'_>, outputs: RunOutputs, produced: &[ProducedOutput]) -> Entry {
     let labels = run.labels();
     Entry {
         crate_name: labels.crate_name,
@@ -197,7 +201,7 @@ fn entry(run: &Run<'_>, ended: &Ended<'_>, outputs: Outputs, produced: &[Produce
         dep_info: DepInfo { targets: Vec::new(), files: Vec::new(), env: Vec::new() },
         stdout: outputs.stdout,
         stderr: outputs.stderr,
-        cost_ms: ended.cost_ms,
+        cost_ms: finished.cost_ms,
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
         pulled: false,

@@ -4,9 +4,9 @@ use std::ffi::OsString;
 
 use crate::config::{Config, Env, env};
 use crate::fsx;
-use crate::keys::script::{self, Setting};
+use crate::keys::script::{self, RunKeyParts};
 use crate::keys::{Context, Declared, KeyHasher, compiler};
-use crate::model::{BypassReason, Refusal, Trace, UnitKey};
+use crate::model::{BypassReason, KeyTrace, Refusal, UnitKey};
 use crate::rustc::ProgramChain;
 use crate::script::ScriptInvocation;
 use crate::store::Store;
@@ -14,15 +14,15 @@ use crate::wrapper::report;
 use crate::wrapper::task::{Common, Labels, Task};
 
 /// The kind of unit in events and entries.
-pub(super) const KIND: &str = "run";
+pub(super) const RUN_KIND: &str = "run";
 
 /// A run that the cache can serve.
-pub(super) struct Run<'a> {
+pub(super) struct ScriptRun<'a> {
     pub(super) common: Common<'a>,
     pub(super) script: ScriptInvocation,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ScriptRun<'a> {
     /// Parses the call and computes its lookup key.
     pub(super) fn prepare(argv: &[OsString], config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
         let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
@@ -38,16 +38,16 @@ impl<'a> Run<'a> {
         let context =
             Context { cwd: &script.cwd, diagnostic_width: None, roots: &roots, env: vars, stamps: store.stamps() };
         let declared = Declared::read(&script.crate_name(), context)?;
-        let traced = crate::wrapper::log::wants_trace(config);
-        let setting = Setting { compiler: &compiler, paths: config.paths.value, declared: declared.as_ref(), traced };
-        let lookup = script::lookup(&script, context, setting)?;
+        let traced = crate::wrapper::log::wants_key_trace(config);
+        let parts = RunKeyParts { compiler: &compiler, paths: config.paths.value, declared: declared.as_ref(), traced };
+        let lookup = script::lookup(&script, context, parts)?;
         crate::wrapper::log::key(&script.unit(), &lookup);
         let common = Common { config, env: vars, compiler, roots, store, lookup, declared };
         Ok(Self { common, script })
     }
 }
 
-impl Task for Run<'_> {
+impl Task for ScriptRun<'_> {
     fn common(&self) -> &Common<'_> {
         &self.common
     }
@@ -61,8 +61,8 @@ impl Task for Run<'_> {
         Labels {
             crate_name: self.script.crate_name(),
             package: report::package(self.common.env),
-            kind: KIND.to_owned(),
-            emit: KIND,
+            kind: RUN_KIND.to_owned(),
+            emit: RUN_KIND,
             unit: self.script.unit(),
             shape: report::shape(&self.script.out_dir, &self.common.roots),
         }
@@ -77,10 +77,10 @@ impl Task for Run<'_> {
         UnitKey(name.finish().0.0)
     }
 
-    fn trace(&self) -> Option<Trace> {
+    fn key_trace(&self) -> Option<KeyTrace> {
         let (compiler, paths) = (&self.common.compiler, self.common.config.paths.value);
-        let setting = Setting { compiler, paths, declared: self.common.declared.as_ref(), traced: true };
-        let lookup = script::lookup(&self.script, self.context(), setting).ok()?;
-        lookup.trace.filter(|_| lookup.key == self.common.lookup.key)
+        let parts = RunKeyParts { compiler, paths, declared: self.common.declared.as_ref(), traced: true };
+        let lookup = script::lookup(&self.script, self.context(), parts).ok()?;
+        lookup.key_trace.filter(|_| lookup.key == self.common.lookup.key)
     }
 }

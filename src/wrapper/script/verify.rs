@@ -2,75 +2,72 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::hit::Found;
-use super::miss;
-use super::run::Run;
+use super::command;
+use super::run::ScriptRun;
 use crate::events::Event;
 use crate::fsx::tree::{self, Node};
 use crate::fsx::{self, compare, sys_process};
 use crate::keys::{record, validate};
 use crate::model::{HitSource, MissReason, Outcome, Stored};
-use crate::restore::run as restore;
+use crate::restore::run::{self as restore, RunPlan};
 use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
-use crate::wrapper::report::Report;
+use crate::wrapper::entry_hit::EntryHit;
+use crate::wrapper::report::EventReporter;
 use crate::wrapper::task::Task;
 
 /// Runs the script in an empty `OUT_DIR`, compares, and ends with its status. Returns only if the script cannot be
 /// started.
-pub(super) fn verify(run: &Run<'_>, found: &Found, report: &Report) {
+pub(super) fn verify(run: &ScriptRun<'_>, hit: &EntryHit, plan: &RunPlan, report: &EventReporter) {
     let out_dir = &run.script.out_dir;
     if fsx::remove_dir_all(out_dir).and_then(|()| fsx::create_dir_all(out_dir)).is_err() {
         return;
     }
     // Under the observer, which gives C compilers their remaps.
-    let trace = miss::begin_trace(run);
-    let Ok(ran) = spawn::run(miss::command(run, trace.as_ref()), ReadUntil::StreamsClosed, None) else { return };
-    let event = catch_unwind(AssertUnwindSafe(|| judge(run, found, &ran)));
+    let trace = command::begin_trace(run);
+    let Ok(ran) = spawn::run(command::observed(run, trace.as_ref()), ReadUntil::StreamsClosed, None) else { return };
+    let event = catch_unwind(AssertUnwindSafe(|| verified_event(run, hit, plan, &ran)));
     report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
-    run.common.store.touch_entry(found.record.key);
+    run.common.store.touch_entry(hit.record.key);
     sys_process::exit_like(ran.status)
 }
 
-fn judge(run: &Run<'_>, found: &Found, ran: &ProgramOutput) -> Event {
-    let differences = differences(run, found, ran).unwrap_or_else(|error| vec![error.to_string()]);
+fn verified_event(run: &ScriptRun<'_>, hit: &EntryHit, plan: &RunPlan, ran: &ProgramOutput) -> Event {
+    let differences = differences(run, plan, ran).unwrap_or_else(|error| vec![error.to_string()]);
     let context = run.context();
     // If an input was edited meanwhile, a difference proves nothing.
-    let still_holds = || {
-        validate::holds(&found.record.inputs, context).is_ok() && record::recheck(&run.common.lookup, context).is_ok()
-    };
+    let still_holds =
+        || validate::holds(&hit.record.inputs, context).is_ok() && record::recheck(&run.common.lookup, context).is_ok();
     let mut event = if differences.is_empty() {
-        Report::event(Outcome::Hit(HitSource::Verified), run)
+        EventReporter::event(Outcome::Hit(HitSource::Verified), run)
     } else if still_holds() {
         differs(run, differences.join("; "))
     } else {
-        let mut event = Report::event(Outcome::Miss(MissReason::InputChanged), run);
+        let mut event = EventReporter::event(Outcome::Miss(MissReason::InputChanged), run);
         event.stored = Some(Stored::InputChanged);
         "while the hit was verified".clone_into(&mut event.detail);
         event
     };
-    event.key = found.record.key.0.hex();
+    event.key = hit.record.key.0.hex();
     event
 }
 
-fn differs(run: &Run<'_>, detail: String) -> Event {
-    Event { detail, ..Report::event(Outcome::Hit(HitSource::Differs), run) }
+fn differs(run: &ScriptRun<'_>, detail: String) -> Event {
+    Event { detail, ..EventReporter::event(Outcome::Hit(HitSource::Differs), run) }
 }
 
 /// Describes every difference between the run and the entry.
-fn differences(run: &Run<'_>, found: &Found, ran: &ProgramOutput) -> fsx::Result<Vec<String>> {
+fn differences(run: &ScriptRun<'_>, plan: &RunPlan, ran: &ProgramOutput) -> fsx::Result<Vec<String>> {
     if !ran.status.success() {
         return Ok(vec![format!("the script failed ({})", ran.status)]);
     }
     let mut differences = Vec::new();
-    for (name, stored, fresh) in
-        [("stdout", &found.plan.stdout, &ran.stdout), ("stderr", &found.plan.stderr, &ran.stderr)]
-    {
+    for (name, stored, fresh) in [("stdout", &plan.stdout, &ran.stdout), ("stderr", &plan.stderr, &ran.stderr)] {
         differences.extend(compare::first_difference_of(stored, fresh).map(|at| format!("{name}: at byte {at}")));
     }
     // Restored into a temporary directory, so that kache compares two trees.
     let beside = fsx::Temp::dir()?;
     let restored = beside.path().join("out");
-    restore::apply(&found.plan, &restored)?;
+    restore::apply(plan, &restored)?;
     let (stored, fresh) = (tree::walk(&restored)?, tree::walk(&run.script.out_dir)?);
     for (name, node) in &stored {
         match (node, fresh.iter().find(|(other, _)| other == name).map(|(_, node)| node)) {

@@ -140,4 +140,5 @@ fn circles_are_found_between_siblings_and_with_the_module_around_them() {
     assert_eq!(found(&[around, ("x/a.rs", "use super::b::B;"), ("x/b.rs", "use super::A;")]), ["x: a b"]);
     let around = ("x/mod.rs", "pub use a::A;\npub struct Own(A);");
     assert_eq!(found(&[around, ("x/a.rs", "use super::Own;")]), ["x: a mod"]);
+    assert_eq!(found(&[around, ("x/a.rs", "use super::*;")]), ["x: a mod"]);
 }

@@ -25,14 +25,6 @@ const KNOWN_CIRCLES: &[&str] = &[
     "cli/report: markdown mod text",
     "cli/why: mod show",
     "config: file mod remote",
-    "keys: declared lookup record",
-    "keys: git mod",
-    "keys: observed told upward",
-    "observe: seen starts",
-    "wrapper: alias call incremental",
-    "wrapper: hit verify",
-    "wrapper: offer publish",
-    "wrapper/script: hit miss mod verify",
 ];
 
 /// The modules of `remote` that each of its layers may use. Inside these layers, types are named by their modules, not
@@ -44,7 +36,7 @@ const REMOTE_LAYERS: &[(&str, &[&str])] =
 const FILE_LINES: usize = 400;
 
 /// The files that are longer, and their numbers of lines, which may only become smaller.
-const KNOWN_LONG_FILES: &[(&str, usize)] = &[("agent/state.rs", 522), ("observe/seen.rs", 446)];
+const KNOWN_LONG_FILES: &[(&str, usize)] = &[("agent/state.rs", 522)];
 
 /// Maximum number of lines in a function.
 const FUNCTION_LINES: usize = 80;

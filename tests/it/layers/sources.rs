@@ -45,7 +45,10 @@ impl Source {
 
     /// Returns the code without comment lines and without unit tests.
     pub(super) fn code(&self) -> String {
-        let own = self.text.split("#[cfg(test)]\nmod tests").next().unwrap_or(&self.text);
+        let mut parts = self.text.split("#[cfg(test)]\n");
+        let mut own = parts.next().unwrap_or_default().to_owned();
+        let is_own = |part: &&str| !part.lines().next().is_some_and(|line| line.contains("mod tests {"));
+        own.extend(parts.take_while(is_own));
         own.lines().filter(|line| !is_comment(line)).collect::<Vec<_>>().join("\n")
     }
 
@@ -134,6 +137,11 @@ pub(super) fn parse_path(tokens: &[&str], mut at: usize, prefix: &[String], path
         at += 1;
         match (tokens.get(at), tokens.get(at + 1)) {
             (Some(&"::"), Some(&"{")) => return parse_group(tokens, at + 2, &path, paths),
+            (Some(&"::"), Some(&"*")) => {
+                path.push("*".to_owned());
+                at += 2;
+                break;
+            }
             (Some(&"::"), _) => at += 1,
             _ => break,
         }
@@ -174,6 +182,12 @@ fn functions_are_measured_and_texts_are_not() {
 }
 
 #[test]
+fn code_is_what_is_not_a_comment_or_a_unit_test() {
+    let text = "use a;\n#[cfg(test)]\nuse b;\n// c\n#[cfg(test)]\npub(crate) mod tests {\n    use d;\n}\n";
+    assert_eq!(Source::of("a.rs", text).code(), "use a;\nuse b;");
+}
+
+#[test]
 fn comments_are_measured_in_columns() {
     let text = "// aé\n/// abcd\nlet url = \"// abcd\";\n    // a\n";
     assert_eq!(Source::of("a.rs", text).wide_comments(6), [2, 4]);
@@ -184,5 +198,5 @@ fn paths_are_found_in_groups() {
     let tokens =
         tokens("use crate::{a, b::{self, C as D}, e::*};\npub(super) fn f(x: super::G<self::H>) { Self::i() }");
     let found: Vec<String> = paths(&tokens).iter().map(|path| path.join("::")).collect();
-    assert_eq!(found, ["crate::a", "crate::b::self", "crate::b::C", "crate::e", "super::G", "self::H"]);
+    assert_eq!(found, ["crate::a", "crate::b::self", "crate::b::C", "crate::e::*", "super::G", "self::H"]);
 }

@@ -1,9 +1,8 @@
-//! Checks the files that a compile or run writes: outputs, temporary files, and everything else that it leaves behind.
+//! Finds the side effects of a compile or run: files that it leaves and that are neither outputs nor temporary.
 
 use std::path::{Path, PathBuf};
 
-use super::record::NotStored;
-use super::{Context, Start, Subject};
+use super::{Context, NotStored, ObservedSubject, StartSnapshot};
 use crate::config::env;
 use crate::fsx;
 use crate::model::Stored;
@@ -11,19 +10,19 @@ use crate::observe::Seen;
 
 /// Fails if the subject left files outside its outputs, or changed their mode or time: those of a macro or a script, or
 /// the map of a linker. They would be missing after a hit.
-pub fn side_effects(
+pub fn check(
     seen: &Seen,
     outputs: &[PathBuf],
-    subject: Subject<'_>,
+    subject: ObservedSubject<'_>,
     context: Context<'_>,
-    start: &Start,
+    start: &StartSnapshot,
 ) -> Result<(), NotStored> {
     let is_output = |path: &Path| outputs.iter().any(|output| output == path) || subject.owns(path);
     // A directory that a script made for another program would be missing after a hit. rustc does not make directories
     // that outlive it, and it writes to the pipe of the jobserver.
     let counts = |metadata: &fsx::Metadata, plugin: bool| match metadata {
         _ if metadata.is_file() || metadata.is_symlink() => true,
-        _ if metadata.is_dir() => matches!(subject, Subject::Run(_)),
+        _ if metadata.is_dir() => matches!(subject, ObservedSubject::Run(_)),
         _ => plugin,
     };
     for (path, plugin) in &seen.written {

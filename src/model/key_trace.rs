@@ -1,4 +1,4 @@
-//! The fields that a lookup key was made of.
+//! Key traces: the fields that lookup keys were made of.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Digest;
 
-/// Texts of this length in bytes, or longer, are kept as digests: the `--check-cfg` of some crates lists a thousand
+/// A text of at least this many bytes is kept as its digest: the `--check-cfg` of some crates lists a thousand
 /// features.
-const LONG: usize = 512;
+const MIN_DIGESTED_BYTES: usize = 512;
 
 /// The value of a field.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Value {
+pub enum FieldValue {
     /// Not given, which differs from empty.
     Absent,
     /// The text, with tokens for roots.
@@ -31,7 +31,7 @@ pub struct Field {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The value in the key.
-    pub value: Value,
+    pub value: FieldValue,
     /// A note for people. It is not part of the key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -40,33 +40,33 @@ pub struct Field {
 /// All fields of a lookup key, in the order in which they were added.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Trace {
+pub struct KeyTrace {
     /// The fields, in the order in which the key was hashed.
     pub fields: Vec<Field>,
 }
 
-impl Trace {
-    /// Replaces long texts by their digests. The store keeps traces in this form.
+impl KeyTrace {
+    /// Replaces long texts by their digests. The store keeps key traces in this form.
     #[must_use]
     pub fn shortened(mut self) -> Self {
         for field in &mut self.fields {
-            if let Value::Text(text) = &field.value
-                && text.len() >= LONG
+            if let FieldValue::Text(text) = &field.value
+                && text.len() >= MIN_DIGESTED_BYTES
             {
-                field.value = Value::Digest(Digest::of(text.as_bytes()));
+                field.value = FieldValue::Digest(Digest::of(text.as_bytes()));
             }
         }
         self
     }
 }
 
-impl fmt::Display for Trace {
+impl fmt::Display for KeyTrace {
     /// Writes one line per field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fields.iter().try_for_each(|Field { tag, name, value, .. }| match value {
-            Value::Absent => writeln!(f, "{tag}: absent"),
-            Value::Text(text) => writeln!(f, "{tag}: {text:?}"),
-            Value::Digest(digest) => writeln!(f, "{tag}: {name:?} = {digest}"),
+            FieldValue::Absent => writeln!(f, "{tag}: absent"),
+            FieldValue::Text(text) => writeln!(f, "{tag}: {text:?}"),
+            FieldValue::Digest(digest) => writeln!(f, "{tag}: {name:?} = {digest}"),
         })
     }
 }
@@ -78,12 +78,12 @@ mod tests {
     #[test]
     fn long_texts_become_digests_that_still_differ() {
         let trace = |text: &str| {
-            let value = Value::Text(text.to_owned());
-            Trace { fields: vec![Field { tag: "--cfg".into(), name: String::new(), value, note: String::new() }] }
+            let value = FieldValue::Text(text.to_owned());
+            KeyTrace { fields: vec![Field { tag: "--cfg".into(), name: String::new(), value, note: String::new() }] }
         };
-        let (one, two) = ("x".repeat(LONG), "y".repeat(LONG));
+        let (one, two) = ("x".repeat(MIN_DIGESTED_BYTES), "y".repeat(MIN_DIGESTED_BYTES));
         assert_eq!(trace("short").shortened(), trace("short"));
-        assert!(serde_json::to_string(&trace(&one).shortened()).unwrap().len() < LONG);
+        assert!(serde_json::to_string(&trace(&one).shortened()).unwrap().len() < MIN_DIGESTED_BYTES);
         assert_ne!(trace(&one).shortened(), trace(&two).shortened());
     }
 }

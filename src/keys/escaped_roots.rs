@@ -10,27 +10,28 @@ use crate::fsx;
 use crate::model::RootKind;
 
 /// The most bytes that one escaped byte takes (`\u{10ffff}`, a quoted quote, a backslash that was escaped twice).
-const LONGEST_ESCAPE: usize = 12;
+const MAX_ESCAPE_BYTES: usize = 12;
 
 /// Looks for escaped places of roots. Empty if no place contains a character that is ever escaped.
 #[derive(Debug)]
-pub struct Escaped {
-    places: Vec<(RootKind, Place)>,
+pub struct EscapedRoots {
+    places: Vec<(RootKind, EscapablePlace)>,
 }
 
+/// A place that contains characters that texts escape.
 #[derive(Debug)]
-struct Place {
+struct EscapablePlace {
     whole: String,
     /// The parts that are never escaped, each with the most bytes that may come before it (0 for the first).
     parts: Vec<(usize, String)>,
 }
 
-impl Escaped {
+impl EscapedRoots {
     /// Creates a search for `roots`, by their names and by their paths without links.
     pub fn new(roots: &Roots) -> Self {
         let real = |place: &str| fsx::canonicalize(place.as_ref()).ok()?.into_os_string().into_string().ok();
         let both = |(kind, place): (RootKind, &str)| [Some(place.to_owned()), real(place)].map(|place| (kind, place));
-        let all = roots.iter().flat_map(both).filter_map(|(kind, place)| Some((kind, Place::new(place?)?)));
+        let all = roots.iter().flat_map(both).filter_map(|(kind, place)| Some((kind, EscapablePlace::new(place?)?)));
         Self { places: all.collect() }
     }
 
@@ -45,14 +46,14 @@ impl Escaped {
     }
 }
 
-impl Place {
+impl EscapablePlace {
     /// `None` if the place contains only characters that are never escaped.
     fn new(whole: String) -> Option<Self> {
         let mut parts = vec![(0, String::new())];
         let mut between = 0;
         for c in whole.chars() {
             if !is_plain(c) {
-                between += LONGEST_ESCAPE * c.len_utf8();
+                between += MAX_ESCAPE_BYTES * c.len_utf8();
                 continue;
             }
             if between > 0 {
@@ -92,7 +93,7 @@ mod tests {
 
     fn is_found(place: &str, text: &str) -> bool {
         let roots = Roots::new([(RootKind::Workspace, Some(place.into()))]);
-        Escaped::new(&roots).found_in(text.as_bytes()).next().is_some()
+        EscapedRoots::new(&roots).found_in(text.as_bytes()).next().is_some()
     }
 
     #[test]
@@ -114,6 +115,6 @@ mod tests {
             assert!(!is_found(place, place) && !is_found(place, "/you/ws"), "{place}");
         }
         assert!(!is_found("/me/a b/ws", "/me/a and something longer b/ws"));
-        assert!(Escaped::new(&Roots::new([(RootKind::Target, Some("/me/w-s_1.0+x@y~".into()))])).is_empty());
+        assert!(EscapedRoots::new(&Roots::new([(RootKind::Target, Some("/me/w-s_1.0+x@y~".into()))])).is_empty());
     }
 }

@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use crate::fsx;
 
 /// Whether `path` contains `..`.
-pub(super) fn goes_up(path: &Path) -> bool {
+pub(super) fn has_parents(path: &Path) -> bool {
     path.components().any(|part| part == Component::ParentDir)
 }
 
 /// Resolves links and `..` in all but the last name of `path`. `None` if a directory on the way does not exist.
-pub(super) fn resolved(path: &Path) -> Option<PathBuf> {
+pub(super) fn resolve_directory(path: &Path) -> Option<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Some(fsx::canonicalize(parent).ok()?.join(name)),
         _ => fsx::canonicalize(path).ok(),
@@ -19,34 +19,34 @@ pub(super) fn resolved(path: &Path) -> Option<PathBuf> {
 
 /// Whether `path` is `dir` or is below it.
 pub(super) fn is_below(path: &Path, dir: &Path) -> bool {
-    if !goes_up(path) {
+    if !has_parents(path) {
         return path.starts_with(dir);
     }
-    match (resolved(path), fsx::canonicalize(dir)) {
+    match (resolve_directory(path), fsx::canonicalize(dir)) {
         (Some(path), Ok(dir)) => path.starts_with(dir),
         // A directory on the way is gone. The path was below `dir` if it never leaves it.
-        _ => path.strip_prefix(dir).is_ok_and(|rest| depths(rest).is_some()),
+        _ => path.strip_prefix(dir).is_ok_and(|rest| final_depth(rest).is_some()),
     }
 }
 
 /// Removes each `..` from `path` together with the name before it. `None` unless `path` begins below `dir` and the
 /// result is the same place. The directories in `dir` may not exist when the path is looked at again.
-pub(super) fn folded(path: &Path, dir: &Path) -> Option<PathBuf> {
-    if !goes_up(path) || !path.starts_with(dir) {
+pub(super) fn without_parents(path: &Path, dir: &Path) -> Option<PathBuf> {
+    if !has_parents(path) || !path.starts_with(dir) {
         return None;
     }
-    let mut folded = PathBuf::new();
+    let mut shorter = PathBuf::new();
     for part in path.components() {
         match part {
-            Component::ParentDir => drop(folded.pop()),
-            part => folded.push(part),
+            Component::ParentDir => drop(shorter.pop()),
+            part => shorter.push(part),
         }
     }
-    (resolved(path)? == resolved(&folded)?).then_some(folded)
+    (resolve_directory(path)? == resolve_directory(&shorter)?).then_some(shorter)
 }
 
 /// Returns the depth at which a relative path ends. `None` if the path leaves its start directory on the way.
-fn depths(path: &Path) -> Option<usize> {
+fn final_depth(path: &Path) -> Option<usize> {
     path.components().try_fold(0_usize, |depth, part| match part {
         Component::ParentDir => depth.checked_sub(1),
         _ => Some(depth + 1),
@@ -70,10 +70,10 @@ mod tests {
         assert!(is_below("out/x") && is_below("out/build/../x") && is_below("out/../out/x"));
         assert!(!is_below("out/../x") && !is_below("out/build/../../x") && !is_below("out/link/../x"));
         assert!(is_below("out/gone/../x") && !is_below("out/gone/../../x") && !is_below("gone/../out/x"));
-        let folded = |path: &str| folded(&dir.join(path), &out);
-        assert_eq!(folded("out/build/../../x"), Some(dir.join("x")));
-        assert_eq!(folded("out/link/../x"), None, "it leads elsewhere");
-        assert_eq!(folded("elsewhere/../x"), None);
-        assert_eq!(folded("out/x"), None);
+        let without_parents = |path: &str| without_parents(&dir.join(path), &out);
+        assert_eq!(without_parents("out/build/../../x"), Some(dir.join("x")));
+        assert_eq!(without_parents("out/link/../x"), None, "it leads elsewhere");
+        assert_eq!(without_parents("elsewhere/../x"), None);
+        assert_eq!(without_parents("out/x"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Pins roots that an output may depend on although a scan of its bytes cannot show it: through the length of a path,
-//! its hash, or a file that a source names in full.
+//! Pins unscannable roots: an output may depend on them although a scan of its bytes cannot show it, through the length
+//! of a path, its hash, or a file that a source names in full.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::rustc::{Invocation, dep_info};
 
 /// Pins the roots that the outputs may depend on although a scan of them cannot show it: those of path variables that
 /// are used for more than includes, and those that a source names in full.
-pub fn pin(info: &DepInfo<String>, invocation: &Invocation, context: Context<'_>, scan: &mut Scan<'_>) {
+pub fn pin_roots(info: &DepInfo<String>, invocation: &Invocation, context: Context<'_>, scan: &mut Scan<'_>) {
     let variables = path_variables(info, context);
     let names_roots =
         |file: &String| context.roots.tokenise(file).roots().iter().any(|kind| *kind != RootKind::CargoHome);
@@ -58,7 +58,7 @@ fn dependency_may_read(name: &str, invocation: &Invocation) -> bool {
 }
 
 /// Returns the sources of a library in an output directory. `None` for a proc macro, or if they cannot be found.
-fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<Source>> {
+fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<SourceText>> {
     let is_library = path.extension().is_some_and(|extension| extension == "rmeta" || extension == "rlib");
     let stem = path.file_stem()?.to_str()?.strip_prefix("lib").filter(|_| is_library)?;
     let text = fsx::read_to_string(&path.with_file_name(format!("{stem}.d"))).ok()?;
@@ -68,18 +68,18 @@ fn library_sources(path: &Path, cwd: &Path) -> Option<Vec<Source>> {
 }
 
 /// A file that dep-info lists.
-struct Source {
+struct SourceText {
     text: String,
     /// Whether it has the extension of Rust sources. An included source may have another one.
     is_rust: bool,
 }
 
 /// Reads all listed files that are text. The others cannot be Rust sources.
-fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<Source> {
+fn read_sources(info: &DepInfo<String>, cwd: &Path) -> Vec<SourceText> {
     let is_rust = |file: &str| Path::new(file).extension().is_some_and(|extension| extension == "rs");
     let read = |file: &String| {
         let text = fsx::read_to_string(&cwd.join(file)).ok()?;
-        Some(Source { text, is_rust: is_rust(file) })
+        Some(SourceText { text, is_rust: is_rust(file) })
     };
     info.files.iter().filter_map(read).collect()
 }
