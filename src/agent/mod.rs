@@ -6,12 +6,13 @@
 //! hit is: it puts entries into the store, and the wrapper looks there again.
 //!
 //! [`protocol`] is the format; `answer`, [`budget`], [`fetch_plan`] and `health` are pure policy, which `state`
-//! combines; `shared` holds that state for all tasks. [`server`] answers, `prefetch` fetches, [`queue`] holds the
-//! entries to upload, and `uploads` uploads them.
+//! combines; `decision` decides from that state how to answer a request, and `shared` holds it for all tasks.
+//! [`server`] answers, `prefetch` fetches, [`queue`] holds the entries to upload, and `uploads` uploads them.
 
 mod answer;
 pub mod budget;
 pub mod client;
+mod decision;
 pub mod fetch_plan;
 mod health;
 pub mod paths;

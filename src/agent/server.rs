@@ -1,7 +1,7 @@
 //! The agent process: one per cache directory, which serves clients until it is idle.
 //!
-//! Owns the runtime and the connections. `state` decides the answers, from memory; waiting happens here and not in the
-//! network. The agent ends when it is told to, when it is idle, when a newer version or a client of another remote
+//! Owns the runtime and the connections. `decision` decides the answers, from memory; waiting happens here and not in
+//! the network. The agent ends when it is told to, when it is idle, when a newer version or a client of another remote
 //! asks, or when its cache directory is gone.
 
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream, unix};
 
+use super::decision::{Decision, WAIT_SLICE};
 use super::paths::AgentPaths;
 use super::protocol::{Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
 use super::shared::Agent;
 pub use super::shared::Setup;
-use super::state::{Decision, WAIT_SLICE, subject};
+use super::state::subject;
 use super::{prefetch, queue, uploads};
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, clock, socket};

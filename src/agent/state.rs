@@ -1,6 +1,6 @@
-//! The state of the agent, and the one place where a fetch request is decided: [`AgentState::begin`] says what to find
-//! out for it, [`AgentState::decide`] how to answer it. (`server` declines clients of another version or remote.) Does
-//! not use the network: `server` and `prefetch` act on it.
+//! The state of the agent: the builds and their requests, the answers of the remote about their subjects, the plan, and
+//! the time of the last activity. [`AgentState::begin`] says what to find out for a request; `decision` decides how to
+//! answer it. Does not use the network: `server` and `prefetch` act on it.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -9,16 +9,10 @@ use super::answer::SubjectAnswer;
 use super::budget::Budget;
 use super::fetch_plan::{FetchPlan, FetchState, RemoteUnit};
 use super::health::Health;
-use super::protocol::{Decline, FetchRequest};
+use super::protocol::FetchRequest;
 use crate::model::{EntryKey, LookupKey};
 use crate::remote::operations::fetch::MAX_ENTRIES_PER_LOOKUP;
 
-/// How long a miss may wait before the next decision.
-pub(super) const WAIT_SLICE: Duration = Duration::from_millis(25);
-/// How long after its fetch an entry may be new to a miss.
-const RECENT_FETCH: Duration = Duration::from_secs(5);
-/// After this many fetched entries that were not hits, and none that was, the agent stops fetching for a build.
-const MAX_UNUSED: u32 = 6;
 /// The longest time to fetch the entries of one lookup key; more than their deadline allows.
 const MAX_FETCH_TIME: Duration = Duration::from_mins(15);
 /// How many builds the agent remembers.
@@ -34,11 +28,11 @@ pub(super) struct BuildSubject {
 }
 
 #[derive(Debug)]
-struct ActiveBuild {
-    budget: Budget,
+pub(super) struct ActiveBuild {
+    pub(super) budget: Budget,
     subjects: HashSet<BuildSubject>,
-    used: u32,
-    unused: u32,
+    pub(super) used: u32,
+    pub(super) unused: u32,
 }
 
 /// What to find out about a [`FetchRequest`].
@@ -48,17 +42,6 @@ pub(super) struct Queries {
     pub(super) subject: bool,
     /// List the remote under the lookup key. [`AgentState::set_lookup_result`] takes the result.
     pub(super) lookup: bool,
-}
-
-/// How to answer a [`FetchRequest`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Decision {
-    /// Decline the request, for this reason.
-    Decline(Decline),
-    /// The entry is in the store. A compile would have taken this many milliseconds.
-    InStore(f64),
-    /// The entry may come: wait for a [`WAIT_SLICE`], then report [`AgentState::end_slice`] and decide again.
-    Wait,
 }
 
 /// What the agent has done so far, for people.
@@ -84,11 +67,11 @@ pub(super) struct AgentState {
     pub(super) plan: FetchPlan,
     pub(super) health: Health,
     pub(super) counters: Counters,
-    answers: HashMap<BuildSubject, SubjectAnswer>,
-    builds: HashMap<u64, ActiveBuild>,
+    pub(super) answers: HashMap<BuildSubject, SubjectAnswer>,
+    pub(super) builds: HashMap<u64, ActiveBuild>,
     order: Vec<u64>,
     /// When the entries of a lookup key were fetched; like all times here, since the agent started.
-    fetched: HashMap<LookupKey, Duration>,
+    pub(super) fetched: HashMap<LookupKey, Duration>,
     /// When the last request or transfer was.
     last_activity: Duration,
     /// When the last request of a build was.
@@ -213,54 +196,12 @@ impl AgentState {
         }
     }
 
-    /// Decides how to answer the request now, after its miss has `waited`. Queues its unit for fetching if needed, and
-    /// takes a slice of waiting from the budget of the build.
-    pub(super) fn decide(&mut self, request: &FetchRequest, waited: Duration) -> Decision {
-        match self.decide_without_budget(request) {
-            Decision::Wait if !self.grant(request, waited) => Decision::Decline(Decline::Spent),
-            decision => decision,
-        }
-    }
-
-    /// The decision, as if waiting were free.
-    fn decide_without_budget(&mut self, request: &FetchRequest) -> Decision {
-        let now = self.now();
-        let subject = subject(request);
-        let may_come = self.answers.get(&subject).is_some_and(|answer| answer.may_name(request.lookup));
-        let Some(unit) = self.plan.unit(request.lookup) else {
-            return if !self.health.is_usable(now) {
-                Decision::Decline(Decline::Unusable)
-            } else if may_come {
-                Decision::Wait
-            } else {
-                Decision::Decline(Decline::Unknown)
-            };
-        };
-        match unit.state {
-            FetchState::InStore if self.is_recent(request.lookup, now) => {
-                Decision::InStore(unit.cost_ms.unwrap_or(0.0))
-            }
-            FetchState::InStore | FetchState::Failed => Decision::Decline(Decline::Unknown),
-            _ if !self.health.is_usable(now) => Decision::Decline(Decline::Unusable),
-            _ if self.is_useless(request.build) => Decision::Decline(Decline::Spent),
-            FetchState::OnRemote | FetchState::Fetching => {
-                self.plan.request(request.lookup);
-                self.plan_record(&subject, request.lookup);
-                Decision::Wait
-            }
-        }
-    }
-
     /// Plans to fetch a whole record once a miss requests one of its units: a build that requests none of them has no
     /// use for the record.
-    fn plan_record(&mut self, subject: &BuildSubject, requested: LookupKey) {
+    pub(super) fn plan_record(&mut self, subject: &BuildSubject, requested: LookupKey) {
         if let Some(record) = self.answers.get_mut(subject).and_then(|answer| answer.record_to_plan(requested)) {
             self.plan.add_record(record.iter().copied());
         }
-    }
-
-    fn is_recent(&self, lookup: LookupKey, now: Duration) -> bool {
-        self.fetched.get(&lookup).is_some_and(|at| now.saturating_sub(*at) < RECENT_FETCH)
     }
 
     /// Whether the last request or transfer was more than `idle` ago. Planned units do not keep the agent alive while
@@ -288,40 +229,6 @@ impl AgentState {
         found
     }
 
-    fn is_useless(&self, build: u64) -> bool {
-        self.builds.get(&build).is_some_and(|build| build.used == 0 && build.unused >= MAX_UNUSED)
-    }
-
-    /// Whether the request may wait for another slice. If so, the slice is taken from the budget.
-    fn grant(&mut self, request: &FetchRequest, waited: Duration) -> bool {
-        let (now, cost) = (millis(self.now()), self.plan.unit(request.lookup).and_then(|unit| unit.cost_ms));
-        self.builds
-            .get_mut(&request.build)
-            .is_some_and(|build| build.budget.grant(millis(waited), millis(WAIT_SLICE), cost, now))
-    }
-
-    /// Refunds the unused part of the last slice, or charges its excess.
-    pub(super) fn end_slice(&mut self, request: &FetchRequest, took: Duration) {
-        if let Some(build) = self.builds.get_mut(&request.build) {
-            build.budget.refund(millis(WAIT_SLICE) - millis(took));
-        }
-    }
-
-    /// Records whether the fetched entry was a hit.
-    pub(super) fn used(&mut self, request: &FetchRequest, was_hit: bool, cost_ms: f64, waited: Duration) {
-        self.mark_active();
-        let Some(build) = self.builds.get_mut(&request.build) else { return };
-        if was_hit {
-            build.used += 1;
-            build.budget.hit(cost_ms, millis(waited));
-            return;
-        }
-        build.unused += 1;
-        if self.is_useless(request.build) {
-            self.plan.clear_records();
-        }
-    }
-
     /// Records how fetching the entries of a lookup key ended.
     pub(super) fn ended(&mut self, lookup: LookupKey, fetched: FetchState) {
         self.mark_active();
@@ -333,7 +240,7 @@ impl AgentState {
 }
 
 /// The time in milliseconds, as the budget counts it.
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
@@ -343,11 +250,13 @@ pub(super) fn subject(request: &FetchRequest) -> BuildSubject {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::decision::Decision;
+    use super::super::protocol::Decline;
     use super::*;
     use crate::model::Digest;
 
-    fn request(name: &str) -> FetchRequest {
+    pub(crate) fn request(name: &str) -> FetchRequest {
         FetchRequest {
             remote: String::new(),
             workspace: Some("/ws".into()),
@@ -358,7 +267,7 @@ mod tests {
         }
     }
 
-    fn state_with(names: &[&str]) -> AgentState {
+    pub(crate) fn state_with(names: &[&str]) -> AgentState {
         let mut state = AgentState::new(2);
         assert!(state.begin_query_if_due(&request(names[0])));
         for name in names {
@@ -419,27 +328,6 @@ mod tests {
     }
 
     #[test]
-    fn r12_a_record_is_fetched_only_for_a_build_that_requests_a_unit_of_it() {
-        let mut state = state_with(&["a", "b", "c"]);
-        assert_eq!(state.decide(&request("edited"), Duration::ZERO), Decision::Decline(Decline::Unknown));
-        assert_eq!(state.plan.pending(), 0);
-        assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::Wait);
-        let mut taken = Vec::new();
-        while let Some((lookup, _)) = state.plan.take_next() {
-            taken.push(lookup);
-        }
-        assert_eq!(
-            taken,
-            ["b", "a", "c"].map(|name| request(name).lookup),
-            "the requested unit, then the rest in order"
-        );
-        state.ended(request("b").lookup, FetchState::InStore);
-        assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::InStore(500.0));
-        state.ended(request("a").lookup, FetchState::Failed);
-        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
-    }
-
-    #[test]
     fn a_removed_entry_can_be_fetched_again() {
         let mut state = state_with(&["a"]);
         state.plan.set_state(request("a").lookup, FetchState::InStore);
@@ -464,18 +352,6 @@ mod tests {
     }
 
     #[test]
-    fn r12_entries_that_are_never_hits_are_not_fetched_for_ever() {
-        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
-        let mut state = state_with(&names.iter().map(String::as_str).collect::<Vec<_>>());
-        for name in &names[..6] {
-            assert_eq!(state.decide(&request(name), Duration::ZERO), Decision::Wait);
-            state.used(&request(name), false, 500.0, Duration::from_millis(10));
-        }
-        assert_eq!(state.decide(&request("10"), Duration::ZERO), Decision::Decline(Decline::Spent));
-        assert!(state.plan.pending() <= 6, "only the requested units");
-    }
-
-    #[test]
     fn a_plan_for_an_unusable_remote_does_not_keep_the_agent_alive() {
         let mut state = state_with(&["a", "b"]);
         assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
@@ -488,35 +364,5 @@ mod tests {
         state.health.pause(later);
         assert!(state.plan.pending() > 0);
         assert!(state.is_idle(later, seconds(5)) && !state.is_idle(later, seconds(20)));
-    }
-
-    #[test]
-    fn a_miss_waits_no_longer_than_the_budget_grants() {
-        let mut state = state_with(&["a"]);
-        let mut waited = Duration::ZERO;
-        while state.decide(&request("a"), waited) == Decision::Wait {
-            waited += WAIT_SLICE;
-        }
-        assert_eq!(state.decide(&request("a"), waited), Decision::Decline(Decline::Spent));
-        assert!((Duration::from_millis(100)..Duration::from_millis(600)).contains(&waited), "{waited:?}");
-        assert_eq!(state.plan.pending(), 2, "its unit is planned all the same");
-        // Slices that ended early leave time for another miss.
-        for _ in 0..4 {
-            state.end_slice(&request("a"), Duration::ZERO);
-        }
-        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
-    }
-
-    #[test]
-    fn r09_a_remote_that_fails_is_left_alone() {
-        let mut state = state_with(&["a"]);
-        for _ in 0..3 {
-            assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
-            let now = state.now();
-            state.health.failed("500".into(), now);
-        }
-        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unusable));
-        state.health.succeeded();
-        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Wait);
     }
 }
