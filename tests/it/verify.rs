@@ -59,7 +59,7 @@ fn a_reproducible_build_is_verified() {
         (Some(verified as u64), Some(2 * verified as u64))
     );
     assert_eq!(events["differing"], serde_json::json!({}));
-    assert!(text.contains("Verified") && text.contains("0 came out differently"), "{text}");
+    assert!(text.contains("Verified hits") && text.contains("0 differ"), "{text}");
     project.unset("KACHE_VERIFY");
     project.rebuild_hits(&["dep"]);
     assert_eq!(project.last_outcome("dep").0, "hit.local", "only on demand");
@@ -94,7 +94,7 @@ fn other_bytes_are_named_and_stay_where_they_are() {
 
     let (events, text) = stats(&project);
     assert_eq!(events["differing"]["dep"]["hits"], 1);
-    assert!(text.contains("1 came out differently") && text.contains("first difference at byte 9"), "{text}");
+    assert!(text.contains("1 differ") && text.contains("first difference at byte 9"), "{text}");
 
     // The store is unchanged.
     project.assert_store_whole();
