@@ -153,6 +153,7 @@ fn known_bytes(known: &KnownVariables) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::InputKind;
 
     fn key(inputs: Vec<Input>) -> EntryKey {
         InputSet { inputs }.entry_key(LookupKey(Digest::of(b"l")))
@@ -176,6 +177,45 @@ mod tests {
     fn u26_neighbouring_fields_do_not_run_together() {
         let env = |name: &str, value: &str| Input::Env(name.into(), Some(TokenString::literal(value)));
         assert_ne!(key(vec![env("ab", "c")]), key(vec![env("a", "bc")]));
+    }
+
+    /// One input of every kind, and those of the other tag for an absent value.
+    fn all_kinds() -> Vec<Input> {
+        let (text, digest) = (TokenString::literal, Digest::of(b"x"));
+        let known = KnownVariables { program: text("/p"), unknown: vec!["A".into(), "B".into()], digest };
+        vec![
+            Input::File(text("f"), digest),
+            Input::Absent(text("a")),
+            Input::Env("E".into(), Some(text("1"))),
+            Input::Env("E".into(), None),
+            Input::Pinned(RootKind::Home, "/h".into()),
+            Input::Present(text("p"), PathKind::Directory),
+            Input::PresentNoFollow(text("i"), PathKind::Link),
+            Input::Mode(text("m"), 0o700),
+            Input::Modified(text("t"), 1),
+            Input::Created(text("c"), 2),
+            Input::Listing(text("d"), digest),
+            Input::Link(text("l"), text("to")),
+            Input::Resolved(text("r"), text("/r")),
+            Input::Program("cc".into(), Some(text("/cc"))),
+            Input::Program("cc".into(), None),
+            Input::Environment(digest),
+            Input::KnownVariables(Box::new(known)),
+            Input::Processor(digest),
+            Input::GitIndex(text("g"), digest),
+            Input::DiagnosticWidth(Some("80".into())),
+            Input::DiagnosticWidth(None),
+        ]
+    }
+
+    #[test]
+    fn every_kind_is_written_and_hashed_as_by_earlier_versions() {
+        let inputs = all_kinds();
+        let is_missing = |kind: &&InputKind| !inputs.iter().any(|input| input.kind() == **kind);
+        assert_eq!(InputKind::ALL.iter().find(is_missing), None, "add the new kind to the list, and the new digests");
+        let written = serde_json::to_vec(&inputs).unwrap();
+        assert_eq!(Digest::of(&written).short(), "96abb5e88554");
+        assert_eq!(key(inputs).0.short(), "4d5c2a1a2224");
     }
 
     #[test]
