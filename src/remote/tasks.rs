@@ -61,3 +61,44 @@ where
         self.running.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn at_most_so_many_tasks_run_at_once_and_all_of_them_run() {
+        let running = Arc::new(AtomicUsize::new(0));
+        let task = |item: usize| {
+            let running = Arc::clone(&running);
+            async move {
+                let at_once = running.fetch_add(1, Ordering::Relaxed) + 1;
+                tokio::task::yield_now().await;
+                running.fetch_sub(1, Ordering::Relaxed);
+                (item, at_once)
+            }
+        };
+        let mut tasks = concurrently(3, 0..10, task);
+        let mut items = Vec::new();
+        while let Some((item, at_once)) = tasks.next().await {
+            assert!(at_once <= 3, "{at_once}");
+            items.push(item);
+        }
+        items.sort_unstable();
+        assert_eq!(items, (0..10).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_zero_counts_as_one() {
+        assert_eq!(concurrently(0, ["a"], |item| async move { item }).next().await, Some("a"));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "in the task")]
+    async fn a_panic_of_a_task_continues_in_its_caller() {
+        let _: Option<()> = concurrently(1, [()], |()| async { panic!("in the task") }).next().await;
+    }
+}

@@ -45,12 +45,12 @@ type RecordNames = Vec<(BuildName, Option<SystemTime>)>;
 ///
 /// `shape` is `<triple or host>/<directory of the profile>`, if the caller knows what will be built.
 pub async fn find(remote: &Remote, workspace: &Workspace, shape: Option<&str>) -> Result<Option<NamedRecord>> {
-    Ok(best(remote, workspace, shape).await?.map(|(found, ..)| found))
+    Ok(find_best(remote, workspace, shape).await?.map(|(found, ..)| found))
 }
 
 /// Like [`find`], followed by the records of other shapes for the same lock file and commit.
 pub async fn find_all(remote: &Remote, workspace: &Workspace, shape: Option<&str>) -> Result<Vec<NamedRecord>> {
-    let Some((found, chosen, names)) = best(remote, workspace, shape).await? else { return Ok(Vec::new()) };
+    let Some((found, chosen, names)) = find_best(remote, workspace, shape).await? else { return Ok(Vec::new()) };
     let mut all = vec![found];
     for other in companions(&names, &chosen) {
         all.extend(read(remote, &remote.names.build(&workspace.name, &other)).await?);
@@ -59,7 +59,7 @@ pub async fn find_all(remote: &Remote, workspace: &Workspace, shape: Option<&str
 }
 
 /// Finds the best record that can be read. Returns it with its name and the names of the others.
-async fn best(
+async fn find_best(
     remote: &Remote,
     workspace: &Workspace,
     shape: Option<&str>,
@@ -69,8 +69,8 @@ async fn best(
         return Ok(None);
     }
     let (triple, profile) = shape.and_then(|shape| shape.split_once('/')).unzip();
-    let asked = workspace.clone();
-    let ancestors = run_blocking(move || asked.ancestors()).await;
+    let local = workspace.clone();
+    let ancestors = run_blocking(move || local.ancestors()).await;
     let owned = |part: Option<&str>| part.map(str::to_owned);
     let checkout = Checkout { lock: workspace.lock, ancestors, triple: owned(triple), profile: owned(profile) };
     for _ in 0..MAX_READS {
@@ -86,11 +86,11 @@ async fn best(
 /// The records of other shapes for the same lock file and commit, newest first: one run of CI builds several shapes and
 /// pushes once. Pure.
 fn companions(names: &RecordNames, chosen: &BuildName) -> Vec<BuildName> {
-    let is_one = |name: &BuildName| {
+    let is_companion = |name: &BuildName| {
         let is_same = (&name.lock, &name.commit) == (&chosen.lock, &chosen.commit);
         is_same && (&name.triple, &name.profile) != (&chosen.triple, &chosen.profile)
     };
-    let mut found: Vec<_> = names.iter().filter(|(name, _)| is_one(name)).collect();
+    let mut found: Vec<_> = names.iter().filter(|(name, _)| is_companion(name)).collect();
     found.sort_by_key(|(name, written)| (Reverse(*written), name));
     found.into_iter().map(|(name, _)| name.clone()).collect()
 }

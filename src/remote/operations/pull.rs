@@ -120,14 +120,14 @@ pub async fn plan(
     }
 }
 
-/// The entries of all records, without duplicates, each at the place where it is first named.
+/// Plans the entries of all records, without duplicates, each at the place where it is first named.
 fn plan_from_records(found: &[build_records::NamedRecord]) -> PullPlan {
     let mut seen = HashSet::new();
     let entries = found.iter().flat_map(build_records::NamedRecord::entries).filter(|id| seen.insert(id.key)).collect();
     PullPlan { origin: Origin::Builds(found.iter().map(|found| found.name.clone()).collect()), entries, packages: None }
 }
 
-/// The entries of the packages in the lock file: those of crates with the name of their package, and of build scripts.
+/// Plans the entries of the packages in the lock file: of crates with the name of their package, and of build scripts.
 async fn plan_from_lock(remote: &Arc<Remote>, workspace: &Workspace) -> Result<PullPlan, PlanError> {
     let mut names: BTreeSet<String> = workspace.packages.iter().map(|package| package.name.replace('-', "_")).collect();
     names.insert("build_script_build".to_owned());
@@ -157,8 +157,9 @@ async fn list(remote: &Remote, prefix: &str) -> Result<Vec<EntryId>, RemoteError
     let mut found = Vec::new();
     while let Some(page) = listing.next_page().await? {
         found.extend(page.into_iter().filter_map(|listed| {
-            let at = remote.names.parse_manifest(&listed.name)?;
-            Some((Reverse(listed.modified), EntryId { crate_name: at.crate_part, lookup: at.lookup, key: at.key }))
+            let name = remote.names.parse_manifest(&listed.name)?;
+            let id = EntryId { crate_name: name.crate_part, lookup: name.lookup, key: name.key };
+            Some((Reverse(listed.modified), id))
         }));
     }
     found.sort();
