@@ -1,14 +1,15 @@
 //! kache observes what each compile really reads and writes, and reuses the result only if both still hold.
 //!
-//! The path of one rustc call, top to bottom (`wrapper` is the only module that decides):
+//! The path of one rustc call, top to bottom (`wrapper` takes the steps):
 //!
 //! * **Hit**: [`rustc::invocation`] parses the call, [`keys::compiler`] identifies the compiler from a memo,
 //!   [`keys::lookup`] digests everything that is known without running rustc, [`store::manifests`] lists the input sets
 //!   recorded under that lookup key, [`keys::validate`] finds the newest one that still holds, [`store::entries`] reads
 //!   the entry, and [`restore`] restores the outputs and replays the messages. kache does not start rustc.
-//! * **Miss**: [`store::claims`] lets one process per machine compile the unit; [`rustc::spawn`] runs the real rustc
-//!   and passes its streams on live; [`keys::record`] records what rustc read; [`keys::scan`] searches the outputs for
-//!   machine-local roots; then kache publishes blobs, entry and manifest, in that order.
+//! * **Miss**: [`store::claims`] lets one process compile the unit, unless the others would wait too long;
+//!   [`rustc::spawn`] runs the real rustc and passes its streams on live; [`keys::record`] records what rustc read;
+//!   [`keys::scan`] searches the outputs for machine-local roots; then kache publishes blobs, entry and manifest, in
+//!   that order.
 //! * **Bypass**: kache `exec`s every call that it does not understand, unchanged. A cache problem is never a build
 //!   problem.
 //!

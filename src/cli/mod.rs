@@ -78,7 +78,7 @@ Settings are in $XDG_CONFIG_HOME/kache/config.toml (or the file that
 KACHE_CONFIG names) and in KACHE_* variables; `kache doctor` lists them all.
 ";
 
-/// A compiler cache for Rust: all checkouts of a machine share its results
+/// A compiler cache for Rust: all your checkouts share its results
 ///
 /// Cargo calls kache instead of rustc. kache records what each compile reads. If
 /// the same compile is asked for again, in any checkout, kache restores its

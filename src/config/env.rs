@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub const KACHE_CACHE_DIR: &str = "KACHE_CACHE_DIR";
 /// The configuration file, an absolute path.
 pub const KACHE_CONFIG: &str = "KACHE_CONFIG";
-/// `1`: pass every call on to rustc and do nothing else.
+/// `1`: pass every call on to rustc, without an event.
 pub const KACHE_DISABLED: &str = "KACHE_DISABLED";
 /// The level of the log file: off, error, warn, info, debug or trace.
 pub const KACHE_LOG: &str = "KACHE_LOG";
@@ -184,7 +184,7 @@ pub const TARGET: &str = "TARGET";
 pub const HOST: &str = "HOST";
 /// The cargo program, for nested calls of cargo.
 pub const CARGO: &str = "CARGO";
-/// The output directory of a build script; rustc calls that write below it are probes of the script.
+/// The output directory of a build script; rustc calls that write below it are test compiles of the script.
 pub const OUT_DIR: &str = "OUT_DIR";
 
 /// The toolchain that rustup's proxies run. A proxy sets it for every program that it starts.

@@ -1,4 +1,4 @@
-//! The kinds of inputs: one table for hashing, collection, validation and explanation.
+//! The kinds of inputs: one table of their tags, their labels and the kinds of their differences.
 
 use std::cmp::Ordering;
 

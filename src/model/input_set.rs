@@ -1,20 +1,23 @@
-//! Input sets: everything that one compile really read.
+//! Input sets: everything that the result of one compile, or of one run of a build script, depends on beside the lookup
+//! key.
 //!
-//! kache records an input set after a miss and validates it on lookup. A set is a list of [`Input`]s. A new kind of
-//! input is a new variant (ARCHITECTURE.md, "Adding a kind of input"), and a reader that does not know a kind refuses
-//! the whole set (it misses) instead of ignoring the input.
+//! kache records an input set after a miss and validates it on lookup. A set is a list of [`Input`]s: most are things
+//! that a program read; pins and the diagnostic width follow from the outputs and messages. A new kind of input is a
+//! new variant (ARCHITECTURE.md, "Adding a kind of input"), and a reader that does not know a kind refuses the whole
+//! set (it misses) instead of ignoring the input.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, EntryKey, LookupKey, RootKind, TokenString};
 
-/// One thing that the compile read, with its digest or value.
+/// One thing that the result depends on, with its digest or value if its kind has one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Input {
     /// A file with this content. A relative path starts at the working directory of the compiler.
     File(TokenString, Digest),
-    /// Nothing exists at this path. The compile looked there, or would have.
+    /// Nothing exists at this path. The compile looked there, or rustc would refuse a file there beside another source
+    /// (`m.rs` and `m/mod.rs`).
     Absent(TokenString),
     /// An environment variable that the compile read. `None` means unset, which differs from empty.
     Env(String, Option<TokenString>),
@@ -95,7 +98,8 @@ impl PathKind {
     }
 }
 
-/// The inputs of one compile, in a stable order.
+/// The inputs of one compile or run. Entry keys depend on their order: equal inputs are always recorded in the same
+/// order.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct InputSet {
     /// All inputs.

@@ -1,4 +1,5 @@
-//! The words of kache as plain data: digests and typed ids, artifacts, input sets, outcomes, differences.
+//! The words that several modules use, as plain data: digests and typed ids, artifacts, input sets, outcomes,
+//! differences.
 //!
 //! This module does not touch the disk, the environment or the clock, and does not use any module above it.
 

@@ -1,7 +1,10 @@
-//! Claims: at most one process of a machine compiles a lookup key. The others wait for a limited time, then look again.
+//! Claims: locks on a lookup key, or on reading the files of a compiler. The holder does the work. The others wait for
+//! the lock, then look again. The wait is limited: a process that does not get the lock in time does the work, too.
+//! (A compile whose result is private does not request a claim.)
 //!
-//! A holder stamps the file of its claim at short intervals. A holder that does not has been stopped (`SIGSTOP`,
-//! Ctrl-Z) or gets no processor time, and the others stop waiting for it. Only the lock decides who holds a claim.
+//! A holder sets the mtime of the file of its claim at short intervals, which this module calls stamping. If a holder
+//! has not done so for [`STALE_AFTER`], it was stopped (`SIGSTOP`, Ctrl-Z) or gets no processor time, and the others no
+//! longer wait for it. Only the lock decides who holds a claim.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};

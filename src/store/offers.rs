@@ -1,8 +1,8 @@
 //! Offers: results of compiles on an incremental session. Until a build asks for an offer, kache does not copy it, and
 //! hashes only programs.
 //!
-//! An offer holds hard links to the outputs, so that it outlasts a restore that replaces them. The next compile of the
-//! unit withdraws it, so a series of edits leaves nothing behind.
+//! An offer holds hard links to the outputs, so that it outlasts a restore that replaces them. A compile that is about
+//! to replace them withdraws it, so a series of edits leaves one offer.
 //!
 //! Version 1: `offers/ab/<lookup key>/<name>/`, with the outputs under their names and the sealed record in
 //! `offer.json`, without which an offer is incomplete.

@@ -1,4 +1,5 @@
-//! Decides between hit, miss and bypass. No other module does.
+//! Serves a call as a hit, a miss or a bypass: `run` takes the first decisions, then `Call::prepare`, `hit` and `miss`
+//! take theirs. No module outside this folder decides that.
 //!
 //! Neither this module nor any that it calls writes to stdout or stderr, except what rustc or a build script printed:
 //! cargo records and replays every byte. (The one exception is a program that cannot be started.) kache's errors never
@@ -70,9 +71,9 @@ pub fn run(argv: Vec<OsString>, started: Instant) -> ! {
     bypass::refuse(&chain, &env, &report, &refusal);
 }
 
-/// Whether an observed build script called this wrapper. Its questions and probes go to the compiler, where the
-/// observer sees what the answers depend on. A compile of a nested cargo is served as usual; its event in the log is a
-/// side effect that keeps the script's run out of the store.
+/// Whether an observed build script called this wrapper. Its probes go to the compiler, where the observer sees what
+/// the answers depend on. A compile of a nested cargo is served as usual; its event in the log is a side effect that
+/// keeps the script's run out of the store.
 fn is_called_by_observed_script(vars: &Env) -> bool {
     vars.get(env::KACHE_OBSERVED).is_some()
 }
@@ -93,7 +94,8 @@ fn own_name_removed(mut argv: Vec<OsString>) -> Option<ProgramChain> {
     ProgramChain::parse(argv)
 }
 
-/// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
+/// Serves a hit or a miss; both end this process. Returns only if kache cannot cache the call, or failed before rustc
+/// ran.
 fn serve(chain: &ProgramChain, config: &Config, env: &Env, report: &report::EventReporter) -> Refusal {
     let call = match Call::prepare(chain, config, env) {
         Ok(call) => call,

@@ -50,7 +50,8 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
     become_script(argv)
 }
 
-/// Serves a hit or a miss; both end this process. Returns only if the cache does not apply.
+/// Serves a hit or a miss; both end this process. Returns only if kache cannot cache the run, or failed before the
+/// script ran.
 fn decide(argv: &[OsString], config: &Config, vars: &Env, report: &EventReporter) -> Refusal {
     let run = match ScriptRun::prepare(argv, config, vars) {
         Ok(run) => run,
