@@ -156,7 +156,7 @@ fn r08_a_wrong_secret_is_a_403_and_exits_non_zero() {
 fn doctor_tries_everything() {
     let Some(server) = Server::of("doctor") else { return };
     let run = app(&server).kache(&["doctor", "--remote"]).must_succeed();
-    assert!(run.stdout.contains("as written") && run.stdout.contains("removed"), "{run:?}");
+    assert!(run.stdout.contains("as written") && run.stdout.contains("deleted"), "{run:?}");
     assert_eq!(server.objects(""), Vec::<String>::new());
 }
 
