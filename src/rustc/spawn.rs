@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use crate::fsx::sys_process;
 
 /// How long streams are read after the program has ended, with [`ReadUntil::ShortlyAfterExit`].
 const READ_AFTER_EXIT: Duration = Duration::from_millis(500);
+
+/// The wait status of a program that ended, but not how: exit code 101, with which rustc reports its own failures.
+const UNKNOWN_STATUS: i32 = 101 << 8;
 
 /// The result of running a program.
 #[derive(Debug)]
@@ -79,7 +82,8 @@ pub fn run(mut command: Command, until: ReadUntil, unalias: Option<Unalias>) -> 
     let mut child = command.spawn()?;
     // This drops our write ends of the pipes, so that the streams end when those of the compiler end.
     drop(command);
-    let status = child.wait()?;
+    // The program must not run again, even if its status is unknown (a parent that ignores SIGCHLD).
+    let status = child.wait().unwrap_or_else(|_| ExitStatus::from_raw(UNKNOWN_STATUS));
     let mut ran = ProgramOutput { process: child.id(), status, stdout: Vec::new(), stderr: Vec::new() };
     let mut deadline = Instant::now() + READ_AFTER_EXIT;
     loop {

@@ -1,8 +1,7 @@
 //! Adds declared inputs (`keys::declared`) to `.d` files, because cargo watches only the files that those name.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::call::Call;
+use super::delivered::after_delivery;
 use crate::fsx::{self, Publish};
 
 /// Adds declared inputs to the text of a `.d` file that is about to be restored.
@@ -18,10 +17,10 @@ pub(super) fn extend(call: &Call<'_>, text: &mut String) -> Result<(), ()> {
 /// declared inputs.
 pub(super) fn extend_dep_info(call: &Call<'_>) {
     let Some(declared) = &call.common.declared else { return };
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    let _ = after_delivery(|| {
         let path = call.invocation.dep_info_path();
         let text = fsx::read_to_string(&path).ok()?;
         let extended = declared.extend(&text)?;
         Publish::default().bytes(&path, extended.as_bytes()).ok()
-    }));
+    });
 }

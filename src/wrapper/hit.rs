@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::call::Call;
+use super::delivered::after_delivery;
 use super::entry_hit::{self, EntryHit, Missed};
 use super::report::EventReporter;
 use super::{declared, incremental, verify};
@@ -48,6 +49,6 @@ fn finish(call: &Call<'_>, hit: &EntryHit, bytes: Bytes, report: &EventReporter)
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(&messages::replay(&hit.entry.stdout, out_dir)).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&messages::replay(&hit.entry.stderr, out_dir));
-    entry_hit::note(call, hit, bytes, report);
+    after_delivery(|| entry_hit::note(call, hit, bytes, report));
     sys_process::exit(0)
 }

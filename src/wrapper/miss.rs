@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
+use super::delivered::after_delivery;
 use super::entry_hit::Missed;
 use super::explain::{self, Explanation};
 use super::incremental_plan::IncrementalPlan;
@@ -70,10 +71,12 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -
     let (ran, trace) = run(call, &plan)?;
     let cost_ms = began.elapsed().as_secs_f64() * 1000.0;
     let finished = FinishedCompile { ran: &ran, trace, start, cost_ms, incremental_plan: &plan };
-    let stored = note(call, &missed, explanation, store(call, scope, &finished), report);
-    if let (Some(remote), Some(key)) = (&remote, stored) {
-        remote::queue(call, remote, key);
-    }
+    after_delivery(|| {
+        let stored = note(call, &missed, explanation, store(call, scope, &finished), report);
+        if let (Some(remote), Some(key)) = (&remote, stored) {
+            remote::queue(call, remote, key);
+        }
+    });
     declared::extend_dep_info(call);
     drop(claim);
     Ok(ran.status)
@@ -92,7 +95,7 @@ fn run(call: &Call<'_>, plan: &IncrementalPlan) -> Result<(ProgramOutput, Option
     let ran = spawn::run(command, ReadUntil::ShortlyAfterExit, unalias.clone())
         .map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
     if let Some(unalias) = unalias {
-        unalias_dep_info(call, &unalias);
+        after_delivery(|| unalias_dep_info(call, &unalias));
     }
     Ok((ran, trace))
 }

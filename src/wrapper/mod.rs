@@ -10,6 +10,7 @@ mod alias;
 mod bypass;
 mod call;
 mod declared;
+mod delivered;
 mod entry_hit;
 mod explain;
 mod hit;

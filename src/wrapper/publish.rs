@@ -1,9 +1,9 @@
 //! Publishes the result of a compile: stores it, or offers it if it is private.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use super::call::Call;
+use super::delivered::after_delivery;
 use super::offer;
 use super::recorded::{self, FinishedCompile, RecordedCompile};
 use super::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
@@ -23,8 +23,8 @@ pub(super) fn publish(
     finished: &FinishedCompile<'_>,
     private: Option<Stored>,
 ) -> Result<StoredEntry, NotStored> {
-    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(call, finished, private)));
-    caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
+    after_delivery(|| record_and_store(call, finished, private))
+        .unwrap_or_else(|| Err(NotStored(Stored::StoreFailed, "panic".into())))
 }
 
 fn record_and_store(

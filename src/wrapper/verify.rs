@@ -5,10 +5,10 @@
 //! input is missing from the input set, that the store is damaged, or that the build of this crate is not reproducible.
 //! kache cannot distinguish the three; the user has to.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::call::Call;
+use super::delivered::after_delivery;
 use super::entry_hit::EntryHit;
 use super::report::EventReporter;
 use super::task::Task;
@@ -40,11 +40,12 @@ pub(super) fn verify(call: &Call<'_>, hit: &EntryHit, plan: &RestorePlan, report
     let command = spawn::command(&call.chain.program, &args, &call.invocation.cwd, &[]);
     let Ok(ran) = spawn::run(command, ReadUntil::ShortlyAfterExit, None) else { return };
     drop(sessions);
-    // rustc has run, so no failure from here on may change the outcome of the build.
     declared::extend_dep_info(call);
-    let event = catch_unwind(AssertUnwindSafe(|| verified_event(call, hit, plan, &ran)));
-    report.write(event.unwrap_or_else(|_| differs(call, "panic".to_owned())));
-    call.common.store.touch_entry(hit.record.key);
+    let event = after_delivery(|| verified_event(call, hit, plan, &ran));
+    after_delivery(|| {
+        report.write(event.unwrap_or_else(|| differs(call, "panic".to_owned())));
+        call.common.store.touch_entry(hit.record.key);
+    });
     sys_process::exit_like(ran.status)
 }
 

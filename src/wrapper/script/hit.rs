@@ -9,6 +9,7 @@ use crate::model::MissReason;
 use crate::restore::Bytes;
 use crate::restore::run::{self as restore, RunPlan};
 use crate::store::claims::Claim;
+use crate::wrapper::delivered::after_delivery;
 use crate::wrapper::entry_hit::{self, EntryHit, Missed};
 use crate::wrapper::report::EventReporter;
 use crate::wrapper::verify::is_drawn;
@@ -45,6 +46,6 @@ fn finish(run: &ScriptRun<'_>, hit: &EntryHit, plan: &RunPlan, bytes: Bytes, rep
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(&plan.stdout).and_then(|()| stdout.flush());
     let _ = std::io::stderr().lock().write_all(&plan.stderr);
-    entry_hit::note(run, hit, bytes, report);
+    after_delivery(|| entry_hit::note(run, hit, bytes, report));
     sys_process::exit(0)
 }

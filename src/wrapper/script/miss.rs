@@ -13,6 +13,7 @@ use crate::model::{BypassReason, Refusal, Stored};
 use crate::observe::Trace;
 use crate::rustc::spawn::{self, ReadUntil};
 use crate::store::claims::Claim;
+use crate::wrapper::delivered::after_delivery;
 use crate::wrapper::entry_hit::Missed;
 use crate::wrapper::report::EventReporter;
 use crate::wrapper::store_entry::StoredEntry;
@@ -47,14 +48,16 @@ pub(super) fn run(run: &ScriptRun<'_>, missed: Missed, report: &EventReporter) -
     let began = Instant::now();
     let ran = spawn::run(command, ReadUntil::StreamsClosed, None).map_err(|error| internal(error.to_string()))?;
     let finished = FinishedRun { ran: &ran, start, cost_ms: began.elapsed().as_secs_f64() * 1000.0 };
-    let stored = match is_fresh {
-        true => store(run, trace.as_ref(), &finished),
-        false => Err(NotStored(Stored::OutDirUsed, String::new())),
-    };
-    let key = miss::note(run, &missed, explanation, stored, report);
-    if let (Some(remote), Some(key)) = (&remote, key) {
-        remote::queue(run, remote, key);
-    }
+    after_delivery(|| {
+        let stored = match is_fresh {
+            true => store(run, trace.as_ref(), &finished),
+            false => Err(NotStored(Stored::OutDirUsed, String::new())),
+        };
+        let key = miss::note(run, &missed, explanation, stored, report);
+        if let (Some(remote), Some(key)) = (&remote, key) {
+            remote::queue(run, remote, key);
+        }
+    });
     drop(claim);
     Ok(ran.status)
 }

@@ -1,6 +1,5 @@
 //! Stores a run: its inputs from the trace, its outputs from `OUT_DIR` and both streams.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::outputs::{MAX_TEXT_BYTES, RunOutputs};
@@ -19,6 +18,7 @@ use crate::rustc::spawn::ProgramOutput;
 use crate::script::directives;
 use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Message, Output};
+use crate::wrapper::delivered::after_delivery;
 use crate::wrapper::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
 use crate::wrapper::task::Task;
 
@@ -33,8 +33,8 @@ pub(super) struct FinishedRun<'a> {
 
 /// Records the inputs and outputs of a successful run and stores them. A panic is handled like any other failure.
 pub(super) fn publish(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>) -> Result<StoredEntry, NotStored> {
-    let caught = catch_unwind(AssertUnwindSafe(|| record_and_store(run, seen, finished)));
-    caught.unwrap_or_else(|_| Err(NotStored(Stored::StoreFailed, "panic".into())))
+    after_delivery(|| record_and_store(run, seen, finished))
+        .unwrap_or_else(|| Err(NotStored(Stored::StoreFailed, "panic".into())))
 }
 
 fn record_and_store(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>) -> Result<StoredEntry, NotStored> {

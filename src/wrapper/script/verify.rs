@@ -1,7 +1,5 @@
 //! Verifies a hit of a run: the script runs anyway, and kache compares its outputs with the entry.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use super::command;
 use super::run::ScriptRun;
 use crate::events::Event;
@@ -11,6 +9,7 @@ use crate::keys::{record, validate};
 use crate::model::{HitSource, MissReason, Outcome, Stored};
 use crate::restore::run::{self as restore, RunPlan};
 use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
+use crate::wrapper::delivered::after_delivery;
 use crate::wrapper::entry_hit::EntryHit;
 use crate::wrapper::report::EventReporter;
 use crate::wrapper::task::Task;
@@ -25,9 +24,11 @@ pub(super) fn verify(run: &ScriptRun<'_>, hit: &EntryHit, plan: &RunPlan, report
     // Under the observer, which gives C compilers their remaps.
     let trace = command::begin_trace(run);
     let Ok(ran) = spawn::run(command::observed(run, trace.as_ref()), ReadUntil::StreamsClosed, None) else { return };
-    let event = catch_unwind(AssertUnwindSafe(|| verified_event(run, hit, plan, &ran)));
-    report.write(event.unwrap_or_else(|_| differs(run, "panic".to_owned())));
-    run.common.store.touch_entry(hit.record.key);
+    let event = after_delivery(|| verified_event(run, hit, plan, &ran));
+    after_delivery(|| {
+        report.write(event.unwrap_or_else(|| differs(run, "panic".to_owned())));
+        run.common.store.touch_entry(hit.record.key);
+    });
     sys_process::exit_like(ran.status)
 }
 
