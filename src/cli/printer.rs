@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, presets};
 use serde::Serialize;
 
-use crate::fsx::sys_terminal;
+use crate::fsx::terminal;
 
 /// The printer of one command.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Printer {
 impl Printer {
     pub(super) fn new() -> Self {
         let (stdout, stderr, stdin) = (io::stdout(), io::stderr(), io::stdin());
-        let width = sys_terminal::columns(stdout.as_fd());
+        let width = terminal::columns(stdout.as_fd());
         Self { stdout, stderr, stdin, width }
     }
 

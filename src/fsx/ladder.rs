@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::publish::Mtime;
 use super::temp::{Temp, new_file_beside};
-use super::{At, Result, clock, sys_clone};
+use super::{At, Result, clock, reflink::reflink};
 
 /// The size of the copy buffer. Larger files get their space allocated before the copy.
 const COPY_BUFFER_BYTES: usize = 256 * 1024;
@@ -95,7 +95,7 @@ impl Ladder {
         }
         let executable = matches!(sharing, Sharing::Private { executable: true, .. });
         let (file, temp) = new_file_beside(target, executable)?;
-        let mode = if !self.no_reflink && sys_clone::reflink(&from, &file).is_ok() {
+        let mode = if !self.no_reflink && reflink(&from, &file).is_ok() {
             LinkMode::Reflink
         } else {
             self.no_reflink = true;
@@ -114,7 +114,7 @@ impl Ladder {
     /// Fills the new, empty file `to` at `path` with the bytes of `source`, by a reflink or else a copy.
     pub(super) fn fill(&mut self, source: &Path, to: &File, path: &Path) -> Result<LinkMode> {
         let from = super::open(source)?;
-        if !self.no_reflink && sys_clone::reflink(&from, to).is_ok() {
+        if !self.no_reflink && reflink(&from, to).is_ok() {
             return Ok(LinkMode::Reflink);
         }
         self.no_reflink = true;

@@ -12,14 +12,14 @@ pub mod lock;
 mod memory;
 pub mod offset;
 pub mod publish;
+mod reflink;
 pub mod socket;
+mod spread;
 pub mod stamp;
 pub mod sweep;
-mod sys_clone;
 pub mod sys_process;
-mod sys_spread;
-pub mod sys_terminal;
 pub mod temp;
+pub mod terminal;
 pub mod tree;
 
 use std::ffi::OsString;

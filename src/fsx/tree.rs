@@ -118,7 +118,7 @@ impl NewTree {
         };
         let directory = |target: &Path| Temp::beside(target, |path| fs::create_dir(path));
         let ((), temp) = directory(target)?;
-        let spread = || super::sys_spread::spread_children(&File::open(temp.path())?);
+        let spread = || super::spread::spread_children(&File::open(temp.path())?);
         if size < MIN_FILES_TO_SPREAD || spread().is_err() {
             return Ok(new(temp, None));
         }
