@@ -9,6 +9,7 @@ use crate::fsx;
 
 /// `config.toml`; all keys are optional.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
 pub(super) struct SettingsFile {
     pub(super) cache: CacheSection,
@@ -18,6 +19,7 @@ pub(super) struct SettingsFile {
 
 /// `[cache]`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
 pub(super) struct CacheSection {
     pub(super) dir: Option<PathBuf>,
@@ -27,6 +29,7 @@ pub(super) struct CacheSection {
 
 /// `[build]`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
 pub(super) struct BuildSection {
     pub(super) paths: Option<String>,
@@ -40,6 +43,7 @@ pub(super) struct BuildSection {
 
 /// `[log]`
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
 pub(super) struct LogSection {
     pub(super) level: Option<String>,

@@ -14,18 +14,21 @@ mod file;
 pub mod project;
 pub mod remote;
 mod secret;
+pub mod table;
 mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use tracing::level_filters::LevelFilter;
 
 pub use env::Env;
 use file::SettingsFile;
 pub use project::Project;
 pub use remote::{Checksums, RemoteSettings};
 pub use secret::Secret;
+use table::Row;
 pub use verify::{Rate, Verify};
 
 use crate::fsx;
@@ -98,7 +101,7 @@ impl Paths {
 
 /// How much kache writes to the log file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LogLevel(pub tracing::level_filters::LevelFilter);
+pub struct LogLevel(pub LevelFilter);
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -183,36 +186,15 @@ impl Config {
         Ok(Self {
             remote: file.cache.remote,
             cache_dir: cache_dir(env, file.cache.dir)?,
-            max_size: pick(env, env::KACHE_MAX_SIZE, "cache.max_size", file.cache.max_size, &SIZE, None)?,
-            disabled: pick_switch(env, env::KACHE_DISABLED, file.build.disabled, false)?,
-            paths: pick(env, env::KACHE_PATHS, "build.paths", file.build.paths, &PATHS, Paths::Remap)?,
-            claim_wait: pick(
-                env,
-                env::KACHE_CLAIM_WAIT,
-                "build.claim_wait",
-                file.build.claim_wait,
-                &TIME,
-                DEFAULT_CLAIM_WAIT,
-            )?,
-            observe: pick_switch(env, env::KACHE_OBSERVE, file.build.observe, true)?,
-            scripts: pick_switch(env, env::KACHE_SCRIPTS, file.build.scripts, true)?,
-            verify: pick(env, env::KACHE_VERIFY, "build.verify", file.build.verify, &VERIFY, Verify::Off)?,
-            verify_rate: pick(
-                env,
-                env::KACHE_VERIFY_RATE,
-                "build.verify_rate",
-                file.build.verify_rate,
-                &RATE,
-                Rate::ALL,
-            )?,
-            log: pick(
-                env,
-                env::KACHE_LOG,
-                "log.level",
-                file.log.level,
-                &LOG_LEVEL,
-                LogLevel(tracing::level_filters::LevelFilter::OFF),
-            )?,
+            max_size: pick(env, &table::MAX_SIZE, file.cache.max_size, &SIZE, None)?,
+            disabled: pick_switch(env, &table::DISABLED, file.build.disabled, false)?,
+            paths: pick(env, &table::PATHS, file.build.paths, &PATHS, Paths::Remap)?,
+            claim_wait: pick(env, &table::CLAIM_WAIT, file.build.claim_wait, &TIME, DEFAULT_CLAIM_WAIT)?,
+            observe: pick_switch(env, &table::OBSERVE, file.build.observe, true)?,
+            scripts: pick_switch(env, &table::SCRIPTS, file.build.scripts, true)?,
+            verify: pick(env, &table::VERIFY, file.build.verify, &VERIFY, Verify::Off)?,
+            verify_rate: pick(env, &table::VERIFY_RATE, file.build.verify_rate, &RATE, Rate::ALL)?,
+            log: pick(env, &table::LOG_LEVEL, file.log.level, &LOG_LEVEL, LogLevel(LevelFilter::OFF))?,
             file: path,
             unknown_keys,
         })
@@ -260,7 +242,8 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-fn from_env<T>(env: &Env, name: &'static str, kind: &ValueKind<T>) -> Result<Option<Setting<T>>, ConfigError> {
+fn from_env<T>(env: &Env, row: &Row, kind: &ValueKind<T>) -> Result<Option<Setting<T>>, ConfigError> {
+    let name = row.variable;
     let Some(value) = env.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     let value = kind.read(name, &value.to_string_lossy())?;
     Ok(Some(Setting { value, source: Source::Env(name) }))
@@ -268,28 +251,22 @@ fn from_env<T>(env: &Env, name: &'static str, kind: &ValueKind<T>) -> Result<Opt
 
 fn pick<T>(
     env: &Env,
-    name: &'static str,
-    key: &str,
+    row: &Row,
     in_file: Option<String>,
     kind: &ValueKind<T>,
     default: T,
 ) -> Result<Setting<T>, ConfigError> {
-    if let Some(setting) = from_env(env, name, kind)? {
+    if let Some(setting) = from_env(env, row, kind)? {
         return Ok(setting);
     }
     match in_file {
-        Some(text) => Ok(Setting { value: kind.read(key, &text)?, source: Source::File }),
+        Some(text) => Ok(Setting { value: kind.read(row.key, &text)?, source: Source::File }),
         None => Ok(Setting { value: default, source: Source::Default }),
     }
 }
 
-fn pick_switch(
-    env: &Env,
-    name: &'static str,
-    in_file: Option<bool>,
-    default: bool,
-) -> Result<Setting<bool>, ConfigError> {
-    let from_env = from_env(env, name, &SWITCH)?;
+fn pick_switch(env: &Env, row: &Row, in_file: Option<bool>, default: bool) -> Result<Setting<bool>, ConfigError> {
+    let from_env = from_env(env, row, &SWITCH)?;
     Ok(from_env.unwrap_or(match in_file {
         Some(value) => Setting { value, source: Source::File },
         None => Setting { value: default, source: Source::Default },
@@ -297,12 +274,12 @@ fn pick_switch(
 }
 
 fn cache_dir(env: &Env, in_file: Option<PathBuf>) -> Result<Setting<PathBuf>, ConfigError> {
-    if let Some(value) = env.path(env::KACHE_CACHE_DIR) {
-        let value = absolute(env::KACHE_CACHE_DIR, value)?;
-        return Ok(Setting { value, source: Source::Env(env::KACHE_CACHE_DIR) });
+    let row = table::CACHE_DIR;
+    if let Some(value) = env.path(row.variable) {
+        return Ok(Setting { value: absolute(row.variable, value)?, source: Source::Env(row.variable) });
     }
     if let Some(value) = in_file {
-        return Ok(Setting { value: absolute("cache.dir", value)?, source: Source::File });
+        return Ok(Setting { value: absolute(row.key, value)?, source: Source::File });
     }
     Ok(Setting { value: base(env, env::XDG_CACHE_HOME, ".cache")?.join("kache"), source: Source::Default })
 }
@@ -323,8 +300,9 @@ fn absolute(what: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
 }
 
 fn config_path(env: &Env) -> Result<PathBuf, ConfigError> {
-    if let Some(path) = env.path(env::KACHE_CONFIG) {
-        return absolute(env::KACHE_CONFIG, path);
+    let name = table::FILE.variable;
+    if let Some(path) = env.path(name) {
+        return absolute(name, path);
     }
     Ok(base(env, env::XDG_CONFIG_HOME, ".config")?.join("kache").join("config.toml"))
 }

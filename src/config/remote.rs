@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::env::{self, Env};
 use super::secret::Secret;
+use super::table::{self, Row};
 use super::{Config, ConfigError, SWITCH, TIME, ValueKind};
 
 /// The default zstd level of packs, which is also the default of zstd.
@@ -54,6 +55,7 @@ pub struct RemoteSettings {
 
 /// `[cache.remote]`
 #[derive(Clone, Debug, Default, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
 pub(super) struct RemoteSection {
     #[serde(rename = "type")]
@@ -109,36 +111,36 @@ impl RemoteSettings {
     pub fn load(vars: &Env, config: &Config) -> Result<Option<Self>, ConfigError> {
         let file = config.remote.clone().unwrap_or_default();
         if let Some(kind) = &file.kind {
-            KIND.read("cache.remote.type", kind)?;
+            KIND.read(table::REMOTE_TYPE.key, kind)?;
         }
-        let pick = |name, key, in_file| Given::pick(vars, name, key, in_file);
-        let text = |name, in_file: Option<String>| set(vars, name).or(in_file);
-        let Some(bucket) = pick(env::KACHE_S3_BUCKET, "cache.remote.bucket", file.bucket) else {
+        let pick = |row: &Row, in_file| Given::pick(vars, row, in_file);
+        let text = |row: &Row, in_file: Option<String>| set(vars, row.variable).or(in_file);
+        let Some(bucket) = pick(&table::REMOTE_BUCKET, file.bucket) else {
             // A section without a bucket is a mistake, not a request for no remote.
             return match config.remote.is_some() {
                 true => Err(incomplete("cache.remote", "names no bucket: add `bucket`, or set KACHE_S3_BUCKET")),
                 false => Ok(None),
             };
         };
-        let prefix = pick(env::KACHE_S3_PREFIX, "cache.remote.prefix", file.prefix);
-        let read_only = pick(env::KACHE_REMOTE_READONLY, "", None);
+        let prefix = pick(&table::REMOTE_PREFIX, file.prefix);
+        let read_only = pick(&table::REMOTE_READ_ONLY, file.read_only.map(|read_only| read_only.to_string()));
         let level = file.level.map(|level| level.to_string());
-        let level = pick(env::KACHE_REMOTE_LEVEL, "cache.remote.level", level);
-        let checksums = pick(env::KACHE_S3_CHECKSUMS, "cache.remote.checksums", file.checksums);
-        let agent_idle = pick(env::KACHE_AGENT_IDLE, "cache.remote.agent_idle", file.agent_idle);
+        let level = pick(&table::REMOTE_LEVEL, level);
+        let checksums = pick(&table::REMOTE_CHECKSUMS, file.checksums);
+        let agent_idle = pick(&table::REMOTE_AGENT_IDLE, file.agent_idle);
         Ok(Some(Self {
             bucket: bucket.read(&BUCKET)?,
-            region: text(env::KACHE_S3_REGION, file.region),
+            region: text(&table::REMOTE_REGION, file.region),
             endpoint: endpoint(vars, file.endpoint)?,
             prefix: prefix.map_or(Ok(String::new()), |given| given.read(&PREFIX))?,
-            profile: text(env::KACHE_S3_PROFILE, file.profile),
+            profile: text(&table::REMOTE_PROFILE, file.profile),
             keys: keys(vars)?,
-            read_only: read_only.map_or(Ok(file.read_only.unwrap_or(false)), |given| given.read(&SWITCH))?,
+            read_only: read_only.map_or(Ok(false), |given| given.read(&SWITCH))?,
             level: level.map_or(Ok(DEFAULT_LEVEL), |given| given.read(&ZSTD_LEVEL))?,
             checksums: checksums.map_or(Ok(Checksums::Crc32), |given| given.read(&CHECKSUMS))?,
             agent_idle: agent_idle.map_or(Ok(DEFAULT_AGENT_IDLE), |given| given.read(&TIME))?,
-            signing_key: set(vars, env::KACHE_SIGNING_KEY).map(Secret::new),
-            trusted_keys: set(vars, env::KACHE_TRUSTED_KEYS)
+            signing_key: set(vars, table::REMOTE_SIGNING_KEY.variable).map(Secret::new),
+            trusted_keys: set(vars, table::REMOTE_TRUSTED_KEYS.variable)
                 .map_or(file.trusted_keys.unwrap_or_default(), |list| split(&list)),
         }))
     }
@@ -188,10 +190,14 @@ struct Given {
 }
 
 impl Given {
-    /// The value of the variable `name`, else that of `key` in the file.
-    fn pick(vars: &Env, name: &'static str, key: &'static str, in_file: Option<String>) -> Option<Self> {
-        let from_env = set(vars, name).map(|value| Self { what: name, value });
-        from_env.or(in_file.map(|value| Self { what: key, value }))
+    /// The value of the variable in `row`, else that of the key in the file.
+    fn pick(vars: &Env, row: &Row, in_file: Option<String>) -> Option<Self> {
+        Self::variable(vars, row.variable).or(in_file.map(|value| Self { what: row.key, value }))
+    }
+
+    /// The value of the variable `name`.
+    fn variable(vars: &Env, name: &'static str) -> Option<Self> {
+        set(vars, name).map(|value| Self { what: name, value })
     }
 
     fn read<T>(&self, kind: &ValueKind<T>) -> Result<T, ConfigError> {
@@ -202,8 +208,8 @@ impl Given {
 /// The URL of the server: from kache's own variable, else the file, else the AWS variables. It is printed and stored in
 /// many places, so it must not contain a user name or password, and the error about one does not repeat it.
 fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, ConfigError> {
-    let of_aws = || env::AWS_ENDPOINTS.into_iter().find_map(|name| Given::pick(vars, name, "", None));
-    let given = Given::pick(vars, env::KACHE_S3_ENDPOINT, "cache.remote.endpoint", in_file).or_else(of_aws);
+    let of_aws = || env::AWS_ENDPOINTS.into_iter().find_map(|name| Given::variable(vars, name));
+    let given = Given::pick(vars, &table::REMOTE_ENDPOINT, in_file).or_else(of_aws);
     let Some(given) = given else { return Ok(None) };
     match may_hold_password(&given.value) {
         true => Err(incomplete(
