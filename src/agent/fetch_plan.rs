@@ -7,11 +7,11 @@ use crate::model::{EntryKey, LookupKey};
 /// Where the entries of a lookup key are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FetchState {
-    /// On the remote.
+    /// An entry is on the remote, and is not known to be in the store.
     OnRemote,
-    /// Being fetched.
+    /// A task of the agent fetches an entry now; requests wait for it.
     Fetching,
-    /// In the store.
+    /// An entry was fetched, or was already there. It may have been evicted since.
     InStore,
     /// The fetch failed, or the entry was refused.
     Failed,

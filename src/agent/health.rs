@@ -43,7 +43,8 @@ impl Health {
         }
     }
 
-    /// Pauses the remote.
+    /// Pauses the remote. The first pause is [`FIRST_PAUSE`]; each further one is twice as long, up to [`MAX_PAUSE`],
+    /// until a request succeeds.
     pub(super) fn pause(&mut self, now: Duration) {
         self.failures = 0;
         self.pause = if self.pause.is_zero() { FIRST_PAUSE } else { (self.pause * 2).min(MAX_PAUSE) };

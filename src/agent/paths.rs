@@ -55,7 +55,7 @@ impl TimestampFile {
         Publish::default().bytes(&self.0, b"").is_ok()
     }
 
-    /// Removes the file.
+    /// Removes the file, so that its age is `None`. Ignores errors.
     pub fn remove(&self) {
         let _ = fsx::remove_file(&self.0);
     }

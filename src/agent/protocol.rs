@@ -18,7 +18,7 @@ pub const MAX_LINE: u64 = 64 * 1024;
 pub struct Request {
     /// Version of the protocol.
     pub v: u32,
-    /// The command.
+    /// The command. Its field is called `ask` on the wire.
     #[serde(rename = "ask")]
     pub command: Command,
 }
@@ -33,7 +33,7 @@ pub enum Command {
     /// Reports that the entry was not a hit, on the same connection after [`Answer::InStore`]. Closing the connection
     /// without it means that it was.
     Unused,
-    /// Requests the [`AgentStatus`].
+    /// Requests the [`AgentStatus`], for `kache agent status`.
     Status,
     /// Ends the agent now.
     Stop,
@@ -50,7 +50,7 @@ pub struct FetchRequest {
     pub shape: String,
     /// Identifies the build: the same during a build, different from other builds.
     pub build: u64,
-    /// Crate name.
+    /// Crate name of the unit. The objects of its entries are listed below this name.
     #[serde(rename = "crate")]
     pub crate_name: String,
     /// The lookup key of the miss.
@@ -62,7 +62,7 @@ pub struct FetchRequest {
 pub struct Response {
     /// Version of the protocol.
     pub v: u32,
-    /// The answer.
+    /// The answer. Other answers follow only after [`Answer::Wait`].
     pub answer: Answer,
 }
 
@@ -80,7 +80,7 @@ pub enum Answer {
     InStore,
     /// The status of the agent.
     Status(Box<AgentStatus>),
-    /// The agent ends.
+    /// The agent received [`Command::Stop`] and ends now.
     #[serde(rename = "bye")]
     Stopping,
 }

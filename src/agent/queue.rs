@@ -33,7 +33,7 @@ impl Queue {
         Publish::default().bytes(&self.dir.join(id.key.0.hex()), &bytes).map(|_| ())
     }
 
-    /// Removes an entry.
+    /// Removes an entry. It is not an error if it is not in the queue.
     pub fn remove(&self, key: EntryKey) -> fsx::Result<()> {
         fsx::remove_file(&self.dir.join(key.0.hex()))
     }

@@ -43,7 +43,7 @@ impl Printer {
         Ok(self.data(serde_json::to_string_pretty(value)?)?)
     }
 
-    /// Prints a table.
+    /// Prints a table to stdout. On a terminal, the table is as wide as the terminal at most.
     pub(super) fn table(&self, table: &Table) -> io::Result<()> {
         table.lines(self.width).iter().try_for_each(|line| self.data(line))
     }

@@ -149,7 +149,7 @@ impl Display {
         }
     }
 
-    /// Removes all bars.
+    /// Removes all bars from the terminal, so that the totals follow the last message.
     pub(super) fn finish(&self) {
         if let Some((all, bar)) = &self.bars {
             bar.finish_and_clear();

@@ -104,7 +104,7 @@ pub(super) async fn unless_interrupted<T>(
     cancel.run_until_cancelled(work).await.transpose()
 }
 
-/// Opens the remote.
+/// Opens the remote: finds credentials, but does not send a request to the bucket yet.
 pub(super) async fn connect(cx: &CommandContext, settings: &config::RemoteSettings) -> anyhow::Result<Arc<Remote>> {
     Ok(Arc::new(Remote::connect(settings, &cx.env).await.context("cannot use the remote")?))
 }
@@ -136,7 +136,7 @@ pub(super) struct Totals<'a> {
     pub(super) verb: &'a str,
     /// Number of entries that were transferred.
     pub(super) entries: usize,
-    /// Their bytes.
+    /// Size of their packs, in bytes.
     pub(super) bytes: u64,
     /// When the run began.
     pub(super) began: Instant,

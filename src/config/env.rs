@@ -189,7 +189,7 @@ pub const OUT_DIR: &str = "OUT_DIR";
 
 /// The toolchain that rustup's proxies run. A proxy sets it for every program that it starts.
 pub const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
-/// Rustup's home directory.
+/// Rustup's home directory, `~/.rustup` by default. The settings there decide which rustc a proxy runs.
 pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
 
 /// Makes rustc or clippy write a log, so the call is not cached. (Neither reads `RUST_LOG`:

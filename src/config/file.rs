@@ -17,7 +17,7 @@ pub(super) struct SettingsFile {
     pub(super) log: LogSection,
 }
 
-/// `[cache]`
+/// `[cache]`: the store, and the remote below it.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
@@ -27,7 +27,7 @@ pub(super) struct CacheSection {
     pub(super) remote: Option<super::remote::RemoteSection>,
 }
 
-/// `[build]`
+/// `[build]`: how kache serves calls of rustc.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]

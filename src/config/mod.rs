@@ -39,9 +39,9 @@ pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_mins(5);
 /// Where a value came from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// The built-in default.
+    /// The built-in default: neither the variable nor the key is set.
     Default,
-    /// The configuration file.
+    /// The configuration file; the variable is not set.
     File,
     /// The environment variable of this name.
     Env(&'static str),
@@ -103,10 +103,10 @@ impl Paths {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogLevel(pub LevelFilter);
 
-/// All settings.
+/// All settings but those of the remote, which [`RemoteSettings::load`] reads.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The cache directory.
+    /// The cache directory, an absolute path. It need not exist.
     pub cache_dir: Setting<PathBuf>,
     /// The size that collections trim the store to. `None`: a size that fits the disk.
     pub max_size: Setting<Option<ByteSize>>,
@@ -124,7 +124,7 @@ pub struct Config {
     pub verify: Setting<Verify>,
     /// The share of those hits.
     pub verify_rate: Setting<Rate>,
-    /// The log level.
+    /// The log level. Off by default, so a build does not write a log.
     pub log: Setting<LogLevel>,
     /// The `[cache.remote]` section of the file, for [`RemoteSettings::load`].
     remote: Option<remote::RemoteSection>,
@@ -156,7 +156,7 @@ pub enum ConfigError {
     Value {
         /// The variable or key.
         what: String,
-        /// The invalid value.
+        /// The invalid value, with control characters replaced.
         value: String,
         /// The valid values, for the message.
         expected: &'static str,

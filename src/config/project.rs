@@ -23,7 +23,7 @@ pub const FILE_NAME: &str = ".kache.toml";
 /// The section that applies to every crate.
 const ALL_CRATES: &str = "*";
 
-/// A project file.
+/// A project file, the nearest one at or above a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
     /// Path of the file.

@@ -53,7 +53,7 @@ pub struct RemoteSettings {
     pub trusted_keys: Vec<String>,
 }
 
-/// `[cache.remote]`
+/// `[cache.remote]`: everything but the secrets, which only variables set.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]

@@ -5,7 +5,7 @@
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps `text`.
+    /// Wraps `text`, which only [`Self::expose`] returns again.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

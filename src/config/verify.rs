@@ -36,7 +36,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// All of them.
+    /// All hits. The default of `verify_rate`.
     pub const ALL: Self = Self { some: 1, of: 1 };
 
     /// Reads a share such as `1/50`. `None`: it is malformed, zero, or more than all.

@@ -14,7 +14,7 @@ pub const VERSION: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Event {
-    /// Format version.
+    /// Format version. Readers skip other versions than [`VERSION`].
     pub v: u32,
     /// End of the invocation, in milliseconds since 1970.
     pub at: i64,

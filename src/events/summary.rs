@@ -21,7 +21,7 @@ pub struct DifferingHits {
 pub struct Summary {
     /// Number of hits, including verified ones.
     pub hits: u64,
-    /// Number of misses.
+    /// Number of misses, whether or not their results were stored.
     pub misses: u64,
     /// Number of calls that were passed on to rustc without consulting the cache.
     pub bypasses: u64,
@@ -48,7 +48,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts `events`.
+    /// Counts `events`. Their order matters only for [`DifferingHits::detail`].
     pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut summary = Self::default();
         let (mut restored, mut hit_ms) = (0_u32, 0.0);

@@ -38,20 +38,20 @@ impl Ending {
 /// One transfer of an entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transfer {
-    /// Format version.
+    /// Format version. Readers skip other versions than [`VERSION`].
     pub v: u32,
     /// End of the transfer, in milliseconds since 1970.
     pub at: i64,
     /// How the transfer ended.
     pub ending: Ending,
-    /// Crate name.
+    /// Crate name of the unit that the entry belongs to.
     #[serde(rename = "crate")]
     pub crate_name: String,
     /// The entry key, in hexadecimal.
     pub key: String,
     /// Size of the pack in bytes.
     pub bytes: u64,
-    /// Duration in milliseconds.
+    /// Duration of the whole transfer in milliseconds, with retries.
     pub ms: f64,
     /// Id of the reason for a refusal, or the message of an error; otherwise empty.
     pub reason: String,

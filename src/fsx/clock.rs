@@ -20,7 +20,7 @@ pub const CANONICAL: Time = Time { secs: 946_684_800, nanos: 42 };
 /// A point in time, as files record it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct Time {
-    /// Seconds since 1970.
+    /// Seconds since 1970. Negative for earlier times.
     pub secs: i64,
     /// Nanoseconds within the second.
     pub nanos: u32,

@@ -24,7 +24,7 @@ pub enum Mtime {
     Written,
     /// The kernel's time at the commit.
     Now,
-    /// The given time.
+    /// This time, such as [`clock::CANONICAL`] for a blob.
     At(Time),
 }
 
@@ -110,7 +110,7 @@ impl Publish {
 }
 
 impl StagedFile {
-    /// Writes more bytes.
+    /// Appends bytes to the temp file, and adds them to the digest.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).at("write", self.temp.path())?;
         self.hasher.update(bytes);

@@ -101,7 +101,7 @@ pub struct NewTree {
 pub enum Mode {
     /// The part of these bits that the umask leaves.
     Umask(u32),
-    /// Exactly these bits.
+    /// Exactly these bits, whatever the umask. Special bits (setuid and the like) are left out.
     Exact(u32),
 }
 

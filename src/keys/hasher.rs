@@ -26,7 +26,7 @@ impl KeyHasher {
         key
     }
 
-    /// Adds a field.
+    /// Adds a field with a text, which also appears in the key trace.
     pub fn field(&mut self, tag: &str, value: &str) {
         self.bytes(tag, value.as_bytes());
         self.trace(tag, "", || FieldValue::Text(value.to_owned()));

@@ -52,7 +52,7 @@ pub fn names_places(flag: &str) -> bool {
 /// The lookup key of an invocation, and the files whose content is in it.
 #[derive(Debug)]
 pub struct Lookup {
-    /// The key itself.
+    /// The key itself: the name of the manifest to search for input sets.
     pub key: LookupKey,
     /// The files that arguments name, as they were when the key was made.
     pub files: Vec<(PathBuf, StampedDigest)>,

@@ -137,7 +137,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Pins every root.
+    /// Pins every root, because the outputs depend on paths in a way that a scan cannot find.
     pub fn pin_all(&mut self) {
         self.found = self.roots.iter().map(|(kind, _)| kind).collect();
     }

@@ -11,7 +11,7 @@ use crate::script::ScriptInvocation;
 /// The compile or run that was observed.
 #[derive(Clone, Copy, Debug)]
 pub enum ObservedSubject<'a> {
-    /// A compile.
+    /// A compile. Its outputs and their temporary forms are not inputs.
     Compile(&'a Invocation),
     /// A run of a build script.
     Run(&'a ScriptInvocation),

@@ -56,9 +56,9 @@ impl ArtifactKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmitKind {
-    /// The `.d` file.
+    /// The `.d` file. kache requires it of every compile, because it lists the sources.
     DepInfo,
-    /// The `.rmeta` file.
+    /// The `.rmeta` file. Cargo may start dependents as soon as it is complete.
     Metadata,
     /// The file that the crate type determines: an `.rlib`, a program, ...
     Link,

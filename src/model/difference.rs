@@ -18,7 +18,7 @@ const LEAD_CHARS: usize = 32;
 /// The kind of thing that differs. The ids appear in the event log and in JSON; never reuse or rename one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 pub enum DifferenceKind {
-    /// The compiler itself.
+    /// The compiler itself: its version, or the bytes of its files.
     Compiler,
     /// A setting of kache.
     Setting,
@@ -40,7 +40,7 @@ pub enum DifferenceKind {
     Variable,
     /// A root whose place counts because it is pinned.
     Root,
-    /// A native library.
+    /// A static library that a flag names.
     Library,
     /// A crate that the compiled crate depends on.
     Dependency,

@@ -13,7 +13,7 @@ macro_rules! input_kinds {
         }
 
         impl InputKind {
-            /// All kinds.
+            /// All kinds, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The tag, which entry keys contain. Never reuse or change one.

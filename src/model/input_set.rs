@@ -102,7 +102,7 @@ impl PathKind {
 /// order.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct InputSet {
-    /// All inputs.
+    /// All inputs, in the order in which [`Self::entry_key`] hashes them.
     pub inputs: Vec<Input>,
 }
 

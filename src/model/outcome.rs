@@ -20,10 +20,10 @@ macro_rules! reasons {
         }
 
         impl $name {
-            /// All values.
+            /// All values, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The stable id.
+            /// The stable id, as in the event log and in JSON. Never reuse or rename one.
             pub const fn id(self) -> &'static str {
                 match self { $(Self::$variant => $id,)* }
             }
@@ -57,7 +57,7 @@ macro_rules! logged_reasons {
             /// All values that this version knows.
             pub const KNOWN: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The stable id.
+            /// The stable id, as in the event log and in JSON. Never reuse or rename one.
             pub fn id(&self) -> &str {
                 match self { $(Self::$variant => $id,)* Self::Other(id) => id }
             }

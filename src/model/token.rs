@@ -66,7 +66,7 @@ impl TokenString {
         token
     }
 
-    /// Appends literal text.
+    /// Appends literal text. A brace in it does not begin a token.
     pub fn push_literal(&mut self, text: &str) {
         if text.contains('{') {
             self.spelled.push_str(&text.replace('{', "{{"));

@@ -17,7 +17,7 @@ pub enum ObservedKind {
     Special,
     /// There is no file.
     Absent,
-    /// Access was denied.
+    /// The call failed because the user has no permission (`EACCES` or `EPERM`).
     Denied,
 }
 

@@ -92,7 +92,7 @@ impl CallResult {
 /// One record of a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TraceRecord<'a> {
-    /// What happened.
+    /// What happened: the kind of the call, or of the event in the process.
     pub kind: RecordKind,
     /// How the call ended.
     pub result: CallResult,
@@ -146,7 +146,7 @@ pub fn header(capacity: u64) -> [u8; HEADER_BYTES] {
     header
 }
 
-/// Parses all records.
+/// Parses all records, without the header of the trace. A record that is unknown or cut off is an error.
 pub fn records(mut log: &[u8]) -> Result<Vec<TraceRecord<'_>>, IncompleteTrace> {
     let mut records = Vec::with_capacity(log.len() / 64);
     while !log.is_empty() {

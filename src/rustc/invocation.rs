@@ -15,7 +15,7 @@ const ARCHIVED: &[&str] = &["lib", "rlib", "staticlib"];
 /// A compile that the cache supports.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// rustc's arguments, unchanged.
+    /// rustc's arguments, unchanged, without the name of the compiler.
     pub argv: Vec<OsString>,
     /// The working directory of rustc.
     pub cwd: PathBuf,

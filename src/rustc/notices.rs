@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::model::EmitKind;
 
-/// One `artifact` notice.
+/// One `artifact` notice: an output is complete, so its dependents may start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Notice {
     /// Path of the output, as rustc composed it from `--out-dir`.

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 /// A question whose answer depends only on the compiler, these arguments and the environment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
-    /// `-vV`: the version.
+    /// `-vV`: the version and the host triple of the compiler.
     Version,
     /// The question about a target.
     Target {

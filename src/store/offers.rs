@@ -81,7 +81,7 @@ pub struct OfferedFile {
     pub name: String,
     /// The kind of output.
     pub kind: ArtifactKind,
-    /// Size in bytes.
+    /// Size in bytes after the compile. A file with another size has changed.
     pub size: u64,
     /// When the file was written: seconds since 1970, and nanoseconds.
     pub written: (i64, u32),

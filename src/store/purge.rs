@@ -13,9 +13,9 @@ use crate::fsx::{self, Stamp, sweep};
 /// Counts of the removed files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Number of entries.
+    /// Number of entries, those of runs of build scripts included.
     pub entries: usize,
-    /// Number of blobs.
+    /// Number of blobs. A blob that another entry needs is not removed.
     pub blobs: usize,
     /// Size of all removed files in bytes.
     pub bytes: u64,

@@ -225,7 +225,7 @@ fn is_marked(invocation: &Invocation) -> bool {
     fsx::exists(&marker(&invocation.out_dir, &invocation.stem()))
 }
 
-/// Removes the mark.
+/// Removes the marker of private outputs, because the outputs of this unit are shared now.
 pub(super) fn mark_shared(invocation: &Invocation) {
     let _ = fsx::remove_file(&marker(&invocation.out_dir, &invocation.stem()));
 }

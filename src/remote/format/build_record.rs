@@ -47,7 +47,7 @@ pub struct BuildRecord {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildUnit {
-    /// Crate name.
+    /// Crate name, which is part of the object names of the entry.
     #[serde(rename = "crate")]
     pub crate_name: String,
     /// Lookup key of the entry.

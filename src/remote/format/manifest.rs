@@ -58,13 +58,13 @@ pub struct PackManifest {
     pub lookup: LookupKey,
     /// Key of the entry.
     pub key: EntryKey,
-    /// Crate name.
+    /// Crate name, which is part of the object names of the entry.
     pub crate_name: String,
     /// Package name and version.
     pub package: String,
-    /// Crate types or `test`.
+    /// Crate types joined by commas, `test`, or `run` for a run of a build script.
     pub kind: String,
-    /// `link` or `metadata`.
+    /// `link`, `metadata`, or `run` for a run of a build script.
     pub emit: String,
     /// When the entry was made, in milliseconds since 1970.
     pub created: i64,

@@ -26,7 +26,7 @@ const MAX_READS: usize = 3;
 pub struct NamedRecord {
     /// Object name, as `kache pull --build` accepts it.
     pub name: String,
-    /// The decoded record.
+    /// The content of the object, decoded.
     pub record: BuildRecord,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct FinishedTransfer<'a> {
     pub(super) ending: Ending,
     /// Size of the pack in bytes, if it was transferred.
     pub(super) bytes: u64,
-    /// Duration in milliseconds.
+    /// Duration of the whole transfer in milliseconds, with retries.
     pub(super) ms: f64,
     /// Why the entry was refused or the transfer failed; empty otherwise.
     pub(super) reason: &'a str,

@@ -33,7 +33,7 @@ pub struct Filter {
 /// An entry of the store that can be pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Identifies the entry.
+    /// Names of the objects to upload: crate name, lookup key and entry key.
     pub id: EntryId,
     /// Package name and version.
     pub package: String,

@@ -16,7 +16,7 @@ const MAX_ANSWER_BYTES: u64 = 16 << 20;
 /// Which answers to a request are limited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum AnswerLimit {
-    /// All answers.
+    /// All answers, for requests that are not answered with an object.
     All,
     /// Answers with an error status: the others are objects, which kache reads as streams.
     Errors,

@@ -17,7 +17,7 @@ const MAX_PAGES: usize = 10_000;
 pub struct ListedObject {
     /// Full name of the object.
     pub name: String,
-    /// Size in bytes.
+    /// Size in bytes, as the server declares it.
     pub size: u64,
     /// Time of the last write, by the server's clock.
     pub modified: Option<SystemTime>,
@@ -73,7 +73,7 @@ impl Listing {
         Ok(Some(self.guard.new_objects(&self.prefix, listed(&page))))
     }
 
-    /// Requests all pages.
+    /// Requests all remaining pages. An error in one of them discards the others.
     pub async fn all(mut self) -> Result<Vec<ListedObject>> {
         let mut all = Vec::new();
         while let Some(page) = self.next_page().await? {

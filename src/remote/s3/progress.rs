@@ -51,7 +51,7 @@ pub struct TransferProgress {
     pub total: Option<u64>,
 }
 
-/// Receives progress reports.
+/// Receives progress reports, from many threads. It must not block.
 pub type ProgressCallback = Arc<dyn Fn(&TransferProgress) + Send + Sync>;
 
 /// What a caller passes to its transfers: callback, cancellation and deadline.

@@ -3,7 +3,7 @@
 /// A range of bytes to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {
-    /// First byte.
+    /// First byte, counted from zero.
     pub(super) first: u64,
     /// Last byte, inclusive; `None`: the last one of the object.
     pub(super) last: Option<u64>,

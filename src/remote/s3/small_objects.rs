@@ -12,7 +12,7 @@ use super::get;
 /// Metadata of an object, read without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMetadata {
-    /// Size in bytes.
+    /// Size of the object in bytes, as the server declares it.
     pub size: u64,
     /// Strong ETag, including its quotes. `None`: the server sent none, or a weak one.
     pub etag: Option<String>,

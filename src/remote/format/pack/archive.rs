@@ -35,7 +35,7 @@ pub(super) struct FileHeader {
     header: Header,
     /// File name: one normal path component.
     pub(super) name: String,
-    /// Size in bytes.
+    /// Size of the file in bytes, as the header declares it.
     pub(super) size: u64,
 }
 

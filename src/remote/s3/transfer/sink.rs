@@ -47,7 +47,7 @@ impl DownloadSink {
         }
     }
 
-    /// Adds received bytes.
+    /// Adds the next received bytes. A file gathers them before it writes them.
     pub(super) async fn push(&mut self, bytes: Bytes) -> Result<()> {
         match self {
             Self::Memory(memory) => {
@@ -66,7 +66,7 @@ impl DownloadSink {
         }
     }
 
-    /// Discards all bytes.
+    /// Discards all bytes, for a download that starts again from the first byte.
     pub(super) async fn restart(&mut self) -> Result<()> {
         match self {
             Self::Memory(bytes) => {
@@ -110,7 +110,7 @@ impl FileWriter {
         self.at + self.gathered_len
     }
 
-    /// Adds received bytes.
+    /// Gathers received bytes, and starts a write once there are [`WRITE_BYTES`].
     pub(super) async fn push(&mut self, bytes: Bytes) -> Result<()> {
         self.gathered_len += bytes.len() as u64;
         self.gathered.push(bytes);
