@@ -15,7 +15,7 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a bench is no part of the program"
+    reason = "a bench is not part of the program"
 )]
 
 #[path = "../tests/it/support/faults/mod.rs"]

@@ -8,7 +8,7 @@
 //! the end: without a journal, ext4 checks all inodes that were freed in the last minutes, one by one, whenever a file
 //! is created (`recently_deleted` in fs/ext4/ialloc.c), and the bench would measure that. `PULL_BENCH_ROUNDS` (3) and
 //! `PULL_BENCH_PACKS` (500) can be set.
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench is no part of the program")]
+#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench is not part of the program")]
 
 #[path = "../tests/it/support/entries.rs"]
 mod entries;

@@ -210,7 +210,7 @@ fn main() {
     in_a_loop(&subject);
     let medians = medians(dir.path());
     let ms = |ns: u64| format!("{}.{:03} ms", ns / 1_000_000, ns / 1000 % 1000);
-    println!("in a process of its own, median of {PROCESSES}:");
+    println!("in a separate process, median of {PROCESSES}:");
     for (name, ns) in ["read", "open and parse", "validate", "all"].into_iter().zip(medians) {
         println!("  {name:<16}{}", ms(ns));
     }

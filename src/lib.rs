@@ -18,7 +18,7 @@
 //! Dependencies point down the table of layers in `ARCHITECTURE.md`; `tests/it/layers` enforces it.
 
 #[cfg(not(unix))]
-compile_error!("kache runs on Linux and macOS: it rests on POSIX file systems, flock and exec");
+compile_error!("kache runs on Linux and macOS: it needs POSIX file systems, flock and exec");
 
 pub mod agent;
 pub mod cli;

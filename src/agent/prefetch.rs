@@ -132,7 +132,7 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     });
 }
 
-/// Lists the remote and adds what it has to the plan. If that takes too long, the agent uses only its build records.
+/// Lists the remote and adds its units to the plan. If that takes too long, the agent uses only its build records.
 async fn list_remote(agent: &Agent, open: &Remote) {
     match tokio::time::timeout(QUERY_TIMEOUT, list_units(open, &open.names.all_manifests())).await {
         Ok(Ok(units)) => {

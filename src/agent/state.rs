@@ -105,7 +105,7 @@ impl AgentState {
         self.last_activity = self.now();
     }
 
-    /// Registers a request. Returns the queries that the caller is to send. `exists`: whether the store has an entry.
+    /// Registers a request. Returns the queries that the caller must start. `exists`: whether the store has an entry.
     pub(super) fn begin(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) -> Queries {
         let subject = self.begin_query_if_due(request);
         self.notice_removal(request, exists);

@@ -66,7 +66,8 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     }
     if entries.is_empty() {
         let what = args.name.as_ref().map_or_else(String::new, |name| format!(" of {name}"));
-        cx.out.message(format_args!("no entries{what} in {}", config.cache_dir.value.display()));
+        cx.out
+            .message(format_args!("the store in {} does not contain entries{what}", config.cache_dir.value.display()));
         return Ok(Exit::Ok);
     }
     cx.out.table(&table(&entries))?;

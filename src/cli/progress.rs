@@ -17,7 +17,7 @@ use crate::remote::{Phase, TransferProgress};
 
 /// How many transfers get a separate bar below the overall one.
 const MAX_BARS: usize = 4;
-/// Size in bytes from which a transfer gets a bar; a smaller one ends before anybody can read its name.
+/// Size in bytes from which a transfer gets a bar; a smaller one ends before anybody can read the line.
 const MIN_BAR_BYTES: u64 = 1024 * 1024;
 /// Interval between lines if stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(15);

@@ -121,7 +121,9 @@ fn print_origin(cx: &CommandContext, plan: &PullPlan, workspace: Option<&Workspa
             let name = workspace.map_or("", |workspace| workspace.name.as_str());
             cx.out.message(format_args!("no build record of {name}: using the packages in Cargo.lock"));
         }
-        Origin::Crates if plan.entries.is_empty() => cx.out.message("the remote has no entries of these crates"),
+        Origin::Crates if plan.entries.is_empty() => {
+            cx.out.message("the remote does not contain entries of these crates");
+        }
         Origin::All if plan.entries.is_empty() => cx.out.message("the remote has no entries"),
         Origin::Crates | Origin::All => {}
     }

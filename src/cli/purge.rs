@@ -34,7 +34,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     if purged.entries == 0
         && let Some(name) = &args.name
     {
-        cx.out.message(format_args!("no entries of {name}"));
+        cx.out.message(format_args!("the store does not contain entries of {name}"));
         return Ok(Exit::Ok);
     }
     let entries = units::count(purged.entries, "entry", "entries");

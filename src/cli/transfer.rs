@@ -104,7 +104,7 @@ pub(super) async fn unless_interrupted<T>(
     cancel.run_until_cancelled(work).await.transpose()
 }
 
-/// Opens the remote: finds credentials, but does not send a request to the bucket yet.
+/// Opens the remote: finds credentials, but does not connect to the server yet.
 pub(super) async fn connect(cx: &CommandContext, settings: &config::RemoteSettings) -> anyhow::Result<Arc<Remote>> {
     Ok(Arc::new(Remote::connect(settings, &cx.env).await.context("cannot use the remote")?))
 }

@@ -196,8 +196,8 @@ pub const RUSTUP_HOME: &str = "RUSTUP_HOME";
 /// `rustc_driver_impl::init_rustc_env_logger`.)
 pub const RUSTC_LOG: &str = "RUSTC_LOG";
 
-/// The format and destination of rustc's log. rustc reads these with or without [`RUSTC_LOG`]: a bad value is an error,
-/// and one names a file to create (`rustc_log::init_logger`).
+/// The format and destination of the log of rustc, which reads these with or without [`RUSTC_LOG`]: a bad value is an
+/// error, and one names a file to create (`rustc_log::init_logger`).
 pub const RUSTC_LOG_DETAILS: [&str; 8] = [
     "RUSTC_LOG_BACKTRACE",
     "RUSTC_LOG_COLOR",

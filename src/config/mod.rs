@@ -71,7 +71,7 @@ pub struct Setting<T> {
 pub enum Paths {
     /// `--remap-path-prefix` for the workspace and the target directory, so that all checkouts share results.
     Remap,
-    /// As [`Self::Remap`], and for cargo's home too: machines with different homes share results that contain paths of
+    /// As [`Self::Remap`], and also for cargo's home: machines with different homes share results that contain paths in
     /// registry packages. Such a path cannot be opened as written.
     Portable,
     /// No remapping: outputs contain real paths, and a result that contains one is restored only in the same place.

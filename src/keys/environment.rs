@@ -16,7 +16,7 @@ const READ_BY_STD: &[&str] = &["RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "RUST_MIN
 /// Variables that rustc, gcc, clang, the linkers and binutils read for their own purposes. They count only if a macro
 /// reads them.
 ///
-/// * `RUSTC_LOG_*`: settings of rustc's log, which needs `RUSTC_LOG`; that is a bypass.
+/// * `RUSTC_LOG_*`: settings of the log of rustc, which needs `RUSTC_LOG`; that is a bypass.
 /// * `RUSTC_CTFE_BACKTRACE`, `RUSTC_ICE`: backtraces of failing const evaluation; where rustc writes its report of a
 ///   crash.
 /// * `RUSTC_GRAPHVIZ_FONT`: the font of dumped graphs; dumps are a bypass.

@@ -61,7 +61,7 @@ impl<'a> Scan<'a> {
         Self { times, ..self }
     }
 
-    /// Whether rustc's alias of its working directory was found. The remaps have not removed it, so a macro has put it
+    /// Whether the alias of the working directory was found. The remaps have not removed it, so a macro has put it
     /// there, from rustc's own arguments.
     pub fn holds_alias(&self) -> bool {
         self.holds_alias

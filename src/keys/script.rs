@@ -8,7 +8,7 @@ use crate::fsx;
 use crate::model::{BypassReason, Refusal, RootKind};
 use crate::script::ScriptInvocation;
 
-/// Variables that cargo sets for a build script and that decide what it does. They are part of the key, whether the
+/// Variables that cargo sets for a build script and that decide its results. They are part of the key, whether the
 /// script reads them or not (`cargo/src/cargo/core/compiler/custom_build.rs`, `build_work`).
 const KEY_VARIABLES: [&str; 12] = [
     "CARGO_ENCODED_RUSTFLAGS",

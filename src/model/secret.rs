@@ -28,7 +28,7 @@ const NOT_SECRET_NAMES: [&str; 2] = ["PWD", "OLDPWD"];
 const SECRET_VALUE_PARTS: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
 
-/// Whether a value looks secret, either by itself or because of its name.
+/// Whether a value looks secret, either by itself or because of the name of its variable.
 pub fn is_secret(name: &str, value: &str) -> bool {
     has_secret_name(name) || holds_password(value) || SECRET_VALUE_PARTS.iter().any(|shape| value.contains(shape))
 }
@@ -105,6 +105,6 @@ mod tests {
         let (one, two) = (redacted("KEY", "glad", "salt"), redacted("KEY", "sad", "salt"));
         assert!(!one.contains("glad") && one != two, "{one} {two}");
         assert_eq!(one, redacted("KEY", "glad", "salt"));
-        assert_ne!(one, redacted("KEY", "glad", "other"), "no table of digests helps");
+        assert_ne!(one, redacted("KEY", "glad", "other"), "a table of digests does not help");
     }
 }

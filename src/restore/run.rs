@@ -37,7 +37,7 @@ enum FileContent {
 }
 
 /// The plan reads a blob of up to this size, in bytes, instead of checking it now and copying it later: opening a file
-/// twice takes longer than holding its bytes.
+/// twice takes longer than holding its content.
 const MAX_INLINE_BYTES: u64 = 16 << 10;
 
 /// From this number of files on, two threads read them.

@@ -1,4 +1,4 @@
-//! Parses rustc's command line into a list of flags.
+//! Parses a command line of rustc into a list of flags.
 //!
 //! Every flag that this version supports is listed in one of the tables below, according to its shape. Any other flag
 //! is refused, so that a new flag of a new rustc can never be ignored by accident. Different spellings (`-C opt`,

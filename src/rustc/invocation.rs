@@ -15,7 +15,7 @@ const ARCHIVED: &[&str] = &["lib", "rlib", "staticlib"];
 /// A compile that the cache supports.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// rustc's arguments, unchanged, without the name of the compiler.
+    /// The arguments of rustc, unchanged, without the name of the compiler.
     pub argv: Vec<OsString>,
     /// The working directory of rustc.
     pub cwd: PathBuf,
@@ -297,7 +297,7 @@ mod tests {
         let needs = |text: &str| parse(text).unwrap().needs_observer();
         assert!(!needs(LIB));
         assert!(needs(&LIB.replace("type lib", "type bin")));
-        assert!(needs(&LIB.replace("--crate-type lib", "")), "a crate is a program if nobody says what it is");
+        assert!(needs(&LIB.replace("--crate-type lib", "")), "a crate is a program by default");
         assert!(needs(&format!("{LIB} --test")));
         assert!(needs(&format!("{LIB} --crate-type proc-macro")));
         assert!(needs(&format!("{LIB} -C split-debuginfo=packed")));

@@ -79,7 +79,7 @@ const CODEGEN: [&str; 34] = [
 /// Unstable options (`-Z`).
 const UNSTABLE: [&str; 2] = ["share-generics", "threads"];
 
-/// Parses rustc's own arguments. `None` if they are neither of the two questions.
+/// Parses the arguments of a call. `None` if they are neither of the two questions.
 pub fn read(rustc_args: &[OsString]) -> Option<Question> {
     let args: Vec<&str> = rustc_args.iter().map(|arg| arg.to_str()).collect::<Option<_>>()?;
     if args == ["-vV"] {

@@ -13,7 +13,7 @@ pub fn seal(name: Digest, record: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// Returns the record, if its seal matches `name` and its bytes.
+/// Returns the record. `None` if its seal does not match `name` and its content.
 pub fn open(name: Digest, sealed: &[u8]) -> Option<&[u8]> {
     let (seal, rest) = sealed.split_at_checked(64)?;
     let record = rest.strip_prefix(b" ")?;

@@ -26,7 +26,7 @@ pub struct Survey {
     pub evictable_bytes: u64,
 }
 
-/// An entry, and facts about its file.
+/// An entry, with the size and the last use of its file.
 #[derive(Debug)]
 pub struct EntryInfo {
     /// The key that names the entry.

@@ -19,7 +19,7 @@ use crate::model::{KeyTrace, LookupKey, UnitKey};
 /// At most this many key traces are kept per unit. Profiles, features and versions of one crate share them.
 pub const MAX_KEY_TRACES: usize = 8;
 
-/// How long the key traces of a unit are kept after the last write, once no manifest of the unit is left.
+/// How long the key traces of a unit are kept after the last write, once the last manifest of the unit is gone.
 const KEEP_WITHOUT_MANIFEST: Duration = Duration::from_hours(30 * 24);
 
 /// One line of the file of a unit.

@@ -27,7 +27,7 @@ struct CacheableQuestion {
     store: Store,
 }
 
-/// Answers a probe. Ends in `exec` if the probe is not one of cargo's two questions, or if kache fails before it has
+/// Answers a probe. Ends in `exec` if the probe is not one of the two questions, or if kache fails before it has
 /// asked the compiler.
 pub(super) fn serve(chain: &ProgramChain, vars: &Env) -> ! {
     let cacheable = catch_unwind(AssertUnwindSafe(|| CacheableQuestion::read(chain, vars)));

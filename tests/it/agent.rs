@@ -145,7 +145,7 @@ fn t11_there_is_one_agent_of_mine_alone_and_it_holds_nothing_of_the_build() {
     assert!(!held.iter().any(|path| path.starts_with("pipe:") || path.contains("fifo")), "{held:?}");
     assert_eq!(held.iter().filter(|path| *path == "/dev/null").count(), 3, "{held:?}");
     let session = std::fs::read_to_string(format!("/proc/{agent}/stat")).expect("stat");
-    assert_eq!(session.split(' ').nth(5), Some(agent.to_string().as_str()), "a session of its own");
+    assert_eq!(session.split(' ').nth(5), Some(agent.to_string().as_str()), "the agent has a separate session");
 
     assert!(project.kache(&["agent", "stop"]).must_succeed_ref().stderr.contains("stopped the agent"));
     wait_until("the end", || !PathBuf::from(format!("/proc/{agent}")).exists());

@@ -224,7 +224,7 @@ fn list_names_entries_by_crate_and_package() {
     }
     let none = home.kache(&["list", "absent"]);
     assert_eq!(none.ends(0), "");
-    assert!(none.stderr.contains("no entries of absent"));
+    assert!(none.stderr.contains("does not contain entries of absent"));
 }
 
 #[test]

@@ -169,7 +169,8 @@ fn u29_an_unknown_workspace_wrapper_runs_uncached() {
     project.unset("RUSTC_WORKSPACE_WRAPPER").warm(&["dep"]);
 }
 
-/// Writes a program from a child process, so that no descriptor of this process makes the program "text file busy".
+/// Writes a program from a child process, so that a descriptor of this process does not make the program "text file
+/// busy".
 fn write_program(path: &std::path::Path, script: &str) {
     let staged = path.with_extension("staged");
     std::fs::write(&staged, script).expect("stage");

@@ -136,5 +136,5 @@ fn u02_real_macros_that_read_files() {
     // A scene that fails does not stop the others.
     let fails = |(_, scene): &Scene| catch_unwind(AssertUnwindSafe(|| scene(&project))).is_err();
     let failed: Vec<&str> = scenes.iter().filter(|scene| fails(scene)).map(|(name, _)| *name).collect();
-    assert_eq!(failed, Vec::<&str>::new(), "what was wrong is said above");
+    assert_eq!(failed, Vec::<&str>::new(), "the output above has the reasons");
 }

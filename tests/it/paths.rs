@@ -152,7 +152,7 @@ fn backtraces_of_restored_crates_name_files_that_exist_from_the_workspace_root()
     assert!(run.stderr.contains("panicked at crates/base/src/lib.rs:1:"), "{}", run.stderr);
     let frames = run.stderr.lines().filter_map(|line| line.trim().strip_prefix("at "));
     let ours: Vec<&str> = frames.filter(|place| place.contains("crates/")).collect();
-    assert!(!ours.is_empty(), "no frame of ours:\n{}", run.stderr);
+    assert!(!ours.is_empty(), "the backtrace lacks our frames:\n{}", run.stderr);
     for place in ours {
         let file = place.split(':').next().expect("a path");
         assert!(two.path(file).exists(), "`{file}` is not found from the workspace root:\n{}", run.stderr);

@@ -111,7 +111,7 @@ fn the_workflow_uses_inputs_that_exist() {
             .map(|(name, _)| name)
             .collect::<Vec<_>>();
         for (name, _) in pairs(&step["with"]) {
-            assert!(known.contains(&name), "{name} is no input of {rest}");
+            assert!(known.contains(&name), "{rest} does not have the input {name}");
         }
         used += 1;
     }

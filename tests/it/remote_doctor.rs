@@ -126,7 +126,7 @@ fn a_part_of_the_cache_directory_that_cannot_be_written_is_named() {
         fs::write(&path, "").unwrap();
         assert!(line().starts_with("fail ") && line().contains(path.to_str().unwrap()), "{}", line());
         fs::remove_file(&path).unwrap();
-        assert!(line().starts_with("ok "), "what is not there is made: {}", line());
+        assert!(line().starts_with("ok "), "a missing file is created: {}", line());
     }
 }
 

@@ -121,7 +121,7 @@ fn r03_no_file_is_held_in_memory() {
 }
 
 #[test]
-#[ignore = "r03_no_file_is_held_in_memory runs it in a process of its own"]
+#[ignore = "r03_no_file_is_held_in_memory runs it in a separate process"]
 fn a_large_file_passes_through() {
     let (here, there) = (Place::with_sample(), Place::empty());
     let source = here.dir.path().join("large");
@@ -272,7 +272,7 @@ fn the_formats_are_those_that_others_know() {
             changed.push(name);
         }
     }
-    assert!(changed.is_empty(), "{changed:?} have changed; what they are now is in {}", fresh.display());
+    assert!(changed.is_empty(), "{changed:?} have changed; their new bytes are in {}", fresh.display());
     // A pack that was once written can be read forever.
     let old = fs::read(seeds.join("pack/frame")).unwrap();
     let old = &old[1..];

@@ -232,7 +232,7 @@ fn who_waited_long_enough_goes_alone() {
         upload_with(&bucket, &what, &proxied.states(), &proxied.control()).await.unwrap();
     });
     assert_eq!(proxied.server.read(NAME), Some(bytes));
-    assert_eq!(part_requests(&proxied), 2, "an upload of its own");
+    assert_eq!(part_requests(&proxied), 2, "a separate upload");
     assert!(proxied.state().is_some(), "the holder's state is the holder's");
 }
 

@@ -19,7 +19,7 @@ use crate::config::Config;
 /// Lists each setting and its source. Checks that cargo calls this program, that
 /// the cache directory can be written, and how files are linked from it into
 /// the target directory. Then builds a small crate in two directories, with a
-/// cache of its own: the first build must be a miss, the second a hit. Run it
+/// separate cache: the first build must be a miss, the second a hit. Run it
 /// in the directory in which you build.
 ///
 /// With --remote it only tests the remote: it lists entries, and writes, reads

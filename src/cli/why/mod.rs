@@ -123,7 +123,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     show::print_heading(cx, &build)?;
     match (of_crate, &args.name) {
         (Some(units), Some(name)) if units.is_empty() => cx.out.message(format_args!(
-            "no unit of {name} in this build: cargo did not compile it again, or there is no such crate"
+            "this build does not contain {name}: cargo did not compile it again, or there is no such crate"
         )),
         (Some(units), _) => units.iter().try_for_each(|event| show::print_unit(cx, event, &compiled))?,
         (None, _) if groups.is_empty() => cx.out.data("\nAll units were hits.")?,

@@ -152,7 +152,8 @@ fn prints_paths(observation: &Observation) -> bool {
     matches!(observation, Observation::Program(path) if prints(path))
 }
 
-/// Returns the words in cargo's configuration files that may be names of variables (`[env]`, credential providers).
+/// Returns the words in the configuration files of cargo that may be names of variables (`[env]`, credential
+/// providers).
 fn named_for_cargo(seen: &Seen) -> BTreeSet<String> {
     let runs_cargo = seen
         .facts

@@ -84,7 +84,7 @@ pub enum PlanError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// Neither the current directory nor a directory above it contains a `Cargo.toml`.
-    #[error("no Cargo.toml here or above: stand in a workspace, or name what to pull (--crate, --build, --all)")]
+    #[error("no Cargo.toml here or above: change to a workspace, or name the entries (--crate, --build, --all)")]
     NoWorkspace,
     /// The build record does not exist, or cannot be decoded.
     #[error("the remote has no build record {0:?} that can be read")]

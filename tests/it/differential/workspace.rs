@@ -27,7 +27,7 @@ pub(super) enum Node {
 
 /// Everything that an edit can change.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an edit of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate edit")]
 pub(super) struct State {
     alpha: u32,
     beta: u32,

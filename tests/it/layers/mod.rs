@@ -54,7 +54,7 @@ fn layers(architecture: &str) -> Vec<Layer<'_>> {
     section.lines().filter_map(layer).collect()
 }
 
-/// Parses one row: a module, what it does, and the modules that it uses.
+/// Parses one row: a module, its purpose, and the modules that it uses.
 fn layer(row: &str) -> Option<Layer<'_>> {
     let cells: Vec<&str> = row.split('|').collect();
     Some((*names(cells.get(1)?).first()?, names(cells.get(3)?)))
@@ -141,7 +141,7 @@ fn a_misused_layer_of_the_remote_is_found() {
     assert_eq!(found, ["remote/s3/x.rs -> Remote", "remote/s3/x.rs -> format", "remote/s3/x.rs -> operations"]);
 }
 
-/// Compares the circles with the known ones. Returns what is new, and what is known but no longer there.
+/// Compares the circles with the known ones. Returns the new ones, and the known ones that are gone.
 fn compare_circles(known: &[&str], found: &[String]) -> (Vec<String>, Vec<String>) {
     let parse = |circle: &str| -> BTreeSet<String> {
         let (folder, modules) = circle.split_once(": ").expect("a folder");

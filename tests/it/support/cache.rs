@@ -26,7 +26,7 @@ impl Project {
     /// Returns `(outcome, stored)` of the newest event of one crate.
     #[track_caller]
     pub(crate) fn last_outcome(&self, krate: &str) -> (String, String) {
-        self.outcomes(krate).pop().unwrap_or_else(|| panic!("no event of `{krate}` in {:?}", self.events()))
+        self.outcomes(krate).pop().unwrap_or_else(|| panic!("the log lacks `{krate}`: {:?}", self.events()))
     }
 
     /// Returns the files of all blobs.

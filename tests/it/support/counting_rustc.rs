@@ -67,7 +67,7 @@ fn is_version_probe(args: &[OsString]) -> bool {
     args.iter().any(|a| a == "-vV" || a == "-V" || a == "--version")
 }
 
-/// Returns the value of `--crate-name`. `None`: the call is one of cargo's probes.
+/// Returns the value of `--crate-name`. `None`: the call is a probe.
 fn crate_name(args: &[OsString]) -> Option<String> {
     let at = args.iter().position(|a| a == "--crate-name")?;
     let name = args.get(at + 1)?.to_str()?.to_owned();

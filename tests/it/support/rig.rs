@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{KACHE, Project, files_under};
 
-/// Prefix of kache's temp file names.
+/// Prefix of the names of temp files.
 pub(crate) const TEMP_PREFIX: &str = ".kache-tmp-";
 
 /// A memory file system, unmounted on drop. Declare it after the project whose sandbox contains it, so that it is

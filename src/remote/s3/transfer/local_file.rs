@@ -1,4 +1,4 @@
-//! The local files of transfers: their digests, and the memory for their bytes.
+//! The local files of transfers: their digests, and the memory for their content.
 
 use std::path::PathBuf;
 use std::sync::Arc;
