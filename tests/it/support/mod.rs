@@ -18,6 +18,7 @@ mod run;
 pub(crate) mod s3_client;
 pub(crate) mod s3_server;
 pub(crate) mod scripted;
+mod snapshot;
 mod toolchain;
 
 pub(crate) use direct::Unit;
