@@ -72,8 +72,7 @@ fn queued(project: &Project) -> usize {
 }
 
 fn status(project: &Project) -> serde_json::Value {
-    let run = project.kache(&["agent", "status", "--json"]);
-    serde_json::from_str(&run.must_succeed_ref().stdout).expect("JSON")
+    project.kache_json(&["agent", "status", "--json"])
 }
 
 fn pid(project: &Project) -> u32 {

@@ -14,8 +14,7 @@ fn remote(project: &mut Project, endpoint: &str) {
 }
 
 fn status(project: &Project) -> serde_json::Value {
-    let run = project.kache(&["agent", "status", "--json"]);
-    serde_json::from_str(&run.must_succeed_ref().stdout).expect("JSON")
+    project.kache_json(&["agent", "status", "--json"])
 }
 
 fn process(project: &Project) -> PathBuf {

@@ -281,6 +281,20 @@ impl Project {
         self.finish(command)
     }
 
+    /// Runs `kache <args>` with one more variable.
+    pub(crate) fn kache_with(&self, name: &str, value: &str, args: &[&str]) -> Run {
+        let mut command = self.command(KACHE);
+        command.args(args).env(name, value);
+        self.finish(command)
+    }
+
+    /// Runs `kache <args>`, which must succeed, and parses what it prints.
+    #[track_caller]
+    pub(crate) fn kache_json(&self, args: &[&str]) -> serde_json::Value {
+        let run = self.kache(args).must_succeed();
+        serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stdout))
+    }
+
     /// Runs `app` from the debug directory and returns its output without the line end.
     pub(crate) fn app_output(&self) -> String {
         let output = self.command(self.target_dir().join("debug/app")).output().expect("app was built");
