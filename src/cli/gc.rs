@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     // Settings for a newer kache must not stop the builds of an older one, nor their collections.
-    let config = if args.quiet { Config::load(&cx.env)? } else { cx.config()? };
+    let config = if args.quiet { Config::load(&cx.env).context("cannot read the settings")? } else { cx.config()? };
     let store = Store::open(&config.cache_dir.value);
     let report = gc::collect(&store, limit(&config), clock::now()).context("cannot trim the store")?;
     EventLog::of(&config.cache_dir.value).rotate().context("cannot rotate the event log")?;

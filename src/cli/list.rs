@@ -104,8 +104,8 @@ fn json_entry(info: &EntryInfo) -> JsonEntry<'_> {
 }
 
 fn table(entries: &[&EntryInfo]) -> Table {
-    let mut table = Table::new(&[4, 5, 6]);
-    table.row(["CRATE", "PACKAGE", "KIND", "EMIT", "SIZE", "COMPILE TIME", "LAST USED", "KEY"].map(String::from));
+    let heading = ["CRATE", "PACKAGE", "KIND", "EMIT", "SIZE", "COMPILE TIME", "LAST USED", "KEY"];
+    let mut table = Table::new(&[4, 5, 6]).headed(heading);
     let now = clock::now();
     for info in entries {
         let entry = &info.entry;
@@ -116,7 +116,7 @@ fn table(entries: &[&EntryInfo]) -> Table {
             entry.emit.clone(),
             units::bytes(bytes_of(entry)),
             units::millis(entry.cost_ms),
-            units::age(info.used, now),
+            format!("{} ago", units::age(info.used, now)),
             info.key.0.short(),
         ]);
     }

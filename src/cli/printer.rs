@@ -84,6 +84,7 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// A table with aligned columns.
 #[derive(Debug)]
 pub(super) struct Table {
+    heading: Option<Vec<String>>,
     rows: Vec<Vec<String>>,
     right: &'static [usize],
     indent: u16,
@@ -93,7 +94,7 @@ pub(super) struct Table {
 impl Table {
     /// Creates a table. The columns in `right` are aligned to the right, for numbers.
     pub(super) fn new(right: &'static [usize]) -> Self {
-        Self { rows: Vec::new(), right, indent: 0, wraps: false }
+        Self { heading: None, rows: Vec::new(), right, indent: 0, wraps: false }
     }
 
     /// Indents the table by two columns.
@@ -111,11 +112,17 @@ impl Table {
         Self { wraps: true, ..self }
     }
 
+    /// Adds a heading, which names each column.
+    pub(super) fn headed<const N: usize>(self, cells: [&str; N]) -> Self {
+        Self { heading: Some(cells.map(str::to_owned).into()), ..self }
+    }
+
     /// Adds a row. All rows must have the same number of cells.
     pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
 
+    /// Whether it has no rows. A heading is no row.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -123,7 +130,7 @@ impl Table {
     fn lines(&self, width: Option<u16>) -> Vec<String> {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING);
-        for row in &self.rows {
+        for row in self.heading.iter().chain(&self.rows) {
             table.add_row(row);
         }
         let last = self.rows.first().map_or(0, Vec::len).saturating_sub(1);

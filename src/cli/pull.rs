@@ -130,7 +130,8 @@ fn print_origin(cx: &CommandContext, plan: &PullPlan, workspace: Option<&Workspa
 }
 
 fn print_manifests(cx: &CommandContext, manifests: &[Arc<PackManifest>]) -> anyhow::Result<()> {
-    let mut table = Table::new(&[4, 5]);
+    let heading = ["CRATE", "PACKAGE", "KIND", "EMIT", "DOWNLOAD", "SIZE", "KEY"];
+    let mut table = Table::new(&[4, 5]).headed(heading);
     for manifest in manifests {
         table.row([
             manifest.crate_name.clone(),
@@ -142,7 +143,10 @@ fn print_manifests(cx: &CommandContext, manifests: &[Arc<PackManifest>]) -> anyh
             manifest.key.0.short(),
         ]);
     }
-    Ok(cx.out.table(&table)?)
+    if !table.is_empty() {
+        cx.out.table(&table)?;
+    }
+    Ok(())
 }
 
 fn print_summary(cx: &CommandContext, args: &Args, report: &PullReport, began: Instant) -> anyhow::Result<Exit> {
@@ -162,7 +166,8 @@ fn print_summary(cx: &CommandContext, args: &Args, report: &PullReport, began: I
         (report.failed.len(), "failed"),
         (report.not_tried, "not tried"),
     ];
-    transfer::Totals { verb, entries, bytes, began, rest: &rest }.print(cx)?;
+    let took = (!args.dry_run).then(|| began.elapsed());
+    transfer::Totals { verb, entries, bytes, took, rest: &rest }.print(cx)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
         cx.out.message(format_args!("skipped {left}: the store would exceed its limit, cache.max_size"));

@@ -147,13 +147,15 @@ fn dry_run(
     lacking: &[&Candidate],
     records: &[BuildRecord],
 ) -> anyhow::Result<Exit> {
-    let mut table = Table::new(&[2]);
+    let mut table = Table::new(&[2]).headed(["CRATE", "PACKAGE", "SIZE", "KEY"]);
     for candidate in lacking {
         let id = &candidate.id;
         let (package, size) = (candidate.package.clone(), units::bytes(candidate.bytes));
         table.row([id.crate_name.clone(), package, size, id.key.0.short()]);
     }
-    cx.out.table(&table)?;
+    if !table.is_empty() {
+        cx.out.table(&table)?;
+    }
     for record in records {
         let entries = units::count(record.units.len(), "entry", "entries");
         cx.out.data(format_args!("build record {}: {entries}", build_records::object_name(remote, record)))?;
@@ -230,6 +232,6 @@ fn print_summary(cx: &CommandContext, report: &PushReport, there: usize, began: 
         (report.not_tried.len(), "not tried"),
     ];
     let (entries, bytes) = (report.uploaded, report.bytes);
-    transfer::Totals { verb: "pushed", entries, bytes, began, rest: &rest }.print(cx)?;
+    transfer::Totals { verb: "pushed", entries, bytes, took: Some(began.elapsed()), rest: &rest }.print(cx)?;
     Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
 }

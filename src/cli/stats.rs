@@ -106,7 +106,7 @@ fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::
         out.message(super::no_events(since.is_some()));
     }
     out.table(&overview(stats, since))?;
-    let misses = reasons(&events.outcomes, OutcomeClass::Miss);
+    let misses = reasons("MISSES", &events.outcomes, OutcomeClass::Miss);
     // "stored" is the normal fate, so the table appears only if some result was not stored.
     let fates = fates(&events.stored);
     let all_stored = events.stored.keys().all(|stored| *stored == Stored::Yes);
@@ -114,8 +114,8 @@ fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::
         ("Verified hits that differ, by crate", differing(events)),
         ("Misses, by reason", misses),
         ("Results of misses", if all_stored { Table::new(&[]) } else { fates }),
-        ("Bypasses, by reason", reasons(&events.outcomes, OutcomeClass::Bypass)),
-        ("Restored bytes, by method", restored(events)),
+        ("Bypasses, by reason", reasons("BYPASSES", &events.outcomes, OutcomeClass::Bypass)),
+        ("Restored data, by method", restored(events)),
         ("Remote", report::text::rows(&stats.remote)),
     ] {
         if !table.is_empty() {
@@ -133,13 +133,13 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     let mut table = Table::new(&[1]).wrapping();
     let rate = stats.hit_rate.map_or_else(String::new, |rate| {
         let total = events.hits + events.misses;
-        format!("{:.1} % of {total} hits and misses", floor_to_tenth(rate))
+        format!(": {:.1} % of {total} hits and misses", floor_to_tenth(rate))
     });
     let mean = match events.hit_ms > 0.0 {
         true => format!("of compile time; {} per hit spent restoring", units::millis(events.hit_ms)),
         false => "of compile time".to_owned(),
     };
-    table.row(["Hits".into(), events.hits.to_string(), rate]);
+    table.row(["Hits".into(), events.hits.to_string(), format!("{} restored{rate}", units::units(events.hits))]);
     if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Remote)) {
         table.row(["Remote hits".into(), hits.to_string(), "of the hits: fetched from the remote".into()]);
     }
@@ -155,8 +155,9 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
         let verdict = format!("of the hits: compiled again to compare; {differing} differ");
         table.row(["Verified hits".into(), (events.verified + differing).to_string(), verdict]);
     }
-    table.row(["Misses".into(), events.misses.to_string(), "compiled by rustc".into()]);
-    table.row(["Bypasses".into(), events.bypasses.to_string(), "passed on to rustc".into()]);
+    table.row(["Misses".into(), events.misses.to_string(), format!("{} compiled", units::units(events.misses))]);
+    let calls = units::noun(events.bypasses, "call", "calls");
+    table.row(["Bypasses".into(), events.bypasses.to_string(), format!("{calls} passed on to rustc, not cached")]);
     table.row(["Time saved".into(), units::millis(events.saved_ms), mean]);
     table.row(["Stored".into(), units::bytes(events.stored_bytes), "added to the store".into()]);
     if let Some(since) = since {
@@ -170,22 +171,28 @@ fn floor_to_tenth(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
 }
 
-/// A table of the outcomes of one class: count, id and meaning, the most frequent first.
-fn reasons(counts: &BTreeMap<Outcome, u64>, class: OutcomeClass) -> Table {
+/// A table of the outcomes of one class: count (called `what`), id and meaning, the most frequent first.
+fn reasons(what: &str, counts: &BTreeMap<Outcome, u64>, class: OutcomeClass) -> Table {
     let of_class = counts.iter().filter(|(outcome, _)| outcome.class() == class);
-    by_frequency(of_class.map(|(outcome, count)| (*count, outcome.short_id(), outcome.sentence())))
+    by_frequency(
+        [what, "REASON", "MEANING"],
+        of_class.map(|(outcome, count)| (*count, outcome.short_id(), outcome.sentence())),
+    )
 }
 
 /// A table of what became of the results of misses.
 fn fates(counts: &BTreeMap<Stored, u64>) -> Table {
-    by_frequency(counts.iter().map(|(stored, count)| (*count, stored.id(), stored.sentence())))
+    by_frequency(
+        ["MISSES", "RESULT", "MEANING"],
+        counts.iter().map(|(stored, count)| (*count, stored.id(), stored.sentence())),
+    )
 }
 
 /// A table of counts, ids and sentences, the highest count first. Leaves out a sentence that repeats the id.
-fn by_frequency<'a>(rows: impl Iterator<Item = (u64, &'a str, &'static str)>) -> Table {
+fn by_frequency<'a>(heading: [&str; 3], rows: impl Iterator<Item = (u64, &'a str, &'static str)>) -> Table {
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|(count, id, _)| (std::cmp::Reverse(*count), *id));
-    let mut table = Table::new(&[0]).indented().wrapping();
+    let mut table = Table::new(&[0]).indented().wrapping().headed(heading);
     for (count, id, sentence) in rows {
         let sentence = if sentence == id { "" } else { sentence };
         table.row([count.to_string(), id.to_owned(), sentence.to_owned()]);
@@ -195,7 +202,7 @@ fn by_frequency<'a>(rows: impl Iterator<Item = (u64, &'a str, &'static str)>) ->
 
 /// A table of the crates whose verified hits differed: count, crate and the newest difference.
 fn differing(events: &Summary) -> Table {
-    let mut table = Table::new(&[0]).indented().wrapping();
+    let mut table = Table::new(&[0]).indented().wrapping().headed(["HITS", "CRATE", "NEWEST DIFFERENCE"]);
     for (name, difference) in &events.differing {
         table.row([difference.hits.to_string(), name.clone(), difference.detail.clone()]);
     }
@@ -203,7 +210,7 @@ fn differing(events: &Summary) -> Table {
 }
 
 fn restored(events: &Summary) -> Table {
-    let mut table = Table::new(&[1]).indented();
+    let mut table = Table::new(&[1]).indented().headed(["METHOD", "SIZE"]);
     for (name, bytes) in
         [("reflink", events.reflink_bytes), ("hard link", events.hardlink_bytes), ("copy", events.copy_bytes)]
     {
@@ -218,10 +225,10 @@ fn store(stats: &Stats) -> Table {
     let mut table = Table::new(&[]).indented();
     table.row(["directory".into(), stats.cache_dir.clone()]);
     table.row(["size".into(), format!("{} of {} at most", units::bytes(size.bytes), units::bytes(size.max_bytes))]);
-    table.row(["entries".into(), size.entries.to_string()]);
-    table.row(["blobs".into(), size.blobs.to_string()]);
+    table.row(["entries".into(), units::count(size.entries, "stored result", "stored results")]);
+    table.row(["blobs".into(), units::count(size.blobs, "file of these results", "files of these results")]);
     table
-        .row(["incremental".into(), format!("{} of the size, in sessions and offers", units::bytes(size.spare_bytes))]);
+        .row(["incremental".into(), format!("{} of the size, for incremental builds", units::bytes(size.spare_bytes))]);
     table
 }
 

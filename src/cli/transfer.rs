@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,13 +30,16 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// The configured remote. Fails if none is configured.
 pub(super) fn settings(cx: &CommandContext, config: &Config) -> anyhow::Result<config::RemoteSettings> {
     let remote = config::RemoteSettings::load(&cx.env, config).context("cannot read the settings of the remote")?;
-    remote.with_context(|| {
-        format!(
-            "no remote is set: set KACHE_S3_BUCKET (and KACHE_S3_ENDPOINT for a server other than AWS), or bucket below \
-             [cache.remote] in {}",
-            config.file.display()
-        )
-    })
+    remote.with_context(|| no_remote(config))
+}
+
+/// The error if no remote is configured.
+pub(super) fn no_remote(config: &Config) -> String {
+    format!(
+        "no remote is set: set KACHE_S3_BUCKET (and KACHE_S3_ENDPOINT for a server other than AWS), or bucket below \
+         [cache.remote] in {}",
+        config.file.display()
+    )
 }
 
 /// Runs `work` in a new runtime. Ctrl-C or SIGTERM cancels the token; a second Ctrl-C ends the process.
@@ -138,8 +141,8 @@ pub(super) struct Totals<'a> {
     pub(super) entries: usize,
     /// Size of their packs, in bytes.
     pub(super) bytes: u64,
-    /// When the run began.
-    pub(super) began: Instant,
+    /// How long the run took. `None`: it was a dry run.
+    pub(super) took: Option<Duration>,
     /// The entries that were not transferred: number and reason.
     pub(super) rest: &'a [(usize, &'a str)],
 }
@@ -148,10 +151,11 @@ impl Totals<'_> {
     /// Prints them: `pushed 3 entries, 4 MB, in 2 s`, and `, 1 failed` for each of the rest that is not zero.
     pub(super) fn print(&self, cx: &CommandContext) -> io::Result<()> {
         let (entries, bytes) = (units::count(self.entries, "entry", "entries"), units::bytes(self.bytes));
-        let took = units::millis(self.began.elapsed().as_secs_f64() * 1000.0);
+        let took = self.took.map(|took| format!(", in {}", units::millis(took.as_secs_f64() * 1000.0)));
+        let took = took.unwrap_or_default();
         let rest = self.rest.iter().filter(|(number, _)| *number > 0);
         let rest = rest.map(|(number, reason)| format!(", {number} {reason}")).collect::<Vec<_>>().concat();
-        cx.out.data(format_args!("{} {entries}, {bytes}, in {took}{rest}", self.verb))
+        cx.out.data(format_args!("{} {entries}, {bytes}{took}{rest}", self.verb))
     }
 }
 

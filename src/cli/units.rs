@@ -40,6 +40,16 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// The noun after a number of hits or misses in the next column of a table.
+pub(super) fn units(number: u64) -> &'static str {
+    noun(number, "unit", "units")
+}
+
+/// The noun that follows a number in the next column of a table.
+pub(super) fn noun<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
+    if number == 1 { one } else { many }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

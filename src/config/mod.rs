@@ -144,7 +144,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Read(#[from] fsx::Error),
     /// The file is not TOML of the expected shape.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error("{path}: {reason}", path = path.display(), reason = reason.trim_end())]
     Malformed {
         /// Path of the file.
         path: PathBuf,

@@ -47,7 +47,7 @@ fn after_an_edit() {
 #[test]
 fn after_odd_builds() {
     let mut project = chain();
-    project.hook("after", "base", "echo '// edited' >> base/src/lib.rs\n").build();
+    project.hook("after", "base", "echo 'pub fn value() -> u64 { 2 }' > base/src/lib.rs\n").build();
     project.unhook("after", "base").with_fixed_figures(&CRATES).shows("why-not-stored", &["why", "why base"]);
     settle();
     project.wipe().build();

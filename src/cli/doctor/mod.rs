@@ -95,18 +95,22 @@ impl Tally {
         cx.out.table(&table)
     }
 
-    /// Prints whether all is well, and the next step. `works`: the line if nothing failed.
-    fn print_verdict(&self, cx: &CommandContext, works: &str) -> io::Result<Exit> {
+    /// Prints whether all is well, and what to do next. `works` and `next`: both, if there is nothing to report.
+    fn print_verdict(&self, cx: &CommandContext, works: &str, next: &str) -> io::Result<Exit> {
         if self.failures > 0 {
             let problems = units::count(self.failures, "problem", "problems");
             cx.out.data(format_args!("\n{problems}: fix each line that begins with fail, then run this again."))?;
             return Ok(Exit::Found);
         }
-        let warnings = match self.warnings {
-            0 => String::new(),
-            number => format!(" {} above.", units::count(number, "warning", "warnings")),
-        };
-        cx.out.data(format_args!("\n{works}{warnings}"))?;
+        match self.warnings {
+            0 => cx.out.data(format_args!("\n{works}: {next}."))?,
+            number => {
+                let warnings = units::count(number, "warning", "warnings");
+                cx.out.data(format_args!(
+                    "\nNo problem, {warnings}: read each line that begins with warn, then {next}."
+                ))?;
+            }
+        }
         Ok(Exit::Ok)
     }
 }
@@ -116,19 +120,18 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let config = match Config::load(&cx.env) {
         Ok(config) => config,
         Err(error) => {
-            let check = Check::fail("settings", format!("{error}; builds run without a cache"));
+            let check = Check::fail("settings", format!("builds run without a cache: {error}"));
             tally.print_section(cx, "Settings", vec![check])?;
-            return Ok(tally.print_verdict(cx, "")?);
+            return Ok(tally.print_verdict(cx, "", "")?);
         }
     };
     if args.remote {
-        let settings = remote::settings(cx, &config);
-        let is_usable = !settings.iter().any(|check| check.what == "remote" && check.severity == Severity::Fail);
-        tally.print_section(cx, "Remote", settings)?;
-        if is_usable {
+        tally.print_section(cx, "Remote", remote::needed_settings(cx, &config))?;
+        // kache does not use a remote with a setting that failed.
+        if tally.failures == 0 {
             tally.print_section(cx, "Test requests: an object below v1/probe/", remote::trial(cx, &config))?;
         }
-        return Ok(tally.print_verdict(cx, "The remote works: build, or run `kache pull` first.")?);
+        return Ok(tally.print_verdict(cx, "The remote works", "build with cargo, or run `kache pull` first")?);
     }
     let mut checks = settings::checks(&config);
     checks.push(settings::project());
@@ -137,5 +140,5 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     tally.print_section(cx, "Remote", remote::settings(cx, &config))?;
     tally.print_section(cx, "Directories", directories::checks(&config, &cx.env))?;
     tally.print_section(cx, "Test build: a small crate, in two directories", trial::checks(&cx.env))?;
-    Ok(tally.print_verdict(cx, "Everything works: build with cargo, then run `kache stats`.")?)
+    Ok(tally.print_verdict(cx, "Everything works", "build with cargo and run `kache stats`")?)
 }

@@ -18,13 +18,21 @@ const MAX_PROBE_BYTES: u64 = 4096;
 pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
     let remote = match config::RemoteSettings::load(&cx.env, config) {
         Ok(Some(remote)) => remote,
-        Ok(None) => return vec![Check::ok("remote", "none")],
+        Ok(None) => return vec![Check::ok("remote", "none: results stay on this machine")],
         Err(error) => return vec![Check::fail("remote", format!("{error}; builds run without it"))],
     };
     let mut checks = vec![Check::ok("remote", remote.place()), credentials(&remote), mode(&remote)];
     checks.extend(trust(&remote));
     checks.extend(refusals(config));
     checks
+}
+
+/// Like [`settings`], but it is a problem if no remote is set.
+pub(super) fn needed_settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
+    match config::RemoteSettings::load(&cx.env, config) {
+        Ok(None) => vec![Check::fail("remote", transfer::no_remote(config))],
+        _ => settings(cx, config),
+    }
 }
 
 fn credentials(remote: &config::RemoteSettings) -> Check {
@@ -68,7 +76,8 @@ fn trust(remote: &config::RemoteSettings) -> Vec<Check> {
         (Ok(None), Ok(Trust::Keys(_))) if !remote.read_only => {
             Check::warn("signing", "KACHE_SIGNING_KEY is not set: this machine would refuse its own uploads")
         }
-        (Ok(None), _) => Check::ok("signing", "no"),
+        (Ok(None), _) if remote.read_only => Check::ok("signing", "no, because nothing is uploaded"),
+        (Ok(None), _) => Check::ok("signing", "no, because KACHE_SIGNING_KEY is not set"),
     });
     checks
 }
@@ -124,7 +133,7 @@ async fn requests(remote: &Remote) -> Vec<Check> {
     }
     let put = timed("put", Box::pin(bucket.put(&name, content.clone()))).await;
     let is_put = put.result.is_ok();
-    checks.push(put.to_check(|()| name.clone()));
+    checks.push(put.to_check(|()| format!("written: {name}")));
     if !is_put {
         checks.push(Check::warn("get, delete", "skipped: there is no object to read or delete"));
         return checks;
@@ -133,7 +142,7 @@ async fn requests(remote: &Remote) -> Vec<Check> {
     let is_other = matches!(&got.result, Ok(bytes) if bytes.as_deref() != Some(&content[..]));
     checks.push(match is_other {
         true => Check::fail("get", "the server returned other bytes than were written"),
-        false => got.to_check(|_| "as written".to_owned()),
+        false => got.to_check(|_| "read as it was written".to_owned()),
     });
     checks.push(timed("delete", Box::pin(bucket.delete(&name))).await.to_check(|()| "deleted".to_owned()));
     checks
@@ -160,7 +169,7 @@ impl<T> TimedRequest<T> {
     fn to_check(&self, fine: impl FnOnce(&T) -> String) -> Check {
         let took = units::millis(self.took.as_secs_f64() * 1000.0);
         match &self.result {
-            Ok(value) => Check::ok(self.what, format!("{}; {took}", fine(value))),
+            Ok(value) => Check::ok(self.what, format!("{}; took {took}", fine(value))),
             Err(None) => Check::fail(self.what, format!("no answer within {took}")),
             Err(Some(error)) => {
                 let error_text = error.to_string();
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn without_trusted_keys_everybody_is_believed_and_it_says_so() {
         let text = text_of(&trust(&remote(&[])));
-        assert!(text.contains("whoever can write") && text.contains("Ok signing: no"), "{text}");
+        assert!(text.contains("whoever can write") && text.contains("Ok signing: no, because"), "{text}");
         let bad = text_of(&trust(&remote(&[(config::env::KACHE_TRUSTED_KEYS, "nonsense")])));
         assert!(bad.contains("Fail trusted"), "{bad}");
     }

@@ -88,7 +88,7 @@ fn last_line(stderr: &[u8]) -> String {
 fn check_event(what: &'static str, event: &Event, is_right: fn(&Event) -> bool, expected: &str) -> Check {
     let took = units::millis(event.ms);
     if is_right(event) {
-        return Check::ok(what, format!("{expected}; {took}"));
+        return Check::ok(what, format!("{expected}; took {took}"));
     }
     let mut parts = vec![event.outcome.id(), event.outcome.sentence()];
     parts.extend(event.stored.as_ref().map(Stored::sentence));

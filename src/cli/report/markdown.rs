@@ -62,7 +62,7 @@ fn remote(text: &mut String, report: &BuildReport) {
     if remote.is_empty() {
         return;
     }
-    line(text, "| Remote | Entries | |\n|---|---:|---|");
+    line(text, "| Remote | Entries | Details |\n|---|---:|---|");
     let (fetched, sent) = (units::bytes(remote.fetched_bytes), units::bytes(remote.sent_bytes));
     row(text, &["Fetched", &remote.fetched.to_string(), &fetched]);
     row(text, &["Uploaded", &remote.sent.to_string(), &sent]);
@@ -92,8 +92,8 @@ fn bypasses(text: &mut String, report: &BuildReport) {
     if bypasses.is_empty() {
         return;
     }
-    folded(text, "Bypasses", |text| {
-        line(text, "| Calls | Reason | |\n|---:|---|---|");
+    folded(text, "Bypasses, by reason", |text| {
+        line(text, "| Bypasses | Reason | Meaning |\n|---:|---|---|");
         for (times, id, sentence) in bypasses {
             row(text, &[&times.to_string(), id, sentence]);
         }
@@ -142,7 +142,7 @@ mod tests {
         {
             assert!(text.contains(part), "{part} in {text}");
         }
-        assert!(text.contains("| Fetched | 3 | 2.0 KiB |") && !text.contains("Bypasses</summary>"), "{text}");
+        assert!(text.contains("| Fetched | 3 | 2.0 KiB |") && !text.contains("<summary>Bypasses"), "{text}");
         let nothing = of(&gather(&[], Traffic::default(), None));
         assert!(nothing.contains("no hits or misses") && !nothing.contains('|'), "{nothing}");
     }

@@ -162,8 +162,10 @@ fn reason(event: &Event) -> String {
     };
     match (event.differs.first(), event.differing) {
         (None, _) => sentence.to_owned(),
-        (Some(first), 1) => format!("{sentence}: {} {}", first.kind.replace('-', " "), first.name),
-        (Some(first), n) => format!("{sentence}: {} {} and {} more", first.kind.replace('-', " "), first.name, n - 1),
+        (Some(first), 1) => format!("{sentence}; differs: {} {}", first.kind.replace('-', " "), first.name),
+        (Some(first), n) => {
+            format!("{sentence}; differs: {} {} and {} more", first.kind.replace('-', " "), first.name, n - 1)
+        }
     }
 }
 

@@ -17,22 +17,22 @@ pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> 
         (Some(period), _) => out.data(format_args!("The last {}", humantime::format_duration(*period)))?,
         (None, target) => {
             let age = units::age(Time { secs: ended / 1000, nanos: 0 }, clock::now());
-            out.data(format_args!("Last build: {age} ago, {}", units::millis(report.wall_ms())))?;
+            out.data(format_args!("Last build: {age} ago, took {}", units::millis(report.wall_ms())))?;
             if let Some(target) = target {
                 out.data(format_args!("Target directory: {target}"))?;
             }
         }
     }
     out.table(&overview(report))?;
-    let mut misses = Table::new(&[0]).indented().wrapping();
+    let mut misses = Table::new(&[0]).indented().wrapping().headed(["TIME", "UNIT", "REASON"]);
     for miss in &report.slowest {
         misses.row([units::millis(miss.ms), plain(&miss.label()), plain(&miss.reason)]);
     }
-    let mut bypasses = Table::new(&[0]).indented().wrapping();
+    let mut bypasses = Table::new(&[0]).indented().wrapping().headed(["BYPASSES", "REASON", "MEANING"]);
     for (times, id, sentence) in report.bypasses() {
         bypasses.row([times.to_string(), id.to_owned(), sentence.to_owned()]);
     }
-    for (title, table) in [("Slowest misses", misses), ("Bypasses", bypasses)] {
+    for (title, table) in [("Slowest misses", misses), ("Bypasses, by reason", bypasses)] {
         if !table.is_empty() {
             out.data(format_args!("\n{title}"))?;
             out.table(&table)?;
@@ -44,8 +44,8 @@ pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> 
 fn overview(report: &BuildReport) -> Table {
     let events = &report.events;
     let mut table = Table::new(&[1]).indented().wrapping();
-    let rate = report.rate().map_or_else(String::new, |rate| format!("{rate} % of hits and misses"));
-    table.row(["Hits".into(), events.hits.to_string(), rate]);
+    let rate = report.rate().map_or_else(String::new, |rate| format!(": {rate} % of hits and misses"));
+    table.row(["Hits".into(), events.hits.to_string(), format!("{} restored{rate}", units::units(events.hits))]);
     if report.remote_hits > 0 {
         table.row([
             "Remote hits".into(),
@@ -55,10 +55,12 @@ fn overview(report: &BuildReport) -> Table {
     }
     let compiled = match events.misses {
         0 => String::new(),
-        _ => format!("compiled in {}", units::millis(report.compiled_ms)),
+        _ => format!(" in {} of compile time", units::millis(report.compiled_ms)),
     };
+    let compiled = format!("{} compiled{compiled}", units::units(events.misses));
     table.row(["Misses".into(), events.misses.to_string(), compiled]);
-    table.row(["Bypasses".into(), events.bypasses.to_string(), "passed on to rustc".into()]);
+    let calls = units::noun(events.bypasses, "call", "calls");
+    table.row(["Bypasses".into(), events.bypasses.to_string(), format!("{calls} passed on to rustc, not cached")]);
     table.row(["Time saved".into(), units::millis(events.saved_ms), "of compile time".into()]);
     table
 }
@@ -74,21 +76,28 @@ fn traffic(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
 
 /// A table of the transfers, which `kache stats` shows too.
 pub(in crate::cli) fn rows(remote: &crate::events::Traffic) -> Table {
+    let entries = |number| units::noun(number, "entry", "entries");
     let mut table = Table::new(&[1]).indented().wrapping();
     for (name, number, bytes) in
         [("fetched", remote.fetched, remote.fetched_bytes), ("uploaded", remote.sent, remote.sent_bytes)]
     {
         if number > 0 {
-            table.row([name.into(), number.to_string(), units::bytes(bytes)]);
+            let size = format!("{}, {}", entries(number), units::bytes(bytes));
+            table.row([name.into(), number.to_string(), size]);
         }
     }
     if remote.refusals() > 0 {
-        let reasons = format!("{}; refused entries count as absent", plain(&remote.refusals_by_reason()));
-        table.row(["refused".into(), remote.refusals().to_string(), reasons]);
+        let (refused, reasons) = (remote.refusals(), plain(&remote.refusals_by_reason()));
+        let text = format!("{}: {reasons}; refused entries count as absent", entries(refused));
+        table.row(["refused".into(), refused.to_string(), text]);
     }
     if remote.failed > 0 {
         let newest = plain(remote.last_failure.as_deref().unwrap_or_default());
-        table.row(["failed".into(), remote.failed.to_string(), format!("last error: {newest}")]);
+        table.row([
+            "failed".into(),
+            remote.failed.to_string(),
+            format!("{}; last error: {newest}", entries(remote.failed)),
+        ]);
     }
     table
 }

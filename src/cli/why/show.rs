@@ -65,7 +65,7 @@ pub(super) fn print_unit(cx: &CommandContext, event: &Event, compiled: &[&Event]
             table.row([name.into(), value.to_owned()]);
         }
     }
-    table.row(["time".into(), units::millis(event.ms)]);
+    table.row(["took".into(), units::millis(event.ms)]);
     cx.out.table(&table)
 }
 

@@ -18,7 +18,7 @@ use super::{KACHE, Project};
 const FILTERS: &[(&str, &str)] = &[
     // The tables of entries: the widths of these columns depend on the values.
     (r" +SIZE +COMPILE TIME +LAST USED  KEY(?m:$)", "  SIZE  COMPILE TIME  LAST USED  KEY"),
-    (r" +[\d.]+ [KM]iB +[\d.]+ m?s +\d+s  [0-9a-f]{12}(?m:$)", "  [SIZE]  [TIME]  [AGE]  [KEY]"),
+    (r" +[\d.]+ [KM]iB +[\d.]+ m?s +\d+s ago  [0-9a-f]{12}(?m:$)", "  [SIZE]  [TIME]  [AGE]  [KEY]"),
     (r" +DOWNLOAD +SIZE  KEY(?m:$)", "  DOWNLOAD  SIZE  KEY"),
     (r" +[\d.]+ [KM]iB +[\d.]+ [KM]iB  [0-9a-f]{12}(?m:$)", "  [SIZE]  [SIZE]  [KEY]"),
     (r" +SIZE  KEY(?m:$)", "  SIZE  KEY"),
@@ -29,13 +29,13 @@ const FILTERS: &[(&str, &str)] = &[
     (r"(blobs?, )[\d.]+ [KM]iB", "$1[SIZE]"),
     (r#""bytes": [1-9]\d*"#, r#""bytes": "[SIZE]""#),
     // Transfers.
-    (r"(entry|entries), [\d.]+ [KM]iB", "$1, [SIZE]"),
+    (r"((?:pushed|pulled|would push|would pull) \d+ \w+, )[\d.]+ [KM]iB", "$1[SIZE]"),
     (r"(, in )[\d.]+ m?s", "$1[TIME]"),
     (r"(127\.0\.0\.1:)\d{4,5}", "$1[PORT]"),
     (r"(v1/probe/)\d+-\d+", "$1[NUMBER]"),
     (r"(v1/builds/app/)[^\s:]+", "$1[NAME]"),
     // `kache doctor`.
-    (r"(; )[\d.]+ m?s(?m:$)", "$1[TIME]"),
+    (r"(; took )[\d.]+ m?s(?m:$)", "$1[TIME]"),
     (r"(fail +\w+ +after )[\d.]+ m?s:", "$1[TIME]:"),
     (r"(rlibs|other files) by (reflink|hard link|copy)", "$1 by [METHOD]"),
     // Keys, and digests of what rustc wrote. Digests of sources are the same everywhere.
@@ -107,7 +107,7 @@ impl Project {
                     event[name] = json!(bytes);
                 }
             }
-            if event["stored_bytes"] != 0 {
+            if event["stored"] == "stored" {
                 event["stored_bytes"] = json!(12_288);
             }
             let _ = writeln!(lines, "{event}");
