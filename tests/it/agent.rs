@@ -261,6 +261,7 @@ fn faults() -> Vec<(&'static str, Rule)> {
 }
 
 #[test]
+#[ignore = "slow"]
 fn r09_whatever_the_remote_does_the_build_is_right_and_hardly_waits() {
     let server = S3Server::start();
     let (_one, two) = pushed(&server);

@@ -223,6 +223,7 @@ fn purge_empties_the_store_and_keeps_targets_and_events() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn purge_disturbs_no_build() {
     let home = home();
     build(&home, "one");

@@ -96,11 +96,13 @@ fn killed_builds(mut project: Project, incremental: &str) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn kill_nine_of_whole_builds() {
     killed_builds(workspace(), "0");
 }
 
 #[test]
+#[ignore = "slow"]
 fn kill_nine_of_whole_incremental_builds() {
     killed_builds(workspace(), "1");
 }

@@ -122,6 +122,7 @@ fn sqlx(project: &Project) {
 type Scene = (&'static str, fn(&Project));
 
 #[test]
+#[ignore = "slow"]
 fn u02_real_macros_that_read_files() {
     let Some(project) = workspace() else { return };
     let first = project.cargo(&["build", "--locked"]);

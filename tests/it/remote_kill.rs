@@ -77,6 +77,7 @@ fn assert_remote_whole(server: &S3Server) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn kill_nine_of_pushes() {
     let mut rng = random::generator();
     let pushed = pushed_store();
@@ -105,6 +106,7 @@ fn kill_nine_of_pushes() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn kill_nine_of_pulls() {
     let mut rng = random::generator();
     let pushed = pushed_store();
@@ -140,6 +142,7 @@ fn kill_nine_of_pulls() {
 /// An entry of some 200 MB that does not compress, uploaded over a line of 100 MB/s and killed in the middle. The
 /// second push continues the same upload, and repeats only the few parts whose answers were lost.
 #[test]
+#[ignore = "slow"]
 fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
     let server = S3Server::start();
     let proxy = FaultProxy::start(server.address());

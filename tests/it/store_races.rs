@@ -69,6 +69,7 @@ fn while_deleting(what: &Path, during: impl FnOnce()) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn i08_a_cache_that_vanishes_under_a_build_costs_compiles_only() {
     let project = Project::app_over(DEP);
     for vanishing in ["v1", "v1/blobs", "v1/entries", ""] {
@@ -101,6 +102,7 @@ fn i09_a_cache_deleted_while_rustc_runs_is_filled_again() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn i08_collections_beside_builds_cost_compiles_only() {
     let project = Project::app_over(DEP);
     let done = AtomicBool::new(false);
@@ -180,6 +182,7 @@ fn compiles(checkouts: &[Project], krate: &str) -> usize {
 }
 
 #[test]
+#[ignore = "slow"]
 fn i11_eight_builds_at_once_compile_every_unit_once() {
     let first = workspace();
     let mut checkouts: Vec<Project> = (1..8).map(|n| first.clone_to(&format!("depth-{n}/checkout"))).collect();

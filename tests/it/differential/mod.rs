@@ -299,6 +299,7 @@ fn outcomes(project: &Project) -> BTreeMap<String, usize> {
 }
 
 #[test]
+#[ignore = "slow"]
 fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
     if !(has_program("cc") && has_program("ar")) {
         return;
@@ -328,6 +329,7 @@ fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_comparison_sees_a_program_that_prints_something_else() {
     let trial = Trial::new(0);
     let plain = &trial.plain;

@@ -102,11 +102,13 @@ fn walk(seed: u64, steps: u32, incremental: &str) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_walk_of_edits_in_two_checkouts_builds_what_is_there() {
     walk(1, 30, "0");
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_incremental_walk_of_edits_in_two_checkouts_builds_what_is_there() {
     walk(2, 30, "1");
 }
