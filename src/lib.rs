@@ -1,4 +1,4 @@
-//! kache observes what each compile really reads and writes, and reuses the result only if both still hold.
+//! kache observes what each compile reads, and restores its result only if all of that is unchanged.
 //!
 //! The path of one rustc call, top to bottom (`wrapper` takes the steps):
 //!

@@ -1,5 +1,5 @@
-//! The answer of the remote about one subject: its build record, then the end of the answer; and the lookup keys that
-//! were looked up one by one meanwhile. Pure.
+//! Stores the answer of the remote about one build subject: its build record, whether the answer is complete, and the
+//! lookup keys that were looked up singly in the meantime. Pure.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! How long misses may wait for the remote. Pure policy.
 //!
-//! Waiting is paid for from a small capital, and from the time that the remote has saved. A remote that delivers
-//! nothing costs a build little more than the capital; misses may wait longer for a remote that delivers much. Times
-//! are in milliseconds. Waiting is counted for each miss, because each waiting miss blocks one job of cargo.
+//! A build may wait a small fixed time for each job, a small share of its own duration, and half of the time that the
+//! remote has saved. So a remote that delivers nothing costs a build little, and misses may wait longer for a remote
+//! that delivers much. Times are in milliseconds. Waiting is counted for each miss, because each waiting miss blocks
+//! one job of cargo.
 
 /// The time that each job may lose before the remote has answered.
 const BASE_MS: f64 = 150.0;

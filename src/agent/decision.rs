@@ -1,6 +1,6 @@
 //! Decides how to answer a fetch request, and is the only module that does: [`AgentState::decide`]. (`server` declines
-//! clients of another version or remote.) Owns the waiting of misses, which the budget of their build limits, and the
-//! count of fetched entries that were hits. Uses neither the network nor the disk.
+//! clients of another version or remote.) Decides how long a miss waits, within the budget of its build. Counts the
+//! fetched entries that were hits. Uses neither the network nor the disk.
 
 use std::time::Duration;
 

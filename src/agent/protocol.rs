@@ -1,7 +1,7 @@
 //! The protocol between wrapper, command line and agent: one JSON object per line over a unix socket.
 //!
-//! Version 1: first. Every message carries the version. An agent answers another version with [`Decline::OtherVersion`]
-//! and closes the connection; a client takes another version for no answer.
+//! Format version: 1. Every message contains the version. An agent answers another version with
+//! [`Decline::OtherVersion`] and closes the connection; a client treats an answer of another version as none.
 
 use serde::{Deserialize, Serialize};
 

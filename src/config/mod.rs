@@ -6,8 +6,8 @@
 //!
 //! An invalid value, or a file that cannot be read, is an error of [`Config::load`]. The wrapper then passes every call
 //! on to rustc, and every run on to the build script, and does not write anything; `kache doctor` reports the error.
-//! The wrapper serves probes before it reads the settings, and reads them only for the two questions of cargo. An error
-//! in the settings of the remote only means that the build has no remote.
+//! The wrapper serves probes first. For a probe it reads the settings only if the probe is one of the two questions of
+//! cargo. An error in the settings of the remote only means that the build has no remote.
 
 pub mod env;
 mod file;

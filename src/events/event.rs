@@ -1,6 +1,6 @@
 //! The format of an event: one JSON object per line, with every field present.
 //!
-//! Version 1: first.
+//! Format version: 1.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! The journal of the remote: fetches, uploads and refusals.
 //!
-//! Version 1: first. The event log records invocations, this journal transfers of entries. Neither holds credentials.
+//! Format version: 1. The event log records invocations, this journal transfers of entries. Neither holds credentials.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Validates the files and absences of an input set together: names side by side in one directory share its lookup, and
-//! all files share one query of the stamp memo.
+//! Validates the files and absences of an input set together: it opens each directory once for all names in it that are
+//! next to each other (from three on), and queries the stamp memo once for all files.
 //!
 //! The result is the same as if each input were validated alone.
 

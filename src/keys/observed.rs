@@ -1,9 +1,9 @@
 //! Turns the facts about a compile, or about a run of a build script, into inputs.
 //!
-//! Left out is everything that something else covers: the identity of the compiler, the lookup key, dep-info, the
-//! outputs of this unit, and, for a unit that is not linked, the metadata of indirect dependencies (the digests of the
-//! direct ones chain to it). More is left out of the requests that only the toolchain made than of those of a plugin,
-//! because a proc macro may put anything that it sees into the result.
+//! This module leaves out everything that another record covers: the identity of the compiler, the lookup key,
+//! dep-info, the outputs of this unit, and, for a unit that is not linked, the metadata of indirect dependencies (the
+//! digests of the direct ones chain to it). It leaves out more of the reads of the toolchain than of those of a plugin,
+//! because a plugin may put anything that it reads into the result.
 
 mod absences;
 mod git_index;

@@ -1,7 +1,8 @@
 //! The root scan: finds the machine-local roots in the bytes of an output.
 //!
-//! A root that does not occur is not part of the key; one that does is pinned. A match needs no boundaries around it:
-//! debug info and metadata put strings next to each other, so that anything may follow a path. When in doubt, pin.
+//! If a root occurs in an output, kache pins it, so it becomes part of the entry key. A match needs no boundaries
+//! around it: debug info and metadata put strings next to each other, so that anything may follow a path. When in
+//! doubt, pin.
 
 use std::fs::File;
 use std::io::Read;

@@ -3,7 +3,8 @@
 //! A macro that checks whether a file exists gets its times too, but rarely uses them: `rust-embed` puts them into the
 //! program. So a time is an input only if an output contains its seconds, as a little-endian number of four bytes or
 //! more, or as decimal digits. A match by chance costs a hit elsewhere, no more. A time that comes from an open file,
-//! or in another form, is not found. A `.kache.toml` cannot name it either: such a macro must be told not to use it.
+//! or in another form, is not found. A `.kache.toml` cannot name it either. Configure such a macro so that it does not
+//! use the time.
 
 use std::collections::HashSet;
 

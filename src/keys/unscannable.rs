@@ -1,5 +1,5 @@
-//! Pins unscannable roots: an output may depend on them although a scan of its bytes cannot show it, through the length
-//! of a path, its hash, or a file that a source names in full.
+//! Pins roots that an output may depend on without containing them: through the length or the hash of a path, or
+//! through a file that a source names in full.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! File sets: one slot of the stamp memo for many files at once.
 //!
-//! The memo has a file set if these files, as long as they have these stamps, have contents with these digests. The
-//! slot holds only the digest of the set, so it only shows that the set was remembered. A set is as reliable as the
-//! memo:
+//! A file set in the memo proves: if these files still have these stamps, their contents have these digests. The slot
+//! contains only the digest of the set, so it shows nothing but that kache remembered the set. A set is as reliable as
+//! the memo:
 //!
 //! * It is remembered only after the memo returned or stored every single digest under the very stamp in the set. So it
 //!   never covers files on network file systems.

@@ -1,4 +1,4 @@
-//! What kache may still do once cargo has the result: nothing that can change it.
+//! Guards all work after cargo has read the result: a panic there must not run the program again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

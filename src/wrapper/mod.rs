@@ -1,5 +1,5 @@
-//! Serves a call as a hit, a miss or a bypass: `run` takes the first decisions, then `Call::prepare`, `hit` and `miss`
-//! take theirs. No module outside this folder decides that.
+//! Decides whether a call is a hit, a miss or a bypass, and serves it. No other folder decides this. Order: `run`,
+//! `Call::prepare`, `hit`, `miss`.
 //!
 //! Neither this module nor any that it calls writes to stdout or stderr, except what rustc or a build script printed:
 //! cargo records and replays every byte. (The one exception is a program that cannot be started.) kache's errors never
