@@ -1,5 +1,6 @@
-//! Offers the result of a compile on a session: kache records and links it, but does not copy it and hashes only
-//! programs. A later call for exactly this result turns the offer into an entry.
+//! Offers a private result, whose compile continued a session or depends on a private result: kache records and links
+//! it, but does not copy it and hashes only programs. A later call for exactly this result turns the offer into an
+//! entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

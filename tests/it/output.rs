@@ -1,7 +1,7 @@
 //! The whole output of the commands about builds and the store, by the real binary after real builds.
 //!
-//! These snapshots are the only tests that compare sentences and columns. Other tests check the one fact that they are
-//! about, if possible in the JSON.
+//! These snapshots and `refusals.snap` (`report.rs`) are the only tests that compare sentences and columns. Other tests
+//! check the one fact that they are about, if possible in the JSON.
 
 use crate::support::{Project, manifest, settle};
 

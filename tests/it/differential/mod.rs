@@ -12,7 +12,7 @@
 //! both; set them to replay a run:
 //!
 //! ```sh
-//! KACHE_IT_SEED=1 KACHE_IT_EDITS=200 cargo test --test it differential -- --nocapture
+//! KACHE_IT_SEED=1 KACHE_IT_EDITS=200 cargo test --locked --test it differential -- --include-ignored --nocapture
 //! ```
 
 mod oracle;
