@@ -46,9 +46,11 @@ fn find(call: &Call<'_>) -> Result<(EntryHit, RestorePlan), Missed> {
 fn finish(call: &Call<'_>, hit: &EntryHit, bytes: Bytes, report: &EventReporter) -> ! {
     incremental::mark_shared(&call.invocation);
     let out_dir = &call.invocation.out_dir;
+    // Both before the first write: a panic after it would run rustc, and cargo would read the messages twice.
+    let (out, err) = (messages::replay(&hit.entry.stdout, out_dir), messages::replay(&hit.entry.stderr, out_dir));
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(&messages::replay(&hit.entry.stdout, out_dir)).and_then(|()| stdout.flush());
-    let _ = std::io::stderr().lock().write_all(&messages::replay(&hit.entry.stderr, out_dir));
+    let _ = stdout.write_all(&out).and_then(|()| stdout.flush());
+    let _ = std::io::stderr().lock().write_all(&err);
     after_delivery(|| entry_hit::note(call, hit, bytes, report));
     sys_process::exit(0)
 }
