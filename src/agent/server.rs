@@ -13,8 +13,8 @@ use tokio::net::{UnixListener, UnixStream, unix};
 use super::decision::{Decision, WAIT_SLICE};
 use super::paths::AgentPaths;
 use super::protocol::{Answer, Command, Decline, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
-use super::shared::Agent;
 pub use super::shared::Setup;
+use super::shared::{Agent, MAX_BLOCKING_THREADS};
 use super::state::subject;
 use super::{prefetch, queue, uploads};
 use crate::fsx::lock::FileLock;
@@ -26,9 +26,6 @@ use crate::store::gc;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the agent checks whether it is still needed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Threads for blocking work: reading, writing and unpacking. Where processes are limited, the threads of a build count
-/// against the same limit.
-pub(super) const MAX_BLOCKING_THREADS: usize = 16;
 /// How long the agent may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long after its last activity an agent does not give way to one for another remote.

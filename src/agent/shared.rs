@@ -17,6 +17,10 @@ use crate::config::{self, Env};
 use crate::remote::{ConnectError, Remote};
 use crate::store::{SizeLimit, Store};
 
+/// Threads for blocking work: reading, writing and unpacking. Where processes are limited, the threads of a build count
+/// against the same limit.
+pub(super) const MAX_BLOCKING_THREADS: usize = 16;
+
 /// The parameters of an agent.
 #[derive(Clone, Debug)]
 pub struct Setup {

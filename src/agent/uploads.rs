@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::server::MAX_BLOCKING_THREADS;
-use super::shared::Agent;
+use super::shared::{Agent, MAX_BLOCKING_THREADS};
 use crate::events::EventLog;
 use crate::fsx::{clock, sys_process};
 use crate::model::EntryId;

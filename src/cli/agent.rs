@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
-use super::{CommandContext, Exit, limit, transfer, units};
+use super::context::{CommandContext, Exit, limit};
+use super::{transfer, units};
 use crate::agent::paths::AgentPaths;
 use crate::agent::protocol::{AgentStatus, Answer, Command};
 use crate::agent::{client, server};

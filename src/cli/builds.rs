@@ -1,6 +1,6 @@
 //! Finds the build that a command reports on: the last one of this workspace.
 
-use super::CommandContext;
+use super::context::CommandContext;
 use crate::events::{Event, build};
 use crate::fsx;
 use crate::remote::operations::workspace;

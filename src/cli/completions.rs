@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use super::{CommandContext, Exit};
+use super::context::{CommandContext, Exit};
 
 /// Print a completion script for a shell
 #[derive(clap::Args)]

@@ -2,7 +2,8 @@
 
 use anyhow::Context;
 
-use super::{CommandContext, Exit, limit, units};
+use super::context::{CommandContext, Exit, limit};
+use super::units;
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx::clock;

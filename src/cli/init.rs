@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 
 use super::cargo_config::{self, CargoConfig};
-use super::{CommandContext, Exit};
+use super::context::{CommandContext, Exit};
 use crate::fsx;
 
 /// Let cargo use kache for every build of this user

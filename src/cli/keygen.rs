@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::{CommandContext, Exit};
+use super::context::{CommandContext, Exit};
 use crate::config::env;
 use crate::fsx;
 use crate::remote::SigningKey;

@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use anyhow::Context;
 use serde::Serialize;
 
+use super::context::{CommandContext, Exit};
 use super::printer::Table;
-use super::{CommandContext, Exit, units};
+use super::units;
 use crate::fsx::clock;
 use crate::store::Entry;
 use crate::store::survey::{self, EntryInfo};

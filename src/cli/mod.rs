@@ -7,6 +7,7 @@ mod agent;
 mod builds;
 mod cargo_config;
 mod completions;
+mod context;
 mod doctor;
 mod gc;
 mod init;
@@ -26,37 +27,14 @@ mod why;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use context::{CommandContext, Exit};
 use printer::Printer;
 
-use crate::config::{Config, Env};
+use crate::config::Env;
 use crate::rustc::toolchain;
-use crate::store::{SizeLimit, Store};
-
-/// The exit code of a command.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// The command succeeded.
-    Ok = 0,
-    /// The command failed; the reason is on stderr.
-    Failed = 1,
-    /// The command line is invalid.
-    Usage = 2,
-    /// A check (`init --check`, `doctor`) found a problem.
-    Found = 3,
-    /// The command was interrupted (Ctrl-C or SIGTERM).
-    Interrupted = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -75,7 +53,7 @@ Examples:
   kache doctor           Show the settings and check that everything works
 
 Settings are in $XDG_CONFIG_HOME/kache/config.toml (or the file that
-KACHE_CONFIG names) and in KACHE_* variables; `kache doctor` lists them all.
+KACHE_CONFIG names) and in KACHE_* variables; `kache doctor` shows them.
 ";
 
 /// A compiler cache for Rust: all your checkouts share its results
@@ -106,33 +84,6 @@ enum Verb {
     Agent(agent::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
-}
-
-/// The environment and the printer, which every verb uses.
-struct CommandContext {
-    env: Env,
-    out: Printer,
-}
-
-impl CommandContext {
-    /// Reads the settings. Fails on unknown keys in the file, which are most likely misspelled.
-    fn config(&self) -> anyhow::Result<Config> {
-        let config = Config::load(&self.env).context("cannot read the settings")?;
-        anyhow::ensure!(
-            config.unknown_keys.is_empty(),
-            "{} contains unknown keys: {}; remove them, or install a newer kache",
-            config.file.display(),
-            config.unknown_keys.join(", ")
-        );
-        Ok(config)
-    }
-
-    /// Reads the settings and opens the store that they name.
-    fn store(&self) -> anyhow::Result<(Config, Store)> {
-        let config = self.config()?;
-        let store = Store::open(&config.cache_dir.value);
-        Ok((config, store))
-    }
 }
 
 /// The verbs of kache. A test compares them with the clap definitions.
@@ -201,24 +152,6 @@ fn dispatch(cx: &CommandContext, verb: &Verb) -> anyhow::Result<Exit> {
     }
 }
 
-/// The size that collections trim the store to.
-fn limit(config: &Config) -> SizeLimit {
-    config.max_size.value.map_or(SizeLimit::OfDisk, |size| SizeLimit::Bytes(size.as_u64()))
-}
-
-/// The message if there are no events. `is_period`: the command was asked about a period.
-fn no_events(is_period: bool) -> &'static str {
-    match is_period {
-        true => "cargo has not called kache in this period; run `kache doctor` to check the setup",
-        false => "cargo has not called kache yet; run `kache doctor` to check the setup",
-    }
-}
-
-/// Reads a span of time, such as `90s`, `1h` or `7d`.
-fn span(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 90s, 15m, 1h or 7d"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,11 +177,5 @@ mod tests {
         assert!(!is_foreign(&args("list sh")));
         assert!(!is_foreign(&args("--version sh")));
         assert!(!is_foreign(&args("no-such-program-anywhere x")));
-    }
-
-    #[test]
-    fn spans_are_read_with_their_unit() {
-        assert_eq!(span("1h").unwrap(), Duration::from_hours(1));
-        assert!(span("soon").is_err());
     }
 }

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 
+use super::context::{CommandContext, Exit, limit};
 use super::printer::Table;
 use super::progress::Display;
-use super::{CommandContext, Exit, limit, transfer, units};
+use super::{transfer, units};
 use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::Context;
 
-use super::{CommandContext, Exit, list, units};
+use super::context::{CommandContext, Exit};
+use super::{list, units};
 use crate::fsx::clock;
 use crate::model::EntryKey;
 use crate::store::{Store, gc, purge, survey};

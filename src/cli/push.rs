@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
+use super::context::{CommandContext, Exit};
 use super::printer::Table;
 use super::progress::Display;
-use super::{CommandContext, Exit, transfer, units};
+use super::{transfer, units};
 use crate::config::RemoteSettings;
 use crate::events::EventLog;
 use crate::fsx::{self, clock};
@@ -41,7 +42,7 @@ Examples:
 Exit codes: 1 if an upload failed; 130 after Ctrl-C.")]
 pub(super) struct Args {
     /// Only entries compiled in the last 90s, 15m, 1h, 7d, ...
-    #[arg(long, value_name = "TIME", value_parser = super::span)]
+    #[arg(long, value_name = "TIME", value_parser = super::context::span)]
     since: Option<Duration>,
     /// Only entries of this crate or package (repeatable)
     #[arg(long = "crate", value_name = "NAME")]

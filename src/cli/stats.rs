@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 
+use super::context::{CommandContext, Exit, limit, span};
 use super::printer::Table;
-use super::{CommandContext, Exit, limit, report, span, units};
+use super::{report, units};
 use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
@@ -103,7 +104,7 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
 fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
     let (out, events) = (&cx.out, &stats.events);
     if events.outcomes.is_empty() {
-        out.message(super::no_events(since.is_some()));
+        out.message(super::context::no_events(since.is_some()));
     }
     out.table(&overview(stats, since))?;
     let misses = reasons("MISSES", &events.outcomes, OutcomeClass::Miss);

@@ -10,8 +10,9 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::context::{CommandContext, Exit};
 use super::progress::Display;
-use super::{CommandContext, Exit, units};
+use super::units;
 use crate::config::{self, Config};
 use crate::fsx::sys_process;
 use crate::model::EntryId;

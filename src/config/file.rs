@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::error::ConfigError;
 use crate::fsx;
 
 /// `config.toml`; all keys are optional.
@@ -24,7 +24,26 @@ pub(super) struct SettingsFile {
 pub(super) struct CacheSection {
     pub(super) dir: Option<PathBuf>,
     pub(super) max_size: Option<String>,
-    pub(super) remote: Option<super::remote::RemoteSection>,
+    pub(super) remote: Option<RemoteSection>,
+}
+
+/// `[cache.remote]`: everything but the secrets, which only variables set.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(default, expecting = "a table")]
+pub(super) struct RemoteSection {
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) bucket: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) profile: Option<String>,
+    pub(super) read_only: Option<bool>,
+    pub(super) level: Option<i32>,
+    pub(super) checksums: Option<String>,
+    pub(super) agent_idle: Option<String>,
+    pub(super) trusted_keys: Option<Vec<String>>,
 }
 
 /// `[build]`: how kache serves calls of rustc.

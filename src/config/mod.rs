@@ -10,6 +10,7 @@
 //! cargo. An error in the settings of the remote only means that the build has no remote.
 
 pub mod env;
+mod error;
 mod file;
 pub mod project;
 pub mod remote;
@@ -24,14 +25,13 @@ use bytesize::ByteSize;
 use tracing::level_filters::LevelFilter;
 
 pub use env::Env;
+pub use error::ConfigError;
 use file::SettingsFile;
 pub use project::Project;
 pub use remote::{Checksums, RemoteSettings};
 pub use secret::Secret;
 use table::Row;
 pub use verify::{Rate, Verify};
-
-use crate::fsx;
 
 /// The default of `claim_wait`.
 pub const DEFAULT_CLAIM_WAIT: Duration = Duration::from_mins(5);
@@ -127,55 +127,11 @@ pub struct Config {
     /// The log level. Off by default, so a build does not write a log.
     pub log: Setting<LogLevel>,
     /// The `[cache.remote]` section of the file, for [`RemoteSettings::load`].
-    remote: Option<remote::RemoteSection>,
+    remote: Option<file::RemoteSection>,
     /// Path of the configuration file, which need not exist.
     pub file: PathBuf,
     /// Keys of the file that are unknown to this version.
     pub unknown_keys: Vec<String>,
-}
-
-/// Why the settings cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Neither a variable nor a home directory determines where the cache or the configuration is.
-    #[error("no home directory: set HOME, or KACHE_CACHE_DIR and KACHE_CONFIG")]
-    NoHome,
-    /// The file exists but cannot be read.
-    #[error(transparent)]
-    Read(#[from] fsx::Error),
-    /// The file is not TOML of the expected shape.
-    #[error("{path}: {reason}", path = path.display(), reason = reason.trim_end())]
-    Malformed {
-        /// Path of the file.
-        path: PathBuf,
-        /// The message of the parser.
-        reason: String,
-    },
-    /// A value is not valid.
-    #[error("{what} is `{value}`, which is not {expected}")]
-    Value {
-        /// The variable or key.
-        what: String,
-        /// The invalid value, with control characters replaced.
-        value: String,
-        /// The valid values, for the message.
-        expected: &'static str,
-    },
-    /// A setting lacks another one, or contains something that it must not.
-    #[error("{what} {problem}")]
-    Incomplete {
-        /// The variable or key.
-        what: String,
-        /// The rest of the message: the problem, and what to set.
-        problem: &'static str,
-    },
-}
-
-impl ConfigError {
-    /// A value that is not valid. Control characters are replaced, so that a terminal does not act on them.
-    fn value(what: &str, value: &str, expected: &'static str) -> Self {
-        Self::Value { what: what.to_owned(), value: value.replace(char::is_control, "\u{fffd}"), expected }
-    }
 }
 
 impl Config {
@@ -314,7 +270,7 @@ mod tests {
     fn load(vars: &[(&str, &str)], toml: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
-        fsx::Publish::default().bytes(&path, toml.as_bytes()).unwrap();
+        crate::fsx::Publish::default().bytes(&path, toml.as_bytes()).unwrap();
         let mut vars: Vec<(String, String)> =
             vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         vars.push((env::KACHE_CONFIG.into(), path.to_str().unwrap().into()));

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{ConfigError, Env, env};
+use super::error::ConfigError;
+use super::{Env, env};
 use crate::fsx;
 
 /// The name of a project file.

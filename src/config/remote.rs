@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use super::env::{self, Env};
+use super::error::ConfigError;
 use super::secret::Secret;
 use super::table::{self, Row};
-use super::{Config, ConfigError, SWITCH, TIME, ValueKind};
+use super::{Config, SWITCH, TIME, ValueKind};
 
 /// The default zstd level of packs, which is also the default of zstd.
 pub const DEFAULT_LEVEL: i32 = 3;
@@ -51,25 +52,6 @@ pub struct RemoteSettings {
     pub signing_key: Option<Secret>,
     /// Public keys whose signatures are trusted. Empty: signatures are not required.
     pub trusted_keys: Vec<String>,
-}
-
-/// `[cache.remote]`: everything but the secrets, which only variables set.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize))]
-#[serde(default, expecting = "a table")]
-pub(super) struct RemoteSection {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    bucket: Option<String>,
-    region: Option<String>,
-    endpoint: Option<String>,
-    prefix: Option<String>,
-    profile: Option<String>,
-    read_only: Option<bool>,
-    level: Option<i32>,
-    checksums: Option<String>,
-    agent_idle: Option<String>,
-    trusted_keys: Option<Vec<String>>,
 }
 
 const ZSTD_LEVEL: ValueKind<i32> =

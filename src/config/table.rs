@@ -188,8 +188,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::config::file::RemoteSection;
     use crate::config::file::SettingsFile;
-    use crate::config::remote::RemoteSection;
     use crate::config::{Config, Env, RemoteSettings};
     use crate::fsx;
 

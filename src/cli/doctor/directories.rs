@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Check;
+use super::check::Check;
 use crate::config::{Config, Env, env};
 use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Ladder, LinkMode, Mtime, stamp};

@@ -3,6 +3,7 @@
 //! Submodules return [`Check`]s and do not print; this one prints them by section, then a verdict, and sets the exit
 //! code.
 
+mod check;
 mod directories;
 mod remote;
 mod settings;
@@ -10,8 +11,11 @@ mod trial;
 
 use std::io;
 
+use check::{Check, Severity};
+
+use super::context::{CommandContext, Exit};
 use super::printer::Table;
-use super::{CommandContext, Exit, units};
+use super::units;
 use crate::config::Config;
 
 /// Show the settings and check that everything works
@@ -38,36 +42,6 @@ pub(super) struct Args {
     /// Test only the remote
     #[arg(long)]
     remote: bool,
-}
-
-/// How serious the result of a check is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Severity {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// The result of one check: a line of the output.
-#[derive(Debug)]
-struct Check {
-    severity: Severity,
-    what: &'static str,
-    text: String,
-}
-
-impl Check {
-    fn ok(what: &'static str, text: impl Into<String>) -> Self {
-        Self { severity: Severity::Ok, what, text: text.into() }
-    }
-
-    fn warn(what: &'static str, text: impl Into<String>) -> Self {
-        Self { severity: Severity::Warn, what, text: text.into() }
-    }
-
-    fn fail(what: &'static str, text: impl Into<String>) -> Self {
-        Self { severity: Severity::Fail, what, text: text.into() }
-    }
 }
 
 /// What the checks found so far, for the last line.

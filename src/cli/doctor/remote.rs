@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Check;
-use crate::cli::{CommandContext, transfer, units};
+use super::check::Check;
+use crate::cli::context::{CommandContext, Exit};
+use crate::cli::{transfer, units};
 use crate::config::{self, Config};
 use crate::events::{Journal, Traffic};
 use crate::fsx::clock;
@@ -103,7 +104,7 @@ pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Check> {
             Ok(remote) => checks = requests(&remote).await,
             Err(error) => checks.push(Check::fail("connect", error.to_string())),
         }
-        Ok(crate::cli::Exit::Ok)
+        Ok(Exit::Ok)
     });
     checks.extend(ended.err().map(|error| Check::fail("connect", format!("{error:#}"))));
     checks

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Check;
+use super::check::Check;
 use crate::cli::cargo_config::{self, Wrapper};
 use crate::config::{Config, Env, Project, Setting, Source, Verify};
 use crate::fsx;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use super::Check;
+use super::check::Check;
 use crate::cli::units;
 use crate::config::{Env, env};
 use crate::events::{Event, EventLog};

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::BuildReport;
+use super::figures::BuildReport;
 use crate::cli::units;
 
 pub(super) fn of(report: &BuildReport) -> String {

@@ -3,15 +3,18 @@
 //! All data comes from the event log and the journal of the remote. This file gathers it; [`text`] and [`markdown`]
 //! write the same report in two formats.
 
+mod figures;
 mod markdown;
 pub(super) mod text;
 
 use std::time::Duration;
 
 use anyhow::Context;
-use serde::Serialize;
 
-use super::{CommandContext, Exit, builds, span};
+use figures::{BuildReport, SlowMiss};
+
+use super::builds;
+use super::context::{CommandContext, Exit, span};
 use crate::events::{Event, EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::model::{Compared, HitSource, Outcome, OutcomeClass, Stored};
@@ -64,37 +67,6 @@ enum Format {
     Json,
     /// For a job summary
     Markdown,
-}
-
-/// The figures of the report; serialized, they are the JSON output.
-#[derive(Serialize)]
-struct BuildReport {
-    v: u32,
-    since: bool,
-    began: Option<i64>,
-    ended: Option<i64>,
-    target: Option<String>,
-    hit_rate: Option<f64>,
-    remote_hits: u64,
-    compiled_ms: f64,
-    events: Summary,
-    slowest: Vec<SlowMiss>,
-    remote: Traffic,
-    #[serde(skip)]
-    period: Option<Duration>,
-}
-
-/// One of the slowest misses.
-#[derive(Serialize)]
-struct SlowMiss {
-    #[serde(rename = "crate")]
-    crate_name: String,
-    package: String,
-    kind: String,
-    ms: f64,
-    outcome: Outcome,
-    reason: String,
-    stored: String,
 }
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {

@@ -2,15 +2,16 @@
 
 use std::io;
 
-use super::BuildReport;
+use super::figures::BuildReport;
+use crate::cli::context::CommandContext;
 use crate::cli::printer::{Table, plain};
-use crate::cli::{CommandContext, units};
+use crate::cli::units;
 use crate::fsx::clock::{self, Time};
 
 pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
     let out = &cx.out;
     let Some(ended) = report.ended else {
-        out.message(crate::cli::no_events(report.since));
+        out.message(crate::cli::context::no_events(report.since));
         return traffic(cx, report);
     };
     match (&report.period, &report.target) {

@@ -5,11 +5,15 @@
 
 mod causes;
 mod show;
+mod totals;
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{CommandContext, Exit, builds};
+use totals::BuildTotals;
+
+use super::builds;
+use super::context::{CommandContext, Exit};
 use crate::events::{Event, EventLog, Summary};
 use crate::model::{Compared, Difference, HitSource, Outcome, Stored};
 
@@ -67,17 +71,6 @@ struct Why<'a> {
     units: Vec<JsonUnit<'a>>,
 }
 
-/// The totals of the build.
-#[derive(Serialize)]
-struct BuildTotals<'a> {
-    began: i64,
-    ended: i64,
-    target: &'a str,
-    hits: u64,
-    misses: u64,
-    bypasses: u64,
-}
-
 /// One unit of the build, as JSON.
 #[derive(Serialize)]
 struct JsonUnit<'a> {
@@ -117,7 +110,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let Some(build) = totals_of(&events) else {
-        cx.out.message(super::no_events(false));
+        cx.out.message(super::context::no_events(false));
         return Ok(Exit::Ok);
     };
     show::print_heading(cx, &build)?;

@@ -2,10 +2,11 @@
 
 use std::io;
 
-use super::BuildTotals;
 use super::causes::{self, Group};
+use super::totals::BuildTotals;
+use crate::cli::context::CommandContext;
 use crate::cli::printer::{Table, plain};
-use crate::cli::{CommandContext, units};
+use crate::cli::units;
 use crate::events::Event;
 use crate::fsx::clock::{self, Time};
 use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, Stored};

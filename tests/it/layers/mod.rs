@@ -17,16 +17,6 @@ use sources::{Source, paths, read, tokens};
 /// The layers are a table in this file.
 const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
 
-/// The circles that are left: each may lose modules or vanish, but not grow. `circles::circles` finds them.
-const KNOWN_CIRCLES: &[&str] = &[
-    "agent: server uploads",
-    "cli: agent builds completions doctor gc init keygen list mod pull purge push report stats transfer why",
-    "cli/doctor: directories mod remote settings trial",
-    "cli/report: markdown mod text",
-    "cli/why: mod show",
-    "config: file mod remote",
-];
-
 /// The modules of `remote` that each of its layers may use. Inside these layers, types are named by their modules, not
 /// by the re-exports of `remote`.
 const REMOTE_LAYERS: &[(&str, &[&str])] =
@@ -34,9 +24,6 @@ const REMOTE_LAYERS: &[(&str, &[&str])] =
 
 /// Maximum number of lines in a file of `src`.
 const FILE_LINES: usize = 400;
-
-/// The files that are longer, and their numbers of lines, which may only become smaller.
-const KNOWN_LONG_FILES: &[(&str, usize)] = &[];
 
 /// Maximum number of lines in a function.
 const FUNCTION_LINES: usize = 80;
@@ -141,38 +128,9 @@ fn a_misused_layer_of_the_remote_is_found() {
     assert_eq!(found, ["remote/s3/x.rs -> Remote", "remote/s3/x.rs -> format", "remote/s3/x.rs -> operations"]);
 }
 
-/// Compares the circles with the known ones. Returns the new ones, and the known ones that are gone.
-fn compare_circles(known: &[&str], found: &[String]) -> (Vec<String>, Vec<String>) {
-    let parse = |circle: &str| -> BTreeSet<String> {
-        let (folder, modules) = circle.split_once(": ").expect("a folder");
-        modules.split(' ').map(|module| format!("{folder}/{module}")).collect()
-    };
-    let known: Vec<BTreeSet<String>> = known.iter().map(|circle| parse(circle)).collect();
-    let is_known = |circle: &String| known.iter().any(|known| parse(circle).is_subset(known));
-    let new = found.iter().filter(|circle| !is_known(circle)).cloned().collect();
-    let present: BTreeSet<String> = found.iter().flat_map(|circle| parse(circle)).collect();
-    (new, known.iter().flatten().filter(|module| !present.contains(*module)).cloned().collect())
-}
-
 #[test]
-fn no_new_circles_between_the_modules_of_a_folder() {
-    let found = circles::circles(&read("src"));
-    let (new, gone) = compare_circles(KNOWN_CIRCLES, &found);
-    assert!(new.is_empty(), "new circles: {new:#?}");
-    assert!(gone.is_empty(), "no longer in a circle: {gone:#?}; KNOWN_CIRCLES are now {found:#?}");
-}
-
-#[test]
-fn known_circles_may_only_shrink() {
-    let known = ["x: a b c", "y: a mod"];
-    let compare = |found: &[&str]| {
-        let found: Vec<String> = found.iter().map(|circle| (*circle).to_owned()).collect();
-        let (new, gone) = compare_circles(&known, &found);
-        (new.join(", "), gone.join(", "))
-    };
-    assert_eq!(compare(&known), (String::new(), String::new()));
-    assert_eq!(compare(&["x: a b"]), (String::new(), "x/c, y/a, y/mod".to_owned()));
-    assert_eq!(compare(&["x: a b c d", "y: a mod"]), ("x: a b c d".to_owned(), String::new()));
+fn no_circles_between_the_modules_of_a_folder() {
+    assert_eq!(circles::circles(&read("src")), Vec::<String>::new());
 }
 
 /// Returns the rules about `unsafe` code and access to the system that a file of `src` breaks.
@@ -224,18 +182,9 @@ fn too_long(source: &Source, file_lines: usize) -> Vec<String> {
 fn files_functions_and_comments_stay_short() {
     for folder in ["src", "tests", "benches"] {
         for source in read(folder) {
-            let known = KNOWN_LONG_FILES.iter().find(|(name, _)| *name == source.name);
-            let file_lines = if folder == "src" { known.map_or(FILE_LINES, |(_, lines)| *lines) } else { usize::MAX };
+            let file_lines = if folder == "src" { FILE_LINES } else { usize::MAX };
             assert_eq!(too_long(&source, file_lines), Vec::<String>::new(), "{folder}/{}", source.name);
         }
-    }
-}
-
-#[test]
-fn known_long_files_are_still_long() {
-    for (name, _) in KNOWN_LONG_FILES {
-        let source = read("src").into_iter().find(|source| source.name == *name);
-        assert!(source.is_some_and(|source| source.lines() > FILE_LINES), "{name}: remove it from the list");
     }
 }
 
