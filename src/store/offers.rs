@@ -1,5 +1,5 @@
-//! Offers: private results of compiles, which continued an incremental session or depend on a private result. Until a
-//! build asks for an offer, kache does not copy it, and hashes only programs.
+//! Offers: results of compiles that continued an incremental session or used a private result. Until a build asks for
+//! an offer, kache does not copy it, and hashes only programs.
 //!
 //! An offer holds hard links to the outputs, so that it outlasts a restore that replaces them. A compile that is about
 //! to replace them withdraws it, so a series of edits leaves one offer.

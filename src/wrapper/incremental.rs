@@ -1,12 +1,11 @@
-//! Incremental compiles. The result of a compile without an earlier session is shared; the result of a compile on a
-//! session is private.
+//! Incremental compiles. A result is private if the compile continued a session or depends on a private result;
+//! otherwise it is shared.
 //!
 //! `-C incremental` stays in the arguments from the first compile on, so that every edit finds a session. A restored
 //! unit has no session, so the store keeps one of each unit (`store::sessions`) and kache puts it in place before the
 //! first edit is compiled. If the trace of a compile that was planned as shared shows that rustc read a session, the
-//! result is private. Private outputs belong to one checkout, and everything that is compiled against them is private,
-//! too. A marker next to the outputs records this. kache writes the marker before rustc starts, because cargo starts
-//! dependents before rustc ends.
+//! result is private. A marker next to private outputs records that they belong to one checkout. kache writes it before
+//! rustc starts, because cargo starts dependents before rustc ends.
 //!
 //! If rustc is not observed, the first compile drops the flag and is shared. Edits keep the flag and are private.
 
