@@ -6,7 +6,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::{Pid, setsid};
@@ -48,12 +47,11 @@ fn close_at_exec() {
             return;
         }
     }
-    // One call for each descriptor that could be open: in a container, the limit may be a million.
+    // One call for each descriptor that is likely to be open: in a container, the limit may be a million.
     let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft.min(65_536));
     for fd in 3..i32::try_from(most).unwrap_or(1024) {
-        // SAFETY: the call only makes the descriptor close at exec; for an unused number it returns EBADF.
-        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-        let _ = fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC));
+        // SAFETY: fcntl(2) takes only numbers here; for an unused descriptor it returns EBADF.
+        unsafe { nix::libc::fcntl(fd, nix::libc::F_SETFD, nix::libc::FD_CLOEXEC) };
     }
 }
 

@@ -14,7 +14,7 @@ fn with_settings(settings: &str) -> Project {
 fn settings_that_kache_cannot_read() {
     with_settings("[cache\n").shows("error-settings-syntax", &["stats", "gc --quiet", "doctor"]);
     with_settings("[cache]\nmax_size = \"lots\"\n").shows("error-settings-value", &["stats", "doctor"]);
-    with_settings("[cache]\nmax_sise = \"1GiB\"\n").shows("error-settings-unknown", &["stats", "gc --quiet"]);
+    with_settings("[cache]\nmax_sise = \"1GiB\"\n").shows("error-settings-unknown", &["stats", "gc --quiet", "doctor"]);
     with_settings("[cache.remote]\nregion = 7\n").shows("error-settings-remote", &["push"]);
 }
 

@@ -58,12 +58,16 @@ fn every_snapshot_has_a_test() {
     let list = |dir: &Path| fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry").path());
     let sources: Vec<String> = list(&tests)
         .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
-        .map(|path| fs::read_to_string(path).expect("text"))
+        .map(|path| fs::read_to_string(path).expect("text").split_whitespace().collect())
         .collect();
     for file in list(&tests.join("snapshots")) {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let is_help = COMMANDS.iter().any(|command| name == format!("help-{}", command.replace(' ', "-")));
-        let is_named = sources.iter().any(|source| source.contains(&format!("\"{name}\"")));
+        // In a call of `shows`, or in a list of pairs of names and variables.
+        let is_named = |source: &String| {
+            source.contains(&format!("shows(\"{name}\"")) || source.contains(&format!("(\"{name}\",\"KACHE_"))
+        };
+        let is_named = sources.iter().any(is_named);
         assert!(file.extension().is_some_and(|kind| kind == "snap") && (is_help || is_named), "{}", file.display());
     }
 }

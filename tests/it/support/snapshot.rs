@@ -40,6 +40,8 @@ const FILTERS: &[(&str, &str)] = &[
     (r"(rlibs|other files) by (reflink|hard link|copy)", "$1 by [METHOD]"),
     // Keys, and digests of what rustc wrote. Digests of sources are the same everywhere.
     (r"\b[0-9a-f]{64}\b", "[KEY]"),
+    // Redacted values: the digest contains the id of the boot.
+    (r"\bsecret [0-9a-f]{12}\b", "secret [DIGEST]"),
     (r"(  dependency +\w+ +)[0-9a-f]{12} -> [0-9a-f]{12}", "$1[DIGEST] -> [DIGEST]"),
     (r"kache-([ps])k1:[A-Za-z0-9_-]{43}\b", "kache-${1}k1:[KEY]"),
     (r#"("(?:began|ended)": )\d{13}"#, r#"$1"[TIME]""#),
