@@ -122,7 +122,7 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// Whether it has no rows. A heading is no row.
+    /// Whether it has no rows. A heading does not count.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

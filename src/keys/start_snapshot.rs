@@ -1,4 +1,4 @@
-//! The state before a compile or a run of a build script starts, and what shows that something has changed since.
+//! Records the state before a compile or a run of a build script starts, and finds what has changed since.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Guards all work after cargo has read the result: a panic there must not run the program again.
+//! Guards what kache records, stores and reports after cargo has read the result: a panic there must not run the
+//! program again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
