@@ -30,9 +30,12 @@ pub(crate) fn lines(log: &Path) -> usize {
     fs::read(log).map_or(0, |bytes| bytes.split(|b| *b == b'\n').count() - 1)
 }
 
-/// Returns the lines after the first `skip`.
+/// Returns the whole lines after the first `skip`. A line without its end is left out: the kernel shows a long line page
+/// by page while a build of another thread writes it.
 pub(crate) fn read(log: &Path, skip: usize) -> Vec<Call> {
-    let text = fs::read_to_string(log).unwrap_or_default();
+    let bytes = fs::read(log).unwrap_or_default();
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let text = std::str::from_utf8(&bytes[..end]).expect("the log is UTF-8");
     text.lines().skip(skip).map(parse).collect()
 }
 
@@ -45,4 +48,15 @@ fn parse(line: &str) -> Call {
         krate: text(&value["crate"]),
         args: value["args"].as_array().expect("args").iter().filter_map(text).collect(),
     }
+}
+
+#[test]
+fn a_line_that_is_being_written_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let line = r#"{"event":"start","at":1,"crate":"one","args":["-C","debuginfo=2"]}"#;
+    fs::write(&log, format!("{line}\n{line}\n{}", &line[..40])).unwrap();
+    assert_eq!((lines(&log), read(&log, 0).len(), read(&log, 1).len()), (2, 2, 1));
+    assert!(read(&log, 1)[0].has("debuginfo"));
+    assert!(read(&dir.path().join("absent"), 0).is_empty());
 }
