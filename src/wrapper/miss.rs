@@ -16,6 +16,7 @@ use super::store_entry::StoredEntry;
 use super::task::{Task, claim_wait};
 use super::{bypass, declared, hit, incremental, offer, remote};
 use crate::config::{Env, RemoteSettings, env};
+use crate::fsx::clock::Time;
 use crate::fsx::{self, Publish, clock};
 use crate::keys::{NotStored, StartSnapshot};
 use crate::model::{BypassReason, EntryKey, MissReason, Outcome, Refusal, Stored};
@@ -66,7 +67,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -
         ResultScope::Shared => incremental::mark_shared(&call.invocation),
         ResultScope::Private(_) => incremental::mark_private(call, report.asked),
     }
-    let start = StartSnapshot::take(clock::tick_after(report.asked), call.observed.then(|| call.context()));
+    let start = StartSnapshot::take(start_time(call, &scope, report.asked), call.observed.then(|| call.context()));
     let began = Instant::now();
     let (ran, trace) = run(call, &plan)?;
     let cost_ms = began.elapsed().as_secs_f64() * 1000.0;
@@ -80,6 +81,18 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -
     declared::extend_dep_info(call);
     drop(claim);
     Ok(ran.status)
+}
+
+/// The time from which on a changed input is a change during the compile. It is a tick after the call if inputs may have
+/// been written in the last few milliseconds: by a build script, or, for a linked unit, by compiles of its
+/// dependencies. A private result whose inputs are older needs no wait, and an edit is not delayed: without the tick,
+/// an input that is too young only keeps the result from being offered.
+fn start_time(call: &Call<'_>, scope: &ResultScope, asked: Time) -> Time {
+    let may_have_young_inputs = call.invocation.needs_whole_libraries() || call.common.env.get(env::OUT_DIR).is_some();
+    match scope {
+        ResultScope::Private(_) if !may_have_young_inputs => clock::now(),
+        ResultScope::Private(_) | ResultScope::Shared => clock::tick_after(asked),
+    }
 }
 
 /// Runs rustc, under the observer if this call is observed.

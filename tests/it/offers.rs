@@ -1,7 +1,7 @@
 //! Results of compiles on a session, offered to any build that looks up exactly the same result (`store::offers`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::incremental::{edit, project};
 use crate::remote_push_pull::TwoMachines;
@@ -156,6 +156,36 @@ fn another_input_than_the_compile_had_is_another_state() {
     assert_eq!(two.last_outcome("dep").0, "hit.offered");
     assert_eq!(two.set("MOOD", "sad").build_and_run().1, "sad");
     assert_eq!(two.unset("MOOD").build_and_run().1, "none");
+}
+
+/// The compile of an edit does not wait for the next tick of the clock, and still notices a change from its first moment
+/// on.
+#[test]
+fn u23_a_source_that_changes_while_an_edit_is_compiled_is_not_offered() {
+    for (when, said) in [("before", "70"), ("after", "80")] {
+        let one = project();
+        one.build();
+        edit(&one, 8);
+        one.hook(when, "dep", "sed -i s/8/7/ dep/src/lib.rs\n");
+        assert_eq!(one.build_and_run().1, said, "control: the hook runs {when} the compile");
+        assert_eq!(offers(&one).iter().filter(|offer| is_of(offer, "dep")).count(), 0, "{when}");
+        one.unhook(when, "dep");
+        for value in [7, 8] {
+            let two = one.clone_to(&format!("{when}-{value}"));
+            assert_eq!(edit_and_run(&two, value), format!("{value}0"), "{when}");
+        }
+    }
+    let one = project();
+    one.build();
+    edit(&one, 8);
+    one.build();
+    assert_eq!(offers(&one).iter().filter(|offer| is_of(offer, "dep")).count(), 1, "control");
+}
+
+/// Whether the record of an offer is that of this crate.
+fn is_of(offer: &Path, name: &str) -> bool {
+    let record = fs::read(offer).unwrap();
+    memchr::memmem::find(&record, format!("\"crate_name\":\"{name}\"").as_bytes()).is_some()
 }
 
 /// A path in the outputs ties an offer to its checkout, as it does an entry.
