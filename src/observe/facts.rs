@@ -4,7 +4,7 @@
 //! Pure: a function of the records and the first process. Paths are absolute, without `//` and `/./`, and otherwise as
 //! the programs spelled them, except that the target directory has the name that cargo uses.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use super::starts::Starts;
 use super::wire::{CallResult, RecordKind, TraceRecord};
@@ -32,10 +32,40 @@ struct FactCollector<'a> {
     known: HashSet<Fact>,
     /// Paths that already existed when a program looked at them, before any program wrote to them.
     found: HashSet<String>,
-    /// Paths that the compile made, directories included.
-    made: BTreeSet<String>,
+    made: MadePaths,
     starts: Starts,
     unobserved: Option<String>,
+}
+
+/// Paths that the compile made, directories included.
+#[derive(Default)]
+struct MadePaths {
+    paths: HashSet<String>,
+    /// The length of the shortest of them. Most paths are looked at on the way to something that was not made, and
+    /// their directories are shorter.
+    shortest: usize,
+}
+
+impl MadePaths {
+    fn insert(&mut self, path: String) {
+        let shortest = if self.paths.is_empty() { path.len() } else { self.shortest.min(path.len()) };
+        self.shortest = shortest;
+        self.paths.insert(path);
+    }
+
+    fn contains(&self, path: &str) -> bool {
+        path.len() >= self.shortest && self.paths.contains(path)
+    }
+
+    /// Whether `path` or a directory above it was made.
+    fn covers(&self, path: &str) -> bool {
+        let ends = memchr::memrchr_iter(b'/', path.as_bytes()).filter(|slash| *slash > 0);
+        [path.len()]
+            .into_iter()
+            .chain(ends)
+            .take_while(|end| *end >= self.shortest)
+            .any(|end| self.contains(&path[..end]))
+    }
 }
 
 impl FactCollector<'_> {
@@ -185,7 +215,7 @@ impl FactCollector<'_> {
     /// path may lead anywhere, and the answer is no, unless it was written under exactly this name.
     fn is_made(&self, path: &str) -> bool {
         if !path.contains("/../") && !path.ends_with("/..") {
-            return self.is_below_made(path);
+            return self.made.covers(path);
         }
         if self.made.contains(path) {
             return true;
@@ -197,23 +227,19 @@ impl FactCollector<'_> {
                 place.push_str(part);
                 continue;
             }
-            if !self.is_below_made(&place) || self.seen.links.contains_key(&place) {
+            if !self.made.covers(&place) || self.seen.links.contains_key(&place) {
                 return false;
             }
             place.truncate(place.rfind('/').unwrap_or(0));
         }
-        self.is_below_made(&place)
-    }
-
-    fn is_below_made(&self, path: &str) -> bool {
-        let mut ends = path.match_indices('/').map(|(slash, _)| slash).filter(|slash| *slash > 0).chain([path.len()]);
-        ends.any(|end| self.made.contains(&path[..end]))
+        self.made.covers(&place)
     }
 
     /// Normalizes a path, and gives the target directory the name that cargo uses.
     fn path(&self, text: &str) -> String {
         let path = path(text);
-        let renamed = self.first.target.and_then(|target| Some((below(&path, target.real)?, target.name)));
+        let target = self.first.target.filter(|target| target.real != target.name);
+        let renamed = target.and_then(|target| Some((below(&path, target.real)?, target.name)));
         match renamed {
             Some((below, name)) => format!("{name}{below}"),
             None => path,
@@ -228,12 +254,25 @@ fn below<'a>(path: &'a str, dir: &str) -> Option<&'a str> {
 
 /// A path without its redundant parts: `//`, `/./`, and a `/` or `/.` at its end.
 fn path(text: &str) -> String {
+    if !has_redundant_parts(text) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
         out.push('/');
         out.push_str(part);
     }
     if out.is_empty() { "/".to_owned() } else { out }
+}
+
+fn has_redundant_parts(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_redundant = |slash: usize| match bytes.get(slash + 1) {
+        None | Some(b'/') => true,
+        Some(b'.') => matches!(bytes.get(slash + 2), None | Some(b'/')),
+        Some(_) => false,
+    };
+    !path.starts_with('/') || memchr::memchr_iter(b'/', bytes).any(is_redundant)
 }
 
 #[cfg(test)]
@@ -320,6 +359,11 @@ mod tests {
         assert_eq!(path("/a//b/./c/."), "/a/b/c");
         assert_eq!(path("/a/../b/"), "/a/../b");
         assert_eq!(path("/"), "/");
+        assert_eq!(path("/a/.b/..c/d."), "/a/.b/..c/d.");
+        assert_eq!(
+            (path("/a/."), path("/."), path("//a"), path("a")),
+            ("/a".into(), "/".into(), "/a".into(), "/a".into())
+        );
     }
 
     #[test]
