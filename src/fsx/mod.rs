@@ -8,6 +8,7 @@ pub mod clock;
 pub mod compare;
 pub mod dir;
 pub mod ladder;
+mod large_digest;
 pub mod lock;
 mod memory;
 pub mod offset;
@@ -33,6 +34,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use dir::Dir;
 pub use ladder::{Ladder, LinkMode};
+pub use large_digest::digest;
 pub use memory::{is_noexec, memory_file, path_of_descriptor, unnamed_file};
 pub use publish::{FinishedFile, Mtime, Publish, PublishedFile, StagedFile};
 pub use stamp::Stamp;

@@ -1,12 +1,10 @@
 //! Files that several tasks read and write at offsets: a download in parts, an upload in parts.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{At, Result};
-use crate::model::Digest;
 
 /// Opens a file for reading and writing, and empties it. Creates the file and its parents if they are absent.
 pub fn create_empty(path: &Path) -> Result<File> {
@@ -24,21 +22,6 @@ pub fn read_at(file: &File, path: &Path, offset: u64, len: usize) -> Result<Vec<
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, offset).at("read", path)?;
     Ok(bytes)
-}
-
-/// Returns the digest of a file's content, and its size in bytes.
-pub fn digest(path: &Path) -> Result<(Digest, u64)> {
-    let mut file = super::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1024 * 1024];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), hasher.count())),
-            Ok(n) => _ = hasher.update(&buffer[..n]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error).at("read", path),
-        }
-    }
 }
 
 /// Truncates the file to `len` bytes.
@@ -59,7 +42,6 @@ mod tests {
         write_at(&file, &path, 0, b"then").unwrap();
         assert_eq!(crate::fsx::read(&path).unwrap(), b"thenlater");
         assert_eq!(read_at(&file, &path, 2, 4).unwrap(), b"enla");
-        assert_eq!(digest(&path).unwrap(), (Digest::of(b"thenlater"), 9));
         assert!(read_at(&file, &path, 8, 2).is_err(), "beyond the end");
         set_len(&file, &path, 3).unwrap();
         assert_eq!(crate::fsx::read(&path).unwrap(), b"the");

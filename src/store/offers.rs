@@ -101,7 +101,7 @@ impl OfferedFile {
         let digest = match kind {
             ArtifactKind::Linked if !is_quick_to_hash(stamp.size, cost_ms) => return None,
             // In pieces: memory for the whole program would cost twice as much as the hash.
-            ArtifactKind::Linked => Some(fsx::offset::digest(path).ok()?.0),
+            ArtifactKind::Linked => Some(fsx::digest(path).ok()?.0),
             _ => None,
         };
         let written = (stamp.mtime.secs, stamp.mtime.nanos);

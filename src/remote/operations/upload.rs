@@ -188,7 +188,7 @@ impl OutboxFiles {
         let name = ManifestName::new(&id.crate_name, id.lookup, id.key);
         let manifest = PackManifest::decode(&bytes, &name, &Trust::Anyone).ok()?;
         let is_complete = || {
-            let found = fsx::offset::digest(&self.pack);
+            let found = fsx::digest(&self.pack);
             found.is_ok_and(|found| found == (manifest.pack.digest, manifest.pack.size))
         };
         (pack::matches_entry(store, id.lookup, record, &manifest) && is_complete()).then_some(manifest)

@@ -15,7 +15,7 @@ use crate::remote::tasks::run_blocking;
 
 /// The digest of a file, and its size in bytes.
 pub(super) async fn digest_of(path: PathBuf) -> Result<(Digest, u64)> {
-    Ok(run_blocking(move || fsx::offset::digest(&path)).await?)
+    Ok(run_blocking(move || fsx::digest(&path)).await?)
 }
 
 /// The error for a file that does not match its declared size and digest.
