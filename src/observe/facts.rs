@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 
+use super::made_paths::MadePaths;
 use super::starts::Starts;
 use super::wire::{CallResult, RecordKind, TraceRecord};
 use super::{Fact, FirstProcess, Observation, ObservedKind, Seen, Shell};
@@ -35,37 +36,6 @@ struct FactCollector<'a> {
     made: MadePaths,
     starts: Starts,
     unobserved: Option<String>,
-}
-
-/// Paths that the compile made, directories included.
-#[derive(Default)]
-struct MadePaths {
-    paths: HashSet<String>,
-    /// The length of the shortest of them. Most paths are looked at on the way to something that was not made, and
-    /// their directories are shorter.
-    shortest: usize,
-}
-
-impl MadePaths {
-    fn insert(&mut self, path: String) {
-        let shortest = if self.paths.is_empty() { path.len() } else { self.shortest.min(path.len()) };
-        self.shortest = shortest;
-        self.paths.insert(path);
-    }
-
-    fn contains(&self, path: &str) -> bool {
-        path.len() >= self.shortest && self.paths.contains(path)
-    }
-
-    /// Whether `path` or a directory above it was made.
-    fn covers(&self, path: &str) -> bool {
-        let ends = memchr::memrchr_iter(b'/', path.as_bytes()).filter(|slash| *slash > 0);
-        [path.len()]
-            .into_iter()
-            .chain(ends)
-            .take_while(|end| *end >= self.shortest)
-            .any(|end| self.contains(&path[..end]))
-    }
 }
 
 impl FactCollector<'_> {

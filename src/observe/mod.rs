@@ -15,6 +15,7 @@
 pub mod facts;
 mod first_process;
 pub mod library;
+mod made_paths;
 mod seen;
 mod starts;
 pub mod trace;

@@ -87,6 +87,7 @@ fn waits(project: &Project) -> (f64, usize) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_cold_machine_is_served_while_it_builds() {
     let server = S3Server::start();
     let (_one, mut two) = pushed(&server);
@@ -181,6 +182,7 @@ fn another_user_is_refused() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_idle_agent_ends_and_so_does_one_whose_cache_is_gone() {
     let server = S3Server::start();
     let mut project = Project::lib("pub fn value() {}");
@@ -281,6 +283,7 @@ fn r09_whatever_the_remote_does_the_build_is_right_and_hardly_waits() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn r09_a_list_that_never_ends_stops_nothing_that_the_record_names() {
     let server = S3Server::start();
     let (_one, mut two) = pushed(&server);
@@ -348,6 +351,7 @@ fn nonsense_is_not_answered_and_a_newer_version_takes_over() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn r08_an_agent_serves_only_the_remote_that_was_meant() {
     let (server, other) = (S3Server::start(), S3Server::start());
     let (_one, mut two) = pushed(&server);

@@ -74,6 +74,7 @@ fn an_agent_that_nobody_can_find_ends_and_leaves_the_next_one_alone() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_agent_with_a_plan_and_no_remote_ends() {
     let server = S3Server::start();
     // More than the agent fetches at once.
@@ -93,6 +94,7 @@ fn an_agent_with_a_plan_and_no_remote_ends() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_is_queued_for_one_remote_never_goes_to_another() {
     let (private, public) = (S3Server::start(), S3Server::start());
     let mut project = Project::lib("pub fn secret() {}");

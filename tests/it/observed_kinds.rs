@@ -86,6 +86,7 @@ fn length_in_c(project: &Project, library: &Path) -> String {
 }
 
 #[test]
+#[ignore = "slow"]
 fn x01_every_kind_is_restored_in_a_second_checkout() {
     let one = kinds();
     let all = ["build", "--workspace", "--all-targets"];
@@ -135,6 +136,7 @@ fn x01_a_program_over_a_dylib_is_restored() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn x01_tests_from_a_restored_target_pass_here_and_elsewhere() {
     let one = kinds();
     let first = one.cargo(&["test", "--workspace"]);
@@ -249,6 +251,7 @@ fn x03_a_lost_part_of_a_set_is_not_served() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn profiles_that_change_how_linking_goes() {
     let settings: [&[(&str, &str)]; 5] = [
         &[("LTO", "fat"), ("OPT_LEVEL", "1")],
@@ -273,6 +276,7 @@ fn profiles_that_change_how_linking_goes() {
 
 /// A laptop and a CI runner: none of the differences between their environments affects the outputs.
 #[test]
+#[ignore = "slow"]
 fn two_machines_share() {
     let mut one = kinds();
     let all = ["build", "--workspace", "--all-targets"];

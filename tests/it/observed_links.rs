@@ -205,6 +205,7 @@ fn x02_a_variable_that_the_linker_reads() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn x02_a_linker_script() {
     for linker in ["-fuse-ld=lld", "-fuse-ld=bfd"] {
         let flavour = format!("rustc-link-arg-bins={linker}");

@@ -89,6 +89,7 @@ fn u01_a_function_that_bash_was_given() {
 
 /// Shells search for programs themselves.
 #[test]
+#[ignore = "slow"]
 fn u18_a_program_that_a_shell_finds() {
     let commands =
         ["kache-it-tool; true", "exec kache-it-tool", "cat $(command -v kache-it-tool) | tail -1 | cut -c8-"];
@@ -113,6 +114,7 @@ fn u01_a_value_that_is_no_text() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn u01_cargo_counts_its_own_variables() {
     let mut project = Project::with_program_macro("shell!(\"$CARGO say\")");
     let manifest = project.path("dep/Cargo.toml").display().to_string();

@@ -216,6 +216,7 @@ fn over_registry() -> Project {
 }
 
 #[test]
+#[ignore = "slow"]
 fn machines_with_other_homes_share_what_is_portable() {
     for (paths, shares) in [("portable", true), ("remap", false)] {
         let (mut one, mut two) = (over_registry(), over_registry());

@@ -255,6 +255,7 @@ fn all_parts_being_slow_is_no_reason_to_ask_again() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn r09_a_server_that_fails_now_and_then_is_asked_again() {
     for len in [PART, 6 * PART] {
         for action in [

@@ -134,6 +134,7 @@ fn another_file_starts_over_and_the_old_upload_is_aborted() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_upload_that_the_server_forgot_starts_over() {
     for action in [
         Action::Error(404, "NoSuchUpload", "gone"),

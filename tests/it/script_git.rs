@@ -55,6 +55,7 @@ fn the_commit() {
 
 /// These commands rewrite the index, under a lock.
 #[test]
+#[ignore = "slow"]
 fn changed_files() {
     if !has_program("git") {
         return;
@@ -144,6 +145,7 @@ fn a_run_that_saw_the_index_before_it_was_mended_is_not_stored() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_index_that_is_not_understood_is_not_stored() {
     if !has_program("git") {
         return;

@@ -44,6 +44,7 @@ fn a_variable_that_only_a_shell_knows() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_file_and_one_that_is_absent() {
     let scene = Scripted::new("fs::read_to_string(\"data.txt\").unwrap_or_else(|_| \"none\".into())");
     scene.file("beside.txt", "1").runs().restored();
@@ -53,6 +54,7 @@ fn a_file_and_one_that_is_absent() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_link_that_leads_nowhere() {
     let scene = Scripted::new("fs::read_to_string(\"link\").unwrap_or_else(|_| \"none\".into())");
     std::os::unix::fs::symlink("there", scene.project.path("link")).expect("link");
@@ -86,6 +88,7 @@ fn directories_in_which_other_units_appear() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_directory() {
     let body = r#"
         let names = fs::read_dir("data").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -128,6 +131,7 @@ const COMPILES: &str = r#"said(Command::new("cc").args(["-E", "-P", "-Ifirst", "
 const MAIN: &str = "#include <limits.h>\n#include \"answer.h\"\nANSWER\n";
 
 #[test]
+#[ignore = "slow"]
 fn a_header_and_one_that_comes_earlier_on_the_include_path() {
     let scene = Scripted::new(COMPILES);
     scene.file("main.c", MAIN).file("second/answer.h", "#define ANSWER \"second\"\n");
@@ -222,6 +226,7 @@ fn what_another_script_hands_on() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_cargo_tells() {
     let scene = Scripted::new("env::var(\"NUM_JOBS\").unwrap()");
     scene.runs_with(&["-j1"]).restored_with(&["-j1"]).runs_with(&["-j2"]).restored_with(&["-j2"]);

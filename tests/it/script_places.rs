@@ -19,6 +19,7 @@ fn a_path_in_the_program_is_not_that_of_the_checkout() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_path_in_the_name_of_a_file_serves_only_there() {
     let beside = r#"fs::create_dir_all(dir.parent().unwrap()).unwrap(); fs::write(dir, "x").unwrap(); "x".into()"#;
     for body in [
@@ -53,6 +54,7 @@ fn a_text_that_includes_a_file_by_the_path_of_the_checkout_finds_it() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn an_escaped_path_serves_only_there() {
     for body in [
         format!("{HERE} println!(\"cargo:warning=file://{{}}\", here.replace(' ', \"%20\")); \"x\".into()"),

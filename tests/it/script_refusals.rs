@@ -105,6 +105,7 @@ fn an_output_directory_that_was_used_before() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_cargo_runs_in_every_build() {
     for line in ["cargo:rerun-if-changed=no-such-file", "cargo::rerun-if-changed=no-such-file"] {
         Scripted::new(&format!("println!(\"{line}\"); \"x\".into()")).never_stored("always-runs");
@@ -155,6 +156,7 @@ fn the_jobserver_in_an_output() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn scripts_are_left_alone_on_demand() {
     let mut scene = Scripted::new("\"x\".into()");
     scene.runs().restored();

@@ -140,6 +140,7 @@ fn the_length_of_a_path_serves_only_there() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn objects_with_debug_info_are_shared() {
     let body = r#"
         let dir = out();

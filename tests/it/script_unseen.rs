@@ -21,6 +21,7 @@ fn a_source_that_includes_itself() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn other_modes_and_times_of_files_that_are_there() {
     let effects = [
         "use std::os::unix::fs::PermissionsExt; fs::set_permissions(\"there\", fs::Permissions::from_mode(MODE)).unwrap();",
@@ -92,6 +93,7 @@ fn a_library_by_the_directories_of_who_loads_it() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_time_zone_in_which_git_tells_times() {
     if !has_program("git") {
         return;

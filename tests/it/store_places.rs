@@ -161,6 +161,7 @@ fn i15_not_one_byte_about_a_read_only_cache() {
 
 /// The space runs out at every point of storing an entry, one after the other.
 #[test]
+#[ignore = "slow"]
 fn i16_a_full_cache_fails_no_build_and_stores_nothing_wrong() {
     let mut project = Project::lib(DEP);
     let dir = project.sandbox_dir().join("elsewhere");
