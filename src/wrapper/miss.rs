@@ -83,10 +83,10 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -
     Ok(ran.status)
 }
 
-/// The time from which on a changed input is a change during the compile. It is a tick after the call if inputs may have
-/// been written in the last few milliseconds: by a build script, or, for a linked unit, by compiles of its
-/// dependencies. A private result whose inputs are older needs no wait, and an edit is not delayed: without the tick,
-/// an input that is too young only keeps the result from being offered.
+/// The time from which on a changed input is a change during the compile. It is a tick after the call if inputs may
+/// have been written in the last few milliseconds: by a build script, or, for a linked unit, by compiles of its
+/// dependencies. A private result has older inputs otherwise, so an edit does not wait: without the tick, an input that
+/// is too young only keeps the result from being offered.
 fn start_time(call: &Call<'_>, scope: &ResultScope, asked: Time) -> Time {
     let may_have_young_inputs = call.invocation.needs_whole_libraries() || call.common.env.get(env::OUT_DIR).is_some();
     match scope {
