@@ -202,6 +202,7 @@ fn an_idle_agent_ends_and_so_does_one_whose_cache_is_gone() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
     let server = S3Server::start();
     let proxy = FaultProxy::start(server.address());
@@ -226,6 +227,7 @@ fn what_was_compiled_is_sent_and_the_queue_outlives_the_agent() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_read_only_remote_is_never_written() {
     let server = S3Server::start();
     let proxy = FaultProxy::start(server.address());

@@ -118,6 +118,7 @@ fn what_is_queued_for_one_remote_never_goes_to_another() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn r08_a_variable_that_looks_secret_is_never_told_to_the_remote() {
     let server = S3Server::start();
     let mut project = Project::app_over("pub fn value() -> u32 { option_env!(\"DATABASE_URL\").map_or(0, |_| 1) }");

@@ -284,6 +284,7 @@ fn u18_a_cc_linked_statically_is_not_observed() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn u18_without_the_observer_nothing_that_links_is_stored() {
     let mut project = Project::with_macro("variable!(\"MACRO_DATA\")");
     project.set("KACHE_OBSERVE", "off").set("MACRO_DATA", "one");

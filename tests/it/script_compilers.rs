@@ -64,6 +64,7 @@ fn u15_a_script_that_chooses_the_compiler() {
 
 /// rustc as a child of the script: its macros still count as plugins.
 #[test]
+#[ignore = "slow"]
 fn u15_a_script_that_waits_for_the_compiler() {
     let mut project = Project::with_macro("file!(\"data/text\")");
     compiler(&mut project, "", "RUSTC \"$@\"\nexit $?");

@@ -41,6 +41,7 @@ fn assert_hit(scene: &Scripted) {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_commit() {
     if !has_program("git") {
         return;
@@ -83,6 +84,7 @@ fn a_file_that_git_does_not_know() {
 
 /// `git diff-index` reports a file as changed if only its time differs, until somebody refreshes the index.
 #[test]
+#[ignore = "slow"]
 fn a_touched_file() {
     if !has_program("git") {
         return;
@@ -97,6 +99,7 @@ fn a_touched_file() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn another_checkout() {
     if !has_program("git") {
         return;

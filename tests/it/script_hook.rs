@@ -145,6 +145,7 @@ fn make_shares_cargos_jobs() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_nested_cargo_builds_and_its_units_are_cached() {
     let body = r#"
         let cargo = env::var_os("CARGO").unwrap();

@@ -9,6 +9,7 @@ use std::fs;
 use crate::support::{Scripted, manifest, write_program};
 
 #[test]
+#[ignore = "slow"]
 fn a_variable() {
     let mut scene = Scripted::new("env::var(\"SCRIPT_DATA\").unwrap_or_else(|_| \"unset\".into())");
     scene.runs().restored();
@@ -25,6 +26,7 @@ fn a_variable() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn all_variables() {
     let body = r#"
         let mut found: Vec<_> = env::vars().filter(|(name, _)| name.starts_with("SCRIPT_")).collect();
@@ -72,6 +74,7 @@ fn a_link_that_leads_nowhere() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn directories_in_which_other_units_appear() {
     // Like a script that looks for libclang.
     let body = r#"
@@ -104,6 +107,7 @@ fn a_directory() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_program_that_comes_first_on_the_path() {
     let mut scene = Scripted::new("said(&mut Command::new(\"answers\"))");
     scene.project.script("late/answers", "echo late");
@@ -142,6 +146,7 @@ fn a_header_and_one_that_comes_earlier_on_the_include_path() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn another_c_compiler_first_on_the_path() {
     let mut scene = Scripted::new(COMPILES);
     scene
@@ -156,6 +161,7 @@ fn another_c_compiler_first_on_the_path() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_variable_that_only_the_c_compiler_reads() {
     let mut scene = Scripted::new(COMPILES);
     scene.file("main.c", MAIN).file("second/answer.h", "#define ANSWER \"second\"\n").file("first/other.h", "");
@@ -169,6 +175,7 @@ fn a_variable_that_only_the_c_compiler_reads() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_shell_that_a_program_starts_by_the_c_library() {
     // awk calls `popen` for a pipe, and `system`.
     let body = r#"said(Command::new("awk").arg("BEGIN { \"cat data.txt\" | getline line; print line; system(\"cat more.txt\") }"))"#;
@@ -179,6 +186,7 @@ fn a_shell_that_a_program_starts_by_the_c_library() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_make_finds_by_a_pattern() {
     if !crate::support::has_program("make") {
         return;
@@ -192,6 +200,7 @@ fn what_make_finds_by_a_pattern() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_pkg_config_answers() {
     if !crate::support::has_program("pkg-config") {
         return;
@@ -215,6 +224,7 @@ fn what_pkg_config_answers() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn what_another_script_hands_on() {
     let scene = Scripted::new("env::var(\"DEP_THING_ANSWER\").unwrap()");
     scene.file("Cargo.toml", &manifest("app", "[dependencies]\nthing = { path = \"thing\" }\n[workspace]\n"));
@@ -247,6 +257,7 @@ fn what_the_target_can_do() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_declared_input() {
     let mut scene = Scripted::new("\"constant\".into()");
     scene.file(".kache.toml", "[inputs.build_script_build]\nfiles = [\"schema.sql\"]\nenv = [\"FLAVOUR\"]\n");
@@ -256,6 +267,7 @@ fn a_declared_input() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_compiler_asked_by_the_script() {
     // As autocfg and rustversion do, through the wrapper that cargo names.
     let body = r#"
@@ -272,6 +284,7 @@ fn the_compiler_asked_by_the_script() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_file_that_is_searched_for_above_the_checkout() {
     let body = r#"
         let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());

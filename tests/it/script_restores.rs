@@ -254,6 +254,7 @@ fn a_damaged_file_of_the_store_is_not_restored() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_run_comes_from_another_machine() {
     let body = r#"
         let deep = out().join("a-directory-with-a-rather-long-name/".repeat(4));
@@ -311,6 +312,7 @@ fn two_builds_at_once_run_the_script_once() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_killed_restore_leaves_nothing_that_is_taken_for_whole() {
     let body = "for number in 0..300 { fs::write(out().join(number.to_string()), \"x\").unwrap(); } \"x\".into()";
     let scene = Scripted::new(body);
@@ -333,6 +335,7 @@ fn a_killed_restore_leaves_nothing_that_is_taken_for_whole() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn hits_are_verified_on_demand() {
     let mut scene = Scripted::new(TREE);
     scene.runs().restored();

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::support::{Scripted, has_program, skip};
 
 #[test]
+#[ignore = "slow"]
 fn a_source_that_includes_itself() {
     // By an absolute path, as scripts often pass it to the `cc` crate.
     let body = r#"
@@ -113,6 +114,7 @@ fn the_time_zone_in_which_git_tells_times() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn the_locale_by_which_a_program_counts_characters() {
     let mut scene = Scripted::new(r#"said(Command::new("wc").args(["-m", "text"]))"#);
     scene.file("text", "\u{e4}\u{f6}\u{fc}\n");

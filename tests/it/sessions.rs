@@ -128,6 +128,7 @@ type Damage = fn(&Path);
 /// Whatever rustc does with the damaged session, the program is right, and kache does not share anything that comes
 /// from a wrong session.
 #[test]
+#[ignore = "slow"]
 fn a_session_that_does_not_fit_costs_time_and_nothing_else() {
     let one = project();
     one.build();
