@@ -30,8 +30,8 @@ pub(crate) fn lines(log: &Path) -> usize {
     fs::read(log).map_or(0, |bytes| bytes.split(|b| *b == b'\n').count() - 1)
 }
 
-/// Returns the whole lines after the first `skip`. A line without its end is left out: the kernel shows a long line page
-/// by page while a build of another thread writes it.
+/// Returns the whole lines after the first `skip`. A line without its end is left out: while a build of another thread
+/// writes a long line, the kernel shows it page by page.
 pub(crate) fn read(log: &Path, skip: usize) -> Vec<Call> {
     let bytes = fs::read(log).unwrap_or_default();
     let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
