@@ -80,7 +80,7 @@ class Tool:
         return log.read_text().count('"outcome":"miss') if log.exists() else 0
 
     def step(self, label, checkout, command="build"):
-        # Else a step would wait for the files that the other tool has just written.
+        # Otherwise a step would wait until the kernel has written the files of the other tool.
         os.sync()
         processor = lambda used: used.ru_utime + used.ru_stime
         before, rustc = processor(resource.getrusage(resource.RUSAGE_CHILDREN)), self.compiled()

@@ -7,8 +7,8 @@
 pub mod clock;
 pub mod compare;
 pub mod dir;
+mod file_digest;
 pub mod ladder;
-mod large_digest;
 pub mod lock;
 mod memory;
 pub mod offset;
@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
 pub use dir::Dir;
+pub use file_digest::{digest, digest_on_two_threads};
 pub use ladder::{Ladder, LinkMode};
-pub use large_digest::digest;
 pub use memory::{is_noexec, memory_file, path_of_descriptor, unnamed_file};
 pub use publish::{FinishedFile, Mtime, Publish, PublishedFile, StagedFile};
 pub use stamp::Stamp;

@@ -9,7 +9,7 @@ use crate::fsx;
 
 /// Whether `path` contains `..`.
 pub(super) fn has_parents(path: &Path) -> bool {
-    // Few paths contain two dots, and splitting a path into its parts costs ten times as much.
+    // Few paths contain two dots in a row, and splitting a path into its parts costs ten times as much.
     memmem::find(path.as_os_str().as_bytes(), b"..").is_some()
         && path.components().any(|part| part == Component::ParentDir)
 }

@@ -68,7 +68,10 @@ fn check_directories(files: &[String], context: Context<'_>, start: &StartSnapsh
         if is_cargos(&path) {
             continue;
         }
-        let changed = fsx::symlink_metadata(&path).map_or(true, |metadata| Stamp::from(&metadata).ctime >= start.time);
+        let is_newer = |metadata: fsx::Metadata| {
+            may_be_newer(Stamp::from(&metadata).ctime, start.time, || stamp::is_on_network(&path))
+        };
+        let changed = fsx::symlink_metadata(&path).map_or(true, is_newer);
         if changed && !start.is_same_repository(&path, context) {
             return Err(NotStored::changed(&path));
         }

@@ -1,4 +1,4 @@
-//! The paths that a compile made. Pure: the paths as the programs spelled them.
+//! The paths that a compile made, spelled as in facts ([`super::facts`]). Pure.
 
 use std::collections::HashSet;
 
@@ -6,8 +6,8 @@ use std::collections::HashSet;
 #[derive(Default)]
 pub(super) struct MadePaths {
     paths: HashSet<String>,
-    /// The length of the shortest of them. Most paths are looked at on the way to something that was not made, and
-    /// their directories are shorter.
+    /// Length of the shortest path in bytes; 0 if there is none. Shorter paths need no lookup: most paths that a
+    /// compile reads are outside of what it made.
     shortest: usize,
 }
 

@@ -58,10 +58,10 @@ pub fn is_rustup(program: &Path) -> bool {
     real.file_stem().is_some_and(|stem| stem == "rustup") || same(&real.with_file_name("rustup"))
 }
 
-/// Runs a compiler, or a proxy of one, to get its sysroot.
+/// Runs a compiler, or a proxy of one, to get its sysroot, without redundant parts, as facts spell paths.
 pub fn ask_sysroot(program: &Path, cwd: &Path, depth: OsString) -> Option<PathBuf> {
     let answer = spawn::ask(program, &["--print", "sysroot"], cwd, Some((env::KACHE_DEPTH, depth)))?;
-    Some(PathBuf::from(answer.strip_suffix('\n')?))
+    Some(Path::new(answer.strip_suffix('\n')?).components().collect())
 }
 
 /// Runs a compiler to get its full version text, which must look like that of rustc.

@@ -24,8 +24,8 @@ const RECORD: &str = "offer.json";
 /// The largest program that is offered however short its compile was.
 const SMALL_PROGRAM_BYTES: u64 = 96 << 20;
 
-/// Bytes of a larger program for each millisecond of its compile. Reading and hashing takes 0.4 ms per MiB, so that an
-/// edit of a large program becomes at most about 5 % longer.
+/// Bytes of a larger program for each millisecond of its compile. On one thread, reading and hashing takes 0.4 ms per
+/// MiB, so that an edit of a large program becomes at most about 5 % longer.
 const BYTES_PER_COMPILE_MS: f64 = 128.0 * 1024.0;
 
 /// At most this many offers of one lookup key are considered.
@@ -100,8 +100,8 @@ impl OfferedFile {
         let name = path.file_name()?.to_str()?.to_owned();
         let digest = match kind {
             ArtifactKind::Linked if !is_quick_to_hash(stamp.size, cost_ms) => return None,
-            // In pieces: memory for the whole program would cost twice as much as the hash.
-            ArtifactKind::Linked => Some(fsx::digest(path).ok()?.0),
+            // Through a buffer: memory for the whole program would cost twice as much as the hash.
+            ArtifactKind::Linked => Some(fsx::digest_on_two_threads(path).ok()?.0),
             _ => None,
         };
         let written = (stamp.mtime.secs, stamp.mtime.nanos);

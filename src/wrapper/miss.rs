@@ -57,7 +57,7 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -
     if matches!(claim, Claim::AfterWait(_)) {
         let _ = hit::serve(call, &mut claim, report);
     }
-    // The wait for the clock tick below usually lasts longer, so this costs no time.
+    // Before rustc starts, because inputs may change afterwards. A shared result waits for the clock meanwhile.
     let explanation = explain::explain(call, &missed);
     // Before outputs are unlinked: the links of an offer are no reason to remove outputs, which stay if this compile
     // fails.
@@ -83,10 +83,9 @@ pub(super) fn compile(call: &Call<'_>, missed: Missed, report: &EventReporter) -
     Ok(ran.status)
 }
 
-/// The time from which on a changed input is a change during the compile. It is a tick after the call if inputs may
-/// have been written in the last few milliseconds: by a build script, or, for a linked unit, by compiles of its
-/// dependencies. A private result has older inputs otherwise, so an edit does not wait: without the tick, an input that
-/// is too young only keeps the result from being offered.
+/// Changes from this time on count as changes during the compile. A shared result waits for a tick after the call,
+/// because a script or a dependency may just have written an input, and so does a private one that is linked or has an
+/// `OUT_DIR`. Other private results do not wait: an input that is too young only keeps them from being offered.
 fn start_time(call: &Call<'_>, scope: &ResultScope, asked: Time) -> Time {
     let may_have_young_inputs = call.invocation.needs_whole_libraries() || call.common.env.get(env::OUT_DIR).is_some();
     match scope {

@@ -158,8 +158,8 @@ fn another_input_than_the_compile_had_is_another_state() {
     assert_eq!(two.unset("MOOD").build_and_run().1, "none");
 }
 
-/// The compile of an edit does not wait for the next tick of the clock. It notices every change during the compile all
-/// the same.
+/// The compile of an edited library does not wait for the next tick of the clock. It notices every change during the
+/// compile all the same.
 #[test]
 #[ignore = "slow"]
 fn u23_a_source_that_changes_while_an_edit_is_compiled_is_not_offered() {
