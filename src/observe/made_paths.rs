@@ -14,14 +14,13 @@ pub(super) struct MadePaths {
 impl MadePaths {
     /// Adds a path that the compile made.
     pub(super) fn insert(&mut self, path: String) {
-        let shortest = if self.paths.is_empty() { path.len() } else { self.shortest.min(path.len()) };
-        self.shortest = shortest;
+        self.shortest = if self.paths.is_empty() { path.len() } else { self.shortest.min(path.len()) };
         self.paths.insert(path);
     }
 
     /// Whether exactly this path was made.
     pub(super) fn contains(&self, path: &str) -> bool {
-        path.len() >= self.shortest && self.paths.contains(path)
+        self.paths.contains(path)
     }
 
     /// Whether `path` or a directory above it was made.

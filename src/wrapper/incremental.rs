@@ -112,8 +112,10 @@ impl SessionUse {
         let real = fsx::canonicalize(root).unwrap_or_else(|_| root.to_owned());
         // By bytes first: most paths are not below, and comparing part by part costs ten times as much.
         let strip = |path: &str, dir: &Path| {
-            let may_be_below = path.as_bytes().starts_with(dir.as_os_str().as_bytes());
-            may_be_below.then(|| Path::new(path).strip_prefix(dir).ok().map(Path::to_owned)).flatten()
+            if !path.as_bytes().starts_with(dir.as_os_str().as_bytes()) {
+                return None;
+            }
+            Path::new(path).strip_prefix(dir).ok().map(Path::to_owned)
         };
         let below = |path: &str| strip(path, root).or_else(|| strip(path, &real));
         let mut session_use = Self::default();
