@@ -25,6 +25,7 @@
 compile_error!("kache runs on Linux and macOS: it needs POSIX file systems, flock and exec");
 
 pub mod agent;
+pub mod cargo;
 pub mod cli;
 pub mod config;
 pub mod events;

@@ -25,6 +25,8 @@ pub const KACHE_CLAIM_WAIT: &str = "KACHE_CLAIM_WAIT";
 pub const KACHE_OBSERVE: &str = "KACHE_OBSERVE";
 /// `off`: let cargo run build scripts as it does without kache.
 pub const KACHE_SCRIPTS: &str = "KACHE_SCRIPTS";
+/// `off`: do not restore whole builds when cargo begins, nor record them.
+pub const KACHE_BULK: &str = "KACHE_BULK";
 /// `hits`: compile on a hit too, and compare the results.
 pub const KACHE_VERIFY: &str = "KACHE_VERIFY";
 /// The share of hits to verify, such as `1/50`.
@@ -162,6 +164,8 @@ pub const TEMPORARY_DIR_VARIABLES: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
 pub const CARGO_HOME: &str = "CARGO_HOME";
 /// The package directory; cargo sets it for every rustc.
 pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
+/// The manifest of the package; cargo sets it for every rustc.
+pub const CARGO_MANIFEST_PATH: &str = "CARGO_MANIFEST_PATH";
 /// The package's name; cargo sets it for every rustc.
 pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
 /// The package's version; cargo sets it for every rustc.
@@ -284,6 +288,22 @@ impl Env {
     /// All variables, sorted by name.
     pub fn all(&self) -> BTreeMap<OsString, OsString> {
         self.0.clone().unwrap_or_else(|| std::env::vars_os().collect())
+    }
+
+    /// The same environment without these variables.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let mut vars = self.all();
+        vars.retain(|name, _| !names.iter().any(|removed| name == removed));
+        Self(Some(vars))
+    }
+
+    /// The same environment with these variables, too.
+    #[must_use]
+    pub fn with<N: Into<OsString>, V: Into<OsString>>(&self, added: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut vars = self.all();
+        vars.extend(added.into_iter().map(|(name, value)| (name.into(), value.into())));
+        Self(Some(vars))
     }
 
     /// The variable as text; `None` if unset or not UTF-8.

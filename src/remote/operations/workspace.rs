@@ -7,13 +7,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cargo::workspace;
 use crate::config::{Env, env};
 use crate::events::{Event, build};
 use crate::fsx;
 use crate::model::{Digest, EntryId, EntryKey, LookupKey};
 
-/// Longest workspace name in an object name, in characters.
-const MAX_NAME_CHARS: usize = 40;
 /// Builds that ended at most this many milliseconds before the last one still count: CI runs clippy, build and test
 /// before one push.
 pub const RECENT_MS: i64 = 6 * 3_600_000;
@@ -52,17 +51,16 @@ struct LockFile {
 struct Locked {
     name: String,
     version: String,
-    source: Option<String>,
 }
 
 impl Workspace {
     /// Finds the workspace around `dir`. `None`: neither `dir` nor a directory above it contains a `Cargo.toml`.
     pub fn around(dir: &Path) -> Option<Self> {
-        let root = root(dir)?;
+        let root = workspace::root(dir)?;
         let lock = fsx::read(&root.join("Cargo.lock")).ok();
         let text = lock.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
         let packages = toml::from_str::<LockFile>(&text).unwrap_or_default().package;
-        let name = name(&root, &packages);
+        let name = workspace::name(&root, &text);
         let lock = lock.as_deref().map(Digest::of);
         let packages = packages.into_iter().map(|package| Package { name: package.name, version: package.version });
         Some(Self { name, lock, packages: packages.collect(), root })
@@ -93,36 +91,6 @@ impl Workspace {
             false => Vec::new(),
         }
     }
-}
-
-/// Finds the workspace root for `dir`: the nearest package with a lock file, else the nearest `[workspace]`, else the
-/// nearest package.
-fn root(dir: &Path) -> Option<PathBuf> {
-    let packages: Vec<&Path> = dir.ancestors().filter(|dir| fsx::exists(&dir.join("Cargo.toml"))).collect();
-    let locked = packages.iter().find(|dir| fsx::exists(&dir.join("Cargo.lock")));
-    let is_workspace = |dir: &&&Path| cargo_toml(dir).is_some_and(|manifest| manifest.contains_key("workspace"));
-    locked.or_else(|| packages.iter().find(is_workspace)).or(packages.first()).map(|dir| (*dir).to_owned())
-}
-
-fn cargo_toml(dir: &Path) -> Option<toml::Table> {
-    fsx::read_to_string(&dir.join("Cargo.toml")).ok()?.parse().ok()
-}
-
-/// The name of the root package, else of the alphabetically first package without a source, else of the directory.
-fn name(root: &Path, packages: &[Locked]) -> String {
-    let own = cargo_toml(root).and_then(|manifest| Some(manifest.get("package")?.get("name")?.as_str()?.to_owned()));
-    let member =
-        || packages.iter().filter(|package| package.source.is_none()).map(|package| package.name.clone()).min();
-    let dir = || root.file_name().map(|name| name.to_string_lossy().into_owned());
-    sanitize(&own.or_else(member).or_else(dir).unwrap_or_default())
-}
-
-/// Reduces the text to a valid part of an object name.
-fn sanitize(text: &str) -> String {
-    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    let kept: String = text.chars().filter(is_plain).take(MAX_NAME_CHARS).collect();
-    // On servers that store objects as files, a part made only of dots would lead to another directory.
-    if kept.chars().all(|c| c == '.') { "workspace".to_owned() } else { kept }
 }
 
 /// The directories that may contain the target directory of a build of the workspace around `dir`: the packages above
@@ -240,14 +208,6 @@ mod tests {
         assert_eq!(found.packages.len(), 3);
         write(&dir, "Cargo.toml", "[package]\nname = \"root-package\"\n[workspace]\n");
         assert_eq!(Workspace::around(&dir).unwrap().name, "root-package");
-    }
-
-    #[test]
-    fn r02_a_name_is_one_short_plain_part() {
-        assert_eq!(sanitize("a/../b c\u{e9}_1.0-x"), "a..bc_1.0-x");
-        assert_eq!(sanitize(".."), "workspace");
-        assert_eq!(sanitize(""), "workspace");
-        assert_eq!(sanitize(&"x".repeat(99)).len(), MAX_NAME_CHARS);
     }
 
     #[test]
