@@ -51,6 +51,23 @@ impl Drop for FileLock {
     }
 }
 
+/// An exclusive lock on a file of another program, which stays. Dropping it releases the lock.
+#[derive(Debug)]
+pub struct HeldFile {
+    _file: Flock<File>,
+}
+
+impl HeldFile {
+    /// Acquires the lock at `path`, or returns `None` if it is held. Creates the file and its directory.
+    pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
+        match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Some(Self { _file: file })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, error)) => Err(error).at("lock", path),
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<File> {
     match super::open_rw(path) {
         Err(error) if error.is_absent() => {

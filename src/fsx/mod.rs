@@ -107,6 +107,33 @@ pub fn create_private(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.sync_all()).at("write", path).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
+/// Creates an empty file and its directory. `false`: the file exists.
+pub fn create_marker(path: &Path) -> Result<bool> {
+    let create = || File::options().write(true).create_new(true).open(path).at("create", path);
+    let created = match create() {
+        Err(error) if error.is_absent() => {
+            create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+            create()
+        }
+        created => created,
+    };
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        created => created.map(|_| true),
+    }
+}
+
+/// Creates a symbolic link to `target` at `path`.
+pub fn symlink(target: &Path, path: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(target, path).at("link", path)
+}
+
+/// Makes `target` another name of the file `source`. An existing `target` is replaced.
+pub fn hard_link(source: &Path, target: &Path) -> Result<()> {
+    remove_file(target)?;
+    fs::hard_link(source, target).at("link", target)
+}
+
 /// Reads the whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).at("read", path)

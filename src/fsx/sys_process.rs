@@ -135,6 +135,15 @@ pub fn caller_began() -> Option<u64> {
     stat_field(caller(), 19)?.parse().ok()
 }
 
+/// Returns when a process began, in milliseconds since 1970, from the ticks of [`caller_began`]. May be a second off.
+/// `None` if the system does not report it.
+pub fn wall_clock(ticks: u64) -> Option<i64> {
+    let stat = super::read_to_string(std::path::Path::new("/proc/stat")).ok()?;
+    let boot: i64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    Some(boot * 1000 + i64::try_from(ticks).ok()? * 1000 / per_second.max(1))
+}
+
 /// Returns the field number `field` of `/proc/<process>/stat` (proc_pid_stat(5)); number 0 is the field after the name
 /// of the program. `None` if the process or the field does not exist.
 fn stat_field(process: u32, field: usize) -> Option<String> {
@@ -155,6 +164,36 @@ pub fn is_started_by(program: &std::path::Path) -> bool {
         process = stat_field(process, 1).and_then(|parent| parent.parse().ok()).unwrap_or(0);
     }
     false
+}
+
+/// Returns the environment with which the process that started this one began. `None` if the system does not report it.
+pub fn environment_of_caller() -> Option<Vec<(std::ffi::OsString, std::ffi::OsString)>> {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = super::read(std::path::Path::new(&format!("/proc/{}/environ", caller()))).ok()?;
+    let variable = |line: &[u8]| {
+        let at = line.iter().position(|byte| *byte == b'=')?;
+        let text = |bytes: &[u8]| std::ffi::OsString::from_vec(bytes.to_vec());
+        Some((text(&line[..at]), text(&line[at + 1..])))
+    };
+    Some(bytes.split(|byte| *byte == 0).filter_map(variable).collect())
+}
+
+/// Returns the arguments of the process that started this one. `None` if the system does not report them.
+pub fn arguments_of_caller() -> Option<Vec<String>> {
+    let bytes = super::read(std::path::Path::new(&format!("/proc/{}/cmdline", caller()))).ok()?;
+    let arguments = bytes.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+    arguments.map(|argument| String::from_utf8(argument.to_vec()).ok()).collect()
+}
+
+/// Returns the path of the program of the process that started this one. `None` if the system does not report it.
+pub fn program_of_caller() -> Option<std::path::PathBuf> {
+    super::read_link_text(std::path::Path::new(&format!("/proc/{}/exe", caller()))).map(Into::into)
+}
+
+/// Returns whether the process that began at `began` ([`caller_began`]) is still running.
+pub fn is_running(process: u32, began: u64) -> bool {
+    let is_dead = || stat_field(process, 0).is_some_and(|state| matches!(state.as_str(), "Z" | "X"));
+    stat_field(process, 19).is_some_and(|at| at.parse() == Ok(began)) && !is_dead()
 }
 
 /// Returns the working directory of the process that started this one. `None` if the system does not report it.

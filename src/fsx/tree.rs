@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::clock::{self, Time};
 use super::dir::Dir;
 use super::ladder::{Ladder, LinkMode};
 use super::temp::Temp;
@@ -94,6 +95,8 @@ pub struct NewTree {
     open: Option<(PathBuf, Dir)>,
     /// The permissions that directories get in the end.
     modes: Vec<(PathBuf, u32)>,
+    /// The mtime of all files; `None`: the time at which each is written.
+    mtime: Option<Time>,
 }
 
 /// The permissions of a new file.
@@ -115,6 +118,7 @@ impl NewTree {
             made: HashSet::new(),
             open: None,
             modes: Vec::new(),
+            mtime: None,
         };
         let directory = |target: &Path| Temp::beside(target, |path| fs::create_dir(path));
         let ((), temp) = directory(target)?;
@@ -125,6 +129,12 @@ impl NewTree {
         // ext4 chooses the place by a hash of the name, so the name must differ each time.
         let ((), inner) = directory(&temp.path().join("tree"))?;
         Ok(new(inner, Some(temp)))
+    }
+
+    /// Sets the mtime of all files that are added from now on; `None`: the time at which each is written.
+    #[must_use]
+    pub fn with_mtime(self, mtime: Option<Time>) -> Self {
+        Self { mtime, ..self }
     }
 
     /// Adds a directory and its parents.
@@ -147,14 +157,14 @@ impl NewTree {
     pub fn bytes(&mut self, name: &str, bytes: &[u8], mode: Mode) -> Result<()> {
         let (mut file, path) = self.create(name, mode)?;
         file.write_all(bytes).at("write", &path)?;
-        finish(&file, &path, mode)
+        self.finish(&file, &path, mode)
     }
 
     /// Adds a file with the bytes of `source`, by a reflink or else a copy.
     pub fn clone_of(&mut self, name: &str, source: &Path, mode: Mode) -> Result<LinkMode> {
         let (file, path) = self.create(name, mode)?;
         let how = self.ladder.fill(source, &file, &path)?;
-        finish(&file, &path, mode).map(|()| how)
+        self.finish(&file, &path, mode).map(|()| how)
     }
 
     /// Adds a hard link to the file at `source`.
@@ -182,6 +192,12 @@ impl NewTree {
             links.push((file, Stamp::of(&to)?));
         }
         Ok(links)
+    }
+
+    /// Sets the time and the permissions of a complete file.
+    fn finish(&self, file: &File, path: &Path, mode: Mode) -> Result<()> {
+        self.mtime.map_or(Ok(()), |mtime| clock::stamp(file, path, mtime))?;
+        finish(file, path, mode)
     }
 
     /// Replaces `target` and its content with the tree. For a moment `target` does not exist. If the commit fails,

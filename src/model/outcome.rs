@@ -111,6 +111,7 @@ reasons! {
     /// Where a hit came from.
     HitSource {
         Local = "hit.local", "restored from the local store";
+        WholeBuild = "hit.whole-build", "restored with its whole build, before cargo asked for it";
         Remote = "hit.remote", "restored from the local store, to which it came from the remote";
         Offered = "hit.offered", "restored from what a checkout of this machine had compiled after an edit";
         Verified = "hit.verified", "compiled all the same, with the result that the store holds";

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::manifests::{self, ManifestRecord};
 use super::survey::{self, BlobInfo, EntryInfo, Survey};
-use super::{SizeLimit, Store, compiler_answers, eviction, files, layout, units};
+use super::{SizeLimit, Store, build_snapshots, calls, compiler_answers, eviction, files, layout, units};
 use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
 use crate::fsx::{self, Publish, Stamp, sweep};
@@ -189,7 +189,7 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     let layout = store.layout();
     let mut dirs =
         vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.compiler_answers()];
-    for kind in ["blobs", "entries", "manifests", "units"] {
+    for kind in ["blobs", "calls", "entries", "manifests", "snapshots", "units"] {
         dirs.extend(layout.shards(kind));
     }
     for dir in dirs {
@@ -203,6 +203,8 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     })?;
     old.iter().try_for_each(|path| fsx::remove_file(path))?;
     compiler_answers::expire(layout, now)?;
+    calls::sweep(store, now)?;
+    build_snapshots::sweep(store, now)?;
     sweep_claims(layout, now)
 }
 

@@ -53,6 +53,21 @@ impl Layout {
         self.sharded("units", unit.0, ".jsonl")
     }
 
+    /// The file of a call.
+    pub fn call(&self, lookup: LookupKey) -> PathBuf {
+        self.sharded("calls", lookup.0, ".json")
+    }
+
+    /// The file of a build snapshot.
+    pub fn snapshot(&self, name: Digest) -> PathBuf {
+        self.sharded("snapshots", name, ".json")
+    }
+
+    /// The marker of a run of cargo that a process is waiting for, to make a snapshot of its build.
+    pub fn awaited(&self, cargo: &str) -> PathBuf {
+        self.claims().join(format!("cargo-{cargo}"))
+    }
+
     /// The directory of a unit's kept session.
     pub fn session(&self, key: SessionKey) -> PathBuf {
         self.sharded("sessions", key.0, "")
@@ -128,8 +143,8 @@ impl Layout {
         self.root.join("gc.stamp")
     }
 
-    /// The 256 shard directories of a kind (`blobs`, `entries`, `manifests`, `offers`, `sessions`, `units`), whether or
-    /// not they exist.
+    /// The 256 shard directories of a kind (`blobs`, `calls`, `entries`, `manifests`, `offers`, `sessions`,
+    /// `snapshots`, `units`), whether or not they exist.
     pub fn shards(&self, kind: &str) -> Vec<PathBuf> {
         (0..=255_u8).map(|shard| self.root.join(kind).join(format!("{shard:02x}"))).collect()
     }

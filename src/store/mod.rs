@@ -5,6 +5,8 @@
 //! know rustc, nor how keys are made.
 
 pub mod blobs;
+pub mod build_snapshots;
+pub mod calls;
 pub mod claims;
 pub mod compiler_answers;
 pub mod entries;

@@ -28,7 +28,9 @@ pub fn everything(store: &Store) -> fsx::Result<Purged> {
     let (layout, now) = (store.layout(), clock::now());
     let mut purged = Purged::default();
     empty_all(&mut purged, &layout.shards("manifests"), now)?;
-    empty_all(&mut purged, &layout.shards("units"), now)?;
+    for kind in ["units", "calls", "snapshots"] {
+        empty_all(&mut purged, &layout.shards(kind), now)?;
+    }
     purged.entries = empty_all(&mut purged, &layout.shards("entries"), now)?;
     purged.blobs = empty_all(&mut purged, &layout.shards("blobs"), now)?;
     purged.bytes += sessions::remove_all(store)? + offers::remove_all(store)?;

@@ -20,7 +20,7 @@ pub struct Survey {
     pub blobs: Vec<BlobInfo>,
     /// Size of all manifests in bytes.
     pub manifest_bytes: u64,
-    /// Size of the key traces of all units in bytes.
+    /// Size of the key traces of all units, of all calls and of all build snapshots, in bytes.
     pub unit_bytes: u64,
     /// Size of all sessions and offers in bytes. Target directories may hold the same files.
     pub evictable_bytes: u64,
@@ -54,7 +54,7 @@ pub struct BlobInfo {
 }
 
 impl Survey {
-    /// Returns the size of all blobs, entries, manifests, key traces, sessions and offers in bytes, each counted once.
+    /// Returns the size of everything listed, in bytes, each file counted once.
     pub fn total_bytes(&self) -> u64 {
         let blobs: u64 = self.blobs.iter().map(|blob| blob.size).sum();
         let entries: u64 = self.entries.iter().map(|entry| entry.bytes).sum();
@@ -82,7 +82,9 @@ pub fn survey(store: &Store) -> fsx::Result<Survey> {
         }
     })?;
     each_file(&layout.shards("manifests"), |_, stamp| survey.manifest_bytes += stamp.size)?;
-    each_file(&layout.shards("units"), |_, stamp| survey.unit_bytes += stamp.size)?;
+    for kind in ["units", "calls", "snapshots"] {
+        each_file(&layout.shards(kind), |_, stamp| survey.unit_bytes += stamp.size)?;
+    }
     survey.evictable_bytes = eviction::all(store)?.iter().map(|item| item.bytes).sum();
     Ok(survey)
 }

@@ -1,0 +1,85 @@
+//! Build snapshots: the units that one command of cargo built in a workspace, with the fingerprints that cargo wrote.
+//!
+//! A snapshot says what to ask for, never what holds: whoever restores from it looks up every unit like a call from
+//! cargo, and cargo compares the fingerprints. Version 1: one sealed JSON object, with tokens instead of local paths,
+//! filed under the digest of the workspace's name and the command. Snapshots may be lost at any time.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, files, sealed};
+use crate::cargo::unit_dir::UnitName;
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Publish};
+use crate::model::{Digest, LookupKey, TokenString};
+
+/// At most this many units are kept in a snapshot.
+pub const MAX_UNITS: usize = 5000;
+
+/// How long a snapshot is kept after it was written, in seconds.
+const MAX_AGE_SECS: i64 = 30 * 24 * 3600;
+
+/// The units that a command built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSnapshot {
+    /// The build directory: the target directory, unless `build.build-dir` names another one.
+    pub build_dir: TokenString,
+    /// The units; each one comes after those that it depends on.
+    pub units: Vec<BuiltUnit>,
+}
+
+/// A unit that cargo built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltUnit {
+    /// Which unit it is.
+    pub name: UnitName,
+    /// The lookup key of the call in which cargo asked for it.
+    pub lookup: LookupKey,
+    /// The fields of its fingerprint, as JSON.
+    pub fingerprint: TokenString,
+    /// The hash of the fingerprint.
+    pub hash: u64,
+    /// For a run of a build script: the digest of what it printed, from which cargo makes the calls of other units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub printed: Option<Digest>,
+}
+
+/// The name of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotName(Digest);
+
+impl SnapshotName {
+    /// Returns the name for a command (normalised, [`crate::cargo::command`]) in a workspace.
+    pub fn of(workspace: &str, command: &str) -> Self {
+        Self(Digest::of(format!("{workspace}\0{command}").as_bytes()))
+    }
+}
+
+impl Store {
+    /// Returns the snapshot with this name.
+    pub fn snapshot(&self, name: SnapshotName) -> Option<BuildSnapshot> {
+        let sealed = fsx::read(&self.layout().snapshot(name.0)).ok()?;
+        serde_json::from_slice(sealed::open(name.0, &sealed)?).ok()
+    }
+
+    /// Returns whether there is a snapshot with this name, damaged or not.
+    pub fn has_snapshot(&self, name: SnapshotName) -> bool {
+        fsx::exists(&self.layout().snapshot(name.0))
+    }
+
+    /// Replaces the snapshot with this name.
+    pub fn put_snapshot(&self, name: SnapshotName, snapshot: &BuildSnapshot) -> fsx::Result<()> {
+        let sealed = sealed::seal(name.0, &serde_json::to_vec(snapshot).unwrap_or_default());
+        Publish::default().bytes(&self.layout().snapshot(name.0), &sealed).map(|_| ())
+    }
+}
+
+/// Removes snapshots that were written long ago.
+pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<()> {
+    let mut old = Vec::new();
+    files::each_file(&store.layout().shards("snapshots"), |path, stamp| {
+        if now.secs - stamp.mtime.secs > MAX_AGE_SECS {
+            old.push(path.to_owned());
+        }
+    })?;
+    old.iter().try_for_each(|path| fsx::remove_file(path))
+}
