@@ -7,11 +7,14 @@ use std::time::Instant;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut argv = std::env::args_os();
+    let is_run_by_cargo = argv.next().is_some_and(|own| kache::cli::is_cargo_subcommand(&own));
+    let argv: Vec<OsString> = argv.collect();
     match argv.first() {
+        _ if is_run_by_cargo => kache::cli::run(&argv),
         _ if kache::script::is_hook_call(&argv) => kache::wrapper::run_script(&argv, started),
         Some(first) if names_a_compiler(first) || kache::cli::is_foreign(&argv) => kache::wrapper::run(argv, started),
-        _ => kache::cli::run(),
+        _ => kache::cli::run(&argv),
     }
 }
 

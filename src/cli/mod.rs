@@ -13,12 +13,14 @@ mod gc;
 mod init;
 mod keygen;
 mod list;
+mod note;
 mod printer;
 mod progress;
 mod pull;
 mod purge;
 mod push;
 mod report;
+mod restore;
 mod stats;
 mod transfer;
 mod units;
@@ -79,6 +81,9 @@ enum Verb {
     List(list::Args),
     Purge(purge::Args),
     Gc(gc::Args),
+    Restore(restore::Args),
+    #[command(hide = true)]
+    Note(note::Args),
     Push(push::Args),
     Pull(pull::Args),
     Agent(agent::Args),
@@ -87,7 +92,7 @@ enum Verb {
 }
 
 /// The verbs of kache. A test compares them with the clap definitions.
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 16] = [
     "init",
     "stats",
     "why",
@@ -96,6 +101,8 @@ const VERBS: [&str; 14] = [
     "list",
     "purge",
     "gc",
+    "restore",
+    "note",
     "push",
     "pull",
     "agent",
@@ -113,9 +120,15 @@ pub fn is_foreign(argv: &[OsString]) -> bool {
     !is_ours && on_path()
 }
 
-/// Parses and runs the command line of this process.
-pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+/// Whether cargo runs this program as a subcommand of its own, by this name ([`restore`]).
+pub fn is_cargo_subcommand(own_name: &OsString) -> bool {
+    Path::new(own_name).file_name().is_some_and(|name| name == restore::PROGRAM)
+}
+
+/// Parses and runs a command line, given without the name of this program.
+pub fn run(argv: &[OsString]) -> ExitCode {
+    let argv = std::iter::once(OsString::from("kache")).chain(argv.iter().cloned());
+    let cli = match Cli::try_parse_from(argv) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -144,6 +157,8 @@ fn dispatch(cx: &CommandContext, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::List(args) => list::run(cx, args),
         Verb::Purge(args) => purge::run(cx, args),
         Verb::Gc(args) => gc::run(cx, args),
+        Verb::Restore(args) => restore::run(cx, args),
+        Verb::Note(args) => note::run(cx, args),
         Verb::Push(args) => push::run(cx, args),
         Verb::Pull(args) => pull::run(cx, args),
         Verb::Agent(args) => agent::run(cx, args),

@@ -56,6 +56,7 @@ pub(super) struct BuildSection {
     pub(super) claim_wait: Option<String>,
     pub(super) observe: Option<bool>,
     pub(super) scripts: Option<bool>,
+    pub(super) bulk: Option<bool>,
     pub(super) verify: Option<String>,
     pub(super) verify_rate: Option<String>,
 }

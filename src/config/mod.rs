@@ -120,6 +120,8 @@ pub struct Config {
     pub observe: Setting<bool>,
     /// Whether kache stores and restores runs of build scripts.
     pub scripts: Setting<bool>,
+    /// Whether kache records builds and restores them as a whole.
+    pub bulk: Setting<bool>,
     /// Which hits are verified by a fresh compile.
     pub verify: Setting<Verify>,
     /// The share of those hits.
@@ -148,6 +150,7 @@ impl Config {
             claim_wait: pick(env, &table::CLAIM_WAIT, file.build.claim_wait, &TIME, DEFAULT_CLAIM_WAIT)?,
             observe: pick_switch(env, &table::OBSERVE, file.build.observe, true)?,
             scripts: pick_switch(env, &table::SCRIPTS, file.build.scripts, true)?,
+            bulk: pick_switch(env, &table::BULK, file.build.bulk, true)?,
             verify: pick(env, &table::VERIFY, file.build.verify, &VERIFY, Verify::Off)?,
             verify_rate: pick(env, &table::VERIFY_RATE, file.build.verify_rate, &RATE, Rate::ALL)?,
             log: pick(env, &table::LOG_LEVEL, file.log.level, &LOG_LEVEL, LogLevel(LevelFilter::OFF))?,
@@ -302,6 +305,7 @@ mod tests {
         assert!(
             load(&[], "").unwrap().scripts.value && !load(&[(env::KACHE_SCRIPTS, "off")], "").unwrap().scripts.value
         );
+        assert!(load(&[], "").unwrap().bulk.value && !load(&[], "[build]\nbulk = false\n").unwrap().bulk.value);
         assert!(load(&[(env::KACHE_OBSERVE, "perhaps")], "").is_err());
     }
 

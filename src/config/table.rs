@@ -70,6 +70,12 @@ pub(super) const SCRIPTS: Row = Row::new(
     "`true`",
     "`false`: do not link the hook into build scripts; cargo runs all of them",
 );
+pub(super) const BULK: Row = Row::new(
+    "build.bulk",
+    env::KACHE_BULK,
+    "`true`",
+    "`false`: do not restore [whole builds](how-it-works.md#whole-builds), only the units that cargo asks for",
+);
 pub(super) const VERIFY: Row = Row::new(
     "build.verify",
     env::KACHE_VERIFY,
@@ -152,7 +158,7 @@ pub(super) const REMOTE_TRUSTED_KEYS: Row = Row::new(
     "Public keys whose signatures are [trusted](trust.md): a list in the file, separated by commas in the variable",
 );
 /// Every setting, in the order of `docs/settings.md`.
-pub const ROWS: [Row; 25] = [
+pub const ROWS: [Row; 26] = [
     FILE,
     CACHE_DIR,
     MAX_SIZE,
@@ -160,6 +166,7 @@ pub const ROWS: [Row; 25] = [
     CLAIM_WAIT,
     OBSERVE,
     SCRIPTS,
+    BULK,
     VERIFY,
     VERIFY_RATE,
     DISABLED,

@@ -157,7 +157,7 @@ fn workspace_dir(target: &Path, package: &Path, vars: &Env) -> Option<PathBuf> {
 }
 
 /// Returns the git repository that a workspace is a part of. `None` if the workspace is the repository.
-fn repository_above(workspace: &Path) -> Option<PathBuf> {
+pub fn repository_above(workspace: &Path) -> Option<PathBuf> {
     let is_repository = |dir: &&Path| fsx::exists(&dir.join(".git"));
     workspace.ancestors().find(is_repository).filter(|dir| *dir != workspace).map(Path::to_owned)
 }

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fsx::clock::Time;
 use crate::fsx::ladder::Sharing;
 use crate::fsx::{self, Mtime};
 use crate::model::{ArtifactKind, BlobId, MissReason, TokenString};
@@ -20,6 +21,19 @@ pub struct RestorePlan {
     pub steps: Vec<RestoreStep>,
     /// The path of the `.d` file, and its text for this checkout.
     pub dep_info: (PathBuf, String),
+}
+
+impl RestorePlan {
+    /// The same plan; outputs with an inode of their own get the time `mtime`.
+    #[must_use]
+    pub fn with_mtime(mut self, mtime: Time) -> Self {
+        for step in &mut self.steps {
+            if let Sharing::Private { executable, .. } = step.sharing {
+                step.sharing = Sharing::Private { executable, mtime: Mtime::At(mtime) };
+            }
+        }
+        self
+    }
 }
 
 /// One file to clone.

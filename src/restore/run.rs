@@ -11,6 +11,7 @@ use super::Bytes;
 use super::plan::miss;
 use crate::fsx;
 use crate::fsx::LinkMode;
+use crate::fsx::clock::Time;
 use crate::fsx::tree::{Mode, NewTree};
 use crate::model::{ArtifactKind, MissReason, TokenString};
 use crate::store::{Entry, Message, Output, Store, Tree};
@@ -92,9 +93,9 @@ fn on_two_threads<T: Send>(
     })
 }
 
-/// Replaces `out_dir` with the whole tree.
-pub fn apply(plan: &RunPlan, out_dir: &Path) -> fsx::Result<Bytes> {
-    let mut tree = NewTree::beside(out_dir, plan.files.len())?;
+/// Replaces `out_dir` with the whole tree. All files get the time `mtime`, or else that at which they are written.
+pub fn apply(plan: &RunPlan, out_dir: &Path, mtime: Option<Time>) -> fsx::Result<Bytes> {
+    let mut tree = NewTree::beside(out_dir, plan.files.len())?.with_mtime(mtime);
     let mut bytes = Bytes::default();
     for (name, content, mode) in &plan.files {
         match content {
@@ -124,7 +125,8 @@ pub fn record(stream: &[u8], tokenise: impl Fn(&str) -> TokenString) -> Option<V
     })
 }
 
-fn printed(messages: &[Message], expand: impl Fn(&TokenString) -> Option<String>) -> Option<Vec<u8>> {
+/// Joins messages into a stream with the paths of this checkout.
+pub fn printed(messages: &[Message], expand: impl Fn(&TokenString) -> Option<String>) -> Option<Vec<u8>> {
     let mut stream = Vec::new();
     for message in messages {
         match message {

@@ -14,6 +14,12 @@ pub fn find_always_stale(stdout: &str, package: &Path, out_dir: &Path) -> Option
     values.into_iter().find(|path| is_stale(path)).map(|path| package.join(path))
 }
 
+/// Returns the names of the variables that the script sets for the compiles of its package (`rustc-env`).
+pub fn variables(stdout: &str) -> Vec<String> {
+    let values = stdout.lines().filter_map(|line| value(line, "rustc-env"));
+    values.filter_map(|value| value.split_once('=')).map(|(name, _)| name.to_owned()).collect()
+}
+
 /// Returns the value of a directive in either spelling (`cargo:NAME=VALUE`, and `cargo::NAME=VALUE` since 1.77).
 fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let rest = line.trim().strip_prefix("cargo:")?;
@@ -23,6 +29,12 @@ fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_for_the_package_are_found() {
+        let text = "cargo:rustc-env=A=1\ncargo::rustc-env=B=x=y\ncargo:rustc-cfg=c\ncargo:rustc-env=odd\n";
+        assert_eq!(variables(text), ["A", "B"]);
+    }
 
     #[test]
     fn paths_that_are_never_fresh_are_found() {

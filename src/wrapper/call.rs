@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::call_record;
 use super::incremental_plan::{self, IncrementalPlan};
 use super::task::{Common, Labels, Task};
 use crate::config::{Config, Env, Paths, env};
@@ -15,6 +16,7 @@ use crate::rustc::{Driver, Invocation, ProgramChain, alias, toolchain};
 use crate::script;
 use crate::script::hook::Hook;
 use crate::store::Store;
+use crate::store::calls::CallRecord;
 
 /// A call that the cache can serve.
 pub(super) struct Call<'a> {
@@ -30,16 +32,26 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Parses the call and computes its lookup key.
+    /// Parses the call of this process and computes its lookup key.
     pub(super) fn prepare(chain: &'a ProgramChain, config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
+        let cwd = fsx::current_dir().map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
+        Self::prepare_in(&cwd, chain, config, vars)
+    }
+
+    /// Parses a call in the working directory `cwd` and computes its lookup key.
+    pub(super) fn prepare_in(
+        cwd: &Path,
+        chain: &'a ProgramChain,
+        config: &'a Config,
+        vars: &'a Env,
+    ) -> Result<Self, Refusal> {
         if chain.driver == Driver::Unknown {
             return Err(Refusal::new(BypassReason::UnknownDriver, chain.program.to_string_lossy()));
         }
         if vars.get(env::RUSTC_LOG).is_some() {
             return Err(Refusal::new(BypassReason::RustcLog, env::RUSTC_LOG));
         }
-        let cwd = fsx::current_dir().map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
-        let invocation = Invocation::parse(chain.rustc_args(), &cwd)?;
+        let invocation = Invocation::parse(chain.rustc_args(), cwd)?;
         if invocation.incremental.is_some() && !incremental_plan::can_remove(&invocation.argv) {
             return Err(Refusal::new(BypassReason::Argfile, "-C incremental"));
         }
@@ -48,7 +60,7 @@ impl<'a> Call<'a> {
             return Err(Refusal::new(BypassReason::Unobserved, invocation.kind()));
         }
         let store = Store::open(&config.cache_dir.value);
-        let compiler = compiler::identify(chain, invocation.last("--target"), &cwd, vars, &store)
+        let compiler = compiler::identify(chain, invocation.last("--target"), cwd, vars, &store)
             .filter(|compiler| observed || compiler.script.is_none())
             .ok_or_else(|| Refusal::new(BypassReason::CompilerUnknown, chain.program.to_string_lossy()))?;
         let roots = Roots::of(&invocation, &compiler.sysroot, vars);
@@ -139,6 +151,11 @@ impl Task for Call<'_> {
         name.optional("target", invocation.last("--target"));
         name.field("driver", if self.chain.driver == Driver::Clippy { "clippy" } else { "rustc" });
         UnitKey(name.finish().0.0)
+    }
+
+    fn call_record(&self) -> Option<CallRecord> {
+        let argv: Vec<OsString> = std::iter::once(&self.chain.program).chain(&self.chain.args).cloned().collect();
+        call_record::record(self, &argv, &self.invocation.cwd)
     }
 
     fn key_trace(&self) -> Option<KeyTrace> {

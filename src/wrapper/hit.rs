@@ -32,7 +32,7 @@ pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &EventReporter) 
 }
 
 /// Finds an entry that holds here, and plans its restore.
-fn find(call: &Call<'_>) -> Result<(EntryHit, RestorePlan), Missed> {
+pub(super) fn find(call: &Call<'_>) -> Result<(EntryHit, RestorePlan), Missed> {
     let hit = entry_hit::find(call)?;
     let mut plan =
         plan::plan(&hit.entry, &call.invocation.out_dir, &call.common.store, |text| call.common.roots.expand(text))

@@ -7,8 +7,11 @@
 //! outcome in the event log.
 
 mod alias;
+mod at_start;
+mod background;
 mod bypass;
 mod call;
+mod call_record;
 mod declared;
 mod delivered;
 mod entry_hit;
@@ -25,9 +28,11 @@ mod recorded;
 mod remote;
 mod report;
 mod script;
+pub mod snapshot;
 mod store_entry;
 mod task;
 mod verify;
+pub mod whole_build;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,10 +5,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use super::background::collect_in_background;
 use super::call::Call;
 use super::incremental;
 use super::recorded::RecordedCompile;
-use super::report::collect_in_background;
 use super::store_entry::{self, OutputSource, ProducedOutput};
 use super::task::Task;
 use crate::fsx::clock;

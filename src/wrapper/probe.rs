@@ -9,7 +9,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use super::bypass;
+use super::{at_start, bypass};
 use crate::config::{Config, Env};
 use crate::fsx::{self, sys_process};
 use crate::keys;
@@ -24,6 +24,7 @@ struct CacheableQuestion {
     question: Question,
     name: Digest,
     cwd: PathBuf,
+    config: Config,
     store: Store,
 }
 
@@ -32,6 +33,10 @@ struct CacheableQuestion {
 pub(super) fn serve(chain: &ProgramChain, vars: &Env) -> ! {
     let cacheable = catch_unwind(AssertUnwindSafe(|| CacheableQuestion::read(chain, vars)));
     let Some(cacheable) = cacheable.unwrap_or_default() else { bypass::exec(chain, vars) };
+    if cacheable.question == Question::Version {
+        // A failure leaves everything to cargo, as does a panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| at_start::restore(&cacheable.config, &cacheable.store, vars)));
+    }
     if let Some(answer) = cacheable.store.compiler_answer(cacheable.name) {
         let mut stdout = std::io::stdout().lock();
         if stdout.write_all(&answer).and_then(|()| stdout.flush()).is_ok() {
@@ -65,7 +70,7 @@ impl CacheableQuestion {
         let cwd = fsx::current_dir().ok()?;
         let store = Store::open(&config.cache_dir.value);
         let name = keys::question::name(&question, chain, &cwd, vars, &store)?;
-        Some(Self { question, name, cwd, store })
+        Some(Self { question, name, cwd, config, store })
     }
 
     /// Remembers the answer, unless the compiler was replaced meanwhile. Best effort.

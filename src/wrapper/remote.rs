@@ -54,7 +54,7 @@ pub(super) fn queue(task: &impl Task, remote: &RemoteSettings, key: EntryKey) {
 
 /// The directory with `Cargo.lock`: usually above the target directory, otherwise above the directory in which cargo
 /// was started.
-fn workspace(task: &impl Task) -> Option<PathBuf> {
+pub(super) fn workspace(task: &impl Task) -> Option<PathBuf> {
     let has_lock = |dir: &&Path| fsx::exists(&dir.join("Cargo.lock"));
     let target = task.common().roots.place(RootKind::Target).map(Path::new);
     let above_target = target.and_then(|target| target.ancestors().skip(1).take(2).find(has_lock).map(Path::to_owned));

@@ -2,14 +2,13 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::task::Task;
 use crate::config::{Config, Env, env};
 use crate::events::{Event, EventLog, event};
 use crate::fsx::clock::Time;
-use crate::fsx::{self, clock, sys_process};
+use crate::fsx::{clock, sys_process};
 use crate::keys::{Roots, roots};
 use crate::model::{HitSource, Outcome, Refusal, RootKind};
 use crate::store::Entry;
@@ -23,6 +22,8 @@ pub(super) struct EventReporter {
     waited: Cell<Duration>,
     /// Whether a hit that follows comes from an offer.
     is_adopted: Cell<bool>,
+    /// The number of the build, if kache restores it as a whole.
+    whole_build: Option<u64>,
 }
 
 impl EventReporter {
@@ -33,7 +34,13 @@ impl EventReporter {
             asked: clock::precise(),
             waited: Cell::default(),
             is_adopted: Cell::default(),
+            whole_build: None,
         }
+    }
+
+    /// For a unit that kache restores before cargo asks for it. `number` is that of the build.
+    pub(super) fn of_whole_build(config: &Config, number: u64) -> Self {
+        Self { whole_build: Some(number), ..Self::new(config, Instant::now()) }
     }
 
     /// The event of a call for which there is a lookup key.
@@ -85,6 +92,7 @@ impl EventReporter {
     /// Where a hit of this entry comes from.
     pub(super) fn source_of(&self, entry: &Entry) -> HitSource {
         match entry.pulled {
+            _ if self.whole_build.is_some() => HitSource::WholeBuild,
             true => HitSource::Remote,
             false if self.is_adopted.get() => HitSource::Offered,
             false => HitSource::Local,
@@ -99,6 +107,7 @@ impl EventReporter {
     /// Appends the event. A failure is ignored.
     pub(super) fn write(&self, mut event: Event) {
         event.waited_ms = self.waited.get().as_secs_f64() * 1000.0;
+        event.cargo_pid = self.whole_build.unwrap_or(event.cargo_pid);
         event.ms = self.started.elapsed().as_secs_f64() * 1000.0;
         let _ = self.log.append(&event);
     }
@@ -126,13 +135,4 @@ fn target(args: &[std::ffi::OsString]) -> Option<String> {
 pub(super) fn package(vars: &Env) -> String {
     let text = |name| vars.text(name).unwrap_or_default();
     format!("{} {}", text(env::CARGO_PKG_NAME), text(env::CARGO_PKG_VERSION)).trim().to_owned()
-}
-
-/// Starts a garbage collection that outlives this process and does not inherit its descriptors.
-pub(super) fn collect_in_background() {
-    let Ok(program) = fsx::current_exe() else { return };
-    let mut command = Command::new(program);
-    command.args(["gc", "--quiet"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    sys_process::detach(&mut command);
-    let _ = command.spawn();
 }

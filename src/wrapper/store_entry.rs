@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::report;
+use super::background;
 use super::task::Task;
 use crate::fsx::{Ladder, Stamp, clock, sweep};
 use crate::keys::NotStored;
@@ -45,7 +45,7 @@ pub(super) fn store(
     let (store, lookup) = (&task.common().store, task.common().lookup.key);
     if size_limit::is_full(store.layout().cache_dir()) {
         if gc::is_due_on_full_disk(store, clock::now()) {
-            report::collect_in_background();
+            background::collect_in_background();
         }
         return Err(NotStored(Stored::DiskFull, String::new()));
     }
@@ -68,9 +68,14 @@ pub(super) fn store(
     }
     store.put_entry(key, entry)?;
     store.put_set(lookup, set)?;
+    if let Some(call) = task.common().config.bulk.value.then(|| task.call_record()).flatten() {
+        // A whole build can be restored without this unit.
+        let _ = store.put_call(lookup, &call);
+        background::note_in_background(task);
+    }
     let now = clock::now();
     if gc::is_due(store, now) {
-        report::collect_in_background();
+        background::collect_in_background();
         // A garbage collection does not know target directories, so leftovers there are swept here.
         let _ = sweep::sweep(dir, now);
     }

@@ -11,6 +11,7 @@ use crate::model::{KeyTrace, RootKind, UnitKey};
 use crate::observe::wire::IncompleteTrace;
 use crate::observe::{self, FirstProcess, Seen, TargetNames};
 use crate::store::Store;
+use crate::store::calls::CallRecord;
 use crate::store::manifests::ManifestRecord;
 
 /// A compile or a run that the cache can serve.
@@ -21,6 +22,8 @@ pub(super) trait Task {
     fn labels(&self) -> Labels;
     /// Identifies the unit, whatever its flags, dependencies and version.
     fn unit_key(&self) -> UnitKey;
+    /// How cargo made the call. `None` if it cannot be repeated elsewhere.
+    fn call_record(&self) -> Option<CallRecord>;
     /// The key trace of the call. Computes the key again; `None` if it has changed.
     fn key_trace(&self) -> Option<KeyTrace>;
 }

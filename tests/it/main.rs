@@ -77,4 +77,5 @@ mod support;
 mod toolchain;
 mod transparency;
 mod verify;
+mod whole_builds;
 mod why;

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::Project;
 
 /// The commands that have help.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "init",
     "stats",
     "why",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 17] = [
     "list",
     "purge",
     "gc",
+    "restore",
     "push",
     "pull",
     "agent",

@@ -17,6 +17,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
         shown("build.claim_wait", &config.claim_wait, humantime::format_duration(config.claim_wait.value)),
         observe(config),
         shown("build.scripts", &config.scripts, config.scripts.value),
+        shown("build.bulk", &config.bulk, config.bulk.value),
         verify(config),
         shown("build.verify_rate", &config.verify_rate, config.verify_rate.value),
         shown("log.level", &config.log, config.log.value.0),

@@ -24,7 +24,7 @@ pub(super) fn serve(run: &ScriptRun<'_>, claim: &mut Claim, report: &EventReport
         *claim = Claim::None;
         verify::verify(run, &hit, &plan, report);
     }
-    match restore::apply(&plan, &run.script.out_dir) {
+    match restore::apply(&plan, &run.script.out_dir, None) {
         Ok(bytes) => {
             *claim = Claim::None;
             finish(run, &hit, &plan, bytes, report)
@@ -34,7 +34,7 @@ pub(super) fn serve(run: &ScriptRun<'_>, claim: &mut Claim, report: &EventReport
 }
 
 /// Finds an entry that holds here, and plans its restore.
-fn find(run: &ScriptRun<'_>) -> Result<(EntryHit, RunPlan), Missed> {
+pub(in crate::wrapper) fn find(run: &ScriptRun<'_>) -> Result<(EntryHit, RunPlan), Missed> {
     let hit = entry_hit::find(run)?;
     let plan = restore::plan(&hit.entry, &run.common.store, |text| run.common.roots.expand(text))
         .map_err(|reason| Missed::new(reason, hit.record.key.0.short()))?;

@@ -4,11 +4,11 @@
 //! executes the script exactly as cargo called it.
 
 mod command;
-mod hit;
+pub(super) mod hit;
 mod miss;
 mod outputs;
 mod publish;
-mod run;
+pub(super) mod run;
 mod verify;
 
 use std::ffi::OsString;

@@ -1,6 +1,7 @@
 //! A run of a build script, with everything that is known before kache decides what to do about it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::config::{Config, Env, env};
 use crate::fsx;
@@ -8,27 +9,38 @@ use crate::keys::script::{self, RunKeyParts};
 use crate::keys::{Context, Declared, KeyHasher, compiler};
 use crate::model::{BypassReason, KeyTrace, Refusal, UnitKey};
 use crate::rustc::ProgramChain;
-use crate::script::ScriptInvocation;
+use crate::script::{FLAG, ScriptInvocation};
 use crate::store::Store;
-use crate::wrapper::report;
+use crate::store::calls::CallRecord;
 use crate::wrapper::task::{Common, Labels, Task};
+use crate::wrapper::{call_record, report};
 
 /// The kind of unit in events and entries.
 pub(super) const RUN_KIND: &str = "run";
 
 /// A run that the cache can serve.
-pub(super) struct ScriptRun<'a> {
-    pub(super) common: Common<'a>,
-    pub(super) script: ScriptInvocation,
+pub(in crate::wrapper) struct ScriptRun<'a> {
+    pub(in crate::wrapper) common: Common<'a>,
+    pub(in crate::wrapper) script: ScriptInvocation,
 }
 
 impl<'a> ScriptRun<'a> {
-    /// Parses the call and computes its lookup key.
+    /// Parses the call of this process and computes its lookup key.
     pub(super) fn prepare(argv: &[OsString], config: &'a Config, vars: &'a Env) -> Result<Self, Refusal> {
-        let internal = |detail: String| Refusal::new(BypassReason::Internal, detail);
-        let cwd = fsx::current_dir().map_err(|error| internal(error.to_string()))?;
-        let script = ScriptInvocation::parse(argv, cwd, vars)
-            .ok_or_else(|| internal("cargo's variables are missing".to_owned()))?;
+        let cwd = fsx::current_dir().map_err(|error| Refusal::new(BypassReason::Internal, error.to_string()))?;
+        Self::prepare_in(cwd, argv, config, vars)
+    }
+
+    /// Parses a call in the working directory `cwd` and computes its lookup key.
+    pub(in crate::wrapper) fn prepare_in(
+        cwd: PathBuf,
+        argv: &[OsString],
+        config: &'a Config,
+        vars: &'a Env,
+    ) -> Result<Self, Refusal> {
+        let internal = |detail: &str| Refusal::new(BypassReason::Internal, detail);
+        let script =
+            ScriptInvocation::parse(argv, cwd, vars).ok_or_else(|| internal("cargo's variables are missing"))?;
         let rustc = vars.get(env::RUSTC).unwrap_or_else(|| "rustc".into());
         let store = Store::open(&config.cache_dir.value);
         let unknown = || Refusal::new(BypassReason::CompilerUnknown, rustc.to_string_lossy());
@@ -75,6 +87,11 @@ impl Task for ScriptRun<'_> {
             name.field(variable, &self.common.env.text(variable).unwrap_or_default());
         }
         UnitKey(name.finish().0.0)
+    }
+
+    fn call_record(&self) -> Option<CallRecord> {
+        let argv = [self.script.program.clone().into(), FLAG.into(), self.script.argv0.clone()];
+        call_record::record(self, &argv, &self.script.cwd)
     }
 
     fn key_trace(&self) -> Option<KeyTrace> {

@@ -68,7 +68,7 @@ fn differences(run: &ScriptRun<'_>, plan: &RunPlan, ran: &ProgramOutput) -> fsx:
     // Restored into a temporary directory, so that kache compares two trees.
     let beside = fsx::Temp::dir()?;
     let restored = beside.path().join("out");
-    restore::apply(plan, &restored)?;
+    restore::apply(plan, &restored, None)?;
     let (stored, fresh) = (tree::walk(&restored)?, tree::walk(&run.script.out_dir)?);
     for (name, node) in &stored {
         match (node, fresh.iter().find(|(other, _)| other == name).map(|(_, node)| node)) {

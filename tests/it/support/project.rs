@@ -90,6 +90,8 @@ impl Project {
         self.set("RUSTC", shared_toolchain().join("bin/rustc"));
         self.set("CARGO_INCREMENTAL", "0");
         self.set("CARGO_NET_OFFLINE", "true");
+        // Most tests are about what kache does when cargo asks.
+        self.set("KACHE_BULK", "off");
         // By default the agent stays for ten minutes. A test must not leave one behind that long.
         self.set("KACHE_AGENT_IDLE", "5s");
     }

@@ -1,0 +1,124 @@
+//! `kache restore`: restores a whole build before cargo looks at it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::context::{CommandContext, Exit};
+use super::units;
+use crate::cargo::{command, metadata};
+use crate::config::env;
+use crate::fsx;
+use crate::fsx::temp::Temp;
+use crate::remote::Workspace;
+use crate::store::build_snapshots::SnapshotName;
+use crate::wrapper::whole_build::{self, NotRestored, RestoredBuild, WholeBuild};
+
+/// The subcommand of cargo as which kache runs itself, to get the environment that cargo would give to a compile: that
+/// of rustup's proxy, and the path of cargo.
+const SUBCOMMAND: &str = "restore";
+/// The name of the program that cargo runs for that subcommand.
+pub(super) const PROGRAM: &str = "cargo-restore";
+
+/// Restore a whole build into the target directory
+///
+/// Restores the results of a cargo command that another checkout, or this one
+/// before `cargo clean`, has run, so that cargo finds them there and compiles
+/// only what differs. Give the command that you are going to run. Results whose
+/// inputs differ here are left out, and nothing in the target directory is
+/// replaced.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  kache restore                      Before `cargo build`
+  kache restore -- test --workspace  Before `cargo test --workspace`
+  kache restore --verbose            List what was left out, and why")]
+pub(super) struct Args {
+    /// List the units that were left out, and why
+    #[arg(short, long)]
+    verbose: bool,
+    /// The directory through which cargo found this program
+    #[arg(long, hide = true)]
+    found_in: Option<PathBuf>,
+    /// The command of cargo [default: build]
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    match &args.found_in {
+        Some(dir) => restore(cx, args, dir),
+        None => run_by_cargo(cx, args),
+    }
+}
+
+/// Lets cargo run this command.
+fn run_by_cargo(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
+    let dir = Temp::dir()?;
+    fsx::symlink(&fsx::current_exe()?, &dir.path().join(PROGRAM))?;
+    let path = cx.env.get(env::PATH).unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(dir.path().to_owned()).chain(std::env::split_paths(&path)))?;
+    let mut command = Command::new("cargo");
+    command.arg(SUBCOMMAND).arg("--found-in").arg(dir.path()).args(args.verbose.then_some("--verbose"));
+    let status = command.arg("--").args(&args.command).env(env::PATH, path).status().context("cannot run cargo")?;
+    Ok(if status.success() { Exit::Ok } else { Exit::Failed })
+}
+
+/// Restores the build. `found_in` is not in the `PATH` that a compile would see.
+fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<Exit> {
+    let (config, store) = cx.store()?;
+    let began = Instant::now();
+    let cargo = cx.env.path(env::CARGO).context("cargo has not run this command")?;
+    let path = cx.env.get(env::PATH).unwrap_or_default();
+    let path = std::env::join_paths(std::env::split_paths(&path).filter(|dir| dir != found_in))?;
+    let vars = cx.env.without(&[env::CARGO]).with([(env::PATH, path)]);
+    let metadata = metadata::ask(&cargo, &args.command)?;
+    let workspace = Workspace::around(&metadata.workspace_root).context("there is no workspace here")?;
+    let words = if args.command.is_empty() { vec!["build".to_owned()] } else { args.command.clone() };
+    let spelled = words.join(" ");
+    let all = std::iter::once("cargo".to_owned()).chain(words).collect::<Vec<_>>();
+    let name = command::name(&all, &vars).context("the command of cargo is missing")?;
+    let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace.name, &name)) else {
+        cx.out.data(format_args!("nothing to restore: no build with `cargo {spelled}` is recorded"))?;
+        return Ok(Exit::Ok);
+    };
+    let build_dir = metadata.build_dir();
+    let roots = whole_build::roots_of(&workspace.root, &build_dir, &vars, &store);
+    let number = u64::from(std::process::id());
+    let build =
+        WholeBuild { config: &config, vars: &vars, cargo: &cargo, roots: &roots, build_dir: &build_dir, number };
+    match whole_build::restore(&build, &snapshot) {
+        Ok(done) => print(cx, &done, snapshot.units.len(), began, args.verbose),
+        Err(why @ (NotRestored::Busy(_) | NotRestored::Clock(_))) => {
+            cx.out.data(format_args!("nothing restored: {why}"))?;
+            Ok(Exit::Ok)
+        }
+        Err(error) => Err(error).context("cannot restore the build"),
+    }
+}
+
+fn print(
+    cx: &CommandContext,
+    done: &RestoredBuild,
+    total: usize,
+    began: Instant,
+    verbose: bool,
+) -> anyhow::Result<Exit> {
+    let seconds = began.elapsed().as_secs_f64();
+    let count = units::count(total, "unit", "units");
+    cx.out.data(format_args!("restored {} of {count} in {seconds:.2} s", done.restored))?;
+    if done.present > 0 {
+        cx.out.data(format_args!("{} were there already", done.present))?;
+    }
+    if !done.left_out.is_empty() {
+        let hint = if verbose { ":" } else { " (--verbose lists them)" };
+        cx.out.data(format_args!("{} left to cargo{hint}", done.left_out.len()))?;
+    }
+    for (name, why) in done.left_out.iter().filter(|_| verbose) {
+        cx.out.data(format_args!("  {} ({}): {why}", name.dir, name.kind))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,64 @@
+//! Restores a whole build at the first question with which cargo begins (`-vV`). By then, cargo has not looked at any
+//! fingerprint and holds no lock (`ops/cargo_compile/mod.rs`; `Layout::new` takes the lock later).
+//!
+//! Only in a fresh target directory, for a command of which there is a snapshot. Anything else must cost next to
+//! nothing, because cargo waits for the answer.
+
+use std::path::{Path, PathBuf};
+
+use super::whole_build::{self, WholeBuild};
+use crate::cargo::metadata::{self, Metadata};
+use crate::cargo::{command, workspace};
+use crate::config::{Config, Env, Verify, env};
+use crate::fsx::{self, sys_process};
+use crate::keys::Roots;
+use crate::model::RootKind;
+use crate::store::Store;
+use crate::store::build_snapshots::{BuildSnapshot, SnapshotName};
+
+/// Restores the build that cargo, the caller of this process, is about to begin. `None`: there was nothing to do.
+pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> {
+    let is_on = config.bulk.value && config.observe.value && config.verify.value == Verify::Off;
+    // A nested cargo, in an observed script: what it finds restored would not be observed.
+    if !is_on || vars.get(env::KACHE_OBSERVED).is_some() {
+        return None;
+    }
+    let cargo =
+        sys_process::program_of_caller().filter(|program| program.file_stem().is_some_and(|stem| stem == "cargo"))?;
+    let args = sys_process::arguments_of_caller()?;
+    let command = command::name(&args, vars)?;
+    let cwd = fsx::current_dir().ok()?;
+    let manifest = command::value(&args, "--manifest-path").map(|path| cwd.join(path));
+    let (root, workspace) = workspace::around(manifest.as_deref().and_then(Path::parent).unwrap_or(&cwd))?;
+    let snapshot = store.snapshot(SnapshotName::of(&workspace, &command))?;
+    if likely_build_dir(&snapshot, &root, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
+        return None;
+    }
+    let build_dir = build_dir(&cargo, &args)?;
+    if is_warm(&build_dir, &snapshot) {
+        return None;
+    }
+    let roots = whole_build::roots_of(&root, &build_dir, vars, store);
+    let number = u64::from(sys_process::caller());
+    let build = WholeBuild { config, vars, cargo: &cargo, roots: &roots, build_dir: &build_dir, number };
+    whole_build::restore(&build, &snapshot).ok().map(drop)
+}
+
+/// Where the build directory is if this checkout is set up like that of the snapshot. `None`: only cargo knows.
+fn likely_build_dir(snapshot: &BuildSnapshot, root: &Path, vars: &Env) -> Option<PathBuf> {
+    let named = vars.path(env::CARGO_TARGET_DIR).map(|dir| root.join(dir));
+    // A directory elsewhere is that of the other checkout.
+    let roots = Roots::new([(RootKind::Workspace, Some(root.to_owned()))]);
+    let inside = || roots.expand(&snapshot.build_dir).map(PathBuf::from).filter(|dir| dir.starts_with(root));
+    named.or_else(inside)
+}
+
+/// Whether cargo has built with the profiles of the snapshot there.
+fn is_warm(build_dir: &Path, snapshot: &BuildSnapshot) -> bool {
+    snapshot.units.first().is_some_and(|unit| fsx::exists(&build_dir.join(&unit.name.profile).join(".fingerprint")))
+}
+
+/// Asks cargo for its build directory, with those arguments of the command that change it.
+fn build_dir(cargo: &Path, args: &[String]) -> Option<PathBuf> {
+    metadata::ask(cargo, args).ok().map(Metadata::build_dir)
+}

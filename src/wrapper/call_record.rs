@@ -1,0 +1,128 @@
+//! Records how cargo asked for a unit, and repeats the call in another checkout.
+//!
+//! The variables that cargo sets for a call are those that differ from cargo's own environment. Of these, only the ones
+//! that this module knows to be cargo's, or that a build script sets for its package, are taken from the record. All
+//! others are the user's (`[env]` in cargo's configuration sets them), so they must be in the environment of whoever
+//! repeats the call.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::task::Task;
+use crate::config::{Env, env};
+use crate::fsx::{self, sys_process};
+use crate::keys::Roots;
+use crate::model::{Digest, RootKind};
+use crate::store::calls::CallRecord;
+
+/// Variables of cargo that describe one build (its jobs) or one process, not a unit. A call is repeated without them.
+/// (Cargo itself sets the last two, from what it finds on the machine.)
+const OF_ONE_BUILD: [&str; 7] =
+    ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "NUM_JOBS", env::CARGO, "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
+/// The variables that cargo sets for each call (`core/compiler/{compilation,custom_build}.rs`). It puts its directories
+/// before those of the user's `LD_LIBRARY_PATH`; only cargo's are recorded.
+const SET_BY_CARGO: [&str; 18] = [
+    "CARGO_BIN_NAME",
+    "CARGO_CRATE_NAME",
+    "CARGO_ENCODED_RUSTFLAGS",
+    env::CARGO_MANIFEST_DIR,
+    "CARGO_MANIFEST_LINKS",
+    env::CARGO_MANIFEST_PATH,
+    env::CARGO_PRIMARY_PACKAGE,
+    "CARGO_TARGET_TMPDIR",
+    "DEBUG",
+    env::HOST,
+    env::LD_LIBRARY_PATH,
+    "OPT_LEVEL",
+    env::OUT_DIR,
+    "PROFILE",
+    env::RUSTC,
+    "RUSTC_LINKER",
+    "RUSTDOC",
+    env::TARGET,
+];
+/// The prefixes of the other such variables.
+const SET_BY_CARGO_PREFIXES: [&str; 5] = ["CARGO_BIN_EXE_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+
+/// A call in this checkout.
+pub(super) struct RepeatedCall {
+    /// The programs and their arguments: those after kache's own name.
+    pub(super) argv: Vec<OsString>,
+    pub(super) cwd: PathBuf,
+    pub(super) vars: Env,
+}
+
+/// Whether cargo sets a variable of this name for a call.
+pub(super) fn is_set_by_cargo(name: &str) -> bool {
+    SET_BY_CARGO.contains(&name) || SET_BY_CARGO_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Records the call of `task`, whose arguments after kache's own name are `argv`. `None` if it cannot be repeated
+/// elsewhere.
+pub(super) fn record(task: &impl Task, argv: &[OsString], cwd: &Path) -> Option<CallRecord> {
+    let (roots, vars) = (&task.common().roots, task.common().env);
+    let argv = argv.iter().map(|arg| Some(roots.tokenise(arg.to_str()?))).collect::<Option<_>>()?;
+    let before: BTreeMap<_, _> = sys_process::environment_of_caller()?.into_iter().collect();
+    let mut variables = Vec::new();
+    for (name, value) in vars.all() {
+        if before.get(&name) != Some(&value) {
+            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+            let value = match before.get(OsStr::new(&name)) {
+                Some(before) if name == env::LD_LIBRARY_PATH => {
+                    value.strip_suffix(&format!(":{}", before.to_str()?))?
+                }
+                _ => &value,
+            };
+            if !OF_ONE_BUILD.contains(&name.as_str()) {
+                variables.push((name, roots.tokenise(value)));
+            }
+        }
+    }
+    let mut manifests = Vec::new();
+    for path in manifests_of(vars, roots) {
+        let digest = task.common().store.stamps().content(&path).ok()?.digest;
+        manifests.push((roots.tokenise(path.to_str()?), digest));
+    }
+    Some(CallRecord { argv, cwd: roots.tokenise(cwd.to_str()?), variables, manifests })
+}
+
+/// The manifests that may change the call of a local package: its own, and that of the workspace.
+fn manifests_of(vars: &Env, roots: &Roots) -> Vec<PathBuf> {
+    let Some(own) = vars.path(env::CARGO_MANIFEST_PATH) else { return Vec::new() };
+    if vars.cargo_home().is_some_and(|home| own.starts_with(home)) {
+        return Vec::new();
+    }
+    let of_workspace = roots.place(RootKind::Workspace).map(|root| Path::new(root).join("Cargo.toml"));
+    let mut all = vec![own];
+    all.extend(of_workspace.filter(|path| fsx::exists(path) && *path != all[0]));
+    all
+}
+
+/// Repeats a call here. `vars` is the environment of cargo, and `set_by_script` the variables that the build script of
+/// the package sets for the call. `None` if the record does not hold here: it names a root without a place, or a
+/// manifest differs. `digest` returns the digest of a file.
+pub(super) fn repeat(
+    record: &CallRecord,
+    roots: &Roots,
+    vars: &Env,
+    set_by_script: &[String],
+    digest: impl Fn(&Path) -> Option<Digest>,
+) -> Option<RepeatedCall> {
+    for (path, recorded) in &record.manifests {
+        if digest(Path::new(&roots.expand(path)?)) != Some(*recorded) {
+            return None;
+        }
+    }
+    let mut added = Vec::new();
+    for (name, value) in &record.variables {
+        let before = vars.text(name).filter(|_| name == env::LD_LIBRARY_PATH);
+        if is_set_by_cargo(name) || set_by_script.contains(name) {
+            let value = [roots.expand(value)?].into_iter().chain(before).collect::<Vec<_>>().join(":");
+            added.push((name.clone(), value));
+        }
+    }
+    let argv = record.argv.iter().map(|arg| roots.expand(arg).map(OsString::from)).collect::<Option<_>>()?;
+    Some(RepeatedCall { argv, cwd: roots.expand(&record.cwd)?.into(), vars: vars.with(added) })
+}

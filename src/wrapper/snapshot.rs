@@ -1,0 +1,204 @@
+//! Makes a snapshot of a build that has ended, from the fingerprints in its build directory and the event log.
+//!
+//! A unit is in the snapshot only if everything that decides how cargo asks for it is known: its call, all units that
+//! it depends on, and for each run of a build script what it printed, because cargo makes the arguments and variables
+//! of other calls from that. All of this must be of the same time, which the times of cargo's files show.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::cargo::fingerprint;
+use crate::cargo::unit_dir::{self, BuiltFingerprint, UnitName};
+use crate::config::Config;
+use crate::events::{Event, EventLog};
+use crate::fsx::clock::Time;
+use crate::fsx::{self, Stamp};
+use crate::keys::{Roots, script};
+use crate::model::{Digest, EntryKey, LookupKey, RootKind};
+use crate::restore::run as restore;
+use crate::rustc::{Invocation, ProgramChain};
+use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit, MAX_UNITS};
+use crate::store::{Message, Store};
+
+/// A build that has ended.
+pub struct EndedBuild<'a> {
+    /// The settings.
+    pub config: &'a Config,
+    /// The store.
+    pub store: &'a Store,
+    /// The roots of the checkout.
+    pub roots: &'a Roots,
+    /// The build directory.
+    pub build_dir: &'a Path,
+    /// The process ID of cargo.
+    pub cargo_pid: u64,
+    /// When cargo began, in milliseconds since 1970, or somewhat earlier.
+    pub since: i64,
+}
+
+/// Makes the snapshot. `previous` is the one of an earlier build with the same command, whose units this build may not
+/// have asked for. `None`: nothing is known well enough.
+pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Result<Option<BuildSnapshot>> {
+    let calls = Calls::read(build)?;
+    let fingerprints: Vec<BuiltFingerprint> =
+        calls.profiles.iter().flat_map(|profile| unit_dir::read_all(build.build_dir, profile)).collect();
+    let previous: HashMap<&UnitName, &BuiltUnit> =
+        previous.iter().flat_map(|snapshot| &snapshot.units).map(|unit| (&unit.name, unit)).collect();
+    let by_hash = fingerprints.iter().map(|built| (built.hash, built)).collect();
+    let mut taker =
+        Taker { build, calls: &calls, by_hash, previous: &previous, units: Vec::new(), seen: HashMap::new() };
+    for built in &fingerprints {
+        let is_asked = built.name.unit_id().is_some_and(|id| calls.asked.contains(id));
+        if is_asked || previous.contains_key(&built.name) {
+            taker.add(built);
+        }
+    }
+    let mut units = taker.units;
+    units.truncate(MAX_UNITS);
+    let above = build.roots.iter().filter(|(kind, _)| *kind != RootKind::Target);
+    let above = Roots::new(above.map(|(kind, place)| (kind, Some(place.into()))));
+    let build_dir = above.tokenise(&build.build_dir.to_string_lossy());
+    Ok((!units.is_empty()).then_some(BuildSnapshot { build_dir, units }))
+}
+
+/// The calls for units in the build directory, as the event log tells.
+struct Calls {
+    /// The newest event of each unit, by its id and whether it is a run of a build script.
+    newest: HashMap<(String, bool), Event>,
+    /// The ids of the units that this build asked for.
+    asked: HashSet<String>,
+    /// The directories of profiles that may contain units of this build, relative to the build directory.
+    profiles: BTreeSet<String>,
+}
+
+impl Calls {
+    fn read(build: &EndedBuild<'_>) -> fsx::Result<Self> {
+        let mut calls = Self { newest: HashMap::new(), asked: HashSet::new(), profiles: BTreeSet::new() };
+        for event in EventLog::of(&build.config.cache_dir.value).read(i64::MIN)? {
+            let Some(id) = unit_dir::unit_id(&event.unit).filter(|_| Path::new(&event.target) == build.build_dir)
+            else {
+                continue;
+            };
+            if event.cargo_pid == build.cargo_pid && event.at >= build.since {
+                calls.asked.insert(id.to_owned());
+                calls.add_profiles(&event.shape);
+            }
+            calls.newest.insert((id.to_owned(), event.emit == "run"), event);
+        }
+        Ok(calls)
+    }
+
+    /// Adds the directory of a shape, and the one for units that run on this machine.
+    fn add_profiles(&mut self, shape: &str) {
+        let Some((triple, profile)) = shape.split_once('/') else { return };
+        self.profiles.insert(profile.to_owned());
+        if triple != "host" {
+            self.profiles.insert(shape.to_owned());
+        }
+    }
+
+    /// The newest call of the unit, unless the unit was built without kache since then.
+    fn of(&self, unit: &BuiltFingerprint, build_dir: &Path) -> Option<&Event> {
+        let event = self.newest.get(&(unit.name.unit_id()?.to_owned(), unit.name.is_run()))?;
+        (event.at >= begun(unit, build_dir)?.as_millis()).then_some(event)
+    }
+}
+
+/// When the compile or run began that made the unit: cargo gives this time to a file of its own.
+fn begun(unit: &BuiltFingerprint, build_dir: &Path) -> Option<Time> {
+    let file = match unit.name.is_run() {
+        true => unit.name.script_dir(build_dir).join("output"),
+        false => unit.name.dep_info_file(build_dir),
+    };
+    Some(Stamp::of(&file).ok()?.mtime)
+}
+
+/// Collects units, each after those that it depends on.
+struct Taker<'a> {
+    build: &'a EndedBuild<'a>,
+    calls: &'a Calls,
+    by_hash: HashMap<u64, &'a BuiltFingerprint>,
+    previous: &'a HashMap<&'a UnitName, &'a BuiltUnit>,
+    units: Vec<BuiltUnit>,
+    /// The hashes of the fingerprints that were looked at, and whether each was taken.
+    seen: HashMap<u64, bool>,
+}
+
+impl Taker<'_> {
+    /// Adds a unit and all that it depends on. Returns whether all of them could be added.
+    fn add(&mut self, unit: &BuiltFingerprint) -> bool {
+        if let Some(is_taken) = self.seen.get(&unit.hash) {
+            return *is_taken;
+        }
+        self.seen.insert(unit.hash, false);
+        let Some(begun) = begun(unit, self.build.build_dir) else { return false };
+        for hash in unit.fingerprint.dependencies() {
+            let Some(dependency) = self.by_hash.get(&hash).copied() else { return false };
+            // A run that began later was run again, and its dependents were not.
+            let is_older = !dependency.name.is_run()
+                || self::begun(dependency, self.build.build_dir).is_some_and(|of_dependency| of_dependency <= begun);
+            if !is_older || !self.add(dependency) {
+                return false;
+            }
+        }
+        let Some(unit_with_call) = self.with_call(unit) else { return false };
+        self.units.push(unit_with_call);
+        self.seen.insert(unit.hash, true);
+        true
+    }
+
+    fn with_call(&self, unit: &BuiltFingerprint) -> Option<BuiltUnit> {
+        let event = self.calls.of(unit, self.build.build_dir)?;
+        let printed = match unit.name.is_run() {
+            true => Some(self.printed(unit, event)?),
+            false => None,
+        };
+        let lookup = LookupKey(event.lookup.parse().ok()?);
+        let lookup = if self.may_repeat(unit, lookup) { lookup } else { self.previous_call(unit)? };
+        let fingerprint = self.build.roots.tokenise(&unit.fingerprint.to_json());
+        Some(BuiltUnit { name: unit.name.clone(), lookup, fingerprint, hash: unit.hash, printed })
+    }
+
+    /// Whether the call is recorded, and the fingerprint has the hash of its source.
+    fn may_repeat(&self, unit: &BuiltFingerprint, lookup: LookupKey) -> bool {
+        let Some(call) = self.build.store.call(lookup) else { return false };
+        let expand = |text| self.build.roots.expand(text);
+        unit.name.is_run() || {
+            let argv = call.argv.iter().map(|arg| expand(arg).map(OsString::from)).collect::<Option<_>>();
+            let chain = argv.and_then(ProgramChain::parse);
+            let cwd = expand(&call.cwd).map(PathBuf::from).unwrap_or_default();
+            let invocation = chain.and_then(|chain| Invocation::parse(chain.rustc_args(), &cwd).ok());
+            let source = invocation.map(|invocation| fingerprint::hash_of_source(Path::new(&invocation.source)));
+            source == Some(unit.fingerprint.source())
+        }
+    }
+
+    /// The call in the previous snapshot, for a unit whose last result was private, so that its call was not recorded.
+    /// Its arguments are the same, because all runs of build scripts that it depends on printed the same.
+    fn previous_call(&self, unit: &BuiltFingerprint) -> Option<LookupKey> {
+        let previous = self.previous.get(&unit.name).filter(|previous| previous.hash == unit.hash)?;
+        let mut runs = self.units.iter().filter(|unit| unit.printed.is_some());
+        let is_same = |run: &BuiltUnit| self.previous.get(&run.name).is_some_and(|other| other.printed == run.printed);
+        runs.all(is_same).then_some(previous.lookup)
+    }
+
+    /// The digest of what a run printed. `None` if the entry of the run is gone, or cargo read something else.
+    fn printed(&self, unit: &BuiltFingerprint, event: &Event) -> Option<Digest> {
+        let entry = self.build.store.entry(EntryKey(event.key.parse().ok()?))?;
+        let expected = restore::printed(&entry.stdout, |text| self.build.roots.expand(text))?;
+        let read = fsx::read(&unit.name.script_dir(self.build.build_dir).join("output")).ok()?;
+        (read == expected).then(|| printed_digest(&entry.stdout))
+    }
+}
+
+/// The digest of what a run printed, the same in every checkout.
+pub(super) fn printed_digest(stdout: &[Message]) -> Digest {
+    Digest::of(&serde_json::to_vec(stdout).unwrap_or_default())
+}
+
+/// The digest of what a run printed in this checkout. `None` if it is not UTF-8.
+pub(super) fn printed_here(stdout: &[u8], roots: &Roots) -> Option<Digest> {
+    let roots = script::text_roots(roots);
+    Some(printed_digest(&restore::record(stdout, |text| roots.tokenise(text))?))
+}

@@ -1,0 +1,355 @@
+//! Restores a whole build before cargo looks at it, from a snapshot of the same command in another checkout.
+//!
+//! Each unit is restored only if kache would have served a hit to cargo for it ([`entry_hit::find`]), and all units
+//! that it depends on are in place. Then kache writes the files by which cargo calls the unit fresh, the hash of its
+//! fingerprint last. Cargo computes and compares the fingerprints itself, so the two must agree: cargo proves the
+//! arguments, kache the inputs. What is left out is built as always.
+//!
+//! The clock rule: every private file gets one time, which is taken before the first input is looked at. An input that
+//! changes from then on is newer, so cargo notices it. Units that exist are not touched.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::call::Call;
+use super::call_record::{self, RepeatedCall};
+use super::entry_hit::EntryHit;
+use super::report::EventReporter;
+use super::script::{self, run::ScriptRun};
+use super::task::Task;
+use super::{entry_hit, hit, incremental, snapshot};
+use crate::cargo::Fingerprint;
+use crate::cargo::dep_info::{self, Compile};
+use crate::cargo::fingerprint::{self, Moves};
+use crate::cargo::unit_dir::UnitName;
+use crate::config::{Config, Env, env};
+use crate::fsx::clock::{self, Time};
+use crate::fsx::lock::HeldFile;
+use crate::fsx::publish::Mtime;
+use crate::fsx::{self, Publish, Stamp};
+use crate::keys::{self, Roots, compiler};
+use crate::model::RootKind;
+use crate::restore::{self, Bytes, messages, run as run_restore};
+use crate::rustc::ProgramChain;
+use crate::rustc::notices;
+use crate::script::directives;
+use crate::store::Store;
+use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit};
+
+/// A build to restore.
+pub struct WholeBuild<'a> {
+    /// The settings.
+    pub config: &'a Config,
+    /// The environment of cargo.
+    pub vars: &'a Env,
+    /// The path of cargo.
+    pub cargo: &'a Path,
+    /// The roots of this checkout.
+    pub roots: &'a Roots,
+    /// The build directory.
+    pub build_dir: &'a Path,
+    /// The number that events of this build bear, like a process ID of cargo.
+    pub number: u64,
+}
+
+/// What was restored, and what was not.
+#[derive(Debug, Default)]
+pub struct RestoredBuild {
+    /// How many units were restored.
+    pub restored: usize,
+    /// How many units were there already.
+    pub present: usize,
+    /// The units that were left to cargo, and why.
+    pub left_out: Vec<(UnitName, String)>,
+}
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRestored {
+    /// The times of files prove nothing here.
+    #[error("{0} is on a file system whose times are too coarse or come from another machine")]
+    Clock(PathBuf),
+    /// A cargo is building there.
+    #[error("another cargo is building in {0}")]
+    Busy(PathBuf),
+    /// A file could not be written.
+    #[error(transparent)]
+    Files(#[from] fsx::Error),
+}
+
+/// Returns the roots of a checkout.
+pub fn roots_of(workspace: &Path, build_dir: &Path, vars: &Env, store: &Store) -> Roots {
+    let rustc = vars.get(env::RUSTC).unwrap_or_else(|| "rustc".into());
+    let chain = ProgramChain::parse(vec![rustc]);
+    let compiler = chain.and_then(|chain| compiler::identify(&chain, None, workspace, vars, store));
+    Roots::new([
+        (RootKind::Target, Some(build_dir.to_owned())),
+        (RootKind::Workspace, Some(workspace.to_owned())),
+        (RootKind::Repository, keys::script::repository_above(workspace)),
+        (RootKind::CargoHome, vars.cargo_home()),
+        (RootKind::Sysroot, compiler.map(|compiler| compiler.sysroot)),
+        (RootKind::Home, vars.home()),
+        (RootKind::Tmp, Some(vars.path(env::TMPDIR).unwrap_or_else(|| "/tmp".into()))),
+    ])
+}
+
+/// Restores the units of a snapshot.
+pub fn restore(build: &WholeBuild<'_>, snapshot: &BuildSnapshot) -> Result<RestoredBuild, NotRestored> {
+    create_build_dir(build.build_dir)?;
+    let mut profiles: Vec<&str> = snapshot.units.iter().map(|unit| unit.name.profile.as_str()).collect();
+    profiles.sort_unstable();
+    profiles.dedup();
+    let mut locks = Vec::new();
+    for profile in profiles {
+        let path = build.build_dir.join(profile).join(".cargo-lock");
+        locks.push(HeldFile::try_acquire(&path)?.ok_or_else(|| NotRestored::Busy(path.clone()))?);
+    }
+    let time = time_before_inputs(build.build_dir)?;
+    let mut restorer = Restorer { build, time, moves: Moves::default(), in_place: HashMap::new() };
+    let mut done = RestoredBuild::default();
+    for unit in snapshot.units.iter().filter(|unit| unit.name.is_plain()) {
+        match restorer.add(unit) {
+            Ok(Placed::Restored) => done.restored += 1,
+            Ok(Placed::Present) => done.present += 1,
+            Err(LeftOut(why)) => done.left_out.push((unit.name.clone(), why)),
+        }
+    }
+    drop(locks);
+    Ok(done)
+}
+
+/// Creates the build directory as cargo does, with the mark of a cache.
+fn create_build_dir(build_dir: &Path) -> fsx::Result<()> {
+    if fsx::exists(build_dir) {
+        return Ok(());
+    }
+    let text = "Signature: 8a477f597d28d172789f06886806bc55\n# This file is a cache directory tag created by cargo.\n\
+                # For information about cache directory tags see https://bford.info/cachedir/\n";
+    Publish::default().bytes(&build_dir.join("CACHEDIR.TAG"), text.as_bytes()).map(|_| ())
+}
+
+/// Takes the time that all private files get, and waits until a change of an input would be newer.
+fn time_before_inputs(build_dir: &Path) -> Result<Time, NotRestored> {
+    let coarse = || NotRestored::Clock(build_dir.to_owned());
+    let probe = build_dir.join(".kache-time");
+    Publish::default().bytes(&probe, b"")?;
+    let time = Stamp::of(&probe)?.mtime;
+    fsx::remove_file(&probe)?;
+    if fsx::stamp::is_on_network(build_dir) || time.nanos == 0 {
+        return Err(coarse());
+    }
+    clock::tick_after(time);
+    Ok(time)
+}
+
+/// Where a unit is that a later one depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    Restored,
+    Present,
+}
+
+/// Why a unit was left to cargo.
+struct LeftOut(String);
+
+impl From<fsx::Error> for LeftOut {
+    fn from(error: fsx::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl LeftOut {
+    fn because(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
+/// A unit in the build directory.
+struct InPlace {
+    /// For a run of a build script: the variables that it sets for the compiles of its package.
+    variables: Vec<String>,
+}
+
+struct Restorer<'a> {
+    build: &'a WholeBuild<'a>,
+    /// The time of all private files.
+    time: Time,
+    moves: Moves,
+    /// The units that are in place, by the hash of the fingerprint in the snapshot.
+    in_place: HashMap<u64, InPlace>,
+}
+
+impl Restorer<'_> {
+    fn add(&mut self, unit: &BuiltUnit) -> Result<Placed, LeftOut> {
+        let json = self.build.roots.expand(&unit.fingerprint);
+        let recorded = json.and_then(|json| Fingerprint::parse(&json));
+        let recorded = recorded.ok_or_else(|| LeftOut::because("its fingerprint cannot be read"))?;
+        if !recorded.dependencies().all(|hash| self.in_place.contains_key(&hash)) {
+            return Err(LeftOut::because("a unit that it depends on is not in place"));
+        }
+        let hash_file = unit.name.hash_file(self.build.build_dir);
+        let present = fsx::read_if_exists(&hash_file)?.filter(|hash| !hash.is_empty());
+        let (variables, placed) = match present {
+            Some(hash) => (self.present(unit, &hash)?, Placed::Present),
+            None => (self.restore(unit, recorded)?, Placed::Restored),
+        };
+        self.in_place.insert(unit.hash, InPlace { variables });
+        Ok(placed)
+    }
+
+    /// Takes a unit as it is. Returns the variables that it sets.
+    fn present(&mut self, unit: &BuiltUnit, hash: &[u8]) -> Result<Vec<String>, LeftOut> {
+        let unknown = || LeftOut::because("it was built in another way");
+        let hash = std::str::from_utf8(hash).ok().and_then(fingerprint::from_hex).ok_or_else(unknown)?;
+        self.moves.fingerprints.insert(unit.hash, hash);
+        let Some(printed) = unit.printed else { return Ok(Vec::new()) };
+        let output = fsx::read(&unit.name.script_dir(self.build.build_dir).join("output"))?;
+        match snapshot::printed_here(&output, self.build.roots) {
+            Some(here) if here == printed => Ok(directives::variables(&String::from_utf8_lossy(&output))),
+            _ => Err(LeftOut::because("its build script printed something else here")),
+        }
+    }
+
+    fn restore(&mut self, unit: &BuiltUnit, recorded: Fingerprint) -> Result<Vec<String>, LeftOut> {
+        let call = self.build_store().call(unit.lookup).ok_or_else(|| LeftOut::because("its call is not recorded"))?;
+        let variables: Vec<String> = recorded
+            .dependencies()
+            .filter_map(|hash| self.in_place.get(&hash))
+            .flat_map(|unit| unit.variables.iter().cloned())
+            .collect();
+        let store = self.build_store();
+        let digest = |path: &Path| store.stamps().content(path).ok().map(|stamped| stamped.digest);
+        let repeated = call_record::repeat(&call, self.build.roots, self.build.vars, &variables, digest);
+        let mut repeated =
+            repeated.ok_or_else(|| LeftOut::because("a manifest differs, or a directory is unknown here"))?;
+        repeated.vars = repeated.vars.with([(env::CARGO, self.build.cargo)]);
+        match unit.name.is_run() {
+            true => self.restore_run(unit, recorded, &repeated),
+            false => self.restore_compile(unit, recorded, &repeated, &variables).map(|()| Vec::new()),
+        }
+    }
+
+    fn build_store(&self) -> Store {
+        Store::open(&self.build.config.cache_dir.value)
+    }
+
+    fn restore_compile(
+        &mut self,
+        unit: &BuiltUnit,
+        recorded: Fingerprint,
+        repeated: &RepeatedCall,
+        set_by_script: &[String],
+    ) -> Result<(), LeftOut> {
+        let (config, build_dir) = (self.build.config, self.build.build_dir);
+        let report = EventReporter::of_whole_build(config, self.build.number);
+        let chain = ProgramChain::parse(repeated.argv.clone()).ok_or_else(|| LeftOut::because("no arguments"))?;
+        let call = Call::prepare_in(&repeated.cwd, &chain, config, &repeated.vars)
+            .map_err(|refusal| LeftOut(format!("{}: {}", refusal.reason.id(), refusal.detail)))?;
+        let invocation = &call.invocation;
+        if !is_output_of(&unit.name, &invocation.out_dir, &invocation.extra_filename, build_dir) {
+            return Err(LeftOut::because("its outputs would be elsewhere"));
+        }
+        if let Some(path) = incremental::private_dependency(invocation) {
+            return Err(LeftOut(format!("{} is private to this checkout", path.display())));
+        }
+        let (found, plan) = hit::find(&call).map_err(|missed| left_out(&missed))?;
+        let info = crate::rustc::dep_info::parse(&plan.dep_info.1);
+        let dep_info = info.and_then(|info| {
+            let package = repeated.vars.path(env::CARGO_MANIFEST_DIR)?;
+            let home = repeated.vars.cargo_home();
+            let is_below = |name: &str| home.as_ref().is_some_and(|home| package.starts_with(home.join(name)));
+            let is_set_by_cargo = |name: &str| repeated.vars.get(name) != self.build.vars.get(name);
+            let compile = Compile {
+                cwd: &repeated.cwd,
+                package: &package,
+                build_dir,
+                is_from_registry: is_below("registry") || is_below("git"),
+                is_set_by_cargo: &is_set_by_cargo,
+                set_by_script,
+            };
+            dep_info::translate(&info, compile)
+        });
+        let dep_info = dep_info.ok_or_else(|| LeftOut::because("its dep-info cannot be translated"))?;
+        let bytes = restore::apply(&plan.with_mtime(self.time), call.common.store.stamps())?;
+        if crate::script::is_build_script(&invocation.crate_name, &invocation.out_dir) {
+            let program = invocation.out_dir.join(invocation.stem());
+            fsx::hard_link(&program, &invocation.out_dir.join(invocation.crate_name.replace('_', "-")))?;
+        }
+        incremental::mark_shared(invocation);
+        self.write(&unit.name.dep_info_file(build_dir), &dep_info)?;
+        let messages = messages_for_cargo(&found, &invocation.out_dir);
+        if !messages.is_empty() {
+            self.write(&unit.name.messages_file(build_dir), messages.as_bytes())?;
+        }
+        self.moves.sources.insert(recorded.source(), fingerprint::hash_of_source(Path::new(&invocation.source)));
+        self.finish(unit, recorded)?;
+        note(&call, &found, bytes, &report);
+        Ok(())
+    }
+
+    /// Restores a run. Returns the variables that it sets.
+    fn restore_run(
+        &mut self,
+        unit: &BuiltUnit,
+        recorded: Fingerprint,
+        repeated: &RepeatedCall,
+    ) -> Result<Vec<String>, LeftOut> {
+        let (config, dir) = (self.build.config, unit.name.script_dir(self.build.build_dir));
+        let report = EventReporter::of_whole_build(config, self.build.number);
+        let run = ScriptRun::prepare_in(repeated.cwd.clone(), &repeated.argv, config, &repeated.vars)
+            .map_err(|refusal| LeftOut(format!("{}: {}", refusal.reason.id(), refusal.detail)))?;
+        if run.script.out_dir != dir.join("out") {
+            return Err(LeftOut::because("its outputs would be elsewhere"));
+        }
+        if fsx::exists(&run.script.out_dir) && !fsx::tree::is_empty(&run.script.out_dir)? {
+            return Err(LeftOut::because("OUT_DIR is not empty"));
+        }
+        let (found, plan) = script::hit::find(&run).map_err(|missed| left_out(&missed))?;
+        if Some(snapshot::printed_digest(&found.entry.stdout)) != unit.printed {
+            return Err(LeftOut::because("it prints something else here, which changes other units"));
+        }
+        fsx::create_dir_all(&dir)?;
+        let bytes = run_restore::apply(&plan, &run.script.out_dir, Some(self.time))?;
+        self.write(&dir.join("output"), &plan.stdout)?;
+        self.write(&dir.join("stderr"), &plan.stderr)?;
+        self.write(&dir.join("root-output"), run.script.out_dir.as_os_str().as_encoded_bytes())?;
+        self.finish(unit, recorded)?;
+        note(&run, &found, bytes, &report);
+        Ok(directives::variables(&String::from_utf8_lossy(&plan.stdout)))
+    }
+
+    /// Writes the fingerprint, the hash last: from then on, cargo may call the unit fresh.
+    fn finish(&mut self, unit: &BuiltUnit, recorded: Fingerprint) -> fsx::Result<()> {
+        let fingerprint = recorded.moved(&self.moves);
+        let hash = fingerprint.hash();
+        self.write(&unit.name.json_file(self.build.build_dir), fingerprint.to_json().as_bytes())?;
+        self.write(&unit.name.hash_file(self.build.build_dir), fingerprint::to_hex(hash).as_bytes())?;
+        self.moves.fingerprints.insert(unit.hash, hash);
+        Ok(())
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> fsx::Result<()> {
+        Publish { mtime: Mtime::At(self.time), ..Publish::default() }.bytes(path, bytes).map(|_| ())
+    }
+}
+
+fn left_out(missed: &entry_hit::Missed) -> LeftOut {
+    LeftOut(format!("{}: {}", missed.reason.id(), missed.detail))
+}
+
+fn note(task: &impl Task, hit: &EntryHit, bytes: Bytes, report: &EventReporter) {
+    entry_hit::note(task, hit, bytes, report);
+}
+
+/// Whether a compile writes the outputs of the unit.
+fn is_output_of(name: &UnitName, out_dir: &Path, extra_filename: &str, build_dir: &Path) -> bool {
+    let is_inside = out_dir.starts_with(build_dir.join(&name.profile));
+    is_inside && name.unit_id().is_some_and(|id| extra_filename.strip_prefix('-') == Some(id))
+}
+
+/// The lines of stderr that cargo keeps for a fresh unit: all but the notices (`on_stderr_line`).
+fn messages_for_cargo(hit: &EntryHit, out_dir: &Path) -> String {
+    let stderr = messages::replay(&hit.entry.stderr, out_dir);
+    let text = String::from_utf8_lossy(&stderr);
+    text.split_inclusive('\n').filter(|line| notices::parse(line.trim_end_matches('\n')).is_none()).collect()
+}

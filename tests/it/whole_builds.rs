@@ -1,0 +1,439 @@
+//! Whole builds: kache restores all units before cargo looks at them, and cargo finds them fresh. A unit must never be
+//! fresh with an old content, whatever differs in the other checkout.
+//!
+//! The control of each test: without the difference, the same unit is restored.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::{Project, Run, has_program, manifest, settle, wait_until};
+
+/// The workspace of most tests: a program with a build script, over a library and a macro.
+fn workspace() -> Project {
+    let mut project = Project::new();
+    project.set("KACHE_BULK", "on");
+    project.file("Cargo.toml", "[workspace]\nmembers = [\"app\", \"dep\", \"mac\"]\nresolver = \"3\"\n");
+    project.file("README.md", "readme 1");
+    let over = "[dependencies]\ndep = { path = \"../dep\" }\nmac = { path = \"../mac\" }\n";
+    project.file("app/Cargo.toml", manifest("app", over));
+    project.file("app/src/main.rs", MAIN);
+    project.file("app/build.rs", BUILD);
+    project.file("app/input.txt", "input 1");
+    project.file("app/env.txt", "env 1");
+    project.file("dep/Cargo.toml", manifest("dep", ""));
+    project.file("dep/src/lib.rs", "pub fn value() -> u32 { 1 }\n");
+    project.file("mac/Cargo.toml", manifest("mac", "[lib]\nproc-macro = true\n"));
+    project.file("mac/src/lib.rs", MACRO);
+    project
+}
+
+const MAIN: &str = r#"
+fn unused() {}
+fn main() {
+    let input = include_str!(concat!(env!("OUT_DIR"), "/input.txt"));
+    let readme = include_str!("../../README.md");
+    println!("{}|{}|{input}|{}|{readme}", dep::value(), mac::variable!(), env!("FROM_SCRIPT"));
+}
+"#;
+const BUILD: &str = r#"
+fn main() {
+    println!("cargo::rerun-if-changed=input.txt");
+    println!("cargo::rerun-if-changed=env.txt");
+    println!("cargo::rustc-env=FROM_SCRIPT={}", std::fs::read_to_string("env.txt").unwrap());
+    let out = std::env::var("OUT_DIR").unwrap();
+    std::fs::copy("input.txt", std::path::Path::new(&out).join("input.txt")).unwrap();
+}
+"#;
+const MACRO: &str = r#"
+use proc_macro::TokenStream;
+#[proc_macro]
+pub fn variable(_: TokenStream) -> TokenStream {
+    format!("{:?}", std::env::var("MACRO_VARIABLE").unwrap_or_default()).parse().unwrap()
+}
+"#;
+
+impl Project {
+    /// Builds with these arguments of cargo, and waits for the snapshot of the build.
+    fn recorded(&self, args: &[&str]) -> Run {
+        let run = self.cargo(args);
+        self.wait_for_snapshot();
+        run
+    }
+
+    fn wait_for_snapshot(&self) {
+        let awaits = |name: &fs::DirEntry| name.file_name().to_string_lossy().starts_with("cargo-");
+        let claims = self.cache_dir().join("v1/claims");
+        wait_until("the snapshot", || !fs::read_dir(&claims).into_iter().flatten().flatten().any(|name| awaits(&name)));
+        assert!(self.cache_dir().join("v1/snapshots").exists(), "there is a snapshot");
+    }
+
+    /// The events of units that came with the whole build.
+    fn restored(&self) -> Vec<String> {
+        let events = self.events().into_iter().filter(|event| event["outcome"] == "hit.whole-build");
+        let mut units: Vec<String> = events.map(|event| format!("{} {}", event["crate"], event["kind"])).collect();
+        units.sort_unstable();
+        units.iter().map(|unit| unit.replace('"', "")).collect()
+    }
+
+    /// Asserts that cargo had to build exactly these packages, and returns what the program prints.
+    #[track_caller]
+    fn builds_only(&self, packages: &[&str]) -> String {
+        let run = self.build();
+        let mut built: Vec<&str> = run.dirty().iter().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        built.sort_unstable();
+        assert_eq!(built, packages, "{}", run.stderr);
+        self.app_output()
+    }
+}
+
+const ALL: &[&str] = &["app", "dep", "mac"];
+
+#[test]
+fn a_second_checkout_is_fresh_and_notices_every_edit() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    assert_eq!(one.app_output(), "1||input 1|env 1|readme 1");
+    let two = one.clone_to("work/two");
+    let run = two.build();
+    run.is_noop();
+    assert!(run.stderr.contains("function `unused` is never used"), "warnings come again: {}", run.stderr);
+    assert_eq!(two.app_output(), one.app_output());
+    assert_eq!(
+        two.restored(),
+        ["app bin", "build_script_build bin", "build_script_build run", "dep lib", "mac proc-macro"]
+    );
+    two.build().is_noop();
+    one.build().is_noop();
+    // What cargo has to know about each file.
+    settle();
+    two.file("README.md", "readme 2");
+    assert_eq!(two.builds_only(&["app"]), "1||input 1|env 1|readme 2");
+    settle();
+    two.file("app/input.txt", "input 2");
+    assert_eq!(two.builds_only(&["app"]), "1||input 2|env 1|readme 2");
+    settle();
+    two.file("dep/src/lib.rs", "pub fn value() -> u32 { 2 }\n");
+    assert_eq!(two.builds_only(&["app", "dep"]), "2||input 2|env 1|readme 2");
+    one.build().is_noop();
+    assert_eq!(one.app_output(), "1||input 1|env 1|readme 1");
+}
+
+#[test]
+fn plain_cargo_finds_the_restored_build_fresh() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let mut two = one.clone_to("work/two");
+    two.build().is_noop();
+    two.unset("RUSTC_WRAPPER");
+    two.build().is_noop();
+    settle();
+    two.file("app/input.txt", "input 2");
+    assert_eq!(two.builds_only(&["app"]), "1||input 2|env 1|readme 1");
+}
+
+#[test]
+fn without_bulk_cargo_asks_for_every_unit() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let mut two = one.clone_to("work/two");
+    two.set("KACHE_BULK", "off");
+    assert_eq!(two.builds_only(ALL), one.app_output());
+    assert_eq!(two.restored(), [""; 0]);
+    // After `cargo clean`, with it.
+    two.set("KACHE_BULK", "on").wipe();
+    assert_eq!(two.builds_only(&[]), one.app_output());
+}
+
+#[test]
+fn what_differs_in_the_second_checkout_is_built_there() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    for (at, (file, content, packages, printed)) in [
+        ("dep/src/lib.rs", "pub fn value() -> u32 { 3 }\n", &["app", "dep"][..], "3||input 1|env 1|readme 1"),
+        ("README.md", "readme 3", &["app"], "1||input 1|env 1|readme 3"),
+        ("app/input.txt", "input 3", &["app"], "1||input 3|env 1|readme 1"),
+        // The script prints something else, so the program is asked for in another way.
+        ("app/env.txt", "env 3", &["app"], "1||input 1|env 3|readme 1"),
+        ("app/src/main.rs", "fn main() { println!(\"{}\", dep::value()); mac::variable!(); }\n", &["app"], "1"),
+        (
+            "app/Cargo.toml",
+            &manifest(
+                "app",
+                "description = \"x\"\n[dependencies]\ndep = { path = \"../dep\" }\nmac = { path = \"../mac\" }\n",
+            ),
+            &["app"],
+            "1||input 1|env 1|readme 1",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let two = one.clone_to(&format!("work/other-{at}"));
+        settle();
+        two.file(file, content);
+        assert_eq!(two.builds_only(packages), printed, "{file}");
+        two.build().is_noop();
+    }
+}
+
+#[test]
+fn a_variable_that_a_macro_reads_is_that_of_this_build() {
+    let mut one = workspace();
+    one.set("MACRO_VARIABLE", "a").recorded(&["build"]);
+    let mut two = one.clone_to("work/two");
+    two.set("MACRO_VARIABLE", "b");
+    assert_eq!(two.builds_only(&["app"]), "1|b|input 1|env 1|readme 1");
+    let mut three = one.clone_to("work/three");
+    three.set("MACRO_VARIABLE", "a");
+    assert_eq!(three.builds_only(&[]), "1|a|input 1|env 1|readme 1");
+}
+
+#[test]
+fn a_variable_that_cargos_configuration_sets_is_not_taken_from_the_record() {
+    let one = workspace();
+    one.file(".cargo/config.toml", "[env]\nMACRO_VARIABLE = \"a\"\n").recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    two.file(".cargo/config.toml", "[env]\nMACRO_VARIABLE = \"b\"\n");
+    assert_eq!(two.builds_only(&["app"]), "1|b|input 1|env 1|readme 1");
+    let three = one.clone_to("work/three");
+    assert_eq!(three.builds_only(&[]), "1|a|input 1|env 1|readme 1");
+}
+
+#[test]
+fn a_program_that_prints_its_own_directory_prints_that_of_its_checkout() {
+    let one = workspace();
+    one.file(
+        "app/src/main.rs",
+        "fn main() { println!(\"{}\", env!(\"CARGO_MANIFEST_DIR\")); mac::variable!(); dep::value(); }\n",
+    );
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    assert_eq!(two.builds_only(&["app"]), two.path("app").to_string_lossy());
+    assert_eq!(two.restored().len(), 4, "the other units came with the build");
+}
+
+#[test]
+fn a_unit_that_was_built_before_stays_and_its_dependents_are_not_taken_from_elsewhere() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    settle();
+    two.file("dep/src/lib.rs", "pub fn value() -> u32 { 4 }\n");
+    two.cargo(&["build", "-p", "dep"]);
+    let restored = two.kache(&["restore", "--verbose"]).must_succeed();
+    assert!(restored.stdout.contains("1 were there already"), "{}", restored.stdout);
+    assert!(restored.stdout.contains("(bin-app): miss."), "{}", restored.stdout);
+    assert_eq!(two.builds_only(&["app"]), "4||input 1|env 1|readme 1");
+}
+
+#[test]
+fn a_script_that_watches_an_absolute_path_watches_the_one_of_its_checkout() {
+    let one = workspace();
+    one.file(
+        "app/build.rs",
+        BUILD.replace("=input.txt\"", "={}/../README.md\", std::env::var(\"CARGO_MANIFEST_DIR\").unwrap()"),
+    );
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    assert_eq!(two.builds_only(&[]), one.app_output());
+    settle();
+    one.file("README.md", "readme 5");
+    two.build().is_noop();
+    settle();
+    two.file("README.md", "readme 6");
+    let run = two.cargo(&["build", "-v"]);
+    assert!(run.stderr.contains("README.md` has changed"), "{}", run.stderr);
+}
+
+#[test]
+fn what_a_run_left_behind_is_not_mixed_with_another_one() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    let run = fs::read_dir(one.path("target/debug/build")).expect("build").flatten();
+    let run = run.map(|dir| dir.path()).find(|dir| dir.join("out").exists()).expect("a run");
+    let left = two.path("target/debug/build").join(run.file_name().expect("a name")).join("out");
+    fs::create_dir_all(&left).expect("directory");
+    fs::write(left.join("stray.txt"), "stray").expect("write");
+    let restored = two.kache(&["restore", "--verbose"]).must_succeed();
+    assert!(restored.stdout.contains("OUT_DIR is not empty"), "{}", restored.stdout);
+    assert_eq!(two.builds_only(&["app"]), one.app_output());
+}
+
+#[test]
+fn every_command_has_its_own_record() {
+    let one = workspace();
+    one.file("dep/src/lib.rs", "pub fn value() -> u32 { 1 }\n#[test]\nfn works() {}\n");
+    let commands: [&[&str]; 5] = [
+        &["check"],
+        &["build", "-p", "dep"],
+        &["test", "--no-run"],
+        &["build", "--release"],
+        &["build", "--target", "x86_64-unknown-linux-gnu"],
+    ];
+    for command in commands.iter().filter(|_| cfg!(target_arch = "x86_64")) {
+        one.recorded(command);
+        let two = one.clone_to(&format!("work/{}", command.join("").replace('-', "")));
+        two.cargo(command).is_noop();
+        assert!(!two.restored().is_empty());
+    }
+}
+
+#[test]
+fn members_in_other_directories_and_renamed_manifests_are_found() {
+    let one = workspace();
+    let manifest = |project: &Project| project.path("Cargo.toml").to_string_lossy().into_owned();
+    one.recorded(&["build", "--manifest-path", &manifest(&one)]);
+    let two = one.clone_to("work/two");
+    let mut command = two.command(crate::support::real_cargo());
+    command.args(["build", "-q", "--manifest-path", &manifest(&two)]).current_dir("/");
+    two.finish(command).must_succeed().is_noop();
+    assert_eq!(two.restored().len(), 5);
+    let three = one.clone_to("work/three");
+    let mut command = three.command(crate::support::real_cargo());
+    three
+        .finish({
+            command.args(["build"]).current_dir(three.path("dep"));
+            command
+        })
+        .must_succeed();
+}
+
+#[test]
+fn a_target_directory_elsewhere_is_used() {
+    let mut one = workspace();
+    one.set("CARGO_TARGET_DIR", one.sandbox_dir().join("targets/one/target")).recorded(&["build"]);
+    let mut two = one.clone_to("work/two");
+    two.set("CARGO_TARGET_DIR", one.sandbox_dir().join("targets/two/target"));
+    assert_eq!(two.builds_only(&[]), one.app_output());
+    let mut three = one.clone_to("work/three");
+    three.unset("CARGO_TARGET_DIR").file(".cargo/config.toml", "[build]\nbuild-dir = \"../built/target\"\n");
+    three.build().is_noop();
+}
+
+#[test]
+fn nothing_is_restored_where_another_cargo_builds() {
+    if !has_program("flock") {
+        return;
+    }
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    let lock = two.path("target/debug/.cargo-lock");
+    fs::create_dir_all(lock.parent().expect("a directory")).expect("directory");
+    let mut holder = Command::new("flock")
+        .arg(&lock)
+        .args(["-c", "echo held; sleep 60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("flock");
+    std::io::Read::read_exact(holder.stdout.as_mut().expect("stdout"), &mut [0; 4]).expect("the lock is held");
+    let restored = two.kache(&["restore"]).must_succeed();
+    holder.kill().expect("kill");
+    holder.wait().expect("wait");
+    assert!(restored.stdout.contains("another cargo is building"), "{}", restored.stdout);
+    assert!(!two.path("target/debug/.fingerprint").exists());
+    Command::new("pkill").args(["-f", &format!("sleep 60.*{}", lock.display())]).status().ok();
+}
+
+#[test]
+fn an_edit_of_a_warm_checkout_keeps_the_record_complete() {
+    let mut one = workspace();
+    one.set("CARGO_INCREMENTAL", "1").recorded(&["build"]);
+    settle();
+    one.file("dep/src/lib.rs", "pub fn value() -> u32 { 7 }\n");
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    assert_eq!(two.builds_only(&["app", "dep"]), one.app_output(), "offered results come per unit");
+    let three = one.clone_to("work/three");
+    assert_eq!(three.builds_only(&[]), one.app_output(), "they are shared then");
+}
+
+#[test]
+fn what_kache_restore_says() {
+    let one = workspace();
+    let nothing = one.kache(&["restore"]).must_succeed();
+    assert!(nothing.stdout.contains("no build with `cargo build` is recorded"), "{}", nothing.stdout);
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    let all = two.kache(&["restore"]).must_succeed();
+    assert!(all.stdout.starts_with("restored 5 of 5 units in "), "{}", all.stdout);
+    let again = two.kache(&["restore", "--", "build"]).must_succeed();
+    assert!(again.stdout.contains("5 were there already"), "{}", again.stdout);
+    two.build().is_noop();
+}
+
+/// The oracle of the slow tests: what the program prints is what is in the sources now.
+fn expected(project: &Project) -> String {
+    let read = |path: &str| fs::read_to_string(project.path(path)).expect("read");
+    let value = read("dep/src/lib.rs").chars().filter(char::is_ascii_digit).collect::<String>();
+    // `u32` holds two digits.
+    format!("{}||{}|{}|{}", &value[2..], read("app/input.txt"), read("app/env.txt"), read("README.md"))
+}
+
+#[test]
+#[ignore = "slow"]
+fn an_edit_while_the_build_is_restored_is_never_lost() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    let (mut rng, mut fresh) = (crate::support::random::generator(), 0);
+    for round in 0..60 {
+        two.wipe();
+        for (file, text) in [
+            ("dep/src/lib.rs", "pub fn value() -> u32 { 1 }\n"),
+            ("README.md", "readme 1"),
+            ("app/input.txt", "input 1"),
+        ] {
+            two.file(file, text);
+        }
+        settle();
+        let delay = Duration::from_micros(rng.u64(0..60_000));
+        let edit = rng.usize(0..3);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(delay);
+                match edit {
+                    0 => two.file("dep/src/lib.rs", format!("pub fn value() -> u32 {{ 1{round} }}\n")),
+                    1 => two.file("README.md", format!("readme {round}")),
+                    _ => two.file("app/input.txt", format!("input {round}")),
+                };
+            });
+            two.kache(&["restore"]).must_succeed();
+        });
+        let (run, printed) = two.build_and_run();
+        fresh += usize::from(run.dirty().is_empty());
+        assert_eq!(printed, expected(&two), "round {round}, {delay:?}\n{}", run.stderr);
+    }
+    assert!(fresh < 60, "no edit came in time: the test shows nothing");
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_restore_that_is_killed_leaves_nothing_half() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    let mut rng = crate::support::random::generator();
+    for round in 0..40 {
+        two.wipe();
+        let mut command = two.command(crate::support::KACHE);
+        let mut restore = command.arg("restore").stdout(Stdio::null()).spawn().expect("kache");
+        std::thread::sleep(Duration::from_micros(rng.u64(0..80_000)));
+        kill_all(&two, restore.id());
+        restore.wait().expect("wait");
+        let (run, printed) = two.build_and_run();
+        assert_eq!(printed, expected(&two), "round {round}\n{}", run.stderr);
+        two.build().is_noop();
+    }
+}
+
+/// Kills a process and its children.
+fn kill_all(project: &Project, pid: u32) {
+    let mut command = project.command("pkill");
+    command.args(["-9", "-P", &pid.to_string()]).status().expect("pkill");
+    project.command("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().expect("kill");
+    let _ = Path::new("/");
+}
