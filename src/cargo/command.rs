@@ -3,7 +3,7 @@
 //! The name is the command's arguments without those that change only how cargo works or what it prints, and the
 //! variables that select units. It is only a name: another spelling of a command gets another one.
 
-use crate::config::Env;
+use crate::config::{Env, env};
 
 /// Arguments that do not select units, and whether a value follows as the next argument.
 const OF_PRESENTATION: [(&str, bool); 19] = [
@@ -63,6 +63,20 @@ pub fn value<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
     args[at].split_once('=').map(|(_, value)| value).or_else(|| args.get(at + 1).map(String::as_str))
 }
 
+/// Returns the number of jobs of a command, as cargo tells it to build scripts: from its arguments, else from a
+/// variable, else one for each processor. (Settings in cargo's configuration are not read.)
+pub fn jobs(args: &[String], vars: &Env) -> String {
+    let attached = args.iter().find_map(|arg| arg.strip_prefix("-j").filter(|jobs| !jobs.is_empty()));
+    let named = || value(args, "--jobs").or_else(|| value(args, "-j"));
+    let asked = attached.or_else(named).map(str::to_owned).or_else(|| vars.text(env::CARGO_BUILD_JOBS));
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match asked.and_then(|asked| asked.parse::<i64>().ok()) {
+        Some(jobs) if jobs > 0 => jobs.to_string(),
+        Some(fewer) => (i64::try_from(all).unwrap_or(1) + fewer).max(1).to_string(),
+        None => all.to_string(),
+    }
+}
+
 /// The subcommand and those of its arguments that select units.
 fn selecting_words<'a>(mut args: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let mut words: Vec<&str> = Vec::new();
@@ -107,6 +121,16 @@ mod tests {
         same("cargo check --workspace --all-targets --target-dir /t", "check --workspace --all-targets");
         same("cargo rustc --release -- -C opt-level=1", "rustc --release -- -C opt-level=1");
         assert_eq!((name_of("cargo -q"), name_of("cargo install ripgrep")), (None, None));
+    }
+
+    #[test]
+    fn jobs_are_those_that_cargo_tells_build_scripts() {
+        let of = |text: &str, vars: &Env| jobs(&text.split(' ').map(str::to_owned).collect::<Vec<_>>(), vars);
+        let (none, three) = (Env::of([("A", "1")]), Env::of([(env::CARGO_BUILD_JOBS, "3")]));
+        assert_eq!((of("cargo build -j7", &three), of("cargo build --jobs=7", &three)), ("7".into(), "7".into()));
+        assert_eq!((of("cargo build -j 7", &none), of("cargo build", &three)), ("7".into(), "3".into()));
+        let all = std::thread::available_parallelism().unwrap().get();
+        assert_eq!((of("cargo build", &none), of("cargo build -j-99", &none)), (all.to_string(), "1".into()));
     }
 
     #[test]

@@ -82,6 +82,15 @@ impl Fingerprint {
         self.deps.iter().map(|(.., fingerprint)| *fingerprint)
     }
 
+    /// The paths whose changes make cargo run a build script again, absolute or relative to the package.
+    pub fn watched(&self) -> impl Iterator<Item = &Path> {
+        let paths = self.local.iter().filter_map(|local| match local {
+            Local::RerunIfChanged { paths, .. } => Some(paths),
+            Local::Precalculated(_) | Local::CheckDepInfo { .. } | Local::RerunIfEnvChanged { .. } => None,
+        });
+        paths.flatten().map(PathBuf::as_path)
+    }
+
     /// The hash of the path of its source ([`hash_of_source`]).
     pub fn source(&self) -> u64 {
         self.path

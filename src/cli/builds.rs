@@ -1,7 +1,7 @@
 //! Finds the build that a command reports on: the last one of this workspace.
 
 use super::context::CommandContext;
-use crate::events::{Event, build};
+use crate::events::{Event, WholeBuild, build};
 use crate::fsx;
 use crate::remote::operations::workspace;
 
@@ -19,6 +19,13 @@ pub(super) fn period(events: &[&Event]) -> Option<(i64, i64)> {
     let began = events.iter().map(|event| event.at - event.ms as i64).min()?;
     let ended = events.iter().map(|event| event.at).max()?;
     Some((began, ended))
+}
+
+/// Whether kache restored units of the build with these events.
+pub(super) fn is_part(restore: &WholeBuild, events: &[&Event]) -> bool {
+    // The restore ends shortly after the last of its units.
+    let is_then = || period(events).is_some_and(|(began, ended)| (began..ended + 1000).contains(&restore.at));
+    events.first().is_some_and(|first| first.cargo_pid == restore.number && first.target == restore.target) && is_then()
 }
 
 /// The target directory of these events; empty if it is unknown.

@@ -2,19 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::Context;
 
 use super::context::{CommandContext, Exit};
+use super::printer::plain;
 use super::units;
 use crate::cargo::{command, metadata};
 use crate::config::env;
+use crate::events::WholeBuild;
 use crate::fsx;
 use crate::fsx::temp::Temp;
 use crate::remote::Workspace;
 use crate::store::build_snapshots::SnapshotName;
-use crate::wrapper::whole_build::{self, NotRestored, RestoredBuild, WholeBuild};
+use crate::wrapper::whole_build::{self, BuildToRestore, NotRestored};
 
 /// The subcommand of cargo as which kache runs itself, to get the environment that cargo would give to a compile: that
 /// of rustup's proxy, and the path of cargo.
@@ -70,7 +71,6 @@ fn run_by_cargo(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
 /// Restores the build. `found_in` is not in the `PATH` that a compile would see.
 fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
-    let began = Instant::now();
     let cargo = cx.env.path(env::CARGO).context("cargo has not run this command")?;
     let path = cx.env.get(env::PATH).unwrap_or_default();
     let path = std::env::join_paths(std::env::split_paths(&path).filter(|dir| dir != found_in))?;
@@ -88,10 +88,17 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
     let build_dir = metadata.build_dir();
     let roots = whole_build::roots_of(&workspace.root, &build_dir, &vars, &store);
     let number = u64::from(std::process::id());
-    let build =
-        WholeBuild { config: &config, vars: &vars, cargo: &cargo, roots: &roots, build_dir: &build_dir, number };
+    let build = BuildToRestore {
+        config: &config,
+        vars: &vars,
+        cargo: &cargo,
+        jobs: command::jobs(&args.command, &vars),
+        roots: &roots,
+        build_dir: &build_dir,
+        number,
+    };
     match whole_build::restore(&build, &snapshot) {
-        Ok(done) => print(cx, &done, snapshot.units.len(), began, args.verbose),
+        Ok(done) => print(cx, &done, args.verbose),
         Err(why @ (NotRestored::Busy(_) | NotRestored::Clock(_))) => {
             cx.out.data(format_args!("nothing restored: {why}"))?;
             Ok(Exit::Ok)
@@ -100,25 +107,19 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
     }
 }
 
-fn print(
-    cx: &CommandContext,
-    done: &RestoredBuild,
-    total: usize,
-    began: Instant,
-    verbose: bool,
-) -> anyhow::Result<Exit> {
-    let seconds = began.elapsed().as_secs_f64();
-    let count = units::count(total, "unit", "units");
-    cx.out.data(format_args!("restored {} of {count} in {seconds:.2} s", done.restored))?;
+fn print(cx: &CommandContext, done: &WholeBuild, verbose: bool) -> anyhow::Result<Exit> {
+    let total =
+        units::count(usize::try_from(done.restored + done.present + done.left).unwrap_or(usize::MAX), "unit", "units");
+    cx.out.data(format_args!("restored {} of {total} in {}", done.restored, units::millis(done.ms)))?;
     if done.present > 0 {
         cx.out.data(format_args!("{} were there already", done.present))?;
     }
-    if !done.left_out.is_empty() {
+    if done.left > 0 {
         let hint = if verbose { ":" } else { " (--verbose lists them)" };
-        cx.out.data(format_args!("{} left to cargo{hint}", done.left_out.len()))?;
+        cx.out.data(format_args!("{} left to cargo{hint}", done.left))?;
     }
-    for (name, why) in done.left_out.iter().filter(|_| verbose) {
-        cx.out.data(format_args!("  {} ({}): {why}", name.dir, name.kind))?;
+    for left in done.left_out.iter().filter(|_| verbose) {
+        cx.out.data(format_args!("  {}: {}", plain(&left.unit), plain(&left.reason)))?;
     }
     Ok(Exit::Ok)
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::context::{CommandContext, Exit, limit, span};
 use super::printer::Table;
 use super::{report, units};
-use crate::events::{EventLog, Journal, Summary, Traffic};
+use crate::events::{EventLog, Journal, RestoreLog, Summary, Traffic, WholeBuilds};
 use crate::fsx::clock;
 use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
 use crate::store::survey;
@@ -61,6 +61,7 @@ struct Stats {
     events: Summary,
     store: StoreSize,
     remote: Traffic,
+    whole_builds: WholeBuilds,
 }
 
 #[derive(Serialize)]
@@ -89,6 +90,8 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
     let events = Summary::of(&log.read(since.unwrap_or(i64::MIN)).context("cannot read the event log")?);
     let transfers = Journal::of(&config.cache_dir.value).read(since.unwrap_or(i64::MIN));
     let remote = Traffic::of(&transfers.context("cannot read the journal of the remote")?);
+    let restores = RestoreLog::of(&config.cache_dir.value).read(since.unwrap_or(i64::MIN));
+    let whole_builds = WholeBuilds::of(&restores.context("cannot read the log of whole builds")?);
     let survey = survey::survey(&store).context("cannot read the store")?;
     let store = StoreSize {
         entries: survey.entries.len(),
@@ -98,7 +101,7 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
         max_bytes: limit(&config).bytes(&config.cache_dir.value, survey.total_bytes()),
     };
     let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();
-    Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store, remote })
+    Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store, remote, whole_builds })
 }
 
 fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
@@ -143,6 +146,9 @@ fn overview(stats: &Stats, since: Option<Duration>) -> Table {
     table.row(["Hits".into(), events.hits.to_string(), format!("{} restored{rate}", units::units(events.hits))]);
     if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Remote)) {
         table.row(["Remote hits".into(), hits.to_string(), "of the hits: fetched from the remote".into()]);
+    }
+    if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::WholeBuild)) {
+        table.row(["Whole builds".into(), hits.to_string(), units::in_whole_builds(&stats.whole_builds)]);
     }
     if let Some(hits) = events.outcomes.get(&Outcome::Hit(HitSource::Offered)) {
         table.row([

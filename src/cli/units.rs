@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::events::WholeBuilds;
 use crate::fsx::clock::Time;
 
 /// A size, such as `0 B` or `12.3 MiB`.
@@ -48,6 +49,16 @@ pub(super) fn units(number: u64) -> &'static str {
 /// The noun that follows a number in the next column of a table.
 pub(super) fn noun<'a>(number: u64, one: &'a str, many: &'a str) -> &'a str {
     if number == 1 { one } else { many }
+}
+
+/// Describes the hits that came with whole builds.
+pub(super) fn in_whole_builds(whole: &WholeBuilds) -> String {
+    let builds = noun(whole.builds, "build", "builds");
+    let left = match whole.left {
+        0 => String::new(),
+        left => format!("; {left} left to cargo"),
+    };
+    format!("of the hits: {} {builds} restored as a whole in {}{left}", whole.builds, millis(whole.ms))
 }
 
 #[cfg(test)]

@@ -186,6 +186,10 @@ pub const RUSTC: &str = "RUSTC";
 pub const TARGET: &str = "TARGET";
 /// The triple that build scripts run on, as they see it.
 pub const HOST: &str = "HOST";
+/// The number of jobs, for build scripts.
+pub const NUM_JOBS: &str = "NUM_JOBS";
+/// The number of jobs of every build.
+pub const CARGO_BUILD_JOBS: &str = "CARGO_BUILD_JOBS";
 /// The cargo program, for nested calls of cargo.
 pub const CARGO: &str = "CARGO";
 /// The output directory of a build script; rustc calls that write below it are test compiles of the script.

@@ -6,16 +6,20 @@
 pub mod build;
 pub mod event;
 pub mod log;
+pub mod restore;
 pub mod summary;
 pub mod traffic;
 pub mod transfer;
 
 pub use event::Event;
+pub use restore::{WholeBuild, WholeBuilds};
 pub use summary::Summary;
 pub use traffic::Traffic;
 pub use transfer::{Ending, Transfer};
 
 /// The log of invocations.
 pub type EventLog = log::Log<Event>;
+/// The log of restored whole builds.
+pub type RestoreLog = log::Log<WholeBuild>;
 /// The log of transfers.
 pub type Journal = log::Log<Transfer>;

@@ -123,6 +123,11 @@ pub fn create_marker(path: &Path) -> Result<bool> {
     }
 }
 
+/// Sets the permission bits of a file.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("set the mode of", path)
+}
+
 /// Creates a symbolic link to `target` at `path`.
 pub fn symlink(target: &Path, path: &Path) -> Result<()> {
     std::os::unix::fs::symlink(target, path).at("link", path)

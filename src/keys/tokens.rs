@@ -50,6 +50,48 @@ pub(super) fn tokens(source: &str) -> Vec<Token> {
     tokens
 }
 
+/// Removes the modules with unit tests (`#[cfg(test)] mod tests { ... }`), which a library that others use does not
+/// contain.
+pub(super) fn without_test_modules(tokens: Vec<Token>) -> Vec<Token> {
+    let is = |at: usize, expected: &str| match tokens.get(at) {
+        Some(Token::Word(word)) => word == expected,
+        Some(Token::Mark(mark)) => [*mark] == expected.as_bytes(),
+        _ => false,
+    };
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
+        let is_attribute = attribute.iter().enumerate().all(|(offset, expected)| is(at + offset, expected));
+        let module = at + attribute.len();
+        if is_attribute && is(module, "mod") && is(module + 2, "{") {
+            let end = end_of_block(&tokens, module + 2);
+            ranges.push(at..end);
+            at = end;
+        } else {
+            at += 1;
+        }
+    }
+    let is_kept = |at: &usize| !ranges.iter().any(|range| range.contains(at));
+    tokens.into_iter().enumerate().filter(|(at, _)| is_kept(at)).map(|(_, token)| token).collect()
+}
+
+/// Returns the position after the block that opens at `open`.
+fn end_of_block(tokens: &[Token], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(open) {
+        match token {
+            Token::Mark(b'{') => depth += 1,
+            Token::Mark(b'}') => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    tokens.len()
+}
+
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
@@ -141,6 +183,18 @@ mod tests {
             ["x", "y\\", "z\"q", "w", "v\"# ", "u"]
         );
         assert_eq!(texts(r#""with \" escape" "then""#), ["then"]);
+    }
+
+    #[test]
+    fn test_modules_are_removed() {
+        let kept = |source: &str| without_test_modules(tokens(source));
+        let source = "a! { } #[cfg(test)] mod tests { use b; fn c() { } } mod d { }";
+        assert_eq!(kept(source), tokens("a! { } mod d { }"));
+        for whole in ["#[cfg(not(test))] mod tests { }", "#[cfg(test)] use a;", "mod tests { }", "#[cfg(test)] mod a;"]
+        {
+            assert_eq!(kept(whole), tokens(whole));
+        }
+        assert_eq!(kept("x #[cfg(test)] mod open { {"), tokens("x"));
     }
 
     #[test]

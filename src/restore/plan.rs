@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fsx::clock::Time;
 use crate::fsx::ladder::Sharing;
-use crate::fsx::{self, Mtime};
+use crate::fsx::{self, Mtime, Stamp};
 use crate::model::{ArtifactKind, BlobId, MissReason, TokenString};
 use crate::rustc::dep_info;
 use crate::store::{BlobProblem, Entry, Store};
@@ -34,6 +34,25 @@ impl RestorePlan {
         }
         self
     }
+
+    /// Lets every output be the blob itself, with the canonical time. Blobs of programs become executable. Returns
+    /// whether all outputs may; if not, the plan is unchanged.
+    pub fn share_all(&mut self) -> bool {
+        let is_ready = |step: &RestoreStep| match step.sharing {
+            Sharing::Shared => true,
+            Sharing::Private { executable, .. } => has_mode(&step.source, executable),
+        };
+        let all = self.steps.iter().all(is_ready);
+        self.steps.iter_mut().filter(|_| all).for_each(|step| step.sharing = Sharing::Shared);
+        all
+    }
+}
+
+/// Whether a blob has the mode of the output. Makes it executable if only that differs.
+fn has_mode(blob: &Path, executable: bool) -> bool {
+    let Ok(mode) = Stamp::of(blob).map(|stamp| stamp.mode & 0o777) else { return false };
+    let wanted = fsx::new_file_mode(executable);
+    mode == wanted || (executable && mode == fsx::new_file_mode(false) && fsx::set_mode(blob, wanted).is_ok())
 }
 
 /// One file to clone.

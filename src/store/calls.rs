@@ -21,8 +21,8 @@ pub struct CallRecord {
     pub argv: Vec<TokenString>,
     /// The working directory.
     pub cwd: TokenString,
-    /// The variables that cargo set for the call, in addition to its own environment.
-    pub variables: Vec<(String, TokenString)>,
+    /// The variables that cargo set for the call, or removed (`None`), compared with its own environment.
+    pub variables: Vec<(String, Option<TokenString>)>,
     /// The manifests of a local package and of its workspace, from which cargo takes values of variables. They must
     /// have these digests.
     pub manifests: Vec<(TokenString, Digest)>,
@@ -68,7 +68,7 @@ mod tests {
         let call = CallRecord {
             argv: vec![TokenString::literal("rustc"), TokenString::spelled("{workspace}/a.rs").unwrap()],
             cwd: TokenString::spelled("{workspace}").unwrap(),
-            variables: vec![("OUT_DIR".into(), TokenString::spelled("{target}/x").unwrap())],
+            variables: vec![("OUT_DIR".into(), TokenString::spelled("{target}/x")), ("RUSTFLAGS".into(), None)],
             manifests: vec![(TokenString::spelled("{workspace}/Cargo.toml").unwrap(), Digest::of(b"[package]"))],
         };
         store.put_call(one, &call).unwrap();

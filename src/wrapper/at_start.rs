@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::whole_build::{self, WholeBuild};
+use super::whole_build::{self, BuildToRestore};
 use crate::cargo::metadata::{self, Metadata};
 use crate::cargo::{command, workspace};
 use crate::config::{Config, Env, Verify, env};
@@ -40,7 +40,8 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     }
     let roots = whole_build::roots_of(&root, &build_dir, vars, store);
     let number = u64::from(sys_process::caller());
-    let build = WholeBuild { config, vars, cargo: &cargo, roots: &roots, build_dir: &build_dir, number };
+    let jobs = command::jobs(&args, vars);
+    let build = BuildToRestore { config, vars, cargo: &cargo, jobs, roots: &roots, build_dir: &build_dir, number };
     whole_build::restore(&build, &snapshot).ok().map(drop)
 }
 

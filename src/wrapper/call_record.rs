@@ -6,7 +6,7 @@
 //! repeats the call.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::task::Task;
@@ -16,14 +16,14 @@ use crate::keys::Roots;
 use crate::model::{Digest, RootKind};
 use crate::store::calls::CallRecord;
 
-/// Variables of cargo that describe one build (its jobs) or one process, not a unit. A call is repeated without them.
-/// (Cargo itself sets the last two, from what it finds on the machine.)
+/// Variables of cargo that describe one build (its jobs), the process of cargo, or the machine (cargo itself sets the
+/// last two). Whoever repeats a call sets those that it knows.
 const OF_ONE_BUILD: [&str; 7] =
-    ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "NUM_JOBS", env::CARGO, "SSL_CERT_DIR", "SSL_CERT_FILE"];
+    ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", env::NUM_JOBS, env::CARGO, "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
 /// The variables that cargo sets for each call (`core/compiler/{compilation,custom_build}.rs`). It puts its directories
 /// before those of the user's `LD_LIBRARY_PATH`; only cargo's are recorded.
-const SET_BY_CARGO: [&str; 18] = [
+const SET_BY_CARGO: [&str; 20] = [
     "CARGO_BIN_NAME",
     "CARGO_CRATE_NAME",
     "CARGO_ENCODED_RUSTFLAGS",
@@ -40,6 +40,8 @@ const SET_BY_CARGO: [&str; 18] = [
     "PROFILE",
     env::RUSTC,
     "RUSTC_LINKER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    env::RUSTC_WRAPPER,
     "RUSTDOC",
     env::TARGET,
 ];
@@ -65,20 +67,22 @@ pub(super) fn record(task: &impl Task, argv: &[OsString], cwd: &Path) -> Option<
     let (roots, vars) = (&task.common().roots, task.common().env);
     let argv = argv.iter().map(|arg| Some(roots.tokenise(arg.to_str()?))).collect::<Option<_>>()?;
     let before: BTreeMap<_, _> = sys_process::environment_of_caller()?.into_iter().collect();
+    let now = vars.all();
     let mut variables = Vec::new();
-    for (name, value) in vars.all() {
-        if before.get(&name) != Some(&value) {
-            let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
-            let value = match before.get(OsStr::new(&name)) {
-                Some(before) if name == env::LD_LIBRARY_PATH => {
-                    value.strip_suffix(&format!(":{}", before.to_str()?))?
-                }
-                _ => &value,
-            };
-            if !OF_ONE_BUILD.contains(&name.as_str()) {
-                variables.push((name, roots.tokenise(value)));
-            }
+    for name in now.keys().chain(before.keys().filter(|name| !now.contains_key(*name))) {
+        let (was, is) = (before.get(name), now.get(name));
+        let name = name.to_str()?;
+        if was == is || OF_ONE_BUILD.contains(&name) {
+            continue;
         }
+        let value = match (was, is) {
+            (_, None) => None,
+            (Some(was), Some(is)) if name == env::LD_LIBRARY_PATH => {
+                Some(is.to_str()?.strip_suffix(&format!(":{}", was.to_str()?))?)
+            }
+            (_, Some(is)) => Some(is.to_str()?),
+        };
+        variables.push((name.to_owned(), value.map(|value| roots.tokenise(value))));
     }
     let mut manifests = Vec::new();
     for path in manifests_of(vars, roots) {
@@ -115,14 +119,18 @@ pub(super) fn repeat(
             return None;
         }
     }
-    let mut added = Vec::new();
+    let (mut added, mut removed) = (Vec::new(), Vec::new());
     for (name, value) in &record.variables {
-        let before = vars.text(name).filter(|_| name == env::LD_LIBRARY_PATH);
-        if is_set_by_cargo(name) || set_by_script.contains(name) {
-            let value = [roots.expand(value)?].into_iter().chain(before).collect::<Vec<_>>().join(":");
-            added.push((name.clone(), value));
+        match value {
+            None => removed.push(name.as_str()),
+            Some(value) if is_set_by_cargo(name) || set_by_script.contains(name) => {
+                let before = vars.text(name).filter(|_| name == env::LD_LIBRARY_PATH);
+                let value = [roots.expand(value)?].into_iter().chain(before).collect::<Vec<_>>().join(":");
+                added.push((name.clone(), value));
+            }
+            Some(_) => {}
         }
     }
     let argv = record.argv.iter().map(|arg| roots.expand(arg).map(OsString::from)).collect::<Option<_>>()?;
-    Some(RepeatedCall { argv, cwd: roots.expand(&record.cwd)?.into(), vars: vars.with(added) })
+    Some(RepeatedCall { argv, cwd: roots.expand(&record.cwd)?.into(), vars: vars.without(&removed).with(added) })
 }

@@ -7,29 +7,35 @@
 //!
 //! The clock rule: every private file gets one time, which is taken before the first input is looked at. An input that
 //! changes from then on is newer, so cargo notices it. Units that exist are not touched.
+//!
+//! A library, a macro or a build script needs no private file at all if its outputs may be the blobs themselves, whose
+//! canonical time is older than any other. Cargo compares the times of units, so the same must be true of all that it
+//! depends on, runs of build scripts included: cargo must not look at the times of what such a run watches.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use super::call::Call;
 use super::call_record::{self, RepeatedCall};
 use super::entry_hit::EntryHit;
 use super::report::EventReporter;
 use super::script::{self, run::ScriptRun};
-use super::task::Task;
 use super::{entry_hit, hit, incremental, snapshot};
 use crate::cargo::Fingerprint;
 use crate::cargo::dep_info::{self, Compile};
 use crate::cargo::fingerprint::{self, Moves};
 use crate::cargo::unit_dir::UnitName;
 use crate::config::{Config, Env, env};
+use crate::events::{RestoreLog, WholeBuild, restore as log};
 use crate::fsx::clock::{self, Time};
 use crate::fsx::lock::HeldFile;
 use crate::fsx::publish::Mtime;
 use crate::fsx::{self, Publish, Stamp};
 use crate::keys::{self, Roots, compiler};
 use crate::model::RootKind;
-use crate::restore::{self, Bytes, messages, run as run_restore};
+use crate::restore::{self, messages, run as run_restore};
 use crate::rustc::ProgramChain;
 use crate::rustc::notices;
 use crate::script::directives;
@@ -37,30 +43,21 @@ use crate::store::Store;
 use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit};
 
 /// A build to restore.
-pub struct WholeBuild<'a> {
+pub struct BuildToRestore<'a> {
     /// The settings.
     pub config: &'a Config,
     /// The environment of cargo.
     pub vars: &'a Env,
     /// The path of cargo.
     pub cargo: &'a Path,
+    /// The number of jobs, as build scripts see it.
+    pub jobs: String,
     /// The roots of this checkout.
     pub roots: &'a Roots,
     /// The build directory.
     pub build_dir: &'a Path,
     /// The number that events of this build bear, like a process ID of cargo.
     pub number: u64,
-}
-
-/// What was restored, and what was not.
-#[derive(Debug, Default)]
-pub struct RestoredBuild {
-    /// How many units were restored.
-    pub restored: usize,
-    /// How many units were there already.
-    pub present: usize,
-    /// The units that were left to cargo, and why.
-    pub left_out: Vec<(UnitName, String)>,
 }
 
 /// Why nothing was restored.
@@ -93,8 +90,9 @@ pub fn roots_of(workspace: &Path, build_dir: &Path, vars: &Env, store: &Store) -
     ])
 }
 
-/// Restores the units of a snapshot.
-pub fn restore(build: &WholeBuild<'_>, snapshot: &BuildSnapshot) -> Result<RestoredBuild, NotRestored> {
+/// Restores the units of a snapshot, and logs what was restored and what was left to cargo.
+pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<WholeBuild, NotRestored> {
+    let began = Instant::now();
     create_build_dir(build.build_dir)?;
     let mut profiles: Vec<&str> = snapshot.units.iter().map(|unit| unit.name.profile.as_str()).collect();
     profiles.sort_unstable();
@@ -106,15 +104,24 @@ pub fn restore(build: &WholeBuild<'_>, snapshot: &BuildSnapshot) -> Result<Resto
     }
     let time = time_before_inputs(build.build_dir)?;
     let mut restorer = Restorer { build, time, moves: Moves::default(), in_place: HashMap::new() };
-    let mut done = RestoredBuild::default();
+    let target = build.build_dir.to_string_lossy().into_owned();
+    let mut done = WholeBuild { v: log::VERSION, number: build.number, target, ..WholeBuild::default() };
     for unit in snapshot.units.iter().filter(|unit| unit.name.is_plain()) {
         match restorer.add(unit) {
             Ok(Placed::Restored) => done.restored += 1,
             Ok(Placed::Present) => done.present += 1,
-            Err(LeftOut(why)) => done.left_out.push((unit.name.clone(), why)),
+            Err(LeftOut(reason)) => {
+                done.left += 1;
+                if done.left_out.len() < log::MAX_LISTED {
+                    done.left_out
+                        .push(log::LeftOut { unit: format!("{} ({})", unit.name.dir, unit.name.kind), reason });
+                }
+            }
         }
     }
     drop(locks);
+    (done.at, done.ms) = (clock::now().as_millis(), began.elapsed().as_secs_f64() * 1000.0);
+    let _ = RestoreLog::of(&build.config.cache_dir.value).append(&done);
     Ok(done)
 }
 
@@ -166,12 +173,14 @@ impl LeftOut {
 
 /// A unit in the build directory.
 struct InPlace {
+    /// Whether all its outputs have the canonical time.
+    is_canonical: bool,
     /// For a run of a build script: the variables that it sets for the compiles of its package.
     variables: Vec<String>,
 }
 
 struct Restorer<'a> {
-    build: &'a WholeBuild<'a>,
+    build: &'a BuildToRestore<'a>,
     /// The time of all private files.
     time: Time,
     moves: Moves,
@@ -185,32 +194,33 @@ impl Restorer<'_> {
         let recorded = json.and_then(|json| Fingerprint::parse(&json));
         let recorded = recorded.ok_or_else(|| LeftOut::because("its fingerprint cannot be read"))?;
         if !recorded.dependencies().all(|hash| self.in_place.contains_key(&hash)) {
-            return Err(LeftOut::because("a unit that it depends on is not in place"));
+            return Err(LeftOut::because(log::DEPENDS_ON_ANOTHER));
         }
         let hash_file = unit.name.hash_file(self.build.build_dir);
         let present = fsx::read_if_exists(&hash_file)?.filter(|hash| !hash.is_empty());
-        let (variables, placed) = match present {
+        let (in_place, placed) = match present {
             Some(hash) => (self.present(unit, &hash)?, Placed::Present),
             None => (self.restore(unit, recorded)?, Placed::Restored),
         };
-        self.in_place.insert(unit.hash, InPlace { variables });
+        self.in_place.insert(unit.hash, in_place);
         Ok(placed)
     }
 
-    /// Takes a unit as it is. Returns the variables that it sets.
-    fn present(&mut self, unit: &BuiltUnit, hash: &[u8]) -> Result<Vec<String>, LeftOut> {
+    /// Takes a unit as it is.
+    fn present(&mut self, unit: &BuiltUnit, hash: &[u8]) -> Result<InPlace, LeftOut> {
         let unknown = || LeftOut::because("it was built in another way");
         let hash = std::str::from_utf8(hash).ok().and_then(fingerprint::from_hex).ok_or_else(unknown)?;
         self.moves.fingerprints.insert(unit.hash, hash);
-        let Some(printed) = unit.printed else { return Ok(Vec::new()) };
+        let in_place = |variables| InPlace { is_canonical: false, variables };
+        let Some(printed) = unit.printed else { return Ok(in_place(Vec::new())) };
         let output = fsx::read(&unit.name.script_dir(self.build.build_dir).join("output"))?;
         match snapshot::printed_here(&output, self.build.roots) {
-            Some(here) if here == printed => Ok(directives::variables(&String::from_utf8_lossy(&output))),
+            Some(here) if here == printed => Ok(in_place(directives::variables(&String::from_utf8_lossy(&output)))),
             _ => Err(LeftOut::because("its build script printed something else here")),
         }
     }
 
-    fn restore(&mut self, unit: &BuiltUnit, recorded: Fingerprint) -> Result<Vec<String>, LeftOut> {
+    fn restore(&mut self, unit: &BuiltUnit, recorded: Fingerprint) -> Result<InPlace, LeftOut> {
         let call = self.build_store().call(unit.lookup).ok_or_else(|| LeftOut::because("its call is not recorded"))?;
         let variables: Vec<String> = recorded
             .dependencies()
@@ -222,10 +232,12 @@ impl Restorer<'_> {
         let repeated = call_record::repeat(&call, self.build.roots, self.build.vars, &variables, digest);
         let mut repeated =
             repeated.ok_or_else(|| LeftOut::because("a manifest differs, or a directory is unknown here"))?;
-        repeated.vars = repeated.vars.with([(env::CARGO, self.build.cargo)]);
+        let of_this_build = [(env::CARGO, self.build.cargo.into()), (env::NUM_JOBS, OsString::from(&self.build.jobs))];
+        let of_this_build = of_this_build.into_iter().filter(|(name, _)| unit.name.is_run() || *name == env::CARGO);
+        repeated.vars = repeated.vars.with(of_this_build);
         match unit.name.is_run() {
             true => self.restore_run(unit, recorded, &repeated),
-            false => self.restore_compile(unit, recorded, &repeated, &variables).map(|()| Vec::new()),
+            false => self.restore_compile(unit, recorded, &repeated, &variables),
         }
     }
 
@@ -239,7 +251,7 @@ impl Restorer<'_> {
         recorded: Fingerprint,
         repeated: &RepeatedCall,
         set_by_script: &[String],
-    ) -> Result<(), LeftOut> {
+    ) -> Result<InPlace, LeftOut> {
         let (config, build_dir) = (self.build.config, self.build.build_dir);
         let report = EventReporter::of_whole_build(config, self.build.number);
         let chain = ProgramChain::parse(repeated.argv.clone()).ok_or_else(|| LeftOut::because("no arguments"))?;
@@ -252,25 +264,25 @@ impl Restorer<'_> {
         if let Some(path) = incremental::private_dependency(invocation) {
             return Err(LeftOut(format!("{} is private to this checkout", path.display())));
         }
-        let (found, plan) = hit::find(&call).map_err(|missed| left_out(&missed))?;
+        let (found, mut plan) = hit::find(&call).map_err(|missed| left_out(&missed))?;
         let info = crate::rustc::dep_info::parse(&plan.dep_info.1);
         let dep_info = info.and_then(|info| {
             let package = repeated.vars.path(env::CARGO_MANIFEST_DIR)?;
-            let home = repeated.vars.cargo_home();
-            let is_below = |name: &str| home.as_ref().is_some_and(|home| package.starts_with(home.join(name)));
             let is_set_by_cargo = |name: &str| repeated.vars.get(name) != self.build.vars.get(name);
             let compile = Compile {
                 cwd: &repeated.cwd,
                 package: &package,
                 build_dir,
-                is_from_registry: is_below("registry") || is_below("git"),
+                is_from_registry: is_in_registry(&package, &repeated.vars),
                 is_set_by_cargo: &is_set_by_cargo,
                 set_by_script,
             };
             dep_info::translate(&info, compile)
         });
         let dep_info = dep_info.ok_or_else(|| LeftOut::because("its dep-info cannot be translated"))?;
-        let bytes = restore::apply(&plan.with_mtime(self.time), call.common.store.stamps())?;
+        let is_canonical = self.rests_on_canonical(&recorded) && is_intermediate(&call) && plan.share_all();
+        let plan = if is_canonical { plan } else { plan.with_mtime(self.time) };
+        let bytes = restore::apply(&plan, call.common.store.stamps())?;
         if crate::script::is_build_script(&invocation.crate_name, &invocation.out_dir) {
             let program = invocation.out_dir.join(invocation.stem());
             fsx::hard_link(&program, &invocation.out_dir.join(invocation.crate_name.replace('_', "-")))?;
@@ -283,17 +295,21 @@ impl Restorer<'_> {
         }
         self.moves.sources.insert(recorded.source(), fingerprint::hash_of_source(Path::new(&invocation.source)));
         self.finish(unit, recorded)?;
-        note(&call, &found, bytes, &report);
-        Ok(())
+        entry_hit::note(&call, &found, bytes, &report);
+        Ok(InPlace { is_canonical, variables: Vec::new() })
     }
 
-    /// Restores a run. Returns the variables that it sets.
+    /// Whether all units that this one depends on have the canonical time.
+    fn rests_on_canonical(&self, recorded: &Fingerprint) -> bool {
+        recorded.dependencies().all(|hash| self.in_place.get(&hash).is_some_and(|unit| unit.is_canonical))
+    }
+
     fn restore_run(
         &mut self,
         unit: &BuiltUnit,
         recorded: Fingerprint,
         repeated: &RepeatedCall,
-    ) -> Result<Vec<String>, LeftOut> {
+    ) -> Result<InPlace, LeftOut> {
         let (config, dir) = (self.build.config, unit.name.script_dir(self.build.build_dir));
         let report = EventReporter::of_whole_build(config, self.build.number);
         let run = ScriptRun::prepare_in(repeated.cwd.clone(), &repeated.argv, config, &repeated.vars)
@@ -310,12 +326,15 @@ impl Restorer<'_> {
         }
         fsx::create_dir_all(&dir)?;
         let bytes = run_restore::apply(&plan, &run.script.out_dir, Some(self.time))?;
-        self.write(&dir.join("output"), &plan.stdout)?;
+        let is_skipped = |path: &Path| is_in_registry(&repeated.cwd.join(path), &repeated.vars);
+        let is_canonical = self.rests_on_canonical(&recorded) && recorded.watched().all(is_skipped);
+        let mtime = if is_canonical { clock::CANONICAL } else { self.time };
+        Publish { mtime: Mtime::At(mtime), ..Publish::default() }.bytes(&dir.join("output"), &plan.stdout)?;
         self.write(&dir.join("stderr"), &plan.stderr)?;
         self.write(&dir.join("root-output"), run.script.out_dir.as_os_str().as_encoded_bytes())?;
         self.finish(unit, recorded)?;
-        note(&run, &found, bytes, &report);
-        Ok(directives::variables(&String::from_utf8_lossy(&plan.stdout)))
+        entry_hit::note(&run, &found, bytes, &report);
+        Ok(InPlace { is_canonical, variables: directives::variables(&String::from_utf8_lossy(&plan.stdout)) })
     }
 
     /// Writes the fingerprint, the hash last: from then on, cargo may call the unit fresh.
@@ -337,8 +356,19 @@ fn left_out(missed: &entry_hit::Missed) -> LeftOut {
     LeftOut(format!("{}: {}", missed.reason.id(), missed.detail))
 }
 
-fn note(task: &impl Task, hit: &EntryHit, bytes: Bytes, report: &EventReporter) {
-    entry_hit::note(task, hit, bytes, report);
+/// Whether a path is a source below cargo's home, at whose time cargo does not look (`find_stale_file`).
+fn is_in_registry(path: &Path, vars: &Env) -> bool {
+    vars.cargo_home().is_some_and(|home| ["registry", "git"].iter().any(|name| path.starts_with(home.join(name))))
+}
+
+/// Whether only rustc and cargo use the outputs of a compile, which always replace them: a library, a macro or a build
+/// script, but nothing that users strip or sign. An incremental compile is left out: if nothing changed, rustc keeps
+/// its metadata, and cargo sets the time of that file.
+fn is_intermediate(call: &Call<'_>) -> bool {
+    let invocation = &call.invocation;
+    let is_script = crate::script::is_build_script(&invocation.crate_name, &invocation.out_dir);
+    let is_kind = |kind: &String| matches!(kind.as_str(), "lib" | "rlib" | "proc-macro");
+    invocation.incremental.is_none() && !invocation.test && (is_script || invocation.crate_types.iter().all(is_kind))
 }
 
 /// Whether a compile writes the outputs of the unit.

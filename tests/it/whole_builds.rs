@@ -365,6 +365,54 @@ fn what_kache_restore_says() {
     two.build().is_noop();
 }
 
+#[test]
+fn what_is_left_out_is_seen() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    settle();
+    two.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
+    two.build();
+    let stats = two.kache_json(&["stats", "--json"]);
+    assert_eq!(
+        (&stats["whole_builds"]["builds"], &stats["whole_builds"]["restored"]),
+        (&1.into(), &3.into()),
+        "{stats}"
+    );
+    let report = two.kache_json(&["report", "--format", "json"]);
+    assert_eq!((&report["whole_builds"]["restored"], &report["whole_builds"]["left"]), (&3.into(), &2.into()));
+    let why = two.kache_json(&["why", "--json"]);
+    let left = why["whole_build"]["left_out"].as_array().expect("a list").clone();
+    assert!(left[0]["unit"].as_str().expect("a name").contains("(lib-dep)"), "{left:?}");
+    assert!(left[0]["reason"].as_str().expect("a text").starts_with("miss.input-changed: file"), "{left:?}");
+    let text = two.kache(&["why"]).ends(0);
+    assert!(text.contains("Restored 3 units before cargo asked, and left 2 to cargo:"), "{text}");
+    assert!(two.kache(&["stats"]).ends(0).contains("1 build restored as a whole in "));
+    assert!(two.kache(&["report"]).ends(0).contains("; 2 left to cargo"));
+}
+
+#[test]
+fn intermediate_files_share_their_inodes_and_programs_do_not() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    two.build().is_noop();
+    let is_canonical = |path: &Path| crate::support::stat(path).mtime_ns == crate::support::CANONICAL_MTIME_NS;
+    let is_shared = |prefix: &str, suffix: &str| {
+        is_canonical(&crate::support::find_one(&two.path("target/debug/deps"), prefix, suffix))
+    };
+    assert!(is_shared("libmac-", ".so") && is_shared("libdep-", ".rmeta") && is_shared("libdep-", ".rlib"));
+    assert!(!is_canonical(&two.path("target/debug/app")), "the program is private");
+    // An incremental compile replaces files in other ways.
+    let mut three = one.clone_to("work/three");
+    three.set("CARGO_INCREMENTAL", "1").recorded(&["build"]);
+    let mut four = one.clone_to("work/four");
+    four.set("CARGO_INCREMENTAL", "1");
+    four.build().is_noop();
+    let path = crate::support::find_one(&four.path("target/debug/deps"), "libdep-", ".rmeta");
+    assert_ne!(crate::support::stat(&path).mtime_ns, crate::support::CANONICAL_MTIME_NS);
+}
+
 /// The oracle of the slow tests: what the program prints is what is in the sources now.
 fn expected(project: &Project) -> String {
     let read = |path: &str| fs::read_to_string(project.path(path)).expect("read");

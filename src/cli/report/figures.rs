@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::events::{Summary, Traffic};
+use crate::events::{Summary, Traffic, WholeBuilds};
 use crate::model::Outcome;
 
 /// The figures of the report; serialized, they are the JSON output.
@@ -21,6 +21,7 @@ pub(super) struct BuildReport {
     pub(super) events: Summary,
     pub(super) slowest: Vec<SlowMiss>,
     pub(super) remote: Traffic,
+    pub(super) whole_builds: WholeBuilds,
     #[serde(skip)]
     pub(super) period: Option<Duration>,
 }

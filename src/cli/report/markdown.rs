@@ -126,7 +126,7 @@ fn escaped(cell: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::report::{Format, gather};
-    use crate::events::{Event, Traffic};
+    use crate::events::{Event, Traffic, WholeBuilds};
 
     fn event(outcome: &str, name: &str, ms: f64) -> Event {
         Event { outcome: outcome.into(), crate_name: name.into(), ms, at: 10_000, ..Event::default() }
@@ -136,21 +136,22 @@ mod tests {
     fn all_that_happened_is_in_it_and_nothing_else() {
         let events = [event("hit.remote", "a", 1.0), event("miss.no-manifest", "b", 900.0)];
         let remote = Traffic { fetched: 3, fetched_bytes: 2048, ..Traffic::default() };
-        let text = of(&gather(&events.iter().collect::<Vec<_>>(), remote, None));
+        let text = of(&gather(&events.iter().collect::<Vec<_>>(), remote, WholeBuilds::default(), None));
         for part in
             ["50.0 % hits", "| Hits | 1, 1 of them fetched from the remote", "| Misses | 1, 900 ms", "| b | 900 ms |"]
         {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(text.contains("| Fetched | 3 | 2.0 KiB |") && !text.contains("<summary>Bypasses"), "{text}");
-        let nothing = of(&gather(&[], Traffic::default(), None));
+        let nothing = of(&gather(&[], Traffic::default(), WholeBuilds::default(), None));
         assert!(nothing.contains("no hits or misses") && !nothing.contains('|'), "{nothing}");
     }
 
     #[test]
     fn a_name_cannot_be_markup() {
         let evil = "a|b\n<img src=x> [l](u) `c`";
-        let text = of(&gather(&[&event("miss.no-manifest", evil, 5.0)], Traffic::default(), None));
+        let text =
+            of(&gather(&[&event("miss.no-manifest", evil, 5.0)], Traffic::default(), WholeBuilds::default(), None));
         let row = text.lines().find(|line| line.contains("img")).expect("its row");
         assert!(row.starts_with("| a\\|b &lt;img src=x&gt; \\[l\\](u) \\`c\\` | 5.0 ms |"), "{row}");
     }

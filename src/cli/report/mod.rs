@@ -15,7 +15,7 @@ use figures::{BuildReport, SlowMiss};
 
 use super::builds;
 use super::context::{CommandContext, Exit, span};
-use crate::events::{Event, EventLog, Journal, Summary, Traffic};
+use crate::events::{Event, EventLog, Journal, RestoreLog, Summary, Traffic, WholeBuilds};
 use crate::fsx::clock;
 use crate::model::{Compared, HitSource, Outcome, OutcomeClass, Stored};
 
@@ -49,7 +49,9 @@ JSON (fields are added, never renamed; times are in milliseconds):
               reason (in words), stored
   remote      transfers by builds, push and pull since it began: fetched,
               fetched_bytes, sent, sent_bytes, refused {reason: number},
-              failed, last_failure")]
+              failed, last_failure
+  whole_builds  builds restored before cargo asked: builds, restored (units),
+              left (units that were left to cargo), ms")]
 pub(super) struct Args {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -82,7 +84,10 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         Some(began) => journal.read(began).context("cannot read the journal of the remote")?,
         None => Vec::new(),
     };
-    let report = gather(&events, Traffic::of(&transfers), args.since);
+    let restores = RestoreLog::of(&config.cache_dir.value).read(from.unwrap_or(i64::MIN));
+    let restores = restores.context("cannot read the log of whole builds")?;
+    let of_build = restores.iter().filter(|restore| from.is_some() || builds::is_part(restore, &events));
+    let report = gather(&events, Traffic::of(&transfers), WholeBuilds::of(of_build), args.since);
     match args.format {
         Format::Text => text::show(cx, &report)?,
         Format::Json => cx.out.json(&report)?,
@@ -91,7 +96,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> BuildReport {
+fn gather(events: &[&Event], remote: Traffic, whole_builds: WholeBuilds, since: Option<Duration>) -> BuildReport {
     let summary = Summary::of(events.iter().copied());
     let period = builds::period(events);
     let mut misses: Vec<&Event> = events.iter().copied().filter(|event| event.outcome.is_miss()).collect();
@@ -110,6 +115,7 @@ fn gather(events: &[&Event], remote: Traffic, since: Option<Duration>) -> BuildR
         slowest: misses.iter().take(MAX_SLOWEST).map(|event| slow_miss(event)).collect(),
         events: summary,
         remote,
+        whole_builds,
         period: since,
     }
 }

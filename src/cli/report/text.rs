@@ -54,6 +54,10 @@ fn overview(report: &BuildReport) -> Table {
             "of the hits: fetched from the remote".into(),
         ]);
     }
+    let whole = &report.whole_builds;
+    if whole.restored > 0 {
+        table.row(["Whole builds".into(), whole.restored.to_string(), units::in_whole_builds(whole)]);
+    }
     let compiled = match events.misses {
         0 => String::new(),
         _ => format!(" in {} of compile time", units::millis(report.compiled_ms)),

@@ -14,7 +14,7 @@ use totals::BuildTotals;
 
 use super::builds;
 use super::context::{CommandContext, Exit};
-use crate::events::{Event, EventLog, Summary};
+use crate::events::{Event, EventLog, RestoreLog, Summary, WholeBuild};
 use crate::model::{Compared, Difference, HitSource, Outcome, Stored};
 
 /// Show why units of the last build were compiled
@@ -39,6 +39,9 @@ JSON (fields are added, never renamed; times are in milliseconds since 1970):
   v       1
   build   null if cargo has never called kache; else began, ended, target (its
           target directory), hits, misses, bypasses
+  whole_build  null, or how the whole build was restored before cargo asked:
+          restored, present (there already), left (left to cargo), left_out
+          [{unit, reason}], at most 50, ms
   units   units that were not hits, and verified hits that differ, causes first;
           with CRATE all units of it. Each:
           crate, package, kind, emit, unit (crate and cargo's hash), ended
@@ -68,6 +71,7 @@ pub(super) struct Args {
 struct Why<'a> {
     v: u32,
     build: Option<BuildTotals<'a>>,
+    whole_build: Option<&'a WholeBuild>,
     units: Vec<JsonUnit<'a>>,
 }
 
@@ -99,6 +103,8 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let config = cx.config()?;
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
     let events = builds::last(cx, &events);
+    let restores = RestoreLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the log of restores")?;
+    let whole_build = restores.iter().rfind(|restore| builds::is_part(restore, &events));
     let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_plain_hit(event)).collect();
     let groups = causes::groups(&compiled);
     let of_crate: Option<Vec<&Event>> =
@@ -106,7 +112,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     if args.json {
         let all = || groups.iter().flat_map(causes::Group::all).collect();
         let units = of_crate.unwrap_or_else(all).into_iter().map(|event| json_unit(event, &compiled)).collect();
-        cx.out.json(&Why { v: 1, build: totals_of(&events), units })?;
+        cx.out.json(&Why { v: 1, build: totals_of(&events), whole_build, units })?;
         return Ok(Exit::Ok);
     }
     let Some(build) = totals_of(&events) else {
@@ -114,6 +120,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     };
     show::print_heading(cx, &build)?;
+    whole_build.map_or(Ok(()), |whole| show::print_left_out(cx, whole))?;
     match (of_crate, &args.name) {
         (Some(units), Some(name)) if units.is_empty() => cx.out.message(format_args!(
             "this build does not contain {name}: cargo did not compile it again, or there is no such crate"

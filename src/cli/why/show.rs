@@ -7,7 +7,8 @@ use super::totals::BuildTotals;
 use crate::cli::context::CommandContext;
 use crate::cli::printer::{Table, plain};
 use crate::cli::units;
-use crate::events::Event;
+use crate::events::restore::DEPENDS_ON_ANOTHER;
+use crate::events::{Event, WholeBuild};
 use crate::fsx::clock::{self, Time};
 use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, Stored};
 
@@ -29,6 +30,28 @@ pub(super) fn print_heading(cx: &CommandContext, build: &BuildTotals<'_>) -> io:
     ))?;
     if !build.target.is_empty() {
         cx.out.data(format_args!("Target directory: {}", build.target))?;
+    }
+    Ok(())
+}
+
+/// Prints which units were left to cargo when the whole build was restored, and why.
+pub(super) fn print_left_out(cx: &CommandContext, whole: &WholeBuild) -> io::Result<()> {
+    if whole.left == 0 {
+        return Ok(());
+    }
+    cx.out.data(format_args!(
+        "\nRestored {} before cargo asked, and left {} to cargo:",
+        units::count(usize::try_from(whole.restored).unwrap_or(usize::MAX), "unit", "units"),
+        whole.left
+    ))?;
+    // The units that depend on another one follow from that.
+    let causes: Vec<_> = whole.left_out.iter().filter(|left| left.reason != DEPENDS_ON_ANOTHER).collect();
+    for left in causes.iter().take(MAX_NAMED_UNITS) {
+        cx.out.data(format_args!("  {}: {}", plain(&left.unit), plain(&left.reason)))?;
+    }
+    let others = whole.left.saturating_sub(causes.len().min(MAX_NAMED_UNITS) as u64);
+    if others > 0 {
+        cx.out.data(format_args!("  and {others} more, most of which depend on these"))?;
     }
     Ok(())
 }
