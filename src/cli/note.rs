@@ -42,7 +42,7 @@ fn cargo(text: &str) -> Result<(u32, u64), String> {
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (pid, began) = args.cargo;
     let (config, store) = cx.store()?;
-    let _marker = Marker(store.layout().awaited(&format!("{pid}-{began}")));
+    let marker = Marker(store.layout().awaited(&format!("{pid}-{began}")));
     sys_process::lower_priority();
     let waiting = Instant::now();
     while sys_process::is_running(pid, began) {
@@ -50,6 +50,10 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
             return Ok(Exit::Ok);
         }
         std::thread::sleep(INTERVAL);
+    }
+    // The cache was removed meanwhile, and must not come back.
+    if !fsx::exists(&marker.0) {
+        return Ok(Exit::Ok);
     }
     let Some(since) = sys_process::wall_clock(began) else { return Ok(Exit::Ok) };
     let Some(workspace) = Workspace::around(&args.workspace) else { return Ok(Exit::Ok) };
@@ -60,12 +64,14 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         config: &config,
         store: &store,
         roots: &roots,
+        workspace: &workspace.name,
+        command: &args.command,
         build_dir: &args.build_dir,
         cargo_pid: pid.into(),
         since: since - CLOCK_MARGIN_MS,
     };
     if let Some(snapshot) = snapshot::take(&build, previous.as_ref())? {
-        store.put_snapshot(name, &snapshot)?;
+        store.put_snapshot(&snapshot)?;
     }
     Ok(Exit::Ok)
 }

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::events::EventLog;
 use crate::fsx;
 use crate::remote::operations::pull::{self, Origin, Pull, PullPlan, PullReport, Wanted};
-use crate::remote::operations::workspace;
-use crate::remote::{PackManifest, Workspace};
+use crate::remote::operations::{snapshots, workspace};
+use crate::remote::{PackManifest, Remote, Workspace};
 use crate::store::{Store, survey};
 
 /// Download entries from the remote before a build
@@ -90,14 +90,38 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         print_origin(cx, &plan, workspace.as_ref());
         let display = Arc::new(Display::new("pull", plan.entries.len()));
         let control = transfer::control(&display, cancel);
-        let pull = Pull { remote, store: Arc::new(store), control, room, is_dry: args.dry_run };
+        let store = Arc::new(store);
+        let pull = Pull { remote: Arc::clone(&remote), store: Arc::clone(&store), control, room, is_dry: args.dry_run };
         let report = pull.run(plan, |settled| display.settled(settled)).await;
         display.finish();
+        if let Some(workspace) = workspace.as_ref().filter(|_| !args.dry_run && !report.is_cancelled) {
+            pull_snapshots(cx, &remote, &store, workspace).await?;
+        }
         if args.dry_run {
             print_manifests(cx, &report.would_fetch)?;
         }
         print_summary(cx, args, &report, began)
     })
+}
+
+/// Fetches the build snapshots of the workspace. Without them, units are restored one by one, so a failure is only
+/// reported.
+async fn pull_snapshots(
+    cx: &CommandContext,
+    remote: &Remote,
+    store: &Store,
+    workspace: &Workspace,
+) -> anyhow::Result<()> {
+    match snapshots::read_all(remote, workspace).await {
+        Ok(found) => {
+            let imported = snapshots::import(store, &found).context("cannot write a build snapshot")?;
+            if imported > 0 {
+                cx.out.data(units::count(imported, "build snapshot", "build snapshots"))?;
+            }
+        }
+        Err(error) => cx.out.message(format_args!("warning: cannot read the build snapshots: {error}")),
+    }
+    Ok(())
 }
 
 /// The shape of the last build of this workspace, if there was one.

@@ -16,7 +16,7 @@ use crate::fsx::{self, clock};
 use crate::keys;
 use crate::model::EntryId;
 use crate::remote::operations::push::{self, Candidate, Filter, PushReport};
-use crate::remote::operations::{build_records, presence, workspace};
+use crate::remote::operations::{build_records, presence, snapshots, workspace};
 use crate::remote::{BuildRecord, Remote, Workspace};
 use crate::store::Store;
 
@@ -91,8 +91,11 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         if let Some(workspace) = &workspace
             && exit != Exit::Interrupted
         {
-            let recorded = push.write_records(workspace, records(), &report).await?;
-            exit = if recorded == Exit::Ok { exit } else { recorded };
+            for written in
+                [push.write_records(workspace, records(), &report).await?, push.write_snapshots(workspace).await?]
+            {
+                exit = if written == Exit::Ok { exit } else { written };
+            }
         }
         Ok(exit)
     })
@@ -219,6 +222,30 @@ impl PushContext<'_> {
             }
         }
         Ok(exit)
+    }
+}
+
+impl PushContext<'_> {
+    /// Writes the build snapshots of the workspace.
+    async fn write_snapshots(&self, workspace: &Workspace) -> anyhow::Result<Exit> {
+        let all = snapshots::of_workspace(&self.store, workspace).context("cannot read the build snapshots")?;
+        for snapshot in &all {
+            match self.cancel.run_until_cancelled(snapshots::publish(&self.remote, snapshot)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.cx.out.message(format_args!("error: cannot write a build snapshot: {error}"));
+                    return Ok(Exit::Failed);
+                }
+                None => {
+                    self.cx.out.message("interrupted");
+                    return Ok(Exit::Interrupted);
+                }
+            }
+        }
+        if !all.is_empty() {
+            self.cx.out.data(format_args!("{}", units::count(all.len(), "build snapshot", "build snapshots")))?;
+        }
+        Ok(Exit::Ok)
     }
 }
 

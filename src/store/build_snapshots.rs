@@ -21,10 +21,17 @@ const MAX_AGE_SECS: i64 = 30 * 24 * 3600;
 /// The units that a command built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildSnapshot {
+    /// The name of the workspace.
+    pub workspace: String,
+    /// The name of the command ([`crate::cargo::command`]).
+    pub command: String,
     /// The build directory: the target directory, unless `build.build-dir` names another one.
     pub build_dir: TokenString,
     /// The units; each one comes after those that it depends on.
     pub units: Vec<BuiltUnit>,
+    /// Whether it came from the remote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pulled: bool,
 }
 
 /// A unit that cargo built.
@@ -45,7 +52,14 @@ pub struct BuiltUnit {
 
 /// The name of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotName(Digest);
+pub struct SnapshotName(pub Digest);
+
+impl BuildSnapshot {
+    /// Returns its name.
+    pub fn name(&self) -> SnapshotName {
+        SnapshotName::of(&self.workspace, &self.command)
+    }
+}
 
 impl SnapshotName {
     /// Returns the name for a command (normalised, [`crate::cargo::command`]) in a workspace.
@@ -61,13 +75,16 @@ impl Store {
         serde_json::from_slice(sealed::open(name.0, &sealed)?).ok()
     }
 
-    /// Returns whether there is a snapshot with this name, damaged or not.
-    pub fn has_snapshot(&self, name: SnapshotName) -> bool {
-        fsx::exists(&self.layout().snapshot(name.0))
+    /// Returns all snapshots, in no particular order.
+    pub fn snapshots(&self) -> fsx::Result<Vec<BuildSnapshot>> {
+        let mut names = Vec::new();
+        files::each_file(&self.layout().shards("snapshots"), |path, _| names.extend(files::digest_in_name(path)))?;
+        Ok(names.into_iter().filter_map(|name| self.snapshot(SnapshotName(name))).collect())
     }
 
-    /// Replaces the snapshot with this name.
-    pub fn put_snapshot(&self, name: SnapshotName, snapshot: &BuildSnapshot) -> fsx::Result<()> {
+    /// Replaces the snapshot with the same name.
+    pub fn put_snapshot(&self, snapshot: &BuildSnapshot) -> fsx::Result<()> {
+        let name = snapshot.name();
         let sealed = sealed::seal(name.0, &serde_json::to_vec(snapshot).unwrap_or_default());
         Publish::default().bytes(&self.layout().snapshot(name.0), &sealed).map(|_| ())
     }
@@ -82,4 +99,51 @@ pub(super) fn sweep(store: &Store, now: Time) -> fsx::Result<()> {
         }
     })?;
     old.iter().try_for_each(|path| fsx::remove_file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsx::clock;
+
+    fn snapshot(workspace: &str, command: &str) -> BuildSnapshot {
+        let build_dir = TokenString::spelled("{workspace}/target").unwrap();
+        BuildSnapshot {
+            workspace: workspace.into(),
+            command: command.into(),
+            build_dir,
+            units: Vec::new(),
+            pulled: false,
+        }
+    }
+
+    #[test]
+    fn i07_each_command_of_a_workspace_has_a_snapshot_and_damage_loses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let all = [snapshot("a", "build"), snapshot("a", "test"), snapshot("b", "build")];
+        for snapshot in &all {
+            store.put_snapshot(snapshot).unwrap();
+        }
+        assert_eq!(store.snapshots().unwrap().len(), 3);
+        assert_eq!(store.snapshot(all[1].name()).as_ref(), Some(&all[1]));
+        let path = store.layout().snapshot(all[1].name().0);
+        let bytes = fsx::read(&path).unwrap();
+        Publish::default().bytes(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(store.snapshot(all[1].name()), None);
+        assert_eq!(SnapshotName::of("ab", "c"), SnapshotName::of("ab", "c"));
+        assert_ne!(SnapshotName::of("ab", "c"), SnapshotName::of("a", "bc"));
+    }
+
+    #[test]
+    fn old_snapshots_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        store.put_snapshot(&snapshot("a", "build")).unwrap();
+        let now = clock::now();
+        sweep(&store, now).unwrap();
+        assert_eq!(store.snapshots().unwrap().len(), 1);
+        sweep(&store, Time { secs: now.secs + MAX_AGE_SECS + 60, nanos: 0 }).unwrap();
+        assert!(store.snapshots().unwrap().is_empty());
+    }
 }

@@ -29,6 +29,10 @@ pub struct EndedBuild<'a> {
     pub store: &'a Store,
     /// The roots of the checkout.
     pub roots: &'a Roots,
+    /// The name of the workspace.
+    pub workspace: &'a str,
+    /// The name of the command.
+    pub command: &'a str,
     /// The build directory.
     pub build_dir: &'a Path,
     /// The process ID of cargo.
@@ -59,7 +63,13 @@ pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Re
     let above = build.roots.iter().filter(|(kind, _)| *kind != RootKind::Target);
     let above = Roots::new(above.map(|(kind, place)| (kind, Some(place.into()))));
     let build_dir = above.tokenise(&build.build_dir.to_string_lossy());
-    Ok((!units.is_empty()).then_some(BuildSnapshot { build_dir, units }))
+    Ok((!units.is_empty()).then(|| BuildSnapshot {
+        workspace: build.workspace.to_owned(),
+        command: build.command.to_owned(),
+        build_dir,
+        units,
+        pulled: false,
+    }))
 }
 
 /// The calls for units in the build directory, as the event log tells.

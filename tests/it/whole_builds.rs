@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Project, Run, has_program, manifest, settle, wait_until};
 
 /// The workspace of most tests: a program with a build script, over a library and a macro.
@@ -411,6 +412,58 @@ fn intermediate_files_share_their_inodes_and_programs_do_not() {
     four.build().is_noop();
     let path = crate::support::find_one(&four.path("target/debug/deps"), "libdep-", ".rmeta");
     assert_ne!(crate::support::stat(&path).mtime_ns, crate::support::CANONICAL_MTIME_NS);
+}
+
+#[test]
+fn a_machine_with_an_empty_cache_restores_the_whole_build_after_a_pull() {
+    let server = S3Server::start();
+    let mut one = workspace();
+    one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    one.recorded(&["build"]);
+    let pushed = one.kache(&["push"]).ends(0);
+    assert!(pushed.contains("1 build snapshot"), "{pushed}");
+    let two = one.other_machine("two");
+    let pulled = two.kache(&["pull"]).ends(0);
+    assert!(pulled.contains("1 build snapshot"), "{pulled}");
+    two.build().is_noop();
+    assert_eq!((two.restored().len(), two.app_output()), (5, one.app_output()));
+    // Without the snapshot, cargo asks for each unit.
+    let three = one.other_machine("three");
+    for object in server.objects_with("/snapshots/") {
+        server.remove(&object);
+    }
+    three.kache(&["pull"]).ends(0);
+    assert_eq!(three.builds_only(ALL), one.app_output());
+}
+
+#[test]
+fn r08_a_snapshot_that_nobody_trusted_signed_is_not_used() {
+    let server = S3Server::start();
+    let key = |project: &Project| {
+        let keys = project.kache(&["keygen"]).ends(0);
+        let line = |prefix: &str| {
+            let found = keys.split(['=', '"', '\n']).find(|word| word.starts_with(prefix));
+            found.unwrap_or_else(|| panic!("{keys}")).to_owned()
+        };
+        (line("kache-sk1:"), line("kache-pk1:"))
+    };
+    let mut one = workspace();
+    one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    let (secret, public) = key(&one);
+    one.set("KACHE_SIGNING_KEY", secret).recorded(&["build"]);
+    one.kache(&["push"]).ends(0);
+    let signed: Vec<(String, Option<Vec<u8>>)> =
+        server.objects_with("/snapshots/").into_iter().map(|name| (name.clone(), server.read(&name))).collect();
+    one.unset("KACHE_SIGNING_KEY");
+    one.kache(&["push"]).ends(0);
+    let mut two = one.other_machine("two");
+    let pulled = two.set("KACHE_TRUSTED_KEYS", public).kache(&["pull"]).ends(0);
+    assert!(!pulled.contains("build snapshot"), "it is unsigned now: {pulled}");
+    for (name, bytes) in signed {
+        server.write(&name, &bytes.expect("an object"));
+    }
+    assert!(two.kache(&["pull"]).ends(0).contains("1 build snapshot"));
+    two.build().is_noop();
 }
 
 /// The oracle of the slow tests: what the program prints is what is in the sources now.

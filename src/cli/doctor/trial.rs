@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use super::check::Check;
+use crate::cargo::unit_dir;
 use crate::cli::units;
 use crate::config::{Env, env};
 use crate::events::{Event, EventLog};
@@ -43,6 +44,7 @@ fn build_twice(vars: &Env) -> anyhow::Result<Vec<Check>> {
     let dir = Temp::dir().context("cannot create a directory")?;
     let first = build(vars, &dir, "first")?;
     let mut checks = vec![check_event("first build", &first, is_stored, "miss, stored")];
+    checks.extend(check_fingerprints(&dir.path().join("first/target")));
     if is_stored(&first) {
         let second = build(vars, &dir, "some/where/else")?;
         checks.push(check_event("second build", &second, |event| event.outcome.is_hit(), "hit"));
@@ -69,10 +71,18 @@ fn build(vars: &Env, dir: &Temp, name: &str) -> anyhow::Result<Event> {
         .env(env::RUSTC_WRAPPER, fsx::current_exe()?)
         .env(env::KACHE_CACHE_DIR, &cache)
         .env(env::KACHE_DISABLED, "0")
+        .env(env::KACHE_BULK, "off")
         .env(env::KACHE_VERIFY, "off");
     let output = command.output().with_context(|| format!("cannot run {}", cargo.display()))?;
     ensure!(output.status.success(), "cargo failed: {}", last_line(&output.stderr));
     last_event(&cache)?.context("cargo built the crate without calling kache")
+}
+
+/// Warns if this cargo writes fingerprints that kache does not know.
+fn check_fingerprints(target: &Path) -> Option<Check> {
+    let is_known = !unit_dir::read_all(target, "debug").is_empty();
+    let text = "this cargo computes fingerprints in an unknown way, so kache does not restore whole builds, only units";
+    (!is_known).then(|| Check::warn("whole builds", text))
 }
 
 fn last_event(cache: &Path) -> anyhow::Result<Option<Event>> {

@@ -9,24 +9,20 @@
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::limits::{MAX_FILE_NAME_BYTES, MAX_FILES, MAX_FILES_BYTES, MAX_META_BYTES, MAX_PACK_BYTES, META};
 use super::names::{self, ManifestName};
-use super::refused::{self, Refused};
-use super::signature::{Signature, SigningKey, Trust};
+use super::refused::Refused;
+use super::signature::{SigningKey, Trust};
+use super::signed::SignedFormat;
 use crate::model::{Digest, EntryKey, Input, InputSet, LookupKey};
 use crate::store::entries::is_file_name;
 
 /// Largest manifest that is read, in bytes. A thousand inputs take about 150 KB.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
-/// Most signatures that a manifest may have.
-const MAX_SIGNATURES: usize = 16;
-/// Purpose of the signatures of a body.
-const PURPOSE: &str = "manifest v1";
-const VERSION: u32 = 1;
 /// Name of the manifest in refusals.
 const NAME_IN_REFUSALS: &str = "the manifest";
+const OBJECT: SignedFormat = SignedFormat { purpose: "manifest v1", version: 1, name_in_refusals: NAME_IN_REFUSALS };
 
 /// Digest and size of a compressed pack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -80,21 +76,10 @@ pub struct PackManifest {
     pub inputs: Vec<Input>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SignedObject<'a> {
-    v: u32,
-    #[serde(borrow)]
-    body: &'a RawValue,
-    signatures: Vec<Signature>,
-}
-
 impl PackManifest {
     /// Encodes the bytes of the object, signed if there is a key.
     pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
-        let body = serde_json::value::to_raw_value(self).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let signatures = signer.iter().map(|key| key.sign(PURPOSE, body.get().as_bytes())).collect();
-        serde_json::to_vec(&SignedObject { v: VERSION, body: &body, signatures }).unwrap_or_default()
+        OBJECT.encode(self, signer)
     }
 
     /// Decodes the object called `name`, verifies its signatures, and checks the manifest with [`PackManifest::check`].
@@ -102,14 +87,7 @@ impl PackManifest {
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
             return Err(Refused::TooLarge(NAME_IN_REFUSALS));
         }
-        let malformed = |_| Refused::Malformed(NAME_IN_REFUSALS);
-        refused::check_version(bytes, VERSION, NAME_IN_REFUSALS)?;
-        let object: SignedObject<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
-        if object.signatures.len() > MAX_SIGNATURES {
-            return Err(Refused::TooLarge(NAME_IN_REFUSALS));
-        }
-        trust.check(PURPOSE, object.body.get().as_bytes(), &object.signatures)?;
-        let manifest: Self = serde_json::from_str(object.body.get()).map_err(malformed)?;
+        let manifest: Self = OBJECT.decode(bytes, trust)?;
         if ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key) != *name {
             return Err(Refused::Moved);
         }

@@ -10,3 +10,5 @@ pub mod names;
 pub mod pack;
 pub mod refused;
 pub mod signature;
+mod signed;
+pub mod snapshot;

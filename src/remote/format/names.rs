@@ -4,19 +4,21 @@
 //! manifests/{crate}/{lookup key}/{key}.json
 //! packs/{crate}/{key}.tar.zst
 //! builds/{workspace}/{triple}.{profile}.{lock}.{commit}.json
+//! snapshots/{workspace}/{name}.json.zst
 //! probe/{id}
 //! ```
 //!
-//! Keys are spelled as 43 characters of unpadded base64url. A part that is empty, too long, or contains other
-//! characters than names may is changed: it is cut, other characters become `_`, and `~` and 8 characters of its digest
-//! follow. So every name stays below [`MAX_OBJECT_NAME_BYTES`] with a prefix of up to 16 characters: some servers
-//! refuse longer ones. Names come back from listings, which anybody may have written: kache ignores a name that is not
-//! spelled exactly like this.
+//! Keys and names of snapshots are spelled as 43 characters of unpadded base64url. A part that is empty, too long, or
+//! contains other characters than names may is changed: it is cut, other characters become `_`, and `~` and 8
+//! characters of its digest follow. So every name stays below [`MAX_OBJECT_NAME_BYTES`] with a prefix of up to 16
+//! characters: some servers refuse longer ones. Names come back from listings, which anybody may have written: kache
+//! ignores a name that is not spelled exactly like this.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::model::{Digest, EntryKey, LookupKey};
+use crate::store::build_snapshots::SnapshotName;
 
 /// All names are shorter than this many bytes, with a prefix of up to 16.
 pub const MAX_OBJECT_NAME_BYTES: usize = 150;
@@ -174,6 +176,21 @@ impl ObjectNames {
     /// Parses the name of a build record of `workspace`. `None`: it is not one, or not spelled as kache spells it.
     pub fn parse_build(&self, workspace: &str, name: &str) -> Option<BuildName> {
         BuildName::parse(name.strip_prefix(&self.builds_of(workspace))?.strip_suffix(".json")?)
+    }
+
+    /// Common prefix of the names of a workspace's build snapshots.
+    pub fn snapshots_of(&self, workspace: &str) -> String {
+        format!("{}snapshots/{}/", self.root, NAME_PART.spell(workspace))
+    }
+
+    /// Name of a build snapshot.
+    pub fn snapshot(&self, workspace: &str, name: SnapshotName) -> String {
+        format!("{}{}.json.zst", self.snapshots_of(workspace), encode_digest(name.0))
+    }
+
+    /// Parses the name of a build snapshot of `workspace`. `None`: it is not one, or not spelled as kache spells it.
+    pub fn parse_snapshot(&self, workspace: &str, name: &str) -> Option<SnapshotName> {
+        decode_digest(name.strip_prefix(&self.snapshots_of(workspace))?.strip_suffix(".json.zst")?).map(SnapshotName)
     }
 
     /// Name of the object that `doctor` tests the remote with. `id`: letters and digits.

@@ -14,5 +14,6 @@ pub mod presence;
 pub mod pull;
 pub mod push;
 pub mod remote;
+pub mod snapshots;
 pub mod upload;
 pub mod workspace;

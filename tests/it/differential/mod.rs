@@ -4,9 +4,10 @@
 //! output that the state predicts, and nothing may be built twice.
 //!
 //! Edits change sources, variables, features, the profile, C code, and the data of proc macros and build scripts. Some
-//! cause warnings or errors, some go back to an earlier state, some wipe a target directory, and some builds are
-//! killed. Cargo does not know the inputs of macros and of some scripts, so the test touches their users when these
-//! inputs change. Cargo then calls rustc again, with the same arguments and sources.
+//! cause warnings or errors, some go back to an earlier state, some wipe a target directory (so that kache may restore
+//! the whole build), and some builds are killed. Cargo does not know the inputs of macros and of some scripts, so the
+//! test touches their users when these inputs change. Cargo then calls rustc again, with the same arguments and
+//! sources.
 //!
 //! The test makes `KACHE_IT_EDITS` edits (25; 200 in CI), drawn from the seed `KACHE_IT_SEED` (the time). It prints
 //! both; set them to replay a run:
@@ -163,6 +164,7 @@ impl Trial {
         // other checkout adopts that.
         for (checkout, is_incremental) in [&mut one, &mut two, &mut three].into_iter().zip(are_incremental(seed)) {
             checkout.set("CARGO_INCREMENTAL", if is_incremental { "1" } else { "0" });
+            checkout.set("KACHE_BULK", "on");
         }
         let plain = Checkout::new("plain cargo", plain);
         let cached = [Checkout::new("first checkout", one), Checkout::new("second checkout", two)];
@@ -265,9 +267,10 @@ fn walk(seed: u64, edits: u64) -> Trial {
             history.push(state);
         }
         if number == 0 || rng.u32(..6) == 0 {
-            let at = rng.usize(..2);
-            trial.cached[at].project.wipe();
-            trail.push(format!("{number}: wipe of {}", trial.cached[at].name));
+            // Most builds in an empty target directory begin with the restore of a whole build.
+            let (at, bulk) = (rng.usize(..2), if rng.u32(..4) > 0 { "on" } else { "off" });
+            trial.cached[at].project.set("KACHE_BULK", bulk).wipe();
+            trail.push(format!("{number}: wipe of {}, whole builds {bulk}", trial.cached[at].name));
         }
         if rng.u32(..8) == 0 {
             let (at, milliseconds) = (rng.usize(..2), rng.u64(..700));
@@ -316,6 +319,7 @@ fn programs_of_plain_cargo_and_of_kache_agree_after_every_edit() {
         5 * hits >= all,
         "a cache that is hardly used proves nothing: {hits} hits of {all} with seed {seed}: {counts:?}"
     );
+    assert!(edits < 100 || counts.contains_key("hit.whole-build"), "no whole build with seed {seed}: {counts:?}");
     trial.cached[0].project.assert_store_whole();
 
     // kache must restore exactly what rustc produces now.

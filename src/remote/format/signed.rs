@@ -1,0 +1,52 @@
+//! Signed objects: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. The signed bytes are those of
+//! `body`, exactly as stored.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::refused::{self, Refused};
+use super::signature::{Signature, SigningKey, Trust};
+
+/// Most signatures that an object may have.
+const MAX_SIGNATURES: usize = 16;
+
+/// A kind of signed object.
+pub(super) struct SignedFormat {
+    /// Purpose of the signatures: one for another purpose is not valid.
+    pub(super) purpose: &'static str,
+    /// Version of the format. Others are refused.
+    pub(super) version: u32,
+    /// What a refusal calls the object.
+    pub(super) name_in_refusals: &'static str,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignedObject<'a> {
+    v: u32,
+    #[serde(borrow)]
+    body: &'a RawValue,
+    signatures: Vec<Signature>,
+}
+
+impl SignedFormat {
+    /// Encodes the object, signed if there is a key.
+    pub(super) fn encode(&self, body: &impl Serialize, signer: Option<&SigningKey>) -> Vec<u8> {
+        let body = serde_json::value::to_raw_value(body).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let signatures = signer.iter().map(|key| key.sign(self.purpose, body.get().as_bytes())).collect();
+        serde_json::to_vec(&SignedObject { v: self.version, body: &body, signatures }).unwrap_or_default()
+    }
+
+    /// Decodes the body, after checking its version and signatures.
+    pub(super) fn decode<T: DeserializeOwned>(&self, bytes: &[u8], trust: &Trust) -> Result<T, Refused> {
+        let malformed = |_| Refused::Malformed(self.name_in_refusals);
+        refused::check_version(bytes, self.version, self.name_in_refusals)?;
+        let object: SignedObject<'_> = serde_json::from_slice(bytes).map_err(malformed)?;
+        if object.signatures.len() > MAX_SIGNATURES {
+            return Err(Refused::TooLarge(self.name_in_refusals));
+        }
+        trust.check(self.purpose, object.body.get().as_bytes(), &object.signatures)?;
+        serde_json::from_str(object.body.get()).map_err(malformed)
+    }
+}

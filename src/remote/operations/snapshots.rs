@@ -1,0 +1,100 @@
+//! Build snapshots on the remote: `push` writes those of a workspace, and `pull` reads them.
+//!
+//! One object for each command of a workspace, replaced by every push. A snapshot that cannot be read counts as absent;
+//! without it, machines restore units one by one.
+
+use std::cmp::Reverse;
+
+use super::remote::Remote;
+use super::workspace::Workspace;
+use crate::fsx;
+use crate::model::{TokenString, secret};
+use crate::remote::format::signature::Trust;
+use crate::remote::format::snapshot::{MAX_OBJECT_BYTES, SnapshotWithCalls};
+use crate::remote::s3::error::Result;
+use crate::store::Store;
+use crate::store::build_snapshots::BuildSnapshot;
+use crate::store::calls::CallRecord;
+
+/// Most snapshots to read for a workspace, newest first.
+const MAX_READ: usize = 32;
+
+/// Returns the snapshots of the workspace that were made on this machine, with the calls of their units. Units whose
+/// calls hold values that look secret stay here.
+pub fn of_workspace(store: &Store, workspace: &Workspace) -> fsx::Result<Vec<SnapshotWithCalls>> {
+    let mut found = Vec::new();
+    for mut snapshot in
+        store.snapshots()?.into_iter().filter(|snapshot| snapshot.workspace == workspace.name && !snapshot.pulled)
+    {
+        let call = |lookup| store.call(lookup).filter(|call| !holds_secret(call));
+        let calls: Vec<_> = snapshot.units.iter().filter_map(|unit| Some((unit.lookup, call(unit.lookup)?))).collect();
+        snapshot.units.retain(|unit| calls.iter().any(|(lookup, _)| *lookup == unit.lookup));
+        if !snapshot.units.is_empty() {
+            found.push(SnapshotWithCalls { snapshot, calls });
+        }
+    }
+    Ok(found)
+}
+
+fn holds_secret(call: &CallRecord) -> bool {
+    let is_secret = |(name, value): &(String, Option<TokenString>)| {
+        value.as_ref().is_some_and(|value| secret::is_secret(name, value.as_str()))
+    };
+    call.variables.iter().any(is_secret)
+}
+
+/// Writes a snapshot, signed if there is a key.
+pub async fn publish(remote: &Remote, snapshot: &SnapshotWithCalls) -> Result<()> {
+    let name = remote.names.snapshot(&snapshot.snapshot.workspace, snapshot.snapshot.name());
+    remote.bucket.put(&name, snapshot.encode(remote.signer.as_ref())).await
+}
+
+/// Reads the snapshots of a workspace, the newest first. Skips those that are refused. A machine that signs without
+/// trusted keys reads none: it would build on them, and vouch for what anybody wrote.
+pub async fn read_all(remote: &Remote, workspace: &Workspace) -> Result<Vec<SnapshotWithCalls>> {
+    if remote.signer.is_some() && remote.trust == Trust::Anyone {
+        return Ok(Vec::new());
+    }
+    let mut listing = remote.bucket.list(&remote.names.snapshots_of(&workspace.name));
+    let mut objects = Vec::new();
+    while let Some(page) = listing.next_page().await? {
+        objects.extend(page);
+    }
+    objects.sort_by_key(|object| Reverse(object.modified));
+    let mut found = Vec::new();
+    for object in objects.iter().take(MAX_READ) {
+        let Some(name) = remote.names.parse_snapshot(&workspace.name, &object.name) else { continue };
+        let Some(bytes) = remote.bucket.get(&object.name, MAX_OBJECT_BYTES).await? else { continue };
+        found.extend(SnapshotWithCalls::decode(&bytes, name, &remote.trust));
+    }
+    Ok(found)
+}
+
+/// Puts snapshots that the store lacks into it, with the calls of their units. Returns how many there were.
+pub fn import(store: &Store, snapshots: &[SnapshotWithCalls]) -> fsx::Result<usize> {
+    let is_new = |found: &&SnapshotWithCalls| store.snapshot(found.snapshot.name()).is_none();
+    let mut count = 0;
+    for found in snapshots.iter().filter(is_new) {
+        found.calls.iter().try_for_each(|(lookup, call)| store.put_call(*lookup, call))?;
+        store.put_snapshot(&BuildSnapshot { pulled: true, ..found.snapshot.clone() })?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_with_a_secret_stays_here() {
+        let call = |name: &str, value: &str| CallRecord {
+            argv: Vec::new(),
+            cwd: TokenString::default(),
+            variables: vec![(name.into(), Some(TokenString::literal(value))), ("GONE_TOKEN".into(), None)],
+            manifests: Vec::new(),
+        };
+        assert!(holds_secret(&call("API_TOKEN", "x")) && holds_secret(&call("A", "ghp_0123456789")));
+        assert!(!holds_secret(&call("OUT_DIR", "{target}/out")));
+    }
+}
