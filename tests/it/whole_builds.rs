@@ -481,7 +481,8 @@ fn an_edit_while_the_build_is_restored_is_never_lost() {
     one.recorded(&["build"]);
     let two = one.clone_to("work/two");
     let (mut rng, mut fresh) = (crate::support::random::generator(), 0);
-    for round in 0..60 {
+    let rounds = std::env::var("KACHE_IT_ROUNDS").map_or(60, |rounds| rounds.parse().expect("a number"));
+    for round in 0..rounds {
         two.wipe();
         for (file, text) in [
             ("dep/src/lib.rs", "pub fn value() -> u32 { 1 }\n"),
@@ -508,7 +509,7 @@ fn an_edit_while_the_build_is_restored_is_never_lost() {
         fresh += usize::from(run.dirty().is_empty());
         assert_eq!(printed, expected(&two), "round {round}, {delay:?}\n{}", run.stderr);
     }
-    assert!(fresh < 60, "no edit came in time: the test shows nothing");
+    assert!(fresh < rounds, "no edit came in time: the test shows nothing");
 }
 
 #[test]
@@ -533,8 +534,6 @@ fn a_restore_that_is_killed_leaves_nothing_half() {
 
 /// Kills a process and its children.
 fn kill_all(project: &Project, pid: u32) {
-    let mut command = project.command("pkill");
-    command.args(["-9", "-P", &pid.to_string()]).status().expect("pkill");
+    project.command("pkill").args(["-9", "-P", &pid.to_string()]).status().expect("pkill");
     project.command("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().expect("kill");
-    let _ = Path::new("/");
 }
