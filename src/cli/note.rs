@@ -1,22 +1,18 @@
 //! `kache note`: waits for a cargo to end and makes a snapshot of its build. The wrapper starts it; nobody else does.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::context::{CommandContext, Exit};
 use crate::fsx::{self, sys_process};
 use crate::remote::Workspace;
 use crate::store::build_snapshots::SnapshotName;
 use crate::wrapper::snapshot::{self, EndedBuild};
-use crate::wrapper::whole_build::roots_of;
 
 /// How long to wait for cargo at most.
 const MAX_WAIT: Duration = Duration::from_hours(6);
 /// How much earlier than its recorded start cargo may have begun, in milliseconds.
 const CLOCK_MARGIN_MS: i64 = 1500;
-/// How often to look whether cargo is still running.
-const INTERVAL: Duration = Duration::from_millis(250);
-
 /// Make a snapshot of a build
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -26,9 +22,6 @@ pub(super) struct Args {
     /// The directory of the workspace
     #[arg(long)]
     workspace: PathBuf,
-    /// The build directory
-    #[arg(long)]
-    build_dir: PathBuf,
     /// The name of the command
     #[arg(long)]
     command: String,
@@ -44,12 +37,8 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
     let marker = Marker(store.layout().awaited(&format!("{pid}-{began}")));
     sys_process::lower_priority();
-    let waiting = Instant::now();
-    while sys_process::is_running(pid, began) {
-        if waiting.elapsed() > MAX_WAIT {
-            return Ok(Exit::Ok);
-        }
-        std::thread::sleep(INTERVAL);
+    if !sys_process::wait_for_end(pid, began, MAX_WAIT) {
+        return Ok(Exit::Ok);
     }
     // The cache was removed meanwhile, and must not come back.
     if !fsx::exists(&marker.0) {
@@ -57,19 +46,17 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     }
     let Some(since) = sys_process::wall_clock(began) else { return Ok(Exit::Ok) };
     let Some(workspace) = Workspace::around(&args.workspace) else { return Ok(Exit::Ok) };
-    let roots = roots_of(&workspace.root, &args.build_dir, &cx.env, &store);
-    let name = SnapshotName::of(&workspace.name, &args.command);
-    let previous = store.snapshot(name);
     let build = EndedBuild {
         config: &config,
         store: &store,
-        roots: &roots,
-        workspace: &workspace.name,
+        vars: &cx.env,
+        workspace: &workspace.root,
+        name: &workspace.name,
         command: &args.command,
-        build_dir: &args.build_dir,
         cargo_pid: pid.into(),
         since: since - CLOCK_MARGIN_MS,
     };
+    let previous = store.snapshot(SnapshotName::of(&workspace.name, &args.command));
     if let Some(snapshot) = snapshot::take(&build, previous.as_ref())? {
         store.put_snapshot(&snapshot)?;
     }

@@ -15,6 +15,7 @@ use crate::fsx;
 use crate::fsx::temp::Temp;
 use crate::remote::Workspace;
 use crate::store::build_snapshots::SnapshotName;
+use crate::wrapper::checkout;
 use crate::wrapper::whole_build::{self, BuildToRestore, NotRestored};
 
 /// The subcommand of cargo as which kache runs itself, to get the environment that cargo would give to a compile: that
@@ -86,7 +87,7 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
         return Ok(Exit::Ok);
     };
     let build_dir = metadata.build_dir();
-    let roots = whole_build::roots_of(&workspace.root, &build_dir, &vars, &store);
+    let roots = checkout::roots(&workspace.root, &build_dir, &vars, &store);
     let number = u64::from(std::process::id());
     let build = BuildToRestore {
         config: &config,

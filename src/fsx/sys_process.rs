@@ -196,6 +196,39 @@ pub fn is_running(process: u32, began: u64) -> bool {
     stat_field(process, 19).is_some_and(|at| at.parse() == Ok(began)) && !is_dead()
 }
 
+/// Waits for the end of the process that began at `began` ([`caller_began`]), at most for `limit`. Returns whether it
+/// has ended.
+pub fn wait_for_end(process: u32, began: u64, limit: std::time::Duration) -> bool {
+    #[cfg(target_os = "linux")]
+    if let Some(ended) = wait_by_descriptor(process, began, limit) {
+        return ended;
+    }
+    let waiting = std::time::Instant::now();
+    while is_running(process, began) && waiting.elapsed() < limit {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    !is_running(process, began)
+}
+
+/// Like [`wait_for_end`]; `None` if the kernel gives no descriptor.
+#[cfg(target_os = "linux")]
+fn wait_by_descriptor(process: u32, began: u64, limit: std::time::Duration) -> Option<bool> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let pid = Pid::from_raw(i32::try_from(process).ok()?)?;
+    let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(descriptor) => descriptor,
+        Err(rustix::io::Errno::SRCH) => return Some(true),
+        Err(_) => return None,
+    };
+    // The descriptor may be of a later process with the same id.
+    if !is_running(process, began) {
+        return Some(true);
+    }
+    let timeout = limit.try_into().ok()?;
+    Some(poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&timeout)).ok()? > 0)
+}
+
 /// Returns the working directory of the process that started this one. `None` if the system does not report it.
 pub fn directory_of_caller() -> Option<std::path::PathBuf> {
     super::canonicalize(std::path::Path::new(&format!("/proc/{}/cwd", caller()))).ok()
@@ -226,6 +259,20 @@ mod tests {
         };
         assert!(opens(false));
         assert!(!opens(true));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_end_of_a_process_is_noticed() {
+        use std::time::Duration;
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let began = super::stat_field(child.id(), 19).unwrap().parse().unwrap();
+        assert!(!super::wait_for_end(child.id(), began, Duration::from_millis(10)));
+        assert!(super::wait_for_end(child.id(), began + 1, Duration::from_secs(9)), "another process with this id");
+        child.kill().unwrap();
+        assert!(super::wait_for_end(child.id(), began, Duration::from_secs(9)), "not yet reaped");
+        child.wait().unwrap();
+        assert!(super::wait_for_end(child.id(), began, Duration::from_secs(9)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::whole_build::{self, BuildToRestore};
+use super::{background, checkout};
 use crate::cargo::metadata::{self, Metadata};
 use crate::cargo::{command, workspace};
 use crate::config::{Config, Env, Verify, env};
@@ -30,7 +31,13 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     let cwd = fsx::current_dir().ok()?;
     let manifest = command::value(&args, "--manifest-path").map(|path| cwd.join(path));
     let (root, workspace) = workspace::around(manifest.as_deref().and_then(Path::parent).unwrap_or(&cwd))?;
-    let snapshot = store.snapshot(SnapshotName::of(&workspace, &command))?;
+    let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &command)) else {
+        // All units of this build may be hits, after which nothing else would make a snapshot.
+        if !fsx::exists(&named_target_dir(&root, vars).unwrap_or_else(|| root.join("target"))) {
+            background::note_in_background(store, vars, &root);
+        }
+        return None;
+    };
     if likely_build_dir(&snapshot, &root, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
         return None;
     }
@@ -38,20 +45,27 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     if is_warm(&build_dir, &snapshot) {
         return None;
     }
-    let roots = whole_build::roots_of(&root, &build_dir, vars, store);
+    let roots = checkout::roots(&root, &build_dir, vars, store);
     let number = u64::from(sys_process::caller());
     let jobs = command::jobs(&args, vars);
     let build = BuildToRestore { config, vars, cargo: &cargo, jobs, roots: &roots, build_dir: &build_dir, number };
-    whole_build::restore(&build, &snapshot).ok().map(drop)
+    if whole_build::restore(&build, &snapshot).ok()?.left > 0 {
+        background::note_in_background(store, vars, &root);
+    }
+    Some(())
+}
+
+/// The target directory that a variable names.
+fn named_target_dir(root: &Path, vars: &Env) -> Option<PathBuf> {
+    vars.path(env::CARGO_TARGET_DIR).map(|dir| root.join(dir))
 }
 
 /// Where the build directory is if this checkout is set up like that of the snapshot. `None`: only cargo knows.
 fn likely_build_dir(snapshot: &BuildSnapshot, root: &Path, vars: &Env) -> Option<PathBuf> {
-    let named = vars.path(env::CARGO_TARGET_DIR).map(|dir| root.join(dir));
     // A directory elsewhere is that of the other checkout.
     let roots = Roots::new([(RootKind::Workspace, Some(root.to_owned()))]);
     let inside = || roots.expand(&snapshot.build_dir).map(PathBuf::from).filter(|dir| dir.starts_with(root));
-    named.or_else(inside)
+    named_target_dir(root, vars).or_else(inside)
 }
 
 /// Whether cargo has built with the profiles of the snapshot there.

@@ -1,31 +1,23 @@
 //! Starts processes that outlive this one and do not inherit its descriptors.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::remote;
-use super::task::Task;
 use crate::cargo::command;
+use crate::config::Env;
 use crate::fsx::{self, sys_process};
-use crate::model::RootKind;
+use crate::store::Store;
 
-/// Starts a process that waits for the end of this run of cargo and then makes a snapshot of its build, unless an
-/// earlier call of this cargo has started one.
-pub(super) fn note_in_background(task: &impl Task) {
+/// Starts a process that waits for the end of cargo, the caller, and then makes a snapshot of its build, unless an
+/// earlier call of this cargo has started one. `workspace` is the root of the workspace.
+pub(super) fn note_in_background(store: &Store, vars: &Env, workspace: &Path) {
     let Some(began) = sys_process::caller_began() else { return };
-    let layout = task.common().store.layout();
     let cargo = format!("{}-{began}", sys_process::caller());
-    if !fsx::create_marker(&layout.awaited(&cargo)).unwrap_or(false) {
-        return;
+    let Some(command) = sys_process::arguments_of_caller().and_then(|args| command::name(&args, vars)) else { return };
+    if fsx::create_marker(&store.layout().awaited(&cargo)).unwrap_or(false) {
+        let workspace = workspace.to_string_lossy();
+        start_in_background(&["note", "--cargo", &cargo, "--workspace", &workspace, "--command", &command]);
     }
-    let Some(target) = task.common().roots.place(RootKind::Target) else { return };
-    let Some(workspace) = remote::workspace(task) else { return };
-    let Some(command) = sys_process::arguments_of_caller().and_then(|args| command::name(&args, task.common().env))
-    else {
-        return;
-    };
-    let workspace = workspace.to_string_lossy();
-    let args = ["--cargo", &cargo, "--workspace", &workspace, "--build-dir", target, "--command", &command];
-    start_in_background(&[&["note"], &args[..]].concat());
 }
 
 /// Starts a garbage collection that outlives this process and does not inherit its descriptors.

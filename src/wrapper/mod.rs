@@ -12,6 +12,7 @@ mod background;
 mod bypass;
 mod call;
 mod call_record;
+pub mod checkout;
 mod declared;
 mod delivered;
 mod entry_hit;

@@ -8,9 +8,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::checkout;
 use crate::cargo::fingerprint;
 use crate::cargo::unit_dir::{self, BuiltFingerprint, UnitName};
-use crate::config::Config;
+use crate::config::{Config, Env};
 use crate::events::{Event, EventLog};
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
@@ -27,14 +28,14 @@ pub struct EndedBuild<'a> {
     pub config: &'a Config,
     /// The store.
     pub store: &'a Store,
-    /// The roots of the checkout.
-    pub roots: &'a Roots,
+    /// The environment of cargo.
+    pub vars: &'a Env,
+    /// The directory of the workspace.
+    pub workspace: &'a Path,
     /// The name of the workspace.
-    pub workspace: &'a str,
+    pub name: &'a str,
     /// The name of the command.
     pub command: &'a str,
-    /// The build directory.
-    pub build_dir: &'a Path,
     /// The process ID of cargo.
     pub cargo_pid: u64,
     /// When cargo began, in milliseconds since 1970, or somewhat earlier.
@@ -44,14 +45,28 @@ pub struct EndedBuild<'a> {
 /// Makes the snapshot. `previous` is the one of an earlier build with the same command, whose units this build may not
 /// have asked for. `None`: nothing is known well enough.
 pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Result<Option<BuildSnapshot>> {
-    let calls = Calls::read(build)?;
+    let log = EventLog::of(&build.config.cache_dir.value);
+    let of_cargo = log.read_holding(&format!("\"build\":{},", build.cargo_pid))?;
+    let Some(build_dir) = of_cargo.into_iter().find(|event| build.contains(event)).map(|event| event.target) else {
+        return Ok(None);
+    };
+    let events = log.read_holding(&serde_json::to_string(&build_dir).unwrap_or_default())?;
+    let (build_dir, calls) = (Path::new(&build_dir), Calls::of(build, &build_dir, events));
+    let roots = checkout::roots(build.workspace, build_dir, build.vars, build.store);
     let fingerprints: Vec<BuiltFingerprint> =
-        calls.profiles.iter().flat_map(|profile| unit_dir::read_all(build.build_dir, profile)).collect();
+        calls.profiles.iter().flat_map(|profile| unit_dir::read_all(build_dir, profile)).collect();
     let previous: HashMap<&UnitName, &BuiltUnit> =
         previous.iter().flat_map(|snapshot| &snapshot.units).map(|unit| (&unit.name, unit)).collect();
-    let by_hash = fingerprints.iter().map(|built| (built.hash, built)).collect();
-    let mut taker =
-        Taker { build, calls: &calls, by_hash, previous: &previous, units: Vec::new(), seen: HashMap::new() };
+    let mut taker = Taker {
+        store: build.store,
+        roots: &roots,
+        build_dir,
+        calls: &calls,
+        by_hash: fingerprints.iter().map(|built| (built.hash, built)).collect(),
+        previous: &previous,
+        units: Vec::new(),
+        seen: HashMap::new(),
+    };
     for built in &fingerprints {
         let is_asked = built.name.unit_id().is_some_and(|id| calls.asked.contains(id));
         if is_asked || previous.contains_key(&built.name) {
@@ -60,16 +75,22 @@ pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Re
     }
     let mut units = taker.units;
     units.truncate(MAX_UNITS);
-    let above = build.roots.iter().filter(|(kind, _)| *kind != RootKind::Target);
+    let above = roots.iter().filter(|(kind, _)| *kind != RootKind::Target);
     let above = Roots::new(above.map(|(kind, place)| (kind, Some(place.into()))));
-    let build_dir = above.tokenise(&build.build_dir.to_string_lossy());
     Ok((!units.is_empty()).then(|| BuildSnapshot {
-        workspace: build.workspace.to_owned(),
+        workspace: build.name.to_owned(),
         command: build.command.to_owned(),
-        build_dir,
+        build_dir: above.tokenise(&build_dir.to_string_lossy()),
         units,
         pulled: false,
     }))
+}
+
+impl EndedBuild<'_> {
+    /// Whether cargo asked for this unit in the build.
+    fn contains(&self, event: &Event) -> bool {
+        event.cargo_pid == self.cargo_pid && event.at >= self.since && !event.target.is_empty()
+    }
 }
 
 /// The calls for units in the build directory, as the event log tells.
@@ -83,20 +104,18 @@ struct Calls {
 }
 
 impl Calls {
-    fn read(build: &EndedBuild<'_>) -> fsx::Result<Self> {
+    /// Reads the calls for units in `build_dir` from these events.
+    fn of(build: &EndedBuild<'_>, build_dir: &str, events: Vec<Event>) -> Self {
         let mut calls = Self { newest: HashMap::new(), asked: HashSet::new(), profiles: BTreeSet::new() };
-        for event in EventLog::of(&build.config.cache_dir.value).read(i64::MIN)? {
-            let Some(id) = unit_dir::unit_id(&event.unit).filter(|_| Path::new(&event.target) == build.build_dir)
-            else {
-                continue;
-            };
-            if event.cargo_pid == build.cargo_pid && event.at >= build.since {
+        for event in events.into_iter().filter(|event| event.target == build_dir) {
+            let Some(id) = unit_dir::unit_id(&event.unit) else { continue };
+            if build.contains(&event) {
                 calls.asked.insert(id.to_owned());
                 calls.add_profiles(&event.shape);
             }
             calls.newest.insert((id.to_owned(), event.emit == "run"), event);
         }
-        Ok(calls)
+        calls
     }
 
     /// Adds the directory of a shape, and the one for units that run on this machine.
@@ -109,7 +128,7 @@ impl Calls {
     }
 
     /// The newest call of the unit, unless the unit was built without kache since then.
-    fn of(&self, unit: &BuiltFingerprint, build_dir: &Path) -> Option<&Event> {
+    fn newest_of(&self, unit: &BuiltFingerprint, build_dir: &Path) -> Option<&Event> {
         let event = self.newest.get(&(unit.name.unit_id()?.to_owned(), unit.name.is_run()))?;
         (event.at >= begun(unit, build_dir)?.as_millis()).then_some(event)
     }
@@ -126,7 +145,9 @@ fn begun(unit: &BuiltFingerprint, build_dir: &Path) -> Option<Time> {
 
 /// Collects units, each after those that it depends on.
 struct Taker<'a> {
-    build: &'a EndedBuild<'a>,
+    store: &'a Store,
+    roots: &'a Roots,
+    build_dir: &'a Path,
     calls: &'a Calls,
     by_hash: HashMap<u64, &'a BuiltFingerprint>,
     previous: &'a HashMap<&'a UnitName, &'a BuiltUnit>,
@@ -142,12 +163,12 @@ impl Taker<'_> {
             return *is_taken;
         }
         self.seen.insert(unit.hash, false);
-        let Some(begun) = begun(unit, self.build.build_dir) else { return false };
+        let Some(begun) = begun(unit, self.build_dir) else { return false };
         for hash in unit.fingerprint.dependencies() {
             let Some(dependency) = self.by_hash.get(&hash).copied() else { return false };
             // A run that began later was run again, and its dependents were not.
             let is_older = !dependency.name.is_run()
-                || self::begun(dependency, self.build.build_dir).is_some_and(|of_dependency| of_dependency <= begun);
+                || self::begun(dependency, self.build_dir).is_some_and(|of_dependency| of_dependency <= begun);
             if !is_older || !self.add(dependency) {
                 return false;
             }
@@ -159,21 +180,21 @@ impl Taker<'_> {
     }
 
     fn with_call(&self, unit: &BuiltFingerprint) -> Option<BuiltUnit> {
-        let event = self.calls.of(unit, self.build.build_dir)?;
+        let event = self.calls.newest_of(unit, self.build_dir)?;
         let printed = match unit.name.is_run() {
             true => Some(self.printed(unit, event)?),
             false => None,
         };
         let lookup = LookupKey(event.lookup.parse().ok()?);
         let lookup = if self.may_repeat(unit, lookup) { lookup } else { self.previous_call(unit)? };
-        let fingerprint = self.build.roots.tokenise(&unit.fingerprint.to_json());
+        let fingerprint = self.roots.tokenise(&unit.fingerprint.to_json());
         Some(BuiltUnit { name: unit.name.clone(), lookup, fingerprint, hash: unit.hash, printed })
     }
 
     /// Whether the call is recorded, and the fingerprint has the hash of its source.
     fn may_repeat(&self, unit: &BuiltFingerprint, lookup: LookupKey) -> bool {
-        let Some(call) = self.build.store.call(lookup) else { return false };
-        let expand = |text| self.build.roots.expand(text);
+        let Some(call) = self.store.call(lookup) else { return false };
+        let expand = |text| self.roots.expand(text);
         unit.name.is_run() || {
             let argv = call.argv.iter().map(|arg| expand(arg).map(OsString::from)).collect::<Option<_>>();
             let chain = argv.and_then(ProgramChain::parse);
@@ -195,9 +216,9 @@ impl Taker<'_> {
 
     /// The digest of what a run printed. `None` if the entry of the run is gone, or cargo read something else.
     fn printed(&self, unit: &BuiltFingerprint, event: &Event) -> Option<Digest> {
-        let entry = self.build.store.entry(EntryKey(event.key.parse().ok()?))?;
-        let expected = restore::printed(&entry.stdout, |text| self.build.roots.expand(text))?;
-        let read = fsx::read(&unit.name.script_dir(self.build.build_dir).join("output")).ok()?;
+        let entry = self.store.entry(EntryKey(event.key.parse().ok()?))?;
+        let expected = restore::printed(&entry.stdout, |text| self.roots.expand(text))?;
+        let read = fsx::read(&unit.name.script_dir(self.build_dir).join("output")).ok()?;
         (read == expected).then(|| printed_digest(&entry.stdout))
     }
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::background;
 use super::task::Task;
+use super::{background, remote};
 use crate::fsx::{Ladder, Stamp, clock, sweep};
 use crate::keys::NotStored;
 use crate::model::{EntryKey, InputSet, Stored};
@@ -71,7 +71,9 @@ pub(super) fn store(
     if let Some(call) = task.common().config.bulk.value.then(|| task.call_record()).flatten() {
         // A whole build can be restored without this unit.
         let _ = store.put_call(lookup, &call);
-        background::note_in_background(task);
+        if let Some(workspace) = remote::workspace(task) {
+            background::note_in_background(store, task.common().env, &workspace);
+        }
     }
     let now = clock::now();
     if gc::is_due(store, now) {

@@ -33,8 +33,7 @@ use crate::fsx::clock::{self, Time};
 use crate::fsx::lock::HeldFile;
 use crate::fsx::publish::Mtime;
 use crate::fsx::{self, Publish, Stamp};
-use crate::keys::{self, Roots, compiler};
-use crate::model::RootKind;
+use crate::keys::Roots;
 use crate::restore::{self, messages, run as run_restore};
 use crate::rustc::ProgramChain;
 use crate::rustc::notices;
@@ -72,22 +71,6 @@ pub enum NotRestored {
     /// A file could not be written.
     #[error(transparent)]
     Files(#[from] fsx::Error),
-}
-
-/// Returns the roots of a checkout.
-pub fn roots_of(workspace: &Path, build_dir: &Path, vars: &Env, store: &Store) -> Roots {
-    let rustc = vars.get(env::RUSTC).unwrap_or_else(|| "rustc".into());
-    let chain = ProgramChain::parse(vec![rustc]);
-    let compiler = chain.and_then(|chain| compiler::identify(&chain, None, workspace, vars, store));
-    Roots::new([
-        (RootKind::Target, Some(build_dir.to_owned())),
-        (RootKind::Workspace, Some(workspace.to_owned())),
-        (RootKind::Repository, keys::script::repository_above(workspace)),
-        (RootKind::CargoHome, vars.cargo_home()),
-        (RootKind::Sysroot, compiler.map(|compiler| compiler.sysroot)),
-        (RootKind::Home, vars.home()),
-        (RootKind::Tmp, Some(vars.path(env::TMPDIR).unwrap_or_else(|| "/tmp".into()))),
-    ])
 }
 
 /// Restores the units of a snapshot, and logs what was restored and what was left to cargo.

@@ -180,6 +180,20 @@ fn what_differs_in_the_second_checkout_is_built_there() {
 }
 
 #[test]
+fn a_program_is_not_taken_from_a_build_in_which_its_script_printed_something_else() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    settle();
+    two.file("app/env.txt", "env 4").recorded(&["build"]);
+    // The newest record is that of the second checkout; the run of the first one is in the store, too.
+    let three = two.clone_to("work/three");
+    assert_eq!(three.builds_only(&[]), "1||input 1|env 4|readme 1");
+    let four = one.clone_to("work/four");
+    assert_eq!(four.builds_only(&["app"]), "1||input 1|env 1|readme 1");
+}
+
+#[test]
 fn a_variable_that_a_macro_reads_is_that_of_this_build() {
     let mut one = workspace();
     one.set("MACRO_VARIABLE", "a").recorded(&["build"]);
@@ -364,6 +378,19 @@ fn what_kache_restore_says() {
     let again = two.kache(&["restore", "--", "build"]).must_succeed();
     assert!(again.stdout.contains("5 were there already"), "{}", again.stdout);
     two.build().is_noop();
+}
+
+#[test]
+fn a_build_of_hits_is_recorded_too() {
+    let mut one = workspace();
+    one.set("KACHE_BULK", "off").build();
+    // Calls are recorded with results only, so a later build has to compile something of its own.
+    one.set("KACHE_BULK", "on").file("dep/src/lib.rs", "pub fn value() -> u32 { 9 }\n").recorded(&["test", "--no-run"]);
+    let two = one.clone_to("work/two");
+    two.recorded(&["build"]);
+    let three = one.clone_to("work/three");
+    three.build();
+    assert!(three.restored().contains(&"dep lib".to_owned()), "{:?}", three.restored());
 }
 
 #[test]
