@@ -41,7 +41,7 @@ const RUNS_PROGRAMS: [&str; 3] = ["bench", "run", "test"];
 const SELECTING: [&str; 5] =
     ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "CARGO_INCREMENTAL", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS"];
 /// The prefixes of more such variables.
-const SELECTING_PREFIXES: [&str; 2] = ["CARGO_PROFILE_", "CARGO_BUILD_RUSTFLAGS"];
+const SELECTING_PREFIXES: [&str; 3] = ["CARGO_BUILD_RUSTFLAGS", "CARGO_PROFILE_", "CARGO_TARGET_"];
 
 /// Returns the name of a command, from all arguments of cargo and its environment. `None` if there is no subcommand,
 /// or one that builds in another way.
@@ -51,22 +51,34 @@ pub fn name(args: &[String], vars: &Env) -> Option<String> {
         let name = name.into_string().ok().filter(|name| selects(name))?;
         Some(format!("{name}={}", value.to_string_lossy()))
     });
-    let is_build = words.first().is_some_and(|first| !OTHER_COMMANDS.contains(first));
+    let is_build = !words.is_empty() && !words.iter().any(|word| OTHER_COMMANDS.contains(word));
     is_build.then(|| words.into_iter().map(str::to_owned).chain(variables).collect::<Vec<_>>().join("\n"))
 }
 
-/// Returns the value of an argument of cargo with a name like `--manifest-path`.
+/// Returns the arguments of cargo without those for a program that it runs, or for rustc.
+fn own(args: &[String]) -> &[String] {
+    &args[..args.iter().position(|arg| arg == "--").unwrap_or(args.len())]
+}
+
+/// Returns the first value of an argument of cargo with a name like `--manifest-path`.
 pub fn value<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
-    let at = args
-        .iter()
-        .position(|arg| arg.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))?;
-    args[at].split_once('=').map(|(_, value)| value).or_else(|| args.get(at + 1).map(String::as_str))
+    values(args, name).into_iter().next()
+}
+
+/// Returns all values of an argument of cargo with a name like `--config`.
+pub fn values<'a>(args: &'a [String], name: &str) -> Vec<&'a str> {
+    let args = own(args);
+    let value = |(at, arg): (usize, &'a String)| {
+        let rest = arg.strip_prefix(name)?;
+        rest.strip_prefix('=').or_else(|| args.get(at + 1).filter(|_| rest.is_empty()).map(String::as_str))
+    };
+    args.iter().enumerate().filter_map(value).collect()
 }
 
 /// Returns the number of jobs of a command, as cargo tells it to build scripts: from its arguments, else from a
 /// variable, else one for each processor. (Settings in cargo's configuration are not read.)
 pub fn jobs(args: &[String], vars: &Env) -> String {
-    let attached = args.iter().find_map(|arg| arg.strip_prefix("-j").filter(|jobs| !jobs.is_empty()));
+    let attached = own(args).iter().find_map(|arg| arg.strip_prefix("-j").filter(|jobs| !jobs.is_empty()));
     let named = || value(args, "--jobs").or_else(|| value(args, "-j"));
     let asked = attached.or_else(named).map(str::to_owned).or_else(|| vars.text(env::CARGO_BUILD_JOBS));
     let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -100,7 +112,9 @@ fn long_name(subcommand: &str) -> &str {
 }
 
 fn selects(variable: &str) -> bool {
-    SELECTING.contains(&variable) || SELECTING_PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
+    let is_named =
+        SELECTING.contains(&variable) || SELECTING_PREFIXES.iter().any(|prefix| variable.starts_with(prefix));
+    is_named && variable != env::CARGO_TARGET_DIR
 }
 
 #[cfg(test)]
@@ -141,6 +155,7 @@ mod tests {
         };
         assert_eq!(of("cargo check --manifest-path /a/Cargo.toml").as_deref(), Some("/a/Cargo.toml"));
         assert_eq!(of("cargo check --manifest-path=/a/Cargo.toml -q").as_deref(), Some("/a/Cargo.toml"));
+        assert_eq!(of("cargo run -- --manifest-path /a/Cargo.toml"), None, "of the program");
         assert_eq!((of("cargo check --manifest-paths x"), of("cargo check --manifest-path")), (None, None));
     }
 

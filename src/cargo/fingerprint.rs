@@ -91,6 +91,15 @@ impl Fingerprint {
         paths.flatten().map(PathBuf::as_path)
     }
 
+    /// The values that a build script asks cargo to watch, each with the name of its variable, and the user's flags.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &str)> {
+        let watched = self.local.iter().filter_map(|local| match local {
+            Local::RerunIfEnvChanged { var, val } => Some((var.as_str(), val.as_deref()?)),
+            _ => None,
+        });
+        watched.chain(self.rustflags.iter().map(|flag| ("", flag.as_str())))
+    }
+
     /// The hash of the path of its source ([`hash_of_source`]).
     pub fn source(&self) -> u64 {
         self.path

@@ -44,7 +44,7 @@ pub fn ask(cargo: &Path, args: &[String]) -> Result<Metadata, NoMetadata> {
     let mut ask = Command::new(cargo);
     ask.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).stdin(Stdio::null());
     for name in DECISIVE {
-        ask.args(command::value(args, name).map(|value| [name, value]).iter().flatten());
+        ask.args(command::values(args, name).into_iter().flat_map(|value| [name, value]));
     }
     let output = ask.output()?;
     if !output.status.success() {

@@ -6,6 +6,7 @@
 //! build the unit.
 
 pub mod command;
+pub mod configuration;
 pub mod dep_info;
 pub mod fingerprint;
 pub mod metadata;

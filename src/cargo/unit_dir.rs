@@ -7,7 +7,7 @@ use super::fingerprint::{self, Fingerprint};
 use crate::fsx;
 
 /// The directory of all fingerprints, below the directory of a profile.
-const FINGERPRINTS: &str = ".fingerprint";
+pub const FINGERPRINTS: &str = ".fingerprint";
 
 /// The name of a fingerprint: which unit it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

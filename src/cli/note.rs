@@ -1,16 +1,18 @@
 //! `kache note`: waits for a cargo to end and makes a snapshot of its build. The wrapper starts it; nobody else does.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::context::{CommandContext, Exit};
-use crate::fsx::{self, sys_process};
+use crate::fsx::{self, clock, sys_process};
 use crate::remote::Workspace;
 use crate::store::build_snapshots::SnapshotName;
 use crate::wrapper::snapshot::{self, EndedBuild};
 
 /// How long to wait for cargo at most.
 const MAX_WAIT: Duration = Duration::from_hours(6);
+/// How often to look whether it is still cargo.
+const INTERVAL: Duration = Duration::from_secs(10);
 /// How much earlier than its recorded start cargo may have begun, in milliseconds.
 const CLOCK_MARGIN_MS: i64 = 1500;
 /// Make a snapshot of a build
@@ -23,7 +25,7 @@ pub(super) struct Args {
     #[arg(long)]
     workspace: PathBuf,
     /// The name of the command
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     command: String,
 }
 
@@ -37,7 +39,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
     let marker = Marker(store.layout().awaited(&format!("{pid}-{began}")));
     sys_process::lower_priority();
-    if !sys_process::wait_for_end(pid, began, MAX_WAIT) {
+    if !wait(pid, began, &marker) {
         return Ok(Exit::Ok);
     }
     // The cache was removed meanwhile, and must not come back.
@@ -61,6 +63,19 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         store.put_snapshot(&snapshot)?;
     }
     Ok(Exit::Ok)
+}
+
+/// Waits until cargo has ended, or has become the program that it runs (`cargo run`). `false`: that takes too long.
+fn wait(pid: u32, began: u64, marker: &Marker) -> bool {
+    let waiting = Instant::now();
+    while waiting.elapsed() < MAX_WAIT {
+        if sys_process::wait_for_end(pid, began, INTERVAL) || !sys_process::runs(pid, "cargo") {
+            return true;
+        }
+        // A garbage collection removes old markers.
+        let _ = fsx::open(&marker.0).and_then(|file| clock::stamp_now(&file, &marker.0));
+    }
+    false
 }
 
 /// The marker that this process waits for cargo. Dropping it removes it.

@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::context::{CommandContext, Exit};
 use super::printer::plain;
 use super::units;
+use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, metadata};
 use crate::config::env;
 use crate::events::WholeBuild;
@@ -86,6 +87,16 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
         cx.out.data(format_args!("nothing to restore: no build with `cargo {spelled}` is recorded"))?;
         return Ok(Exit::Ok);
     };
+    let configuration = Configuration::of(&workspace.root, vars.cargo_home().as_deref());
+    if !config.observe.value || config.disabled.value || configuration.sets_variables() {
+        let why = "it needs observed compiles, and variables in cargo's configuration ([env]) only cargo knows";
+        cx.out.data(format_args!("nothing restored: {why}; `cargo {spelled}` restores what it can"))?;
+        return Ok(Exit::Ok);
+    }
+    if configuration.digest() != Some(snapshot.configuration) {
+        cx.out.data("nothing restored: cargo's configuration is another one than in the recorded build")?;
+        return Ok(Exit::Ok);
+    }
     let build_dir = metadata.build_dir();
     let roots = checkout::roots(&workspace.root, &build_dir, &vars, &store);
     let number = u64::from(std::process::id());

@@ -190,6 +190,12 @@ pub fn program_of_caller() -> Option<std::path::PathBuf> {
     super::read_link_text(std::path::Path::new(&format!("/proc/{}/exe", caller()))).map(Into::into)
 }
 
+/// Returns whether a process runs a program of this name.
+pub fn runs(process: u32, name: &str) -> bool {
+    let program = super::read_link_text(std::path::Path::new(&format!("/proc/{process}/exe")));
+    program.is_some_and(|program| std::path::Path::new(&program).file_stem().is_some_and(|stem| stem == name))
+}
+
 /// Returns whether the process that began at `began` ([`caller_began`]) is still running.
 pub fn is_running(process: u32, began: u64) -> bool {
     let is_dead = || stat_field(process, 0).is_some_and(|state| matches!(state.as_str(), "Z" | "X"));

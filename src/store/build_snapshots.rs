@@ -25,6 +25,8 @@ pub struct BuildSnapshot {
     pub workspace: String,
     /// The name of the command ([`crate::cargo::command`]).
     pub command: String,
+    /// The digest of cargo's configuration ([`crate::cargo::configuration`]).
+    pub configuration: Digest,
     /// The build directory: the target directory, unless `build.build-dir` names another one.
     pub build_dir: TokenString,
     /// The units; each one comes after those that it depends on.
@@ -111,6 +113,7 @@ mod tests {
         BuildSnapshot {
             workspace: workspace.into(),
             command: command.into(),
+            configuration: Digest::of(b""),
             build_dir,
             units: Vec::new(),
             pulled: false,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::whole_build::{self, BuildToRestore};
 use super::{background, checkout};
+use crate::cargo::configuration::Configuration;
 use crate::cargo::metadata::{self, Metadata};
 use crate::cargo::{command, workspace};
 use crate::config::{Config, Env, Verify, env};
@@ -24,8 +25,11 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     if !is_on || vars.get(env::KACHE_OBSERVED).is_some() {
         return None;
     }
-    let cargo =
-        sys_process::program_of_caller().filter(|program| program.file_stem().is_some_and(|stem| stem == "cargo"))?;
+    let cargo = background::cargo()?;
+    // An earlier question of this cargo led here, and the rest is cargo's.
+    if background::is_awaited(store) {
+        return None;
+    }
     let args = sys_process::arguments_of_caller()?;
     let command = command::name(&args, vars)?;
     let cwd = fsx::current_dir().ok()?;
@@ -33,12 +37,15 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     let (root, workspace) = workspace::around(manifest.as_deref().and_then(Path::parent).unwrap_or(&cwd))?;
     let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &command)) else {
         // All units of this build may be hits, after which nothing else would make a snapshot.
-        if !fsx::exists(&named_target_dir(&root, vars).unwrap_or_else(|| root.join("target"))) {
+        if !fsx::exists(&named_target_dir(&root, &args, vars).unwrap_or_else(|| root.join("target"))) {
             background::note_in_background(store, vars, &root);
         }
         return None;
     };
-    if likely_build_dir(&snapshot, &root, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
+    if Configuration::of(&root, vars.cargo_home().as_deref()).digest() != Some(snapshot.configuration) {
+        return None;
+    }
+    if likely_build_dir(&snapshot, &root, &args, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
         return None;
     }
     let build_dir = build_dir(&cargo, &args)?;
@@ -55,17 +62,18 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     Some(())
 }
 
-/// The target directory that a variable names.
-fn named_target_dir(root: &Path, vars: &Env) -> Option<PathBuf> {
-    vars.path(env::CARGO_TARGET_DIR).map(|dir| root.join(dir))
+/// The target directory that an argument or a variable names.
+fn named_target_dir(root: &Path, args: &[String], vars: &Env) -> Option<PathBuf> {
+    let argument = command::value(args, "--target-dir").map(PathBuf::from);
+    argument.or_else(|| vars.path(env::CARGO_TARGET_DIR)).map(|dir| root.join(dir))
 }
 
 /// Where the build directory is if this checkout is set up like that of the snapshot. `None`: only cargo knows.
-fn likely_build_dir(snapshot: &BuildSnapshot, root: &Path, vars: &Env) -> Option<PathBuf> {
+fn likely_build_dir(snapshot: &BuildSnapshot, root: &Path, args: &[String], vars: &Env) -> Option<PathBuf> {
     // A directory elsewhere is that of the other checkout.
     let roots = Roots::new([(RootKind::Workspace, Some(root.to_owned()))]);
     let inside = || roots.expand(&snapshot.build_dir).map(PathBuf::from).filter(|dir| dir.starts_with(root));
-    named_target_dir(root, vars).or_else(inside)
+    named_target_dir(root, args, vars).or_else(inside)
 }
 
 /// Whether cargo has built with the profiles of the snapshot there.

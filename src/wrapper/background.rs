@@ -1,6 +1,6 @@
 //! Starts processes that outlive this one and do not inherit its descriptors.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cargo::command;
@@ -11,13 +11,27 @@ use crate::store::Store;
 /// Starts a process that waits for the end of cargo, the caller, and then makes a snapshot of its build, unless an
 /// earlier call of this cargo has started one. `workspace` is the root of the workspace.
 pub(super) fn note_in_background(store: &Store, vars: &Env, workspace: &Path) {
-    let Some(began) = sys_process::caller_began() else { return };
-    let cargo = format!("{}-{began}", sys_process::caller());
+    let Some(cargo) = cargo().and_then(|_| name_of_caller()) else { return };
     let Some(command) = sys_process::arguments_of_caller().and_then(|args| command::name(&args, vars)) else { return };
     if fsx::create_marker(&store.layout().awaited(&cargo)).unwrap_or(false) {
         let workspace = workspace.to_string_lossy();
         start_in_background(&["note", "--cargo", &cargo, "--workspace", &workspace, "--command", &command]);
     }
+}
+
+/// The path of cargo, if it is the caller of this process.
+pub(super) fn cargo() -> Option<PathBuf> {
+    sys_process::program_of_caller().filter(|program| program.file_stem().is_some_and(|stem| stem == "cargo"))
+}
+
+/// Whether a process waits for the end of the caller.
+pub(super) fn is_awaited(store: &Store) -> bool {
+    name_of_caller().is_some_and(|caller| fsx::exists(&store.layout().awaited(&caller)))
+}
+
+/// The process id of the caller, and when it began.
+fn name_of_caller() -> Option<String> {
+    Some(format!("{}-{}", sys_process::caller(), sys_process::caller_began()?))
 }
 
 /// Starts a garbage collection that outlives this process and does not inherit its descriptors.

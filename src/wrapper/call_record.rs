@@ -16,37 +16,78 @@ use crate::keys::Roots;
 use crate::model::{Digest, RootKind};
 use crate::store::calls::CallRecord;
 
-/// Variables of cargo that describe one build (its jobs), the process of cargo, or the machine (cargo itself sets the
-/// last two). Whoever repeats a call sets those that it knows.
+/// Variables that describe one build (its jobs), or the process of cargo, which sets the last two for itself. Whoever
+/// repeats a call sets those that it knows.
 const OF_ONE_BUILD: [&str; 7] =
     ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", env::NUM_JOBS, env::CARGO, "SSL_CERT_DIR", "SSL_CERT_FILE"];
 
-/// The variables that cargo sets for each call (`core/compiler/{compilation,custom_build}.rs`). It puts its directories
-/// before those of the user's `LD_LIBRARY_PATH`; only cargo's are recorded.
-const SET_BY_CARGO: [&str; 20] = [
-    "CARGO_BIN_NAME",
-    "CARGO_CRATE_NAME",
-    "CARGO_ENCODED_RUSTFLAGS",
-    env::CARGO_MANIFEST_DIR,
-    "CARGO_MANIFEST_LINKS",
-    env::CARGO_MANIFEST_PATH,
-    env::CARGO_PRIMARY_PACKAGE,
-    "CARGO_TARGET_TMPDIR",
-    "DEBUG",
-    env::HOST,
-    env::LD_LIBRARY_PATH,
-    "OPT_LEVEL",
-    env::OUT_DIR,
-    "PROFILE",
-    env::RUSTC,
-    "RUSTC_LINKER",
-    "RUSTC_WORKSPACE_WRAPPER",
-    env::RUSTC_WRAPPER,
-    "RUSTDOC",
-    env::TARGET,
-];
-/// The prefixes of the other such variables.
-const SET_BY_CARGO_PREFIXES: [&str; 5] = ["CARGO_BIN_EXE_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+/// Names of variables, and prefixes of names.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    whole: &'static [&'static str],
+    prefixes: &'static [&'static str],
+}
+
+/// The variables that cargo sets for a compile (`core/compiler/compilation.rs`). It puts its directories before those
+/// of the user's `LD_LIBRARY_PATH`; only cargo's are recorded.
+const OF_COMPILES: Names = Names {
+    whole: &[
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        env::CARGO_MANIFEST_DIR,
+        env::CARGO_MANIFEST_PATH,
+        env::CARGO_PRIMARY_PACKAGE,
+        "CARGO_TARGET_TMPDIR",
+        env::LD_LIBRARY_PATH,
+        env::OUT_DIR,
+    ],
+    prefixes: &["CARGO_BIN_EXE_", "CARGO_PKG_"],
+};
+
+/// The variables that cargo sets for a run of a build script (`core/compiler/custom_build.rs`).
+const OF_RUNS: Names = Names {
+    whole: &[
+        "CARGO_ENCODED_RUSTFLAGS",
+        env::CARGO_MANIFEST_DIR,
+        "CARGO_MANIFEST_LINKS",
+        env::CARGO_MANIFEST_PATH,
+        "DEBUG",
+        env::HOST,
+        env::LD_LIBRARY_PATH,
+        "OPT_LEVEL",
+        env::OUT_DIR,
+        "PROFILE",
+        env::RUSTC,
+        "RUSTC_LINKER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        env::RUSTC_WRAPPER,
+        "RUSTDOC",
+        env::TARGET,
+    ],
+    prefixes: &["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"],
+};
+
+/// The variables that a repeated call takes from the record.
+#[derive(Clone, Copy)]
+pub(super) struct Set<'a> {
+    /// Those that cargo sets.
+    pub(super) by_cargo: Names,
+    /// Those that the build script of the package sets.
+    pub(super) by_script: &'a [String],
+}
+
+impl Set<'_> {
+    fn contains(&self, name: &str) -> bool {
+        let Names { whole, prefixes } = self.by_cargo;
+        let is_cargos = whole.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix));
+        is_cargos || self.by_script.iter().any(|of_script| of_script == name)
+    }
+}
+
+/// The variables that cargo sets for a call: a run of a build script, or a compile.
+pub(super) fn set_by_cargo(is_run: bool) -> Names {
+    if is_run { OF_RUNS } else { OF_COMPILES }
+}
 
 /// A call in this checkout.
 pub(super) struct RepeatedCall {
@@ -54,11 +95,6 @@ pub(super) struct RepeatedCall {
     pub(super) argv: Vec<OsString>,
     pub(super) cwd: PathBuf,
     pub(super) vars: Env,
-}
-
-/// Whether cargo sets a variable of this name for a call.
-pub(super) fn is_set_by_cargo(name: &str) -> bool {
-    SET_BY_CARGO.contains(&name) || SET_BY_CARGO_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Records the call of `task`, whose arguments after kache's own name are `argv`. `None` if it cannot be repeated
@@ -104,14 +140,13 @@ fn manifests_of(vars: &Env, roots: &Roots) -> Vec<PathBuf> {
     all
 }
 
-/// Repeats a call here. `vars` is the environment of cargo, and `set_by_script` the variables that the build script of
-/// the package sets for the call. `None` if the record does not hold here: it names a root without a place, or a
-/// manifest differs. `digest` returns the digest of a file.
+/// Repeats a call here. `vars` is the environment of cargo. `None` if the record does not hold here: it names a root
+/// without a place, or a manifest differs. `digest` returns the digest of a file.
 pub(super) fn repeat(
     record: &CallRecord,
     roots: &Roots,
     vars: &Env,
-    set_by_script: &[String],
+    set: Set<'_>,
     digest: impl Fn(&Path) -> Option<Digest>,
 ) -> Option<RepeatedCall> {
     for (path, recorded) in &record.manifests {
@@ -123,7 +158,7 @@ pub(super) fn repeat(
     for (name, value) in &record.variables {
         match value {
             None => removed.push(name.as_str()),
-            Some(value) if is_set_by_cargo(name) || set_by_script.contains(name) => {
+            Some(value) if set.contains(name) => {
                 let before = vars.text(name).filter(|_| name == env::LD_LIBRARY_PATH);
                 let value = [roots.expand(value)?].into_iter().chain(before).collect::<Vec<_>>().join(":");
                 added.push((name.clone(), value));

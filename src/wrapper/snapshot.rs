@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::checkout;
+use crate::cargo::configuration::Configuration;
 use crate::cargo::fingerprint;
 use crate::cargo::unit_dir::{self, BuiltFingerprint, UnitName};
 use crate::config::{Config, Env};
@@ -45,6 +46,8 @@ pub struct EndedBuild<'a> {
 /// Makes the snapshot. `previous` is the one of an earlier build with the same command, whose units this build may not
 /// have asked for. `None`: nothing is known well enough.
 pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Result<Option<BuildSnapshot>> {
+    let configuration = Configuration::of(build.workspace, build.vars.cargo_home().as_deref()).digest();
+    let Some(configuration) = configuration else { return Ok(None) };
     let log = EventLog::of(&build.config.cache_dir.value);
     let of_cargo = log.read_holding(&format!("\"build\":{},", build.cargo_pid))?;
     let Some(build_dir) = of_cargo.into_iter().find(|event| build.contains(event)).map(|event| event.target) else {
@@ -80,6 +83,7 @@ pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Re
     Ok((!units.is_empty()).then(|| BuildSnapshot {
         workspace: build.name.to_owned(),
         command: build.command.to_owned(),
+        configuration,
         build_dir: above.tokenise(&build_dir.to_string_lossy()),
         units,
         pulled: false,

@@ -9,8 +9,9 @@
 //! changes from then on is newer, so cargo notices it. Units that exist are not touched.
 //!
 //! A library, a macro or a build script needs no private file at all if its outputs may be the blobs themselves, whose
-//! canonical time is older than any other. Cargo compares the times of units, so the same must be true of all that it
-//! depends on, runs of build scripts included: cargo must not look at the times of what such a run watches.
+//! canonical time is older than any other. Cargo compares the times of units. So the same must be true of all that it
+//! depends on, runs of build scripts included (cargo must not look at the times of what such a run watches). And
+//! nothing that depends on it may be in place: it would seem newer than an output that it was not made from.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -26,7 +27,7 @@ use super::{entry_hit, hit, incremental, snapshot};
 use crate::cargo::Fingerprint;
 use crate::cargo::dep_info::{self, Compile};
 use crate::cargo::fingerprint::{self, Moves};
-use crate::cargo::unit_dir::UnitName;
+use crate::cargo::unit_dir::{FINGERPRINTS, UnitName};
 use crate::config::{Config, Env, env};
 use crate::events::{RestoreLog, WholeBuild, restore as log};
 use crate::fsx::clock::{self, Time};
@@ -80,13 +81,15 @@ pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<W
     let mut profiles: Vec<&str> = snapshot.units.iter().map(|unit| unit.name.profile.as_str()).collect();
     profiles.sort_unstable();
     profiles.dedup();
+    let is_empty = |profile: &&str| !fsx::exists(&build.build_dir.join(profile).join(FINGERPRINTS));
+    let may_share = profiles.iter().all(is_empty);
     let mut locks = Vec::new();
     for profile in profiles {
         let path = build.build_dir.join(profile).join(".cargo-lock");
         locks.push(HeldFile::try_acquire(&path)?.ok_or_else(|| NotRestored::Busy(path.clone()))?);
     }
     let time = time_before_inputs(build.build_dir)?;
-    let mut restorer = Restorer { build, time, moves: Moves::default(), in_place: HashMap::new() };
+    let mut restorer = Restorer { build, time, may_share, moves: Moves::default(), in_place: HashMap::new() };
     let target = build.build_dir.to_string_lossy().into_owned();
     let mut done = WholeBuild { v: log::VERSION, number: build.number, target, ..WholeBuild::default() };
     for unit in snapshot.units.iter().filter(|unit| unit.name.is_plain()) {
@@ -166,6 +169,8 @@ struct Restorer<'a> {
     build: &'a BuildToRestore<'a>,
     /// The time of all private files.
     time: Time,
+    /// Whether outputs may have the canonical time: no unit that depends on them is in place.
+    may_share: bool,
     moves: Moves,
     /// The units that are in place, by the hash of the fingerprint in the snapshot.
     in_place: HashMap<u64, InPlace>,
@@ -212,7 +217,8 @@ impl Restorer<'_> {
             .collect();
         let store = self.build_store();
         let digest = |path: &Path| store.stamps().content(path).ok().map(|stamped| stamped.digest);
-        let repeated = call_record::repeat(&call, self.build.roots, self.build.vars, &variables, digest);
+        let set = call_record::Set { by_cargo: call_record::set_by_cargo(unit.name.is_run()), by_script: &variables };
+        let repeated = call_record::repeat(&call, self.build.roots, self.build.vars, set, digest);
         let mut repeated =
             repeated.ok_or_else(|| LeftOut::because("a manifest differs, or a directory is unknown here"))?;
         let of_this_build = [(env::CARGO, self.build.cargo.into()), (env::NUM_JOBS, OsString::from(&self.build.jobs))];
@@ -268,13 +274,16 @@ impl Restorer<'_> {
         let bytes = restore::apply(&plan, call.common.store.stamps())?;
         if crate::script::is_build_script(&invocation.crate_name, &invocation.out_dir) {
             let program = invocation.out_dir.join(invocation.stem());
-            fsx::hard_link(&program, &invocation.out_dir.join(invocation.crate_name.replace('_', "-")))?;
+            let stem = Path::new(&invocation.source).file_stem().unwrap_or_default().to_string_lossy();
+            fsx::hard_link(&program, &invocation.out_dir.join(format!("build-script-{stem}")))?;
         }
         incremental::mark_shared(invocation);
         self.write(&unit.name.dep_info_file(build_dir), &dep_info)?;
         let messages = messages_for_cargo(&found, &invocation.out_dir);
-        if !messages.is_empty() {
-            self.write(&unit.name.messages_file(build_dir), messages.as_bytes())?;
+        match messages.is_empty() {
+            // A compile that failed may have left some.
+            true => fsx::remove_file(&unit.name.messages_file(build_dir))?,
+            false => self.write(&unit.name.messages_file(build_dir), messages.as_bytes())?,
         }
         self.moves.sources.insert(recorded.source(), fingerprint::hash_of_source(Path::new(&invocation.source)));
         self.finish(unit, recorded)?;
@@ -284,7 +293,8 @@ impl Restorer<'_> {
 
     /// Whether all units that this one depends on have the canonical time.
     fn rests_on_canonical(&self, recorded: &Fingerprint) -> bool {
-        recorded.dependencies().all(|hash| self.in_place.get(&hash).is_some_and(|unit| unit.is_canonical))
+        self.may_share
+            && recorded.dependencies().all(|hash| self.in_place.get(&hash).is_some_and(|unit| unit.is_canonical))
     }
 
     fn restore_run(

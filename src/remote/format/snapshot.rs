@@ -81,6 +81,7 @@ mod tests {
         let snapshot = BuildSnapshot {
             workspace: "w".into(),
             command: "build".into(),
+            configuration: Digest::of(b""),
             build_dir: TokenString::spelled("{workspace}/target").unwrap(),
             units: vec![unit],
             pulled: false,

@@ -7,28 +7,28 @@ use std::cmp::Reverse;
 
 use super::remote::Remote;
 use super::workspace::Workspace;
+use crate::cargo::Fingerprint;
 use crate::fsx;
 use crate::model::{TokenString, secret};
 use crate::remote::format::signature::Trust;
 use crate::remote::format::snapshot::{MAX_OBJECT_BYTES, SnapshotWithCalls};
 use crate::remote::s3::error::Result;
 use crate::store::Store;
-use crate::store::build_snapshots::BuildSnapshot;
+use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit};
 use crate::store::calls::CallRecord;
 
 /// Most snapshots to read for a workspace, newest first.
 const MAX_READ: usize = 32;
 
-/// Returns the snapshots of the workspace that were made on this machine, with the calls of their units. Units whose
-/// calls hold values that look secret stay here.
+/// Returns the snapshots of the workspace that were made on this machine, with the calls of their units. What holds a
+/// value that looks secret stays here: a unit, for its call or its fingerprint, or the snapshot of a command.
 pub fn of_workspace(store: &Store, workspace: &Workspace) -> fsx::Result<Vec<SnapshotWithCalls>> {
     let mut found = Vec::new();
-    for mut snapshot in
-        store.snapshots()?.into_iter().filter(|snapshot| snapshot.workspace == workspace.name && !snapshot.pulled)
-    {
+    for mut snapshot in store.snapshots()?.into_iter().filter(|snapshot| is_ours(snapshot, workspace)) {
         let call = |lookup| store.call(lookup).filter(|call| !holds_secret(call));
         let calls: Vec<_> = snapshot.units.iter().filter_map(|unit| Some((unit.lookup, call(unit.lookup)?))).collect();
-        snapshot.units.retain(|unit| calls.iter().any(|(lookup, _)| *lookup == unit.lookup));
+        let has_call = |unit: &BuiltUnit| calls.iter().any(|(lookup, _)| *lookup == unit.lookup);
+        snapshot.units.retain(|unit| has_call(unit) && !fingerprint_holds_secret(unit));
         if !snapshot.units.is_empty() {
             found.push(SnapshotWithCalls { snapshot, calls });
         }
@@ -36,11 +36,26 @@ pub fn of_workspace(store: &Store, workspace: &Workspace) -> fsx::Result<Vec<Sna
     Ok(found)
 }
 
+fn is_ours(snapshot: &BuildSnapshot, workspace: &Workspace) -> bool {
+    let is_secret = |word: &str| {
+        let (name, value) = word.split_once('=').unwrap_or(("", word));
+        secret::is_secret(name, value)
+    };
+    snapshot.workspace == workspace.name && !snapshot.pulled && !snapshot.command.lines().any(is_secret)
+}
+
+fn fingerprint_holds_secret(unit: &BuiltUnit) -> bool {
+    // Any place will do: only its values count.
+    let json = unit.fingerprint.expand(|kind| Some(kind.name()));
+    let parsed = json.and_then(|json| Fingerprint::parse(&json));
+    parsed.is_none_or(|fingerprint| fingerprint.values().any(|(name, value)| secret::is_secret(name, value)))
+}
+
 fn holds_secret(call: &CallRecord) -> bool {
     let is_secret = |(name, value): &(String, Option<TokenString>)| {
         value.as_ref().is_some_and(|value| secret::is_secret(name, value.as_str()))
     };
-    call.variables.iter().any(is_secret)
+    call.variables.iter().any(is_secret) || call.argv.iter().any(|arg| secret::is_secret("", arg.as_str()))
 }
 
 /// Writes a snapshot, signed if there is a key.
@@ -70,9 +85,11 @@ pub async fn read_all(remote: &Remote, workspace: &Workspace) -> Result<Vec<Snap
     Ok(found)
 }
 
-/// Puts snapshots that the store lacks into it, with the calls of their units. Returns how many there were.
+/// Puts snapshots with the calls of their units into the store, unless it has one of the same command that was made
+/// here. Returns how many there were.
 pub fn import(store: &Store, snapshots: &[SnapshotWithCalls]) -> fsx::Result<usize> {
-    let is_new = |found: &&SnapshotWithCalls| store.snapshot(found.snapshot.name()).is_none();
+    // One that was made here fits better.
+    let is_new = |found: &&SnapshotWithCalls| store.snapshot(found.snapshot.name()).is_none_or(|known| known.pulled);
     let mut count = 0;
     for found in snapshots.iter().filter(is_new) {
         found.calls.iter().try_for_each(|(lookup, call)| store.put_call(*lookup, call))?;

@@ -1,0 +1,65 @@
+//! Cargo's configuration files, as far as kache compares them: settings such as linkers and `[env]` decide how cargo
+//! calls programs, and are in no fingerprint.
+
+use std::path::Path;
+
+use crate::fsx;
+use crate::model::Digest;
+
+/// The configuration files that hold for a directory.
+#[derive(Debug)]
+pub struct Configuration {
+    texts: Vec<String>,
+}
+
+impl Configuration {
+    /// Reads the files in `dir` and the directories above it, then that of cargo's home.
+    pub fn of(dir: &Path, cargo_home: Option<&Path>) -> Self {
+        let above = dir.ancestors().map(|dir| dir.join(".cargo"));
+        let dirs = above.chain(cargo_home.map(Path::to_owned));
+        // Cargo prefers the older name if both exist.
+        let read = |dir: std::path::PathBuf| {
+            ["config", "config.toml"].iter().find_map(|name| fsx::read_to_string(&dir.join(name)).ok())
+        };
+        Self { texts: dirs.filter_map(read).collect() }
+    }
+
+    /// Returns a digest of all settings. `None` if a file includes others, which are not read here.
+    pub fn digest(&self) -> Option<Digest> {
+        let includes = self.tables().any(|table| table.is_none_or(|table| table.contains_key("include")));
+        (!includes).then(|| Digest::of(self.texts.join("\0").as_bytes()))
+    }
+
+    /// Returns whether a file sets variables.
+    pub fn sets_variables(&self) -> bool {
+        self.tables().any(|table| table.is_none_or(|table| table.contains_key("env")))
+    }
+
+    /// The files; `None` for one that cannot be parsed.
+    fn tables(&self) -> impl Iterator<Item = Option<toml::Table>> {
+        self.texts.iter().map(|text| text.parse().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_above_a_directory_and_at_home_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let (project, home) = (dir.path().join("a/project"), dir.path().join("home"));
+        let write =
+            |name: &str, text: &str| fsx::Publish::default().bytes(&dir.path().join(name), text.as_bytes()).unwrap();
+        let read = || Configuration::of(&project, Some(&home));
+        let none = read().digest();
+        assert!(none.is_some() && !read().sets_variables());
+        write("a/.cargo/config.toml", "[build]\njobs = 2\n");
+        let one = read().digest();
+        write("home/config.toml", "[env]\nA = \"1\"\n");
+        let two = read().digest();
+        assert!(one != none && two != one && read().sets_variables());
+        write("a/project/.cargo/config.toml", "include = \"x.toml\"\n");
+        assert_eq!(read().digest(), None);
+    }
+}
