@@ -30,6 +30,11 @@ impl Configuration {
         (!includes).then(|| Digest::of(self.texts.join("\0").as_bytes()))
     }
 
+    /// Returns whether a file may set the target directory or the build directory.
+    pub fn sets_directories(&self) -> bool {
+        self.texts.iter().any(|text| ["target-dir", "build-dir", "include"].iter().any(|name| text.contains(name)))
+    }
+
     /// Returns whether a file sets variables.
     pub fn sets_variables(&self) -> bool {
         self.tables().any(|table| table.is_none_or(|table| table.contains_key("env")))
@@ -53,13 +58,13 @@ mod tests {
             |name: &str, text: &str| fsx::Publish::default().bytes(&dir.path().join(name), text.as_bytes()).unwrap();
         let read = || Configuration::of(&project, Some(&home));
         let none = read().digest();
-        assert!(none.is_some() && !read().sets_variables());
+        assert!(none.is_some() && !read().sets_variables() && !read().sets_directories());
         write("a/.cargo/config.toml", "[build]\njobs = 2\n");
         let one = read().digest();
         write("home/config.toml", "[env]\nA = \"1\"\n");
         let two = read().digest();
         assert!(one != none && two != one && read().sets_variables());
         write("a/project/.cargo/config.toml", "include = \"x.toml\"\n");
-        assert_eq!(read().digest(), None);
+        assert!(read().digest().is_none() && read().sets_directories());
     }
 }

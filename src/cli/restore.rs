@@ -10,12 +10,12 @@ use super::printer::plain;
 use super::units;
 use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, metadata};
-use crate::config::env;
+use crate::config::{Config, env};
 use crate::events::WholeBuild;
 use crate::fsx;
 use crate::fsx::temp::Temp;
 use crate::remote::Workspace;
-use crate::store::build_snapshots::SnapshotName;
+use crate::store::build_snapshots::{BuildSnapshot, SnapshotName};
 use crate::wrapper::checkout;
 use crate::wrapper::whole_build::{self, BuildToRestore, NotRestored};
 
@@ -88,13 +88,8 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
         return Ok(Exit::Ok);
     };
     let configuration = Configuration::of(&workspace.root, vars.cargo_home().as_deref());
-    if !config.observe.value || config.disabled.value || configuration.sets_variables() {
-        let why = "it needs observed compiles, and variables in cargo's configuration ([env]) only cargo knows";
-        cx.out.data(format_args!("nothing restored: {why}; `cargo {spelled}` restores what it can"))?;
-        return Ok(Exit::Ok);
-    }
-    if configuration.digest() != Some(snapshot.configuration) {
-        cx.out.data("nothing restored: cargo's configuration is another one than in the recorded build")?;
+    if let Some(why) = refusal(&config, &configuration, &snapshot) {
+        cx.out.data(format_args!("nothing restored: {why}"))?;
         return Ok(Exit::Ok);
     }
     let build_dir = metadata.build_dir();
@@ -117,6 +112,20 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
         }
         Err(error) => Err(error).context("cannot restore the build"),
     }
+}
+
+/// Why the snapshot cannot be used here.
+fn refusal(config: &Config, configuration: &Configuration, snapshot: &BuildSnapshot) -> Option<&'static str> {
+    if config.disabled.value || !config.observe.value {
+        return Some("the settings turn kache or its observer off");
+    }
+    if configuration.sets_variables() {
+        return Some(
+            "cargo's configuration sets variables ([env]), which only cargo knows; its build restores the units",
+        );
+    }
+    let is_same = configuration.digest() == Some(snapshot.configuration);
+    (!is_same).then_some("cargo's configuration files differ from those of the recorded build")
 }
 
 fn print(cx: &CommandContext, done: &WholeBuild, verbose: bool) -> anyhow::Result<Exit> {

@@ -180,6 +180,8 @@ pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
 pub const CARGO_TARGET_DIR: &str = "CARGO_TARGET_DIR";
 /// The same as [`CARGO_TARGET_DIR`], named after the cargo setting.
 pub const CARGO_BUILD_TARGET_DIR: &str = "CARGO_BUILD_TARGET_DIR";
+/// The build directory, named after the cargo setting.
+pub const CARGO_BUILD_BUILD_DIR: &str = "CARGO_BUILD_BUILD_DIR";
 /// The compiler, as cargo names it for build scripts.
 pub const RUSTC: &str = "RUSTC";
 /// The triple that cargo builds for, as build scripts see it.

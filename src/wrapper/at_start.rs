@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use super::whole_build::{self, BuildToRestore};
 use super::{background, checkout};
 use crate::cargo::configuration::Configuration;
-use crate::cargo::metadata::{self, Metadata};
-use crate::cargo::{command, workspace};
+use crate::cargo::{command, metadata, workspace};
 use crate::config::{Config, Env, Verify, env};
 use crate::fsx::{self, sys_process};
 use crate::keys::Roots;
@@ -42,13 +41,15 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
         }
         return None;
     };
-    if Configuration::of(&root, vars.cargo_home().as_deref()).digest() != Some(snapshot.configuration) {
+    let configuration = Configuration::of(&root, vars.cargo_home().as_deref());
+    if configuration.digest() != Some(snapshot.configuration) {
         return None;
     }
     if likely_build_dir(&snapshot, &root, &args, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
         return None;
     }
-    let build_dir = build_dir(&cargo, &args)?;
+    let is_usual = snapshot.build_dir.as_str() == "{workspace}/target" && !is_elsewhere(&configuration, &args, vars);
+    let build_dir = if is_usual { root.join("target") } else { metadata::ask(&cargo, &args).ok()?.build_dir() };
     if is_warm(&build_dir, &snapshot) {
         return None;
     }
@@ -81,7 +82,12 @@ fn is_warm(build_dir: &Path, snapshot: &BuildSnapshot) -> bool {
     snapshot.units.first().is_some_and(|unit| fsx::exists(&build_dir.join(&unit.name.profile).join(".fingerprint")))
 }
 
-/// Asks cargo for its build directory, with those arguments of the command that change it.
-fn build_dir(cargo: &Path, args: &[String]) -> Option<PathBuf> {
-    metadata::ask(cargo, args).ok().map(Metadata::build_dir)
+/// Whether anything names another build directory than `target` in the workspace. If not, kache need not ask cargo,
+/// which takes 20 ms.
+fn is_elsewhere(configuration: &Configuration, args: &[String], vars: &Env) -> bool {
+    let variables = [env::CARGO_TARGET_DIR, env::CARGO_BUILD_TARGET_DIR, env::CARGO_BUILD_BUILD_DIR];
+    let arguments = ["--target-dir", "--config"];
+    configuration.sets_directories()
+        || variables.iter().any(|name| vars.get(name).is_some())
+        || arguments.iter().any(|name| command::value(args, name).is_some())
 }

@@ -113,6 +113,11 @@ fn replay(record: &Path, call: &Call) -> io::Result<()> {
 fn main() -> io::Result<ExitCode> {
     let words: Vec<OsString> = env::args_os().skip(1).collect();
     let (rustc, arguments) = words.split_first().ok_or_else(|| io::Error::other("usage: oracle RUSTC ARGUMENT..."))?;
+    // A build script gives the compiler a source; cargo's own question (its crate is called `___`) has none.
+    if arguments.iter().any(|word| word == "-") && !arguments.iter().any(|word| word == "___") {
+        let status = Command::new(rustc).args(arguments).status()?;
+        return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+    }
     let call = Call::parse(arguments);
     let record = record_dir(&words, &call)?;
     if let Ok([code]) = fs::read(record.join("code")).as_deref() {
