@@ -3,39 +3,62 @@
 //! The name is the command's arguments without those that change only how cargo works or what it prints, and the
 //! variables that select units. It is only a name: another spelling of a command gets another one.
 
+use std::path::{Component, Path, PathBuf};
+
 use crate::config::{Env, env};
 
-/// Arguments that do not select units, and whether a value follows as the next argument.
-const OF_PRESENTATION: [(&str, bool); 19] = [
-    ("--color", true),
-    ("--frozen", false),
-    ("--future-incompat-report", false),
-    ("--jobs", true),
-    ("--keep-going", false),
-    ("--locked", false),
-    ("--manifest-path", true),
-    ("--message-format", true),
-    ("--no-fail-fast", false),
-    ("--no-run", false),
-    ("--offline", false),
-    ("--quiet", false),
-    ("--target-dir", true),
-    ("--timings", false),
-    ("--verbose", false),
-    ("-j", true),
-    ("-q", false),
-    ("-v", false),
-    ("-vv", false),
+/// Commands of which kache makes snapshots. (`cargo clippy` runs `cargo check`.) Arguments of any other command, such
+/// as an alias, may be those of a program, and may be secret.
+const COMMANDS: [&str; 5] = ["bench", "build", "check", "run", "test"];
+
+/// Cargo's own short names for them.
+const SHORT: [(&str, &str); 4] = [("b", "build"), ("c", "check"), ("r", "run"), ("t", "test")];
+
+/// Arguments that do not select units.
+const OF_PRESENTATION: [&str; 18] = [
+    "--color",
+    "--frozen",
+    "--future-incompat-report",
+    "--jobs",
+    "--keep-going",
+    "--locked",
+    "--manifest-path",
+    "--no-fail-fast",
+    "--no-run",
+    "--offline",
+    "--quiet",
+    "--target-dir",
+    "--timings",
+    "--verbose",
+    "-j",
+    "-q",
+    "-v",
+    "-vv",
 ];
 
-/// Commands that build elsewhere than in the workspace's target directory, or more than units.
-const OTHER_COMMANDS: [&str; 8] = ["doc", "fix", "install", "metadata", "miri", "package", "publish", "rustdoc"];
+/// Arguments whose value is the next argument, unless it is attached.
+const WITH_VALUE: [&str; 17] = [
+    "--bench",
+    "--bin",
+    "--color",
+    "--example",
+    "--exclude",
+    "--features",
+    "--jobs",
+    "--manifest-path",
+    "--message-format",
+    "--package",
+    "--profile",
+    "--target",
+    "--target-dir",
+    "--test",
+    "-F",
+    "-j",
+    "-p",
+];
 
-/// Cargo's own short names for commands.
-const SHORT: [(&str, &str); 5] = [("b", "build"), ("c", "check"), ("d", "doc"), ("r", "run"), ("t", "test")];
-
-/// Commands after whose `--` come arguments for a program that cargo runs.
-const RUNS_PROGRAMS: [&str; 3] = ["bench", "run", "test"];
+/// Arguments that change settings, or the working directory: no snapshots are made with them.
+const REFUSED: [&str; 3] = ["--config", "-C", "-Z"];
 
 /// Variables that select units or their flags.
 const SELECTING: [&str; 5] =
@@ -43,16 +66,35 @@ const SELECTING: [&str; 5] =
 /// The prefixes of more such variables.
 const SELECTING_PREFIXES: [&str; 3] = ["CARGO_BUILD_RUSTFLAGS", "CARGO_PROFILE_", "CARGO_TARGET_"];
 
-/// Returns the name of a command, from all arguments of cargo and its environment. `None` if there is no subcommand,
-/// or one that builds in another way.
-pub fn name(args: &[String], vars: &Env) -> Option<String> {
-    let words = selecting_words(args.iter().skip(1).map(String::as_str).filter(|arg| !arg.starts_with('+')));
-    let variables = vars.all().into_iter().filter_map(|(name, value)| {
+/// Returns the name of a command, from all arguments of cargo and its environment. `place` is the directory that the
+/// command is for, relative to the workspace: cargo builds the package there. `None` if kache makes no snapshot of the
+/// command.
+pub fn name(args: &[String], vars: &Env, place: &str) -> Option<String> {
+    let mut words = selecting_words(own(args).iter().skip(1).map(String::as_str).filter(|arg| !arg.starts_with('+')))?;
+    if !place.is_empty() {
+        words.push(format!("in {place}"));
+    }
+    words.extend(vars.all().into_iter().filter_map(|(name, value)| {
         let name = name.into_string().ok().filter(|name| selects(name))?;
         Some(format!("{name}={}", value.to_string_lossy()))
-    });
-    let is_build = !words.is_empty() && !words.iter().any(|word| OTHER_COMMANDS.contains(word));
-    is_build.then(|| words.into_iter().map(str::to_owned).chain(variables).collect::<Vec<_>>().join("\n"))
+    }));
+    Some(words.join("\n"))
+}
+
+/// Returns the directory that a command is for: that of its manifest, else the working directory.
+pub fn directory(args: &[String], cwd: &Path) -> PathBuf {
+    let manifest = value(args, "--manifest-path").map(|path| cwd.join(path));
+    let dir = manifest.as_deref().and_then(Path::parent).unwrap_or(cwd);
+    // As cargo does (`util/command_prelude.rs`, `root_manifest`).
+    let mut plain = PathBuf::new();
+    for part in dir.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Returns the arguments of cargo without those for a program that it runs, or for rustc.
@@ -89,22 +131,25 @@ pub fn jobs(args: &[String], vars: &Env) -> String {
     }
 }
 
-/// The subcommand and those of its arguments that select units.
-fn selecting_words<'a>(mut args: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut words: Vec<&str> = Vec::new();
+/// The subcommand and those of its arguments that select units. The first argument that is not an option belongs to a
+/// program or to its tests, as do all that follow it.
+fn selecting_words<'a>(mut args: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
+    let mut words: Vec<String> = Vec::new();
     while let Some(arg) = args.next() {
         let plain = arg.split_once('=').map_or(arg, |(name, _)| name);
+        let value = if WITH_VALUE.contains(&arg) { args.next() } else { None };
         let is_attached_jobs = arg.strip_prefix("-j").is_some_and(|jobs| jobs.parse::<u32>().is_ok());
-        match OF_PRESENTATION.iter().find(|(name, _)| *name == plain) {
-            _ if arg == "--" && words.first().is_some_and(|first| RUNS_PROGRAMS.contains(first)) => break,
-            _ if is_attached_jobs => {}
-            Some((_, true)) if plain == arg => drop(args.next()),
-            Some(_) => {}
-            None if words.is_empty() => words.push(long_name(arg)),
-            None => words.push(arg),
+        if REFUSED.iter().any(|refused| plain.starts_with(refused)) {
+            return None;
+        }
+        match () {
+            () if OF_PRESENTATION.contains(&plain) || is_attached_jobs => {}
+            () if arg.starts_with('-') => words.extend([Some(arg), value].into_iter().flatten().map(str::to_owned)),
+            () if words.is_empty() => words.push(long_name(arg).to_owned()),
+            () => break,
         }
     }
-    words
+    words.first().is_some_and(|first| COMMANDS.contains(&first.as_str())).then_some(words)
 }
 
 fn long_name(subcommand: &str) -> &str {
@@ -123,7 +168,7 @@ mod tests {
 
     fn name_of(text: &str) -> Option<String> {
         let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        name(&args, &Env::of([("HOME", "/h")])).map(|name| name.replace('\n', " "))
+        name(&args, &Env::of([("HOME", "/h")]), "").map(|name| name.replace('\n', " "))
     }
 
     #[test]
@@ -131,10 +176,21 @@ mod tests {
         let same = |text: &str, expected: &str| assert_eq!(name_of(text).as_deref(), Some(expected), "{text}");
         same("cargo build", "build");
         same("/t/bin/cargo +nightly -q --color never b -j 4 -j8 --jobs=2 -v --locked", "build");
-        same("cargo test --release -p a --message-format=json -- --nocapture", "test --release -p a");
+        same("cargo test --release -p a one_test -- --nocapture", "test --release -p a");
+        same("cargo run --bin a login hunter2", "run --bin a");
         same("cargo check --workspace --all-targets --target-dir /t", "check --workspace --all-targets");
-        same("cargo rustc --release -- -C opt-level=1", "rustc --release -- -C opt-level=1");
-        assert_eq!((name_of("cargo -q"), name_of("cargo install ripgrep")), (None, None));
+        same("cargo check --message-format json", "check --message-format json");
+        for refused in [
+            "cargo -q",
+            "cargo install ripgrep",
+            "cargo xtask --token x",
+            "cargo build --config a.b=1",
+            "cargo -Zx build",
+        ] {
+            assert_eq!(name_of(refused), None, "{refused}");
+        }
+        let args = ["cargo".to_owned(), "build".to_owned()];
+        assert_eq!(name(&args, &Env::of([("A", "1")]), "tiny").as_deref(), Some("build\nin tiny"));
     }
 
     #[test]
@@ -145,6 +201,13 @@ mod tests {
         assert_eq!((of("cargo build -j 7", &none), of("cargo build", &three)), ("7".into(), "3".into()));
         let all = std::thread::available_parallelism().unwrap().get();
         assert_eq!((of("cargo build", &none), of("cargo build -j-99", &none)), (all.to_string(), "1".into()));
+    }
+
+    #[test]
+    fn a_command_is_for_a_plain_directory() {
+        let of = |text: &str| directory(&text.split(' ').map(str::to_owned).collect::<Vec<_>>(), Path::new("/a/b"));
+        assert_eq!(of("cargo check --manifest-path ../c/./Cargo.toml"), Path::new("/a/c"));
+        assert_eq!(of("cargo check"), Path::new("/a/b"));
     }
 
     #[test]
@@ -162,7 +225,7 @@ mod tests {
     #[test]
     fn variables_that_select_units_are_in_the_name() {
         let args = ["cargo".to_owned(), "build".to_owned()];
-        let of = |variable: &str| name(&args, &Env::of([(variable, "1")])).unwrap();
+        let of = |variable: &str| name(&args, &Env::of([(variable, "1")]), "").unwrap();
         assert_eq!(of("CARGO_PROFILE_DEV_DEBUG"), "build\nCARGO_PROFILE_DEV_DEBUG=1");
         assert_eq!(of("TERM"), "build");
     }

@@ -14,6 +14,12 @@ pub fn around(dir: &Path) -> Option<(PathBuf, String)> {
     Some((root, name))
 }
 
+/// Returns `dir` relative to the root of its workspace, links followed. Empty for the root itself.
+pub fn relative(root: &Path, dir: &Path) -> String {
+    let (root, dir) = (fsx::canonicalize(root).unwrap_or_default(), fsx::canonicalize(dir).unwrap_or_default());
+    dir.strip_prefix(root).map(|inside| inside.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// Finds the workspace root for `dir`: the nearest package with a lock file, else the nearest `[workspace]`, else the
 /// nearest package.
 pub fn root(dir: &Path) -> Option<PathBuf> {

@@ -120,7 +120,7 @@ pub fn is_foreign(argv: &[OsString]) -> bool {
     !is_ours && on_path()
 }
 
-/// Whether cargo runs this program as a subcommand of its own, by this name ([`restore`]).
+/// Whether cargo runs this program as a subcommand of cargo, by this name ([`restore`]).
 pub fn is_cargo_subcommand(own_name: &OsString) -> bool {
     Path::new(own_name).file_name().is_some_and(|name| name == restore::PROGRAM)
 }

@@ -1,4 +1,4 @@
-//! `kache note`: waits for a cargo to end and makes a snapshot of its build. The wrapper starts it; nobody else does.
+//! `kache note`: waits for the end of one run of cargo and makes a snapshot of its build. Only the wrapper starts it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// The directory of the workspace
     #[arg(long)]
     workspace: PathBuf,
+    /// The working directory of cargo
+    #[arg(long)]
+    directory: PathBuf,
     /// The name of the command
     #[arg(long, allow_hyphen_values = true)]
     command: String,
@@ -54,6 +57,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         vars: &cx.env,
         workspace: &workspace.root,
         name: &workspace.name,
+        directory: &args.directory,
         command: &args.command,
         cargo_pid: pid.into(),
         since: since - CLOCK_MARGIN_MS,

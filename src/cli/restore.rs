@@ -9,7 +9,7 @@ use super::context::{CommandContext, Exit};
 use super::printer::plain;
 use super::units;
 use crate::cargo::configuration::Configuration;
-use crate::cargo::{command, metadata};
+use crate::cargo::{command, metadata, workspace as cargo_workspace};
 use crate::config::{Config, env};
 use crate::events::WholeBuild;
 use crate::fsx;
@@ -82,12 +82,17 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
     let words = if args.command.is_empty() { vec!["build".to_owned()] } else { args.command.clone() };
     let spelled = words.join(" ");
     let all = std::iter::once("cargo".to_owned()).chain(words).collect::<Vec<_>>();
-    let name = command::name(&all, &vars).context("the command of cargo is missing")?;
+    let cwd = fsx::current_dir()?;
+    let place = cargo_workspace::relative(&workspace.root, &command::directory(&all, &cwd));
+    let Some(name) = command::name(&all, &vars, &place) else {
+        cx.out.data(format_args!("nothing to restore: kache does not record `cargo {spelled}`"))?;
+        return Ok(Exit::Ok);
+    };
     let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace.name, &name)) else {
         cx.out.data(format_args!("nothing to restore: no build with `cargo {spelled}` is recorded"))?;
         return Ok(Exit::Ok);
     };
-    let configuration = Configuration::of(&workspace.root, vars.cargo_home().as_deref());
+    let configuration = Configuration::of(&cwd, vars.cargo_home().as_deref());
     if let Some(why) = refusal(&config, &configuration, &snapshot) {
         cx.out.data(format_args!("nothing restored: {why}"))?;
         return Ok(Exit::Ok);

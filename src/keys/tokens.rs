@@ -51,7 +51,7 @@ pub(super) fn tokens(source: &str) -> Vec<Token> {
 }
 
 /// Removes the modules with unit tests (`#[cfg(test)] mod tests { ... }`), which a library that others use does not
-/// contain.
+/// contain. Those in the text of a macro stay, because other crates may expand them.
 pub(super) fn without_test_modules(tokens: Vec<Token>) -> Vec<Token> {
     let is = |at: usize, expected: &str| match tokens.get(at) {
         Some(Token::Word(word)) => word == expected,
@@ -64,7 +64,9 @@ pub(super) fn without_test_modules(tokens: Vec<Token>) -> Vec<Token> {
         let attribute = ["#", "[", "cfg", "(", "test", ")", "]"];
         let is_attribute = attribute.iter().enumerate().all(|(offset, expected)| is(at + offset, expected));
         let module = at + attribute.len();
-        if is_attribute && is(module, "mod") && is(module + 2, "{") {
+        if is(at, "macro_rules") && is(at + 1, "!") && is(at + 3, "{") {
+            at = end_of_block(&tokens, at + 3);
+        } else if is_attribute && is(module, "mod") && is(module + 2, "{") {
             let end = end_of_block(&tokens, module + 2);
             ranges.push(at..end);
             at = end;
@@ -194,6 +196,8 @@ mod tests {
         {
             assert_eq!(kept(whole), tokens(whole));
         }
+        let in_macro = "macro_rules! m { () => { #[cfg(test)] mod tests { } } } #[cfg(test)] mod tests { }";
+        assert_eq!(kept(in_macro), tokens("macro_rules! m { () => { #[cfg(test)] mod tests { } } }"));
         assert_eq!(kept("x #[cfg(test)] mod open { {"), tokens("x"));
     }
 

@@ -57,7 +57,7 @@ pub struct BuiltUnit {
 pub struct SnapshotName(pub Digest);
 
 impl BuildSnapshot {
-    /// Returns its name.
+    /// Returns the name under which the store files it, made of the workspace and the command.
     pub fn name(&self) -> SnapshotName {
         SnapshotName::of(&self.workspace, &self.command)
     }

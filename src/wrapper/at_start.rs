@@ -30,10 +30,10 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
         return None;
     }
     let args = sys_process::arguments_of_caller()?;
-    let command = command::name(&args, vars)?;
     let cwd = fsx::current_dir().ok()?;
-    let manifest = command::value(&args, "--manifest-path").map(|path| cwd.join(path));
-    let (root, workspace) = workspace::around(manifest.as_deref().and_then(Path::parent).unwrap_or(&cwd))?;
+    let directory = command::directory(&args, &cwd);
+    let (root, workspace) = workspace::around(&directory)?;
+    let command = command::name(&args, vars, &workspace::relative(&root, &directory))?;
     let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &command)) else {
         // All units of this build may be hits, after which nothing else would make a snapshot.
         if !fsx::exists(&named_target_dir(&root, &args, vars).unwrap_or_else(|| root.join("target"))) {
@@ -41,7 +41,7 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
         }
         return None;
     };
-    let configuration = Configuration::of(&root, vars.cargo_home().as_deref());
+    let configuration = Configuration::of(&cwd, vars.cargo_home().as_deref());
     if configuration.digest() != Some(snapshot.configuration) {
         return None;
     }

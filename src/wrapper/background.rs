@@ -3,19 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cargo::command;
+use crate::cargo::{command, workspace};
 use crate::config::Env;
 use crate::fsx::{self, sys_process};
 use crate::store::Store;
 
 /// Starts a process that waits for the end of cargo, the caller, and then makes a snapshot of its build, unless an
-/// earlier call of this cargo has started one. `workspace` is the root of the workspace.
-pub(super) fn note_in_background(store: &Store, vars: &Env, workspace: &Path) {
+/// earlier call of this cargo has started one. `root` is that of the workspace.
+pub(super) fn note_in_background(store: &Store, vars: &Env, root: &Path) {
     let Some(cargo) = cargo().and_then(|_| name_of_caller()) else { return };
-    let Some(command) = sys_process::arguments_of_caller().and_then(|args| command::name(&args, vars)) else { return };
+    let (Some(args), Some(cwd)) = (sys_process::arguments_of_caller(), sys_process::directory_of_caller()) else {
+        return;
+    };
+    let place = workspace::relative(root, &command::directory(&args, &cwd));
+    let Some(command) = command::name(&args, vars, &place) else { return };
     if fsx::create_marker(&store.layout().awaited(&cargo)).unwrap_or(false) {
-        let workspace = workspace.to_string_lossy();
-        start_in_background(&["note", "--cargo", &cargo, "--workspace", &workspace, "--command", &command]);
+        let (root, cwd) = (root.to_string_lossy(), cwd.to_string_lossy());
+        let args = ["--cargo", &cargo, "--workspace", &root, "--directory", &cwd, "--command", &command];
+        start_in_background(&[&["note"], &args[..]].concat());
     }
 }
 

@@ -1,9 +1,8 @@
 //! Records how cargo asked for a unit, and repeats the call in another checkout.
 //!
 //! The variables that cargo sets for a call are those that differ from cargo's own environment. Of these, only the ones
-//! that this module knows to be cargo's, or that a build script sets for its package, are taken from the record. All
-//! others are the user's (`[env]` in cargo's configuration sets them), so they must be in the environment of whoever
-//! repeats the call.
+//! that this module knows to be cargo's, or that a build script sets for its package, are recorded. All others are the
+//! user's (`[env]` in cargo's configuration sets them), so they must be in the environment of whoever repeats the call.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,6 +13,7 @@ use crate::config::{Env, env};
 use crate::fsx::{self, sys_process};
 use crate::keys::Roots;
 use crate::model::{Digest, RootKind};
+use crate::script::{self, directives};
 use crate::store::calls::CallRecord;
 
 /// Variables that describe one build (its jobs), or the process of cargo, which sets the last two for itself. Whoever
@@ -101,6 +101,9 @@ pub(super) struct RepeatedCall {
 /// elsewhere.
 pub(super) fn record(task: &impl Task, argv: &[OsString], cwd: &Path) -> Option<CallRecord> {
     let (roots, vars) = (&task.common().roots, task.common().env);
+    let is_run = script::is_hook_call(argv);
+    let by_script = if is_run { Vec::new() } else { set_by_script(vars) };
+    let set = Set { by_cargo: set_by_cargo(is_run), by_script: &by_script };
     let argv = argv.iter().map(|arg| Some(roots.tokenise(arg.to_str()?))).collect::<Option<_>>()?;
     let before: BTreeMap<_, _> = sys_process::environment_of_caller()?.into_iter().collect();
     let now = vars.all();
@@ -108,7 +111,7 @@ pub(super) fn record(task: &impl Task, argv: &[OsString], cwd: &Path) -> Option<
     for name in now.keys().chain(before.keys().filter(|name| !now.contains_key(*name))) {
         let (was, is) = (before.get(name), now.get(name));
         let name = name.to_str()?;
-        if was == is || OF_ONE_BUILD.contains(&name) {
+        if was == is || OF_ONE_BUILD.contains(&name) || (is.is_some() && !set.contains(name)) {
             continue;
         }
         let value = match (was, is) {
@@ -128,15 +131,25 @@ pub(super) fn record(task: &impl Task, argv: &[OsString], cwd: &Path) -> Option<
     Some(CallRecord { argv, cwd: roots.tokenise(cwd.to_str()?), variables, manifests })
 }
 
-/// The manifests that may change the call of a local package: its own, and that of the workspace.
+/// The variables that the build script of a package sets for its compiles, from the output that cargo keeps beside
+/// `OUT_DIR`.
+fn set_by_script(vars: &Env) -> Vec<String> {
+    let output = vars.path(env::OUT_DIR).and_then(|dir| fsx::read(&dir.with_file_name("output")).ok());
+    output.map_or_else(Vec::new, |output| directives::variables(&String::from_utf8_lossy(&output)))
+}
+
+/// The manifests that may change the call of a local package: its own, those above it, and that of the workspace.
 fn manifests_of(vars: &Env, roots: &Roots) -> Vec<PathBuf> {
     let Some(own) = vars.path(env::CARGO_MANIFEST_PATH) else { return Vec::new() };
     if vars.cargo_home().is_some_and(|home| own.starts_with(home)) {
         return Vec::new();
     }
     let of_workspace = roots.place(RootKind::Workspace).map(|root| Path::new(root).join("Cargo.toml"));
-    let mut all = vec![own];
-    all.extend(of_workspace.filter(|path| fsx::exists(path) && *path != all[0]));
+    let above = own.ancestors().skip(2).map(|dir| dir.join("Cargo.toml"));
+    let mut all: Vec<PathBuf> = above.chain(of_workspace).filter(|path| fsx::exists(path)).collect();
+    all.push(own);
+    all.sort_unstable();
+    all.dedup();
     all
 }
 

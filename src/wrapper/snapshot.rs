@@ -35,6 +35,8 @@ pub struct EndedBuild<'a> {
     pub workspace: &'a Path,
     /// The name of the workspace.
     pub name: &'a str,
+    /// The working directory of cargo.
+    pub directory: &'a Path,
     /// The name of the command.
     pub command: &'a str,
     /// The process ID of cargo.
@@ -46,7 +48,7 @@ pub struct EndedBuild<'a> {
 /// Makes the snapshot. `previous` is the one of an earlier build with the same command, whose units this build may not
 /// have asked for. `None`: nothing is known well enough.
 pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Result<Option<BuildSnapshot>> {
-    let configuration = Configuration::of(build.workspace, build.vars.cargo_home().as_deref()).digest();
+    let configuration = Configuration::of(build.directory, build.vars.cargo_home().as_deref()).digest();
     let Some(configuration) = configuration else { return Ok(None) };
     let log = EventLog::of(&build.config.cache_dir.value);
     let of_cargo = log.read_holding(&format!("\"build\":{},", build.cargo_pid))?;
@@ -138,7 +140,8 @@ impl Calls {
     }
 }
 
-/// When the compile or run began that made the unit: cargo gives this time to a file of its own.
+/// When the compile or run that made the unit began: cargo gives this time to its dep-info, or to the recorded output
+/// of the script.
 fn begun(unit: &BuiltFingerprint, build_dir: &Path) -> Option<Time> {
     let file = match unit.name.is_run() {
         true => unit.name.script_dir(build_dir).join("output"),

@@ -3,7 +3,7 @@
 //! Each unit is restored only if kache would have served a hit to cargo for it ([`entry_hit::find`]), and all units
 //! that it depends on are in place. Then kache writes the files by which cargo calls the unit fresh, the hash of its
 //! fingerprint last. Cargo computes and compares the fingerprints itself, so the two must agree: cargo proves the
-//! arguments, kache the inputs. What is left out is built as always.
+//! arguments, kache the inputs. Cargo asks for all other units as always.
 //!
 //! The clock rule: every private file gets one time, which is taken before the first input is looked at. An input that
 //! changes from then on is newer, so cargo notices it. Units that exist are not touched.
@@ -74,15 +74,14 @@ pub enum NotRestored {
     Files(#[from] fsx::Error),
 }
 
-/// Restores the units of a snapshot, and logs what was restored and what was left to cargo.
+/// Restores the units of a snapshot, and logs how many were restored and which were left to cargo.
 pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<WholeBuild, NotRestored> {
     let began = Instant::now();
     create_build_dir(build.build_dir)?;
     let mut profiles: Vec<&str> = snapshot.units.iter().map(|unit| unit.name.profile.as_str()).collect();
     profiles.sort_unstable();
     profiles.dedup();
-    let is_empty = |profile: &&str| !fsx::exists(&build.build_dir.join(profile).join(FINGERPRINTS));
-    let may_share = profiles.iter().all(is_empty);
+    let may_share = profiles.iter().all(|profile| is_unused(build.build_dir, profile));
     let mut locks = Vec::new();
     for profile in profiles {
         let path = build.build_dir.join(profile).join(".cargo-lock");
@@ -109,6 +108,14 @@ pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<W
     (done.at, done.ms) = (clock::now().as_millis(), began.elapsed().as_secs_f64() * 1000.0);
     let _ = RestoreLog::of(&build.config.cache_dir.value).append(&done);
     Ok(done)
+}
+
+/// Whether no unit of a profile is in place, for whatever target: units of one target use macros and build scripts of
+/// another one.
+fn is_unused(build_dir: &Path, profile: &str) -> bool {
+    let name = profile.rsplit('/').next().unwrap_or(profile);
+    let targets = fsx::list(build_dir).unwrap_or_default().into_iter().map(|target| build_dir.join(target));
+    !targets.chain([build_dir.to_owned()]).any(|dir| fsx::exists(&dir.join(name).join(FINGERPRINTS)))
 }
 
 /// Creates the build directory as cargo does, with the mark of a cache.
@@ -305,6 +312,9 @@ impl Restorer<'_> {
     ) -> Result<InPlace, LeftOut> {
         let (config, dir) = (self.build.config, unit.name.script_dir(self.build.build_dir));
         let report = EventReporter::of_whole_build(config, self.build.number);
+        if !config.scripts.value {
+            return Err(LeftOut::because("the settings leave build scripts to cargo"));
+        }
         let run = ScriptRun::prepare_in(repeated.cwd.clone(), &repeated.argv, config, &repeated.vars)
             .map_err(|refusal| LeftOut(format!("{}: {}", refusal.reason.id(), refusal.detail)))?;
         if run.script.out_dir != dir.join("out") {

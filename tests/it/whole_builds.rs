@@ -382,7 +382,7 @@ fn what_kache_restore_says() {
 fn a_build_of_hits_is_recorded_too() {
     let mut one = workspace();
     one.set("KACHE_BULK", "off").build();
-    // Calls are recorded with results only, so a later build has to compile something of its own.
+    // Only stored results have calls, so the next command has to compile some units.
     one.set("KACHE_BULK", "on").file("dep/src/lib.rs", "pub fn value() -> u32 { 9 }\n").recorded(&["test", "--no-run"]);
     let two = one.clone_to("work/two");
     two.recorded(&["build"]);
