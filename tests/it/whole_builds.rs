@@ -601,6 +601,9 @@ fn an_edit_while_the_build_is_restored_is_never_lost() {
 #[test]
 #[ignore = "slow"]
 fn a_restore_that_is_killed_leaves_nothing_half() {
+    if !has_program("pkill") {
+        return;
+    }
     let one = workspace();
     one.recorded(&["build"]);
     let two = one.clone_to("work/two");
