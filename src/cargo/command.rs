@@ -67,8 +67,8 @@ const SELECTING: [&str; 5] =
 const SELECTING_PREFIXES: [&str; 3] = ["CARGO_BUILD_RUSTFLAGS", "CARGO_PROFILE_", "CARGO_TARGET_"];
 
 /// Returns the name of a command, from all arguments of cargo and its environment. `place` is the directory that the
-/// command is for, relative to the workspace: cargo builds the package there. `None` if kache makes no snapshot of the
-/// command.
+/// command is for, relative to the workspace: cargo builds the package there. `None` if kache does not make
+/// snapshots of the command.
 pub fn name(args: &[String], vars: &Env, place: &str) -> Option<String> {
     let mut words = selecting_words(own(args).iter().skip(1).map(String::as_str).filter(|arg| !arg.starts_with('+')))?;
     if !place.is_empty() {
@@ -85,9 +85,13 @@ pub fn name(args: &[String], vars: &Env, place: &str) -> Option<String> {
 pub fn directory(args: &[String], cwd: &Path) -> PathBuf {
     let manifest = value(args, "--manifest-path").map(|path| cwd.join(path));
     let dir = manifest.as_deref().and_then(Path::parent).unwrap_or(cwd);
-    // As cargo does (`util/command_prelude.rs`, `root_manifest`).
+    normalize(dir)
+}
+
+/// Returns a path without `.` and `..`, as cargo passes it on (`cargo_util::paths::normalize_path`).
+pub fn normalize(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
-    for part in dir.components() {
+    for part in path.components() {
         match part {
             Component::CurDir => {}
             Component::ParentDir => drop(plain.pop()),
@@ -142,11 +146,15 @@ fn selecting_words<'a>(mut args: impl Iterator<Item = &'a str>) -> Option<Vec<St
         if REFUSED.iter().any(|refused| plain.starts_with(refused)) {
             return None;
         }
-        match () {
-            () if OF_PRESENTATION.contains(&plain) || is_attached_jobs => {}
-            () if arg.starts_with('-') => words.extend([Some(arg), value].into_iter().flatten().map(str::to_owned)),
-            () if words.is_empty() => words.push(long_name(arg).to_owned()),
-            () => break,
+        if OF_PRESENTATION.contains(&plain) || is_attached_jobs {
+            continue;
+        }
+        if arg.starts_with('-') {
+            words.extend([Some(arg), value].into_iter().flatten().map(str::to_owned));
+        } else if words.is_empty() {
+            words.push(long_name(arg).to_owned());
+        } else {
+            break;
         }
     }
     words.first().is_some_and(|first| COMMANDS.contains(&first.as_str())).then_some(words)

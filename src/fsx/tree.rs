@@ -207,7 +207,7 @@ impl NewTree {
         self.modes.sort_by_key(|(name, _)| std::cmp::Reverse(name.components().count()));
         let itself = Path::new(".");
         for (name, mode) in self.modes.iter().filter(|(name, _)| name != itself) {
-            set_mode(&self.temp.path().join(name), *mode)?;
+            super::set_mode(&self.temp.path().join(name), *mode)?;
         }
         let old = Old::set_aside(target)?;
         if let Err(error) = self.temp.rename_to(target) {
@@ -216,7 +216,7 @@ impl NewTree {
         }
         drop((old, self.around));
         // Not earlier: a directory without write permission cannot be moved into another one.
-        self.modes.iter().filter(|(name, _)| name == itself).try_for_each(|(_, mode)| set_mode(target, *mode))
+        self.modes.iter().filter(|(name, _)| name == itself).try_for_each(|(_, mode)| super::set_mode(target, *mode))
     }
 
     /// Returns the path of a new file, after creating its directory.
@@ -258,10 +258,6 @@ fn finish(file: &File, path: &Path, mode: Mode) -> Result<()> {
         Mode::Exact(mode) => mode & 0o777,
     };
     file.set_permissions(Permissions::from_mode(exact)).at("set the mode of", path)
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
 }
 
 /// The previous content of a target. Dropping it removes that content.

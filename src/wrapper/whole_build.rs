@@ -88,7 +88,8 @@ pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<W
         locks.push(HeldFile::try_acquire(&path)?.ok_or_else(|| NotRestored::Busy(path.clone()))?);
     }
     let time = time_before_inputs(build.build_dir)?;
-    let mut restorer = Restorer { build, time, may_share, moves: Moves::default(), in_place: HashMap::new() };
+    let store = Store::open(&build.config.cache_dir.value);
+    let mut restorer = Restorer { build, store, time, may_share, moves: Moves::default(), in_place: HashMap::new() };
     let target = build.build_dir.to_string_lossy().into_owned();
     let mut done = WholeBuild { v: log::VERSION, number: build.number, target, ..WholeBuild::default() };
     for unit in snapshot.units.iter().filter(|unit| unit.name.is_plain()) {
@@ -110,8 +111,8 @@ pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<W
     Ok(done)
 }
 
-/// Whether no unit of a profile is in place, for whatever target: units of one target use macros and build scripts of
-/// another one.
+/// Whether the directories of a profile are empty, for all targets: units for one target use macros and build scripts
+/// for another one.
 fn is_unused(build_dir: &Path, profile: &str) -> bool {
     let name = profile.rsplit('/').next().unwrap_or(profile);
     let targets = fsx::list(build_dir).unwrap_or_default().into_iter().map(|target| build_dir.join(target));
@@ -174,6 +175,7 @@ struct InPlace {
 
 struct Restorer<'a> {
     build: &'a BuildToRestore<'a>,
+    store: Store,
     /// The time of all private files.
     time: Time,
     /// Whether outputs may have the canonical time: no unit that depends on them is in place.
@@ -216,14 +218,13 @@ impl Restorer<'_> {
     }
 
     fn restore(&mut self, unit: &BuiltUnit, recorded: Fingerprint) -> Result<InPlace, LeftOut> {
-        let call = self.build_store().call(unit.lookup).ok_or_else(|| LeftOut::because("its call is not recorded"))?;
+        let call = self.store.call(unit.lookup).ok_or_else(|| LeftOut::because("its call is not recorded"))?;
         let variables: Vec<String> = recorded
             .dependencies()
             .filter_map(|hash| self.in_place.get(&hash))
             .flat_map(|unit| unit.variables.iter().cloned())
             .collect();
-        let store = self.build_store();
-        let digest = |path: &Path| store.stamps().content(path).ok().map(|stamped| stamped.digest);
+        let digest = |path: &Path| self.store.stamps().content(path).ok().map(|stamped| stamped.digest);
         let set = call_record::Set { by_cargo: call_record::set_by_cargo(unit.name.is_run()), by_script: &variables };
         let repeated = call_record::repeat(&call, self.build.roots, self.build.vars, set, digest);
         let mut repeated =
@@ -235,10 +236,6 @@ impl Restorer<'_> {
             true => self.restore_run(unit, recorded, &repeated),
             false => self.restore_compile(unit, recorded, &repeated, &variables),
         }
-    }
-
-    fn build_store(&self) -> Store {
-        Store::open(&self.build.config.cache_dir.value)
     }
 
     fn restore_compile(

@@ -4,9 +4,10 @@
 //! to find build records: every entry that a record names is checked like any other.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cargo::command::normalize;
 use crate::cargo::workspace;
 use crate::config::{Env, env};
 use crate::events::{Event, build};
@@ -113,19 +114,6 @@ fn target_dir_of(dir: &Path) -> Option<PathBuf> {
 fn configured_target_dir(file: &Path, base: &Path) -> Option<PathBuf> {
     let config: toml::Table = fsx::read_to_string(file).ok()?.parse().ok()?;
     Some(normalize(&base.join(config.get("build")?.get("target-dir")?.as_str()?)))
-}
-
-/// The path without `.` and `..`, as cargo passes it to rustc.
-fn normalize(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(plain.pop()),
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 /// The entries that builds of one shape used.
