@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustc_stable_hash::StableSipHasher128;
 use serde::{Deserialize, Serialize};
 
+use super::newest_file;
+
 /// The fields of a fingerprint, in the order in which cargo writes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +100,23 @@ impl Fingerprint {
             _ => None,
         });
         watched.chain(self.rustflags.iter().map(|flag| ("", flag.as_str())))
+    }
+
+    /// Whether cargo compares the newest file of the package, because the build script does not say what to watch.
+    pub fn compares_newest_file(&self) -> bool {
+        self.local.iter().any(|local| matches!(local, Local::Precalculated(text) if newest_file::is_spelled(text)))
+    }
+
+    /// Sets the newest file of the package as it is spelled, if cargo compares it.
+    #[must_use]
+    pub fn with_newest_file(mut self, spelled: &str) -> Self {
+        for local in &mut self.local {
+            match local {
+                Local::Precalculated(text) if newest_file::is_spelled(text) => spelled.clone_into(text),
+                _ => {}
+            }
+        }
+        self
     }
 
     /// The hash of the path of its source ([`hash_of_source`]).

@@ -5,11 +5,13 @@
 //! such a file must not invent facts: cargo computes each fingerprint again and compares, so a wrong one only makes it
 //! build the unit.
 
+pub mod built_units;
 pub mod command;
 pub mod configuration;
 pub mod dep_info;
 pub mod fingerprint;
 pub mod metadata;
+pub mod newest_file;
 pub mod unit_dir;
 pub mod workspace;
 

@@ -3,9 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::fingerprint::{self, Fingerprint};
-use crate::fsx;
-
 /// The directory of all fingerprints, below the directory of a profile.
 pub const FINGERPRINTS: &str = ".fingerprint";
 
@@ -18,17 +15,6 @@ pub struct UnitName {
     pub dir: String,
     /// The name of the file: mode, kind of target and its name, such as `test-lib-app`.
     pub kind: String,
-}
-
-/// The fingerprint of a unit that was built.
-#[derive(Clone, Debug)]
-pub struct BuiltFingerprint {
-    /// The unit.
-    pub name: UnitName,
-    /// Its fields, whose hash is the one that cargo wrote.
-    pub fingerprint: Fingerprint,
-    /// Their hash.
-    pub hash: u64,
 }
 
 impl UnitName {
@@ -83,30 +69,6 @@ impl UnitName {
 pub fn unit_id(name: &str) -> Option<&str> {
     let id = name.rsplit_once('-')?.1;
     (id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
-}
-
-/// Reads all fingerprints below `<build_dir>/<profile>`. Leaves out those of units that were not built to the end, or
-/// whose hash this version cannot compute.
-pub fn read_all(build_dir: &Path, profile: &str) -> Vec<BuiltFingerprint> {
-    let root = build_dir.join(profile).join(FINGERPRINTS);
-    let mut all = Vec::new();
-    for dir in fsx::list(&root).unwrap_or_default() {
-        let Some(dir) = dir.to_str().filter(|dir| unit_id(dir).is_some()) else { continue };
-        for file in fsx::list(&root.join(dir)).unwrap_or_default() {
-            let Some(kind) = file.to_str().and_then(|file| file.strip_suffix(".json")) else { continue };
-            let name = UnitName { profile: profile.to_owned(), dir: dir.to_owned(), kind: kind.to_owned() };
-            all.extend(read(build_dir, name));
-        }
-    }
-    all
-}
-
-fn read(build_dir: &Path, name: UnitName) -> Option<BuiltFingerprint> {
-    let written = fsx::read_to_string(&name.hash_file(build_dir)).ok()?;
-    let fingerprint = Fingerprint::parse(&fsx::read_to_string(&name.json_file(build_dir)).ok()?)?;
-    let hash = fingerprint.hash();
-    // Cargo writes the JSON after the hash, so the two may be of different builds.
-    (fingerprint::to_hex(hash) == written).then_some(BuiltFingerprint { name, fingerprint, hash })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::context::{CommandContext, Exit};
+use crate::cargo::built_units::GrowingBuild;
 use crate::fsx::{self, clock, sys_process};
 use crate::remote::Workspace;
 use crate::store::build_snapshots::SnapshotName;
@@ -13,6 +14,9 @@ use crate::wrapper::snapshot::{self, EndedBuild};
 const MAX_WAIT: Duration = Duration::from_hours(6);
 /// How often to look whether it is still cargo.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How often to read new units at most, and how many times as long to wait as reading them took.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
+const READ_PAUSE: u32 = 100;
 /// How much earlier than its recorded start cargo may have begun, in milliseconds.
 const CLOCK_MARGIN_MS: i64 = 1500;
 /// Make a snapshot of a build
@@ -30,6 +34,9 @@ pub(super) struct Args {
     /// The name of the command
     #[arg(long, allow_hyphen_values = true)]
     command: String,
+    /// Where the build directory probably is
+    #[arg(long)]
+    build_dir: PathBuf,
 }
 
 fn cargo(text: &str) -> Result<(u32, u64), String> {
@@ -42,15 +49,24 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
     let marker = Marker(store.layout().awaited(&format!("{pid}-{began}")));
     sys_process::lower_priority();
-    if !wait(pid, began, &marker) {
+    let Some(since) = sys_process::wall_clock(began) else { return Ok(Exit::Ok) };
+    let since = since - CLOCK_MARGIN_MS;
+    // Cargo may not have written `Cargo.lock` yet, which names the workspace.
+    let previous = || {
+        let workspace = Workspace::around(&args.workspace)?;
+        let snapshot = store.snapshot(SnapshotName::of(&workspace.name, &args.command));
+        Some((workspace, snapshot))
+    };
+    let is_first = previous().is_none_or(|(_, snapshot)| snapshot.is_none());
+    let mut growing = is_first.then(|| GrowingBuild::new(args.build_dir.clone(), since));
+    if !wait(pid, began, &marker, growing.as_mut()) {
         return Ok(Exit::Ok);
     }
     // The cache was removed meanwhile, and must not come back.
     if !fsx::exists(&marker.0) {
         return Ok(Exit::Ok);
     }
-    let Some(since) = sys_process::wall_clock(began) else { return Ok(Exit::Ok) };
-    let Some(workspace) = Workspace::around(&args.workspace) else { return Ok(Exit::Ok) };
+    let Some((workspace, previous)) = previous() else { return Ok(Exit::Ok) };
     let build = EndedBuild {
         config: &config,
         store: &store,
@@ -60,24 +76,36 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         directory: &args.directory,
         command: &args.command,
         cargo_pid: pid.into(),
-        since: since - CLOCK_MARGIN_MS,
+        since,
+        read_before: growing.as_ref(),
     };
-    let previous = store.snapshot(SnapshotName::of(&workspace.name, &args.command));
     if let Some(snapshot) = snapshot::take(&build, previous.as_ref())? {
         store.put_snapshot(&snapshot)?;
     }
     Ok(Exit::Ok)
 }
 
-/// Waits until cargo has ended, or has become the program that it runs (`cargo run`). `false`: that takes too long.
-fn wait(pid: u32, began: u64, marker: &Marker) -> bool {
+/// Waits until cargo has ended, or has become the program that it runs (`cargo run`), and reads its units meanwhile.
+/// `false`: that takes too long.
+fn wait(pid: u32, began: u64, marker: &Marker, mut growing: Option<&mut GrowingBuild>) -> bool {
     let waiting = Instant::now();
+    let mut touched = Instant::now();
+    let mut pause = if growing.is_some() { READ_INTERVAL } else { INTERVAL };
     while waiting.elapsed() < MAX_WAIT {
-        if sys_process::wait_for_end(pid, began, INTERVAL) || !sys_process::runs(pid, "cargo") {
+        let has_ended = sys_process::wait_for_end(pid, began, pause) || !sys_process::runs(pid, "cargo");
+        if let Some(growing) = &mut growing {
+            let reading = Instant::now();
+            growing.read_new();
+            pause = READ_INTERVAL.max(reading.elapsed() * READ_PAUSE);
+        }
+        if has_ended {
             return true;
         }
-        // A garbage collection removes old markers.
-        let _ = fsx::open(&marker.0).and_then(|file| clock::stamp_now(&file, &marker.0));
+        if touched.elapsed() >= INTERVAL {
+            // A garbage collection removes old markers.
+            let _ = fsx::open(&marker.0).and_then(|file| clock::stamp_now(&file, &marker.0));
+            touched = Instant::now();
+        }
     }
     false
 }

@@ -265,6 +265,15 @@ pub fn list(path: &Path) -> Result<Vec<OsString>> {
     entries.map(|entry| entry.map(|entry| entry.file_name()).at("list", path)).collect()
 }
 
+/// Returns the names in a directory, as the system orders them, and whether each one is a directory (not a link).
+pub fn list_with_kind(path: &Path) -> Result<Vec<(OsString, bool)>> {
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.at("list", path)?;
+        Ok((entry.file_name(), entry.file_type().at("list", path)?.is_dir()))
+    };
+    fs::read_dir(path).at("list", path)?.map(entry).collect()
+}
+
 /// Returns the names in a directory and the kind of each (not following links), sorted, as bytes to digest.
 pub fn listing(path: &Path) -> Result<Vec<u8>> {
     let mut lines = Vec::new();

@@ -36,8 +36,9 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     let command = command::name(&args, vars, &workspace::relative(&root, &directory))?;
     let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &command)) else {
         // All units of this build may be hits, after which nothing else would make a snapshot.
-        if !fsx::exists(&named_target_dir(&root, &args, vars).unwrap_or_else(|| root.join("target"))) {
-            background::note_in_background(store, vars, &root);
+        let target = named_target_dir(&root, &args, vars).unwrap_or_else(|| root.join("target"));
+        if !fsx::exists(&target) {
+            background::note_in_background(store, vars, &root, &target);
         }
         return None;
     };
@@ -58,7 +59,7 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     let jobs = command::jobs(&args, vars);
     let build = BuildToRestore { config, vars, cargo: &cargo, jobs, roots: &roots, build_dir: &build_dir, number };
     if whole_build::restore(&build, &snapshot).ok()?.left > 0 {
-        background::note_in_background(store, vars, &root);
+        background::note_in_background(store, vars, &root, &build_dir);
     }
     Some(())
 }

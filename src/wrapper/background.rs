@@ -9,8 +9,9 @@ use crate::fsx::{self, sys_process};
 use crate::store::Store;
 
 /// Starts a process that waits for the end of cargo, the caller, and then makes a snapshot of its build, unless an
-/// earlier call of this cargo has started one. `root` is that of the workspace.
-pub(super) fn note_in_background(store: &Store, vars: &Env, root: &Path) {
+/// earlier call of this cargo has started one. `root` is that of the workspace; `build_dir` is where the build directory
+/// probably is.
+pub(super) fn note_in_background(store: &Store, vars: &Env, root: &Path, build_dir: &Path) {
     let Some(cargo) = cargo().and_then(|_| name_of_caller()) else { return };
     let (Some(args), Some(cwd)) = (sys_process::arguments_of_caller(), sys_process::directory_of_caller()) else {
         return;
@@ -18,9 +19,10 @@ pub(super) fn note_in_background(store: &Store, vars: &Env, root: &Path) {
     let place = workspace::relative(root, &command::directory(&args, &cwd));
     let Some(command) = command::name(&args, vars, &place) else { return };
     if fsx::create_marker(&store.layout().awaited(&cargo)).unwrap_or(false) {
-        let (root, cwd) = (root.to_string_lossy(), cwd.to_string_lossy());
-        let args = ["--cargo", &cargo, "--workspace", &root, "--directory", &cwd, "--command", &command];
-        start_in_background(&[&["note"], &args[..]].concat());
+        let [root, cwd, build_dir] = [root, &cwd, build_dir].map(Path::to_string_lossy);
+        let build = ["--cargo", &cargo, "--directory", &cwd, "--command", &command];
+        let place = ["--workspace", &root, "--build-dir", &build_dir];
+        start_in_background(&[&["note"], &build[..], &place[..]].concat());
     }
 }
 

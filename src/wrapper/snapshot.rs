@@ -4,24 +4,31 @@
 //! it depends on, and for each run of a build script what it printed, because cargo makes the arguments and variables
 //! of other calls from that. All of this must be of the same time, which the times of cargo's files show.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::checkout;
+use crate::cargo::built_units::{self, GrowingBuild};
 use crate::cargo::configuration::Configuration;
 use crate::cargo::fingerprint;
-use crate::cargo::unit_dir::{self, BuiltFingerprint, UnitName};
+use crate::cargo::unit_dir::{self, UnitName};
 use crate::config::{Config, Env};
 use crate::events::{Event, EventLog};
-use crate::fsx::clock::Time;
-use crate::fsx::{self, Stamp};
+use crate::fsx;
 use crate::keys::{Roots, script};
 use crate::model::{Digest, EntryKey, LookupKey, RootKind};
 use crate::restore::run as restore;
 use crate::rustc::{Invocation, ProgramChain};
 use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit, MAX_UNITS};
 use crate::store::{Message, Store};
+
+/// How much earlier than a file an event may seem that is younger, in milliseconds: events bear the time of the last
+/// tick of the clock (at most 10 ms ago, with 100 ticks a second), files that of Linux 6.13 a finer one.
+const MAX_TICK_MS: i64 = 10;
+
+/// A unit as cargo built it, not as the snapshot describes it.
+type Built = built_units::BuiltUnit;
 
 /// A build that has ended.
 pub struct EndedBuild<'a> {
@@ -43,6 +50,8 @@ pub struct EndedBuild<'a> {
     pub cargo_pid: u64,
     /// When cargo began, in milliseconds since 1970, or somewhat earlier.
     pub since: i64,
+    /// The units that were read while it built, if any. The build directory may be gone by now.
+    pub read_before: Option<&'a GrowingBuild>,
 }
 
 /// Makes the snapshot. `previous` is the one of an earlier build with the same command, whose units this build may not
@@ -58,21 +67,21 @@ pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Re
     let events = log.read_holding(&serde_json::to_string(&build_dir).unwrap_or_default())?;
     let (build_dir, calls) = (Path::new(&build_dir), Calls::of(build, &build_dir, events));
     let roots = checkout::roots(build.workspace, build_dir, build.vars, build.store);
-    let fingerprints: Vec<BuiltFingerprint> =
-        calls.profiles.iter().flat_map(|profile| unit_dir::read_all(build_dir, profile)).collect();
+    let in_place = calls.profiles.iter().flat_map(|profile| built_units::read_all(build_dir, profile));
+    let read_before = build.read_before.into_iter().flat_map(|read| read.units_in(build_dir).cloned());
+    let built: BTreeMap<UnitName, Built> = read_before.chain(in_place).map(|unit| (unit.name.clone(), unit)).collect();
     let previous: HashMap<&UnitName, &BuiltUnit> =
         previous.iter().flat_map(|snapshot| &snapshot.units).map(|unit| (&unit.name, unit)).collect();
     let mut taker = Taker {
         store: build.store,
         roots: &roots,
-        build_dir,
         calls: &calls,
-        by_hash: fingerprints.iter().map(|built| (built.hash, built)).collect(),
+        by_hash: built.values().map(|built| (built.hash, built)).collect(),
         previous: &previous,
         units: Vec::new(),
         seen: HashMap::new(),
     };
-    for built in &fingerprints {
+    for built in built.values() {
         let is_asked = built.name.unit_id().is_some_and(|id| calls.asked.contains(id));
         if is_asked || previous.contains_key(&built.name) {
             taker.add(built);
@@ -134,29 +143,18 @@ impl Calls {
     }
 
     /// The newest call of the unit, unless the unit was built without kache since then.
-    fn newest_of(&self, unit: &BuiltFingerprint, build_dir: &Path) -> Option<&Event> {
+    fn newest_of(&self, unit: &Built) -> Option<&Event> {
         let event = self.newest.get(&(unit.name.unit_id()?.to_owned(), unit.name.is_run()))?;
-        (event.at >= begun(unit, build_dir)?.as_millis()).then_some(event)
+        (event.at + MAX_TICK_MS >= unit.begun.as_millis()).then_some(event)
     }
-}
-
-/// When the compile or run that made the unit began: cargo gives this time to its dep-info, or to the recorded output
-/// of the script.
-fn begun(unit: &BuiltFingerprint, build_dir: &Path) -> Option<Time> {
-    let file = match unit.name.is_run() {
-        true => unit.name.script_dir(build_dir).join("output"),
-        false => unit.name.dep_info_file(build_dir),
-    };
-    Some(Stamp::of(&file).ok()?.mtime)
 }
 
 /// Collects units, each after those that it depends on.
 struct Taker<'a> {
     store: &'a Store,
     roots: &'a Roots,
-    build_dir: &'a Path,
     calls: &'a Calls,
-    by_hash: HashMap<u64, &'a BuiltFingerprint>,
+    by_hash: HashMap<u64, &'a Built>,
     previous: &'a HashMap<&'a UnitName, &'a BuiltUnit>,
     units: Vec<BuiltUnit>,
     /// The hashes of the fingerprints that were looked at, and whether each was taken.
@@ -165,17 +163,15 @@ struct Taker<'a> {
 
 impl Taker<'_> {
     /// Adds a unit and all that it depends on. Returns whether all of them could be added.
-    fn add(&mut self, unit: &BuiltFingerprint) -> bool {
+    fn add(&mut self, unit: &Built) -> bool {
         if let Some(is_taken) = self.seen.get(&unit.hash) {
             return *is_taken;
         }
         self.seen.insert(unit.hash, false);
-        let Some(begun) = begun(unit, self.build_dir) else { return false };
         for hash in unit.fingerprint.dependencies() {
             let Some(dependency) = self.by_hash.get(&hash).copied() else { return false };
             // A run that began later was run again, and its dependents were not.
-            let is_older = !dependency.name.is_run()
-                || self::begun(dependency, self.build_dir).is_some_and(|of_dependency| of_dependency <= begun);
+            let is_older = !dependency.name.is_run() || dependency.begun <= unit.begun;
             if !is_older || !self.add(dependency) {
                 return false;
             }
@@ -186,8 +182,8 @@ impl Taker<'_> {
         true
     }
 
-    fn with_call(&self, unit: &BuiltFingerprint) -> Option<BuiltUnit> {
-        let event = self.calls.newest_of(unit, self.build_dir)?;
+    fn with_call(&self, unit: &Built) -> Option<BuiltUnit> {
+        let event = self.calls.newest_of(unit)?;
         let printed = match unit.name.is_run() {
             true => Some(self.printed(unit, event)?),
             false => None,
@@ -199,7 +195,7 @@ impl Taker<'_> {
     }
 
     /// Whether the call is recorded, and the fingerprint has the hash of its source.
-    fn may_repeat(&self, unit: &BuiltFingerprint, lookup: LookupKey) -> bool {
+    fn may_repeat(&self, unit: &Built, lookup: LookupKey) -> bool {
         let Some(call) = self.store.call(lookup) else { return false };
         let expand = |text| self.roots.expand(text);
         unit.name.is_run() || {
@@ -214,7 +210,7 @@ impl Taker<'_> {
 
     /// The call in the previous snapshot, for a unit whose last result was private, so that its call was not recorded.
     /// Its arguments are the same, because all runs of build scripts that it depends on printed the same.
-    fn previous_call(&self, unit: &BuiltFingerprint) -> Option<LookupKey> {
+    fn previous_call(&self, unit: &Built) -> Option<LookupKey> {
         let previous = self.previous.get(&unit.name).filter(|previous| previous.hash == unit.hash)?;
         let mut runs = self.units.iter().filter(|unit| unit.printed.is_some());
         let is_same = |run: &BuiltUnit| self.previous.get(&run.name).is_some_and(|other| other.printed == run.printed);
@@ -222,11 +218,10 @@ impl Taker<'_> {
     }
 
     /// The digest of what a run printed. `None` if the entry of the run is gone, or cargo read something else.
-    fn printed(&self, unit: &BuiltFingerprint, event: &Event) -> Option<Digest> {
+    fn printed(&self, unit: &Built, event: &Event) -> Option<Digest> {
         let entry = self.store.entry(EntryKey(event.key.parse().ok()?))?;
         let expected = restore::printed(&entry.stdout, |text| self.roots.expand(text))?;
-        let read = fsx::read(&unit.name.script_dir(self.build_dir).join("output")).ok()?;
-        (read == expected).then(|| printed_digest(&entry.stdout))
+        (unit.printed == expected).then(|| printed_digest(&entry.stdout))
     }
 }
 

@@ -6,7 +6,7 @@ use super::task::Task;
 use super::{background, remote};
 use crate::fsx::{Ladder, Stamp, clock, sweep};
 use crate::keys::NotStored;
-use crate::model::{EntryKey, InputSet, Stored};
+use crate::model::{EntryKey, InputSet, RootKind, Stored};
 use crate::restore::plan;
 use crate::store::{Entry, Output, gc, size_limit};
 
@@ -72,7 +72,8 @@ pub(super) fn store(
         // A whole build can be restored without this unit.
         let _ = store.put_call(lookup, &call);
         if let Some(workspace) = remote::workspace(task) {
-            background::note_in_background(store, task.common().env, &workspace);
+            let build_dir = task.common().roots.place(RootKind::Target).map_or_else(PathBuf::new, PathBuf::from);
+            background::note_in_background(store, task.common().env, &workspace, &build_dir);
         }
     }
     let now = clock::now();

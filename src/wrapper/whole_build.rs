@@ -27,6 +27,7 @@ use super::{entry_hit, hit, incremental, snapshot};
 use crate::cargo::Fingerprint;
 use crate::cargo::dep_info::{self, Compile};
 use crate::cargo::fingerprint::{self, Moves};
+use crate::cargo::newest_file::NewestFile;
 use crate::cargo::unit_dir::{FINGERPRINTS, UnitName};
 use crate::config::{Config, Env, env};
 use crate::events::{RestoreLog, WholeBuild, restore as log};
@@ -279,7 +280,11 @@ impl Restorer<'_> {
         if crate::script::is_build_script(&invocation.crate_name, &invocation.out_dir) {
             let program = invocation.out_dir.join(invocation.stem());
             let stem = Path::new(&invocation.source).file_stem().unwrap_or_default().to_string_lossy();
-            fsx::hard_link(&program, &invocation.out_dir.join(format!("build-script-{stem}")))?;
+            let link = invocation.out_dir.join(format!("build-script-{stem}"));
+            fsx::hard_link(&program, &link)?;
+            if let Some(step) = plan.steps.iter().find(|step| step.target == program) {
+                self.store.stamps().remember_own(&link, step.blob.0, |_| true);
+            }
         }
         incremental::mark_shared(invocation);
         self.write(&unit.name.dep_info_file(build_dir), &dep_info)?;
@@ -312,6 +317,8 @@ impl Restorer<'_> {
         if !config.scripts.value {
             return Err(LeftOut::because("the settings leave build scripts to cargo"));
         }
+        // Before any input is looked at: a file that changes from now on is the newest.
+        let recorded = self.with_newest_file(recorded, &repeated.cwd)?;
         let run = ScriptRun::prepare_in(repeated.cwd.clone(), &repeated.argv, config, &repeated.vars)
             .map_err(|refusal| LeftOut(format!("{}: {}", refusal.reason.id(), refusal.detail)))?;
         if run.script.out_dir != dir.join("out") {
@@ -335,6 +342,16 @@ impl Restorer<'_> {
         self.finish(unit, recorded)?;
         entry_hit::note(&run, &found, bytes, &report);
         Ok(InPlace { is_canonical, variables: directives::variables(&String::from_utf8_lossy(&plan.stdout)) })
+    }
+
+    /// Returns the fingerprint of a run of a build script with the newest file of the package, if cargo compares it.
+    fn with_newest_file(&self, recorded: Fingerprint, package: &Path) -> Result<Fingerprint, LeftOut> {
+        if !recorded.compares_newest_file() {
+            return Ok(recorded);
+        }
+        let newest = NewestFile::of(package).filter(|newest| newest.mtime < self.time);
+        let newest = newest.ok_or_else(|| LeftOut::because("a file of its package has changed just now"))?;
+        Ok(recorded.with_newest_file(&newest.spelled()))
     }
 
     /// Writes the fingerprint, the hash last: from then on, cargo may call the unit fresh.

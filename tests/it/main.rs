@@ -78,4 +78,5 @@ mod toolchain;
 mod transparency;
 mod verify;
 mod whole_builds;
+mod whole_builds_faults;
 mod why;

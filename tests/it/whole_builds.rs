@@ -7,13 +7,12 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{Project, Run, has_program, manifest, settle, wait_until};
 
 /// The workspace of most tests: a program with a build script, over a library and a macro.
-fn workspace() -> Project {
+pub(crate) fn workspace() -> Project {
     let mut project = Project::new();
     project.set("KACHE_BULK", "on");
     project.file("Cargo.toml", "[workspace]\nmembers = [\"app\", \"dep\", \"mac\"]\nresolver = \"3\"\n");
@@ -39,7 +38,7 @@ fn main() {
     println!("{}|{}|{input}|{}|{readme}", dep::value(), mac::variable!(), env!("FROM_SCRIPT"));
 }
 "#;
-const BUILD: &str = r#"
+pub(crate) const BUILD: &str = r#"
 fn main() {
     println!("cargo::rerun-if-changed=input.txt");
     println!("cargo::rerun-if-changed=env.txt");
@@ -58,13 +57,13 @@ pub fn variable(_: TokenStream) -> TokenStream {
 
 impl Project {
     /// Builds with these arguments of cargo, and waits for the snapshot of the build.
-    fn recorded(&self, args: &[&str]) -> Run {
+    pub(crate) fn recorded(&self, args: &[&str]) -> Run {
         let run = self.cargo(args);
         self.wait_for_snapshot();
         run
     }
 
-    fn wait_for_snapshot(&self) {
+    pub(crate) fn wait_for_snapshot(&self) {
         let awaits = |name: &fs::DirEntry| name.file_name().to_string_lossy().starts_with("cargo-");
         let claims = self.cache_dir().join("v1/claims");
         wait_until("the snapshot", || !fs::read_dir(&claims).into_iter().flatten().flatten().any(|name| awaits(&name)));
@@ -72,7 +71,7 @@ impl Project {
     }
 
     /// The events of units that came with the whole build.
-    fn restored(&self) -> Vec<String> {
+    pub(crate) fn restored(&self) -> Vec<String> {
         let events = self.events().into_iter().filter(|event| event["outcome"] == "hit.whole-build");
         let mut units: Vec<String> = events.map(|event| format!("{} {}", event["crate"], event["kind"])).collect();
         units.sort_unstable();
@@ -81,7 +80,7 @@ impl Project {
 
     /// Asserts that cargo had to build exactly these packages, and returns what the program prints.
     #[track_caller]
-    fn builds_only(&self, packages: &[&str]) -> String {
+    pub(crate) fn builds_only(&self, packages: &[&str]) -> String {
         let run = self.build();
         let mut built: Vec<&str> = run.dirty().iter().filter_map(|line| line.split_whitespace().nth(1)).collect();
         built.sort_unstable();
@@ -261,6 +260,48 @@ fn a_script_that_watches_an_absolute_path_watches_the_one_of_its_checkout() {
     two.file("README.md", "readme 6");
     let run = two.cargo(&["build", "-v"]);
     assert!(run.stderr.contains("README.md` has changed"), "{}", run.stderr);
+}
+
+#[test]
+fn a_script_that_says_nothing_of_what_to_watch_is_fresh_and_notices_every_file() {
+    for git in [false, true] {
+        let one = workspace();
+        one.file("app/build.rs", BUILD.replace("cargo::rerun-if-changed=", "cargo::metadata=FILE="));
+        one.recorded(&["build"]);
+        let two = one.clone_to("work/two");
+        if git {
+            for args in [&["init", "-q"][..], &["add", "-A"]] {
+                assert!(two.command("git").args(args).status().expect("git").success());
+            }
+        }
+        settle();
+        two.file("app/newest.txt", "the newest file of the package");
+        two.file("dep/newer.txt", "of another package");
+        settle();
+        assert_eq!(two.builds_only(&[]), one.app_output());
+        settle();
+        two.file("app/input.txt", "input 2");
+        assert_eq!(two.builds_only(&["app"]), "1||input 2|env 1|readme 1");
+        settle();
+        two.file("app/other.txt", "a file that the script does not read");
+        two.builds_only(&["app"]);
+    }
+}
+
+#[test]
+fn a_build_directory_that_is_removed_at_once_was_read_before() {
+    let one = workspace();
+    one.file(
+        "app/build.rs",
+        BUILD.replace("let out", "std::thread::sleep(std::time::Duration::from_secs(2)); let out"),
+    );
+    one.build();
+    one.wipe();
+    one.wait_for_snapshot();
+    let two = one.clone_to("work/two");
+    two.build();
+    let restored = two.restored();
+    assert!(["dep lib", "mac proc-macro"].iter().all(|unit| restored.contains(&(*unit).to_owned())), "{restored:?}");
 }
 
 #[test]
@@ -550,79 +591,4 @@ fn r08_a_snapshot_that_nobody_trusted_signed_is_not_used() {
     }
     assert!(two.kache(&["pull"]).ends(0).contains("1 build snapshot"));
     two.build().is_noop();
-}
-
-/// The oracle of the slow tests: what the program prints is what is in the sources now.
-fn expected(project: &Project) -> String {
-    let read = |path: &str| fs::read_to_string(project.path(path)).expect("read");
-    let value = read("dep/src/lib.rs").chars().filter(char::is_ascii_digit).collect::<String>();
-    // `u32` holds two digits.
-    format!("{}||{}|{}|{}", &value[2..], read("app/input.txt"), read("app/env.txt"), read("README.md"))
-}
-
-#[test]
-#[ignore = "slow"]
-fn an_edit_while_the_build_is_restored_is_never_lost() {
-    let one = workspace();
-    one.recorded(&["build"]);
-    let two = one.clone_to("work/two");
-    let (mut rng, mut fresh) = (crate::support::random::generator(), 0);
-    let rounds = std::env::var("KACHE_IT_ROUNDS").map_or(60, |rounds| rounds.parse().expect("a number"));
-    for round in 0..rounds {
-        two.wipe();
-        for (file, text) in [
-            ("dep/src/lib.rs", "pub fn value() -> u32 { 1 }\n"),
-            ("README.md", "readme 1"),
-            ("app/input.txt", "input 1"),
-        ] {
-            two.file(file, text);
-        }
-        settle();
-        let delay = Duration::from_micros(rng.u64(0..60_000));
-        let edit = rng.usize(0..3);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(delay);
-                match edit {
-                    0 => two.file("dep/src/lib.rs", format!("pub fn value() -> u32 {{ 1{round} }}\n")),
-                    1 => two.file("README.md", format!("readme {round}")),
-                    _ => two.file("app/input.txt", format!("input {round}")),
-                };
-            });
-            two.kache(&["restore"]).must_succeed();
-        });
-        let (run, printed) = two.build_and_run();
-        fresh += usize::from(run.dirty().is_empty());
-        assert_eq!(printed, expected(&two), "round {round}, {delay:?}\n{}", run.stderr);
-    }
-    assert!(fresh < rounds, "no edit came in time: the test shows nothing");
-}
-
-#[test]
-#[ignore = "slow"]
-fn a_restore_that_is_killed_leaves_nothing_half() {
-    if !has_program("pkill") {
-        return;
-    }
-    let one = workspace();
-    one.recorded(&["build"]);
-    let two = one.clone_to("work/two");
-    let mut rng = crate::support::random::generator();
-    for round in 0..40 {
-        two.wipe();
-        let mut command = two.command(crate::support::KACHE);
-        let mut restore = command.arg("restore").stdout(Stdio::null()).spawn().expect("kache");
-        std::thread::sleep(Duration::from_micros(rng.u64(0..80_000)));
-        kill_all(&two, restore.id());
-        restore.wait().expect("wait");
-        let (run, printed) = two.build_and_run();
-        assert_eq!(printed, expected(&two), "round {round}\n{}", run.stderr);
-        two.build().is_noop();
-    }
-}
-
-/// Kills a process and its children.
-fn kill_all(project: &Project, pid: u32) {
-    project.command("pkill").args(["-9", "-P", &pid.to_string()]).status().expect("pkill");
-    project.command("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status().expect("kill");
 }

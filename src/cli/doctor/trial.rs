@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use super::check::Check;
-use crate::cargo::unit_dir;
+use crate::cargo::built_units;
 use crate::cli::units;
 use crate::config::{Env, env};
 use crate::events::{Event, EventLog};
@@ -80,7 +80,7 @@ fn build(vars: &Env, dir: &Temp, name: &str) -> anyhow::Result<Event> {
 
 /// Warns if this cargo writes fingerprints that kache does not know.
 fn check_fingerprints(target: &Path) -> Option<Check> {
-    let is_known = !unit_dir::read_all(target, "debug").is_empty();
+    let is_known = !built_units::read_all(target, "debug").is_empty();
     let text = "this cargo computes fingerprints in an unknown way, so kache does not restore whole builds, only units";
     (!is_known).then(|| Check::warn("whole builds", text))
 }
