@@ -37,6 +37,40 @@ pub fn detach(command: &mut Command) {
     }
 }
 
+/// Does `work` in a copy of this process that outlives it, in its own session, without standard streams. Does it here
+/// if no copy can be made. The copy ends with the exit code 0, and keeps locks on files that `work` owns.
+pub fn in_background(work: impl FnOnce()) {
+    use nix::unistd::{ForkResult, fork};
+    // Locks of other threads, such as that of the allocator, would stay locked in the copy.
+    let is_alone = super::list(std::path::Path::new("/proc/self/task")).is_ok_and(|threads| threads.len() == 1);
+    if !is_alone {
+        return work();
+    }
+    // SAFETY: this process has one thread, so the copy may do what this process may do.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            let _ = setsid();
+            let has_no_streams = no_streams().is_ok();
+            if has_no_streams {
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            }
+            exit(0)
+        }
+        // What it owns now belongs to the copy.
+        Ok(ForkResult::Parent { .. }) => std::mem::forget(work),
+        Err(_) => work(),
+    }
+}
+
+/// Replaces the standard streams by the null device, so that nobody waits for the end of what they were.
+fn no_streams() -> std::io::Result<()> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(())
+}
+
 /// Makes every descriptor above stderr close at `exec`.
 fn close_at_exec() {
     #[cfg(target_os = "linux")]

@@ -68,6 +68,11 @@ impl Layout {
         self.claims().join(format!("cargo-{cargo}"))
     }
 
+    /// The marker of a run of cargo whose build a process is restoring. The process holds a lock on it.
+    pub fn restoring(&self, cargo: &str) -> PathBuf {
+        self.claims().join(format!("restore-{cargo}"))
+    }
+
     /// The directory of a unit's kept session.
     pub fn session(&self, key: SessionKey) -> PathBuf {
         self.sharded("sessions", key.0, "")

@@ -2,66 +2,133 @@
 //! fingerprint and holds no lock (`ops/cargo_compile/mod.rs`; `Layout::new` takes the lock later).
 //!
 //! Only in a fresh target directory, for a command of which there is a snapshot. Anything else must cost next to
-//! nothing, because cargo waits for the answer.
+//! nothing, because cargo waits for the answer. A copy of this process restores the build, while cargo resolves
+//! dependencies. Then cargo asks the same again (`Profiles::new`), before it takes its lock, and waits for the copy.
+//! Between the two, cargo also downloads packages. If some are missing, only the second question restores the build.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use super::background::Cargo;
+use super::checkout;
 use super::whole_build::{self, BuildToRestore};
-use super::{background, checkout};
 use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, metadata, workspace};
-use crate::config::{Config, Env, Verify, env};
-use crate::fsx::{self, sys_process};
+use crate::config::{Config, Env, Rate, Verify, env};
+use crate::fsx::lock::HeldFile;
+use crate::fsx::{self, Publish, sys_process};
 use crate::keys::Roots;
 use crate::model::RootKind;
 use crate::store::Store;
 use crate::store::build_snapshots::{BuildSnapshot, SnapshotName};
 
-/// Restores the build that cargo, the caller of this process, is about to begin. `None`: there was nothing to do.
+/// How long cargo waits for the restored build at most.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// What the marker of a restore says if it was left to the next question.
+const POSTPONED: &[u8] = b"postponed";
+
+/// Begins to restore the build that cargo, the caller of this process, is about to begin, or waits for a restore that
+/// an earlier question began. `None`: there was nothing to do.
 pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> {
-    let is_on = config.bulk.value && config.observe.value && config.verify.value == Verify::Off;
+    let verifies_all = config.verify.value == Verify::Hits && config.verify_rate.value == Rate::ALL;
+    let is_on = config.bulk.value && config.observe.value && !verifies_all;
     // A nested cargo, in an observed script: what it finds restored would not be observed.
     if !is_on || vars.get(env::KACHE_OBSERVED).is_some() {
         return None;
     }
-    let cargo = background::cargo()?;
-    // An earlier question of this cargo led here, and the rest is cargo's.
-    if background::is_awaited(store) {
+    let cargo = Cargo::of_caller()?;
+    let marker = store.layout().restoring(&cargo.name);
+    let is_first = !fsx::exists(&marker);
+    if !is_first && !wait_for_first(&marker) {
         return None;
     }
-    let args = sys_process::arguments_of_caller()?;
-    let cwd = fsx::current_dir().ok()?;
-    let directory = command::directory(&args, &cwd);
-    let (root, workspace) = workspace::around(&directory)?;
-    let command = command::name(&args, vars, &workspace::relative(&root, &directory))?;
-    let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &command)) else {
+    // An earlier question of this cargo led here, and the rest is cargo's.
+    if cargo.is_awaited(store) {
+        return None;
+    }
+    let (root, workspace) = workspace::around(&command::directory(&cargo.args, &cargo.cwd))?;
+    let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &cargo.command(vars, &root)?)) else {
         // All units of this build may be hits, after which nothing else would make a snapshot.
-        let target = named_target_dir(&root, &args, vars).unwrap_or_else(|| root.join("target"));
+        let target = named_target_dir(&root, &cargo.args, vars).unwrap_or_else(|| root.join("target"));
         if !fsx::exists(&target) {
-            background::note_in_background(store, vars, &root, &target);
+            cargo.note_in_background(store, vars, &root, &target);
         }
         return None;
     };
-    let configuration = Configuration::of(&cwd, vars.cargo_home().as_deref());
+    let configuration = Configuration::of(&cargo.cwd, vars.cargo_home().as_deref());
     if configuration.digest() != Some(snapshot.configuration) {
         return None;
     }
-    if likely_build_dir(&snapshot, &root, &args, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
+    if likely_build_dir(&snapshot, &root, &cargo.args, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
         return None;
     }
-    let is_usual = snapshot.build_dir.as_str() == "{workspace}/target" && !is_elsewhere(&configuration, &args, vars);
-    let build_dir = if is_usual { root.join("target") } else { metadata::ask(&cargo, &args).ok()?.build_dir() };
-    if is_warm(&build_dir, &snapshot) {
-        return None;
+    let start = Start { config, store, vars, cargo, root, snapshot, configuration };
+    if !is_first {
+        return start.restore(|| {});
     }
-    let roots = checkout::roots(&root, &build_dir, vars, store);
-    let number = u64::from(sys_process::caller());
-    let jobs = command::jobs(&args, vars);
-    let build = BuildToRestore { config, vars, cargo: &cargo, jobs, roots: &roots, build_dir: &build_dir, number };
-    if whole_build::restore(&build, &snapshot).ok()?.left > 0 {
-        background::note_in_background(store, vars, &root, &build_dir);
-    }
+    let lock = HeldFile::try_acquire(&marker).ok()??;
+    sys_process::in_background(move || {
+        start.restore(|| drop(Publish::default().bytes(&marker, POSTPONED)));
+        drop(lock);
+    });
     Some(())
+}
+
+/// Waits for the restore that an earlier question began. Returns whether it was left to this one.
+fn wait_for_first(marker: &Path) -> bool {
+    let waiting = Instant::now();
+    while HeldFile::try_acquire(marker).is_ok_and(|lock| lock.is_none()) && waiting.elapsed() < MAX_WAIT {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let said = fsx::read(marker).unwrap_or_default();
+    let _ = fsx::remove_file(marker);
+    said == POSTPONED
+}
+
+/// A build at the start of cargo.
+struct Start<'a> {
+    config: &'a Config,
+    store: &'a Store,
+    vars: &'a Env,
+    cargo: Cargo,
+    root: PathBuf,
+    snapshot: BuildSnapshot,
+    configuration: Configuration,
+}
+
+impl Start<'_> {
+    /// Restores the build. If packages are missing, which cargo is about to download, calls `postpone` and restores
+    /// nothing.
+    fn restore(&self, postpone: impl FnOnce()) -> Option<()> {
+        let Self { config, store, vars, cargo, root, snapshot, configuration } = self;
+        let is_usual = snapshot.build_dir.as_str() == "{workspace}/target";
+        let build_dir = match is_usual && !is_elsewhere(configuration, &cargo.args, vars) {
+            true => root.join("target"),
+            false => metadata::ask(&cargo.path, &cargo.args).ok()?.build_dir(),
+        };
+        if is_warm(&build_dir, snapshot) {
+            return None;
+        }
+        let roots = checkout::roots(root, &build_dir, vars, store);
+        if !whole_build::has_packages(store, snapshot, &roots) {
+            postpone();
+            return None;
+        }
+        let build = BuildToRestore {
+            config,
+            vars,
+            cargo: &cargo.path,
+            jobs: command::jobs(&cargo.args, vars),
+            roots: &roots,
+            build_dir: &build_dir,
+            number: cargo.pid.into(),
+        };
+        if whole_build::restore(&build, snapshot).ok()?.left > 0 {
+            cargo.note_in_background(store, vars, root, &build_dir);
+        }
+        Some(())
+    }
 }
 
 /// The target directory that an argument or a variable names.

@@ -8,37 +8,51 @@ use crate::config::Env;
 use crate::fsx::{self, sys_process};
 use crate::store::Store;
 
-/// Starts a process that waits for the end of cargo, the caller, and then makes a snapshot of its build, unless an
-/// earlier call of this cargo has started one. `root` is that of the workspace; `build_dir` is where the build directory
-/// probably is.
-pub(super) fn note_in_background(store: &Store, vars: &Env, root: &Path, build_dir: &Path) {
-    let Some(cargo) = cargo().and_then(|_| name_of_caller()) else { return };
-    let (Some(args), Some(cwd)) = (sys_process::arguments_of_caller(), sys_process::directory_of_caller()) else {
-        return;
-    };
-    let place = workspace::relative(root, &command::directory(&args, &cwd));
-    let Some(command) = command::name(&args, vars, &place) else { return };
-    if fsx::create_marker(&store.layout().awaited(&cargo)).unwrap_or(false) {
-        let [root, cwd, build_dir] = [root, &cwd, build_dir].map(Path::to_string_lossy);
-        let build = ["--cargo", &cargo, "--directory", &cwd, "--command", &command];
-        let place = ["--workspace", &root, "--build-dir", &build_dir];
-        start_in_background(&[&["note"], &build[..], &place[..]].concat());
+/// The cargo that called this process.
+pub(super) struct Cargo {
+    /// Its program.
+    pub(super) path: PathBuf,
+    /// Its arguments, its name first.
+    pub(super) args: Vec<String>,
+    /// Its working directory.
+    pub(super) cwd: PathBuf,
+    /// Its process ID.
+    pub(super) pid: u32,
+    /// Its process ID and when it began: no other process ever has this name.
+    pub(super) name: String,
+}
+
+impl Cargo {
+    /// Returns the caller of this process, if it is a cargo.
+    pub(super) fn of_caller() -> Option<Self> {
+        let is_cargo = |program: &PathBuf| program.file_stem().is_some_and(|stem| stem == "cargo");
+        let path = sys_process::program_of_caller().filter(is_cargo)?;
+        let (args, cwd) = (sys_process::arguments_of_caller()?, sys_process::directory_of_caller()?);
+        let pid = sys_process::caller();
+        Some(Self { path, args, cwd, pid, name: format!("{pid}-{}", sys_process::caller_began()?) })
     }
-}
 
-/// The path of cargo, if it is the caller of this process.
-pub(super) fn cargo() -> Option<PathBuf> {
-    sys_process::program_of_caller().filter(|program| program.file_stem().is_some_and(|stem| stem == "cargo"))
-}
+    /// Whether a process waits for its end.
+    pub(super) fn is_awaited(&self, store: &Store) -> bool {
+        fsx::exists(&store.layout().awaited(&self.name))
+    }
 
-/// Whether a process waits for the end of the caller.
-pub(super) fn is_awaited(store: &Store) -> bool {
-    name_of_caller().is_some_and(|caller| fsx::exists(&store.layout().awaited(&caller)))
-}
+    /// The name of its command in the workspace with this root. `None`: builds with it are not recorded.
+    pub(super) fn command(&self, vars: &Env, root: &Path) -> Option<String> {
+        command::name(&self.args, vars, &workspace::relative(root, &command::directory(&self.args, &self.cwd)))
+    }
 
-/// The process id of the caller, and when it began.
-fn name_of_caller() -> Option<String> {
-    Some(format!("{}-{}", sys_process::caller(), sys_process::caller_began()?))
+    /// Starts a process that waits for the end of cargo, and then makes a snapshot of its build, unless there is one
+    /// already. `root` is that of the workspace; `build_dir` is where the build directory probably is.
+    pub(super) fn note_in_background(&self, store: &Store, vars: &Env, root: &Path, build_dir: &Path) {
+        let Some(command) = self.command(vars, root) else { return };
+        if fsx::create_marker(&store.layout().awaited(&self.name)).unwrap_or(false) {
+            let [root, cwd, build_dir] = [root, &self.cwd, build_dir].map(Path::to_string_lossy);
+            let build = ["--cargo", &self.name, "--directory", &cwd, "--command", &command];
+            let place = ["--workspace", &root, "--build-dir", &build_dir];
+            start_in_background(&[&["note"], &build[..], &place[..]].concat());
+        }
+    }
 }
 
 /// Starts a garbage collection that outlives this process and does not inherit its descriptors.

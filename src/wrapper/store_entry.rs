@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::background::{self, Cargo};
+use super::remote;
 use super::task::Task;
-use super::{background, remote};
 use crate::fsx::{Ladder, Stamp, clock, sweep};
 use crate::keys::NotStored;
 use crate::model::{EntryKey, InputSet, RootKind, Stored};
@@ -71,9 +72,9 @@ pub(super) fn store(
     if let Some(call) = task.common().config.bulk.value.then(|| task.call_record()).flatten() {
         // A whole build can be restored without this unit.
         let _ = store.put_call(lookup, &call);
-        if let Some(workspace) = remote::workspace(task) {
+        if let (Some(workspace), Some(cargo)) = (remote::workspace(task), Cargo::of_caller()) {
             let build_dir = task.common().roots.place(RootKind::Target).map_or_else(PathBuf::new, PathBuf::from);
-            background::note_in_background(store, task.common().env, &workspace, &build_dir);
+            cargo.note_in_background(store, task.common().env, &workspace, &build_dir);
         }
     }
     let now = clock::now();

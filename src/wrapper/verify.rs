@@ -26,7 +26,13 @@ use crate::store::{Entry, Message, Output, Stamps};
 
 /// Whether to verify this hit. The time `asked` and the process ID are random enough for the draw.
 pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
-    let seed = u64::from(asked.nanos) ^ asked.secs.cast_unsigned().rotate_left(32) ^ u64::from(std::process::id());
+    is_drawn_of_many(config, asked, 0)
+}
+
+/// Like [`is_drawn`], for one of many hits at the same time, whose number is `hit`.
+pub(super) fn is_drawn_of_many(config: &Config, asked: Time, hit: u64) -> bool {
+    let time = u64::from(asked.nanos) ^ asked.secs.cast_unsigned().rotate_left(32);
+    let seed = time ^ u64::from(std::process::id()) ^ hit;
     config.verify.value == Verify::Hits && config.verify_rate.value.takes(seed)
 }
 

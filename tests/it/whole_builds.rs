@@ -305,6 +305,58 @@ fn a_build_directory_that_is_removed_at_once_was_read_before() {
 }
 
 #[test]
+fn packages_that_cargo_has_yet_to_download_are_waited_for() {
+    let mut project = workspace();
+    project.set("CARGO_NET_OFFLINE", "false");
+    let origin = project.path("../origin");
+    fs::create_dir_all(&origin).expect("directory");
+    fs::rename(project.path("dep"), origin.join("dep")).expect("rename");
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+        let status = project.command("git").current_dir(&origin).args(identity).args(args).status();
+        assert!(status.expect("git").success());
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "dep"]);
+    project.file("Cargo.toml", "[workspace]\nmembers = [\"app\", \"mac\"]\nresolver = \"3\"\n");
+    let over = format!("dep = {{ git = \"file://{}\" }}\nmac = {{ path = \"../mac\" }}\n", origin.display());
+    project.file("app/Cargo.toml", manifest("app", &format!("[dependencies]\n{over}")));
+    project.recorded(&["build"]);
+    let two = project.clone_to("work/two");
+    two.build().is_noop();
+    // As on a machine on which cargo has downloaded nothing.
+    let home = Path::new(two.env_value("CARGO_HOME").expect("always set"));
+    fs::remove_dir_all(home.join("git")).expect("remove");
+    two.wipe();
+    let run = two.build();
+    assert!(run.stderr.contains("Updating git repository"), "{}", run.stderr);
+    run.is_noop();
+    assert_eq!(two.app_output(), project.app_output());
+}
+
+#[test]
+fn verified_hits_are_not_restored_before() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    let mut two = one.clone_to("work/two");
+    two.set("KACHE_VERIFY", "hits").set("KACHE_VERIFY_RATE", "1/2");
+    let verified = || two.events().iter().filter(|event| event["outcome"] == "hit.verified").count();
+    let (mut together, mut rounds) = (0, 0);
+    while (verified() < 5 || together < 5) && rounds < 40 {
+        two.wipe().build();
+        (together, rounds) = (two.restored().len(), rounds + 1);
+    }
+    assert!(rounds < 40, "{} verified, {together} restored", verified());
+    assert!(!two.events().iter().any(|event| event["outcome"] == "hit.differs"));
+    let log = two.cache_dir().join("events/whole-builds.jsonl");
+    let before = fs::read_to_string(&log).expect("log");
+    assert!(before.contains("KACHE_VERIFY chose it"), "{before}");
+    two.set("KACHE_VERIFY_RATE", "1/1").wipe().build();
+    assert_eq!(fs::read_to_string(&log).expect("log"), before, "nothing to restore");
+}
+
+#[test]
 fn what_a_run_left_behind_is_not_mixed_with_another_one() {
     let one = workspace();
     one.recorded(&["build"]);
