@@ -1,5 +1,5 @@
-//! Reads the units that cargo has built from its files: of each one the fingerprint, when it was begun, and what a build
-//! script printed.
+//! Reads the units that cargo has built from its files: of each one the fingerprint, when it was begun, and what a
+//! build script printed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

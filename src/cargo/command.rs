@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Env, env};
 
-/// Commands of which kache makes snapshots. (`cargo clippy` runs `cargo check`.) Arguments of any other command, such
-/// as an alias, may be those of a program, and may be secret.
+/// Commands of which kache makes snapshots. (`cargo clippy` runs `cargo check`.) Arguments of any other command may be
+/// those of a program, and may be secret.
 const COMMANDS: [&str; 5] = ["bench", "build", "check", "run", "test"];
 
 /// Cargo's own short names for them.
@@ -79,6 +79,48 @@ pub fn name(args: &[String], vars: &Env, place: &str) -> Option<String> {
         Some(format!("{name}={}", value.to_string_lossy()))
     }));
     Some(words.join("\n"))
+}
+
+/// Returns the names of commands that build nearly the same units: for `cargo run`, that of `cargo build` with the same
+/// arguments. `name` is a name ([`name`]).
+pub fn similar(name: &str) -> Vec<String> {
+    let (subcommand, rest) = name.split_at(name.find('\n').unwrap_or(name.len()));
+    let others: &[&str] = match subcommand {
+        "build" => &["run", "test"],
+        "run" => &["build", "test"],
+        "test" => &["build", "run"],
+        _ => &[],
+    };
+    let mut all: Vec<String> = others.iter().map(|other| format!("{other}{rest}")).collect();
+    // `cargo clippy` checks only the members of the workspace with another compiler.
+    let is_wrapper = |line: &&str| line.starts_with("RUSTC_WORKSPACE_WRAPPER=");
+    if subcommand == "check" && name.lines().any(|line| is_wrapper(&line)) {
+        all.push(name.lines().filter(|line| !is_wrapper(line)).collect::<Vec<_>>().join("\n"));
+    }
+    all
+}
+
+/// How many aliases are replaced at most: cargo refuses those that name themselves.
+const MAX_ALIASES: usize = 8;
+
+/// Replaces an alias in the arguments of cargo by its words, which `alias` returns.
+pub fn without_alias(mut args: Vec<String>, alias: impl Fn(&str) -> Option<Vec<String>>) -> Vec<String> {
+    for _ in 0..MAX_ALIASES {
+        let Some(at) = subcommand(&args) else { break };
+        let words = (!COMMANDS.contains(&args[at].as_str())).then(|| alias(&args[at])).flatten();
+        let Some(words) = words else { break };
+        args.splice(at..=at, words);
+    }
+    args
+}
+
+/// The index of the subcommand: the first argument that is neither an option nor its value.
+fn subcommand(args: &[String]) -> Option<usize> {
+    let mut at = 1;
+    while args.get(at)?.starts_with(['-', '+']) {
+        at += if WITH_VALUE.contains(&args[at].as_str()) { 2 } else { 1 };
+    }
+    Some(at)
 }
 
 /// Returns the directory that a command is for: that of its manifest, else the working directory.
@@ -199,6 +241,32 @@ mod tests {
         }
         let args = ["cargo".to_owned(), "build".to_owned()];
         assert_eq!(name(&args, &Env::of([("A", "1")]), "tiny").as_deref(), Some("build\nin tiny"));
+    }
+
+    #[test]
+    fn commands_that_build_nearly_the_same_are_similar() {
+        assert_eq!(similar("run\n--release"), ["build\n--release", "test\n--release"]);
+        assert_eq!(similar("build"), ["run", "test"]);
+        assert_eq!(similar("check\n-p\na\nRUSTC_WORKSPACE_WRAPPER=/c"), ["check\n-p\na"]);
+        assert_eq!((similar("check"), similar("bench")), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn an_alias_is_its_words() {
+        let alias = |name: &str| match name {
+            "x" => Some(vec!["run".to_owned(), "--bin".to_owned(), "a".to_owned(), "--".to_owned()]),
+            "y" => Some(vec!["x".to_owned(), "secret".to_owned()]),
+            "round" => Some(vec!["round".to_owned()]),
+            _ => None,
+        };
+        let of = |text: &str| {
+            let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            name(&without_alias(args, alias), &Env::of([("A", "1")]), "").map(|name| name.replace('\n', " "))
+        };
+        for command in ["cargo x", "cargo +nightly --color never -q y", "cargo run --bin a"] {
+            assert_eq!(of(command).as_deref(), Some("run --bin a"), "{command}");
+        }
+        assert_eq!((of("cargo round"), of("cargo z"), of("cargo"), of("cargo --color")), (None, None, None, None));
     }
 
     #[test]

@@ -40,6 +40,16 @@ impl Configuration {
         self.tables().any(|table| table.is_none_or(|table| table.contains_key("env")))
     }
 
+    /// Returns the words of an alias: those of the nearest file that has it.
+    pub fn alias(&self, name: &str) -> Option<Vec<String>> {
+        let text = |word: &toml::Value| word.as_str().map(str::to_owned);
+        match self.tables().flatten().find_map(|table| table.get("alias")?.get(name).cloned())? {
+            toml::Value::String(words) => Some(words.split_whitespace().map(str::to_owned).collect()),
+            toml::Value::Array(words) => words.iter().map(text).collect(),
+            _ => None,
+        }
+    }
+
     /// The files; `None` for one that cannot be parsed.
     fn tables(&self) -> impl Iterator<Item = Option<toml::Table>> {
         self.texts.iter().map(|text| text.parse().ok())
@@ -64,7 +74,11 @@ mod tests {
         write("home/config.toml", "[env]\nA = \"1\"\n");
         let two = read().digest();
         assert!(one != none && two != one && read().sets_variables());
-        write("a/project/.cargo/config.toml", "include = \"x.toml\"\n");
+        write("a/project/.cargo/config", "[alias]\nx = \"run --bin x\"\ny = [\"b\", \"-p\"]\nz = 1\n");
+        let alias = |name: &str| read().alias(name).map(|words| words.join(" "));
+        assert_eq!((alias("x").as_deref(), alias("y").as_deref()), (Some("run --bin x"), Some("b -p")));
+        assert_eq!((alias("z"), alias("w")), (None, None));
+        write("a/project/.cargo/config", "include = \"x.toml\"\n");
         assert!(read().digest().is_none() && read().sets_directories());
     }
 }

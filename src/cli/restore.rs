@@ -15,7 +15,7 @@ use crate::events::WholeBuild;
 use crate::fsx;
 use crate::fsx::temp::Temp;
 use crate::remote::Workspace;
-use crate::store::build_snapshots::{BuildSnapshot, SnapshotName};
+use crate::store::build_snapshots::BuildSnapshot;
 use crate::wrapper::checkout;
 use crate::wrapper::whole_build::{self, BuildToRestore, NotRestored};
 
@@ -83,16 +83,17 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
     let spelled = words.join(" ");
     let all = std::iter::once("cargo".to_owned()).chain(words).collect::<Vec<_>>();
     let cwd = fsx::current_dir()?;
+    let configuration = Configuration::of(&cwd, vars.cargo_home().as_deref());
+    let all = command::without_alias(all, |name| configuration.alias(name));
     let place = cargo_workspace::relative(&workspace.root, &command::directory(&all, &cwd));
     let Some(name) = command::name(&all, &vars, &place) else {
         cx.out.data(format_args!("nothing to restore: kache does not record `cargo {spelled}`"))?;
         return Ok(Exit::Ok);
     };
-    let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace.name, &name)) else {
+    let Some(snapshot) = checkout::snapshot(&store, &workspace.name, &name) else {
         cx.out.data(format_args!("nothing to restore: no build with `cargo {spelled}` is recorded"))?;
         return Ok(Exit::Ok);
     };
-    let configuration = Configuration::of(&cwd, vars.cargo_home().as_deref());
     if let Some(why) = refusal(&config, &configuration, &snapshot) {
         cx.out.data(format_args!("nothing restored: {why}"))?;
         return Ok(Exit::Ok);

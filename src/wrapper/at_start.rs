@@ -20,7 +20,7 @@ use crate::fsx::{self, Publish, sys_process};
 use crate::keys::Roots;
 use crate::model::RootKind;
 use crate::store::Store;
-use crate::store::build_snapshots::{BuildSnapshot, SnapshotName};
+use crate::store::build_snapshots::BuildSnapshot;
 
 /// How long cargo waits for the restored build at most.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     if !is_on || vars.get(env::KACHE_OBSERVED).is_some() {
         return None;
     }
-    let cargo = Cargo::of_caller()?;
+    let cargo = Cargo::of_caller(vars)?;
     let marker = store.layout().restoring(&cargo.name);
     let is_first = !fsx::exists(&marker);
     if !is_first && !wait_for_first(&marker) {
@@ -48,7 +48,7 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
         return None;
     }
     let (root, workspace) = workspace::around(&command::directory(&cargo.args, &cargo.cwd))?;
-    let Some(snapshot) = store.snapshot(SnapshotName::of(&workspace, &cargo.command(vars, &root)?)) else {
+    let Some(snapshot) = checkout::snapshot(store, &workspace, &cargo.command(vars, &root)?) else {
         // All units of this build may be hits, after which nothing else would make a snapshot.
         let target = named_target_dir(&root, &cargo.args, vars).unwrap_or_else(|| root.join("target"));
         if !fsx::exists(&target) {
@@ -124,7 +124,8 @@ impl Start<'_> {
             build_dir: &build_dir,
             number: cargo.pid.into(),
         };
-        if whole_build::restore(&build, snapshot).ok()?.left > 0 {
+        let is_complete = whole_build::restore(&build, snapshot).ok()?.left == 0;
+        if !is_complete || cargo.command(vars, root).as_ref() != Some(&snapshot.command) {
             cargo.note_in_background(store, vars, root, &build_dir);
         }
         Some(())

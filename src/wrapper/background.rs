@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, workspace};
 use crate::config::Env;
 use crate::fsx::{self, sys_process};
@@ -12,7 +13,7 @@ use crate::store::Store;
 pub(super) struct Cargo {
     /// Its program.
     pub(super) path: PathBuf,
-    /// Its arguments, its name first.
+    /// Its arguments, its name first. Aliases are replaced by their words.
     pub(super) args: Vec<String>,
     /// Its working directory.
     pub(super) cwd: PathBuf,
@@ -24,11 +25,12 @@ pub(super) struct Cargo {
 
 impl Cargo {
     /// Returns the caller of this process, if it is a cargo.
-    pub(super) fn of_caller() -> Option<Self> {
+    pub(super) fn of_caller(vars: &Env) -> Option<Self> {
         let is_cargo = |program: &PathBuf| program.file_stem().is_some_and(|stem| stem == "cargo");
         let path = sys_process::program_of_caller().filter(is_cargo)?;
         let (args, cwd) = (sys_process::arguments_of_caller()?, sys_process::directory_of_caller()?);
-        let pid = sys_process::caller();
+        let alias = |name: &str| Configuration::of(&cwd, vars.cargo_home().as_deref()).alias(name);
+        let (args, pid) = (command::without_alias(args, alias), sys_process::caller());
         Some(Self { path, args, cwd, pid, name: format!("{pid}-{}", sys_process::caller_began()?) })
     }
 

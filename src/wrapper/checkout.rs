@@ -1,12 +1,14 @@
-//! The roots of a checkout, as far as they are the same for all its calls.
+//! What is the same for all calls in a checkout: roots, and the snapshot to restore from.
 
 use std::path::Path;
 
+use crate::cargo::command;
 use crate::config::{Env, env};
 use crate::keys::{self, Roots, compiler};
 use crate::model::RootKind;
 use crate::rustc::ProgramChain;
 use crate::store::Store;
+use crate::store::build_snapshots::{BuildSnapshot, SnapshotName};
 
 /// Returns the roots of a checkout.
 pub fn roots(workspace: &Path, build_dir: &Path, vars: &Env, store: &Store) -> Roots {
@@ -22,4 +24,10 @@ pub fn roots(workspace: &Path, build_dir: &Path, vars: &Env, store: &Store) -> R
         (RootKind::Home, vars.home()),
         (RootKind::Tmp, Some(vars.path(env::TMPDIR).unwrap_or_else(|| "/tmp".into()))),
     ])
+}
+
+/// Returns the snapshot of a command in a workspace, or else that of a similar command.
+pub fn snapshot(store: &Store, workspace: &str, command: &str) -> Option<BuildSnapshot> {
+    let of = |command: &str| store.snapshot(SnapshotName::of(workspace, command));
+    of(command).or_else(|| command::similar(command).iter().find_map(|similar| of(similar)))
 }

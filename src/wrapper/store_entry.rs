@@ -72,7 +72,7 @@ pub(super) fn store(
     if let Some(call) = task.common().config.bulk.value.then(|| task.call_record()).flatten() {
         // A whole build can be restored without this unit.
         let _ = store.put_call(lookup, &call);
-        if let (Some(workspace), Some(cargo)) = (remote::workspace(task), Cargo::of_caller()) {
+        if let (Some(workspace), Some(cargo)) = (remote::workspace(task), Cargo::of_caller(task.common().env)) {
             let build_dir = task.common().roots.place(RootKind::Target).map_or_else(PathBuf::new, PathBuf::from);
             cargo.note_in_background(store, task.common().env, &workspace, &build_dir);
         }

@@ -375,19 +375,39 @@ fn what_a_run_left_behind_is_not_mixed_with_another_one() {
 fn every_command_has_its_own_record() {
     let one = workspace();
     one.file("dep/src/lib.rs", "pub fn value() -> u32 { 1 }\n#[test]\nfn works() {}\n");
-    let commands: [&[&str]; 5] = [
+    one.file(".cargo/config.toml", "[alias]\nout = \"run --quiet --package app --\"\n");
+    let commands: [&[&str]; 7] = [
         &["check"],
+        &["clippy"],
+        &["out", "argument"],
         &["build", "-p", "dep"],
         &["test", "--no-run"],
         &["build", "--release"],
         &["build", "--target", "x86_64-unknown-linux-gnu"],
     ];
     for command in commands.iter().filter(|_| cfg!(target_arch = "x86_64")) {
-        one.recorded(command);
+        one.wipe().recorded(command);
         let two = one.clone_to(&format!("work/{}", command.join("").replace('-', "")));
         two.cargo(command).is_noop();
         assert!(!two.restored().is_empty());
     }
+}
+
+#[test]
+fn a_command_that_found_all_fresh_is_restored_from_a_similar_one() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    one.cargo(&["run"]);
+    let two = one.clone_to("work/two");
+    two.cargo(&["run"]).is_noop();
+    two.wait_for_snapshot();
+    two.cargo(&["clean"]);
+    let tests = two.recorded(&["test", "--no-run"]);
+    assert!(tests.stderr.contains("Compiling app"), "{}", tests.stderr);
+    let restored = two.restored();
+    assert_eq!(restored.iter().filter(|unit| *unit == "dep lib").count(), 2, "{restored:?}");
+    let three = one.clone_to("work/three");
+    three.cargo(&["test", "--no-run"]).is_noop();
 }
 
 #[test]

@@ -18,10 +18,10 @@ mod restorer;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+pub use restorer::BuildToRestore;
 use restorer::{LeftOut, Placed, Restorer};
 
 use crate::cargo::unit_dir::FINGERPRINTS;
-use crate::config::{Config, Env};
 use crate::events::{RestoreLog, WholeBuild, restore as log};
 use crate::fsx::clock::{self, Time};
 use crate::fsx::lock::HeldFile;
@@ -30,24 +30,6 @@ use crate::keys::Roots;
 use crate::model::RootKind;
 use crate::store::Store;
 use crate::store::build_snapshots::BuildSnapshot;
-
-/// A build to restore.
-pub struct BuildToRestore<'a> {
-    /// The settings.
-    pub config: &'a Config,
-    /// The environment of cargo.
-    pub vars: &'a Env,
-    /// The path of cargo.
-    pub cargo: &'a Path,
-    /// The number of jobs, as build scripts see it.
-    pub jobs: String,
-    /// The roots of this checkout.
-    pub roots: &'a Roots,
-    /// The build directory.
-    pub build_dir: &'a Path,
-    /// The number that events of this build bear, like a process ID of cargo.
-    pub number: u64,
-}
 
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]

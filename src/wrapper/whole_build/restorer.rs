@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::BuildToRestore;
 use crate::cargo::Fingerprint;
 use crate::cargo::dep_info::{self, Compile};
 use crate::cargo::fingerprint::{self, Moves};
 use crate::cargo::newest_file::NewestFile;
 use crate::cargo::unit_dir::UnitName;
-use crate::config::{Env, env};
+use crate::config::{Config, Env, env};
 use crate::events::restore as log;
 use crate::fsx::clock::{self, Time};
 use crate::fsx::publish::Mtime;
 use crate::fsx::{self, Publish};
+use crate::keys::Roots;
 use crate::restore::{self, messages, run as run_restore};
 use crate::rustc::ProgramChain;
 use crate::rustc::notices;
@@ -27,6 +27,24 @@ use crate::wrapper::entry_hit::{self, EntryHit};
 use crate::wrapper::report::EventReporter;
 use crate::wrapper::script::{self, run::ScriptRun};
 use crate::wrapper::{hit, incremental, snapshot, verify};
+
+/// A build to restore.
+pub struct BuildToRestore<'a> {
+    /// The settings.
+    pub config: &'a Config,
+    /// The environment of cargo.
+    pub vars: &'a Env,
+    /// The path of cargo.
+    pub cargo: &'a Path,
+    /// The number of jobs, as build scripts see it.
+    pub jobs: String,
+    /// The roots of this checkout.
+    pub roots: &'a Roots,
+    /// The build directory.
+    pub build_dir: &'a Path,
+    /// The number that events of this build bear, like a process ID of cargo.
+    pub number: u64,
+}
 
 /// Where a unit is that a later one depends on.
 #[derive(Clone, Copy, PartialEq, Eq)]
