@@ -86,8 +86,8 @@ pub fn name(args: &[String], vars: &Env, place: &str) -> Option<String> {
 pub fn similar(name: &str) -> Vec<String> {
     let (subcommand, rest) = name.split_at(name.find('\n').unwrap_or(name.len()));
     let others: &[&str] = match subcommand {
-        "build" => &["run", "test"],
-        "run" => &["build", "test"],
+        "build" => &["run"],
+        "run" => &["build"],
         "test" => &["build", "run"],
         _ => &[],
     };
@@ -163,6 +163,11 @@ pub fn values<'a>(args: &'a [String], name: &str) -> Vec<&'a str> {
     args.iter().enumerate().filter_map(value).collect()
 }
 
+/// Whether cargo must not change `Cargo.lock`.
+pub fn is_locked(args: &[String]) -> bool {
+    own(args).iter().any(|arg| arg == "--locked" || arg == "--frozen")
+}
+
 /// Returns the number of jobs of a command, as cargo tells it to build scripts: from its arguments, else from a
 /// variable, else one for each processor. (Settings in cargo's configuration are not read.)
 pub fn jobs(args: &[String], vars: &Env) -> String {
@@ -177,8 +182,8 @@ pub fn jobs(args: &[String], vars: &Env) -> String {
     }
 }
 
-/// The subcommand and those of its arguments that select units. The first argument that is not an option belongs to a
-/// program or to its tests, as do all that follow it.
+/// The subcommand and those of its arguments that select units. An argument that is not an option belongs to a program
+/// (`cargo run`, as do all that follow it) or names tests.
 fn selecting_words<'a>(mut args: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
     let mut words: Vec<String> = Vec::new();
     while let Some(arg) = args.next() {
@@ -195,7 +200,7 @@ fn selecting_words<'a>(mut args: impl Iterator<Item = &'a str>) -> Option<Vec<St
             words.extend([Some(arg), value].into_iter().flatten().map(str::to_owned));
         } else if words.is_empty() {
             words.push(long_name(arg).to_owned());
-        } else {
+        } else if words[0] == "run" {
             break;
         }
     }
@@ -226,7 +231,7 @@ mod tests {
         let same = |text: &str, expected: &str| assert_eq!(name_of(text).as_deref(), Some(expected), "{text}");
         same("cargo build", "build");
         same("/t/bin/cargo +nightly -q --color never b -j 4 -j8 --jobs=2 -v --locked", "build");
-        same("cargo test --release -p a one_test -- --nocapture", "test --release -p a");
+        same("cargo test --release one_test -p a -- --nocapture", "test --release -p a");
         same("cargo run --bin a login hunter2", "run --bin a");
         same("cargo check --workspace --all-targets --target-dir /t", "check --workspace --all-targets");
         same("cargo check --message-format json", "check --message-format json");
@@ -245,8 +250,8 @@ mod tests {
 
     #[test]
     fn commands_that_build_nearly_the_same_are_similar() {
-        assert_eq!(similar("run\n--release"), ["build\n--release", "test\n--release"]);
-        assert_eq!(similar("build"), ["run", "test"]);
+        assert_eq!(similar("run\n--release"), ["build\n--release"]);
+        assert_eq!(similar("test"), ["build", "run"]);
         assert_eq!(similar("check\n-p\na\nRUSTC_WORKSPACE_WRAPPER=/c"), ["check\n-p\na"]);
         assert_eq!((similar("check"), similar("bench")), (Vec::new(), Vec::new()));
     }

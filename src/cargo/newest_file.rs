@@ -2,13 +2,17 @@
 //! (`PathSource::fingerprint` in `sources/path.rs`).
 //!
 //! Cargo asks git which files belong to the package. This module does not read ignore rules and manifests: all files
-//! count, except those of git, of the target directory and of other packages. If cargo finds another file, the unit is
-//! dirty, no more.
+//! count, except those in `.git`, in a directory called `target`, and in other packages, and hidden ones outside git. If
+//! cargo finds another file, the unit is dirty, no more.
 
 use std::path::{Path, PathBuf};
 
 use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp};
+
+/// At most this many files and directories are looked at: cargo does not look at those that git ignores, which may be
+/// many.
+const MAX_VISITED: usize = 10_000;
 
 /// A file and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +25,13 @@ pub struct NewestFile {
 
 impl NewestFile {
     /// Finds the newest file of the package in `dir`. Of several, the first one counts, in the order in which the
-    /// system lists them: cargo does not sort them. `None`: there is no file, or one cannot be listed.
+    /// system lists them: cargo does not sort them. `None`: there is no file, one directory cannot be listed, or
+    /// there are too many files.
     pub fn of(dir: &Path) -> Option<Self> {
         let is_in_git = dir.ancestors().any(|above| fsx::exists(&above.join(".git")));
-        let mut newest = None;
-        visit(&Package { dir, is_in_git }, Path::new(""), &mut newest).ok()?;
-        newest
+        let mut search = Search { dir, is_in_git, visited: 0, newest: None };
+        search.visit(Path::new("")).ok()?;
+        search.newest.filter(|_| search.visited < MAX_VISITED)
     }
 
     /// Spells it as cargo does.
@@ -43,32 +48,41 @@ pub fn is_spelled(text: &str) -> bool {
     })
 }
 
-struct Package<'a> {
+struct Search<'a> {
+    /// The directory of the package.
     dir: &'a Path,
     /// Whether git manages it. Otherwise, cargo leaves out hidden files.
     is_in_git: bool,
+    visited: usize,
+    newest: Option<NewestFile>,
 }
 
-fn visit(package: &Package<'_>, below: &Path, newest: &mut Option<NewestFile>) -> fsx::Result<()> {
-    let is_root = below.as_os_str().is_empty();
-    for (name, is_dir) in fsx::list_with_kind(&package.dir.join(below))? {
-        let is_hidden = name.as_encoded_bytes().starts_with(b".");
-        if name == ".git" || (is_hidden && !package.is_in_git) || (is_root && is_dir && name == "target") {
-            continue;
-        }
-        let path = below.join(&name);
-        if is_dir {
-            if !fsx::exists(&package.dir.join(&path).join("Cargo.toml")) {
-                visit(package, &path, newest)?;
+impl Search<'_> {
+    fn visit(&mut self, below: &Path) -> fsx::Result<()> {
+        let is_root = below.as_os_str().is_empty();
+        for (name, is_dir) in fsx::list_with_kind(&self.dir.join(below))? {
+            let is_hidden = name.as_encoded_bytes().starts_with(b".");
+            if name == ".git" || (is_hidden && !self.is_in_git) || (is_root && is_dir && name == "target") {
+                continue;
             }
-            continue;
+            self.visited += 1;
+            if self.visited >= MAX_VISITED {
+                break;
+            }
+            let path = below.join(&name);
+            if is_dir {
+                if !fsx::exists(&self.dir.join(&path).join("Cargo.toml")) {
+                    self.visit(&path)?;
+                }
+                continue;
+            }
+            let Ok(mtime) = Stamp::of(&self.dir.join(&path)).map(|stamp| stamp.mtime) else { continue };
+            if self.newest.as_ref().is_none_or(|newest| mtime > newest.mtime) {
+                self.newest = Some(NewestFile { mtime, path });
+            }
         }
-        let Ok(mtime) = Stamp::of(&package.dir.join(&path)).map(|stamp| stamp.mtime) else { continue };
-        if newest.as_ref().is_none_or(|newest| mtime > newest.mtime) {
-            *newest = Some(NewestFile { mtime, path });
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

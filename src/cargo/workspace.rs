@@ -29,6 +29,17 @@ pub fn root(dir: &Path) -> Option<PathBuf> {
     locked.or_else(|| packages.iter().find(is_workspace)).or(packages.first()).map(|dir| (*dir).to_owned())
 }
 
+/// Whether cargo chooses versions by the version of rustc, and so asks for that before it resolves dependencies
+/// (`ops/resolve.rs`): with resolver 3, which is that of edition 2024, unless a package names a `rust-version`.
+pub fn resolves_by_rustc(root: &Path) -> bool {
+    let Some(manifest) = cargo_toml(root) else { return false };
+    let field = |table: &str, name: &str| Some(manifest.get(table)?.get(name)?.as_str()?.to_owned());
+    let resolver = field("workspace", "resolver").or_else(|| field("package", "resolver"));
+    let by_edition = || field("package", "edition").filter(|edition| edition == "2024").map(|_| "3".to_owned());
+    let names_version = field("package", "rust-version").is_some();
+    resolver.or_else(by_edition).is_some_and(|resolver| resolver == "3") && !names_version
+}
+
 fn cargo_toml(dir: &Path) -> Option<toml::Table> {
     fsx::read_to_string(&dir.join("Cargo.toml")).ok()?.parse().ok()
 }
@@ -66,6 +77,19 @@ mod tests {
         assert_eq!(sanitize(".."), "workspace");
         assert_eq!(sanitize(""), "workspace");
         assert_eq!(sanitize(&"x".repeat(99)).len(), MAX_NAME_CHARS);
+    }
+
+    #[test]
+    fn cargo_resolves_by_rustc_with_resolver_3() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |manifest: &str| {
+            fsx::Publish::default().bytes(&dir.path().join("Cargo.toml"), manifest.as_bytes()).unwrap();
+            resolves_by_rustc(dir.path())
+        };
+        assert!(of("[workspace]\nresolver = \"3\"\n") && of("[package]\nedition = \"2024\"\n"));
+        assert!(!of("[workspace]\n[package]\nedition = \"2021\"\n") && !of("x"));
+        assert!(!of("[workspace]\nresolver = \"2\"\n[package]\nedition = \"2024\"\n"));
+        assert!(!of("[package]\nedition = \"2024\"\nrust-version = \"1.85\"\n"));
     }
 
     #[test]

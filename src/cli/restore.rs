@@ -10,7 +10,7 @@ use super::printer::plain;
 use super::units;
 use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, metadata, workspace as cargo_workspace};
-use crate::config::{Config, env};
+use crate::config::{Config, Verify, env};
 use crate::events::WholeBuild;
 use crate::fsx;
 use crate::fsx::temp::Temp;
@@ -77,14 +77,14 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
     let path = cx.env.get(env::PATH).unwrap_or_default();
     let path = std::env::join_paths(std::env::split_paths(&path).filter(|dir| dir != found_in))?;
     let vars = cx.env.without(&[env::CARGO]).with([(env::PATH, path)]);
-    let metadata = metadata::ask(&cargo, &args.command)?;
-    let workspace = Workspace::around(&metadata.workspace_root).context("there is no workspace here")?;
     let words = if args.command.is_empty() { vec!["build".to_owned()] } else { args.command.clone() };
     let spelled = words.join(" ");
     let all = std::iter::once("cargo".to_owned()).chain(words).collect::<Vec<_>>();
     let cwd = fsx::current_dir()?;
     let configuration = Configuration::of(&cwd, vars.cargo_home().as_deref());
     let all = command::without_alias(all, |name| configuration.alias(name));
+    let metadata = metadata::ask(&cargo, &all)?;
+    let workspace = Workspace::around(&metadata.workspace_root).context("there is no workspace here")?;
     let place = cargo_workspace::relative(&workspace.root, &command::directory(&all, &cwd));
     let Some(name) = command::name(&all, &vars, &place) else {
         cx.out.data(format_args!("nothing to restore: kache does not record `cargo {spelled}`"))?;
@@ -105,14 +105,17 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
         config: &config,
         vars: &vars,
         cargo: &cargo,
-        jobs: command::jobs(&args.command, &vars),
+        jobs: command::jobs(&all, &vars),
         roots: &roots,
         build_dir: &build_dir,
         number,
+        verified_by: None,
+        is_locked: command::is_locked(&all),
+        is_over: &|| false,
     };
     match whole_build::restore(&build, &snapshot) {
         Ok(done) => print(cx, &done, args.verbose),
-        Err(why @ (NotRestored::Busy(_) | NotRestored::Clock(_))) => {
+        Err(why @ (NotRestored::Busy(_) | NotRestored::Clock(_) | NotRestored::Over)) => {
             cx.out.data(format_args!("nothing restored: {why}"))?;
             Ok(Exit::Ok)
         }
@@ -124,6 +127,9 @@ fn restore(cx: &CommandContext, args: &Args, found_in: &Path) -> anyhow::Result<
 fn refusal(config: &Config, configuration: &Configuration, snapshot: &BuildSnapshot) -> Option<&'static str> {
     if config.disabled.value || !config.observe.value {
         return Some("the settings turn kache or its observer off");
+    }
+    if config.verify.value == Verify::Hits {
+        return Some("KACHE_VERIFY is set, and hits are verified only where cargo asks for them");
     }
     if configuration.sets_variables() {
         return Some(

@@ -3,6 +3,7 @@
 //! The holder removes its lock file. A process that gets the lock of a removed file tries again with the new file.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -54,17 +55,23 @@ impl Drop for FileLock {
 /// An exclusive lock on a file of another program, which stays. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct HeldFile {
-    _file: Flock<File>,
+    file: Flock<File>,
+    path: PathBuf,
 }
 
 impl HeldFile {
     /// Acquires the lock at `path`, or returns `None` if it is held. Creates the file and its directory.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>> {
         match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Some(Self { _file: file })),
+            Ok(file) => Ok(Some(Self { file, path: path.to_owned() })),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, error)) => Err(error).at("lock", path),
         }
+    }
+
+    /// Replaces the content of the file.
+    pub fn set_content(&self, bytes: &[u8]) -> Result<()> {
+        self.file.set_len(0).and_then(|()| self.file.write_all_at(bytes, 0)).at("write", &self.path)
     }
 }
 

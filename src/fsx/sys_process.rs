@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, kill, signal};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::{ForkResult, Pid, fork, setsid};
 
 /// Makes the child die when this process is killed, because without kache the compiler itself would have been killed.
 ///
@@ -40,7 +40,6 @@ pub fn detach(command: &mut Command) {
 /// Does `work` in a copy of this process that outlives it, in its own session, without standard streams. Does it here
 /// if no copy can be made. The copy ends with the exit code 0, and keeps locks on files that `work` owns.
 pub fn in_background(work: impl FnOnce()) {
-    use nix::unistd::{ForkResult, fork};
     // Locks of other threads, such as that of the allocator, would stay locked in the copy.
     let is_alone = super::list(std::path::Path::new("/proc/self/task")).is_ok_and(|threads| threads.len() == 1);
     if !is_alone {
@@ -50,8 +49,8 @@ pub fn in_background(work: impl FnOnce()) {
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
             let _ = setsid();
-            let has_no_streams = no_streams().is_ok();
-            if has_no_streams {
+            close_inherited();
+            if no_streams().is_ok() {
                 let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             }
             exit(0)
@@ -59,6 +58,19 @@ pub fn in_background(work: impl FnOnce()) {
         // What it owns now belongs to the copy.
         Ok(ForkResult::Parent { .. }) => std::mem::forget(work),
         Err(_) => work(),
+    }
+}
+
+/// Closes every descriptor above stderr that this process did not open: its own are closed at `exec`.
+fn close_inherited() {
+    let names = super::list(std::path::Path::new("/proc/self/fd")).unwrap_or_default();
+    for fd in names.iter().filter_map(|name| name.to_str()?.parse::<i32>().ok()).filter(|fd| *fd > 2) {
+        // SAFETY: fcntl(2) and close(2) take only numbers; no object of this process owns the descriptor.
+        unsafe {
+            if nix::libc::fcntl(fd, nix::libc::F_GETFD) == 0 {
+                nix::libc::close(fd);
+            }
+        }
     }
 }
 

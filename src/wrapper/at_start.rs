@@ -4,7 +4,9 @@
 //! Only in a fresh target directory, for a command of which there is a snapshot. Anything else must cost next to
 //! nothing, because cargo waits for the answer. A copy of this process restores the build, while cargo resolves
 //! dependencies. Then cargo asks the same again (`Profiles::new`), before it takes its lock, and waits for the copy.
-//! Between the two, cargo also downloads packages. If some are missing, only the second question restores the build.
+//! Between the two, cargo also downloads packages. As long as some are missing, the build is left to the next question.
+//! A cargo that chooses versions by that of rustc asks in between, too, with the lock on downloaded packages. There,
+//! the first question restores the build before it answers.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +18,7 @@ use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, metadata, workspace};
 use crate::config::{Config, Env, Rate, Verify, env};
 use crate::fsx::lock::HeldFile;
-use crate::fsx::{self, Publish, sys_process};
+use crate::fsx::{self, sys_process};
 use crate::keys::Roots;
 use crate::model::RootKind;
 use crate::store::Store;
@@ -25,7 +27,7 @@ use crate::store::build_snapshots::BuildSnapshot;
 /// How long cargo waits for the restored build at most.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// What the marker of a restore says if it was left to the next question.
+/// What the marker of a restore says if it was left to the next question. It is empty before and afterwards.
 const POSTPONED: &[u8] = b"postponed";
 
 /// Begins to restore the build that cargo, the caller of this process, is about to begin, or waits for a restore that
@@ -63,27 +65,32 @@ pub(super) fn restore(config: &Config, store: &Store, vars: &Env) -> Option<()> 
     if likely_build_dir(&snapshot, &root, &cargo.args, vars).is_some_and(|dir| is_warm(&dir, &snapshot)) {
         return None;
     }
+    let asks_in_between = workspace::resolves_by_rustc(&root);
     let start = Start { config, store, vars, cargo, root, snapshot, configuration };
-    if !is_first {
-        return start.restore(|| {});
-    }
     let lock = HeldFile::try_acquire(&marker).ok()??;
-    sys_process::in_background(move || {
-        start.restore(|| drop(Publish::default().bytes(&marker, POSTPONED)));
+    let restore = move || {
+        start.restore(&marker, &lock);
         drop(lock);
-    });
+    };
+    if is_first && !asks_in_between {
+        sys_process::in_background(restore);
+    } else {
+        restore();
+    }
     Some(())
 }
 
-/// Waits for the restore that an earlier question began. Returns whether it was left to this one.
+/// Waits for the restore that an earlier question began, and stops it if it takes too long, by removing the marker.
+/// Returns whether it was left to this question.
 fn wait_for_first(marker: &Path) -> bool {
     let waiting = Instant::now();
     while HeldFile::try_acquire(marker).is_ok_and(|lock| lock.is_none()) && waiting.elapsed() < MAX_WAIT {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let said = fsx::read(marker).unwrap_or_default();
-    let _ = fsx::remove_file(marker);
-    said == POSTPONED
+    if waiting.elapsed() >= MAX_WAIT {
+        let _ = fsx::remove_file(marker);
+    }
+    fsx::read(marker).is_ok_and(|said| said == POSTPONED)
 }
 
 /// A build at the start of cargo.
@@ -98,9 +105,8 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Restores the build. If packages are missing, which cargo is about to download, calls `postpone` and restores
-    /// nothing.
-    fn restore(&self, postpone: impl FnOnce()) -> Option<()> {
+    /// Restores the build. If packages are missing, which cargo is about to download, only says so in `marker`.
+    fn restore(&self, marker: &Path, lock: &HeldFile) -> Option<()> {
         let Self { config, store, vars, cargo, root, snapshot, configuration } = self;
         let is_usual = snapshot.build_dir.as_str() == "{workspace}/target";
         let build_dir = match is_usual && !is_elsewhere(configuration, &cargo.args, vars) {
@@ -111,10 +117,13 @@ impl Start<'_> {
             return None;
         }
         let roots = checkout::roots(root, &build_dir, vars, store);
-        if !whole_build::has_packages(store, snapshot, &roots) {
-            postpone();
+        let has_packages = whole_build::has_packages(store, snapshot, &roots);
+        lock.set_content(if has_packages { b"" } else { POSTPONED }).ok()?;
+        if !has_packages {
             return None;
         }
+        let began = cargo.began;
+        let is_over = || !sys_process::is_running(cargo.pid, began) || !fsx::exists(marker);
         let build = BuildToRestore {
             config,
             vars,
@@ -123,6 +132,9 @@ impl Start<'_> {
             roots: &roots,
             build_dir: &build_dir,
             number: cargo.pid.into(),
+            verified_by: Some(&cargo.name),
+            is_locked: command::is_locked(&cargo.args),
+            is_over: &is_over,
         };
         let is_complete = whole_build::restore(&build, snapshot).ok()?.left == 0;
         if !is_complete || cargo.command(vars, root).as_ref() != Some(&snapshot.command) {

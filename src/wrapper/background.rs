@@ -19,7 +19,9 @@ pub(super) struct Cargo {
     pub(super) cwd: PathBuf,
     /// Its process ID.
     pub(super) pid: u32,
-    /// Its process ID and when it began: no other process ever has this name.
+    /// When it began, in ticks since boot.
+    pub(super) began: u64,
+    /// Both: no other process ever has this name.
     pub(super) name: String,
 }
 
@@ -31,7 +33,8 @@ impl Cargo {
         let (args, cwd) = (sys_process::arguments_of_caller()?, sys_process::directory_of_caller()?);
         let alias = |name: &str| Configuration::of(&cwd, vars.cargo_home().as_deref()).alias(name);
         let (args, pid) = (command::without_alias(args, alias), sys_process::caller());
-        Some(Self { path, args, cwd, pid, name: format!("{pid}-{}", sys_process::caller_began()?) })
+        let began = sys_process::caller_began()?;
+        Some(Self { path, args, cwd, pid, began, name: format!("{pid}-{began}") })
     }
 
     /// Whether a process waits for its end.

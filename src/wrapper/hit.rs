@@ -18,7 +18,7 @@ pub(super) fn serve(call: &Call<'_>, claim: &mut Claim, report: &EventReporter) 
         Ok(found) => found,
         Err(missed) => return missed,
     };
-    if verify::is_drawn(call.common.config, report.asked) {
+    if verify::is_drawn(call) {
         *claim = Claim::None;
         verify::verify(call, &hit, &plan, report);
     }

@@ -11,11 +11,12 @@ use super::call::Call;
 use super::delivered::after_delivery;
 use super::entry_hit::EntryHit;
 use super::report::EventReporter;
-use super::task::Task;
+use super::script::run::RUN_KIND;
+use super::task::{Labels, Task};
 use super::{bypass, declared, incremental};
+use crate::cargo::unit_dir::unit_id;
 use crate::config::{Config, Verify};
 use crate::events::Event;
-use crate::fsx::clock::Time;
 use crate::fsx::{self, Stamp, compare, sys_process};
 use crate::keys::{record, validate};
 use crate::model::{Digest, HitSource, MissReason, Outcome, Stored};
@@ -24,16 +25,24 @@ use crate::restore::plan::{RestorePlan, RestoreStep};
 use crate::rustc::spawn::{self, ProgramOutput, ReadUntil};
 use crate::store::{Entry, Message, Output, Stamps};
 
-/// Whether to verify this hit. The time `asked` and the process ID are random enough for the draw.
-pub(super) fn is_drawn(config: &Config, asked: Time) -> bool {
-    is_drawn_of_many(config, asked, 0)
+/// Whether to verify this hit: the same for all calls for the unit from one cargo.
+pub(super) fn is_drawn(task: &impl Task) -> bool {
+    let cargo = || format!("{}-{}", sys_process::caller(), sys_process::caller_began().unwrap_or_default());
+    let Labels { unit, emit, .. } = task.labels();
+    verifies(task.common().config) && is_drawn_for(task.common().config, &cargo(), &unit, emit == RUN_KIND)
 }
 
-/// Like [`is_drawn`], for one of many hits at the same time, whose number is `hit`.
-pub(super) fn is_drawn_of_many(config: &Config, asked: Time, hit: u64) -> bool {
-    let time = u64::from(asked.nanos) ^ asked.secs.cast_unsigned().rotate_left(32);
-    let seed = time ^ u64::from(std::process::id()) ^ hit;
-    config.verify.value == Verify::Hits && config.verify_rate.value.takes(seed)
+/// Whether the settings ask for verification.
+pub(super) fn verifies(config: &Config) -> bool {
+    config.verify.value == Verify::Hits
+}
+
+/// Whether to verify a hit of a unit (`<name>-<unit id>`) for the cargo with this name ([`super::background::Cargo`]).
+pub(super) fn is_drawn_for(config: &Config, cargo: &str, unit: &str, is_run: bool) -> bool {
+    let id = unit_id(unit).unwrap_or(unit);
+    let random = Digest::of(format!("{cargo} {id} {is_run}").as_bytes());
+    let seed = random.as_bytes().iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+    verifies(config) && config.verify_rate.value.takes(seed)
 }
 
 /// Compiles as a miss would, compares, and ends with rustc's status. Returns only if rustc cannot be started.

@@ -147,6 +147,46 @@ fn at_every_call(calls: &str, fault: &str, and_later: &str) {
     assert!(disturbed_in > 20, "too few restores were disturbed: {disturbed_in}");
 }
 
+/// Builds with cargo while every rename of kache takes this many seconds. Resolver 2 lets cargo go on meanwhile.
+fn slowly(seconds: u32, args: &[&str]) -> Option<(Project, Run, Duration)> {
+    if !has_program("strace") {
+        return None;
+    }
+    let one = workspace();
+    let text = fs::read_to_string(one.path("Cargo.toml")).expect("manifest");
+    one.file("Cargo.toml", text.replace("\"3\"", "\"2\""));
+    one.recorded(&["build"]);
+    let two = one.clone_to("work/two");
+    if args.contains(&"--locked") {
+        two.file("dep/Cargo.toml", crate::support::manifest("dep", "[dependencies]\nmac = { path = \"../mac\" }\n"));
+    }
+    let mut command = two.command("strace");
+    command.args(["-f", "-e", "trace=rename", "-e", &format!("inject=rename:delay_enter={seconds}s")]);
+    command.args(["-o", "/dev/null", "cargo"]).args(args);
+    let began = std::time::Instant::now();
+    let run = two.finish(command);
+    Some((two, run, began.elapsed()))
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_restore_ends_with_its_cargo() {
+    let Some((two, run, took)) = slowly(1, &["build", "--locked"]) else { return };
+    assert!(run.stderr.contains("Cargo.lock needs to be updated") || run.stderr.contains("--locked"), "{}", run.stderr);
+    // strace ends with the last process. The whole restore would take half a minute.
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    is_right(&two, "after a failed cargo");
+}
+
+#[test]
+#[ignore = "slow"]
+fn cargo_does_not_wait_for_ever() {
+    let Some((two, run, took)) = slowly(2, &["build"]) else { return };
+    run.must_succeed();
+    assert!((10..30).contains(&took.as_secs()), "{took:?}");
+    is_right(&two, "after a slow restore");
+}
+
 #[test]
 #[ignore = "slow"]
 fn commands_that_remove_things_beside_a_restore_cost_time_only() {

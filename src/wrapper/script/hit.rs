@@ -20,7 +20,7 @@ pub(super) fn serve(run: &ScriptRun<'_>, claim: &mut Claim, report: &EventReport
         Ok(found) => found,
         Err(missed) => return missed,
     };
-    if is_drawn(run.common.config, report.asked) {
+    if is_drawn(run) {
         *claim = Claim::None;
         verify::verify(run, &hit, &plan, report);
     }

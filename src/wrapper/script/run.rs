@@ -16,7 +16,7 @@ use crate::wrapper::task::{Common, Labels, Task};
 use crate::wrapper::{call_record, report};
 
 /// The kind of unit in events and entries.
-pub(super) const RUN_KIND: &str = "run";
+pub(in crate::wrapper) const RUN_KIND: &str = "run";
 
 /// A run that the cache can serve.
 pub(in crate::wrapper) struct ScriptRun<'a> {

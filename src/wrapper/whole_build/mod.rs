@@ -16,7 +16,7 @@
 mod restorer;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use restorer::BuildToRestore;
 use restorer::{LeftOut, Placed, Restorer};
@@ -31,7 +31,10 @@ use crate::model::RootKind;
 use crate::store::Store;
 use crate::store::build_snapshots::BuildSnapshot;
 
-/// Why nothing was restored.
+/// How often to look whether somebody still needs the build.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Why nothing, or not all, was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRestored {
     /// The times of files prove nothing here.
@@ -40,6 +43,9 @@ pub enum NotRestored {
     /// A cargo is building there.
     #[error("another cargo is building in {0}")]
     Busy(PathBuf),
+    /// Cargo has ended, or does not wait any longer.
+    #[error("cargo does not wait for the build")]
+    Over,
     /// A file could not be written.
     #[error(transparent)]
     Files(#[from] fsx::Error),
@@ -63,7 +69,14 @@ pub fn restore(build: &BuildToRestore<'_>, snapshot: &BuildSnapshot) -> Result<W
     let mut restorer = Restorer::new(build, store, time, may_share);
     let target = build.build_dir.to_string_lossy().into_owned();
     let mut done = WholeBuild { v: log::VERSION, number: build.number, target, ..WholeBuild::default() };
+    let mut last_look = Instant::now();
     for unit in snapshot.units.iter().filter(|unit| unit.name.is_plain()) {
+        if last_look.elapsed() >= LOOK_INTERVAL {
+            if (build.is_over)() {
+                return Err(NotRestored::Over);
+            }
+            last_look = Instant::now();
+        }
         match restorer.add(unit) {
             Ok(Placed::Restored) => done.restored += 1,
             Ok(Placed::Present) => done.present += 1,

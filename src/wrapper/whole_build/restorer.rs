@@ -15,6 +15,7 @@ use crate::fsx::clock::{self, Time};
 use crate::fsx::publish::Mtime;
 use crate::fsx::{self, Publish};
 use crate::keys::Roots;
+use crate::model::Input;
 use crate::restore::{self, messages, run as run_restore};
 use crate::rustc::ProgramChain;
 use crate::rustc::notices;
@@ -44,6 +45,12 @@ pub struct BuildToRestore<'a> {
     pub build_dir: &'a Path,
     /// The number that events of this build bear, like a process ID of cargo.
     pub number: u64,
+    /// The name of the cargo that builds, if it is known by now.
+    pub verified_by: Option<&'a str>,
+    /// Whether cargo must not change `Cargo.lock`.
+    pub is_locked: bool,
+    /// Whether nobody needs the build any more.
+    pub is_over: &'a dyn Fn() -> bool,
 }
 
 /// Where a unit is that a later one depends on.
@@ -103,7 +110,8 @@ impl<'a> Restorer<'a> {
         if !recorded.dependencies().all(|hash| self.in_place.contains_key(&hash)) {
             return Err(LeftOut::because(log::DEPENDS_ON_ANOTHER));
         }
-        if verify::is_drawn_of_many(self.build.config, self.time, unit.hash) {
+        let is_drawn = |cargo: &str| verify::is_drawn_for(self.build.config, cargo, &unit.name.dir, unit.name.is_run());
+        if self.build.verified_by.is_some_and(is_drawn) {
             return Err(LeftOut::because("KACHE_VERIFY chose it, so the compiler makes it again"));
         }
         let hash_file = unit.name.hash_file(self.build.build_dir);
@@ -171,6 +179,8 @@ impl<'a> Restorer<'a> {
             return Err(LeftOut(format!("{} is private to this checkout", path.display())));
         }
         let (found, mut plan) = hit::find(&call).map_err(|missed| left_out(&missed))?;
+        let reads_lock = call.common.lookup.files.iter().any(|(path, _)| path.ends_with("Cargo.lock"));
+        self.check_lock(reads_lock || found.record.inputs.iter().any(Input::depends_on_cargo_lock))?;
         let info = crate::rustc::dep_info::parse(&plan.dep_info.1);
         let dep_info = info.and_then(|info| {
             let package = repeated.vars.path(env::CARGO_MANIFEST_DIR)?;
@@ -212,6 +222,12 @@ impl<'a> Restorer<'a> {
         Ok(InPlace { is_canonical, variables: Vec::new() })
     }
 
+    /// Leaves a unit to cargo that depends on `Cargo.lock`, if cargo may yet change that file.
+    fn check_lock(&self, depends_on_it: bool) -> Result<(), LeftOut> {
+        let may_change = depends_on_it && !self.build.is_locked;
+        if may_change { Err(LeftOut::because("cargo may change Cargo.lock, on which it depends")) } else { Ok(()) }
+    }
+
     /// Whether all units that this one depends on have the canonical time.
     fn rests_on_canonical(&self, recorded: &Fingerprint) -> bool {
         self.may_share
@@ -240,6 +256,7 @@ impl<'a> Restorer<'a> {
             return Err(LeftOut::because("OUT_DIR is not empty"));
         }
         let (found, plan) = script::hit::find(&run).map_err(|missed| left_out(&missed))?;
+        self.check_lock(found.record.inputs.iter().any(Input::depends_on_cargo_lock))?;
         if Some(snapshot::printed_digest(&found.entry.stdout)) != unit.printed {
             return Err(LeftOut::because("it prints something else here, which changes other units"));
         }
@@ -262,7 +279,8 @@ impl<'a> Restorer<'a> {
             return Ok(recorded);
         }
         let newest = NewestFile::of(package).filter(|newest| newest.mtime < self.time);
-        let newest = newest.ok_or_else(|| LeftOut::because("a file of its package has changed just now"))?;
+        let newest = newest
+            .ok_or_else(|| LeftOut::because("the newest file of its package is not known, or changed just now"))?;
         Ok(recorded.with_newest_file(&newest.spelled()))
     }
 
