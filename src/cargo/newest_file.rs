@@ -2,8 +2,8 @@
 //! (`PathSource::fingerprint` in `sources/path.rs`).
 //!
 //! Cargo asks git which files belong to the package. This module does not read ignore rules and manifests: all files
-//! count, except those in `.git`, in a directory called `target`, and in other packages, and hidden ones outside git. If
-//! cargo finds another file, the unit is dirty, no more.
+//! count, except those in `.git`, in a directory called `target`, and in other packages, and hidden ones outside git.
+//! If cargo finds another file, the unit is dirty, no more.
 
 use std::path::{Path, PathBuf};
 

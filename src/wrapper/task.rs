@@ -14,6 +14,9 @@ use crate::store::Store;
 use crate::store::calls::CallRecord;
 use crate::store::manifests::ManifestRecord;
 
+/// The kind of a run in events and entries.
+pub(super) const RUN_KIND: &str = "run";
+
 /// A compile or a run that the cache can serve.
 pub(super) trait Task {
     fn common(&self) -> &Common<'_>;

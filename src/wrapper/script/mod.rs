@@ -25,6 +25,7 @@ use crate::fsx::sys_process;
 use crate::model::{BypassReason, Outcome, Refusal};
 use crate::observe::library;
 use crate::store::claims::Claim;
+use crate::wrapper::task::RUN_KIND;
 
 /// Serves a call from the hook. Never returns.
 pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
@@ -44,7 +45,7 @@ pub(super) fn serve(argv: &[OsString], vars: &Env, started: Instant) -> ! {
     let refusal = served.unwrap_or_else(|_| Refusal::new(BypassReason::Internal, "panic"));
     let mut event = EventReporter::bare(Outcome::Bypass(refusal.reason), vars);
     "build_script_build".clone_into(&mut event.crate_name);
-    run::RUN_KIND.clone_into(&mut event.kind);
+    RUN_KIND.clone_into(&mut event.kind);
     event.detail = refusal.detail;
     report.write(event);
     become_script(argv)

@@ -12,11 +12,8 @@ use crate::rustc::ProgramChain;
 use crate::script::{FLAG, ScriptInvocation};
 use crate::store::Store;
 use crate::store::calls::CallRecord;
-use crate::wrapper::task::{Common, Labels, Task};
+use crate::wrapper::task::{Common, Labels, RUN_KIND, Task};
 use crate::wrapper::{call_record, report};
-
-/// The kind of unit in events and entries.
-pub(in crate::wrapper) const RUN_KIND: &str = "run";
 
 /// A run that the cache can serve.
 pub(in crate::wrapper) struct ScriptRun<'a> {
