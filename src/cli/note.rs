@@ -14,9 +14,9 @@ use crate::wrapper::snapshot::{self, EndedBuild};
 const MAX_WAIT: Duration = Duration::from_hours(6);
 /// How often to look whether it is still cargo.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How often to read new units at most, and how many times as long to wait as reading them took.
+/// How often to read new units at most, and how many times as long to wait as the processor needed to read them.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
-const READ_PAUSE: u32 = 100;
+const READ_PAUSE: u32 = 50;
 /// How much earlier than its recorded start cargo may have begun, in milliseconds.
 const CLOCK_MARGIN_MS: i64 = 1500;
 /// Make a snapshot of a build
@@ -94,9 +94,9 @@ fn wait(pid: u32, began: u64, marker: &Marker, mut growing: Option<&mut GrowingB
     while waiting.elapsed() < MAX_WAIT {
         let has_ended = sys_process::wait_for_end(pid, began, pause) || !sys_process::runs(pid, "cargo");
         if let Some(growing) = &mut growing {
-            let reading = Instant::now();
+            let before = sys_process::processor_time();
             growing.read_new();
-            pause = READ_INTERVAL.max(reading.elapsed() * READ_PAUSE);
+            pause = READ_INTERVAL.max(sys_process::processor_time().saturating_sub(before) * READ_PAUSE);
         }
         if has_ended {
             return true;

@@ -171,6 +171,12 @@ pub fn lower_priority() {
     }
 }
 
+/// Returns the processor time of the calling thread.
+pub fn processor_time() -> std::time::Duration {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    now.map_or(std::time::Duration::ZERO, Into::into)
+}
+
 /// Returns the ID of the process that started this one.
 pub fn caller() -> u32 {
     std::os::unix::process::parent_id()

@@ -136,10 +136,9 @@ impl Start<'_> {
             is_locked: command::is_locked(&cargo.args),
             is_over: &is_over,
         };
-        let is_complete = whole_build::restore(&build, snapshot).ok()?.left == 0;
-        if !is_complete || cargo.command(vars, root).as_ref() != Some(&snapshot.command) {
-            cargo.note_in_background(store, vars, root, &build_dir);
-        }
+        whole_build::restore(&build, snapshot).ok()?;
+        // The snapshot may lack units, and its age begins anew.
+        cargo.note_in_background(store, vars, root, &build_dir);
         Some(())
     }
 }

@@ -55,7 +55,7 @@ pub struct EndedBuild<'a> {
 }
 
 /// Makes the snapshot. `previous` is the one of an earlier build with the same command, whose units this build may not
-/// have asked for. `None`: nothing is known well enough.
+/// have asked for. `None`: nothing is known well enough, or not as much as before.
 pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Result<Option<BuildSnapshot>> {
     let configuration = Configuration::of(build.directory, build.vars.cargo_home().as_deref()).digest();
     let Some(configuration) = configuration else { return Ok(None) };
@@ -70,6 +70,11 @@ pub fn take(build: &EndedBuild<'_>, previous: Option<&BuildSnapshot>) -> fsx::Re
     let in_place = calls.profiles.iter().flat_map(|profile| built_units::read_all(build_dir, profile));
     let read_before = build.read_before.into_iter().flat_map(|read| read.units_in(build_dir).cloned());
     let built: BTreeMap<UnitName, Built> = read_before.chain(in_place).map(|unit| (unit.name.clone(), unit)).collect();
+    // The directory may be just being removed. (Or the build failed: a complete snapshot is better.)
+    let is_built = |id: &String| built.keys().any(|name| name.unit_id() == Some(id));
+    if previous.is_some() && !calls.asked.iter().all(is_built) {
+        return Ok(None);
+    }
     let previous: HashMap<&UnitName, &BuiltUnit> =
         previous.iter().flat_map(|snapshot| &snapshot.units).map(|unit| (&unit.name, unit)).collect();
     let mut taker = Taker {

@@ -404,6 +404,21 @@ fn verified_hits_are_not_restored_before() {
 }
 
 #[test]
+fn a_snapshot_of_a_whole_build_does_not_shrink_if_its_directory_goes() {
+    let one = workspace();
+    one.recorded(&["build"]);
+    for round in 0..3 {
+        let two = one.clone_to(&format!("work/{round}"));
+        two.build().is_noop();
+        two.wipe();
+        two.wait_for_snapshot();
+    }
+    let three = one.clone_to("work/three");
+    three.build().is_noop();
+    assert_eq!(three.restored().len(), 4 * 5);
+}
+
+#[test]
 fn what_a_run_left_behind_is_not_mixed_with_another_one() {
     let one = workspace();
     one.recorded(&["build"]);
