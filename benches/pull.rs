@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use kache::fsx::clock;
 use kache::model::Digest;
-use kache::remote::format::pack;
+use kache::remote::format::pack::{self, PackOptions};
 use kache::remote::{BuildRecord, BuildUnit, ObjectNames, PackManifest};
-use kache::store::Store;
+use kache::store::{Store, Withheld};
 
 use entries::{Made, Size};
 use faults::FaultProxy;
@@ -60,8 +60,9 @@ impl Fixture {
         for Made { crate_name, lookup, key } in &made {
             let record = store.manifest(*lookup).expect("manifest").records().next().expect("a record");
             let path = dir.path().join("packs").join(key.0.hex());
-            let manifest = pack::write(&store, *lookup, &record, 3, &path).expect("a pack");
-            server.write(&names.pack(crate_name, *key), &std::fs::read(&path).expect("pack"));
+            let options = PackOptions { level: 3, withheld: &Withheld::default() };
+            let manifest = pack::write(&store, *lookup, &record, options, &path).expect("a pack");
+            server.write(&names.pack(crate_name, *key, manifest.pack.digest), &std::fs::read(&path).expect("pack"));
             server.write(&names.manifest(crate_name, *lookup, *key), &manifest.encode(None));
             packs.push((manifest, path));
         }

@@ -22,7 +22,8 @@ use crate::remote::operations::build_records;
 use crate::remote::operations::denials::DenialCounter;
 use crate::remote::operations::presence;
 use crate::remote::operations::workspace::{self, Workspace};
-use crate::remote::{Control, Remote, UploadError, Uploaded};
+use crate::remote::{Control, Remote, UploadError, UploadSource, Uploaded};
+use crate::store::Withheld;
 
 /// How often the thread checks the queue.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -143,6 +144,11 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
     }
     let connect = || async { Remote::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
     let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
+    let store = Arc::clone(&agent.setup.store);
+    let variables = agent.setup.env.texts();
+    let found = tokio::task::spawn_blocking(move || Withheld::of(&store, variables)).await;
+    let withheld = Arc::new(found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
+    let source = UploadSource { store: Arc::clone(&agent.setup.store), withheld };
     let (mut failed, mut tried, denials) = (None, 0, DenialCounter::default());
     for some in queued.chunks(MAX_PARALLEL_UPLOADS) {
         if !is_quiet(agent) || denials.should_stop() {
@@ -151,7 +157,7 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
         tried += some.len();
         let mut tasks = tokio::task::JoinSet::new();
         for id in some.iter().cloned() {
-            tasks.spawn(upload_entry(Arc::clone(agent), Arc::clone(remote), id));
+            tasks.spawn(upload_entry(Arc::clone(agent), Arc::clone(remote), source.clone(), id));
         }
         while let Some(sent) = tasks.join_next().await {
             match sent.map_err(|error| error.to_string())? {
@@ -168,12 +174,16 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
     failed.map_or(Ok(tried), Err)
 }
 
-async fn upload_entry(agent: Arc<Agent>, open: Arc<Remote>, id: EntryId) -> Result<(), UploadError> {
-    let store = &agent.setup.store;
+async fn upload_entry(
+    agent: Arc<Agent>,
+    open: Arc<Remote>,
+    source: UploadSource,
+    id: EntryId,
+) -> Result<(), UploadError> {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
-    let sent = match presence::has(&open, store.layout(), &id).await? {
+    let sent = match presence::has(&open, source.store.layout(), &id).await? {
         true => Uploaded::AlreadyThere,
-        false => remote::upload_entry(&open, store, &id, &control).await?,
+        false => remote::upload_entry(&open, &source, &id, &control).await?,
     };
     if matches!(sent, Uploaded::Written(_)) {
         agent.state().counters.uploaded += 1;

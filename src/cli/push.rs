@@ -12,13 +12,16 @@ use super::progress::Display;
 use super::{transfer, units};
 use crate::config::RemoteSettings;
 use crate::events::EventLog;
-use crate::fsx::{self, clock};
+use crate::fsx::{self, clock, sys_process};
 use crate::keys;
 use crate::model::EntryId;
 use crate::remote::operations::push::{self, Candidate, Filter, PushReport};
 use crate::remote::operations::{build_records, presence, snapshots, workspace};
-use crate::remote::{BuildRecord, Remote, Workspace};
-use crate::store::Store;
+use crate::remote::{BuildRecord, Remote, UploadSource, Workspace};
+use crate::store::{Store, Withheld};
+
+/// How long to wait for the snapshots of builds that have just ended.
+const MAX_SNAPSHOT_WAIT: Duration = Duration::from_secs(5);
 
 /// Upload entries that the remote lacks
 ///
@@ -75,6 +78,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         cx.out.data(format_args!("{} {results}", if args.dry_run { "would store" } else { "stored" }))?;
     }
     let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot read the store")?;
+    let withheld = withheld(cx, &store)?;
     let store = Arc::new(store);
     transfer::run(async |cancel| {
         let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
@@ -85,7 +89,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         if args.dry_run {
             return dry_run(cx, &remote, &lacking, &records());
         }
-        let push = PushContext { cx, remote, store: Arc::clone(&store), cancel };
+        let push = PushContext { cx, remote, store: Arc::clone(&store), withheld, cancel };
         let report = push.send(lacking.iter().map(|candidate| candidate.id.clone()).collect()).await;
         let mut exit = print_summary(cx, &report, candidates.len() - lacking.len(), began)?;
         if let Some(workspace) = &workspace
@@ -170,11 +174,17 @@ fn dry_run(
     Ok(Exit::Ok)
 }
 
+/// What must not leave this machine.
+fn withheld(cx: &CommandContext, store: &Store) -> anyhow::Result<Arc<Withheld>> {
+    Ok(Arc::new(Withheld::of(store, cx.env.texts()).context("cannot read the store")?))
+}
+
 /// What an upload needs.
 struct PushContext<'a> {
     cx: &'a CommandContext,
     remote: Arc<Remote>,
     store: Arc<Store>,
+    withheld: Arc<Withheld>,
     cancel: CancellationToken,
 }
 
@@ -184,7 +194,8 @@ impl PushContext<'_> {
         let display = Arc::new(Display::new("push", ids.len()));
         let control = transfer::control(&display, self.cancel.clone());
         let on_settled = |settled| display.settled(settled);
-        let report = push::run(&self.remote, &self.store, ids, &control, on_settled).await;
+        let source = UploadSource { store: Arc::clone(&self.store), withheld: Arc::clone(&self.withheld) };
+        let report = push::run(&self.remote, &source, ids, &control, on_settled).await;
         let stale = crate::remote::abort_stale_uploads(&self.remote, self.store.layout());
         let _ = self.cancel.run_until_cancelled(stale).await;
         display.finish();
@@ -226,9 +237,23 @@ impl PushContext<'_> {
 }
 
 impl PushContext<'_> {
+    /// Waits for the snapshots of builds that have ended: they are made just afterwards.
+    async fn wait_for_snapshots(&self) {
+        let waiting = Instant::now();
+        let is_pending = || {
+            let cargos = self.store.awaited_cargos();
+            cargos.into_iter().any(|(pid, began)| !sys_process::is_running(pid, began))
+        };
+        while is_pending() && waiting.elapsed() < MAX_SNAPSHOT_WAIT && !self.cancel.is_cancelled() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Writes the build snapshots of the workspace.
     async fn write_snapshots(&self, workspace: &Workspace) -> anyhow::Result<Exit> {
-        let all = snapshots::of_workspace(&self.store, workspace).context("cannot read the build snapshots")?;
+        self.wait_for_snapshots().await;
+        let all = snapshots::of_workspace(&self.store, workspace, &self.withheld)
+            .context("cannot read the build snapshots")?;
         for snapshot in &all {
             match self.cancel.run_until_cancelled(snapshots::publish(&self.remote, snapshot)).await {
                 Some(Ok(())) => {}
@@ -251,11 +276,13 @@ impl PushContext<'_> {
 
 /// Prints the failures and the totals. `there`: number of entries that were not tried because the remote has them.
 fn print_summary(cx: &CommandContext, report: &PushReport, there: usize, began: Instant) -> anyhow::Result<Exit> {
+    let withheld: Vec<_> = report.withheld.iter().map(|(id, why)| (id.clone(), why.to_string())).collect();
+    transfer::print_failures(cx, "not uploaded", &withheld);
     transfer::print_failures(cx, "error", &report.failed);
     let rest = [
         (there + report.already_there, "already on the remote"),
         (report.gone.len(), "no longer complete in the store"),
-        (report.secret.len(), "not uploaded (the compile read a variable that looks secret)"),
+        (report.withheld.len(), "not uploaded (a secret may be in them)"),
         (report.failed.len(), "failed"),
         (report.not_tried.len(), "not tried"),
     ];

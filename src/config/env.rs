@@ -296,6 +296,12 @@ impl Env {
         self.0.clone().unwrap_or_else(|| std::env::vars_os().collect())
     }
 
+    /// All variables whose names and values are text.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        self.all().into_iter().filter_map(text).collect()
+    }
+
     /// The same environment without these variables.
     #[must_use]
     pub fn without(&self, names: &[&str]) -> Self {

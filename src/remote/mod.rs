@@ -26,5 +26,5 @@ pub use s3::tuning::Tuning;
 pub use operations::cleanup::{abort_stale_uploads, sweep};
 pub use operations::fetch::{Fetched, fetch_entry};
 pub use operations::remote::{ConnectError, Remote};
-pub use operations::upload::{UploadError, Uploaded, upload_entry};
+pub use operations::upload::{UploadError, UploadSource, Uploaded, upload_entry};
 pub use operations::workspace::Workspace;

@@ -84,6 +84,17 @@ impl Store {
         Ok(names.into_iter().filter_map(|name| self.snapshot(SnapshotName(name))).collect())
     }
 
+    /// Returns the runs of cargo of which snapshots are being made: the process ID of each, and when it began, in ticks
+    /// since boot.
+    pub fn awaited_cargos(&self) -> Vec<(u32, u64)> {
+        let names = fsx::list(&self.layout().claims()).unwrap_or_default();
+        let cargo = |name: &str| {
+            let (pid, began) = name.strip_prefix("cargo-")?.split_once('-')?;
+            Some((pid.parse().ok()?, began.parse().ok()?))
+        };
+        names.iter().filter_map(|name| cargo(name.to_str()?)).collect()
+    }
+
     /// Replaces the snapshot with the same name.
     pub fn put_snapshot(&self, snapshot: &BuildSnapshot) -> fsx::Result<()> {
         let name = snapshot.name();

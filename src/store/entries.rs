@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, sealed};
 use crate::fsx::{self, Publish, Stamp, clock};
-use crate::model::{ArtifactKind, BlobId, DepInfo, EntryKey, TokenString};
+use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, TokenString};
 
 /// A hit renews the mtime of an entry that is older than this. The mtime is the time of last use, by which `gc` evicts.
 const USE_GRAIN_NS: i128 = 6 * 3600 * 1_000_000_000;
@@ -106,6 +106,10 @@ pub struct Entry {
     /// Whether the entry was fetched from the remote.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pulled: bool,
+    /// Digests of the libraries and programs that the compile or run was given, and of what the build script of its
+    /// package printed ([`super::withheld::printed_by`]). Only on the machine that made the entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_from: Vec<Digest>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -221,6 +225,7 @@ mod tests {
             created: 1,
             boot: "b".into(),
             pulled: false,
+            made_from: Vec::new(),
         }
     }
 

@@ -26,6 +26,7 @@ pub mod size_limit;
 pub mod stamps;
 pub mod survey;
 pub mod units;
+pub mod withheld;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub use entries::{Entry, Message, Output, Tree};
 pub use layout::Layout;
 pub use size_limit::SizeLimit;
 pub use stamps::Stamps;
+pub use withheld::Withheld;
 
 use crate::fsx;
 

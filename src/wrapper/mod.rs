@@ -21,6 +21,7 @@ mod hit;
 mod incremental;
 mod incremental_plan;
 mod log;
+mod made_from;
 mod miss;
 mod offer;
 mod probe;

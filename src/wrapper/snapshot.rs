@@ -237,6 +237,11 @@ pub(super) fn printed_digest(stdout: &[Message]) -> Digest {
 
 /// The digest of what a run printed in this checkout. `None` if it is not UTF-8.
 pub(super) fn printed_here(stdout: &[u8], roots: &Roots) -> Option<Digest> {
+    messages_here(stdout, roots).map(|printed| printed_digest(&printed))
+}
+
+/// What a run printed in this checkout, as its entry says it. `None` if it is not UTF-8.
+pub(super) fn messages_here(stdout: &[u8], roots: &Roots) -> Option<Vec<Message>> {
     let roots = script::text_roots(roots);
-    Some(printed_digest(&restore::record(stdout, |text| roots.tokenise(text))?))
+    restore::record(stdout, |text| roots.tokenise(text))
 }

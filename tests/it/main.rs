@@ -54,6 +54,7 @@ mod remote_outbox;
 mod remote_packs;
 mod remote_push_pull;
 mod remote_runs;
+mod remote_secrets;
 mod remote_server;
 mod remote_servers;
 mod remote_upload;

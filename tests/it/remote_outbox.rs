@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kache::config::{Env, Secret};
 use kache::model::EntryId;
 use kache::remote::{
-    Control, ObjectNames, PackManifest, Remote, SigningKey, Trust, UploadError, Uploaded, upload_entry,
+    Control, ObjectNames, PackManifest, Remote, SigningKey, Trust, UploadError, UploadSource, Uploaded, upload_entry,
 };
 use kache::store::{Entry, Store};
 use tokio_util::sync::CancellationToken;
@@ -73,6 +73,10 @@ impl RemoteAndStore {
         Self { server: S3Server::start(), store: Arc::new(Store::open(&dir.path().join("cache"))), _dir: dir }
     }
 
+    fn source(&self) -> UploadSource {
+        UploadSource { store: Arc::clone(&self.store), withheld: Arc::default() }
+    }
+
     async fn open(&self, signing_key: Option<Secret>) -> Arc<Remote> {
         let settings = kache::config::RemoteSettings { signing_key, ..settings(Some(&self.server.endpoint())) };
         Arc::new(Remote::connect(&settings, &Env::of::<&str, &str>([])).await.expect("it opens"))
@@ -89,17 +93,17 @@ fn r07_what_was_queued_and_then_pulled_is_not_signed() {
     let (_, secret) = SigningKey::generate().expect("a key");
     run(async {
         let remote = setup.open(Some(Secret::new(secret))).await;
-        let sent = upload_entry(&remote, &setup.store, &id(&made), &Control::default()).await.expect("no error");
+        let sent = upload_entry(&remote, &setup.source(), &id(&made), &Control::default()).await.expect("no error");
         assert_eq!((sent, setup.server.objects()), (Uploaded::Pulled, Vec::<String>::new()));
         // Controls: without a signing key the entry is uploaded, and an entry that was compiled here is signed.
         let unsigned = setup.open(None).await;
         assert!(matches!(
-            upload_entry(&unsigned, &setup.store, &id(&made), &Control::default()).await,
+            upload_entry(&unsigned, &setup.source(), &id(&made), &Control::default()).await,
             Ok(Uploaded::Written(_))
         ));
         setup.store.put_entry(made.key, &entry).expect("compiled here");
         assert!(matches!(
-            upload_entry(&remote, &setup.store, &id(&made), &Control::default()).await,
+            upload_entry(&remote, &setup.source(), &id(&made), &Control::default()).await,
             Ok(Uploaded::Written(_))
         ));
     });
@@ -116,17 +120,16 @@ fn nothing_is_packed_once_somebody_asked_to_stop() {
         let busy = remote.cores.acquire_many(cores).await.expect("never closed");
         let cancel = CancellationToken::new();
         let control = Control::new(None, cancel.clone(), None);
-        let (wanted, stop) = (id(&made), async {
+        let (wanted, source, stop) = (id(&made), setup.source(), async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             cancel.cancel();
         });
-        let uploading =
-            tokio::time::timeout(Duration::from_secs(5), upload_entry(&remote, &setup.store, &wanted, &control));
+        let uploading = tokio::time::timeout(Duration::from_secs(5), upload_entry(&remote, &source, &wanted, &control));
         let (ended, ()) = tokio::join!(uploading, stop);
         assert!(matches!(ended.expect("it waits for a core"), Err(UploadError::Remote(_))));
         drop(busy);
         // Control: with a free core, the entry is uploaded.
-        assert!(upload_entry(&remote, &setup.store, &wanted, &Control::default()).await.is_ok());
+        assert!(upload_entry(&remote, &source, &wanted, &Control::default()).await.is_ok());
     });
 }
 

@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use kache::fsx::{self, Stamp, clock};
 use kache::model::{BlobId, Digest, InputSet};
-use kache::remote::format::pack::{self, ImportError, PackError};
+use kache::remote::format::pack::{self, ImportError, PackError, PackOptions};
 use kache::remote::{BuildRecord, BuildUnit, PackManifest};
 use kache::store::manifests::ManifestRecord;
-use kache::store::{Entry, Store};
+use kache::store::{Entry, Store, Withheld};
 
 use super::support::packs::{self, FILES, Parts, Place};
 use super::support::{TEMP_PREFIX, files_under, snapshot};
 
 fn pack(place: &Place, level: i32) -> Result<(PackManifest, Vec<u8>), PackError> {
     let to = place.dir.path().join("out/pack");
-    let manifest = pack::write(&place.store, packs::lookup(), &packs::record(), level, &to)?;
+    let options = PackOptions { level, withheld: &Withheld::default() };
+    let manifest = pack::write(&place.store, packs::lookup(), &packs::record(), options, &to)?;
     let bytes = fs::read(to).unwrap();
     assert_eq!((manifest.pack.digest, manifest.pack.size), (Digest::of(&bytes), bytes.len() as u64));
     Ok((manifest, bytes))
@@ -208,7 +209,8 @@ fn what_others_would_refuse_is_not_packed() {
     assert!(matches!(pack(&here, 3), Err(PackError::Unfit(_))));
     let record = ManifestRecord { inputs: vec![], ..packs::record() };
     let to = here.dir.path().join("pack");
-    let refused = pack::write(&here.store, packs::lookup(), &record, 3, &to);
+    let options = PackOptions { level: 3, withheld: &Withheld::default() };
+    let refused = pack::write(&here.store, packs::lookup(), &record, options, &to);
     assert!(matches!(refused, Err(PackError::Unfit(_))), "{refused:?}");
     fs::remove_file(here.store.layout().entry(packs::key())).unwrap();
     assert!(matches!(pack(&here, 3), Err(PackError::Gone)));

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
 
+use kache::remote::SigningKey;
 use kache::store::Store;
 
 use crate::support::entries::{self, Made, Size};
@@ -105,6 +106,38 @@ fn what_is_pushed_can_be_pulled_and_nothing_twice() {
 }
 
 #[test]
+fn r08_a_machine_that_signs_builds_only_on_what_it_trusts() {
+    let (mut machines, _) = TwoMachines::pushed(3, SMALL);
+    let (_, secret) = SigningKey::generate().expect("a key");
+    machines.two.set("KACHE_SIGNING_KEY", &secret);
+    let run = machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_reports(&run, "pulled 0 entries");
+    assert_reports(&run, "3 refused");
+    assert_reports(&machines.two.kache(&["doctor"]), "only entries that this machine's key signed");
+    // Controls: what it has signed itself, and any entry without the key.
+    machines.one.set("KACHE_SIGNING_KEY", &secret).kache(&["push", "--all"]).must_succeed();
+    assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 3 entries");
+    let mut three = machines.one.other_machine("three");
+    three.unset("KACHE_SIGNING_KEY");
+    assert_reports(&three.kache(&["pull", "--all"]).must_succeed(), "pulled 3 entries");
+}
+
+/// Two machines that pack the same entry with other settings write other bytes. Whichever manifest is the last one, its
+/// pack is there.
+#[test]
+fn r06_another_compression_level_does_not_spoil_a_pack() {
+    let (machines, _) = TwoMachines::pushed(3, SMALL);
+    let manifests = machines.server.objects_with("v1/manifests/");
+    let first: Vec<Vec<u8>> = manifests.iter().map(|name| machines.server.read(name).expect("a manifest")).collect();
+    machines.one.kache_with("KACHE_REMOTE_LEVEL", "19", &["push", "--all"]).must_succeed();
+    assert!(machines.objects("v1/packs/") > 3, "the bytes differ");
+    assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 3 entries");
+    // The first writer came last.
+    manifests.iter().zip(&first).for_each(|(name, bytes)| machines.server.write(name, bytes));
+    assert_reports(&machines.one.other_machine("three").kache(&["pull", "--all"]).must_succeed(), "pulled 3 entries");
+}
+
+#[test]
 fn few_are_asked_for_and_many_are_listed() {
     let (machines, _) = TwoMachines::with(3, SMALL);
     machines.one.kache(&["push"]).must_succeed();
@@ -197,7 +230,8 @@ fn r04_what_cannot_be_believed_is_absent_and_mended_by_the_next_push() {
     machines.server.write(&packs[1], &[&good[..good.len() / 2], &vec![0; good.len() - good.len() / 2]].concat());
     machines.server.write(&packs[2], &good);
     machines.server.remove(&packs[3]);
-    let run = machines.two.kache(&["pull", "--all"]).must_succeed();
+    let run = machines.two.kache(&["pull", "--all"]);
+    run.ends(1);
     assert_reports(&run, "pulled 2 entries");
     assert_reports(&run, "3 refused");
     assert_reports(&run, "1 absent");

@@ -698,6 +698,15 @@ fn a_machine_with_an_empty_cache_restores_the_whole_build_after_a_pull() {
 }
 
 #[test]
+fn a_push_right_after_a_build_has_its_snapshot() {
+    let server = S3Server::start();
+    let mut one = workspace();
+    one.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    one.build();
+    assert!(one.kache(&["push"]).ends(0).contains("1 build snapshot"));
+}
+
+#[test]
 fn r08_a_snapshot_that_nobody_trusted_signed_is_not_used() {
     let server = S3Server::start();
     let key = |project: &Project| {

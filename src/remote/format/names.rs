@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! manifests/{crate}/{lookup key}/{key}.json
-//! packs/{crate}/{key}.tar.zst
+//! packs/{crate}/{key}.{digest}.tar.zst
 //! builds/{workspace}/{triple}.{profile}.{lock}.{commit}.json
 //! snapshots/{workspace}/{name}.json.zst
 //! probe/{id}
 //! ```
 //!
-//! Keys and names of snapshots are spelled as 43 characters of unpadded base64url. A part that is empty, too long, or
-//! contains other characters than names may is changed: it is cut, other characters become `_`, and `~` and 8
+//! The digest in the name of a pack is that of its bytes: two writers, or two compression levels, write two objects,
+//! and each manifest keeps its pack. (Without it, as before, the second pack made the first manifest useless.)
+//!
+//! Keys, digests and names of snapshots are spelled as 43 characters of unpadded base64url. A part that is empty, too
+//! long, or contains other characters than names may is changed: it is cut, other characters become `_`, and `~` and 8
 //! characters of its digest follow. So every name stays below [`MAX_OBJECT_NAME_BYTES`] with a prefix of up to 16
 //! characters: some servers refuse longer ones. Names come back from listings, which anybody may have written: kache
 //! ignores a name that is not spelled exactly like this.
@@ -123,18 +126,10 @@ impl ObjectNames {
         format!("{}manifests/{}/{lookup}/{key}.json", self.root, name.crate_part)
     }
 
-    /// Name of the pack of an entry.
-    pub fn pack(&self, crate_name: &str, key: EntryKey) -> String {
-        self.pack_in(&crate_part(crate_name), key)
-    }
-
-    /// Object name of the pack that this manifest describes.
-    pub fn pack_of(&self, name: &ManifestName) -> String {
-        self.pack_in(&name.crate_part, name.key)
-    }
-
-    fn pack_in(&self, crate_part: &str, key: EntryKey) -> String {
-        format!("{}packs/{crate_part}/{}.tar.zst", self.root, encode_digest(key.0))
+    /// Name of a pack of an entry, with the digest of its bytes.
+    pub fn pack(&self, crate_name: &str, key: EntryKey, digest: Digest) -> String {
+        let (crate_part, key, digest) = (crate_part(crate_name), encode_digest(key.0), encode_digest(digest));
+        format!("{}packs/{crate_part}/{key}.{digest}.tar.zst", self.root)
     }
 
     /// Common prefix of the names of all manifests.
@@ -292,9 +287,8 @@ mod tests {
         let longest = "x86_64-unknown-linux-gnu-with-a-long-tail.custom";
         for crate_name in ["serde", LONG_CRATE_NAME, "größe", &"x".repeat(255)] {
             let build = BuildName::new(Some(longest), LONG_CRATE_NAME, lookup.0, Some(&"ab".repeat(20)));
-            for name in
-                [names.manifest(crate_name, lookup, key), names.pack(crate_name, key), names.build(crate_name, &build)]
-            {
+            let pack = names.pack(crate_name, key, lookup.0);
+            for name in [names.manifest(crate_name, lookup, key), pack, names.build(crate_name, &build)] {
                 assert!(name.len() < MAX_OBJECT_NAME_BYTES && name.is_ascii(), "{name}");
             }
         }
@@ -316,7 +310,6 @@ mod tests {
                 assert_eq!(names.parse_manifest(&name), Some(at.clone()));
                 assert!(name.starts_with(&names.manifests_under(crate_name, lookup)));
                 assert!(name.starts_with(&names.manifests_of(crate_name)) && name.starts_with(&names.all_manifests()));
-                assert_eq!(names.pack_of(&at), names.pack(crate_name, key));
             }
         }
     }

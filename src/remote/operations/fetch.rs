@@ -165,7 +165,7 @@ async fn download_and_import(
 ) -> Result<Fetched, FetchError> {
     let id = EntryId { crate_name: manifest.crate_name.clone(), lookup: manifest.lookup, key: manifest.key };
     let object = Download {
-        name: remote.names.pack(&id.crate_name, id.key),
+        name: remote.names.pack(&id.crate_name, id.key, manifest.pack.digest),
         size: Some(manifest.pack.size),
         digest: Some(manifest.pack.digest),
     };

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use super::denials::DenialCounter;
 use super::remote::Remote;
-use super::upload::{UploadError, Uploaded, upload_entry};
+use super::upload::{UploadError, UploadSource, Uploaded, upload_entry};
 use crate::fsx;
 use crate::model::{EntryId, EntryKey};
 use crate::remote::s3::error::RemoteError;
 use crate::remote::s3::progress::Control;
 use crate::remote::tasks::concurrently;
+use crate::store::withheld::Reason;
 use crate::store::{Entry, Store, survey};
 
 /// Entries that are packed or uploaded at once; the outbox holds at most this many packs.
@@ -87,8 +88,8 @@ pub struct PushReport {
     pub already_there: usize,
     /// Entries that the store no longer has completely, or that a pack cannot hold.
     pub gone: Vec<EntryId>,
-    /// Entries whose inputs contain a value that looks secret.
-    pub secret: Vec<EntryId>,
+    /// Entries that must not leave this machine, and why.
+    pub withheld: Vec<(EntryId, Reason)>,
     /// Entries that were not uploaded because the push ended early, or because they were pulled and would be signed
     /// here.
     pub not_tried: Vec<EntryId>,
@@ -101,8 +102,9 @@ pub struct PushReport {
 impl PushReport {
     /// Whether this entry was not uploaded, so that the remote may lack it.
     pub fn lacks(&self, key: EntryKey) -> bool {
-        let mut others =
-            self.gone.iter().chain(&self.secret).chain(&self.not_tried).chain(self.failed.iter().map(|(id, _)| id));
+        let withheld = self.withheld.iter().map(|(id, _)| id);
+        let failed = self.failed.iter().map(|(id, _)| id);
+        let mut others = self.gone.iter().chain(withheld).chain(&self.not_tried).chain(failed);
         others.any(|other| other.key == key)
     }
 
@@ -114,7 +116,7 @@ impl PushReport {
             }
             Ok(Some(Uploaded::AlreadyThere)) => self.already_there += 1,
             Ok(Some(Uploaded::Gone)) => self.gone.push(id),
-            Ok(Some(Uploaded::Secret)) => self.secret.push(id),
+            Ok(Some(Uploaded::Withheld(reason))) => self.withheld.push((id, reason)),
             Ok(None | Some(Uploaded::Pulled)) | Err(UploadError::Remote(RemoteError::Cancelled { .. })) => {
                 self.not_tried.push(id);
             }
@@ -126,20 +128,20 @@ impl PushReport {
 /// Pushes all these entries. Calls `on_settled` with the number of settled entries after each of them.
 pub async fn run(
     remote: &Arc<Remote>,
-    store: &Arc<Store>,
+    source: &UploadSource,
     ids: Vec<EntryId>,
     control: &Control,
     on_settled: impl Fn(usize),
 ) -> PushReport {
     let denials = Arc::new(DenialCounter::default());
     let push_entry = |id: EntryId| {
-        let (remote, store, control) = (Arc::clone(remote), Arc::clone(store), control.clone());
+        let (remote, source, control) = (Arc::clone(remote), source.clone(), control.clone());
         let denials = Arc::clone(&denials);
         async move {
             let is_over = control.cancel.is_cancelled() || denials.should_stop();
             let result = match is_over {
                 true => Ok(None),
-                false => upload_entry(&remote, &store, &id, &control).await.map(Some),
+                false => upload_entry(&remote, &source, &id, &control).await.map(Some),
             };
             match &result {
                 Ok(Some(Uploaded::Written(_) | Uploaded::AlreadyThere)) => denials.record_success(),

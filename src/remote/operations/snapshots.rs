@@ -10,25 +10,27 @@ use super::workspace::Workspace;
 use crate::cargo::Fingerprint;
 use crate::fsx;
 use crate::model::{TokenString, secret};
-use crate::remote::format::signature::Trust;
 use crate::remote::format::snapshot::{MAX_OBJECT_BYTES, SnapshotWithCalls};
 use crate::remote::s3::error::Result;
-use crate::store::Store;
 use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit};
 use crate::store::calls::CallRecord;
+use crate::store::{Store, Withheld};
 
 /// Most snapshots to read for a workspace, newest first.
 const MAX_READ: usize = 32;
 
 /// Returns the snapshots of the workspace that were made on this machine, with the calls of their units. What holds a
 /// value that looks secret stays here: a unit, for its call or its fingerprint, or the snapshot of a command.
-pub fn of_workspace(store: &Store, workspace: &Workspace) -> fsx::Result<Vec<SnapshotWithCalls>> {
+pub fn of_workspace(store: &Store, workspace: &Workspace, withheld: &Withheld) -> fsx::Result<Vec<SnapshotWithCalls>> {
     let mut found = Vec::new();
     for mut snapshot in store.snapshots()?.into_iter().filter(|snapshot| is_ours(snapshot, workspace)) {
-        let call = |lookup| store.call(lookup).filter(|call| !holds_secret(call));
+        let call = |lookup| store.call(lookup).filter(|call| !holds_secret(call) && !holds_value(call, withheld));
         let calls: Vec<_> = snapshot.units.iter().filter_map(|unit| Some((unit.lookup, call(unit.lookup)?))).collect();
         let has_call = |unit: &BuiltUnit| calls.iter().any(|(lookup, _)| *lookup == unit.lookup);
-        snapshot.units.retain(|unit| has_call(unit) && !fingerprint_holds_secret(unit));
+        snapshot.units.retain(|unit| {
+            let is_found = withheld.value_in(unit.fingerprint.as_str().as_bytes()).is_some();
+            has_call(unit) && !is_found && !fingerprint_holds_secret(unit)
+        });
         if !snapshot.units.is_empty() {
             found.push(SnapshotWithCalls { snapshot, calls });
         }
@@ -58,18 +60,19 @@ fn holds_secret(call: &CallRecord) -> bool {
     call.variables.iter().any(is_secret) || call.argv.iter().any(|arg| secret::is_secret("", arg.as_str()))
 }
 
+/// Whether a call contains one of the values: what a build script printed may be in a variable of any name.
+fn holds_value(call: &CallRecord, withheld: &Withheld) -> bool {
+    serde_json::to_vec(call).is_ok_and(|text| withheld.value_in(&text).is_some())
+}
+
 /// Writes a snapshot, signed if there is a key.
 pub async fn publish(remote: &Remote, snapshot: &SnapshotWithCalls) -> Result<()> {
     let name = remote.names.snapshot(&snapshot.snapshot.workspace, snapshot.snapshot.name());
     remote.bucket.put(&name, snapshot.encode(remote.signer.as_ref())).await
 }
 
-/// Reads the snapshots of a workspace, the newest first. Skips those that are refused. A machine that signs without
-/// trusted keys reads none: it would build on them, and vouch for what anybody wrote.
+/// Reads the snapshots of a workspace, the newest first. Skips those that are refused.
 pub async fn read_all(remote: &Remote, workspace: &Workspace) -> Result<Vec<SnapshotWithCalls>> {
-    if remote.signer.is_some() && remote.trust == Trust::Anyone {
-        return Ok(Vec::new());
-    }
     let mut listing = remote.bucket.list(&remote.names.snapshots_of(&workspace.name));
     let mut objects = Vec::new();
     while let Some(page) = listing.next_page().await? {

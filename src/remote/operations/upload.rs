@@ -19,14 +19,15 @@ use crate::fsx::{self, Publish, Stamp};
 use crate::model::EntryId;
 use crate::remote::format::manifest::PackManifest;
 use crate::remote::format::names::ManifestName;
-use crate::remote::format::pack::{self, PackError};
+use crate::remote::format::pack::{self, PackError, PackOptions};
 use crate::remote::format::signature::Trust;
 use crate::remote::s3::error::{Attempt, RemoteError};
 use crate::remote::s3::progress::{ActiveTransfer, Control};
 use crate::remote::s3::transfer::{Upload, upload_file};
 use crate::remote::tasks::run_blocking;
 use crate::store::manifests::ManifestRecord;
-use crate::store::{Layout, Store};
+use crate::store::withheld::Reason;
+use crate::store::{Layout, Store, Withheld};
 
 /// Pause between attempts to take a lock that another process holds.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -35,7 +36,7 @@ const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_OUTBOX_AGE_NS: i128 = 3 * 86_400 * 1_000_000_000;
 
 /// Result of an upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Uploaded {
     /// The entry was uploaded; the size of its pack in bytes.
     Written(u64),
@@ -43,8 +44,8 @@ pub enum Uploaded {
     AlreadyThere,
     /// The store no longer has the whole entry, or a pack cannot hold it.
     Gone,
-    /// The inputs contain a value that looks secret, so the entry stays on this machine.
-    Secret,
+    /// A secret may be in the entry, so it stays on this machine.
+    Withheld(Reason),
     /// The entry was pulled from the remote and would be signed here.
     Pulled,
 }
@@ -63,19 +64,28 @@ pub enum UploadError {
     Store(#[from] fsx::Error),
 }
 
+/// What uploads come from: the store, and what must not leave it.
+#[derive(Clone, Debug)]
+pub struct UploadSource {
+    /// The store.
+    pub store: Arc<Store>,
+    /// What must not leave this machine.
+    pub withheld: Arc<Withheld>,
+}
+
 /// Uploads one entry, whether or not the remote has it.
 pub async fn upload_entry(
     remote: &Arc<Remote>,
-    store: &Arc<Store>,
+    source: &UploadSource,
     id: &EntryId,
     control: &Control,
 ) -> Result<Uploaded, UploadError> {
     if remote.settings.read_only {
         return Err(UploadError::ReadOnly);
     }
-    let began = Instant::now();
+    let (began, store) = (Instant::now(), &source.store);
     let files = OutboxFiles::of(store.layout(), id);
-    let uploaded = EntryUpload { remote, store, id, control, files }.run().await;
+    let uploaded = EntryUpload { remote, source, id, control, files }.run().await;
     let ms = began.elapsed().as_secs_f64() * 1000.0;
     let (ending, bytes, reason) = match &uploaded {
         Ok(Uploaded::Written(bytes)) => (Ending::Sent, *bytes, String::new()),
@@ -89,7 +99,7 @@ pub async fn upload_entry(
 /// The upload of one entry.
 struct EntryUpload<'a> {
     remote: &'a Arc<Remote>,
-    store: &'a Arc<Store>,
+    source: &'a UploadSource,
     id: &'a EntryId,
     control: &'a Control,
     files: OutboxFiles,
@@ -108,7 +118,7 @@ impl EntryUpload<'_> {
                 return Err(self.cancelled());
             }
         };
-        if waited && presence::has(self.remote, self.store.layout(), self.id).await? {
+        if waited && presence::has(self.remote, self.source.store.layout(), self.id).await? {
             return Ok(Uploaded::AlreadyThere);
         }
         let manifest = match self.prepare().await? {
@@ -119,7 +129,7 @@ impl EntryUpload<'_> {
         let uploaded = self.upload_files(&manifest, &transfer).await;
         transfer.end(&uploaded);
         uploaded?;
-        presence::clear_mark(self.store.layout(), self.id.key);
+        presence::clear_mark(self.source.store.layout(), self.id.key);
         self.files.remove();
         Ok(Uploaded::Written(manifest.pack.size))
     }
@@ -130,12 +140,12 @@ impl EntryUpload<'_> {
         // The semaphore is never closed.
         let core = cancel.run_until_cancelled(Arc::clone(&self.remote.cores).acquire_owned()).await;
         let Some(_core) = core else { return Err(self.cancelled()) };
-        let (store, id, files) = (Arc::clone(self.store), self.id.clone(), self.files.clone());
+        let (source, id, files) = (self.source.clone(), self.id.clone(), self.files.clone());
         let (level, is_signed) = (self.remote.settings.level, self.remote.signer.is_some());
         let prepared = run_blocking(move || {
-            let prepared = files.prepare(&store, &id, level)?;
+            let prepared = files.prepare(&source, &id, level)?;
             // Checked last: the entry may have been replaced while it was packed.
-            let is_pulled = is_signed && store.entry(id.key).is_some_and(|entry| entry.pulled);
+            let is_pulled = is_signed && source.store.entry(id.key).is_some_and(|entry| entry.pulled);
             fsx::Result::Ok(if is_pulled { Err(Uploaded::Pulled) } else { prepared })
         });
         match cancel.run_until_cancelled(prepared).await {
@@ -148,19 +158,19 @@ impl EntryUpload<'_> {
     async fn upload_files(&self, manifest: &PackManifest, transfer: &ActiveTransfer) -> Result<(), RemoteError> {
         let (remote, id) = (self.remote, self.id);
         let pack = Upload {
-            name: remote.names.pack(&id.crate_name, id.key),
+            name: remote.names.pack(&id.crate_name, id.key, manifest.pack.digest),
             path: self.files.pack.clone(),
             size: manifest.pack.size,
             digest: manifest.pack.digest,
         };
-        let states = self.store.layout().remote().join("uploads");
+        let states = self.source.store.layout().remote().join("uploads");
         Box::pin(upload_file(&remote.bucket, &pack, &states, transfer)).await?;
         let name = remote.names.manifest(&id.crate_name, id.lookup, id.key);
         remote.bucket.put(&name, manifest.encode(remote.signer.as_ref())).await
     }
 
     fn cancelled(&self) -> UploadError {
-        let object = self.remote.names.pack(&self.id.crate_name, self.id.key);
+        let object = self.remote.names.manifest(&self.id.crate_name, self.id.lookup, self.id.key);
         let bucket = self.remote.settings.bucket.clone();
         RemoteError::Cancelled { attempt: Attempt { verb: "put", object, bucket } }.into()
     }
@@ -196,16 +206,20 @@ impl OutboxFiles {
 
     /// Returns the unsigned manifest of the pack, and writes the pack if necessary; else returns why the entry is not
     /// uploaded.
-    fn prepare(&self, store: &Store, id: &EntryId, level: i32) -> fsx::Result<Result<PackManifest, Uploaded>> {
+    fn prepare(&self, source: &UploadSource, id: &EntryId, level: i32) -> fsx::Result<Result<PackManifest, Uploaded>> {
+        let UploadSource { store, withheld } = source;
         let Some(record) = record(store, id) else { return Ok(Err(Uploaded::Gone)) };
+        if let Some(reason) = withheld.reason(id.key) {
+            return Ok(Err(Uploaded::Withheld(reason.clone())));
+        }
         if let Some(manifest) = self.existing(store, id, &record) {
             return Ok(Ok(manifest));
         }
         fsx::remove_file(&self.manifest)?;
-        let manifest = match pack::write(store, id.lookup, &record, level, &self.pack) {
+        let manifest = match pack::write(store, id.lookup, &record, PackOptions { level, withheld }, &self.pack) {
             Ok(manifest) => manifest,
             Err(PackError::Store(error)) => return Err(error),
-            Err(PackError::Secret(_)) => return Ok(Err(Uploaded::Secret)),
+            Err(PackError::Withheld(reason)) => return Ok(Err(Uploaded::Withheld(reason))),
             // Removed, damaged, or not representable in a pack.
             Err(_) => return Ok(Err(Uploaded::Gone)),
         };

@@ -21,6 +21,7 @@ use crate::store::{Entry, Message, Output};
 use crate::wrapper::delivered::after_delivery;
 use crate::wrapper::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
 use crate::wrapper::task::Task;
+use crate::wrapper::{made_from, report};
 
 /// A run that has ended.
 pub(super) struct FinishedRun<'a> {
@@ -205,5 +206,6 @@ fn entry(run: &ScriptRun<'_>, finished: &FinishedRun<'_>, outputs: RunOutputs, p
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
         pulled: false,
+        made_from: made_from::of(&run.common, &report::package(run.common.env)),
     }
 }

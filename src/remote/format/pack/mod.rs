@@ -19,4 +19,4 @@ mod write;
 pub use super::limits::META;
 pub use error::ImportError;
 pub use read::{Imported, import};
-pub use write::{PackError, matches_entry, write};
+pub use write::{PackError, PackOptions, matches_entry, write};

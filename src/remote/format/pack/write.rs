@@ -10,13 +10,13 @@ use zstd::zstd_safe::CParameter;
 use super::archive;
 use super::files::{PackedFile, check_entry, files_of};
 use crate::fsx::{self, Publish, PublishedFile, StagedFile};
-use crate::model::secret::is_secret;
-use crate::model::{BlobId, Digest, Input, LookupKey};
+use crate::model::{BlobId, Digest, LookupKey};
 use crate::remote::format::limits::{MAX_WINDOW_LOG, META};
 use crate::remote::format::manifest::{FileRef, MAX_MANIFEST_BYTES, PackManifest, PackRef};
 use crate::remote::format::refused::Refused;
 use crate::store::manifests::ManifestRecord;
-use crate::store::{Entry, Store};
+use crate::store::withheld::{Reason, Search};
+use crate::store::{Entry, Store, Withheld};
 
 /// Bytes by which a signature may enlarge a manifest.
 const RESERVED_SIGNATURE_BYTES: u64 = 4096;
@@ -34,9 +34,9 @@ pub enum PackError {
     /// intact.
     #[error("a blob of the entry is damaged: {0}")]
     BlobDamaged(BlobId),
-    /// The compile read this variable, whose value looks secret, and the manifest would contain the value.
-    #[error("the compile read {0}, which looks secret")]
-    Secret(String),
+    /// A secret may be in the entry.
+    #[error("the entry must not leave this machine: {0}")]
+    Withheld(#[from] Reason),
     /// Readers would refuse the pack.
     #[error("the entry does not fit into a pack: {0}")]
     Unfit(#[from] Refused),
@@ -45,24 +45,37 @@ pub enum PackError {
     Store(#[from] fsx::Error),
 }
 
+/// How to write a pack.
+#[derive(Clone, Copy, Debug)]
+pub struct PackOptions<'a> {
+    /// The compression level.
+    pub level: i32,
+    /// What must not leave this machine.
+    pub withheld: &'a Withheld,
+}
+
 /// Writes the pack of the entry of `record` to the file `to`, and returns the manifest that describes it.
 pub fn write(
     store: &Store,
     lookup: LookupKey,
     record: &ManifestRecord,
-    level: i32,
+    options: PackOptions<'_>,
     to: &Path,
 ) -> Result<PackManifest, PackError> {
     let stored = store.entry(record.key).ok_or(PackError::Gone)?;
-    if let Some(name) = secret_variable(&record.inputs) {
-        return Err(PackError::Secret(name.to_owned()));
+    if let Some(reason) = options.withheld.reason(record.key) {
+        return Err(reason.clone().into());
     }
     let (created, cost_ms) = (stored.created, stored.cost_ms);
     let (entry, meta) = to_packed(stored);
     let mut manifest = PackManifest { created, cost_ms, ..unfinished_manifest(lookup, record, &entry, &meta) };
     manifest.check()?;
     check_entry(&entry, &manifest)?;
-    let published = write_pack(store, &entry, &meta, level, to)?;
+    let texts = [meta.as_slice(), &manifest.encode(None)];
+    if let Some(variable) = texts.iter().find_map(|text| options.withheld.value_in(text)) {
+        return Err(Reason::Holds(variable.to_owned()).into());
+    }
+    let published = write_pack(store, &entry, &meta, options, to)?;
     manifest.pack = PackRef { digest: published.digest, size: published.size };
     let fits = manifest.check().and_then(|()| match manifest.encode(None).len() as u64 + RESERVED_SIGNATURE_BYTES {
         0..MAX_MANIFEST_BYTES => Ok(()),
@@ -85,20 +98,10 @@ pub fn matches_entry(store: &Store, lookup: LookupKey, record: &ManifestRecord, 
 /// The entry as it is packed, and its JSON. Only the manifest holds when and how fast the entry was made: two machines
 /// that made the same entry write the same pack, so that either manifest fits either pack.
 fn to_packed(stored: Entry) -> (Entry, Vec<u8>) {
-    let entry = Entry { boot: String::new(), pulled: false, created: 0, cost_ms: 0.0, ..stored };
+    let (boot, made_from) = (String::new(), Vec::new());
+    let entry = Entry { cost_ms: 0.0, created: 0, boot, pulled: false, made_from, ..stored };
     let meta = serde_json::to_vec(&entry).unwrap_or_default();
     (entry, meta)
-}
-
-/// Finds a variable among the inputs whose value looks secret. The remote holds inputs in plain text, for all who can
-/// read there, and results that depend on a secret need not be shared.
-fn secret_variable(inputs: &[Input]) -> Option<&str> {
-    inputs.iter().find_map(|input| match input {
-        Input::Env(name, Some(value)) if !value.as_str().is_empty() => {
-            is_secret(name, value.as_str()).then_some(name.as_str())
-        }
-        _ => None,
-    })
 }
 
 /// Creates the manifest without the digest and size of the pack.
@@ -119,12 +122,18 @@ fn unfinished_manifest(lookup: LookupKey, record: &ManifestRecord, entry: &Entry
     }
 }
 
-fn write_pack(store: &Store, entry: &Entry, meta: &[u8], level: i32, to: &Path) -> Result<PublishedFile, PackError> {
+fn write_pack(
+    store: &Store,
+    entry: &Entry,
+    meta: &[u8],
+    options: PackOptions<'_>,
+    to: &Path,
+) -> Result<PublishedFile, PackError> {
     let failed = |error| PackError::Store(fsx::Error::new("write", to, error));
-    let mut tar = Builder::new(encoder(Publish::default().begin(to)?, level).map_err(failed)?);
+    let mut tar = Builder::new(encoder(Publish::default().begin(to)?, options.level).map_err(failed)?);
     tar.append(&archive::file_header(META, meta.len() as u64, false), meta).map_err(failed)?;
     for packed in files_of(entry) {
-        append(&mut tar, store, &packed, to)?;
+        append(&mut tar, store, &packed, options.withheld, to)?;
     }
     // The builder appends the two blocks of zeros.
     let staged = tar.into_inner().and_then(Encoder::finish).map_err(failed)?;
@@ -144,8 +153,14 @@ fn encoder(to: StagedFile, level: i32) -> io::Result<Encoder<'static, StagedFile
     Ok(encoder)
 }
 
-/// Appends one output. The bytes read must match the blob; if they do not, the caller drops the pack.
-fn append(tar: &mut Builder<impl Write>, store: &Store, packed: &PackedFile, to: &Path) -> Result<(), PackError> {
+/// Appends one output. The bytes read must match the blob and contain no secret; if not, the caller drops the pack.
+fn append(
+    tar: &mut Builder<impl Write>,
+    store: &Store,
+    packed: &PackedFile,
+    withheld: &Withheld,
+    to: &Path,
+) -> Result<(), PackError> {
     let PackedFile { file: FileRef { name, size, .. }, blob, executable } = packed;
     let path = store.layout().blob(*blob);
     let file = match fsx::open(&path) {
@@ -153,10 +168,13 @@ fn append(tar: &mut Builder<impl Write>, store: &Store, packed: &PackedFile, to:
         opened => opened?,
     };
     // Reads one byte more than declared, so that a longer file is noticed.
-    let mut source =
-        HashingReader { inner: file.take(size.saturating_add(1)), hasher: blake3::Hasher::new(), count: 0 };
+    let (inner, hasher, search) = (file.take(size.saturating_add(1)), blake3::Hasher::new(), withheld.search());
+    let mut source = HashingReader { inner, hasher, search, count: 0 };
     let header = archive::file_header(name, *size, *executable);
     tar.append(&header, &mut source).map_err(|error| PackError::Store(fsx::Error::new("write", to, error)))?;
+    if let Some(variable) = source.search.found() {
+        return Err(Reason::Holds(variable.to_owned()).into());
+    }
     if source.count == *size && *source.hasher.finalize().as_bytes() == *blob.0.as_bytes() {
         return Ok(());
     }
@@ -165,17 +183,19 @@ fn append(tar: &mut Builder<impl Write>, store: &Store, packed: &PackedFile, to:
     Err(PackError::BlobDamaged(*blob))
 }
 
-/// Hashes and counts the bytes that are read.
-struct HashingReader<R> {
+/// Hashes and counts the bytes that are read, and searches them for secrets.
+struct HashingReader<'a, R> {
     inner: R,
     hasher: blake3::Hasher,
+    search: Search<'a>,
     count: u64,
 }
 
-impl<R: Read> Read for HashingReader<R> {
+impl<R: Read> Read for HashingReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..n]);
+        self.search.push(&buffer[..n]);
         self.count += n as u64;
         Ok(n)
     }

@@ -1,0 +1,253 @@
+//! Which entries must not leave this machine, because a secret may be in them.
+//!
+//! The compile or run of an entry may have read a variable whose value looks secret: `env!("API_KEY")`. Such an entry
+//! is withheld, and so is all that was made from it: a program that links the library, a compile that a build script
+//! told what to do. Whatever else contains one of the values is found by search, when it is packed.
+//!
+//! Everything is computed from the entries and manifests of the store ([`Entry::made_from`]), whenever entries are
+//! about to leave: a dependent may be stored before the library that it was made from.
+
+use std::collections::HashMap;
+
+use super::files::{digest_in_name, each_file};
+use super::{Entry, Message, Store};
+use crate::fsx;
+use crate::model::secret::is_secret;
+use crate::model::{Digest, EntryKey, Input, LookupKey};
+
+/// Shorter values occur by chance.
+const MIN_SEARCHED_BYTES: usize = 8;
+
+/// Why an entry must not leave this machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Its compile or run read this variable.
+    #[error("it read {0}, which looks secret")]
+    Read(String),
+    /// It was made from the entry of a crate that read a variable.
+    #[error("it was made from {crate_name}, which read {variable}, which looks secret")]
+    MadeFrom {
+        /// The crate that read the variable.
+        crate_name: String,
+        /// The variable.
+        variable: String,
+    },
+    /// An output, a message or an input contains the value of this variable.
+    #[error("it contains the value of {0}, which looks secret")]
+    Holds(String),
+}
+
+/// A value to search for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretValue {
+    /// The name of its variable.
+    pub variable: String,
+    /// The value.
+    pub value: String,
+}
+
+/// The entries that must not leave this machine, and the values that must not.
+#[derive(Debug, Default)]
+pub struct Withheld {
+    reasons: HashMap<EntryKey, Reason>,
+    values: Vec<SecretValue>,
+}
+
+impl Withheld {
+    /// Finds them in the store. `variables` are those of this process, among which some may look secret, too.
+    pub fn of(store: &Store, variables: Vec<(String, String)>) -> fsx::Result<Self> {
+        let (mut made, mut read, mut values) = (Vec::new(), HashMap::new(), Vec::new());
+        each_file(&store.layout().shards("entries"), |path, _| {
+            let key = digest_in_name(path).map(EntryKey);
+            let parsed = key.and_then(|key| Some((key, Entry::parse(key, &fsx::read(path).ok()?)?)));
+            made.extend(parsed.map(|(key, entry)| Made::new(key, entry)));
+        })?;
+        each_file(&store.layout().shards("manifests"), |path, _| {
+            let Some(lookup) = digest_in_name(path).map(LookupKey) else { return };
+            let Ok(manifest) = store.manifest(lookup) else { return };
+            for record in manifest.records() {
+                for (variable, value) in secrets(&record.inputs) {
+                    values.push((variable.to_owned(), value.to_owned()));
+                    read.insert(record.key, variable.to_owned());
+                }
+            }
+        })?;
+        let own = variables.into_iter().filter(|(name, value)| is_secret(name, value) && looks_random(value));
+        let values = searched(values.into_iter().chain(own).collect());
+        Ok(Self { reasons: spread(&made, &read), values })
+    }
+
+    /// Returns why an entry must not leave. `None`: it may, as far as its outputs do not contain a value.
+    pub fn reason(&self, key: EntryKey) -> Option<&Reason> {
+        self.reasons.get(&key)
+    }
+
+    /// Returns the variable whose value a text contains.
+    pub fn value_in(&self, text: &[u8]) -> Option<&str> {
+        let is_in = |secret: &&SecretValue| memchr::memmem::find(text, secret.value.as_bytes()).is_some();
+        self.values.iter().find(is_in).map(|secret| secret.variable.as_str())
+    }
+
+    /// Begins a search in bytes that come in pieces.
+    pub fn search(&self) -> Search<'_> {
+        let longest = self.values.iter().map(|secret| secret.value.len()).max().unwrap_or(0);
+        Search { withheld: self, longest, last: Vec::new(), found: None }
+    }
+}
+
+/// Searches bytes that come in pieces for values.
+#[derive(Debug)]
+pub struct Search<'a> {
+    withheld: &'a Withheld,
+    longest: usize,
+    /// The end of the pieces so far: the beginning of a value may be in it.
+    last: Vec<u8>,
+    found: Option<&'a str>,
+}
+
+impl<'a> Search<'a> {
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        if self.longest == 0 || self.found.is_some() {
+            return;
+        }
+        self.last.extend(&piece[..piece.len().min(self.longest)]);
+        self.found = self.withheld.value_in(&self.last).or_else(|| self.withheld.value_in(piece));
+        let end = &piece[piece.len().saturating_sub(self.longest)..];
+        self.last.extend(&end[end.len().saturating_sub(piece.len().saturating_sub(self.longest))..]);
+        self.last.drain(..self.last.len().saturating_sub(self.longest));
+    }
+
+    /// Returns the variable whose value was found.
+    pub fn found(&self) -> Option<&'a str> {
+        self.found
+    }
+}
+
+/// Returns the digest under which an entry refers to what the build script of its package printed. Scripts of two
+/// packages often print the same.
+pub fn printed_by(package: &str, printed: &[Message]) -> Digest {
+    Digest::of(&serde_json::to_vec(&(package, printed)).unwrap_or_default())
+}
+
+/// What an entry was made from, and what it is.
+struct Made {
+    key: EntryKey,
+    crate_name: String,
+    is: Vec<Digest>,
+    from: Vec<Digest>,
+}
+
+impl Made {
+    fn new(key: EntryKey, entry: Entry) -> Self {
+        // Empty files are all the same.
+        let mut is: Vec<Digest> =
+            entry.outputs.iter().filter(|output| output.size > 0).map(|output| output.blob.0).collect();
+        if entry.tree.is_some() {
+            is.push(printed_by(&entry.package, &entry.stdout));
+        }
+        Self { key, crate_name: entry.crate_name, is, from: entry.made_from }
+    }
+}
+
+/// Spreads from the entries that `read` a variable to all that were made from them, at any distance.
+fn spread(made: &[Made], read: &HashMap<EntryKey, String>) -> HashMap<EntryKey, Reason> {
+    let mut made_from: HashMap<Digest, Vec<&Made>> = HashMap::new();
+    for entry in made {
+        entry.from.iter().for_each(|digest| made_from.entry(*digest).or_default().push(entry));
+    }
+    let mut reasons = HashMap::new();
+    for origin in made {
+        let Some(variable) = read.get(&origin.key) else { continue };
+        reasons.insert(origin.key, Reason::Read(variable.clone()));
+        let mut open = vec![origin];
+        while let Some(entry) = open.pop() {
+            for dependent in entry.is.iter().filter_map(|digest| made_from.get(digest)).flatten() {
+                if !reasons.contains_key(&dependent.key) && !read.contains_key(&dependent.key) {
+                    let (crate_name, variable) = (origin.crate_name.clone(), variable.clone());
+                    reasons.insert(dependent.key, Reason::MadeFrom { crate_name, variable });
+                    open.push(dependent);
+                }
+            }
+        }
+    }
+    reasons
+}
+
+/// The variables among inputs whose values look secret.
+fn secrets(inputs: &[Input]) -> impl Iterator<Item = (&str, &str)> {
+    inputs.iter().filter_map(|input| match input {
+        Input::Env(name, Some(value)) => {
+            Some((name.as_str(), value.as_str())).filter(|(name, value)| !value.is_empty() && is_secret(name, value))
+        }
+        _ => None,
+    })
+}
+
+/// Whether a value is a token or password rather than a word, a number or a path.
+fn looks_random(value: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| value.as_bytes().iter().any(is);
+    has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic) && !value.starts_with('/')
+}
+
+/// The values to search for, each once.
+fn searched(mut values: Vec<(String, String)>) -> Vec<SecretValue> {
+    values.retain(|(_, value)| value.len() >= MIN_SEARCHED_BYTES);
+    values.sort();
+    values.dedup_by(|one, other| one.1 == other.1);
+    values.into_iter().map(|(variable, value)| SecretValue { variable, value }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(name: &str, is: &[&str], from: &[&str]) -> Made {
+        let digests = |names: &[&str]| names.iter().map(|name| Digest::of(name.as_bytes())).collect();
+        Made { key: key(name), crate_name: name.to_owned(), is: digests(is), from: digests(from) }
+    }
+
+    fn key(name: &str) -> EntryKey {
+        EntryKey(Digest::of(name.as_bytes()))
+    }
+
+    #[test]
+    fn a_secret_spreads_to_all_that_was_made_from_it_in_any_order() {
+        let all = [
+            made("app", &["app"], &["rlib", "other"]),
+            made("between", &["rlib"], &["metadata"]),
+            made("other", &["other"], &[]),
+            made("reader", &["metadata", "library"], &[]),
+            made("round", &["round"], &["round"]),
+        ];
+        let reasons = spread(&all, &HashMap::from([(key("reader"), "API_KEY".to_owned())]));
+        let made_from = Reason::MadeFrom { crate_name: "reader".into(), variable: "API_KEY".into() };
+        assert_eq!(reasons.get(&key("reader")), Some(&Reason::Read("API_KEY".into())));
+        assert_eq!((reasons.get(&key("between")), reasons.get(&key("app"))), (Some(&made_from), Some(&made_from)));
+        assert_eq!(reasons.len(), 3);
+    }
+
+    #[test]
+    fn a_value_is_found_wherever_the_pieces_end() {
+        let values = searched(vec![("A".into(), "hunter2-hunter2".into()), ("B".into(), "short".into())]);
+        let withheld = Withheld { reasons: HashMap::new(), values };
+        let text = b"some text, then hunter2-hunter2, and more";
+        for size in 1..=text.len() {
+            let mut search = withheld.search();
+            text.chunks(size).for_each(|piece| search.push(piece));
+            assert_eq!(search.found(), Some("A"), "pieces of {size}");
+            let mut search = withheld.search();
+            b"some text, then hunter2+hunter2, and more".chunks(size).for_each(|piece| search.push(piece));
+            assert_eq!(search.found(), None, "pieces of {size}");
+        }
+        assert_eq!(withheld.value_in(b"short"), None);
+    }
+
+    #[test]
+    fn words_numbers_and_paths_are_not_searched_for() {
+        assert!(looks_random("a1b2c3d4") && looks_random("hunter2"));
+        for plain in ["ubuntu-wayland", "12345678", "/run/user/1000/ssh", ""] {
+            assert!(!looks_random(plain), "{plain}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Secrets stay on the machine: what read one, what was made from that, and whatever contains the value.
+//!
+//! The control of each test: the same build with a value that is no secret is uploaded.
+
+use crate::support::s3_server::{S3Server, WRITER};
+use crate::support::{Project, manifest};
+
+/// No part of these values occurs elsewhere in the build.
+const SECRET: &str = "q7w8-hunter2-e9r0";
+const WORD: &str = "t1y2-other-word-u3i4";
+
+/// `app` over `middle` over `dep`, and `apart`, which depends on nothing.
+fn workspace(dep: &str) -> Project {
+    let project = Project::new();
+    project.file("Cargo.toml", "[workspace]\nmembers = [\"app\", \"apart\", \"dep\", \"middle\"]\nresolver = \"3\"\n");
+    let over = |name: &str| format!("[dependencies]\n{name} = {{ path = \"../{name}\" }}\n");
+    project.file("app/Cargo.toml", manifest("app", &over("middle")));
+    project.file("app/src/main.rs", "fn main() { println!(\"{}\", middle::value()); }");
+    project.file("middle/Cargo.toml", manifest("middle", &over("dep")));
+    project.file("middle/src/lib.rs", "pub fn value() -> usize { dep::value() }");
+    project.file("dep/Cargo.toml", manifest("dep", ""));
+    project.file("dep/src/lib.rs", dep);
+    project.file("apart/Cargo.toml", manifest("apart", ""));
+    project.file("apart/src/lib.rs", "pub fn apart() {}");
+    project
+}
+
+/// Builds and pushes with this value of a variable. Returns the crates on the remote, and what push said.
+fn pushed(project: &mut Project, variable: &str, value: &str) -> (Vec<&'static str>, String) {
+    let server = S3Server::start();
+    project.set(variable, value).use_no_remote().wipe().build();
+    project.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+    let run = project.kache(&["push"]);
+    run.must_succeed_ref();
+    for object in server.objects() {
+        let bytes = zstd::decode_all(&*server.read(&object).expect("an object")).unwrap_or_default();
+        let plain = server.read(&object).expect("an object");
+        let has = |bytes: &[u8]| value.len() > 8 && memchr::memmem::find(bytes, value.as_bytes()).is_some();
+        assert!(value != SECRET || !(has(&bytes) || has(&plain)), "{object} contains the secret");
+    }
+    let is_there = |name: &&str| !server.objects_with(&format!("/packs/{name}/")).is_empty();
+    let all = ["apart", "app", "build_script_build", "dep", "middle"];
+    (all.into_iter().filter(is_there).collect(), format!("{}{}", run.stdout, run.stderr))
+}
+
+#[test]
+fn r08_what_is_made_from_a_secret_stays_too() {
+    // The value is not in the outputs as it is.
+    let mut project = workspace("pub fn value() -> usize { env!(\"SOME_TOKEN\").len() }");
+    let (there, said) = pushed(&mut project, "SOME_TOKEN", SECRET);
+    assert_eq!(there, ["apart"], "{said}");
+    for line in ["it read SOME_TOKEN, which looks secret", "it was made from dep, which read SOME_TOKEN"] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(said.contains("3 not uploaded"), "{said}");
+    project.file("dep/src/lib.rs", "pub fn value() -> usize { env!(\"SOME_WORD\").len() }");
+    let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
+    assert_eq!(there, ["apart", "app", "dep", "middle"], "{said}");
+}
+
+#[test]
+fn r08_what_a_build_script_made_from_a_secret_stays_too() {
+    let script = |variable: &str| {
+        format!(
+            "fn main() {{\n    println!(\"cargo::rerun-if-env-changed={variable}\");\n    \
+             let value = std::env::var(\"{variable}\").unwrap();\n    \
+             println!(\"cargo::rustc-env=WORD={{}}\", value.chars().rev().collect::<String>());\n}}"
+        )
+    };
+    let mut project = workspace("pub fn value() -> usize { env!(\"WORD\").len() }");
+    project.file("dep/build.rs", script("SOME_TOKEN"));
+    let (there, said) = pushed(&mut project, "SOME_TOKEN", SECRET);
+    assert!(!there.contains(&"dep") && !there.contains(&"app"), "{there:?} {said}");
+    assert!(there.contains(&"apart") && said.contains("made from build_script_build, which read SOME_TOKEN"), "{said}");
+    project.file("dep/build.rs", script("SOME_WORD"));
+    let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
+    assert_eq!(there, ["apart", "app", "build_script_build", "dep", "middle"], "{said}");
+}
+
+#[test]
+fn r08_a_value_that_looks_secret_is_found_in_outputs() {
+    let dep = format!("pub fn value() -> usize {{ std::hint::black_box(\"{SECRET}\").len() }}");
+    let mut project = workspace(&dep);
+    let (there, said) = pushed(&mut project, "DEPLOY_TOKEN", SECRET);
+    assert!(!there.contains(&"dep") && !there.contains(&"app"), "{there:?} {said}");
+    assert!(there.contains(&"apart") && said.contains("it contains the value of DEPLOY_TOKEN"), "{said}");
+    project.unset("DEPLOY_TOKEN");
+    let (there, said) = pushed(&mut project, "SOME_WORD", "a word");
+    assert_eq!(there, ["apart", "app", "dep", "middle"], "{said}");
+}
