@@ -38,8 +38,8 @@ Examples:
   kache pull --dry-run          List them, download nothing
   kache pull --crate serde      All entries of one crate
 
-Exit codes: 1 if a download failed (an absent or refused entry is not a
-failure); 130 after Ctrl-C.")]
+Exit codes: 1 if a download failed or an entry was damaged (an absent entry,
+or one whose signer is not trusted, is not a failure); 130 after Ctrl-C.")]
 pub(super) struct Args {
     /// All entries of the remote, newest first;
     /// at most eight that differ only in inputs
@@ -197,5 +197,7 @@ fn print_summary(cx: &CommandContext, args: &Args, report: &PullReport, began: I
         let left = units::count(report.no_room, "entry", "entries");
         cx.out.message(format_args!("skipped {left}: the store would exceed its limit, cache.max_size"));
     }
-    Ok(transfer::exit(cx, report.is_cancelled, &report.failed))
+    let exit = transfer::exit(cx, report.is_cancelled, &report.failed);
+    let is_damaged = report.refused.iter().any(|(_, why)| !why.is_by_policy());
+    Ok(if exit == Exit::Ok && is_damaged && !args.dry_run { Exit::Failed } else { exit })
 }

@@ -122,8 +122,7 @@ impl RemoteSettings {
             checksums: checksums.map_or(Ok(Checksums::Crc32), |given| given.read(&CHECKSUMS))?,
             agent_idle: agent_idle.map_or(Ok(DEFAULT_AGENT_IDLE), |given| given.read(&TIME))?,
             signing_key: set(vars, table::REMOTE_SIGNING_KEY.variable).map(Secret::new),
-            trusted_keys: set(vars, table::REMOTE_TRUSTED_KEYS.variable)
-                .map_or(file.trusted_keys.unwrap_or_default(), |list| split(&list)),
+            trusted_keys: trusted_keys(vars, file.trusted_keys)?,
         }))
     }
 
@@ -227,6 +226,16 @@ fn split(list: &str) -> Vec<String> {
     list.split([',', ' ']).filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
+/// The public keys that are trusted. A variable without a key is a mistake, such as a secret that the job does not
+/// have: it must not mean that anyone is trusted.
+fn trusted_keys(vars: &Env, in_file: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
+    let variable = table::REMOTE_TRUSTED_KEYS.variable;
+    let Some(list) = vars.text(variable) else { return Ok(in_file.unwrap_or_default()) };
+    let keys = split(&list);
+    let none = || incomplete(variable, "names no key: unset it, or list the public keys that are trusted");
+    if keys.is_empty() { Err(none()) } else { Ok(keys) }
+}
+
 /// Both keys or neither: with only one, the SDK would silently use other credentials.
 fn keys(vars: &Env) -> Result<Option<(String, Secret)>, ConfigError> {
     match (set(vars, env::KACHE_S3_ACCESS_KEY), set(vars, env::KACHE_S3_SECRET_KEY)) {
@@ -285,6 +294,9 @@ mod tests {
             assert!(load(&[bucket, bad], "").is_err(), "{bad:?}");
         }
         assert!(load(&[bucket], "[cache.remote]\ntype = \"gcs\"\n").is_err());
+        for blank in ["", " ", ",", " , "] {
+            assert!(error(&[bucket, (env::KACHE_TRUSTED_KEYS, blank)], "").contains("KACHE_TRUSTED_KEYS"), "{blank:?}");
+        }
     }
 
     #[test]

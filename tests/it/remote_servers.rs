@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::Project;
 use crate::support::faults::{Action, FaultProxy, Lie, Rule};
 use crate::support::s3_client::S3Client;
 use crate::support::s3_server::{BUCKET, READER, S3Server, WRITER, plain};
+use crate::support::{Project, wait_until};
 
 fn setup() -> (S3Server, FaultProxy, S3Client) {
     let server = S3Server::start();
@@ -162,7 +162,7 @@ fn listings_lie() {
     let cut = proxy.seen().pop().expect("seen").sent;
     proxy.heal();
     assert_eq!(client.page("k/", None), Ok((one, false, None)));
-    assert!(cut < proxy.seen().pop().expect("seen").sent);
+    wait_until("the whole page", || cut < proxy.seen().pop().expect("seen").sent);
 }
 
 #[test]

@@ -54,31 +54,33 @@ fn mode(remote: &config::RemoteSettings) -> Check {
 
 /// Reports whose entries are trusted here, and whether uploads are signed with a key that is trusted here.
 fn trust(remote: &config::RemoteSettings) -> Vec<Check> {
-    let trust = Trust::of(&remote.trusted_keys);
     let signer = remote.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose();
+    let own = signer.as_ref().ok().and_then(Option::as_ref);
+    let trust = Trust::of(&remote.trusted_keys, own);
+    let names_keys = trust.is_ok() && !remote.trusted_keys.is_empty();
     let mut checks = vec![match &trust {
         Ok(Trust::Anyone) => Check::ok("trusted", "whoever can write to the bucket, because trusted_keys is empty"),
+        Ok(Trust::Keys(_)) if remote.trusted_keys.is_empty() => {
+            Check::ok("trusted", "only entries that this machine's key signed, because trusted_keys is empty")
+        }
         Ok(Trust::Keys(keys)) => {
             let number = units::count(keys.len(), "key", "keys");
             Check::ok("trusted", format!("signatures of {number}; entries without one count as absent"))
         }
         Err(error) => Check::fail("trusted", format!("{error}; the remote is not used")),
     }];
-    checks.push(match (&signer, &trust) {
-        (Err(error), _) => Check::fail("signing", format!("{error}; the remote is not used")),
-        (Ok(Some(signer)), Ok(Trust::Keys(keys))) if !keys.contains(&signer.public()) => {
+    checks.push(match &signer {
+        Err(error) => Check::fail("signing", format!("{error}; the remote is not used")),
+        Ok(Some(signer)) if names_keys && !remote.trusted_keys.contains(&signer.public().to_string()) => {
             let key = signer.public();
-            Check::warn(
-                "signing",
-                format!("with {key}, which is not in trusted_keys: this machine would refuse its own uploads"),
-            )
+            Check::warn("signing", format!("with {key}, which is not in trusted_keys: other machines may refuse it"))
         }
-        (Ok(Some(signer)), _) => Check::ok("signing", format!("with {}", signer.public())),
-        (Ok(None), Ok(Trust::Keys(_))) if !remote.read_only => {
+        Ok(Some(signer)) => Check::ok("signing", format!("with {}", signer.public())),
+        Ok(None) if remote.read_only => Check::ok("signing", "no, because nothing is uploaded"),
+        Ok(None) if names_keys => {
             Check::warn("signing", "KACHE_SIGNING_KEY is not set: this machine would refuse its own uploads")
         }
-        (Ok(None), _) if remote.read_only => Check::ok("signing", "no, because nothing is uploaded"),
-        (Ok(None), _) => Check::ok("signing", "no, because KACHE_SIGNING_KEY is not set"),
+        Ok(None) => Check::ok("signing", "no, because KACHE_SIGNING_KEY is not set"),
     });
     checks
 }

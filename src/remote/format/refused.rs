@@ -79,6 +79,11 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Whether the settings refuse the object, or a newer kache wrote it. Otherwise it is damaged.
+    pub const fn is_by_policy(&self) -> bool {
+        matches!(self, Self::Unsigned | Self::Untrusted | Self::Version)
+    }
+
     /// Stable id for events, `stats` and tests.
     pub const fn id(&self) -> &'static str {
         match self {

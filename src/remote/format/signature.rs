@@ -125,11 +125,15 @@ impl fmt::Display for PublicKey {
 impl Trust {
     /// Parses the setting `trusted_keys`; an empty one trusts anyone. One bad key is an error: skipping it could leave
     /// no keys.
-    pub fn of(trusted_keys: &[String]) -> Result<Self, KeyError> {
-        if trusted_keys.is_empty() {
+    /// A machine that signs trusts its own key, too, and if there is no other one, nobody else: it would build on what
+    /// anyone wrote, and vouch for the result.
+    pub fn of(trusted_keys: &[String], signer: Option<&SigningKey>) -> Result<Self, KeyError> {
+        if trusted_keys.is_empty() && signer.is_none() {
             return Ok(Self::Anyone);
         }
-        trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>().map(Self::Keys)
+        let mut keys: Vec<PublicKey> = trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+        keys.extend(signer.map(SigningKey::public));
+        Ok(Self::Keys(keys))
     }
 
     /// Checks that a trusted key signed `bytes` for `purpose`.
@@ -198,9 +202,10 @@ mod tests {
             assert_eq!(SigningKey::parse(bad).unwrap_err(), KeyError::Secret);
         }
         assert_eq!("kache-pk1:x".parse::<PublicKey>(), Err(KeyError::Public));
-        assert_eq!(Trust::of(&[]), Ok(Trust::Anyone));
-        assert_eq!(Trust::of(&[public.clone(), "x".into()]), Err(KeyError::Public), "not passed over");
-        assert_eq!(Trust::of(&[public]), Ok(Trust::Keys(vec![key.public()])));
+        assert_eq!(Trust::of(&[], None), Ok(Trust::Anyone));
+        assert_eq!(Trust::of(&[], Some(&key)), Ok(Trust::Keys(vec![key.public()])));
+        assert_eq!(Trust::of(&[public.clone(), "x".into()], None), Err(KeyError::Public), "not passed over");
+        assert_eq!(Trust::of(&[public], None), Ok(Trust::Keys(vec![key.public()])));
     }
 
     #[test]

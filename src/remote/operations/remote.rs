@@ -44,8 +44,8 @@ pub enum ConnectError {
 impl Remote {
     /// Reads the keys and creates the client. Does not contact the bucket yet.
     pub async fn connect(settings: &config::RemoteSettings, vars: &Env) -> Result<Self, ConnectError> {
-        let trust = Trust::of(&settings.trusted_keys)?;
         let signer = settings.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose()?;
+        let trust = Trust::of(&settings.trusted_keys, signer.as_ref())?;
         let bucket = Bucket::connect(settings, vars).await?;
         let names = ObjectNames::new(&settings.prefix);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
