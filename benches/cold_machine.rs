@@ -3,7 +3,8 @@
 //! `COLD_MACHINE_SRC` names a git repository. One checkout is built with kache, which pushes the result over a fast
 //! line. Then, as often as `COLD_MACHINE_ROUNDS` (3) says, another checkout is built by cargo alone, and one with an
 //! empty cache that is pulled first, over a line of 1 Gbit/s with 50 ms of latency. All use the downloaded packages of
-//! this machine. s3s-fs serves behind the tests' proxy, in this process, on the same cores.
+//! this machine. s3s-fs serves behind the tests' proxy, in this process, on the same cores. `COLD_MACHINE_KACHE` names
+//! another kache than the one that was built with the bench.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench is not part of the program")]
 
 #[path = "../tests/it/support/faults/mod.rs"]
@@ -18,7 +19,6 @@ use std::time::{Duration, Instant};
 use faults::FaultProxy;
 use s3_server::{S3Server, WRITER};
 
-const KACHE: &str = env!("CARGO_BIN_EXE_kache");
 const BANDWIDTH: u64 = 125_000_000;
 const LATENCY: Duration = Duration::from_millis(50);
 
@@ -26,6 +26,7 @@ const LATENCY: Duration = Duration::from_millis(50);
 struct Fixture {
     dir: tempfile::TempDir,
     source: PathBuf,
+    kache: String,
     server: S3Server,
 }
 
@@ -42,7 +43,7 @@ impl Fixture {
         command.current_dir(checkout).env_remove("RUSTC_WRAPPER").env_remove("CARGO_TARGET_DIR");
         if let Some(cache) = cache {
             let cache = self.dir.path().join(cache);
-            command.env("RUSTC_WRAPPER", KACHE).env("KACHE_CONFIG", cache.join("none.toml"));
+            command.env("RUSTC_WRAPPER", &self.kache).env("KACHE_CONFIG", cache.join("none.toml"));
             command.env("KACHE_CACHE_DIR", &cache).envs(S3Server::variables(endpoint, WRITER));
         }
         command
@@ -68,13 +69,14 @@ fn main() {
     };
     let rounds = std::env::var("COLD_MACHINE_ROUNDS").map_or(3, |rounds| rounds.parse().expect("a number"));
     let dir = tempfile::Builder::new().prefix("kache-cold-").tempdir().expect("temp dir");
-    let fixture = Fixture { dir, source: source.into(), server: S3Server::start() };
+    let kache = std::env::var("COLD_MACHINE_KACHE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_kache").to_owned());
+    let fixture = Fixture { dir, source: source.into(), kache, server: S3Server::start() };
     let first = fixture.checkout("first");
     let endpoint = fixture.server.endpoint();
     fixture.build(&first, Some("cache"), &endpoint);
     // The snapshot is made right after the build.
     std::thread::sleep(Duration::from_secs(3));
-    run(fixture.command(KACHE, &first, Some("cache"), &endpoint).arg("push"));
+    run(fixture.command(&fixture.kache, &first, Some("cache"), &endpoint).arg("push"));
     println!("| cargo alone | pull | build | pull and build | ratio | bytes / bandwidth | requests |");
     println!("|---|---|---|---|---|---|---|");
     for round in 0..rounds {
@@ -82,7 +84,8 @@ fn main() {
         let proxy = FaultProxy::start(fixture.server.address());
         proxy.set_latency(LATENCY).set_bandwidth(BANDWIDTH);
         let (checkout, cache) = (fixture.checkout(&format!("cold{round}")), format!("cache{round}"));
-        let pull = run(fixture.command(KACHE, &checkout, Some(&cache), &proxy.endpoint()).arg("pull")).as_secs_f64();
+        let pull =
+            run(fixture.command(&fixture.kache, &checkout, Some(&cache), &proxy.endpoint()).arg("pull")).as_secs_f64();
         let build = fixture.build(&checkout, Some(&cache), &proxy.endpoint()).as_secs_f64();
         let objects = fixture.server.objects();
         let sizes = objects.iter().filter_map(|name| fixture.server.read(name)).map(|bytes| bytes.len() as u64);
