@@ -87,6 +87,8 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         let Some(lacking) = transfer::unless_interrupted(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
         let records = || workspace.as_ref().map_or_else(Vec::new, |workspace| records_of(&store, workspace, &used));
         if args.dry_run {
+            let may_leave = |candidate: &&Candidate| withheld.reason(candidate.id.key).is_none();
+            let lacking: Vec<&Candidate> = lacking.into_iter().filter(may_leave).collect();
             return dry_run(cx, &remote, &lacking, &records());
         }
         let push = PushContext { cx, remote, store: Arc::clone(&store), withheld, cancel };

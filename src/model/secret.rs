@@ -22,8 +22,11 @@ const SECRET_ANYWHERE: [&str; 11] = [
 /// Secret only as a whole part of a name: `MONKEY` and `AUTHORS` are not secret.
 const SECRET_AS_PART: [&str; 14] =
     ["KEY", "KEYS", "AUTH", "OAUTH", "PASS", "PWD", "PW", "PAT", "PIN", "JWT", "DSN", "SAS", "CERT", "BEARER"];
-/// Names that look secret but are not.
-const NOT_SECRET_NAMES: [&str; 2] = ["PWD", "OLDPWD"];
+/// Names that look secret but are not: of directories and of desktop sessions.
+const NOT_SECRET_NAMES: [&str; 4] = ["PWD", "OLDPWD", "DESKTOP_SESSION", "SESSION_MANAGER"];
+/// Beginnings and ends of such names: names of git's settings, and of sessions of terminals and desktops.
+const NOT_SECRET_PREFIXES: [&str; 2] = ["GIT_CONFIG_KEY_", "XDG_SESSION_"];
+const NOT_SECRET_SUFFIX: &str = "_SESSION_NAME";
 /// The prefixes of the tokens of well-known services, and the beginning of a private key.
 const SECRET_VALUE_PARTS: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
@@ -35,7 +38,8 @@ pub fn is_secret(name: &str, value: &str) -> bool {
 
 fn has_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    if NOT_SECRET_NAMES.contains(&name.as_str()) {
+    let is_prefixed = NOT_SECRET_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    if NOT_SECRET_NAMES.contains(&name.as_str()) || is_prefixed || name.ends_with(NOT_SECRET_SUFFIX) {
         return false;
     }
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
@@ -85,7 +89,19 @@ mod tests {
         ] {
             assert!(is_secret(name, "x"), "{name}");
         }
-        for name in ["MOOD", "PWD", "CARGO_PKG_AUTHORS", "MONKEY", "KEYBOARD", "PATH", "CARGO_PKG_VERSION", "OUT_DIR"] {
+        for name in [
+            "GIT_CONFIG_KEY_0",
+            "XDG_SESSION_TYPE",
+            "ZELLIJ_SESSION_NAME",
+            "MOOD",
+            "PWD",
+            "CARGO_PKG_AUTHORS",
+            "MONKEY",
+            "KEYBOARD",
+            "PATH",
+            "CARGO_PKG_VERSION",
+            "OUT_DIR",
+        ] {
             assert!(!is_secret(name, "x"), "{name}");
         }
     }

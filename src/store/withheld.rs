@@ -72,7 +72,7 @@ impl Withheld {
                 }
             }
         })?;
-        let own = variables.into_iter().filter(|(name, value)| is_secret(name, value) && looks_random(value));
+        let own = variables.into_iter().filter(|(name, value)| is_secret(name, value));
         let values = searched(values.into_iter().chain(own).collect());
         Ok(Self { reasons: spread(&made, &read), values })
     }
@@ -86,6 +86,11 @@ impl Withheld {
     pub fn value_in(&self, text: &[u8]) -> Option<&str> {
         let is_in = |secret: &&SecretValue| memchr::memmem::find(text, secret.value.as_bytes()).is_some();
         self.values.iter().find(is_in).map(|secret| secret.variable.as_str())
+    }
+
+    /// Whether there is any value to search for.
+    pub fn searches(&self) -> bool {
+        !self.values.is_empty()
     }
 
     /// Begins a search in bytes that come in pieces.
@@ -190,8 +195,14 @@ fn looks_random(value: &str) -> bool {
     has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic) && !value.starts_with('/')
 }
 
-/// The values to search for, each once.
-fn searched(mut values: Vec<(String, String)>) -> Vec<SecretValue> {
+/// The values to search for, each once in each of its spellings: as it is, as inputs spell it, and in JSON.
+fn searched(read: Vec<(String, String)>) -> Vec<SecretValue> {
+    let mut values = Vec::new();
+    for (variable, value) in read.into_iter().filter(|(_, value)| looks_random(value)) {
+        let in_json = serde_json::to_string(&value).unwrap_or_default().trim_matches('"').to_owned();
+        let as_it_is = value.replace("{{", "{").replace("}}", "}");
+        values.extend([as_it_is, in_json, value].map(|spelled| (variable.clone(), spelled)));
+    }
     values.retain(|(_, value)| value.len() >= MIN_SEARCHED_BYTES);
     values.sort();
     values.dedup_by(|one, other| one.1 == other.1);

@@ -11,7 +11,9 @@ const WORD: &str = "t1y2-other-word-u3i4";
 
 /// `app` over `middle` over `dep`, and `apart`, which depends on nothing.
 fn workspace(dep: &str) -> Project {
-    let project = Project::new();
+    let mut project = Project::new();
+    // Snapshots and calls go to the remote, too.
+    project.set("KACHE_BULK", "on");
     project.file("Cargo.toml", "[workspace]\nmembers = [\"app\", \"apart\", \"dep\", \"middle\"]\nresolver = \"3\"\n");
     let over = |name: &str| format!("[dependencies]\n{name} = {{ path = \"../{name}\" }}\n");
     project.file("app/Cargo.toml", manifest("app", &over("middle")));
@@ -35,8 +37,11 @@ fn pushed(project: &mut Project, variable: &str, value: &str) -> (Vec<&'static s
     for object in server.objects() {
         let bytes = zstd::decode_all(&*server.read(&object).expect("an object")).unwrap_or_default();
         let plain = server.read(&object).expect("an object");
-        let has = |bytes: &[u8]| value.len() > 8 && memchr::memmem::find(bytes, value.as_bytes()).is_some();
-        assert!(value != SECRET || !(has(&bytes) || has(&plain)), "{object} contains the secret");
+        let reversed: String = SECRET.chars().rev().collect();
+        for secret in [SECRET, &reversed] {
+            let has = |bytes: &[u8]| memchr::memmem::find(bytes, secret.as_bytes()).is_some();
+            assert!(value != SECRET || !(has(&bytes) || has(&plain)), "{object} contains the secret");
+        }
     }
     let is_there = |name: &&str| !server.objects_with(&format!("/packs/{name}/")).is_empty();
     let all = ["apart", "app", "build_script_build", "dep", "middle"];

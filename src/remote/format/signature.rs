@@ -132,7 +132,7 @@ impl Trust {
             return Ok(Self::Anyone);
         }
         let mut keys: Vec<PublicKey> = trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
-        keys.extend(signer.map(SigningKey::public));
+        keys.extend(signer.map(SigningKey::public).filter(|own| !keys.contains(own)));
         Ok(Self::Keys(keys))
     }
 

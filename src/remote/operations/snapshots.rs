@@ -20,11 +20,23 @@ use crate::store::{Store, Withheld};
 const MAX_READ: usize = 32;
 
 /// Returns the snapshots of the workspace that were made on this machine, with the calls of their units. What holds a
-/// value that looks secret stays here: a unit, for its call or its fingerprint, or the snapshot of a command.
+/// value that looks secret stays here: a unit, for its call or its fingerprint, or the snapshot of a command. So do the
+/// units of withheld entries: what a build script made from a secret may be in their calls.
 pub fn of_workspace(store: &Store, workspace: &Workspace, withheld: &Withheld) -> fsx::Result<Vec<SnapshotWithCalls>> {
     let mut found = Vec::new();
     for mut snapshot in store.snapshots()?.into_iter().filter(|snapshot| is_ours(snapshot, workspace)) {
-        let call = |lookup| store.call(lookup).filter(|call| !holds_secret(call) && !holds_value(call, withheld));
+        if withheld.value_in(snapshot.command.as_bytes()).is_some() {
+            continue;
+        }
+        let is_withheld = |lookup| {
+            let manifest = store.manifest(lookup).ok();
+            manifest.is_none_or(|manifest| manifest.records().any(|record| withheld.reason(record.key).is_some()))
+        };
+        let call = |lookup| {
+            let may_leave =
+                |call: &CallRecord| !holds_secret(call) && !holds_value(call, withheld) && !is_withheld(lookup);
+            store.call(lookup).filter(may_leave)
+        };
         let calls: Vec<_> = snapshot.units.iter().filter_map(|unit| Some((unit.lookup, call(unit.lookup)?))).collect();
         let has_call = |unit: &BuiltUnit| calls.iter().any(|(lookup, _)| *lookup == unit.lookup);
         snapshot.units.retain(|unit| {
