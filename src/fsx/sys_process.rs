@@ -65,7 +65,7 @@ pub fn in_background(work: impl FnOnce()) {
 fn close_inherited() {
     let names = super::list(std::path::Path::new("/proc/self/fd")).unwrap_or_default();
     for fd in names.iter().filter_map(|name| name.to_str()?.parse::<i32>().ok()).filter(|fd| *fd > 2) {
-        // SAFETY: fcntl(2) and close(2) take only numbers; no object of this process owns the descriptor.
+        // SAFETY: fcntl(2) and close(2) take only numbers, and this process did not open the descriptor.
         unsafe {
             if nix::libc::fcntl(fd, nix::libc::F_GETFD) == 0 {
                 nix::libc::close(fd);

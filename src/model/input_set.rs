@@ -62,24 +62,9 @@ impl Input {
     /// Whether it may change if a `Cargo.lock` does: the file was read, looked for or listed, or git compared it.
     pub fn depends_on_cargo_lock(&self) -> bool {
         match self {
-            Self::File(path, _)
-            | Self::Absent(path)
-            | Self::Present(path, _)
-            | Self::PresentNoFollow(path, _)
-            | Self::Mode(path, _)
-            | Self::Modified(path, _)
-            | Self::Created(path, _)
-            | Self::Link(path, _)
-            | Self::Resolved(path, _) => path.as_str().ends_with("Cargo.lock"),
-            Self::Listing(path, _) => matches!(path.as_str(), "{workspace}" | "" | "." | ".."),
             Self::GitIndex(..) => true,
-            Self::Env(..)
-            | Self::Pinned(..)
-            | Self::Program(..)
-            | Self::Environment(_)
-            | Self::KnownVariables(_)
-            | Self::Processor(_)
-            | Self::DiagnosticWidth(_) => false,
+            Self::Listing(path, _) => matches!(path.as_str(), "{workspace}" | "" | "." | ".."),
+            _ => self.name().ends_with("Cargo.lock"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a compile or run was given that other compiles and runs made, so that secrets in these are known to be in its
+//! Finds the results of other compiles and runs that a compile or run was given. A secret in one of them may be in its
 //! result, too ([`crate::store::withheld`]).
 
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Secrets stay on the machine: what read one, what was made from that, and whatever contains the value.
+//! Secrets stay on the machine, with the entries that read one, that were made from such an entry, or that contain the
+//! value.
 //!
 //! The control of each test: the same build with a value that is no secret is uploaded.
 

@@ -122,7 +122,7 @@ fn a_disk_that_is_full_from_any_call_on_costs_time_only() {
     at_every_call(NEED_ROOM, "error=ENOSPC", "+");
 }
 
-/// Disturbs each of these calls in turn, in a restore of its own, until a restore is not disturbed any more.
+/// Disturbs one of these calls in each restore: first the first call, and at last one that a restore does not reach.
 fn at_every_call(calls: &str, fault: &str, and_later: &str) {
     if !has_program("strace") {
         return;

@@ -125,8 +125,8 @@ impl fmt::Display for PublicKey {
 impl Trust {
     /// Parses the setting `trusted_keys`; an empty one trusts anyone. One bad key is an error: skipping it could leave
     /// no keys.
-    /// A machine that signs trusts its own key, too, and if there is no other one, nobody else: it would build on what
-    /// anyone wrote, and vouch for the result.
+    /// A machine that signs trusts its own key, too. Without trusted keys it trusts no other one, because it would sign
+    /// results that it built from entries of anyone.
     pub fn of(trusted_keys: &[String], signer: Option<&SigningKey>) -> Result<Self, KeyError> {
         if trusted_keys.is_empty() && signer.is_none() {
             return Ok(Self::Anyone);
