@@ -15,14 +15,15 @@ from pathlib import Path
 RESTORER, AT_START = "src/wrapper/whole_build/restorer.rs", "src/wrapper/at_start.rs"
 WHOLE_BUILD, CALL = "src/wrapper/whole_build/mod.rs", "src/wrapper/call_record.rs"
 
-# Name, file, what it contains, what replaces it, and the test that fails.
+# Name, file, what it contains, what replaces it, and the test that fails. A rule in two places has two of each.
 MUTANTS = [
     ("printed-not-compared", RESTORER, "if Some(snapshot::printed_digest(&found.entry.stdout)) != unit.printed {",
      "if false {", "a_program_is_not_taken_from_a_build_in_which_its_script_printed_something_else"),
     ("manifests-not-compared", CALL, "if digest(Path::new(&roots.expand(path)?)) != Some(*recorded) {",
      "if digest(Path::new(&roots.expand(path)?)).map(|_| recorded).is_none() {",
      "what_differs_in_the_second_checkout_is_built_there"),
-    ("variables-from-the-record", CALL, "Some(value) if set.contains(name) => {", "Some(value) => {",
+    ("variables-from-the-record", CALL,
+     ("Some(value) if set.contains(name) => {", "(is.is_some() && !set.contains(name))"), ("Some(value) => {", "false"),
      "a_variable_that_cargos_configuration_sets_is_not_taken_from_the_record"),
     ("existing-units-replaced", RESTORER,
      "let present = fsx::read_if_exists(&hash_file)?.filter(|hash| !hash.is_empty());",
@@ -64,6 +65,15 @@ def passes(copy, test):
     return done.returncode == 0
 
 
+def mutated(text, name, old, new):
+    """Returns the text with each old part replaced by its new one."""
+    for old, new in zip(old, new) if isinstance(old, tuple) else [(old, new)]:
+        if text.count(old) != 1:
+            sys.exit(f"{name}: the file contains {old!r} {text.count(old)} times")
+        text = text.replace(old, new)
+    return text
+
+
 def main():
     root = Path(__file__).resolve().parent.parent
     os.environ.setdefault("CARGO_TARGET_DIR", str(root / "target/mutants"))
@@ -79,9 +89,7 @@ def main():
                 continue
             path = copy / file
             text = path.read_text()
-            if text.count(old) != 1:
-                sys.exit(f"{name}: {file} contains {old!r} {text.count(old)} times")
-            path.write_text(text.replace(old, new))
+            path.write_text(mutated(text, name, old, new))
             is_noticed = not passes(copy, test)
             print(f"{name}: {'noticed' if is_noticed else 'NOT NOTICED'} by {test}", flush=True)
             path.write_text(text)
