@@ -51,9 +51,9 @@ fn pushed(project: &mut Project, variable: &str, value: &str) -> (Vec<&'static s
 
 #[test]
 fn r08_what_is_made_from_a_secret_stays_too() {
-    // The value is not in the outputs as it is.
+    // The value is too short to be searched for.
     let mut project = workspace("pub fn value() -> usize { env!(\"SOME_TOKEN\").len() }");
-    let (there, said) = pushed(&mut project, "SOME_TOKEN", SECRET);
+    let (there, said) = pushed(&mut project, "SOME_TOKEN", "hunter2");
     assert_eq!(there, ["apart"], "{said}");
     for line in ["it read SOME_TOKEN, which looks secret", "it was made from dep, which read SOME_TOKEN"] {
         assert!(said.contains(line), "{said}");
