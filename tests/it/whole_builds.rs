@@ -211,6 +211,10 @@ fn a_variable_that_cargos_configuration_sets_is_not_taken_from_the_record() {
     one.file(".cargo/config.toml", "[env]\nMACRO_VARIABLE = \"a\"\n").recorded(&["build"]);
     let two = one.clone_to("work/two");
     assert_eq!(two.builds_only(&[]), "1|a|input 1|env 1|readme 1");
+    // A variable of the user wins over the same configuration.
+    let mut users = one.clone_to("work/user");
+    users.set("MACRO_VARIABLE", "c");
+    assert_eq!(users.builds_only(&["app"]), "1|c|input 1|env 1|readme 1");
     let three = one.clone_to("work/three");
     three.file(".cargo/config.toml", "[env]\nMACRO_VARIABLE = \"b\"\n");
     assert_eq!(three.builds_only(ALL), "1|b|input 1|env 1|readme 1");
