@@ -74,7 +74,7 @@ fn close_inherited() {
     }
 }
 
-/// Replaces the standard streams by the null device, so that nobody waits for the end of what they were.
+/// Replaces the standard streams by the null device: cargo waits for the end of the pipes that they are.
 fn no_streams() -> std::io::Result<()> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;

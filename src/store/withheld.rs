@@ -82,6 +82,12 @@ impl Withheld {
         self.reasons.get(&key)
     }
 
+    /// Like [`Self::reason`], for an entry that may have been stored later: its own inputs count, too.
+    pub fn reason_with(&self, key: EntryKey, inputs: &[Input]) -> Option<Reason> {
+        let read = || secrets(inputs).next().map(|(variable, _)| Reason::Read(variable.to_owned()));
+        self.reason(key).cloned().or_else(read)
+    }
+
     /// Returns the variable whose value a text contains.
     pub fn value_in(&self, text: &[u8]) -> Option<&str> {
         let is_in = |secret: &&SecretValue| memchr::memmem::find(text, secret.value.as_bytes()).is_some();
@@ -135,7 +141,7 @@ pub fn printed_by(package: &str, printed: &[Message]) -> Digest {
     Digest::of(&serde_json::to_vec(&(package, printed)).unwrap_or_default())
 }
 
-/// What an entry was made from, and what it is.
+/// An entry, as the digests of its outputs and of everything that it was made from.
 struct Made {
     key: EntryKey,
     crate_name: String,

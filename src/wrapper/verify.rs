@@ -26,9 +26,12 @@ use crate::store::{Entry, Message, Output, Stamps};
 
 /// Whether to verify this hit: the same for all calls for the unit from one cargo.
 pub(super) fn is_drawn(task: &impl Task) -> bool {
-    let cargo = || format!("{}-{}", sys_process::caller(), sys_process::caller_began().unwrap_or_default());
+    if !verifies(task.common().config) {
+        return false;
+    }
+    let cargo = format!("{}-{}", sys_process::caller(), sys_process::caller_began().unwrap_or_default());
     let Labels { unit, emit, .. } = task.labels();
-    verifies(task.common().config) && is_drawn_for(task.common().config, &cargo(), &unit, emit == RUN_KIND)
+    is_drawn_for(task.common().config, &cargo, &unit, emit == RUN_KIND)
 }
 
 /// Whether the settings ask for verification.

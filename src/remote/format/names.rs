@@ -126,7 +126,7 @@ impl ObjectNames {
         format!("{}manifests/{}/{lookup}/{key}.json", self.root, name.crate_part)
     }
 
-    /// Name of a pack of an entry, with the digest of its bytes.
+    /// Name of the pack with these bytes (`digest`). An entry may have several packs; a manifest describes one of them.
     pub fn pack(&self, crate_name: &str, key: EntryKey, digest: Digest) -> String {
         let (crate_part, key, digest) = (crate_part(crate_name), encode_digest(key.0), encode_digest(digest));
         format!("{}packs/{crate_part}/{key}.{digest}.tar.zst", self.root)

@@ -63,8 +63,8 @@ pub fn write(
     to: &Path,
 ) -> Result<PackManifest, PackError> {
     let stored = store.entry(record.key).ok_or(PackError::Gone)?;
-    if let Some(reason) = options.withheld.reason(record.key) {
-        return Err(reason.clone().into());
+    if let Some(reason) = options.withheld.reason_with(record.key, &record.inputs) {
+        return Err(reason.into());
     }
     let (created, cost_ms) = (stored.created, stored.cost_ms);
     let (entry, meta) = to_packed(stored);
