@@ -226,7 +226,7 @@ fn units_of(agent: &Agent, found: &NamedRecord) -> Vec<(LookupKey, RemoteUnit)> 
 
 /// The units under manifest names that begin with `prefix`, from at most [`MAX_LIST_PAGES`] pages.
 async fn list_units(open: &Remote, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
-    let mut listing = open.bucket.list(prefix);
+    let mut listing = open.objects.list(prefix);
     let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
     for _ in 0..MAX_LIST_PAGES {
         let Some(page) = listing.next_page().await? else { break };

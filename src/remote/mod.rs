@@ -1,10 +1,12 @@
 //! The remote: entries of the store in an S3 bucket, shared between machines.
 //!
-//! [`format`] owns the bytes of remote objects, [`s3`] the client, and [`operations`] what kache does with both:
-//! `format` and `s3` know neither each other nor `operations`. No data from the network reaches the store before its
-//! digest has been compared. Does not know rustc, keys or the wrapper; the hit path never uses this module.
+//! [`format`] owns the bytes of remote objects, [`s3`] the client, [`objects`] the places that can hold objects, and
+//! [`operations`] what kache does with all of them: `format` and `objects` know neither each other nor `operations`.
+//! No data from the network reaches the store before its digest has been compared. Does not know rustc, keys or the
+//! wrapper; the hit path never uses this module.
 
 pub mod format;
+pub mod objects;
 pub mod operations;
 pub mod s3;
 mod tasks;

@@ -113,7 +113,7 @@ pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Check> {
 }
 
 async fn requests(remote: &Remote) -> Vec<Check> {
-    let bucket = &remote.bucket;
+    let bucket = &remote.objects;
     let name = remote.names.probe(&format!("{}-{}", std::process::id(), clock::precise().as_nanos()));
     let content = format!("kache doctor\n{name}\n").into_bytes();
     let mut listing = bucket.list(&remote.names.all_manifests());

@@ -154,10 +154,10 @@ pub fn object_name(remote: &Remote, record: &BuildRecord) -> String {
 /// Writes a record and deletes old ones of its triple and profile (best effort). Returns its object name.
 pub async fn publish(remote: &Remote, workspace: &Workspace, record: &BuildRecord) -> Result<String> {
     let name = object_name(remote, record);
-    remote.bucket.put(&name, record.encode()).await?;
+    remote.objects.put(&name, record.encode()).await?;
     if let Ok(names) = names(remote, workspace).await {
         for old in surplus(names, &record.name()) {
-            let _ = remote.bucket.delete(&remote.names.build(&workspace.name, &old)).await;
+            let _ = remote.objects.delete(&remote.names.build(&workspace.name, &old)).await;
         }
     }
     Ok(name)
@@ -171,7 +171,7 @@ fn surplus(mut names: RecordNames, written: &BuildName) -> Vec<BuildName> {
 }
 
 async fn names(remote: &Remote, workspace: &Workspace) -> Result<RecordNames> {
-    let mut listing = remote.bucket.list(&remote.names.builds_of(&workspace.name));
+    let mut listing = remote.objects.list(&remote.names.builds_of(&workspace.name));
     let mut names = Vec::new();
     while let Some(page) = listing.next_page().await? {
         let parse = |name: &str| remote.names.parse_build(&workspace.name, name);
@@ -182,7 +182,7 @@ async fn names(remote: &Remote, workspace: &Workspace) -> Result<RecordNames> {
 
 /// Reads a record. `None`: the object does not exist, or cannot be decoded.
 async fn read(remote: &Remote, name: &str) -> Result<Option<NamedRecord>> {
-    let bytes = remote.bucket.get(name, build_record::MAX_RECORD_BYTES).await?;
+    let bytes = remote.objects.get(name, build_record::MAX_RECORD_BYTES).await?;
     let record = bytes.and_then(|bytes| BuildRecord::decode(&bytes).ok());
     Ok(record.map(|record| NamedRecord { name: name.to_owned(), record }))
 }

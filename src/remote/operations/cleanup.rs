@@ -1,11 +1,8 @@
 //! Removes what killed transfers left, on this machine and on the remote. Best effort.
 
-use std::time::SystemTime;
-
 use super::remote::Remote;
 use super::upload;
 use crate::fsx::{clock, sweep};
-use crate::remote::s3::transfer::abort_old_uploads;
 use crate::store::Layout;
 
 /// Removes what killed transfers left on this machine: temporary files after an hour, packs in the outbox after three
@@ -20,5 +17,5 @@ pub fn sweep(layout: &Layout) {
 /// Aborts multipart uploads that this machine began more than three days ago and did not finish: servers keep their
 /// parts, and charge for them.
 pub async fn abort_stale_uploads(remote: &Remote, layout: &Layout) {
-    let _ = abort_old_uploads(&remote.bucket, &layout.remote().join("uploads"), SystemTime::now()).await;
+    let _ = remote.objects.abort_old_uploads(&layout.remote().join("uploads")).await;
 }

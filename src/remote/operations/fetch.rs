@@ -20,7 +20,7 @@ use crate::remote::format::pack::{self, ImportError};
 use crate::remote::format::refused::Refused;
 use crate::remote::s3::error::RemoteError;
 use crate::remote::s3::progress::{ActiveTransfer, Control, Phase};
-use crate::remote::s3::transfer::{Download, download_bytes, download_file};
+use crate::remote::s3::transfer::Download;
 use crate::remote::tasks::run_blocking;
 use crate::store::Store;
 
@@ -93,7 +93,7 @@ pub async fn find_manifest(
         return Ok(ManifestLookup::Settled(Fetched::AlreadyHere));
     }
     let name = ManifestName::new(&id.crate_name, id.lookup, id.key);
-    let decoded = match remote.bucket.get(&remote.names.manifest_named(&name), MAX_MANIFEST_BYTES).await {
+    let decoded = match remote.objects.get(&remote.names.manifest_named(&name), MAX_MANIFEST_BYTES).await {
         Ok(Some(bytes)) => PackManifest::decode(&bytes, &name, &remote.trust),
         Ok(None) => return Ok(ManifestLookup::Settled(Fetched::Absent)),
         Err(RemoteError::Size { .. }) => Err(Refused::TooLarge("the manifest")),
@@ -184,7 +184,7 @@ async fn download_and_import(
         let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
         run_blocking(move || unpack(&store, &id, &manifest, &pack)).await
     };
-    let cancelled = || Err(RemoteError::Cancelled { attempt: remote.bucket.attempt("get", &object.name) }.into());
+    let cancelled = || Err(RemoteError::Cancelled { attempt: remote.objects.attempt("get", &object.name) }.into());
     transfer.control().cancel.run_until_cancelled(unpacked).await.unwrap_or_else(cancelled)
 }
 
@@ -201,11 +201,11 @@ async fn download(
     transfer: &ActiveTransfer,
 ) -> Result<Option<DownloadedPack>, FetchError> {
     if object.size.is_some_and(|size| size <= MAX_IN_MEMORY_BYTES) {
-        return Ok(download_bytes(&remote.bucket, object, transfer).await?.map(DownloadedPack::Memory));
+        return Ok(remote.objects.download_bytes(object, transfer).await?.map(DownloadedPack::Memory));
     }
     let (file, temp) = fsx::temp::file_beside(&store.layout().remote().join("inbox").join("pack"))?;
     drop(file);
-    Ok(download_file(&remote.bucket, object, temp.path(), transfer).await?.map(|_| DownloadedPack::File(temp)))
+    Ok(remote.objects.download_file(object, temp.path(), transfer).await?.map(|_| DownloadedPack::File(temp)))
 }
 
 fn unpack(store: &Store, id: &EntryId, manifest: &PackManifest, pack: &DownloadedPack) -> Result<Fetched, FetchError> {

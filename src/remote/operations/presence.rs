@@ -52,7 +52,7 @@ pub async fn lacking(remote: &Arc<Remote>, layout: &Layout, ids: Vec<EntryId>) -
     let mut unsettled: HashMap<EntryKey, EntryId> =
         ids.iter().filter(|id| !is_marked_unusable(layout, id.key)).map(|id| (id.key, id.clone())).collect();
     let mut present = HashSet::new();
-    let mut listing = remote.bucket.list(&listing_prefix(remote, &ids));
+    let mut listing = remote.objects.list(&listing_prefix(remote, &ids));
     let (mut pages, mut is_listed) = (0, false);
     loop {
         match next_step(unsettled.len(), pages, is_listed) {
@@ -81,7 +81,7 @@ pub async fn lacking(remote: &Arc<Remote>, layout: &Layout, ids: Vec<EntryId>) -
 
 /// Whether the remote has the entry, by one `HEAD` request.
 pub async fn has(remote: &Remote, layout: &Layout, id: &EntryId) -> Result<bool, RemoteError> {
-    Ok(!is_marked_unusable(layout, id.key) && remote.bucket.head(&object_name(remote, id)).await?.is_some())
+    Ok(!is_marked_unusable(layout, id.key) && remote.objects.head(&object_name(remote, id)).await?.is_some())
 }
 
 /// The object name of the manifest of an entry.
@@ -106,7 +106,7 @@ async fn head_each(remote: &Arc<Remote>, ids: Vec<EntryId>) -> Result<Vec<EntryK
     let head = |id: EntryId| {
         let remote = Arc::clone(remote);
         async move {
-            let object = remote.bucket.head(&object_name(&remote, &id)).await?;
+            let object = remote.objects.head(&object_name(&remote, &id)).await?;
             Ok::<_, RemoteError>(object.is_some().then_some(id.key))
         }
     };

@@ -153,7 +153,7 @@ async fn list_crates(remote: &Arc<Remote>, names: Vec<String>, limit: usize) -> 
 /// Lists the entries whose manifest names begin with `prefix`, newest first, at most [`MAX_PER_LOOKUP`] of one lookup
 /// key.
 async fn list(remote: &Remote, prefix: &str) -> Result<Vec<EntryId>, RemoteError> {
-    let mut listing = remote.bucket.list(prefix);
+    let mut listing = remote.objects.list(prefix);
     let mut found = Vec::new();
     while let Some(page) = listing.next_page().await? {
         found.extend(page.into_iter().filter_map(|listed| {

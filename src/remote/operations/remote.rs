@@ -10,14 +10,15 @@ use tokio::sync::Semaphore;
 use crate::config::{self, Env};
 use crate::remote::format::names::ObjectNames;
 use crate::remote::format::signature::{KeyError, SigningKey, Trust};
+use crate::remote::objects::{ObjectStore, S3Objects};
 use crate::remote::s3::bucket::Bucket;
 use crate::remote::s3::error::RemoteError;
 
 /// A remote that is ready for use.
 #[derive(Debug)]
 pub struct Remote {
-    /// Client for the bucket.
-    pub bucket: Bucket,
+    /// Where its objects are.
+    pub objects: ObjectStore,
     /// Builds and parses the names of its objects.
     pub names: ObjectNames,
     /// Whose manifests to trust.
@@ -47,8 +48,9 @@ impl Remote {
         let signer = settings.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose()?;
         let trust = Trust::of(&settings.trusted_keys, signer.as_ref())?;
         let bucket = Bucket::connect(settings, vars).await?;
-        let names = ObjectNames::new(&settings.prefix);
+        let objects = ObjectStore::S3(S3Objects::new(bucket, &settings.prefix));
+        let names = ObjectNames::new("");
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { bucket, names, trust, signer, settings: settings.clone(), cores: Arc::new(Semaphore::new(cores)) })
+        Ok(Self { objects, names, trust, signer, settings: settings.clone(), cores: Arc::new(Semaphore::new(cores)) })
     }
 }

@@ -80,12 +80,12 @@ fn holds_value(call: &CallRecord, withheld: &Withheld) -> bool {
 /// Writes a snapshot, signed if there is a key.
 pub async fn publish(remote: &Remote, snapshot: &SnapshotWithCalls) -> Result<()> {
     let name = remote.names.snapshot(&snapshot.snapshot.workspace, snapshot.snapshot.name());
-    remote.bucket.put(&name, snapshot.encode(remote.signer.as_ref())).await
+    remote.objects.put(&name, snapshot.encode(remote.signer.as_ref())).await
 }
 
 /// Reads the snapshots of a workspace, the newest first. Skips those that are refused.
 pub async fn read_all(remote: &Remote, workspace: &Workspace) -> Result<Vec<SnapshotWithCalls>> {
-    let mut listing = remote.bucket.list(&remote.names.snapshots_of(&workspace.name));
+    let mut listing = remote.objects.list(&remote.names.snapshots_of(&workspace.name));
     let mut objects = Vec::new();
     while let Some(page) = listing.next_page().await? {
         objects.extend(page);
@@ -94,7 +94,7 @@ pub async fn read_all(remote: &Remote, workspace: &Workspace) -> Result<Vec<Snap
     let mut found = Vec::new();
     for object in objects.iter().take(MAX_READ) {
         let Some(name) = remote.names.parse_snapshot(&workspace.name, &object.name) else { continue };
-        let Some(bytes) = remote.bucket.get(&object.name, MAX_OBJECT_BYTES).await? else { continue };
+        let Some(bytes) = remote.objects.get(&object.name, MAX_OBJECT_BYTES).await? else { continue };
         found.extend(SnapshotWithCalls::decode(&bytes, name, &remote.trust));
     }
     Ok(found)

@@ -21,9 +21,9 @@ use crate::remote::format::manifest::PackManifest;
 use crate::remote::format::names::ManifestName;
 use crate::remote::format::pack::{self, PackError, PackOptions};
 use crate::remote::format::signature::Trust;
-use crate::remote::s3::error::{Attempt, RemoteError};
+use crate::remote::s3::error::RemoteError;
 use crate::remote::s3::progress::{ActiveTransfer, Control};
-use crate::remote::s3::transfer::{Upload, upload_file};
+use crate::remote::s3::transfer::Upload;
 use crate::remote::tasks::run_blocking;
 use crate::store::manifests::ManifestRecord;
 use crate::store::withheld::Reason;
@@ -164,15 +164,14 @@ impl EntryUpload<'_> {
             digest: manifest.pack.digest,
         };
         let states = self.source.store.layout().remote().join("uploads");
-        Box::pin(upload_file(&remote.bucket, &pack, &states, transfer)).await?;
+        remote.objects.upload_file(&pack, &states, transfer).await?;
         let name = remote.names.manifest(&id.crate_name, id.lookup, id.key);
-        remote.bucket.put(&name, manifest.encode(remote.signer.as_ref())).await
+        remote.objects.put(&name, manifest.encode(remote.signer.as_ref())).await
     }
 
     fn cancelled(&self) -> UploadError {
         let object = self.remote.names.manifest(&self.id.crate_name, self.id.lookup, self.id.key);
-        let bucket = self.remote.settings.bucket.clone();
-        RemoteError::Cancelled { attempt: Attempt { verb: "put", object, bucket } }.into()
+        RemoteError::Cancelled { attempt: self.remote.objects.attempt("put", &object) }.into()
     }
 }
 

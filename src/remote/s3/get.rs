@@ -129,6 +129,38 @@ pub(super) async fn read_small(bucket: &Bucket, name: &str, limit: u64) -> Resul
     Ok(Some(bytes))
 }
 
+/// Reads `length` bytes of an object from `first` on. A server that sends the whole object instead costs time only.
+/// `None`: the object does not exist.
+pub(super) async fn read_range(bucket: &Bucket, name: &str, first: u64, length: u64) -> Result<Option<Vec<u8>>> {
+    let range = Range { first, last: Some(first + length.saturating_sub(1)) };
+    let Some(mut body) = request_object(bucket, name, Some(range), &Validator::default()).await? else {
+        return Ok(None);
+    };
+    let skipped = match body.content {
+        BodyContent::Whole(_) => first,
+        BodyContent::Part { .. } => 0,
+        BodyContent::Unexpected(reason) => {
+            return Err(RemoteError::InvalidAnswer { attempt: body.attempt, reason: reason.to_owned() });
+        }
+    };
+    let until = Instant::now() + bucket.timeout(skipped + length);
+    let (mut position, mut bytes) = (0_u64, Vec::new());
+    while let Some(more) = body.next().await? {
+        let skip = usize::try_from(skipped.saturating_sub(position)).unwrap_or(usize::MAX).min(more.len());
+        position += more.len() as u64;
+        bytes.extend_from_slice(&more[skip..]);
+        if bytes.len() as u64 >= length {
+            break;
+        }
+        body.check_deadline(until)?;
+    }
+    bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+    match bytes.len() as u64 == length {
+        true => Ok(Some(bytes)),
+        false => Err(RemoteError::Size { attempt: body.attempt.clone(), declared: length, actual: bytes.len() as u64 }),
+    }
+}
+
 /// Records the HTTP status of an answer, which the SDK does not expose.
 #[derive(Clone, Debug, Default)]
 struct StatusRecorder(Arc<AtomicU16>);

@@ -45,6 +45,13 @@ impl Bucket {
         self.with_retries(&attempt, || get::read_small(self, name, limit)).await
     }
 
+    /// Reads `length` bytes of an object from `first` on. An object that is too short is an error. `None`: the object
+    /// does not exist.
+    pub async fn get_range(&self, name: &str, first: u64, length: u64) -> Result<Option<Vec<u8>>> {
+        let attempt = self.attempt("get", name);
+        self.with_retries(&attempt, || get::read_range(self, name, first, length)).await
+    }
+
     /// Writes a small object in one request.
     pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         let attempt = self.attempt("put", name);

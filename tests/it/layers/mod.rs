@@ -19,8 +19,12 @@ const ARCHITECTURE: &str = include_str!("../../../ARCHITECTURE.md");
 
 /// The modules of `remote` that each of its layers may use. Inside these layers, types are named by their modules, not
 /// by the re-exports of `remote`.
-const REMOTE_LAYERS: &[(&str, &[&str])] =
-    &[("format", &["format"]), ("s3", &["s3", "tasks"]), ("operations", &["format", "operations", "s3", "tasks"])];
+const REMOTE_LAYERS: &[(&str, &[&str])] = &[
+    ("format", &["format"]),
+    ("s3", &["s3", "tasks"]),
+    ("objects", &["objects", "s3", "tasks"]),
+    ("operations", &["format", "objects", "operations", "s3", "tasks"]),
+];
 
 /// Maximum number of lines in a file of `src`.
 const FILE_LINES: usize = 400;

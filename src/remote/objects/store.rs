@@ -1,0 +1,97 @@
+//! The object store: one type for all kinds of places.
+
+use std::path::Path;
+
+use super::listing::ObjectListing;
+use super::range::ByteRange;
+use super::s3::S3Objects;
+use crate::remote::s3::error::{Attempt, Result};
+use crate::remote::s3::progress::ActiveTransfer;
+use crate::remote::s3::small_objects::ObjectMetadata;
+use crate::remote::s3::transfer::{Download, Upload};
+
+/// A place that holds objects. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum ObjectStore {
+    /// An S3 bucket, below a prefix.
+    S3(S3Objects),
+}
+
+impl ObjectStore {
+    /// Reads a small object; more than `limit` bytes are an error. `None`: the object does not exist.
+    pub async fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::S3(store) => store.get(name, limit).await,
+        }
+    }
+
+    /// Reads a range of an object. `None`: the object does not exist. Returns exactly as many bytes as were requested.
+    pub async fn get_range(&self, name: &str, range: ByteRange) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::S3(store) => store.get_range(name, range).await,
+        }
+    }
+
+    /// Reads the metadata of an object. `None`: the object does not exist.
+    pub async fn head(&self, name: &str) -> Result<Option<ObjectMetadata>> {
+        match self {
+            Self::S3(store) => store.head(name).await,
+        }
+    }
+
+    /// Writes a small object, and replaces an existing one.
+    pub async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        match self {
+            Self::S3(store) => store.put(name, bytes).await,
+        }
+    }
+
+    /// Deletes an object; an absent one counts as deleted.
+    pub async fn delete(&self, name: &str) -> Result<()> {
+        match self {
+            Self::S3(store) => store.delete(name).await,
+        }
+    }
+
+    /// Lists the objects whose names begin with `prefix`, page by page.
+    pub fn list(&self, prefix: &str) -> ObjectListing {
+        match self {
+            Self::S3(store) => store.list(prefix),
+        }
+    }
+
+    /// Downloads an object into memory. `None`: the object does not exist.
+    pub async fn download_bytes(&self, object: &Download, transfer: &ActiveTransfer) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::S3(store) => store.download_bytes(object, transfer).await,
+        }
+    }
+
+    /// Downloads an object into the file `to`, and returns its size. `None`: the object does not exist.
+    pub async fn download_file(&self, object: &Download, to: &Path, transfer: &ActiveTransfer) -> Result<Option<u64>> {
+        match self {
+            Self::S3(store) => store.download_file(object, to, transfer).await,
+        }
+    }
+
+    /// Uploads a file. The state of an upload in parts is kept in the directory `states`, so that it can be resumed.
+    pub async fn upload_file(&self, upload: &Upload, states: &Path, transfer: &ActiveTransfer) -> Result<()> {
+        match self {
+            Self::S3(store) => store.upload_file(upload, states, transfer).await,
+        }
+    }
+
+    /// Ends uploads in parts that this machine began long ago and did not finish.
+    pub async fn abort_old_uploads(&self, states: &Path) -> Result<()> {
+        match self {
+            Self::S3(store) => store.abort_old_uploads(states).await,
+        }
+    }
+
+    /// Describes a request to this store, for errors.
+    pub fn attempt(&self, verb: &'static str, name: &str) -> Attempt {
+        match self {
+            Self::S3(store) => store.attempt(verb, name),
+        }
+    }
+}
