@@ -25,7 +25,9 @@ use std::time::{Duration, Instant};
 use kache::fsx::clock;
 use kache::model::Digest;
 use kache::remote::format::pack::{self, PackOptions};
-use kache::remote::{BuildRecord, BuildUnit, ObjectNames, PackManifest};
+use kache::remote::{
+    BuildRecord, BuildUnit, Checkout, EmbeddedManifest, ManifestName, PackManifest, SignerId, Workspace, names,
+};
 use kache::store::{Store, Withheld};
 
 use entries::{Made, Size};
@@ -55,24 +57,25 @@ impl Fixture {
         let dir = tempfile::Builder::new().prefix("kache-pull-").tempdir().expect("temp dir");
         let cache = dir.path().join("made");
         let made = entries::fill(&cache, count, SIZE);
-        let (store, server, names) = (Store::open(&cache), S3Server::start(), ObjectNames::new(""));
+        let (store, server) = (Store::open(&cache), S3Server::start());
         let mut packs = Vec::new();
         for Made { crate_name, lookup, key } in &made {
             let record = store.manifest(*lookup).expect("manifest").records().next().expect("a record");
             let path = dir.path().join("packs").join(key.0.hex());
             let options = PackOptions { level: 3, withheld: &Withheld::default() };
             let manifest = pack::write(&store, *lookup, &record, options, &path).expect("a pack");
-            server.write(&names.pack(crate_name, *key, manifest.pack.digest), &std::fs::read(&path).expect("pack"));
-            server.write(&names.manifest(crate_name, *lookup, *key), &manifest.encode(None));
+            server.write(&names::pack(crate_name, *key, manifest.pack.digest), &std::fs::read(&path).expect("pack"));
+            let name = ManifestName::new(crate_name, *lookup, *key, SignerId::NONE);
+            server.write(&name.object(), &manifest.encode(None));
             packs.push((manifest, path));
         }
         let fixture = Self { dir, server, packs, stores: AtomicUsize::new(0) };
-        fixture.workspace(&names);
+        fixture.workspace();
         fixture
     }
 
     /// Creates a directory to pull in, and the build record for it.
-    fn workspace(&self, names: &ObjectNames) {
+    fn workspace(&self) {
         let root = self.root();
         std::fs::create_dir_all(&root).expect("workspace");
         std::fs::write(root.join("Cargo.toml"), "[package]\nname = \"bench\"\nversion = \"0.1.0\"\n")
@@ -84,9 +87,14 @@ impl Fixture {
             key: manifest.key,
             bytes: manifest.files.iter().map(|file| file.size).sum(),
             cost_ms: manifest.cost_ms,
+            manifest: EmbeddedManifest::new(&manifest.encode(None)),
         };
+        let workspace = Workspace::around(&root).expect("the workspace");
+        let checkout = Checkout::of(&workspace, &kache::config::Env::process());
         let record = BuildRecord {
-            workspace: "bench".to_owned(),
+            workspace: checkout.workspace.clone(),
+            branch: String::new(),
+            command: String::new(),
             triple: "host".to_owned(),
             profile: "debug".to_owned(),
             lock: Digest::of(LOCK.as_bytes()),
@@ -94,7 +102,8 @@ impl Fixture {
             created: clock::now().as_millis(),
             units: self.packs.iter().map(|(manifest, _)| unit(manifest)).collect(),
         };
-        self.server.write(&names.build("bench", &record.name()), &record.encode());
+        let name = record.name(SignerId::NONE).object(&checkout.workspace);
+        self.server.write(&name, &record.encode(None));
     }
 
     fn root(&self) -> PathBuf {

@@ -5,17 +5,19 @@
 
 use std::sync::LazyLock;
 
-use kache::remote::{BuildRecord, ManifestName, ObjectNames, PackManifest, SigningKey, Trust};
+use kache::remote::{
+    BuildRecord, ManifestName, PackManifest, RecordName, SignerId, SigningKey, Trust, WorkspaceObject, names,
+};
 use libfuzzer_sys::fuzz_target;
 
-static TRUSTED: LazyLock<Trust> = LazyLock::new(|| Trust::Keys(vec![SigningKey::generate().unwrap().0.public()]));
+static TRUSTED: LazyLock<Trust> = LazyLock::new(|| Trust::of_keys([SigningKey::generate().unwrap().0.public()]));
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
     match kind {
         b'm' => manifest(rest),
         // The fuzzer makes the body only, so that it has less to guess.
-        b'b' => manifest(&[br#"{"v":1,"body":"#, rest, br#","signatures":[]}"#].concat()),
+        b'b' => manifest(&[br#"{"v":2,"body":"#, rest, br#","signatures":[]}"#].concat()),
         b'r' => record(rest),
         b'n' => names(&String::from_utf8_lossy(rest)),
         _ => {}
@@ -27,17 +29,14 @@ fn name_of(bytes: &[u8]) -> Option<ManifestName> {
     let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let text = |field: &str| value["body"][field].as_str();
     let digest = |field: &str| text(field)?.parse().ok();
-    Some(ManifestName::new(
-        text("crate_name")?,
-        kache::model::LookupKey(digest("lookup")?),
-        kache::model::EntryKey(digest("key")?),
-    ))
+    let (lookup, key) = (kache::model::LookupKey(digest("lookup")?), kache::model::EntryKey(digest("key")?));
+    Some(ManifestName::new(text("crate_name")?, lookup, key, SignerId::NONE))
 }
 
 fn manifest(bytes: &[u8]) {
     let here = kache::model::Digest::of(b"");
-    let name = name_of(bytes)
-        .unwrap_or_else(|| ManifestName::new("a", kache::model::LookupKey(here), kache::model::EntryKey(here)));
+    let (lookup, key) = (kache::model::LookupKey(here), kache::model::EntryKey(here));
+    let name = name_of(bytes).unwrap_or_else(|| ManifestName::new("a", lookup, key, SignerId::NONE));
     assert!(PackManifest::decode(bytes, &name, &TRUSTED).is_err(), "nobody has signed it");
     if let Ok(manifest) = PackManifest::decode(bytes, &name, &Trust::Anyone) {
         let again = PackManifest::decode(&manifest.encode(None), &name, &Trust::Anyone);
@@ -45,23 +44,29 @@ fn manifest(bytes: &[u8]) {
     }
 }
 
+/// The fuzzer makes the JSON, which is compressed here. The name is the one that the record would have, if it is one.
 fn record(bytes: &[u8]) {
-    if let Ok(record) = BuildRecord::decode(bytes) {
-        assert_eq!(BuildRecord::decode(&record.encode()).as_ref(), Ok(&record));
-        let names = ObjectNames::new("p");
-        let name = names.build(&record.workspace, &record.name());
-        assert_eq!(names.parse_build(&record.workspace, &name), Some(record.name()), "{name}");
+    let name = || -> Option<RecordName> {
+        let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
+        Some(serde_json::from_value::<BuildRecord>(value["body"].clone()).ok()?.name(SignerId::NONE))
+    };
+    let Some(name) = name() else { return };
+    let object = zstd::encode_all(bytes, 1).unwrap();
+    if let Ok(record) = BuildRecord::decode(&object, &name, &Trust::Anyone) {
+        assert_eq!(BuildRecord::decode(&record.encode(None), &name, &Trust::Anyone).as_ref(), Ok(&record));
+        let spelled = name.object(&record.workspace);
+        let parsed = WorkspaceObject::parse(&record.workspace, &spelled);
+        assert_eq!(parsed, Some(WorkspaceObject::Record(name)), "{spelled}");
     }
 }
 
 fn names(text: &str) {
-    let names = ObjectNames::new("");
-    if let Some(name) = names.parse_manifest(text) {
-        assert_eq!(names.manifest_named(&name), text);
+    if let Some(name) = ManifestName::parse(text) {
+        assert_eq!(name.object(), text);
     }
-    if let Some(build) = names.parse_build("w", text) {
-        assert_eq!(names.build("w", &build), text);
+    if let Some((part, WorkspaceObject::Record(name))) = WorkspaceObject::parse_any(text) {
+        assert!(text.starts_with(&format!("v2/builds/{part}/")) && text.ends_with(&format!("{}.record.zst", name.digest)));
     }
-    let spelled = names.manifests_of(text);
+    let spelled = names::manifests_of(text);
     assert!(spelled.len() < 40 && !spelled.contains("..") && spelled.matches('/').count() == 3, "{spelled}");
 }

@@ -84,6 +84,8 @@ fn manifest(archive: &[u8], pack: &[u8]) -> PackManifest {
         created: entry.as_ref().map_or(0, |entry| entry.created),
         cost_ms: entry.as_ref().map_or(0.0, |entry| entry.cost_ms),
         pack: PackRef { digest: Digest::of(pack), size: pack.len() as u64 },
+        archive: PackRef { digest: Digest::of(archive), size: archive.len() as u64 },
+        bundle: None,
         meta: FileRef { name: META.into(), digest: Digest::of(meta), size: meta.len() as u64 },
         files: outputs
             .iter()

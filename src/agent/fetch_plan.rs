@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::model::{EntryKey, LookupKey};
+use crate::model::LookupKey;
+use crate::remote::RemoteEntry;
 
 /// Where the entries of a lookup key are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +23,8 @@ pub enum FetchState {
 pub struct RemoteUnit {
     /// Crate name, or the part of an object name that represents it.
     pub crate_name: String,
-    /// The keys of the entries, the most promising first.
-    pub keys: Vec<EntryKey>,
+    /// The entries, the most promising first.
+    pub entries: Vec<RemoteEntry>,
     /// Milliseconds that a compile takes. `None`: unknown.
     pub cost_ms: Option<f64>,
     /// Where its entries are.
@@ -48,11 +49,12 @@ impl FetchPlan {
             self.units.insert(lookup, unit);
             return;
         };
-        let fresh: Vec<_> = unit.keys.into_iter().filter(|key| !known.keys.contains(key)).collect();
+        let is_known = |entry: &RemoteEntry| known.entries.iter().any(|known| known.id.key == entry.id.key);
+        let fresh: Vec<_> = unit.entries.into_iter().filter(|entry| !is_known(entry)).collect();
         if known.state != FetchState::Fetching && (unit.state == FetchState::OnRemote || !fresh.is_empty()) {
             known.state = FetchState::OnRemote;
         }
-        known.keys.extend(fresh);
+        known.entries.extend(fresh);
         known.cost_ms = known.cost_ms.or(unit.cost_ms);
     }
 
@@ -113,15 +115,17 @@ impl FetchPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Digest;
+    use crate::model::{Digest, EntryKey};
+    use crate::remote::{ManifestName, SignerId};
 
     fn lookup(name: &str) -> LookupKey {
         LookupKey(Digest::of(name.as_bytes()))
     }
 
     fn unit(key: &str) -> RemoteUnit {
-        let keys = vec![EntryKey(Digest::of(key.as_bytes()))];
-        RemoteUnit { crate_name: "a".into(), keys, cost_ms: None, state: FetchState::OnRemote }
+        let name = ManifestName::new("a", lookup("l"), EntryKey(Digest::of(key.as_bytes())), SignerId::NONE);
+        let entries = vec![RemoteEntry::of_object(0, name)];
+        RemoteUnit { crate_name: "a".into(), entries, cost_ms: None, state: FetchState::OnRemote }
     }
 
     #[test]
@@ -155,6 +159,6 @@ mod tests {
         assert_eq!(plan.unit(lookup("a")).unwrap().state, FetchState::InStore, "nothing new");
         plan.add_unit(lookup("a"), unit("two"));
         plan.request(lookup("a"));
-        assert_eq!(plan.take_next().unwrap().1.keys.len(), 2);
+        assert_eq!(plan.take_next().unwrap().1.entries.len(), 2);
     }
 }

@@ -4,7 +4,6 @@
 //! Bounded: at most [`MAX_PARALLEL_LOOKUPS`] lookup keys at a time, no more bytes of one record than the setup allows,
 //! and a deadline for each lookup key.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,19 +13,22 @@ use super::protocol::FetchRequest;
 use super::shared::Agent;
 use super::state::BuildSubject;
 use crate::fsx;
-use crate::model::{EntryId, EntryKey, LookupKey};
-use crate::remote::operations::build_records::{self, NamedRecord};
-use crate::remote::operations::fetch::{self, Fetched};
-use crate::remote::{Control, Remote, RemoteError, Workspace};
+use crate::model::LookupKey;
+use crate::remote::operations::build_records::{self, FoundRecord};
+use crate::remote::operations::fetch::{self, BundleUse};
+use crate::remote::operations::pull_plan::{self, Place};
+use crate::remote::operations::record_choice::Purpose;
+use crate::remote::operations::remote_entry::ManifestPlace;
+use crate::remote::{Checkout, Control, Fetched, Fetcher, Remote, RemoteError, Workspace, names};
 
 /// How many lookup keys are fetched at once.
 const MAX_PARALLEL_LOOKUPS: usize = 24;
 /// How long the fetch of the entries of one lookup key may take.
 const LOOKUP_DEADLINE: Duration = Duration::from_mins(2);
-/// How long each query of the remote may take: the build record, the full listing, or the listing for one lookup key.
+/// How many records are read for a build that the best one does not cover.
+const MAX_RECORDS: usize = 4;
+/// How long each query of the remote may take: for the build record, or for one lookup key.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many pages of a listing are read. Build records name the other entries of a larger remote.
-const MAX_LIST_PAGES: usize = 20;
 
 /// Starts the tasks that fetch.
 pub(super) fn start(agent: &Arc<Agent>) {
@@ -59,18 +61,24 @@ async fn fetch_loop(agent: Arc<Agent>) {
 /// Fetches the entries under one lookup key.
 async fn fetch_unit(agent: &Agent, open: &Arc<Remote>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + LOOKUP_DEADLINE));
+    let fetcher = Fetcher::new(open, &agent.setup.store, false);
     let mut state = FetchState::Failed;
-    for key in unit.keys.iter().take(fetch::MAX_ENTRIES_PER_LOOKUP) {
-        let id = EntryId { crate_name: unit.crate_name.clone(), lookup, key: *key };
-        match fetch::fetch_entry(open, &agent.setup.store, &id, &control).await {
+    for entry in unit.entries.iter().filter(|entry| entry.id.lookup == lookup).take(fetch::MAX_ENTRIES_PER_LOOKUP) {
+        // The build will probably request the other units of a record, too, and so other packs of the same bundle.
+        let uses = match entry.manifest {
+            ManifestPlace::Here(_) => BundleUse::Whole,
+            _ => BundleUse::OnlyThis,
+        };
+        let crate_name = &entry.id.crate_name;
+        match fetcher.fetch(entry, uses, &control).await {
             Ok(Fetched::Imported { pack, bytes }) => {
-                tracing::debug!(crate_name = id.crate_name, pack, "fetched");
+                tracing::debug!(crate_name, pack, "fetched");
                 state = FetchState::InStore;
                 count_fetched(agent, pack, bytes);
             }
             // An entry that was already in the store did not prevent the miss, so it does not hold.
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
-            Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name = id.crate_name, %refused, "refused"),
+            Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name, %refused, "refused"),
             Err(RemoteError::Cancelled { .. }) => return FetchState::OnRemote,
             Err(error) => return record_failure(agent, error.to_string()),
         }
@@ -102,18 +110,13 @@ fn record_failure(agent: &Agent, error: String) -> FetchState {
     FetchState::Failed
 }
 
-/// Queries the remote for the subject: first the build record, which names the entries that the build will request,
-/// then a listing of everything, which shows for which entries not to wait. They run in sequence because the listing is
-/// long; until it is complete, misses are looked up one by one. Only a failed query for the record makes the remote
-/// unusable.
+/// Queries the remote for the subject: reads the build record that fits it best. Misses that it does not name are
+/// looked up by name. Only a failed query makes the remote unusable.
 pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         let failure = match tokio::time::timeout(QUERY_TIMEOUT, read_record(&agent, &subject)).await {
-            Ok(Ok(open)) => {
-                list_remote(&agent, &open).await;
-                None
-            }
+            Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
             Err(_) => Some(format!("no answer within {} s", QUERY_TIMEOUT.as_secs())),
         };
@@ -132,79 +135,93 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     });
 }
 
-/// Lists the remote and adds its units to the plan. If that takes too long, the agent uses only its build records.
-async fn list_remote(agent: &Agent, open: &Remote) {
-    match tokio::time::timeout(QUERY_TIMEOUT, list_units(open, &open.names.all_manifests())).await {
-        Ok(Ok(units)) => {
-            let mut state = agent.state();
-            for (lookup, unit) in units {
-                state.plan.add_unit(lookup, unit);
-            }
-            drop(state);
-            tracing::debug!("listed the remote");
-        }
-        Ok(Err(error)) => tracing::warn!(%error, "cannot list"),
-        Err(_) => tracing::warn!("the listing takes too long"),
-    }
-}
-
-/// Opens the remote and reads the build record, if there is one.
-async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<Arc<Remote>, String> {
+/// Reads the best build record, if there is one.
+async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<(), String> {
     let open = agent.open().await.map_err(|error| error.to_string())?;
     tracing::debug!("opened the remote");
-    let found = find_record(&open, subject).await.map_err(|error| error.to_string())?;
-    let Some(found) = found else { return Ok(open) };
-    tracing::debug!(name = found.name, "a build record");
-    let units = units_of(agent, &found);
+    let Some(place) = place_of(agent, &open, subject).await.map_err(|error| error.to_string())? else { return Ok(()) };
+    let found = build_records::find(&open, &place.listing, &place.checkout, &place.purpose).await;
+    let mut found = found.map_err(|error| error.to_string())?;
+    if found.is_none() {
+        // The first units of a cross build are for the host, so fall back to a record of any shape.
+        let any = Purpose::default();
+        found = build_records::find(&open, &place.listing, &place.checkout, &any)
+            .await
+            .map_err(|error| error.to_string())?;
+    }
+    if let Some(found) = found {
+        add_record(agent, &open, subject, &found);
+    }
+    Ok(())
+}
+
+/// Reads the records of other commands for the same commit or lock file: a miss is not in the best one.
+pub(super) fn read_others(agent: &Arc<Agent>, subject: BuildSubject) {
+    let agent = Arc::clone(agent);
+    tokio::spawn(async move {
+        let read = async {
+            let open = agent.open().await.ok()?;
+            let place = place_of(&agent, &open, &subject).await.ok()??;
+            let Place { listing, checkout, purpose, .. } = &place;
+            let others = build_records::find_all(&open, listing, checkout, purpose, MAX_RECORDS).await.ok()?;
+            others.iter().skip(1).for_each(|found| add_record(&agent, &open, &subject, found));
+            Some(())
+        };
+        let _ = tokio::time::timeout(QUERY_TIMEOUT, read).await;
+    });
+}
+
+fn add_record(agent: &Agent, open: &Remote, subject: &BuildSubject, found: &FoundRecord) {
+    tracing::debug!(name = found.object(), "a build record");
+    let units = units_of(agent, open, found);
     {
         let mut state = agent.state();
         for (lookup, unit) in units {
             state.plan.add_unit(lookup, unit);
         }
-        state.set_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
+        state.add_record(subject, found.record.units.iter().map(|unit| unit.lookup).collect());
     }
     agent.changed.notify_waiters();
     agent.work.notify_waiters();
-    Ok(open)
 }
 
-/// Looks up the lookup key of one miss, whose answer comes a round trip earlier than the record.
+/// The workspace of a subject, and what the remote has of it.
+async fn place_of(agent: &Agent, open: &Remote, subject: &BuildSubject) -> Result<Option<Place>, RemoteError> {
+    let Some(dir) = subject.workspace.clone() else { return Ok(None) };
+    let vars = agent.setup.env.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let workspace = Workspace::around(Path::new(&dir))?;
+        let checkout = Checkout::of(&workspace, &vars);
+        Some((workspace, checkout))
+    });
+    let Some((workspace, checkout)) = found.await.ok().flatten() else { return Ok(None) };
+    let listing = build_records::list(open, &checkout.workspace).await?;
+    let shape = subject.shape.split_once('/').map(|(triple, profile)| names::shape_part(triple, profile));
+    Ok(Some(Place { workspace, checkout, listing, purpose: Purpose { shape, command: None } }))
+}
+
+/// Looks up the lookup key of one miss by name.
 pub(super) fn look_up(agent: &Arc<Agent>, request: FetchRequest) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
-        let Ok(open) = agent.open().await else { return };
-        let prefix = open.names.manifests_under(&request.crate_name, request.lookup);
-        match tokio::time::timeout(QUERY_TIMEOUT, list_units(&open, &prefix)).await {
-            Ok(Ok(mut units)) => {
-                let unit = units.remove(&request.lookup);
-                tracing::debug!(crate_name = request.crate_name, is_there = unit.is_some(), "looked up");
-                agent.state().set_lookup_result(&request, unit);
-            }
-            // [`query_subject`] decides whether the remote can be used.
-            Ok(Err(_)) | Err(_) => return,
-        }
+        let found = async {
+            let open = agent.open().await.ok()?;
+            list_unit(&open, &request.crate_name, request.lookup).await.ok()?
+        };
+        // [`query_subject`] decides whether the remote can be used.
+        let unit = tokio::time::timeout(QUERY_TIMEOUT, found).await.ok().flatten();
+        tracing::debug!(crate_name = request.crate_name, is_there = unit.is_some(), "looked up");
+        agent.state().set_lookup_result(&request, unit);
         agent.changed.notify_waiters();
         agent.work.notify_waiters();
     });
 }
 
-async fn find_record(open: &Remote, subject: &BuildSubject) -> Result<Option<NamedRecord>, RemoteError> {
-    let Some(workspace) = subject.workspace.as_deref().and_then(|dir| Workspace::around(Path::new(dir))) else {
-        return Ok(None);
-    };
-    let shape = Some(subject.shape.as_str()).filter(|shape| !shape.is_empty());
-    match build_records::find(open, &workspace, shape).await?.into_iter().next() {
-        // The first units of a cross build are for the host, so fall back to a record of any shape.
-        None if shape.is_some() => Ok(build_records::find(open, &workspace, None).await?.into_iter().next()),
-        found => Ok(found),
-    }
-}
-
 /// The units of a record, up to the bytes that one record may fetch.
-fn units_of(agent: &Agent, found: &NamedRecord) -> Vec<(LookupKey, RemoteUnit)> {
+fn units_of(agent: &Agent, open: &Remote, found: &FoundRecord) -> Vec<(LookupKey, RemoteUnit)> {
     let layout = agent.setup.store.layout();
     let (mut units, mut bytes) = (Vec::new(), 0_u64);
-    for unit in &found.record.units {
+    for (unit, entry) in found.record.units.iter().zip(found.entries(open)) {
         bytes = bytes.saturating_add(unit.bytes);
         if bytes > agent.setup.max_size / 2 {
             tracing::warn!("the build record names more than may be fetched");
@@ -215,7 +232,7 @@ fn units_of(agent: &Agent, found: &NamedRecord) -> Vec<(LookupKey, RemoteUnit)> 
             unit.lookup,
             RemoteUnit {
                 crate_name: unit.crate_name.clone(),
-                keys: vec![unit.key],
+                entries: vec![entry],
                 cost_ms: Some(unit.cost_ms),
                 state: if is_here { FetchState::InStore } else { FetchState::OnRemote },
             },
@@ -224,24 +241,10 @@ fn units_of(agent: &Agent, found: &NamedRecord) -> Vec<(LookupKey, RemoteUnit)> 
     units
 }
 
-/// The units under manifest names that begin with `prefix`, from at most [`MAX_LIST_PAGES`] pages.
-async fn list_units(open: &Remote, prefix: &str) -> Result<HashMap<LookupKey, RemoteUnit>, RemoteError> {
-    let mut listing = open.objects.list(prefix);
-    let mut units: HashMap<LookupKey, Vec<(Option<std::time::SystemTime>, String, EntryKey)>> = HashMap::new();
-    for _ in 0..MAX_LIST_PAGES {
-        let Some(page) = listing.next_page().await? else { break };
-        for listed in page {
-            if let Some(located) = open.names.parse_manifest(&listed.name) {
-                let entry = (listed.modified, located.crate_part, located.key);
-                units.entry(located.lookup).or_default().push(entry);
-            }
-        }
-    }
-    let unit = |mut entries: Vec<(Option<std::time::SystemTime>, String, EntryKey)>| {
-        entries.sort_unstable_by(|a, b| b.cmp(a));
-        let crate_name = entries.first().map(|entry| entry.1.clone()).unwrap_or_default();
-        let keys = entries.into_iter().map(|entry| entry.2).collect();
-        RemoteUnit { crate_name, keys, cost_ms: None, state: FetchState::OnRemote }
-    };
-    Ok(units.into_iter().map(|(lookup, entries)| (lookup, unit(entries))).collect())
+/// The entries of the remote under one lookup key, the newest first.
+async fn list_unit(open: &Remote, crate_name: &str, lookup: LookupKey) -> Result<Option<RemoteUnit>, RemoteError> {
+    let mut entries = pull_plan::list(open, &names::manifests_under(crate_name, lookup)).await?;
+    entries.retain(|entry| !matches!(entry.manifest, ManifestPlace::Refused(_)));
+    let unit = RemoteUnit { crate_name: crate_name.to_owned(), entries, cost_ms: None, state: FetchState::OnRemote };
+    Ok((!unit.entries.is_empty()).then_some(unit))
 }

@@ -183,6 +183,9 @@ async fn serve_fetch(
     if queries.lookup {
         prefetch::look_up(agent, fetch.clone());
     }
+    if queries.others {
+        prefetch::read_others(agent, subject(fetch));
+    }
     let began = Instant::now();
     let outcome = wait(agent, fetch, writer).await;
     let waited = began.elapsed();

@@ -76,7 +76,7 @@ impl Agent {
 
     /// The remote. The first caller connects it.
     pub(super) async fn open(&self) -> Result<Arc<Remote>, ConnectError> {
-        let connect = || async { Remote::connect(&self.setup.remote, &self.setup.env).await.map(Arc::new) };
+        let connect = || async { connect(&self.setup).await };
         self.open.get_or_try_init(connect).await.cloned()
     }
 
@@ -101,4 +101,11 @@ impl Agent {
             uploads: counters.uploads_wait.clone(),
         }
     }
+}
+
+/// Connects the remote of an agent, without the keys that were revoked.
+pub(super) async fn connect(setup: &Setup) -> Result<Arc<Remote>, ConnectError> {
+    let mut remote = Remote::connect(&setup.remote, &setup.env).await?;
+    remote.read_revocations().await?;
+    Ok(Arc::new(remote))
 }

@@ -38,10 +38,12 @@ pub(super) struct ActiveBuild {
 /// What to find out about a [`FetchRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Queries {
-    /// Query the remote about the subject. [`AgentState::finish_answer`] takes the end of the answer.
+    /// Read the best build record of the subject. [`AgentState::finish_answer`] takes the end of the answer.
     pub(super) subject: bool,
     /// List the remote under the lookup key. [`AgentState::set_lookup_result`] takes the result.
     pub(super) lookup: bool,
+    /// Read the records of other commands: a miss is not in the best one.
+    pub(super) others: bool,
 }
 
 /// What the agent has done so far, for people.
@@ -109,7 +111,10 @@ impl AgentState {
     pub(super) fn begin(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) -> Queries {
         let subject = self.begin_query_if_due(request);
         self.notice_removal(request, exists);
-        Queries { subject, lookup: self.begin_look_up_if_due(request) }
+        let lookup = self.begin_look_up_if_due(request);
+        let others =
+            lookup && self.answers.get_mut(&super::state::subject(request)).is_some_and(SubjectAnswer::begin_others);
+        Queries { subject, lookup, others }
     }
 
     /// Registers the build of this request, and begins a query of its subject if one is due: the build is new to the
@@ -139,7 +144,7 @@ impl AgentState {
         is_due
     }
 
-    /// Begins to look up this lookup key alone, if a build waits for it and nothing is known about it yet. Returns
+    /// Begins to look up this lookup key by name, if a build waits for it and nothing is known about it yet. Returns
     /// whether it did.
     fn begin_look_up_if_due(&mut self, request: &FetchRequest) -> bool {
         let is_unknown = self.plan.unit(request.lookup).is_none() && self.health.is_usable(self.now());
@@ -150,27 +155,23 @@ impl AgentState {
     pub(super) fn set_lookup_result(&mut self, request: &FetchRequest, unit: Option<RemoteUnit>) {
         let now = self.now();
         self.last_activity = now;
-        match unit {
-            Some(unit) => {
-                self.plan.add_unit(request.lookup, unit);
-                if let Some(build) = self.builds.get_mut(&request.build) {
-                    build.budget.entry_named(millis(now));
-                }
-            }
-            None => {
-                if let Some(answer) = self.answers.get_mut(&subject(request)) {
-                    answer.add_lacking(request.lookup);
-                }
+        if let Some(answer) = self.answers.get_mut(&subject(request)) {
+            answer.end_look_up(request.lookup, unit.is_some());
+        }
+        if let Some(unit) = unit {
+            self.plan.add_unit(request.lookup, unit);
+            if let Some(build) = self.builds.get_mut(&request.build) {
+                build.budget.entry_named(millis(now));
             }
         }
     }
 
-    /// Records the build record of the subject: its lookup keys, in build order.
-    pub(super) fn set_record(&mut self, subject: &BuildSubject, record: Vec<LookupKey>) {
+    /// Adds a build record of the subject: its lookup keys, in build order.
+    pub(super) fn add_record(&mut self, subject: &BuildSubject, record: Vec<LookupKey>) {
         let now = self.now();
         self.last_activity = now;
         let Some(answer) = self.answers.get_mut(subject) else { return };
-        let (took, early) = answer.set_record(record, now);
+        let (took, early) = answer.add_record(record, now);
         for build in self.builds.values_mut().filter(|build| build.subjects.contains(subject)) {
             build.budget.record_received(millis(took));
         }
@@ -190,7 +191,8 @@ impl AgentState {
 
     /// Lets an entry that was fetched for this request and then removed (`gc`, `purge`) be fetched again.
     fn notice_removal(&mut self, request: &FetchRequest, exists: impl Fn(EntryKey) -> bool) {
-        let is_gone = |unit: &RemoteUnit| !unit.keys.iter().take(MAX_ENTRIES_PER_LOOKUP).any(|key| exists(*key));
+        let is_gone =
+            |unit: &RemoteUnit| !unit.entries.iter().take(MAX_ENTRIES_PER_LOOKUP).any(|entry| exists(entry.id.key));
         if self.plan.unit(request.lookup).is_some_and(|unit| unit.state == FetchState::InStore && is_gone(unit)) {
             self.plan.set_state(request.lookup, FetchState::OnRemote);
         }
@@ -255,6 +257,7 @@ pub(super) mod tests {
     use super::super::protocol::Decline;
     use super::*;
     use crate::model::Digest;
+    use crate::remote::{ManifestName, RemoteEntry, SignerId};
 
     pub(crate) fn request(name: &str) -> FetchRequest {
         FetchRequest {
@@ -271,13 +274,15 @@ pub(super) mod tests {
         let mut state = AgentState::new(2);
         assert!(state.begin_query_if_due(&request(names[0])));
         for name in names {
-            let keys = vec![EntryKey(Digest::of(name.as_bytes()))];
-            let unit =
-                RemoteUnit { crate_name: (*name).into(), keys, cost_ms: Some(500.0), state: FetchState::OnRemote };
-            state.plan.add_unit(request(name).lookup, unit);
+            let (crate_name, lookup) = ((*name).to_owned(), request(name).lookup);
+            let key = EntryKey(Digest::of(name.as_bytes()));
+            let entry = RemoteEntry::of_object(0, ManifestName::new(name, lookup, key, SignerId::NONE));
+            let (entries, state_of) = (vec![entry], FetchState::OnRemote);
+            let unit = RemoteUnit { crate_name, entries, cost_ms: Some(500.0), state: state_of };
+            state.plan.add_unit(lookup, unit);
         }
         let record = names.iter().map(|name| request(name).lookup).collect();
-        state.set_record(&subject(&request(names[0])), record);
+        state.add_record(&subject(&request(names[0])), record);
         state.finish_answer(&subject(&request(names[0])));
         state
     }
@@ -292,7 +297,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn requests_before_the_answer_are_looked_up_one_by_one() {
+    fn requests_of_which_nothing_is_known_are_looked_up_by_name() {
         let mut state = AgentState::new(2);
         assert!(state.begin_query_if_due(&request("a")));
         assert!(
@@ -301,16 +306,18 @@ pub(super) mod tests {
                 && state.begin_look_up_if_due(&request("b"))
         );
         state.set_lookup_result(&request("a"), None);
-        let unit = RemoteUnit { crate_name: "b".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
+        let unit =
+            RemoteUnit { crate_name: "b".into(), entries: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
         state.set_lookup_result(&request("b"), Some(unit));
         assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
         assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::Wait);
         assert!(state.plan.take_next().is_some(), "b is fetched");
         assert!(!state.begin_look_up_if_due(&request("b")));
-        let look_ups = (0..100).filter(|n| state.begin_look_up_if_due(&request(&n.to_string()))).count();
-        assert!((1..20).contains(&look_ups), "{look_ups}");
         state.finish_answer(&subject(&request("a")));
-        assert!(!state.begin_look_up_if_due(&request("c")));
+        assert!(state.begin_look_up_if_due(&request("c")), "after the answer, too");
+        assert_eq!(state.decide(&request("c"), Duration::ZERO), Decision::Wait);
+        state.set_lookup_result(&request("c"), None);
+        assert_eq!(state.decide(&request("c"), Duration::ZERO), Decision::Decline(Decline::Unknown));
     }
 
     #[test]
@@ -320,9 +327,9 @@ pub(super) mod tests {
             assert!(state.begin_query_if_due(&request(name)));
             assert!(state.begin_look_up_if_due(&request(name)));
             let unit =
-                RemoteUnit { crate_name: "a".into(), keys: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
+                RemoteUnit { crate_name: "a".into(), entries: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
             state.plan.add_unit(request("a").lookup, unit);
-            state.set_record(&subject(&request("a")), vec![request("a").lookup]);
+            state.add_record(&subject(&request("a")), vec![request("a").lookup]);
         }
         assert_eq!((asked.plan.pending(), other.plan.pending()), (1, 0));
     }

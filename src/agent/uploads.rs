@@ -13,23 +13,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::shared::{Agent, MAX_BLOCKING_THREADS};
-use crate::events::EventLog;
+use super::shared::{Agent, MAX_BLOCKING_THREADS, connect};
+use crate::events::{CommandLog, EventLog};
 use crate::fsx::{clock, sys_process};
 use crate::model::EntryId;
 use crate::remote;
-use crate::remote::operations::build_records;
-use crate::remote::operations::denials::DenialCounter;
-use crate::remote::operations::presence;
+use crate::remote::operations::known::{Knowledge, KnownEntries};
+use crate::remote::operations::publication::Publication;
+use crate::remote::operations::push::{self, Settled};
 use crate::remote::operations::workspace::{self, Workspace};
-use crate::remote::{Control, Remote, UploadError, UploadSource, Uploaded};
+use crate::remote::operations::{build_records, presence};
+use crate::remote::{Checkout, Control, Remote, UploadSource, Uploaded, Uploader};
 use crate::store::Withheld;
 
 /// How often the thread checks the queue.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many entries are uploaded at once.
 const MAX_PARALLEL_UPLOADS: usize = 4;
-/// How long the upload of one entry may take.
+/// Entries that are uploaded before the agent looks whether a build has begun.
+const CHUNK: usize = 64;
+/// How long the upload of these entries may take.
 const UPLOAD_DEADLINE: Duration = Duration::from_mins(10);
 /// How long after the last request a build counts as over. (It may still compile one long unit.)
 const QUIET_TIME: Duration = Duration::from_secs(3);
@@ -90,7 +93,7 @@ async fn upload_loop(agent: &Arc<Agent>) {
         }
         let done = match upload_queued(agent, &open).await {
             Ok(0) if is_unrecorded && is_quiet(agent) => {
-                write_records(agent, &open).await.inspect(|()| is_unrecorded = false)
+                publish(agent, &open).await.inspect(|()| is_unrecorded = false)
             }
             sent => sent.map(|sent| is_unrecorded |= sent > 0),
         };
@@ -114,25 +117,44 @@ fn is_quiet(agent: &Agent) -> bool {
     agent.state().since_request() > QUIET_TIME
 }
 
-/// Writes the build records of the workspaces that builds asked about, so that other machines can fetch their entries.
-async fn write_records(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(), String> {
+/// Writes the build records and snapshots of the workspaces that builds asked about, so that other machines can fetch
+/// their entries.
+async fn publish(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(), String> {
     let (Some(open), store) = (open.get(), &agent.setup.store) else { return Ok(()) };
     let since = clock::now().as_millis() - workspace::RECENT_MS;
     let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
+    let commands = CommandLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
     remote::abort_stale_uploads(open, store.layout()).await;
-    let workspaces = agent.state().workspaces();
+    let source = source(agent).await?;
+    let (known, workspaces) = (KnownEntries::of(store.layout(), open), agent.state().workspaces());
     for dir in workspaces {
-        let Some(here) = Workspace::around(Path::new(&dir)).filter(|here| here.lock.is_some()) else { continue };
-        let commit = here.commit();
-        for used in workspace::used_entries(&events, &workspace::target_dir_candidates(&here.root, &agent.setup.env)) {
-            let record = build_records::create(store, &here, commit.as_deref(), &used.shape, &used.entries);
-            if let Some(record) = record.filter(|record| !record.units.is_empty()) {
-                let name = build_records::publish(open, &here, &record).await.map_err(|error| error.to_string())?;
-                tracing::info!(name, "recorded");
-            }
-        }
+        let Some(workspace) = Workspace::around(Path::new(&dir)).filter(|here| here.lock.is_some()) else { continue };
+        let checkout = Checkout::of(&workspace, &agent.setup.env);
+        let targets = workspace::target_dir_candidates(&workspace.root, &agent.setup.env);
+        let used = workspace::used_entries(&events, &commands, &targets);
+        let listing = build_records::list(open, &checkout.workspace).await.map_err(|error| error.to_string())?;
+        let publication = Publication {
+            remote: open,
+            source: &source,
+            known: &known,
+            workspace: &workspace,
+            checkout: &checkout,
+            listing,
+            used: &used,
+        };
+        // What is not known to be on the remote was withheld, or failed.
+        let is_lacking = |key| known.knowledge(key, clock::now()) == Knowledge::Unknown;
+        let published = publication.run(is_lacking).await.map_err(|error| error.to_string())?;
+        published.records.iter().for_each(|(name, _)| tracing::info!(name, "recorded"));
     }
     Ok(())
+}
+
+async fn source(agent: &Arc<Agent>) -> Result<UploadSource, String> {
+    let (store, variables) = (Arc::clone(&agent.setup.store), agent.setup.env.texts());
+    let found = tokio::task::spawn_blocking(move || Withheld::of(&store, variables)).await;
+    let withheld = Arc::new(found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
+    Ok(UploadSource { store: Arc::clone(&agent.setup.store), withheld })
 }
 
 /// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
@@ -142,53 +164,44 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
     if queued.is_empty() {
         return Ok(0);
     }
-    let connect = || async { Remote::connect(&agent.setup.remote, &agent.setup.env).await.map(Arc::new) };
+    let connect = || async { connect(&agent.setup).await };
     let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
-    let store = Arc::clone(&agent.setup.store);
-    let variables = agent.setup.env.texts();
-    let found = tokio::task::spawn_blocking(move || Withheld::of(&store, variables)).await;
-    let withheld = Arc::new(found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
-    let source = UploadSource { store: Arc::clone(&agent.setup.store), withheld };
-    let (mut failed, mut tried, denials) = (None, 0, DenialCounter::default());
-    for some in queued.chunks(MAX_PARALLEL_UPLOADS) {
-        if !is_quiet(agent) || denials.should_stop() {
+    let source = source(agent).await?;
+    let known = KnownEntries::of(source.store.layout(), remote);
+    let lacking = presence::lacking(remote, &known, queued.clone()).await.map_err(|error| error.to_string())?;
+    for id in queued.iter().filter(|id| !lacking.contains(id)) {
+        agent.queue.remove(id.key).map_err(|error| error.to_string())?;
+    }
+    let (mut failed, mut tried) = (None, queued.len() - lacking.len());
+    for some in lacking.chunks(CHUNK) {
+        if !is_quiet(agent) || failed.is_some() {
             break;
         }
         tried += some.len();
-        let mut tasks = tokio::task::JoinSet::new();
-        for id in some.iter().cloned() {
-            tasks.spawn(upload_entry(Arc::clone(agent), Arc::clone(remote), source.clone(), id));
-        }
-        while let Some(sent) = tasks.join_next().await {
-            match sent.map_err(|error| error.to_string())? {
-                Ok(()) => denials.record_success(),
-                Err(error) => {
-                    failed = Some(error.to_string());
-                    if let UploadError::Remote(error) = error {
-                        denials.record_failure(&error);
-                    }
-                }
+        let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
+        let uploader = Uploader::new(remote, &source, &control);
+        push::run(&uploader, some.to_vec(), MAX_PARALLEL_UPLOADS, |id, result| {
+            if let Some(error) = settle(agent, id, result) {
+                failed = Some(error);
             }
-        }
+        })
+        .await;
     }
     failed.map_or(Ok(tried), Err)
 }
 
-async fn upload_entry(
-    agent: Arc<Agent>,
-    open: Arc<Remote>,
-    source: UploadSource,
-    id: EntryId,
-) -> Result<(), UploadError> {
-    let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
-    let sent = match presence::has(&open, source.store.layout(), &id).await? {
-        true => Uploaded::AlreadyThere,
-        false => remote::upload_entry(&open, &source, &id, &control).await?,
-    };
-    if matches!(sent, Uploaded::Written(_)) {
-        agent.state().counters.uploaded += 1;
-    }
+/// Takes an entry off the queue, unless its upload failed or was not tried. Returns the error.
+fn settle(agent: &Agent, id: &EntryId, result: &Settled) -> Option<String> {
     agent.state().mark_active();
-    tracing::debug!(crate_name = id.crate_name, ?sent, "sent");
-    Ok(agent.queue.remove(id.key)?)
+    tracing::debug!(crate_name = id.crate_name, ?result, "sent");
+    match result {
+        Ok(Some(uploaded)) => {
+            if matches!(uploaded, Uploaded::Written(_)) {
+                agent.state().counters.uploaded += 1;
+            }
+            agent.queue.remove(id.key).err().map(|error| error.to_string())
+        }
+        Ok(None) => Some("the remote denies uploads".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
 }

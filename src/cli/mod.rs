@@ -17,6 +17,7 @@ mod note;
 mod printer;
 mod progress;
 mod pull;
+mod pull_budget;
 mod purge;
 mod push;
 mod report;

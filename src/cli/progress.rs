@@ -41,6 +41,8 @@ struct DisplayState {
     settled: usize,
     /// When the last line was printed.
     last_line: Instant,
+    /// When bytes were last transferred, or an entry was settled.
+    last_progress: Instant,
 }
 
 #[derive(Default)]
@@ -74,8 +76,9 @@ impl Display {
             bar.enable_steady_tick(Duration::from_millis(200));
             (all, bar)
         });
+        let (last_line, last_progress) = (Instant::now(), Instant::now());
         let state =
-            DisplayState { running: HashMap::new(), sums: Sums::default(), settled: 0, last_line: Instant::now() };
+            DisplayState { running: HashMap::new(), sums: Sums::default(), settled: 0, last_line, last_progress };
         let display = Self { verb, entries, bars, out: Printer::new(), state: Mutex::new(state) };
         display.settled(0);
         display
@@ -88,6 +91,9 @@ impl Display {
         let running = state.running.entry(progress.id).or_default();
         let total = progress.total.unwrap_or(0).max(progress.done);
         state.sums.shift((running.done, running.total), (progress.done, total));
+        if running.done != progress.done {
+            state.last_progress = Instant::now();
+        }
         (running.done, running.total) = (progress.done, total);
         if let Some((all, bar)) = &self.bars {
             bar.set_length(state.sums.total);
@@ -124,10 +130,16 @@ impl Display {
     pub(super) fn settled(&self, entries: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.settled = entries;
+        state.last_progress = Instant::now();
         if let Some((_, bar)) = &self.bars {
             bar.set_message(format!("{entries} of {}", units::count(self.entries, "entry", "entries")));
         }
         self.print_line(&mut state);
+    }
+
+    /// How long nothing was transferred and no entry was settled.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).last_progress.elapsed()
     }
 
     /// Prints a line if there are no bars and the last line is old enough.

@@ -2,20 +2,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use super::context::{CommandContext, Exit, limit};
 use super::printer::Table;
 use super::progress::Display;
+use super::pull_budget::{PullBudget, Stopped};
 use super::{transfer, units};
 use crate::config::Config;
-use crate::events::EventLog;
+use crate::events::{CommandLog, EventLog};
 use crate::fsx;
-use crate::remote::operations::pull::{self, Origin, Pull, PullPlan, PullReport, Wanted};
+use crate::remote::operations::build_records::{self, WorkspaceListing};
+use crate::remote::operations::pull::{Pull, PullReport};
+use crate::remote::operations::pull_plan::{self, Origin, Place, PullPlan, RecordOrigin, Wanted};
+use crate::remote::operations::record_choice::Purpose;
+use crate::remote::operations::remote_entry::LocatedManifest;
 use crate::remote::operations::{snapshots, workspace};
-use crate::remote::{PackManifest, Remote, Workspace};
+use crate::remote::{Checkout, Remote, SignerId, Workspace, names};
 use crate::store::{Store, survey};
 
 /// Download entries from the remote before a build
@@ -38,8 +43,9 @@ Examples:
   kache pull --dry-run          List them, download nothing
   kache pull --crate serde      All entries of one crate
 
-Exit codes: 1 if a download failed or an entry was damaged (an absent entry,
-or one whose signer is not trusted, is not a failure); 130 after Ctrl-C.")]
+Exit codes: 1 if a download failed, an entry was damaged, the store is full or
+the time is over (an absent entry, or one whose signer is not trusted, is not a
+failure); 130 after Ctrl-C.")]
 pub(super) struct Args {
     /// All entries of the remote, newest first;
     /// at most eight that differ only in inputs
@@ -51,6 +57,9 @@ pub(super) struct Args {
     /// The entries in this build record, named as push and pull print it
     #[arg(long, value_name = "NAME", group = "what")]
     build: Option<String>,
+    /// Stop after this time, and after 30 s without progress
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::context::span)]
+    timeout: Duration,
     /// Only list the entries to download, with sizes; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -71,8 +80,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
     let settings = transfer::settings(cx, &config)?;
     let here = fsx::current_dir()?;
-    let workspace = Workspace::around(&here);
-    let shape = last_shape(cx, &config, &here);
+    let purpose = last_purpose(cx, &config, &here);
     if !args.dry_run {
         store.mark_as_cache().context("cannot create the cache directory")?;
         crate::remote::sweep(store.layout());
@@ -83,36 +91,57 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let room = tokio::task::block_in_place(|| room(&store, &config))?;
         let plan = async {
-            let plan = pull::plan(&remote, &args.wanted(), workspace.as_ref(), shape.as_deref()).await;
-            plan.context("cannot plan the pull")
+            let place = place(cx, &remote, &here, args, purpose).await?;
+            let plan =
+                pull_plan::plan(&remote, &args.wanted(), place.as_ref()).await.context("cannot plan the pull")?;
+            Ok((place, plan))
         };
-        let Some(plan) = transfer::unless_interrupted(&cancel, plan).await? else { return Ok(Exit::Interrupted) };
-        print_origin(cx, &plan, workspace.as_ref());
+        let Some((place, plan)) = transfer::unless_interrupted(&cancel, plan).await? else {
+            return Ok(Exit::Interrupted);
+        };
+        print_origin(cx, &plan, place.as_ref());
         let display = Arc::new(Display::new("pull", plan.entries.len()));
-        let control = transfer::control(&display, cancel);
+        let control = transfer::control(&display, cancel.clone());
+        let budget = PullBudget::start(args.timeout, &display, &cancel);
         let store = Arc::new(store);
         let pull = Pull { remote: Arc::clone(&remote), store: Arc::clone(&store), control, room, is_dry: args.dry_run };
         let report = pull.run(plan, |settled| display.settled(settled)).await;
         display.finish();
-        if let Some(workspace) = workspace.as_ref().filter(|_| !args.dry_run && !report.is_cancelled) {
-            pull_snapshots(cx, &remote, &store, workspace).await?;
+        let stopped = budget.end();
+        if let Some(place) = place.as_ref().filter(|_| !args.dry_run && !report.is_cancelled) {
+            pull_snapshots(cx, &remote, &store, place).await?;
         }
         if args.dry_run {
             print_manifests(cx, &report.would_fetch)?;
         }
-        print_summary(cx, args, &report, began)
+        let exit = print_summary(cx, args, &report, began, stopped)?;
+        Ok(exit)
     })
+}
+
+/// The workspace around the current directory, and what the remote has of it, if the pull is for the workspace.
+async fn place(
+    cx: &CommandContext,
+    remote: &Remote,
+    here: &Path,
+    args: &Args,
+    purpose: Purpose,
+) -> anyhow::Result<Option<Place>> {
+    let Some(workspace) = Workspace::around(here) else { return Ok(None) };
+    let checkout = Checkout::of(&workspace, &cx.env);
+    let listing = match args.wanted() {
+        Wanted::Workspace | Wanted::Build(_) => {
+            build_records::list(remote, &checkout.workspace).await.context("cannot plan the pull")?
+        }
+        Wanted::Crates(_) | Wanted::All => WorkspaceListing::default(),
+    };
+    Ok(Some(Place { workspace, checkout, listing, purpose }))
 }
 
 /// Fetches the build snapshots of the workspace. Without them, units are restored one by one, so a failure is only
 /// reported.
-async fn pull_snapshots(
-    cx: &CommandContext,
-    remote: &Remote,
-    store: &Store,
-    workspace: &Workspace,
-) -> anyhow::Result<()> {
-    match snapshots::read_all(remote, workspace).await {
+async fn pull_snapshots(cx: &CommandContext, remote: &Remote, store: &Store, place: &Place) -> anyhow::Result<()> {
+    match snapshots::read_all(remote, &place.checkout, &place.listing).await {
         Ok(found) => {
             let imported = snapshots::import(store, &found).context("cannot write a build snapshot")?;
             if imported > 0 {
@@ -124,13 +153,17 @@ async fn pull_snapshots(
     Ok(())
 }
 
-/// The shape of the last build of this workspace, if there was one.
-fn last_shape(cx: &CommandContext, config: &Config, here: &Path) -> Option<String> {
+/// What the last build of this workspace was for, if there was one.
+fn last_purpose(cx: &CommandContext, config: &Config, here: &Path) -> Purpose {
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).unwrap_or_default();
-    workspace::used_entries(&events, &workspace::target_dir_candidates(here, &cx.env))
-        .into_iter()
-        .next()
-        .map(|used| used.shape)
+    let commands = CommandLog::of(&config.cache_dir.value).read(i64::MIN).unwrap_or_default();
+    let targets = workspace::target_dir_candidates(here, &cx.env);
+    let Some(last) = workspace::used_entries(&events, &commands, &targets).into_iter().next() else {
+        return Purpose::default();
+    };
+    let shape = last.shape.split_once('/').map(|(triple, profile)| names::shape_part(triple, profile));
+    let command = (!last.command.is_empty()).then(|| names::command_part(&last.command));
+    Purpose { shape, command }
 }
 
 /// How many bytes the store may still grow until it reaches its limit.
@@ -139,11 +172,19 @@ fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
-fn print_origin(cx: &CommandContext, plan: &PullPlan, workspace: Option<&Workspace>) {
+fn print_origin(cx: &CommandContext, plan: &PullPlan, place: Option<&Place>) {
+    if let Some(untrusted) = place.map(|place| place.listing.untrusted).filter(|untrusted| *untrusted > 0) {
+        let records = units::count(untrusted, "build record", "build records");
+        cx.out.message(format_args!("ignored {records} of signers that are not trusted here (trusted_keys)"));
+    }
     match &plan.origin {
-        Origin::Builds(names) => names.iter().for_each(|name| cx.out.message(format_args!("build record {name}"))),
+        Origin::Builds(records) => {
+            for record in records {
+                cx.out.message(format_args!("build record {}{}", record.object, described(record)));
+            }
+        }
         Origin::Lock => {
-            let name = workspace.map_or("", |workspace| workspace.name.as_str());
+            let name = place.map_or("", |place| place.checkout.workspace.as_str());
             cx.out.message(format_args!("no build record of {name}: using the packages in Cargo.lock"));
         }
         Origin::Crates if plan.entries.is_empty() => {
@@ -154,10 +195,19 @@ fn print_origin(cx: &CommandContext, plan: &PullPlan, workspace: Option<&Workspa
     }
 }
 
-fn print_manifests(cx: &CommandContext, manifests: &[Arc<PackManifest>]) -> anyhow::Result<()> {
+/// What a record is of, for people: its branch, command and signer, as far as they are known.
+fn described(record: &RecordOrigin) -> String {
+    let branch = (!record.branch.is_empty()).then(|| format!("branch {}", record.branch));
+    let command = (!record.command.is_empty()).then(|| format!("cargo {}", record.command));
+    let signer = (record.signer != SignerId::NONE.to_string()).then(|| format!("signed by {}", record.signer));
+    let parts: Vec<String> = [branch, command, signer].into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
+}
+
+fn print_manifests(cx: &CommandContext, manifests: &[Arc<LocatedManifest>]) -> anyhow::Result<()> {
     let heading = ["CRATE", "PACKAGE", "KIND", "EMIT", "DOWNLOAD", "SIZE", "KEY"];
     let mut table = Table::new(&[4, 5]).headed(heading);
-    for manifest in manifests {
+    for manifest in manifests.iter().map(|located| &located.manifest) {
         table.row([
             manifest.crate_name.clone(),
             manifest.package.clone(),
@@ -174,14 +224,22 @@ fn print_manifests(cx: &CommandContext, manifests: &[Arc<PackManifest>]) -> anyh
     Ok(())
 }
 
-fn print_summary(cx: &CommandContext, args: &Args, report: &PullReport, began: Instant) -> anyhow::Result<Exit> {
+fn print_summary(
+    cx: &CommandContext,
+    args: &Args,
+    report: &PullReport,
+    began: Instant,
+    stopped: Option<Stopped>,
+) -> anyhow::Result<Exit> {
     let refused: Vec<_> = report.refused.iter().map(|(id, why)| (id.clone(), format!("refused: {why}"))).collect();
     transfer::print_failures(cx, "warning", &refused);
     transfer::print_failures(cx, "error", &report.failed);
     let (verb, entries, bytes) = match args.dry_run {
-        true => {
-            ("would pull", report.would_fetch.len(), report.would_fetch.iter().map(|manifest| manifest.pack.size).sum())
-        }
+        true => (
+            "would pull",
+            report.would_fetch.len(),
+            report.would_fetch.iter().map(|located| located.manifest.pack.size).sum(),
+        ),
         false => ("pulled", report.fetched, report.bytes),
     };
     let rest = [
@@ -195,9 +253,16 @@ fn print_summary(cx: &CommandContext, args: &Args, report: &PullReport, began: I
     transfer::Totals { verb, entries, bytes, took, rest: &rest }.print(cx)?;
     if report.no_room > 0 {
         let left = units::count(report.no_room, "entry", "entries");
-        cx.out.message(format_args!("skipped {left}: the store would exceed its limit, cache.max_size"));
+        cx.out.message(format_args!(
+            "error: {left} not pulled: the store would exceed its limit, cache.max_size (see `kache gc --help`)"
+        ));
+    }
+    if let Some(stopped) = stopped {
+        cx.out.message(format_args!("error: {stopped}; run `kache pull` again to go on"));
+        return Ok(Exit::Failed);
     }
     let exit = transfer::exit(cx, report.is_cancelled, &report.failed);
     let is_damaged = report.refused.iter().any(|(_, why)| !why.is_by_policy());
-    Ok(if exit == Exit::Ok && is_damaged && !args.dry_run { Exit::Failed } else { exit })
+    let is_incomplete = report.no_room > 0 || is_damaged;
+    Ok(if exit == Exit::Ok && is_incomplete && !args.dry_run { Exit::Failed } else { exit })
 }

@@ -1,5 +1,7 @@
 //! `kache push`: uploads entries to the remote after a build.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,16 +12,23 @@ use super::context::{CommandContext, Exit};
 use super::printer::Table;
 use super::progress::Display;
 use super::{transfer, units};
-use crate::config::RemoteSettings;
-use crate::events::EventLog;
+use crate::config::{Config, RemoteSettings, Secret};
+use crate::events::{CommandLog, EventLog};
 use crate::fsx::{self, clock, sys_process};
 use crate::keys;
-use crate::model::EntryId;
-use crate::remote::operations::push::{self, Candidate, Filter, PushReport};
-use crate::remote::operations::{build_records, presence, snapshots, workspace};
-use crate::remote::{BuildRecord, Remote, UploadSource, Workspace};
+use crate::model::{EntryId, EntryKey};
+use crate::remote::operations::known::{Knowledge, KnownEntries};
+use crate::remote::operations::publication::{Publication, is_lost};
+use crate::remote::operations::pull_plan::Place;
+use crate::remote::operations::push::{self, Candidate, Filter, PushReport, Settled};
+use crate::remote::operations::record_choice::Purpose;
+use crate::remote::operations::workspace::UsedEntries;
+use crate::remote::operations::{build_records, presence, workspace};
+use crate::remote::{Checkout, Remote, RemoteError, UploadSource, Uploader, Workspace};
 use crate::store::{Store, Withheld};
 
+/// Build records that are read to learn what the remote has.
+const MAX_RECORDS: usize = 2;
 /// How long to wait for the snapshots of builds that have just ended.
 const MAX_SNAPSHOT_WAIT: Duration = Duration::from_secs(5);
 
@@ -41,6 +50,7 @@ Examples:
   kache push --since 1h         Only entries compiled in the last hour
   kache push --offered          Also results of incremental compiles
   kache push --dry-run          List the entries, upload nothing
+  kache push --sign-with env:K  Sign with the key in the variable K
 
 Exit codes: 1 if an upload failed; 130 after Ctrl-C.")]
 pub(super) struct Args {
@@ -57,6 +67,10 @@ pub(super) struct Args {
     /// Also upload results of incremental compiles, stored as entries first
     #[arg(long)]
     offered: bool,
+    /// Sign with the key in this file, or in a variable (env:NAME): for the last
+    /// step of a job, so that its build scripts never see the key
+    #[arg(long, value_name = "KEY", verbatim_doc_comment)]
+    sign_with: Option<String>,
     /// Only list the entries to upload, with sizes before compression
     #[arg(long)]
     dry_run: bool,
@@ -64,13 +78,13 @@ pub(super) struct Args {
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
-    let settings = transfer::settings(cx, &config)?;
+    let settings = settings(cx, &config, args)?;
     anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::UploadError::ReadOnly);
     let began = Instant::now();
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
+    let commands = CommandLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
     let here = fsx::current_dir()?;
-    let used = workspace::used_entries(&events, &workspace::target_dir_candidates(&here, &cx.env));
-    let workspace = Workspace::around(&here);
+    let used = workspace::used_entries(&events, &commands, &workspace::target_dir_candidates(&here, &cx.env));
     if args.offered {
         let offered =
             offered(&store, &filter(args, &settings), args.dry_run).context("cannot read the offers of the store")?;
@@ -78,33 +92,59 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         cx.out.data(format_args!("{} {results}", if args.dry_run { "would store" } else { "stored" }))?;
     }
     let candidates = push::candidates(&store, &filter(args, &settings)).context("cannot read the store")?;
-    let withheld = withheld(cx, &store)?;
-    let store = Arc::new(store);
+    let source = UploadSource { withheld: withheld(cx, &store)?, store: Arc::new(store) };
     transfer::run(async |cancel| {
         let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
-        let lacking = lacking(&remote, &store, &candidates, args.all);
-        let Some(lacking) = transfer::unless_interrupted(&cancel, lacking).await? else { return Ok(Exit::Interrupted) };
-        let records = || workspace.as_ref().map_or_else(Vec::new, |workspace| records_of(&store, workspace, &used));
+        let known = KnownEntries::of(source.store.layout(), &remote);
+        let place = transfer::unless_interrupted(&cancel, place(cx, &remote, &here)).await?;
+        let Some(place) = place else { return Ok(Exit::Interrupted) };
+        let is_lost = |place: &Place| is_lost(&remote, &known, &place.checkout.workspace, &place.listing);
+        let known = if place.as_ref().is_some_and(is_lost) { known.clone().stale() } else { known };
+        let push = PushContext { cx, remote, source, known, place, cancel };
+        let lacking = push.lacking(&candidates, args.all);
+        let Some(lacking) = transfer::unless_interrupted(&push.cancel, lacking).await? else {
+            return Ok(Exit::Interrupted);
+        };
         if args.dry_run {
-            let may_leave = |candidate: &&Candidate| withheld.reason(candidate.id.key).is_none();
-            let lacking: Vec<&Candidate> = lacking.into_iter().filter(may_leave).collect();
-            return dry_run(cx, &remote, &lacking, &records());
+            return push.dry_run(&lacking, &used);
         }
-        let push = PushContext { cx, remote, store: Arc::clone(&store), withheld, cancel };
         let report = push.send(lacking.iter().map(|candidate| candidate.id.clone()).collect()).await;
-        let mut exit = print_summary(cx, &report, candidates.len() - lacking.len(), began)?;
-        if let Some(workspace) = &workspace
-            && exit != Exit::Interrupted
-        {
-            for written in
-                [push.write_records(workspace, records(), &report).await?, push.write_snapshots(workspace).await?]
-            {
-                exit = if written == Exit::Ok { exit } else { written };
-            }
+        let exit = print_summary(cx, &report, candidates.len() - lacking.len(), began)?;
+        if exit == Exit::Interrupted {
+            return Ok(exit);
         }
-        Ok(exit)
+        let published = push.publish(&used, &report).await?;
+        Ok(if published == Exit::Ok { exit } else { published })
     })
+}
+
+/// The settings of the remote, with the key that signs this push.
+fn settings(cx: &CommandContext, config: &Config, args: &Args) -> anyhow::Result<RemoteSettings> {
+    let mut settings = transfer::settings(cx, config)?;
+    if let Some(key) = &args.sign_with {
+        // What was restored before came from whoever was trusted then, and this key would vouch for what was made of
+        // it.
+        anyhow::ensure!(
+            settings.signing_key.is_some() || !settings.trusted_keys.is_empty(),
+            "--sign-with needs trusted_keys: without them, this machine has restored entries of anyone, and the key \
+             would vouch for what was compiled with them"
+        );
+        let text = match key.strip_prefix("env:") {
+            Some(name) => cx.env.text(name).with_context(|| format!("--sign-with: the variable {name} is not set"))?,
+            None => fsx::read_to_string(Path::new(key)).context("--sign-with")?,
+        };
+        settings.signing_key = Some(Secret::new(text));
+    }
+    Ok(settings)
+}
+
+/// The workspace around the current directory, and what the remote has of it.
+async fn place(cx: &CommandContext, remote: &Remote, here: &Path) -> anyhow::Result<Option<Place>> {
+    let Some(workspace) = Workspace::around(here) else { return Ok(None) };
+    let checkout = Checkout::of(&workspace, &cx.env);
+    let listing = build_records::list(remote, &checkout.workspace).await.context("cannot list the build records")?;
+    Ok(Some(Place { workspace, checkout, listing, purpose: Purpose::default() }))
 }
 
 /// Stores the offers that `filter` selects as entries, and returns how many. A dry run only counts them.
@@ -127,123 +167,100 @@ fn filter(args: &Args, settings: &RemoteSettings) -> Filter {
     Filter { since, crates: args.crates.clone(), own: settings.signing_key.is_some() }
 }
 
-/// The candidates to upload, in their order: those that the remote lacks, or all of them.
-async fn lacking<'a>(
-    remote: &Arc<Remote>,
-    store: &Store,
-    candidates: &'a [Candidate],
-    all: bool,
-) -> anyhow::Result<Vec<&'a Candidate>> {
-    let mut ids: Vec<EntryId> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
-    if !all {
-        let asked = presence::lacking(remote, store.layout(), ids).await;
-        ids = asked.context("cannot find the entries that the remote lacks")?;
-    }
-    let keys: std::collections::HashSet<_> = ids.iter().map(|id| id.key).collect();
-    Ok(candidates.iter().filter(|candidate| keys.contains(&candidate.id.key)).collect())
-}
-
-fn records_of(store: &Store, workspace: &Workspace, used: &[workspace::UsedEntries]) -> Vec<BuildRecord> {
-    let commit = workspace.commit();
-    let record = |used: &workspace::UsedEntries| {
-        build_records::create(store, workspace, commit.as_deref(), &used.shape, &used.entries)
-    };
-    used.iter().filter_map(record).collect()
-}
-
-fn dry_run(
-    cx: &CommandContext,
-    remote: &Remote,
-    lacking: &[&Candidate],
-    records: &[BuildRecord],
-) -> anyhow::Result<Exit> {
-    let mut table = Table::new(&[2]).headed(["CRATE", "PACKAGE", "SIZE", "KEY"]);
-    for candidate in lacking {
-        let id = &candidate.id;
-        let (package, size) = (candidate.package.clone(), units::bytes(candidate.bytes));
-        table.row([id.crate_name.clone(), package, size, id.key.0.short()]);
-    }
-    if !table.is_empty() {
-        cx.out.table(&table)?;
-    }
-    for record in records {
-        let entries = units::count(record.units.len(), "entry", "entries");
-        cx.out.data(format_args!("build record {}: {entries}", build_records::object_name(remote, record)))?;
-    }
-    let bytes = units::bytes(lacking.iter().map(|candidate| candidate.bytes).sum());
-    let entries = units::count(lacking.len(), "entry", "entries");
-    cx.out.data(format_args!("would push {entries}, {bytes} before compression"))?;
-    Ok(Exit::Ok)
-}
-
 /// What must not leave this machine.
 fn withheld(cx: &CommandContext, store: &Store) -> anyhow::Result<Arc<Withheld>> {
     Ok(Arc::new(Withheld::of(store, cx.env.texts()).context("cannot read the store")?))
 }
 
-/// What an upload needs.
+/// What a push needs.
 struct PushContext<'a> {
     cx: &'a CommandContext,
     remote: Arc<Remote>,
-    store: Arc<Store>,
-    withheld: Arc<Withheld>,
+    source: UploadSource,
+    known: KnownEntries,
+    /// The workspace around the current directory, if there is one.
+    place: Option<Place>,
     cancel: CancellationToken,
 }
 
 impl PushContext<'_> {
+    /// The candidates to upload, in their order: those that the remote lacks, or all of them.
+    async fn lacking<'c>(&self, candidates: &'c [Candidate], all: bool) -> anyhow::Result<Vec<&'c Candidate>> {
+        let mut ids: Vec<EntryId> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        if !all {
+            self.learn(&ids).await.context("cannot read the build records")?;
+            let asked = presence::lacking(&self.remote, &self.known, ids).await;
+            ids = asked.context("cannot find the entries that the remote lacks")?;
+        }
+        let keys: HashSet<_> = ids.iter().map(|id| id.key).collect();
+        Ok(candidates.iter().filter(|candidate| keys.contains(&candidate.id.key)).collect())
+    }
+
+    /// Reads the build records that fit best, if they may name entries of which nothing is known.
+    async fn learn(&self, ids: &[EntryId]) -> Result<(), RemoteError> {
+        let now = clock::now();
+        let unknown = ids.iter().filter(|id| self.known.knowledge(id.key, now) == Knowledge::Unknown);
+        let unknown: HashSet<EntryKey> = unknown.map(|id| id.key).collect();
+        let Some(place) = self.place.as_ref().filter(|_| !unknown.is_empty()) else { return Ok(()) };
+        let Place { checkout, listing, purpose, .. } = place;
+        for found in build_records::find_all(&self.remote, listing, checkout, purpose, MAX_RECORDS).await? {
+            build_records::confirm_units(&self.remote, &self.known, &found, |key| unknown.contains(&key));
+        }
+        Ok(())
+    }
+
+    fn dry_run(&self, lacking: &[&Candidate], used: &[UsedEntries]) -> anyhow::Result<Exit> {
+        let UploadSource { store, withheld } = &self.source;
+        let may_leave = |candidate: &&&Candidate| withheld.reason(candidate.id.key).is_none();
+        let lacking: Vec<&Candidate> = lacking.iter().filter(may_leave).copied().collect();
+        let mut table = Table::new(&[2]).headed(["CRATE", "PACKAGE", "SIZE", "KEY"]);
+        for candidate in &lacking {
+            let id = &candidate.id;
+            let (package, size) = (candidate.package.clone(), units::bytes(candidate.bytes));
+            table.row([id.crate_name.clone(), package, size, id.key.0.short()]);
+        }
+        let out = &self.cx.out;
+        if !table.is_empty() {
+            out.table(&table)?;
+        }
+        for used in self.place.iter().flat_map(|place| used.iter().map(move |used| (place, used))) {
+            let (place, used) = used;
+            let is_withheld = |key| withheld.reason(key).is_some();
+            let Some(record) = build_records::create(store, &self.known, &place.checkout, used, is_withheld) else {
+                continue;
+            };
+            let entries = units::count(record.units.len(), "entry", "entries");
+            let name = record.name(self.remote.signer_id()).object(&record.workspace);
+            out.data(format_args!("build record {name}: {entries}"))?;
+        }
+        let bytes = units::bytes(lacking.iter().map(|candidate| candidate.bytes).sum());
+        let entries = units::count(lacking.len(), "entry", "entries");
+        out.data(format_args!("would push {entries}, {bytes} before compression"))?;
+        Ok(Exit::Ok)
+    }
+
     async fn send(&self, ids: Vec<EntryId>) -> PushReport {
-        crate::remote::sweep(self.store.layout());
+        crate::remote::sweep(self.source.store.layout());
         let display = Arc::new(Display::new("push", ids.len()));
         let control = transfer::control(&display, self.cancel.clone());
-        let on_settled = |settled| display.settled(settled);
-        let source = UploadSource { store: Arc::clone(&self.store), withheld: Arc::clone(&self.withheld) };
-        let report = push::run(&self.remote, &source, ids, &control, on_settled).await;
-        let stale = crate::remote::abort_stale_uploads(&self.remote, self.store.layout());
+        let uploader = Uploader::new(&self.remote, &self.source, &control);
+        let mut settled = 0;
+        let on_settled = |_: &EntryId, _: &Settled| {
+            settled += 1;
+            display.settled(settled);
+        };
+        let report = push::run(&uploader, ids, push::CONCURRENT_UPLOADS, on_settled).await;
+        let stale = crate::remote::abort_stale_uploads(&self.remote, self.source.store.layout());
         let _ = self.cancel.run_until_cancelled(stale).await;
         display.finish();
         report
     }
 
-    /// Writes the build records, without the entries that could not be uploaded.
-    async fn write_records(
-        &self,
-        workspace: &Workspace,
-        records: Vec<BuildRecord>,
-        report: &PushReport,
-    ) -> anyhow::Result<Exit> {
-        let mut exit = Exit::Ok;
-        for mut record in records {
-            record.units.retain(|unit| !report.lacks(unit.key));
-            // An empty record would be the best match for other machines, and useless to them.
-            if record.units.is_empty() {
-                continue;
-            }
-            let publish = build_records::publish(&self.remote, workspace, &record);
-            let Some(published) = self.cancel.run_until_cancelled(publish).await else {
-                self.cx.out.message("interrupted");
-                return Ok(Exit::Interrupted);
-            };
-            match published {
-                Ok(name) => {
-                    let entries = units::count(record.units.len(), "entry", "entries");
-                    self.cx.out.data(format_args!("build record {name}: {entries}"))?;
-                }
-                Err(error) => {
-                    self.cx.out.message(format_args!("error: cannot write the build record: {error}"));
-                    exit = Exit::Failed;
-                }
-            }
-        }
-        Ok(exit)
-    }
-}
-
-impl PushContext<'_> {
     /// Waits for the snapshots of builds that have ended: they are made just afterwards.
     async fn wait_for_snapshots(&self) {
         let waiting = Instant::now();
         let is_pending = || {
-            let cargos = self.store.awaited_cargos();
+            let cargos = self.source.store.awaited_cargos();
             cargos.into_iter().any(|(pid, began)| !sys_process::is_running(pid, began))
         };
         while is_pending() && waiting.elapsed() < MAX_SNAPSHOT_WAIT && !self.cancel.is_cancelled() {
@@ -251,26 +268,37 @@ impl PushContext<'_> {
         }
     }
 
-    /// Writes the build snapshots of the workspace.
-    async fn write_snapshots(&self, workspace: &Workspace) -> anyhow::Result<Exit> {
+    /// Writes the build records and snapshots of the workspace, without the entries that could not be uploaded.
+    async fn publish(&self, used: &[UsedEntries], report: &PushReport) -> anyhow::Result<Exit> {
+        let Some(Place { workspace, checkout, listing, .. }) = &self.place else { return Ok(Exit::Ok) };
         self.wait_for_snapshots().await;
-        let all = snapshots::of_workspace(&self.store, workspace, &self.withheld)
-            .context("cannot read the build snapshots")?;
-        for snapshot in &all {
-            match self.cancel.run_until_cancelled(snapshots::publish(&self.remote, snapshot)).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    self.cx.out.message(format_args!("error: cannot write a build snapshot: {error}"));
-                    return Ok(Exit::Failed);
-                }
-                None => {
-                    self.cx.out.message("interrupted");
-                    return Ok(Exit::Interrupted);
-                }
+        let publication = Publication {
+            remote: &self.remote,
+            source: &self.source,
+            known: &self.known,
+            workspace,
+            checkout,
+            listing: listing.clone(),
+            used,
+        };
+        let out = &self.cx.out;
+        let Some(published) = self.cancel.run_until_cancelled(publication.run(|key| report.lacks(key))).await else {
+            out.message("interrupted");
+            return Ok(Exit::Interrupted);
+        };
+        let published = match published {
+            Ok(published) => published,
+            Err(error) => {
+                out.message(format_args!("error: cannot write the build record: {error}"));
+                return Ok(Exit::Failed);
             }
+        };
+        for (name, entries) in &published.records {
+            out.data(format_args!("build record {name}: {}", units::count(*entries, "entry", "entries")))?;
         }
-        if !all.is_empty() {
-            self.cx.out.data(format_args!("{}", units::count(all.len(), "build snapshot", "build snapshots")))?;
+        if published.snapshots > 0 {
+            let snapshots = units::count(published.snapshots, "build snapshot", "build snapshots");
+            out.data(format_args!("{snapshots}"))?;
         }
         Ok(Exit::Ok)
     }

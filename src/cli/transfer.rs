@@ -16,7 +16,7 @@ use super::units;
 use crate::config::{self, Config};
 use crate::fsx::sys_process;
 use crate::model::EntryId;
-use crate::remote::operations::pull::PlanError;
+use crate::remote::operations::pull_plan::PlanError;
 use crate::remote::{Control, Remote, RemoteError};
 
 /// How many failures are printed one by one.
@@ -108,9 +108,11 @@ pub(super) async fn unless_interrupted<T>(
     cancel.run_until_cancelled(work).await.transpose()
 }
 
-/// Opens the remote: finds credentials, but does not connect to the server yet.
+/// Opens the remote: finds credentials, and asks for revoked keys if there are trusted ones.
 pub(super) async fn connect(cx: &CommandContext, settings: &config::RemoteSettings) -> anyhow::Result<Arc<Remote>> {
-    Ok(Arc::new(Remote::connect(settings, &cx.env).await.context("cannot use the remote")?))
+    let mut remote = Remote::connect(settings, &cx.env).await.context("cannot use the remote")?;
+    remote.read_revocations().await.context("cannot read the lists of revoked keys")?;
+    Ok(Arc::new(remote))
 }
 
 /// The control of transfers that `display` shows. Must be called inside the runtime.

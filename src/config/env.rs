@@ -134,6 +134,23 @@ pub const GIT_DIRECTORY_VARIABLES: [&str; 12] = [
 /// `1`: git does not fetch objects that a partial clone lacks.
 pub const GIT_NO_LAZY_FETCH: &str = "GIT_NO_LAZY_FETCH";
 
+/// Variables in which CI services name the branch whose code a job builds; that of a pull request comes first.
+/// (<https://docs.github.com/actions/reference/variables-reference>, <https://docs.gitlab.com/ci/variables/>)
+pub const CI_BRANCHES: [&str; 5] = [
+    "GITHUB_HEAD_REF",
+    "GITHUB_REF_NAME",
+    "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME",
+    "CI_COMMIT_BRANCH",
+    "BUILDKITE_BRANCH",
+];
+/// Variables in which CI services name the branch that the one of a pull request is to be merged into.
+pub const CI_DEFAULT_BRANCHES: [&str; 4] = [
+    "GITHUB_BASE_REF",
+    "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",
+    "CI_DEFAULT_BRANCH",
+    "BUILDKITE_PULL_REQUEST_BASE_BRANCH",
+];
+
 /// kache sets this for the observer in rustc: where the trace is. The observer removes it before rustc can read it.
 pub const KACHE_TRACE: &str = "KACHE_TRACE";
 /// kache sets this for a build script that it runs, so that its hook lets the script run. The hook removes it again.

@@ -1,9 +1,12 @@
-//! `.kache.toml`: the inputs that a project declares for its crates.
+//! `.kache.toml`: the inputs that a project declares for its crates, and its name in build records.
 //!
 //! ```toml
 //! [inputs.my-crate]            # a crate or package; "*" is every one
 //! files = ["schema.sql", "assets/**/*.json"]
 //! env = ["BUILD_FLAVOUR"]
+//!
+//! [workspace]
+//! name = "my-project"          # what build records call it, instead of its git remote
 //! ```
 //!
 //! Only the nearest file at or above a package counts. Unlike the settings file, it is never ignored, in whole or in
@@ -31,6 +34,8 @@ pub struct Project {
     pub path: PathBuf,
     /// The sections, by crate, package or `*`.
     pub inputs: BTreeMap<String, Inputs>,
+    /// What build records call the workspace, if the file says so.
+    pub workspace: Option<String>,
 }
 
 /// The inputs that are declared for a crate.
@@ -47,6 +52,13 @@ pub struct Inputs {
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 struct ProjectFile {
     inputs: BTreeMap<String, Inputs>,
+    workspace: WorkspaceSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct WorkspaceSection {
+    name: Option<String>,
 }
 
 impl Project {
@@ -74,7 +86,12 @@ impl Project {
         for (section, inputs) in &file.inputs {
             inputs.check().map_err(|reason| malformed(format!("inputs.{section}: {reason}")))?;
         }
-        Ok(Self { path, inputs: file.inputs })
+        let workspace = file.workspace.name;
+        let is_name = |name: &String| (1..=100).contains(&name.len()) && !name.chars().any(char::is_control);
+        if !workspace.as_ref().is_none_or(is_name) {
+            return Err(malformed("workspace.name: expected 1 to 100 bytes".to_owned()));
+        }
+        Ok(Self { path, inputs: file.inputs, workspace })
     }
 
     /// The directory that paths in the file are relative to.

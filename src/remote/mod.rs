@@ -11,11 +11,12 @@ pub mod operations;
 pub mod s3;
 mod tasks;
 
-pub use format::build_record::{BuildRecord, BuildUnit};
-pub use format::manifest::{FileRef, PackManifest, PackRef};
-pub use format::names::{BuildName, ManifestName, ObjectNames};
+pub use format::build_record::{BuildRecord, BuildUnit, EmbeddedManifest};
+pub use format::manifest::{BundleRef, FileRef, PackManifest, PackRef};
+pub use format::names::{self, ManifestName, RecordName, WorkspaceObject};
 pub use format::refused::Refused;
-pub use format::signature::{SigningKey, Trust};
+pub use format::signature::{PublicKey, SigningKey, Trust};
+pub use format::signer_id::SignerId;
 
 pub use s3::bucket::Bucket;
 pub use s3::error::RemoteError;
@@ -25,8 +26,10 @@ pub use s3::small_objects::ObjectMetadata;
 pub use s3::transfer::{Download, Upload, abort_old_uploads, download_bytes, download_file, upload_file};
 pub use s3::tuning::Tuning;
 
+pub use operations::checkout::Checkout;
 pub use operations::cleanup::{abort_stale_uploads, sweep};
-pub use operations::fetch::{Fetched, fetch_entry};
-pub use operations::remote::{ConnectError, Remote};
-pub use operations::upload::{UploadError, UploadSource, Uploaded, upload_entry};
+pub use operations::fetch::{Fetched, Fetcher};
+pub use operations::remote::{ConnectError, Layer, Remote};
+pub use operations::remote_entry::RemoteEntry;
+pub use operations::upload::{UploadError, UploadSource, Uploaded, Uploader, upload_entry};
 pub use operations::workspace::Workspace;

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use crate::cargo::configuration::Configuration;
 use crate::cargo::{command, workspace};
 use crate::config::Env;
-use crate::fsx::{self, sys_process};
+use crate::events::{BuildCommand, CommandLog, command as command_log};
+use crate::fsx::{self, clock, sys_process};
 use crate::store::Store;
 
 /// The cargo that called this process.
@@ -52,6 +53,14 @@ impl Cargo {
     pub(super) fn note_in_background(&self, store: &Store, vars: &Env, root: &Path, build_dir: &Path) {
         let Some(command) = self.command(vars, root) else { return };
         if fsx::create_marker(&store.layout().awaited(&self.name)).unwrap_or(false) {
+            let line = BuildCommand {
+                v: command_log::VERSION,
+                at: clock::now().as_millis(),
+                number: self.pid.into(),
+                command: command.clone(),
+            };
+            // Build records then say less.
+            let _ = CommandLog::of(store.layout().cache_dir()).append(&line);
             let [root, cwd, build_dir] = [root, &self.cwd, build_dir].map(Path::to_string_lossy);
             let build = ["--cargo", &self.name, "--directory", &cwd, "--command", &command];
             let place = ["--workspace", &root, "--build-dir", &build_dir];

@@ -258,9 +258,9 @@ fn faults() -> Vec<(&'static str, Rule)> {
         ("crawls", on(Action::Slow(10_000))),
         ("hangs after a few bytes", on(Action::HangAfter(40))),
         ("lists nonsense", Rule::on("GET", "list-type").then(Action::Listing(Lie::NoXml))),
-        ("has damaged packs", Rule::on("GET", "/packs/").then(Action::Flip(30))),
+        ("has damaged packs", Rule::on("GET", "/bundles/").then(Action::Flip(30))),
         ("has damaged manifests", Rule::on("GET", "/manifests/").then(Action::Flip(100))),
-        ("has lost its packs", Rule::on("GET", "/packs/").then(Action::Empty(404))),
+        ("has lost its packs", Rule::on("GET", "/bundles/").then(Action::Empty(404))),
     ]
 }
 
@@ -376,7 +376,7 @@ fn r08_an_agent_serves_only_the_remote_that_was_meant() {
 fn what_cannot_be_sent_stops_no_other() {
     let server = S3Server::start();
     let proxy = FaultProxy::start(server.address());
-    proxy.rule(Rule::on("PUT", "/packs/dep/").then(Action::Error(400, "InvalidRequest", "not this one")));
+    proxy.rule(Rule::on("PUT", "/manifests/dep/").then(Action::Error(400, "InvalidRequest", "not this one")));
     let mut project = Project::app_over("pub fn value() -> u32 { 1 }");
     remote(&mut project, &proxy.endpoint());
     project.build();
@@ -385,5 +385,5 @@ fn what_cannot_be_sent_stops_no_other() {
         status(&project)["uploads"].as_str().is_some_and(|words| words.contains("not this one"))
     });
     assert_eq!(queued(&project), 1);
-    assert_eq!(server.objects_with("/dep/"), Vec::<String>::new());
+    assert_eq!(server.objects_with("/manifests/dep/"), Vec::<String>::new());
 }

@@ -84,7 +84,7 @@ fn an_agent_with_a_plan_and_no_remote_ends() {
     one.kache(&["push"]).must_succeed_ref();
     let mut two = one.other_machine("two");
     let proxy = FaultProxy::start(server.address());
-    proxy.rule(Rule::on("GET", "/packs/").then(Action::Error(403, "AccessDenied", "no")));
+    proxy.rule(Rule::on("GET", "/bundles/").then(Action::Error(403, "AccessDenied", "no")));
     remote(&mut two, &proxy.endpoint());
     two.set("KACHE_AGENT_IDLE", "10s");
     two.build();
@@ -108,7 +108,7 @@ fn what_is_queued_for_one_remote_never_goes_to_another() {
     project.file("src/lib.rs", "pub fn open() {}").build();
     wait_until("the sending", || status(&project)["queued"] == 0 && public.objects_with("/manifests/").len() == 1);
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(public.objects_with("/packs/").len(), 1, "{:?}", public.objects());
+    assert_eq!(public.objects_with("/manifests/").len(), 1, "{:?}", public.objects());
     project.kache(&["agent", "stop"]).must_succeed_ref();
     // The first entry is not lost either.
     proxy.heal();
@@ -126,10 +126,10 @@ fn r08_a_variable_that_looks_secret_is_never_told_to_the_remote() {
     remote(&mut project, &server.endpoint());
     let push = project.kache(&["push"]);
     assert!(push.must_succeed_ref().stderr.contains("looks secret"), "{}", push.stderr);
-    assert!(server.objects_with("/packs/").is_empty(), "neither it nor what links it: {:?}", server.objects());
+    assert!(server.objects_with("/manifests/").is_empty(), "neither it nor what links it: {:?}", server.objects());
     // Control: the same variable without a password.
     project.set("DATABASE_URL", "sqlite://file").build();
-    wait_until("the sending", || server.objects_with("/packs/dep/").len() == 1);
+    wait_until("the sending", || server.objects_with("/manifests/dep/").len() == 1);
 }
 
 #[test]
@@ -140,11 +140,11 @@ fn a_build_record_without_entries_is_not_written() {
     project.set("A_TOKEN", "hunter2").build();
     remote(&mut project, &server.endpoint());
     project.kache(&["push"]).must_succeed_ref();
-    assert!(server.objects_with("v1/").is_empty(), "{:?}", server.objects());
+    assert!(server.objects_with("v2/").is_empty(), "{:?}", server.objects());
     // Control: with an entry, kache writes a record.
     project.unset("A_TOKEN").wipe().build();
     project.kache(&["push"]).must_succeed_ref();
-    assert_eq!(server.objects_with("/builds/").len(), 1, "{:?}", server.objects());
+    assert_eq!(server.objects_with(".record.zst").len(), 1, "{:?}", server.objects());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn uploads_that_nobody_went_on_with_are_aborted() {
     let state = |begun: u64| {
         serde_json::json!({
             "v": 1, "endpoint": proxy.endpoint(), "bucket": project.env_value("KACHE_S3_BUCKET").expect("a bucket").to_str(),
-            "name": "v1/packs/x", "upload": "one", "part_size": 1, "size": 1, "digest": "0".repeat(64), "checksums": true,
+            "name": "v2/packs/x", "upload": "one", "part_size": 1, "size": 1, "digest": "0".repeat(64), "checksums": true,
             "begun": begun, "parts": {},
         })
     };
@@ -168,7 +168,7 @@ fn uploads_that_nobody_went_on_with_are_aborted() {
         std::fs::write(states.join(format!("{name}.json")), state(begun).to_string()).expect("a state");
     }
     project.kache(&["push"]).must_succeed_ref();
-    assert!(proxy.count("DELETE", "v1/packs/x") > 0);
+    assert!(proxy.count("DELETE", "v2/packs/x") > 0);
     assert!(!states.join("old.json").exists() && states.join("young.json").exists());
 }
 

@@ -60,7 +60,7 @@ fn every_command_of_the_remote_runs() {
     let exports: Vec<&str> = push.lines().filter(|line| line.starts_with("export ")).collect();
     let with_exports = |block: &str| format!("{}\n{block}", exports.join("\n"));
     run(&one, &server, &push).misses(&["dep", "app"]);
-    assert!(!server.objects_with("/packs/").is_empty());
+    assert!(!server.objects_with("/manifests/").is_empty());
     run(&two, &server, &with_exports(&pull)).hits(&["dep", "app"]);
     run(&one, &server, &with_exports(&agent));
     run(&one, &server, &with_exports(&block("docs/trust.md", "sh")));

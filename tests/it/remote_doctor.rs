@@ -44,8 +44,8 @@ fn all_four_are_tried_and_nothing_is_left() {
         assert_eq!(Setup::verdict(&run, what), "ok", "{what}");
     }
     assert_eq!((setup.server.objects(), run.stdout.contains(WRITER.1)), (Vec::new(), false));
-    assert_eq!(setup.proxy.count("PUT", "/team/x/v1/probe/"), 1);
-    assert_eq!(setup.proxy.count("DELETE", "/team/x/v1/probe/"), 1);
+    assert_eq!(setup.proxy.count("PUT", "/team/x/v2/probe/"), 1);
+    assert_eq!(setup.proxy.count("DELETE", "/team/x/v2/probe/"), 1);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_server_that_is_not_there_or_never_answers_is_no_wait_without_end() {
 #[test]
 fn an_object_that_comes_back_different_is_a_failure() {
     let setup = Setup::new(WRITER);
-    setup.proxy.rule(Rule::on("GET", "v1/probe/").then(Action::Body(200, b"something else".to_vec())));
+    setup.proxy.rule(Rule::on("GET", "v2/probe/").then(Action::Body(200, b"something else".to_vec())));
     let run = setup.doctor();
     assert_eq!((run.code, Setup::verdict(&run, "get")), (3, "fail"), "{run:?}");
     setup.proxy.heal();

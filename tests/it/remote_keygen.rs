@@ -28,7 +28,7 @@ fn both_halves_are_printed_ready_to_use() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     let secret = stdout.lines().find_map(|line| line.strip_prefix("KACHE_SIGNING_KEY=")).unwrap();
     let key = SigningKey::parse(secret).unwrap();
-    assert_eq!(Trust::of(&trusted(&stdout), None), Ok(Trust::Keys(vec![key.public()])));
+    assert_eq!(Trust::of(&trusted(&stdout), None), Ok(Trust::of_keys([key.public()])));
     assert_ne!(keygen(dir.path(), &[]).stdout, stdout.as_bytes(), "another pair each time");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

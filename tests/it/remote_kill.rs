@@ -6,13 +6,12 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use kache::model::Digest;
-use kache::remote::{ObjectNames, PackManifest, Trust};
 use kache::store::Store;
 
 use crate::support::entries::{self, Size};
 use crate::support::faults::FaultProxy;
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{KACHE, Project, TEMP_PREFIX, random, signal, wait_until};
+use crate::support::{KACHE, Project, TEMP_PREFIX, objects, random, signal, wait_until};
 
 const ROUNDS: u64 = 30;
 const ENTRIES: u64 = 16;
@@ -65,14 +64,8 @@ fn stored_counts(project: &Project) -> (usize, usize) {
 /// Asserts that every manifest on the server can be read, and that its pack has the bytes that it declares.
 #[track_caller]
 fn assert_remote_whole(server: &S3Server) {
-    let names = ObjectNames::new("");
-    for name in server.objects_with("v1/manifests/") {
-        let at = names.parse_manifest(&name).unwrap_or_else(|| panic!("{name}"));
-        let bytes = server.read(&name).expect("a manifest");
-        let manifest =
-            PackManifest::decode(&bytes, &at, &Trust::Anyone).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let pack = names.pack(&manifest.crate_name, manifest.key, manifest.pack.digest);
-        let pack = server.read(&pack).unwrap_or_else(|| panic!("{name} has no pack"));
+    for (name, manifest) in objects::manifests(server) {
+        let pack = objects::pack_of(server, &manifest).unwrap_or_else(|| panic!("{name} has no pack"));
         assert_eq!((pack.len() as u64, Digest::of(&pack)), (manifest.pack.size, manifest.pack.digest), "{name}");
     }
 }
@@ -84,14 +77,17 @@ fn kill_nine_of_pushes() {
     let pushed = pushed_store();
     let whole = whole(&pushed.one, &["push"]);
     pushed.server.clear();
+    let forget = || drop(std::fs::remove_dir_all(pushed.one.cache_dir().join("v1/remote/known")));
+    forget();
     for round in 0..ROUNDS {
         kill_after(&pushed.one, &["push"], Duration::from_millis(rng.u64(..whole)));
         assert_remote_whole(&pushed.server);
         // Clears the server when it has everything, and every ten rounds, so that something is always left to upload.
-        if pushed.server.objects_with("v1/manifests/").len() == pushed.keys.len() || round % 10 == 9 {
+        if pushed.server.objects_with("v2/manifests/").len() == pushed.keys.len() || round % 10 == 9 {
             pushed.one.kache(&["push"]).must_succeed();
-            assert_eq!(pushed.server.objects_with("v1/manifests/").len(), pushed.keys.len());
+            assert_eq!(pushed.server.objects_with("v2/manifests/").len(), pushed.keys.len());
             pushed.server.clear();
+            forget();
         }
     }
     pushed.one.kache(&["push"]).must_succeed();
@@ -164,7 +160,7 @@ fn an_interrupted_upload_of_200_mb_goes_on_where_it_was() {
     signal("KILL", &child.id().to_string());
     child.wait().expect("it was killed");
     let before = proxy.seen_of("PUT", "partNumber=");
-    assert_eq!(server.objects_with("v1/packs/"), Vec::<String>::new());
+    assert_eq!(server.objects_with("v2/packs/"), Vec::<String>::new());
     proxy.forget();
     one.kache(&["push"]).must_succeed();
     let numbers = |seen: &[crate::support::faults::Seen]| -> std::collections::BTreeSet<String> {
@@ -218,7 +214,7 @@ fn an_upload_that_nobody_comes_back_for_is_aborted() {
 fn control_a_wrong_pack_is_seen() {
     let pushed = pushed_store();
     pushed.one.kache(&["push"]).must_succeed();
-    let pack = pushed.server.objects_with("v1/packs/").remove(0);
+    let pack = pushed.server.objects_with("v2/bundles/").remove(0);
     let mut bytes = pushed.server.read(&pack).expect("a pack");
     bytes[100] ^= 1;
     pushed.server.write(&pack, &bytes);

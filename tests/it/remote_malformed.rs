@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use kache::model::{Digest, EntryKey, Input, LookupKey};
 use kache::remote::format::pack::ImportError;
-use kache::remote::{BuildRecord, BuildUnit, ManifestName, PackManifest, Refused, SigningKey, Trust};
+use kache::remote::{BuildRecord, BuildUnit, ManifestName, PackManifest, Refused, SignerId, SigningKey, Trust};
 use kache::store::Message;
 use tar::Header;
 
@@ -200,9 +200,9 @@ const TEXTS: &[Text] = &[
     ("not UTF-8", "malformed", |t| [t.as_bytes(), b"\xff"].concat()),
     ("something behind", "malformed", |t| format!("{t}{t}").into_bytes()),
     ("half of it", "malformed", |t| t.as_bytes()[..t.len() / 2].to_vec()),
-    ("no version", "malformed", |t| t.replace("\"v\":1,", "").into_bytes()),
-    ("a later version", "version", |t| t.replace("\"v\":1", "\"v\":2,\"new\":0").into_bytes()),
-    ("another field", "malformed", |t| t.replace("\"v\":1", "\"v\":1,\"new\":0").into_bytes()),
+    ("no version", "malformed", |t| t.replace("\"v\":2,", "").into_bytes()),
+    ("a later version", "version", |t| t.replace("\"v\":2", "\"v\":3,\"new\":0").into_bytes()),
+    ("another field", "malformed", |t| t.replace("\"v\":2", "\"v\":2,\"new\":0").into_bytes()),
     ("another field of the body", "malformed", |t| t.replace("\"emit\"", "\"new\":0,\"emit\"").into_bytes()),
     ("a field twice", "malformed", |t| t.replace("\"emit\"", "\"emit\":\"x\",\"emit\"").into_bytes()),
     ("a field too few", "malformed", |t| t.replace("\"emit\":\"link\",", "").into_bytes()),
@@ -215,8 +215,8 @@ const TEXTS: &[Text] = &[
     ("a size with a fraction", "malformed", |t| t.replace("\"size\":8", "\"size\":8.5").into_bytes()),
     ("an unknown kind of input", "malformed", |t| t.replace("{\"env\":", "{\"moon-phase\":").into_bytes()),
     ("an unknown root", "malformed", |t| t.replace("src/lib.rs", "{moon}/lib.rs").into_bytes()),
-    ("no body", "malformed", |_| b"{\"v\":1,\"body\":null,\"signatures\":[]}".to_vec()),
-    ("a body without end", "malformed", |_| format!("{{\"v\":1,\"body\":{}", "[".repeat(100_000)).into_bytes()),
+    ("no body", "malformed", |_| b"{\"v\":2,\"body\":null,\"signatures\":[]}".to_vec()),
+    ("a body without end", "malformed", |_| format!("{{\"v\":2,\"body\":{}", "[".repeat(100_000)).into_bytes()),
     ("17 signatures", "too-large", |t| {
         let signatures = vec!["{\"key\":\"\",\"signature\":\"\"}"; 17].join(",");
         t.replace("\"signatures\":[]", &format!("\"signatures\":[{signatures}]")).into_bytes()
@@ -227,8 +227,8 @@ const TEXTS: &[Text] = &[
 const RECORDS: &[Text] = &[
     ("nothing", "malformed", |_| Vec::new()),
     ("half of it", "malformed", |t| t.as_bytes()[..t.len() / 2].to_vec()),
-    ("a later version", "version", |t| t.replace("\"v\":1", "\"v\":9").into_bytes()),
-    ("another field", "malformed", |t| t.replace("\"v\":1", "\"v\":1,\"run\":\"sh\"").into_bytes()),
+    ("a later version", "version", |t| t.replace("\"v\":2", "\"v\":9").into_bytes()),
+    ("another field", "malformed", |t| t.replace("\"v\":2", "\"v\":2,\"run\":\"sh\"").into_bytes()),
     ("another field of a unit", "malformed", |t| t.replace("\"bytes\"", "\"path\":\"/\",\"bytes\"").into_bytes()),
     ("a crate that leads out", "bad-name", |t| t.replace("\"serde\"", "\"../../x\"").into_bytes()),
     ("a crate without a name", "bad-name", |t| t.replace("\"serde\"", "\"\"").into_bytes()),
@@ -241,7 +241,7 @@ const RECORDS: &[Text] = &[
     ("a negative cost", "malformed", |t| t.replace("2.5", "-2.5").into_bytes()),
     ("a cost beyond numbers", "malformed", |t| t.replace("2.5", "1e999").into_bytes()),
     ("units without end", "malformed", |t| t.replace("\"units\":[", &"[".repeat(100_000)).into_bytes()),
-    ("20 MB of space", "too-large", |t| [t.as_bytes(), &vec![b' '; 20 << 20]].concat()),
+    ("130 MB of space", "too-large", |t| [t.as_bytes(), &vec![b' '; 130 << 20]].concat()),
 ];
 
 /// The id of the refusal; `taken` if `refuse` succeeds, `panic` if it panics.
@@ -296,7 +296,7 @@ fn r01_r02_r03_r04_every_malformed_pack_is_refused_and_leaves_nothing() {
 }
 
 fn name() -> ManifestName {
-    ManifestName::new("a", packs::lookup(), packs::key())
+    ManifestName::new("a", packs::lookup(), packs::key(), SignerId::NONE)
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn r01_r11_every_malformed_manifest_is_refused() {
 fn r07_with_trusted_keys_only_their_own_word_counts() {
     let (good, _) = Parts::new().build();
     let ((ours, _), (theirs, _)) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
-    let trust = Trust::Keys(vec![ours.public()]);
+    let trust = Trust::of_keys([ours.public()]);
     let decode = |bytes: &[u8]| id("signed", || PackManifest::decode(bytes, &name(), &trust));
     let text = |key: Option<&SigningKey>| String::from_utf8(good.encode(key)).unwrap();
     assert_eq!(decode(text(Some(&ours)).as_bytes()), "taken", "the control");
@@ -345,10 +345,18 @@ fn r07_with_trusted_keys_only_their_own_word_counts() {
 
 #[test]
 fn r11_every_malformed_build_record_is_refused() {
-    let unit =
-        BuildUnit { crate_name: "serde".into(), lookup: packs::lookup(), key: packs::key(), bytes: 10, cost_ms: 2.5 };
+    let unit = BuildUnit {
+        crate_name: "serde".into(),
+        lookup: packs::lookup(),
+        key: packs::key(),
+        bytes: 10,
+        cost_ms: 2.5,
+        manifest: None,
+    };
     let record = BuildRecord {
         workspace: "w".into(),
+        branch: "main".into(),
+        command: "build".into(),
         triple: "host".into(),
         profile: "dev".into(),
         lock: Digest::of(b"lock"),
@@ -356,11 +364,13 @@ fn r11_every_malformed_build_record_is_refused() {
         created: 1,
         units: vec![unit],
     };
-    let text = String::from_utf8(record.encode()).unwrap();
-    assert_eq!(BuildRecord::decode(text.as_bytes()), Ok(record), "the control");
+    let name = record.name(SignerId::NONE);
+    let text = String::from_utf8(zstd::decode_all(record.encode(None).as_slice()).unwrap()).unwrap();
+    let decode = |text: &[u8]| BuildRecord::decode(&zstd::encode_all(text, 1).unwrap(), &name, &Trust::Anyone);
+    assert_eq!(decode(text.as_bytes()), Ok(record), "the control");
     check(RECORDS, |what, change| {
         let changed = change(&text);
         assert_ne!(changed, text.as_bytes(), "{what}: the case changes something");
-        id(what, || BuildRecord::decode(&changed))
+        id(what, || decode(&changed))
     });
 }

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use kache::config::{Env, Secret};
 use kache::model::EntryId;
-use kache::remote::{
-    Control, ObjectNames, PackManifest, Remote, SigningKey, Trust, UploadError, UploadSource, Uploaded, upload_entry,
-};
+use kache::remote::{Control, Remote, SigningKey, UploadError, UploadSource, Uploaded, upload_entry};
 use kache::store::{Entry, Store};
 use tokio_util::sync::CancellationToken;
 
@@ -17,20 +15,12 @@ use crate::support::entries::{self, Made, Size};
 use crate::support::faults::{Action, FaultProxy, Rule};
 use crate::support::remote::{run, settings};
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{KACHE, Project, signal, wait_until};
+use crate::support::{KACHE, Project, objects, signal, wait_until};
 
 const SMALL: Size = Size { bytes: 20_000, noise: 30 };
 
 fn id(made: &Made) -> EntryId {
     EntryId { crate_name: made.crate_name.clone(), lookup: made.lookup, key: made.key }
-}
-
-fn manifest(server: &S3Server, made: &Made) -> PackManifest {
-    let name =
-        server.objects_with(&format!("/{}/", made.crate_name)).into_iter().find(|name| name.contains("manifests"));
-    let name = name.expect("a manifest");
-    let at = ObjectNames::new("").parse_manifest(&name).expect("a name");
-    PackManifest::decode(&server.read(&name).expect("its bytes"), &at, &Trust::Anyone).expect("it can be read")
 }
 
 /// A push that failed leaves its packs. By the next push, the entry may have been stored again with other bytes.
@@ -42,7 +32,7 @@ fn r06_what_lies_packed_is_sent_only_if_the_store_still_says_so() {
     one.use_remote(&S3Server::variables(&proxy.endpoint(), WRITER));
     let store = Store::open(&one.cache_dir());
     let (same, changed) = (entries::make(&store, "same", 1, SMALL), entries::make(&store, "changed", 2, SMALL));
-    proxy.rule(Rule::on("PUT", "/packs/").then(Action::Error(400, "InvalidRequest", "no")));
+    proxy.rule(Rule::on("PUT", "/bundles/").then(Action::Error(400, "InvalidRequest", "no")));
     one.kache(&["push"]).must_fail();
     let packed = || std::fs::read_dir(one.cache_dir().join("v1/remote/outbox")).expect("an outbox").count();
     assert!(packed() >= 4, "packs and their notes stay: {}", packed());
@@ -53,8 +43,8 @@ fn r06_what_lies_packed_is_sent_only_if_the_store_still_says_so() {
     store.put_entry(changed.key, &Entry { outputs: outputs.clone(), ..entry }).expect("it is made anew");
     proxy.heal();
     one.kache(&["push"]).must_succeed();
-    assert_eq!(manifest(&server, &changed).files[0].digest, outputs[0].blob.0, "what the store has");
-    assert_eq!(manifest(&server, &same).files.len(), 2);
+    assert_eq!(objects::manifest_of(&server, changed.key).files[0].digest, outputs[0].blob.0, "what the store has");
+    assert_eq!(objects::manifest_of(&server, same.key).files.len(), 2);
     let two = one.other_machine("two");
     two.kache(&["pull", "--all"]).must_succeed();
     assert_eq!(Store::open(&two.cache_dir()).entry(changed.key).expect("it came").outputs, outputs);
@@ -175,11 +165,11 @@ fn ctrl_c_ends_what_writes_the_build_record() {
     let mut one = Project::app_over("pub fn value() -> u32 { 1 }\n");
     one.build();
     one.use_remote(&S3Server::variables(&proxy.endpoint(), WRITER));
-    proxy.rule(Rule::on("PUT", "/builds/").then(Action::Hang));
-    assert_eq!(stopped(&one, &["push"], || proxy.count("PUT", "/builds/") > 0), Some(130));
+    proxy.rule(Rule::on("PUT", ".record.zst").then(Action::Hang));
+    assert_eq!(stopped(&one, &["push"], || proxy.count("PUT", ".record.zst") > 0), Some(130));
     proxy.heal();
     one.kache(&["push"]).must_succeed();
-    assert_eq!(server.objects_with("/builds/").len(), 1);
+    assert_eq!(server.objects_with(".record.zst").len(), 1);
 }
 
 /// At zstd level 19, packing this entry takes much longer than anybody waits after Ctrl-C.

@@ -5,15 +5,16 @@ use kache::model::{Digest, LookupKey};
 use kache::store::Store;
 use kache::store::manifests::MAX_SETS;
 
-use crate::remote_push_pull::{SMALL, TwoMachines, assert_reports};
+use crate::remote_push_pull::{ALONE, SMALL, TwoMachines, assert_reports};
 use crate::support::entries::{self, Size};
 use crate::support::faults::{Action, Rule};
-use crate::support::{Project, snapshot};
+use crate::support::s3_server::{S3Server, WRITER};
+use crate::support::{Project, files_under, snapshot};
 
 #[test]
 fn a_dry_pull_writes_nothing_into_the_cache_directory() {
     let (machines, _) = TwoMachines::pushed(6, SMALL);
-    machines.server.write(&machines.server.objects_with("v1/manifests/c5/")[0], b"{}");
+    machines.server.write(&machines.server.objects_with("v2/manifests/c5/")[0], b"{}");
     let tree = || snapshot(&machines.two.cache_dir());
     // First without a cache directory, then with entries that are present or damaged.
     machines.two.kache(&["pull", "--all", "--dry-run"]).must_succeed();
@@ -64,17 +65,65 @@ fn all_but_one(
 fn r09_one_denied_object_stops_no_other() {
     // More entries than are transferred at once; the denied one comes early.
     let (machines, _) = TwoMachines::with(150, TINY);
-    all_but_one(&machines, &machines.one, &["push"], ("PUT", "v1/packs/c2/"), "pushed 149 entries");
+    all_but_one(&machines, &machines.one, &["push"], ("PUT", "v2/manifests/c2/"), "pushed 149 entries");
     assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
-    for object in ["v1/packs/c147/", "v1/manifests/c147/"] {
-        let two = machines.one.other_machine(&object.replace('/', "-"));
-        all_but_one(&machines, &two, &["pull", "--all"], ("GET", object), "pulled 149 entries");
-        assert_reports(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
+    let two = machines.one.other_machine("two-of-them");
+    all_but_one(&machines, &two, &["pull", "--all"], ("GET", "v2/manifests/c147/"), "pulled 149 entries");
+    assert_reports(&two.kache(&["pull", "--all"]).must_succeed(), "pulled 1 entry");
+    // If the remote does not answer whether it still has an entry, the push uploads it.
+    age_known_entries(&two);
+    machines.proxy.rule(Rule::on("HEAD", "v2/manifests/c2/").then(DENIED));
+    assert_reports(&two.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    // Packs that are objects of their own.
+    let (machines, _) = TwoMachines::with(4, ALONE);
+    all_but_one(&machines, &machines.one, &["push"], ("PUT", "v2/packs/c2/"), "pushed 3 entries");
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 1 entry");
+    all_but_one(&machines, &machines.two, &["pull", "--all"], ("GET", "v2/packs/c3/"), "pulled 3 entries");
+}
+
+/// Makes everything that a machine knows of the remote more than a week old.
+fn age_known_entries(project: &Project) {
+    let days = std::time::Duration::from_hours(8 * 24);
+    let then = filetime::FileTime::from_system_time(std::time::SystemTime::now() - days);
+    for path in files_under(&project.cache_dir().join("v1/remote/known")) {
+        filetime::set_file_mtime(path, then).expect("an old file");
     }
-    // If the remote does not answer whether it has an entry, the push uploads it.
-    entries::fill(&machines.two.cache_dir(), 8, TINY);
-    machines.proxy.rule(Rule::on("HEAD", "v1/manifests/c2/").then(DENIED));
-    assert_reports(&machines.two.kache(&["push"]).must_succeed(), "pushed 1 entry");
+}
+
+#[test]
+fn a_push_asks_for_nothing_that_it_knows() {
+    let (machines, _) = TwoMachines::with(3, TINY);
+    let requests = |run: &mut dyn FnMut()| {
+        machines.proxy.forget();
+        run();
+        let count = |method: &'static str| machines.proxy.count(method, "");
+        (count("PUT"), count("HEAD"), count("GET"))
+    };
+    let push = |machines: &TwoMachines| drop(machines.one.kache(&["push"]).must_succeed());
+    assert_eq!(requests(&mut || push(&machines)), (1 + 3, 0, 0), "a bundle, and a manifest for each");
+    entries::fill(&machines.one.cache_dir(), 40, TINY);
+    assert_eq!(requests(&mut || push(&machines)), (1 + 37, 0, 0));
+    assert_eq!(requests(&mut || push(&machines)), (0, 0, 0));
+    age_known_entries(&machines.one);
+    assert_eq!(requests(&mut || push(&machines)), (0, 40, 0), "after a week");
+    assert_eq!(requests(&mut || push(&machines)), (0, 0, 0));
+    // Pulled entries are known, too.
+    machines.two.kache(&["pull", "--all"]).must_succeed();
+    assert_eq!(requests(&mut || drop(machines.two.kache(&["push"]).must_succeed())), (0, 0, 0));
+}
+
+#[test]
+fn a_bucket_that_was_emptied_is_filled_again() {
+    let machines = TwoMachines::new();
+    let mut one = Project::app_over("pub fn value() -> u32 { 1 }\n");
+    one.build();
+    one.use_remote(&S3Server::variables(&machines.proxy.endpoint(), WRITER));
+    one.kache(&["push"]).must_succeed();
+    let there = machines.objects("v2/manifests/");
+    assert_reports(&one.kache(&["push"]).must_succeed(), "pushed 0 entries");
+    machines.server.clear();
+    one.kache(&["push"]).must_succeed();
+    assert_eq!((machines.objects("v2/manifests/"), machines.objects(".record.zst")), (there, 1));
 }
 
 #[test]
@@ -90,16 +139,13 @@ fn r09_a_remote_that_denies_everything_is_not_asked_for_each_entry() {
     };
     // As many requests as run at once, and a few more.
     let asked = [
-        requests_when_denied("GET", "v1/manifests/c", &machines.two, &["pull", "--all"]),
-        requests_when_denied("GET", "v1/packs/c", &machines.two, &["pull", "--all"]),
-        requests_when_denied("PUT", "v1/packs/c", &machines.one, &["push", "--all"]),
+        requests_when_denied("GET", "v2/manifests/c", &machines.two, &["pull", "--all"]),
+        requests_when_denied("GET", "v2/bundles/", &machines.two, &["pull", "--all"]),
+        requests_when_denied("PUT", "v2/manifests/c", &machines.one, &["push", "--all"]),
     ];
     assert!(asked.iter().all(|asked| (3..=100).contains(asked)), "{asked:?}");
-    let listed = [
-        requests_when_denied("GET", "list-type=2", &machines.two, &["pull", "--all"]),
-        requests_when_denied("GET", "list-type=2", &machines.one, &["push"]),
-    ];
-    assert_eq!((listed, machines.proxy.seen().len()), ([1, 1], 1));
+    let listed = requests_when_denied("GET", "list-type=2", &machines.two, &["pull", "--all"]);
+    assert_eq!((listed, machines.proxy.seen().len()), (1, 1));
 }
 
 #[test]
@@ -115,7 +161,7 @@ fn what_is_pulled_under_one_lookup_key_is_not_pulled_again() {
     machines.one.kache(&["push"]).must_succeed();
     make(&machines.two, 10..20);
     machines.two.kache(&["push"]).must_succeed();
-    assert_eq!(machines.objects("v1/manifests/"), 20);
+    assert_eq!(machines.objects("v2/manifests/"), 20);
     for own in [0, 1, MAX_SETS as u64] {
         let three = machines.one.other_machine(&format!("three-{own}"));
         make(&three, 100..100 + own);

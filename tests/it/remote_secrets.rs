@@ -44,7 +44,7 @@ fn pushed(project: &mut Project, variable: &str, value: &str) -> (Vec<&'static s
             assert!(value != SECRET || !(has(&bytes) || has(&plain)), "{object} contains the secret");
         }
     }
-    let is_there = |name: &&str| !server.objects_with(&format!("/packs/{name}/")).is_empty();
+    let is_there = |name: &&str| !server.objects_with(&format!("/manifests/{name}/")).is_empty();
     let all = ["apart", "app", "build_script_build", "dep", "middle"];
     (all.into_iter().filter(is_there).collect(), format!("{}{}", run.stdout, run.stderr))
 }

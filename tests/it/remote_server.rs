@@ -87,7 +87,7 @@ fn what_one_machine_pushes_another_pulls() {
     build(&one).misses(&["dep", "app"]);
     one.kache(&["push"]).must_succeed();
     assert_eq!(server.objects("/manifests/").len(), 2, "{:?}", server.objects(""));
-    assert_eq!(server.objects("/builds/").len(), 1);
+    assert_eq!(server.objects(".record.zst").len(), 1);
     two.kache(&["pull"]).must_succeed();
     build(&two).hits(&["dep", "app"]);
     assert_eq!(two.app_output(), "7");
@@ -162,7 +162,7 @@ fn doctor_tries_everything() {
     let Some(server) = Server::of("doctor") else { return };
     app(&server).kache(&["doctor", "--remote"]).must_succeed();
     for method in ["PUT", "GET", "DELETE"] {
-        let probes = server.proxy.seen_of(method, "/v1/probe/");
+        let probes = server.proxy.seen_of(method, "/v2/probe/");
         assert!(probes.len() == 1 && probes[0].status.is_some_and(|status| status < 300), "{method}: {probes:?}");
     }
     assert_eq!(server.objects(""), Vec::<String>::new());

@@ -8,7 +8,7 @@ use crate::cli::{transfer, units};
 use crate::config::{self, Config};
 use crate::events::{Journal, Traffic};
 use crate::fsx::clock;
-use crate::remote::{Remote, RemoteError, SigningKey, Trust};
+use crate::remote::{Remote, RemoteError, SigningKey, Trust, names};
 
 /// Time limit of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,7 +94,7 @@ fn refusals(config: &Config) -> Option<Check> {
     })
 }
 
-/// Tries to list the manifests, and to write, read and remove an object below `v1/probe/`.
+/// Tries to list the manifests, and to write, read and remove an object below `v2/probe/`.
 pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Check> {
     let settings = match transfer::settings(cx, config) {
         Ok(settings) => settings,
@@ -113,10 +113,10 @@ pub(super) fn trial(cx: &CommandContext, config: &Config) -> Vec<Check> {
 }
 
 async fn requests(remote: &Remote) -> Vec<Check> {
-    let bucket = &remote.objects;
-    let name = remote.names.probe(&format!("{}-{}", std::process::id(), clock::precise().as_nanos()));
+    let bucket = &remote.layers[0].objects;
+    let name = names::probe(&format!("{}-{}", std::process::id(), clock::precise().as_nanos()));
     let content = format!("kache doctor\n{name}\n").into_bytes();
-    let mut listing = bucket.list(&remote.names.all_manifests());
+    let mut listing = bucket.list(&names::all_manifests());
     let listed = timed("list", Box::pin(listing.next_page())).await;
     let is_silent = matches!(listed.result, Err(None | Some(RemoteError::Unreachable { .. })));
     let mut checks = vec![listed.to_check(|page| {

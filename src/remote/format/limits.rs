@@ -14,5 +14,7 @@ pub const MAX_FILE_NAME_BYTES: usize = 100;
 pub const MAX_FILES_BYTES: u64 = 4 << 30;
 /// Largest pack in bytes: files that do not compress, with frames and headers.
 pub const MAX_PACK_BYTES: u64 = MAX_FILES_BYTES + (64 << 20);
+/// Largest bundle of small packs, in bytes: a reader holds several of them in memory.
+pub const MAX_BUNDLE_BYTES: u64 = 16 << 20;
 /// Largest window of the compressed stream, as a power of two: 8 MiB, which a reader must hold in memory.
 pub const MAX_WINDOW_LOG: u32 = 23;

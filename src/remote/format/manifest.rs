@@ -1,20 +1,24 @@
 //! Pack manifests: one small object on the remote per entry, written last. An entry is on the remote if, and only if,
 //! its manifest is.
 //!
-//! Version 1: `{"v":1,"body":{...},"signatures":[{"key":...,"signature":...}]}`. The signed bytes are those of `body`,
+//! Version 2: `{"v":2,"body":{...},"signatures":[{"key":...,"signature":...}]}`. The signed bytes are those of `body`,
 //! exactly as stored. The body names its lookup key, key and crate, so that kache detects a manifest that was moved. It
-//! lists the inputs, which determine the key together with the lookup key, and holds the digests of the pack and of
-//! every file in it. Unknown fields are refused, since a later version would not be version 1.
+//! lists the inputs, which determine the key together with the lookup key, and holds the digests of the pack,
+//! compressed and not, and of every file in it. Unknown fields are refused, since a later version would not be version
+//! 2. Version 1 had neither bundles nor the digest of the archive.
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::{MAX_FILE_NAME_BYTES, MAX_FILES, MAX_FILES_BYTES, MAX_META_BYTES, MAX_PACK_BYTES, META};
+use super::limits::{
+    MAX_BUNDLE_BYTES, MAX_FILE_NAME_BYTES, MAX_FILES, MAX_FILES_BYTES, MAX_META_BYTES, MAX_PACK_BYTES, META,
+};
 use super::names::{self, ManifestName};
 use super::refused::Refused;
 use super::signature::{SigningKey, Trust};
 use super::signed::SignedFormat;
+use super::signer_id::SignerId;
 use crate::model::{Digest, EntryKey, Input, InputSet, LookupKey};
 use crate::store::entries::is_file_name;
 
@@ -22,16 +26,28 @@ use crate::store::entries::is_file_name;
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// Name of the manifest in refusals.
 const NAME_IN_REFUSALS: &str = "the manifest";
-const OBJECT: SignedFormat = SignedFormat { purpose: "manifest v1", version: 1, name_in_refusals: NAME_IN_REFUSALS };
+const OBJECT: SignedFormat = SignedFormat { purpose: "manifest v2", version: 2, name_in_refusals: NAME_IN_REFUSALS };
 
-/// Digest and size of a compressed pack.
+/// Digest and size of a pack, or of the archive in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackRef {
     /// Digest of the bytes.
     pub digest: Digest,
-    /// Size in bytes, compressed.
+    /// Size in bytes.
     pub size: u64,
+}
+
+/// A bundle, which is several small packs in a row, and the place of one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRef {
+    /// Digest of the bundle.
+    pub digest: Digest,
+    /// Size of the bundle in bytes.
+    pub size: u64,
+    /// Where the pack begins in it.
+    pub offset: u64,
 }
 
 /// One file in the pack.
@@ -66,8 +82,12 @@ pub struct PackManifest {
     pub created: i64,
     /// Duration of the compile in milliseconds.
     pub cost_ms: f64,
-    /// Digest and size of the pack.
+    /// Digest and size of the pack, compressed.
     pub pack: PackRef,
+    /// Digest and size of the archive in the pack, which is its content without compression.
+    pub archive: PackRef,
+    /// The bundle that contains the pack. `None`: the pack is an object of its own.
+    pub bundle: Option<BundleRef>,
     /// `meta.json` in the pack, which holds the entry.
     pub meta: FileRef,
     /// The outputs in the pack, in the order of the entry.
@@ -83,12 +103,13 @@ impl PackManifest {
     }
 
     /// Decodes the object called `name`, verifies its signatures, and checks the manifest with [`PackManifest::check`].
+    /// The signer in the name is a hint only.
     pub fn decode(bytes: &[u8], name: &ManifestName, trust: &Trust) -> Result<Self, Refused> {
         if bytes.len() as u64 > MAX_MANIFEST_BYTES {
             return Err(Refused::TooLarge(NAME_IN_REFUSALS));
         }
         let manifest: Self = OBJECT.decode(bytes, trust)?;
-        if ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key) != *name {
+        if ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key, name.signer) != *name {
             return Err(Refused::Moved);
         }
         manifest.check()?;
@@ -116,6 +137,7 @@ impl PackManifest {
         {
             return Err(Refused::TooLarge("the pack"));
         }
+        self.check_bundle()?;
         let mut seen = HashSet::from([META]);
         for file in &self.files {
             check_name(&file.name)?;
@@ -126,6 +148,21 @@ impl PackManifest {
         let set = InputSet { inputs: self.inputs.clone() };
         if set.entry_key(self.lookup) == self.key { Ok(()) } else { Err(Refused::Inputs) }
     }
+
+    fn check_bundle(&self) -> Result<(), Refused> {
+        let Some(bundle) = self.bundle else { return Ok(()) };
+        let end = bundle.offset.checked_add(self.pack.size);
+        match end.is_some_and(|end| end <= bundle.size) && bundle.size <= MAX_BUNDLE_BYTES {
+            true => Ok(()),
+            false => Err(Refused::TooLarge("the bundle")),
+        }
+    }
+}
+
+/// The ids of the keys that claim to have signed a manifest object: of nobody, if it has no signature.
+pub fn signers(object: &[u8]) -> Vec<SignerId> {
+    let ids = SignedFormat::signers(object);
+    if ids.is_empty() { vec![SignerId::NONE] } else { ids }
 }
 
 /// Whether a compile can have taken this many milliseconds.
@@ -162,6 +199,8 @@ pub(crate) mod tests {
             created: 7,
             cost_ms: 1.5,
             pack: PackRef { digest: Digest::of(b"pack"), size: 4 },
+            archive: PackRef { digest: Digest::of(b"archive"), size: 7 },
+            bundle: None,
             meta: file(META, b"{}"),
             files: vec![file("liba.rlib", b"rlib"), file("liba.rmeta", b"")],
             inputs,
@@ -169,14 +208,14 @@ pub(crate) mod tests {
     }
 
     fn name_of(manifest: &PackManifest) -> ManifestName {
-        ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key)
+        ManifestName::new(&manifest.crate_name, manifest.lookup, manifest.key, SignerId::NONE)
     }
 
     #[test]
     fn manifests_round_trip_signed_and_unsigned() {
         let (key, _) = SigningKey::generate().unwrap();
         let manifest = manifest();
-        let trust = Trust::Keys(vec![key.public()]);
+        let trust = Trust::of_keys([key.public()]);
         let signed = manifest.encode(Some(&key));
         assert_eq!(PackManifest::decode(&signed, &name_of(&manifest), &trust).unwrap(), manifest);
         assert_eq!(PackManifest::decode(&signed, &name_of(&manifest), &Trust::Anyone).unwrap(), manifest);
@@ -189,7 +228,7 @@ pub(crate) mod tests {
     fn r01_no_byte_of_a_signed_manifest_can_be_changed() {
         let (key, _) = SigningKey::generate().unwrap();
         let manifest = manifest();
-        let trust = Trust::Keys(vec![key.public()]);
+        let trust = Trust::of_keys([key.public()]);
         let signed = manifest.encode(Some(&key));
         for at_byte in 0..signed.len() {
             let mut changed = signed.clone();
@@ -205,6 +244,18 @@ pub(crate) mod tests {
         tampered.inputs.push(Input::Env("B".into(), None));
         assert_eq!(tampered.check(), Err(Refused::Inputs));
         assert_eq!(manifest().check(), Ok(()));
+    }
+
+    #[test]
+    fn r11_a_pack_lies_inside_its_bundle() {
+        let in_bundle = |offset, size| {
+            let bundle = Some(BundleRef { digest: Digest::of(b"b"), size, offset });
+            PackManifest { bundle, ..manifest() }.check()
+        };
+        assert_eq!((in_bundle(0, 4), in_bundle(6, 10)), (Ok(()), Ok(())));
+        for (offset, size) in [(7, 10), (u64::MAX, 10), (0, MAX_BUNDLE_BYTES + 1)] {
+            assert_eq!(in_bundle(offset, size), Err(Refused::TooLarge("the bundle")), "{offset} {size}");
+        }
     }
 
     #[test]
@@ -228,8 +279,8 @@ pub(crate) mod tests {
         let decode = |bytes: &[u8]| PackManifest::decode(bytes, &name, &Trust::Anyone).unwrap_err();
         let deep = "[".repeat(100_000);
         assert_eq!(decode(deep.as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
-        assert_eq!(decode(format!("{{\"v\":1,\"body\":{deep}").as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
-        let closed = format!("{{\"v\":1,\"body\":{{\"inputs\":{deep}{}}},\"signatures\":[]}}", "]".repeat(100_000));
+        assert_eq!(decode(format!("{{\"v\":2,\"body\":{deep}").as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
+        let closed = format!("{{\"v\":2,\"body\":{{\"inputs\":{deep}{}}},\"signatures\":[]}}", "]".repeat(100_000));
         assert_eq!(decode(closed.as_bytes()), Refused::Malformed(NAME_IN_REFUSALS));
         assert_eq!(decode(&vec![b' '; 5 << 20]), Refused::TooLarge(NAME_IN_REFUSALS));
     }

@@ -1,51 +1,46 @@
-//! Object names, version 1 (`{prefix}/v1/...`):
+//! Object names, version 2, relative to the root of an object store:
 //!
 //! ```text
-//! manifests/{crate}/{lookup key}/{key}.json
-//! packs/{crate}/{key}.{digest}.tar.zst
-//! builds/{workspace}/{triple}.{profile}.{lock}.{commit}.json
-//! snapshots/{workspace}/{name}.json.zst
-//! probe/{id}
+//! v2/manifests/{crate}/{lookup key}/{key}.{signer}
+//! v2/packs/{crate}/{key}.{digest}.tar.zst
+//! v2/bundles/{digest}.tar.zst
+//! v2/builds/{workspace}/{branch}.{shape}.{command}.{lock}.{commit}.{signer}.{digest}.record.zst
+//! v2/builds/{workspace}/{name}.{signer}.snapshot.zst
+//! v2/builds/{workspace}/index.json
+//! v2/revoked/{signer}.json
+//! v2/probe/{id}
 //! ```
 //!
-//! The digest in the name of a pack is that of its bytes: two writers, or two compression levels, write two objects,
-//! and each manifest keeps its pack. (Without it, as before, the second pack made the first manifest useless.)
+//! Version 2 adds the signer to the names of signed objects, so that an object of one signer neither hides nor replaces
+//! that of another, and the digest of the content to the names of packs and records: nothing is ever replaced by other
+//! bytes. Version 1 had neither.
 //!
-//! Keys, digests and names of snapshots are spelled as 43 characters of unpadded base64url. A part that is empty, too
-//! long, or contains other characters than names may is changed: it is cut, other characters become `_`, and `~` and 8
-//! characters of its digest follow. So every name stays below [`MAX_OBJECT_NAME_BYTES`] with a prefix of up to 16
-//! characters: some servers refuse longer ones. Names come back from listings, which anybody may have written: kache
-//! ignores a name that is not spelled exactly like this.
+//! Keys, digests and names of snapshots are spelled as 43 characters of unpadded base64url, shorter digests (signers,
+//! shapes, commands) as 8, that of a record as 16. A part that is empty, too long, or contains other characters than
+//! names may is changed: it is cut, other characters become `_`, and `~` and 8 characters of its digest follow. So
+//! every name stays below [`MAX_OBJECT_NAME_BYTES`]: some servers refuse longer ones. Names come back from listings,
+//! which anybody may have written: kache ignores a name that is not spelled exactly like this.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
+use super::name_parts::{
+    MARK_CHARS, PartSpelling, SHORT_HEX_DIGITS, decode_digest, encode_digest, is_base64, is_hex, short_digest,
+};
+use super::signer_id::SignerId;
 use crate::model::{Digest, EntryKey, LookupKey};
 use crate::store::build_snapshots::SnapshotName;
 
-/// All names are shorter than this many bytes, with a prefix of up to 16.
-pub const MAX_OBJECT_NAME_BYTES: usize = 150;
+/// All names are shorter than this many bytes; with a prefix of up to 16, below 156, the limit of some servers.
+pub const MAX_OBJECT_NAME_BYTES: usize = 139;
 
-/// Names of crates, workspaces and profiles: at most 24 bytes, without dots.
-const NAME_PART: PartSpelling = PartSpelling { max_bytes: 24, dots: false };
-/// Target triples: at most 36 bytes, dots allowed.
-const TRIPLE_PART: PartSpelling = PartSpelling { max_bytes: 36, dots: true };
-/// Characters of the digest in a part that was changed.
-const MARK_CHARS: usize = 8;
-/// Hexadecimal digits of the `Cargo.lock` digest in the name of a build record.
-const LOCK_DIGITS: usize = 16;
-/// Hexadecimal digits of the commit in the name of a build record.
-const COMMIT_DIGITS: usize = 12;
+/// What all names begin with.
+const ROOT: &str = "v2/";
+/// Names of crates and workspaces: at most 24 bytes.
+const NAME_PART: PartSpelling = PartSpelling { max_bytes: 24 };
+/// Names of branches: at most 16 bytes.
+const BRANCH_PART: PartSpelling = PartSpelling { max_bytes: 16 };
+/// Characters of the digest in the name of a record.
+const RECORD_DIGEST_CHARS: usize = 16;
 /// Replaces the commit if there is none.
 const NO_COMMIT: &str = "none";
-/// Replaces the triple of a build without `--target`.
-const HOST: &str = "host";
-
-/// Builds and parses the names of all objects below one prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectNames {
-    root: String,
-}
 
 /// The name of a manifest, as its parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,142 +51,180 @@ pub struct ManifestName {
     pub lookup: LookupKey,
     /// Key of the entry.
     pub key: EntryKey,
+    /// Who signed it.
+    pub signer: SignerId,
 }
 
-/// The name of a build record, as object names spell it.
+/// The name of a build record, as its parts. Only a record with another content has another name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BuildName {
-    /// Target triple of the build, or `host`.
-    pub triple: String,
-    /// Directory name of the profile.
-    pub profile: String,
-    /// First 16 digits of the digest of `Cargo.lock`.
+pub struct RecordName {
+    /// The branch, as object names spell it.
+    pub branch: String,
+    /// What was built for, as [`shape_part`] spells it.
+    pub shape: String,
+    /// The command, as [`command_part`] spells it.
+    pub command: String,
+    /// First 12 digits of the digest of `Cargo.lock`.
     pub lock: String,
     /// First 12 digits of the commit, or `none`.
     pub commit: String,
+    /// Who signed it.
+    pub signer: SignerId,
+    /// Characters of the digest of its content.
+    pub digest: String,
+}
+
+/// An object below the prefix of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkspaceObject {
+    /// A build record.
+    Record(RecordName),
+    /// A build snapshot, and who signed it.
+    Snapshot(SnapshotName, SignerId),
 }
 
 impl ManifestName {
     /// Creates the name of the manifest of an entry of this crate.
-    pub fn new(crate_name: &str, lookup: LookupKey, key: EntryKey) -> Self {
-        Self { crate_part: crate_part(crate_name), lookup, key }
+    pub fn new(crate_name: &str, lookup: LookupKey, key: EntryKey, signer: SignerId) -> Self {
+        Self { crate_part: crate_part(crate_name), lookup, key, signer }
+    }
+
+    /// Object name of the manifest.
+    pub fn object(&self) -> String {
+        let (lookup, key) = (encode_digest(self.lookup.0), encode_digest(self.key.0));
+        format!("{ROOT}manifests/{}/{lookup}/{key}.{}", self.crate_part, self.signer)
+    }
+
+    /// Parses the object name of a manifest. `None`: it is not one, or not spelled as kache spells it.
+    pub fn parse(object: &str) -> Option<Self> {
+        let mut parts = object.strip_prefix(ROOT)?.strip_prefix("manifests/")?.split('/');
+        let (crate_part, lookup, last) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_whole = parts.next().is_none() && NAME_PART.is_valid(crate_part);
+        let (key, signer) = last.split_once('.')?;
+        let (lookup, key) = (LookupKey(decode_digest(lookup)?), EntryKey(decode_digest(key)?));
+        let signer = signer.parse().ok()?;
+        is_whole.then(|| Self { crate_part: crate_part.to_owned(), lookup, key, signer })
     }
 }
 
-impl BuildName {
-    /// Creates the name of a build record. `commit`: at least 12 hexadecimal digits; anything else counts as no commit.
-    pub fn new(triple: Option<&str>, profile: &str, lock: Digest, commit: Option<&str>) -> Self {
-        let commit = commit.and_then(short_commit).unwrap_or_else(|| NO_COMMIT.to_owned());
-        Self {
-            triple: TRIPLE_PART.spell(triple.unwrap_or(HOST)),
-            profile: NAME_PART.spell(profile),
-            lock: short_lock(lock),
-            commit,
-        }
+impl RecordName {
+    /// Object name of the record in this workspace.
+    pub fn object(&self, workspace: &str) -> String {
+        let Self { branch, shape, command, lock, commit, signer, digest } = self;
+        format!(
+            "{}{branch}.{shape}.{command}.{lock}.{commit}.{signer}.{digest}.record.zst",
+            workspace_prefix(workspace)
+        )
     }
 
     fn parse(stem: &str) -> Option<Self> {
-        // Split from the end, since a triple may contain dots.
-        let mut parts = stem.rsplitn(4, '.');
-        let (commit, lock, profile, triple) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_commit = commit == NO_COMMIT || is_hex(commit, COMMIT_DIGITS);
-        let is_valid =
-            TRIPLE_PART.is_valid(triple) && NAME_PART.is_valid(profile) && is_hex(lock, LOCK_DIGITS) && is_commit;
-        let owned = str::to_owned;
-        is_valid.then(|| Self {
-            triple: owned(triple),
-            profile: owned(profile),
-            lock: owned(lock),
-            commit: owned(commit),
-        })
+        let mut parts = stem.split('.');
+        let mut next = || parts.next().map(str::to_owned);
+        let (branch, shape, command) = (next()?, next()?, next()?);
+        let (lock, commit, signer, digest) = (next()?, next()?, next()?, next()?);
+        let is_valid = BRANCH_PART.is_valid(&branch)
+            && is_base64(&shape, MARK_CHARS)
+            && is_base64(&command, MARK_CHARS)
+            && is_hex(&lock)
+            && (commit == NO_COMMIT || is_hex(&commit))
+            && is_base64(&digest, RECORD_DIGEST_CHARS)
+            && parts.next().is_none();
+        let signer = signer.parse().ok()?;
+        is_valid.then_some(Self { branch, shape, command, lock, commit, signer, digest })
     }
 }
 
-impl ObjectNames {
-    /// Creates the names below `prefix`, which may be empty.
-    pub fn new(prefix: &str) -> Self {
-        let prefix = prefix.trim_matches('/');
-        let slash = if prefix.is_empty() { "" } else { "/" };
-        Self { root: format!("{prefix}{slash}v1/") }
+impl WorkspaceObject {
+    /// Parses the name of an object of `workspace`. `None`: it is neither a record nor a snapshot, or not spelled as
+    /// kache spells it.
+    pub fn parse(workspace: &str, object: &str) -> Option<Self> {
+        Self::parse_any(object).filter(|(part, _)| *part == workspace_part(workspace)).map(|(_, parsed)| parsed)
     }
 
-    /// Name of the manifest of an entry.
-    pub fn manifest(&self, crate_name: &str, lookup: LookupKey, key: EntryKey) -> String {
-        self.manifest_named(&ManifestName::new(crate_name, lookup, key))
+    /// Parses the name of an object of any workspace, and returns the workspace as object names spell it.
+    pub fn parse_any(object: &str) -> Option<(&str, Self)> {
+        let (part, name) = object.strip_prefix(ROOT)?.strip_prefix("builds/")?.split_once('/')?;
+        Some((Some(part).filter(|part| NAME_PART.is_valid(part))?, Self::parse_last(name)?))
     }
 
-    /// Object name of this manifest.
-    pub fn manifest_named(&self, name: &ManifestName) -> String {
-        let (lookup, key) = (encode_digest(name.lookup.0), encode_digest(name.key.0));
-        format!("{}manifests/{}/{lookup}/{key}.json", self.root, name.crate_part)
+    fn parse_last(name: &str) -> Option<Self> {
+        if let Some(stem) = name.strip_suffix(".record.zst") {
+            return RecordName::parse(stem).map(Self::Record);
+        }
+        let (name, signer) = name.strip_suffix(".snapshot.zst")?.split_once('.')?;
+        Some(Self::Snapshot(SnapshotName(decode_digest(name)?), signer.parse().ok()?))
     }
+}
 
-    /// Name of the pack with these bytes (`digest`). An entry may have several packs; a manifest describes one of them.
-    pub fn pack(&self, crate_name: &str, key: EntryKey, digest: Digest) -> String {
-        let (crate_part, key, digest) = (crate_part(crate_name), encode_digest(key.0), encode_digest(digest));
-        format!("{}packs/{crate_part}/{key}.{digest}.tar.zst", self.root)
-    }
+/// Common prefix of the names of all manifests.
+pub fn all_manifests() -> String {
+    format!("{ROOT}manifests/")
+}
 
-    /// Common prefix of the names of all manifests.
-    pub fn all_manifests(&self) -> String {
-        format!("{}manifests/", self.root)
-    }
+/// Common prefix of the names of a crate's manifests.
+pub fn manifests_of(crate_name: &str) -> String {
+    format!("{ROOT}manifests/{}/", crate_part(crate_name))
+}
 
-    /// Common prefix of the names of a crate's manifests.
-    pub fn manifests_of(&self, crate_name: &str) -> String {
-        format!("{}manifests/{}/", self.root, crate_part(crate_name))
-    }
+/// Common prefix of the names of the manifests under a lookup key.
+pub fn manifests_under(crate_name: &str, lookup: LookupKey) -> String {
+    format!("{}{}/", manifests_of(crate_name), encode_digest(lookup.0))
+}
 
-    /// Common prefix of the names of the manifests under a lookup key.
-    pub fn manifests_under(&self, crate_name: &str, lookup: LookupKey) -> String {
-        format!("{}{}/", self.manifests_of(crate_name), encode_digest(lookup.0))
-    }
+/// Name of the pack with these bytes (`digest`). An entry may have several packs; a manifest describes one of them.
+pub fn pack(crate_name: &str, key: EntryKey, digest: Digest) -> String {
+    let (crate_part, key, digest) = (crate_part(crate_name), encode_digest(key.0), encode_digest(digest));
+    format!("{ROOT}packs/{crate_part}/{key}.{digest}.tar.zst")
+}
 
-    /// Parses the name of a manifest. `None`: it is not one, or not spelled as kache spells it.
-    pub fn parse_manifest(&self, name: &str) -> Option<ManifestName> {
-        let rest = name.strip_prefix(&self.root)?.strip_prefix("manifests/")?.strip_suffix(".json")?;
-        let mut parts = rest.split('/');
-        let (crate_part, lookup, key) = (parts.next()?, parts.next()?, parts.next()?);
-        let is_whole = parts.next().is_none() && NAME_PART.is_valid(crate_part);
-        let (lookup, key) = (LookupKey(decode_digest(lookup)?), EntryKey(decode_digest(key)?));
-        is_whole.then(|| ManifestName { crate_part: crate_part.to_owned(), lookup, key })
-    }
+/// Common prefix of the names of all packs.
+pub fn all_packs() -> String {
+    format!("{ROOT}packs/")
+}
 
-    /// Common prefix of the names of a workspace's build records.
-    pub fn builds_of(&self, workspace: &str) -> String {
-        format!("{}builds/{}/", self.root, NAME_PART.spell(workspace))
-    }
+/// Name of the bundle of small packs with these bytes.
+pub fn bundle(digest: Digest) -> String {
+    format!("{ROOT}bundles/{}.tar.zst", encode_digest(digest))
+}
 
-    /// Name of a build record.
-    pub fn build(&self, workspace: &str, build: &BuildName) -> String {
-        let BuildName { triple, profile, lock, commit } = build;
-        format!("{}{triple}.{profile}.{lock}.{commit}.json", self.builds_of(workspace))
-    }
+/// Common prefix of the names of all bundles.
+pub fn all_bundles() -> String {
+    format!("{ROOT}bundles/")
+}
 
-    /// Parses the name of a build record of `workspace`. `None`: it is not one, or not spelled as kache spells it.
-    pub fn parse_build(&self, workspace: &str, name: &str) -> Option<BuildName> {
-        BuildName::parse(name.strip_prefix(&self.builds_of(workspace))?.strip_suffix(".json")?)
-    }
+/// Common prefix of the names of the records and snapshots of a workspace.
+pub fn workspace_prefix(workspace: &str) -> String {
+    format!("{ROOT}builds/{}/", NAME_PART.spell(workspace))
+}
 
-    /// Common prefix of the names of a workspace's build snapshots.
-    pub fn snapshots_of(&self, workspace: &str) -> String {
-        format!("{}snapshots/{}/", self.root, NAME_PART.spell(workspace))
-    }
+/// Common prefix of the names of the records and snapshots of all workspaces.
+pub fn all_workspaces() -> String {
+    format!("{ROOT}builds/")
+}
 
-    /// Name of a build snapshot.
-    pub fn snapshot(&self, workspace: &str, name: SnapshotName) -> String {
-        format!("{}{}.json.zst", self.snapshots_of(workspace), encode_digest(name.0))
-    }
+/// Name of a build snapshot of a workspace.
+pub fn snapshot(workspace: &str, name: SnapshotName, signer: SignerId) -> String {
+    format!("{}{}.{signer}.snapshot.zst", workspace_prefix(workspace), encode_digest(name.0))
+}
 
-    /// Parses the name of a build snapshot of `workspace`. `None`: it is not one, or not spelled as kache spells it.
-    pub fn parse_snapshot(&self, workspace: &str, name: &str) -> Option<SnapshotName> {
-        decode_digest(name.strip_prefix(&self.snapshots_of(workspace))?.strip_suffix(".json.zst")?).map(SnapshotName)
-    }
+/// Name of the list of the objects directly below a prefix, for stores that cannot list.
+pub fn index(prefix: &str) -> String {
+    format!("{prefix}index.json")
+}
 
-    /// Name of the object that `doctor` tests the remote with. `id`: letters and digits.
-    pub fn probe(&self, id: &str) -> String {
-        format!("{}probe/{id}", self.root)
-    }
+/// Common prefix of the names of the lists of revoked keys.
+pub fn revocations() -> String {
+    format!("{ROOT}revoked/")
+}
+
+/// Name of the list of the keys that this signer revokes.
+pub fn revocation(signer: SignerId) -> String {
+    format!("{}{signer}.json", revocations())
+}
+
+/// Name of the object that `doctor` tests the remote with. `id`: letters and digits.
+pub fn probe(id: &str) -> String {
+    format!("{ROOT}probe/{id}")
 }
 
 /// Whether this can be the name of a crate: at most 255 bytes, and only `-` and the characters that rustc accepts in
@@ -205,127 +238,119 @@ pub fn crate_part(crate_name: &str) -> String {
     NAME_PART.spell(crate_name)
 }
 
+/// Spells a workspace for object names.
+pub fn workspace_part(workspace: &str) -> String {
+    NAME_PART.spell(workspace)
+}
+
+/// Spells a branch for object names.
+pub fn branch_part(branch: &str) -> String {
+    BRANCH_PART.spell(branch)
+}
+
+/// Spells what was built for (`<triple or host>/<directory of the profile>`) for the name of a build record.
+pub fn shape_part(triple: &str, profile: &str) -> String {
+    short_digest(format!("{triple}\0{profile}").as_bytes())
+}
+
+/// Spells a command for the name of a build record.
+pub fn command_part(command: &str) -> String {
+    short_digest(command.as_bytes())
+}
+
+/// Spells the digest of a record's content for its name.
+pub(super) fn record_digest(digest: Digest) -> String {
+    let mut spelled = encode_digest(digest);
+    spelled.truncate(RECORD_DIGEST_CHARS);
+    spelled
+}
+
 /// Spells the digest of `Cargo.lock` for the name of a build record.
-pub(super) fn short_lock(lock: Digest) -> String {
-    lock.hex()[..LOCK_DIGITS].to_owned()
+pub fn short_lock(lock: Digest) -> String {
+    lock.hex()[..SHORT_HEX_DIGITS].to_owned()
 }
 
 /// Spells a commit for the name of a build record. `None`: not hexadecimal, or too short.
-pub(super) fn short_commit(commit: &str) -> Option<String> {
-    let short = commit.get(..COMMIT_DIGITS)?.to_ascii_lowercase();
-    is_hex(&short, COMMIT_DIGITS).then_some(short)
+pub fn short_commit(commit: &str) -> Option<String> {
+    let short = commit.get(..SHORT_HEX_DIGITS)?.to_ascii_lowercase();
+    is_hex(&short).then_some(short)
 }
 
-/// Spells a triple for the name of a build record.
-pub(super) fn triple_part(triple: &str) -> String {
-    TRIPLE_PART.spell(triple)
-}
-
-/// Spells a profile for the name of a build record.
-pub(super) fn profile_part(profile: &str) -> String {
-    NAME_PART.spell(profile)
-}
-
-fn is_hex(text: &str, length: usize) -> bool {
-    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn encode_digest(digest: Digest) -> String {
-    URL_SAFE_NO_PAD.encode(digest.as_bytes())
-}
-
-/// Parses a digest. Each digest has one spelling: the spare bits of the last character must be zero.
-fn decode_digest(text: &str) -> Option<Digest> {
-    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Digest::from_bytes)
-}
-
-/// How a part of a name is spelled.
-struct PartSpelling {
-    max_bytes: usize,
-    dots: bool,
-}
-
-impl PartSpelling {
-    fn is_plain(&self, byte: u8) -> bool {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || (self.dots && byte == b'.')
-    }
-
-    fn spell(&self, text: &str) -> String {
-        if (1..=self.max_bytes).contains(&text.len()) && text.bytes().all(|byte| self.is_plain(byte)) {
-            return text.to_owned();
-        }
-        let plain = |c: char| u8::try_from(c).is_ok_and(|byte| self.is_plain(byte));
-        let start = text.chars().take(self.max_bytes - MARK_CHARS - 1).map(|c| if plain(c) { c } else { '_' });
-        let mark = encode_digest(Digest::of(text.as_bytes()));
-        start.chain(['~']).chain(mark.chars().take(MARK_CHARS)).collect()
-    }
-
-    fn is_valid(&self, part: &str) -> bool {
-        let (text, mark) = part.split_once('~').map_or((part, None), |(text, mark)| (text, Some(mark)));
-        let is_mark = |mark: &str| {
-            mark.len() == MARK_CHARS && mark.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-        };
-        let fits = part.len() <= self.max_bytes && (mark.is_some() || !text.is_empty());
-        fits && mark.is_none_or(is_mark) && text.bytes().all(|byte| self.is_plain(byte))
-    }
+/// Spells a commit, or that there is none, for the name of a build record.
+pub fn commit_part(commit: Option<&str>) -> String {
+    commit.and_then(short_commit).unwrap_or_else(|| NO_COMMIT.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LONG_CRATE_NAME: &str = "a_crate_with_a_name_that_goes_on_and_on";
+    const LONG_NAME: &str = "a_crate_with_a_name_that_goes_on_and_on";
 
-    fn keys() -> (LookupKey, EntryKey) {
-        (LookupKey(Digest::of(b"l")), EntryKey(Digest::of(b"k")))
+    fn manifest(crate_name: &str) -> ManifestName {
+        let (lookup, key) = (LookupKey(Digest::of(b"l")), EntryKey(Digest::of(b"k")));
+        ManifestName::new(crate_name, lookup, key, SignerId::NONE)
+    }
+
+    fn record(branch: &str, commit: Option<&str>) -> RecordName {
+        RecordName {
+            branch: branch_part(branch),
+            shape: shape_part("host", "debug"),
+            command: command_part("build --release"),
+            lock: short_lock(Digest::of(b"lock")),
+            commit: commit_part(commit),
+            signer: SignerId::NONE,
+            digest: record_digest(Digest::of(b"content")),
+        }
     }
 
     #[test]
     fn names_stay_short_and_tell_things_apart() {
-        let names = ObjectNames::new("/sixteen-letters/");
-        let (lookup, key) = keys();
-        let longest = "x86_64-unknown-linux-gnu-with-a-long-tail.custom";
-        for crate_name in ["serde", LONG_CRATE_NAME, "größe", &"x".repeat(255)] {
-            let build = BuildName::new(Some(longest), LONG_CRATE_NAME, lookup.0, Some(&"ab".repeat(20)));
-            let pack = names.pack(crate_name, key, lookup.0);
-            for name in [names.manifest(crate_name, lookup, key), pack, names.build(crate_name, &build)] {
-                assert!(name.len() < MAX_OBJECT_NAME_BYTES && name.is_ascii(), "{name}");
+        for name in ["serde", LONG_NAME, "größe", &"x".repeat(255)] {
+            let at = manifest(name);
+            let snapshot = snapshot(name, SnapshotName(at.key.0), SignerId::NONE);
+            let pack = pack(name, at.key, at.lookup.0);
+            let record = record(name, Some(&"ab".repeat(20))).object(name);
+            for object in [at.object(), pack, bundle(at.key.0), record, snapshot] {
+                assert!(object.len() < MAX_OBJECT_NAME_BYTES && object.is_ascii(), "{} {object}", object.len());
             }
         }
-        assert_ne!(crate_part(LONG_CRATE_NAME), crate_part(&format!("{LONG_CRATE_NAME}_")));
+        assert_ne!(crate_part(LONG_NAME), crate_part(&format!("{LONG_NAME}_")));
         assert_ne!(crate_part("größe"), crate_part("gröse"));
-        assert_eq!(crate_part("serde_json"), "serde_json");
-        assert_eq!(crate_part(LONG_CRATE_NAME).len(), 24);
-        assert_eq!(ObjectNames::new("").all_manifests(), "v1/manifests/");
+        assert_ne!(branch_part("feature/one"), branch_part("feature/two"));
+        assert_eq!((crate_part("serde_json").as_str(), branch_part("main").as_str()), ("serde_json", "main"));
+        assert_eq!(crate_part(LONG_NAME).len(), 24);
     }
 
     #[test]
-    fn manifests_names_round_trip() {
-        let (lookup, key) = keys();
-        for prefix in ["", "team", "team/x"] {
-            let names = ObjectNames::new(prefix);
-            for crate_name in ["serde", LONG_CRATE_NAME, "größe", "b"] {
-                let at = ManifestName::new(crate_name, lookup, key);
-                let name = names.manifest(crate_name, lookup, key);
-                assert_eq!(names.parse_manifest(&name), Some(at.clone()));
-                assert!(name.starts_with(&names.manifests_under(crate_name, lookup)));
-                assert!(name.starts_with(&names.manifests_of(crate_name)) && name.starts_with(&names.all_manifests()));
-            }
+    fn names_round_trip() {
+        for crate_name in ["serde", LONG_NAME, "größe", "b"] {
+            let at = manifest(crate_name);
+            let object = at.object();
+            assert_eq!(ManifestName::parse(&object), Some(at.clone()));
+            assert!(object.starts_with(&manifests_under(crate_name, at.lookup)));
+            assert!(object.starts_with(&manifests_of(crate_name)) && object.starts_with(&all_manifests()));
         }
+        for name in [record("main", Some(&"AB".repeat(20))), record("fix/ä", None), record("x", Some("not hex"))] {
+            let parsed = WorkspaceObject::parse("w s", &name.object("w s"));
+            assert_eq!(parsed, Some(WorkspaceObject::Record(name.clone())));
+            assert_eq!(WorkspaceObject::parse("other", &name.object("w s")), None);
+        }
+        let of = SnapshotName(Digest::of(b"s"));
+        let parsed = WorkspaceObject::parse("w", &snapshot("w", of, SignerId::NONE));
+        assert_eq!(parsed, Some(WorkspaceObject::Snapshot(of, SignerId::NONE)));
+        assert_eq!(WorkspaceObject::parse("w", &index(&workspace_prefix("w"))), None);
     }
 
     #[test]
     fn r02_names_that_are_spelled_otherwise_are_not_ours() {
-        let names = ObjectNames::new("p");
-        let (lookup, key) = keys();
-        let good = names.manifest("serde", lookup, key);
-        assert!(names.parse_manifest(&good).is_some());
-        let spelled = encode_digest(key.0);
+        let at = manifest("serde");
+        let good = at.object();
+        let spelled = encode_digest(at.key.0);
         // The last of the 43 characters has two spare bits.
         let alias = good.replace(&spelled, &format!("{}{}", &spelled[..42], char::from(spelled.as_bytes()[42] + 1)));
         for bad in [
-            good.replacen("p/", "q/", 1),
-            good.replacen("p/", "", 1),
+            format!("p/{good}"),
             good.replace("serde", ".."),
             good.replace("serde", ""),
             good.replace("serde", "a.b"),
@@ -333,43 +358,31 @@ mod tests {
             good.replace("serde", "a~b~12345678"),
             good.replace("serde", &"x".repeat(25)),
             good.replace("serde", "x/y"),
-            good.replace(".json", ".jsonl"),
+            good.replace(".unsigned", ""),
+            good.replace(".unsigned", ".short"),
             good.replace(&spelled, "../../etc/passwd"),
-            good.replace(&spelled, &key.0.hex()),
+            good.replace(&spelled, &at.key.0.hex()),
             good.replace(&spelled, &format!("{spelled}=")),
-            good.replace("v1", "v2"),
+            good.replace("v2", "v1"),
             format!("{good}/"),
             alias,
             String::new(),
         ] {
-            assert_eq!(names.parse_manifest(&bad), None, "{bad}");
+            assert_eq!(ManifestName::parse(&bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn builds_names_round_trip() {
-        let names = ObjectNames::new("");
-        let lock = Digest::of(b"lock");
-        let thumb = BuildName::new(Some("thumbv8m.main-none-eabi"), "release", lock, Some(&"AB".repeat(20)));
-        let host = BuildName::new(None, "dev", lock, None);
-        assert_eq!((thumb.commit.as_str(), thumb.lock.len()), ("abababababab", 16));
-        assert_eq!((host.triple.as_str(), host.commit.as_str()), ("host", "none"));
-        let custom = BuildName::new(Some("my target.json"), "päckchen", lock, Some("not hex at all"));
-        for build in [&thumb, &host, &custom] {
-            assert_eq!(names.parse_build("w s", &names.build("w s", build)).as_ref(), Some(build));
-        }
-        let good = names.build("w", &host);
+        let good = record("main", None).object("w");
+        assert!(WorkspaceObject::parse("w", &good).is_some(), "control");
         for bad in [
             good.replace("none", "None"),
             good.replace("none", "abc"),
-            good.replace(&host.lock, "0"),
-            good.replace("host", "ho/st"),
-            good.replace("host.", ""),
-            good.replace("dev", ""),
+            good.replace("main", "ma/in"),
+            good.replace("main.", ""),
+            good.replace("main", ""),
+            good.replace(".record", ".x.record"),
+            good.replace("record.zst", "snapshot.zst"),
         ] {
-            assert_eq!(names.parse_build("w", &bad), None, "{bad}");
+            assert_eq!(WorkspaceObject::parse("w", &bad), None, "{bad}");
         }
-        assert_eq!(names.parse_build("other", &good), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use super::refused::Refused;
+use super::signer_id::SignerId;
 
 const SECRET_PREFIX: &str = "kache-sk1:";
 const PUBLIC_PREFIX: &str = "kache-pk1:";
@@ -33,6 +34,9 @@ pub enum KeyError {
     /// A secret key was given where the public one is needed.
     #[error("this is a secret key; a trusted key begins with kache-pk1:")]
     SecretForPublic,
+    /// The name before a trusted key has other characters than names may have.
+    #[error("not the name of a key: letters, digits, \"-\", \"_\" and \".\" before the \"=\"")]
+    Name,
     /// The system did not provide random bytes.
     #[error("the system gave no randomness")]
     Random,
@@ -48,13 +52,22 @@ pub struct SigningKey {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PublicKey([u8; 32]);
 
+/// A key that is trusted, and the name that the settings give it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrustedKey {
+    /// The name, for people; empty if there is none.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
 /// Whose manifests to trust.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trust {
     /// Trust everyone who can write to the bucket; signatures are not checked.
     Anyone,
     /// Trust only the holders of these keys.
-    Keys(Vec<PublicKey>),
+    Keys(Vec<TrustedKey>),
 }
 
 /// A signature and the key that it claims to be from, as texts.
@@ -63,6 +76,13 @@ pub enum Trust {
 pub(super) struct Signature {
     key: String,
     signature: String,
+}
+
+impl Signature {
+    /// The id of the key that it claims to be from. `None`: that is no key.
+    pub(super) fn signer(&self) -> Option<SignerId> {
+        self.key.parse::<PublicKey>().ok().map(|key| key.id())
+    }
 }
 
 impl SigningKey {
@@ -91,6 +111,11 @@ impl SigningKey {
         self.public
     }
 
+    /// The id of the key, as object names contain it.
+    pub fn id(&self) -> SignerId {
+        self.public.id()
+    }
+
     /// Signs `bytes` for `purpose`.
     pub(super) fn sign(&self, purpose: &str, bytes: &[u8]) -> Signature {
         let signature = self.pair.sign(&message(purpose, bytes));
@@ -101,6 +126,33 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey(of {})", self.public)
+    }
+}
+
+impl PublicKey {
+    /// The id of the key, as object names contain it.
+    pub fn id(&self) -> SignerId {
+        SignerId::of_key(&self.0)
+    }
+}
+
+impl FromStr for TrustedKey {
+    type Err = KeyError;
+
+    /// Parses `kache-pk1:...` or `name=kache-pk1:...`.
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let (name, key) = text.split_once('=').unwrap_or(("", text));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if text.contains('=') && (name.trim().is_empty() || !name.trim().chars().all(is_plain)) {
+            return Err(KeyError::Name);
+        }
+        Ok(Self { name: name.trim().to_owned(), key: key.parse()? })
+    }
+}
+
+impl fmt::Display for TrustedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() { self.key.fmt(f) } else { f.write_str(&self.name) }
     }
 }
 
@@ -131,9 +183,44 @@ impl Trust {
         if trusted_keys.is_empty() && signer.is_none() {
             return Ok(Self::Anyone);
         }
-        let mut keys: Vec<PublicKey> = trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
-        keys.extend(signer.map(SigningKey::public).filter(|own| !keys.contains(own)));
+        let mut keys: Vec<TrustedKey> = trusted_keys.iter().map(|key| key.parse()).collect::<Result<_, _>>()?;
+        let own = signer.map(SigningKey::public).filter(|own| keys.iter().all(|trusted| trusted.key != *own));
+        keys.extend(own.map(|key| TrustedKey { name: String::new(), key }));
         Ok(Self::Keys(keys))
+    }
+
+    /// Trusts only the holders of these keys.
+    pub fn of_keys(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        Self::Keys(keys.into_iter().map(|key| TrustedKey { name: String::new(), key }).collect())
+    }
+
+    /// Whether an object of this signer may be trusted, as far as its name shows.
+    pub fn may_trust(&self, signer: SignerId) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Keys(keys) => keys.iter().any(|trusted| trusted.key.id() == signer),
+        }
+    }
+
+    /// How to name this signer to people: the name of the key, or its id.
+    pub fn name_of(&self, signer: SignerId) -> String {
+        let named = |trusted: &&TrustedKey| trusted.key.id() == signer && !trusted.name.is_empty();
+        match self {
+            Self::Keys(keys) => keys.iter().find(named).map_or_else(|| signer.to_string(), |key| key.name.clone()),
+            Self::Anyone => signer.to_string(),
+        }
+    }
+
+    /// The same trust without these keys. If none is left, nobody is trusted.
+    #[must_use]
+    pub fn without(self, revoked: &[PublicKey]) -> Self {
+        match self {
+            Self::Anyone => Self::Anyone,
+            Self::Keys(mut keys) => {
+                keys.retain(|trusted| !revoked.contains(&trusted.key));
+                Self::Keys(keys)
+            }
+        }
     }
 
     /// Checks that a trusted key signed `bytes` for `purpose`.
@@ -141,7 +228,8 @@ impl Trust {
         let Self::Keys(trusted) = self else { return Ok(()) };
         let mut refused = if signatures.is_empty() { Refused::Unsigned } else { Refused::Untrusted };
         for signature in signatures {
-            let Some(key) = trusted.iter().find(|key| key.to_string() == signature.key) else { continue };
+            let is_it = |trusted: &&TrustedKey| trusted.key.to_string() == signature.key;
+            let Some(TrustedKey { key, .. }) = trusted.iter().find(is_it) else { continue };
             let holds = decode::<64>(&signature.signature).is_some_and(|signature| {
                 UnparsedPublicKey::new(&ED25519, key.0).verify(&message(purpose, bytes), &signature).is_ok()
             });
@@ -203,15 +291,35 @@ mod tests {
         }
         assert_eq!("kache-pk1:x".parse::<PublicKey>(), Err(KeyError::Public));
         assert_eq!(Trust::of(&[], None), Ok(Trust::Anyone));
-        assert_eq!(Trust::of(&[], Some(&key)), Ok(Trust::Keys(vec![key.public()])));
+        assert_eq!(Trust::of(&[], Some(&key)), Ok(Trust::of_keys([key.public()])));
         assert_eq!(Trust::of(&[public.clone(), "x".into()], None), Err(KeyError::Public), "not passed over");
-        assert_eq!(Trust::of(&[public], None), Ok(Trust::Keys(vec![key.public()])));
+        assert_eq!(Trust::of(&[public], None), Ok(Trust::of_keys([key.public()])));
+    }
+
+    #[test]
+    fn keys_may_have_names_and_can_be_revoked() {
+        let (one, other) = (key(1), key(2));
+        let named = format!("ci={}", one.public());
+        let trust = Trust::of(&[named.clone(), other.public().to_string()], None).unwrap();
+        assert_eq!(trust.name_of(one.id()), "ci");
+        assert_eq!(trust.name_of(other.id()), other.id().to_string());
+        assert!(trust.may_trust(one.id()) && !trust.may_trust(key(3).id()) && !trust.may_trust(SignerId::NONE));
+        assert!(Trust::Anyone.may_trust(SignerId::NONE));
+        for bad in ["=kache-pk1:x", "a b=kache-pk1:x", "ci="] {
+            assert!(Trust::of(&[bad.to_owned()], None).is_err(), "{bad}");
+        }
+        let rest = trust.without(&[one.public()]);
+        let signed = one.sign("p", b"bytes");
+        assert_eq!(rest.check("p", b"bytes", std::slice::from_ref(&signed)), Err(Refused::Untrusted));
+        assert_eq!(Trust::of(&[named], None).unwrap().check("p", b"bytes", std::slice::from_ref(&signed)), Ok(()));
+        let nobody = rest.without(&[other.public()]);
+        assert_eq!(nobody.check("p", b"bytes", &[signed]), Err(Refused::Untrusted), "and not anyone");
     }
 
     #[test]
     fn only_a_trusted_key_s_own_signature_of_these_bytes_holds() {
         let (ours, theirs) = (key(1), key(2));
-        let trust = Trust::Keys(vec![ours.public(), key(3).public()]);
+        let trust = Trust::of_keys([ours.public(), key(3).public()]);
         let good = ours.sign("p", b"bytes");
         assert_eq!(trust.check("p", b"bytes", &[theirs.sign("p", b"bytes"), good.clone()]), Ok(()));
         assert_eq!(trust.check("p", b"other", std::slice::from_ref(&good)), Err(Refused::BadSignature));

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::refused::{self, Refused};
 use super::signature::{Signature, SigningKey, Trust};
+use super::signer_id::SignerId;
 
 /// Most signatures that an object may have.
 const MAX_SIGNATURES: usize = 16;
@@ -36,6 +37,12 @@ impl SignedFormat {
         let body = serde_json::value::to_raw_value(body).unwrap_or_else(|_| RawValue::NULL.to_owned());
         let signatures = signer.iter().map(|key| key.sign(self.purpose, body.get().as_bytes())).collect();
         serde_json::to_vec(&SignedObject { v: self.version, body: &body, signatures }).unwrap_or_default()
+    }
+
+    /// The ids of the keys that claim to have signed an object. Nothing is checked.
+    pub(super) fn signers(bytes: &[u8]) -> Vec<SignerId> {
+        let Ok(object) = serde_json::from_slice::<SignedObject<'_>>(bytes) else { return Vec::new() };
+        object.signatures.iter().filter_map(Signature::signer).collect()
     }
 
     /// Decodes the body, after checking its version and signatures.

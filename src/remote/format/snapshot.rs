@@ -110,7 +110,7 @@ mod tests {
     fn only_trusted_keys_may_write_one() {
         let (ours, _) = SigningKey::generate().unwrap();
         let (theirs, _) = SigningKey::generate().unwrap();
-        let trust = Trust::Keys(vec![ours.public()]);
+        let trust = Trust::of_keys([ours.public()]);
         let name = object().snapshot.name();
         let decode = |signer: Option<&SigningKey>| SnapshotWithCalls::decode(&object().encode(signer), name, &trust);
         assert_eq!(decode(Some(&ours)), Ok(object()));

@@ -4,6 +4,7 @@
 //! (a prefix, a directory). An absent object is `None`. Knows neither formats nor operations: whoever reads an object
 //! checks its content.
 
+pub mod index;
 mod listing;
 mod range;
 mod s3;

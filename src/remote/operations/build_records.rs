@@ -1,129 +1,212 @@
-//! Build records on the remote: choosing one, and writing one.
+//! Build records on the remote: finding those to use, and writing one.
 //!
-//! A record is only a list of requests: every entry that it names is fetched and checked on its own, so a wrong record
-//! costs requests and nothing else. A record that cannot be decoded counts as absent, and the next best one is used.
+//! A record is only a list of requests: every entry that it names is checked on its own, so a wrong record costs
+//! requests and nothing else. A record that is refused counts as absent, and the next best one is used. Records of
+//! signers that are not trusted are not even read.
 
-use std::cmp::Reverse;
-use std::time::SystemTime;
+use std::collections::HashSet;
 
+use super::checkout::Checkout;
+use super::known::KnownEntries;
+use super::record_choice::{self, ListedRecord, Purpose};
 use super::remote::Remote;
-use super::workspace::Workspace;
+use super::remote_entry::RemoteEntry;
+use super::workspace::UsedEntries;
 use crate::fsx::clock;
-use crate::model::{Digest, EntryId};
-use crate::remote::format::build_record::{self, BuildRecord, BuildUnit, Checkout};
-use crate::remote::format::names::BuildName;
-use crate::remote::s3::error::Result;
-use crate::remote::tasks::run_blocking;
+use crate::model::{Digest, EntryId, EntryKey};
+use crate::remote::format::build_record::{self, BuildRecord, BuildUnit, EmbeddedManifest, MAX_UNITS};
+use crate::remote::format::names::{self, RecordName, WorkspaceObject};
+use crate::remote::format::signer_id::SignerId;
+use crate::remote::s3::error::{RemoteError, Result};
 use crate::store::Store;
+use crate::store::build_snapshots::SnapshotName;
 
-/// Most records of a workspace that are kept for one triple and profile.
-const MAX_RECORDS: usize = 32;
+/// Most records that are read for one pull: one for each command, target and profile.
+pub const MAX_RECORDS: usize = 8;
 /// Most records to read until one can be decoded.
 const MAX_READS: usize = 3;
 
-/// A record and its object name.
+/// A record, and where it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NamedRecord {
-    /// Object name, as `kache pull --build` accepts it.
-    pub name: String,
+pub struct FoundRecord {
+    /// The layer that has it.
+    pub layer: usize,
+    /// Its name.
+    pub name: RecordName,
     /// The content of the object, decoded.
     pub record: BuildRecord,
 }
 
-impl NamedRecord {
+impl FoundRecord {
+    /// Object name, as `kache pull --build` accepts it.
+    pub fn object(&self) -> String {
+        self.name.object(&self.record.workspace)
+    }
+
     /// The entries that the record names, in its order.
-    pub fn entries(&self) -> impl Iterator<Item = EntryId> {
-        let id = |unit: &BuildUnit| EntryId { crate_name: unit.crate_name.clone(), lookup: unit.lookup, key: unit.key };
-        self.record.units.iter().map(id)
+    pub fn entries<'a>(&'a self, remote: &'a Remote) -> impl Iterator<Item = RemoteEntry> + 'a {
+        let units = self.record.units.iter();
+        units.map(|unit| RemoteEntry::of_unit(remote, self.layer, unit, self.name.signer))
     }
 }
 
-/// The names of the records of a workspace, and when each was written.
-type RecordNames = Vec<(BuildName, Option<SystemTime>)>;
-
-/// Finds the record to use for `workspace`. `None`: there is no suitable record that can be read.
-///
-/// `shape` is `<triple or host>/<directory of the profile>`, if the caller knows what will be built.
-pub async fn find(remote: &Remote, workspace: &Workspace, shape: Option<&str>) -> Result<Option<NamedRecord>> {
-    Ok(find_best(remote, workspace, shape).await?.map(|(found, ..)| found))
+/// The records and snapshots of a workspace on the remote, of trusted signers.
+#[derive(Clone, Debug, Default)]
+pub struct WorkspaceListing {
+    /// The records.
+    pub records: Vec<ListedRecord>,
+    /// The snapshots.
+    pub snapshots: Vec<ListedSnapshot>,
+    /// Number of records of other signers.
+    pub untrusted: usize,
 }
 
-/// Like [`find`], followed by the records of other shapes for the same lock file and commit.
-pub async fn find_all(remote: &Remote, workspace: &Workspace, shape: Option<&str>) -> Result<Vec<NamedRecord>> {
-    let Some((found, chosen, names)) = find_best(remote, workspace, shape).await? else { return Ok(Vec::new()) };
-    let mut all = vec![found];
-    for other in companions(&names, &chosen) {
-        all.extend(read(remote, &remote.names.build(&workspace.name, &other)).await?);
-    }
-    Ok(all)
+/// A snapshot in a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedSnapshot {
+    /// The layer that has it.
+    pub layer: usize,
+    /// Its name.
+    pub name: SnapshotName,
+    /// Who signed it.
+    pub signer: SignerId,
+    /// When it was written, by the server's clock.
+    pub modified: Option<std::time::SystemTime>,
 }
 
-/// Finds the best record that can be read. Returns it with its name and the names of the others.
-async fn find_best(
-    remote: &Remote,
-    workspace: &Workspace,
-    shape: Option<&str>,
-) -> Result<Option<(NamedRecord, BuildName, RecordNames)>> {
-    let mut names = names(remote, workspace).await?;
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let (triple, profile) = shape.and_then(|shape| shape.split_once('/')).unzip();
-    let local = workspace.clone();
-    let ancestors = run_blocking(move || local.ancestors()).await;
-    let owned = |part: Option<&str>| part.map(str::to_owned);
-    let checkout = Checkout { lock: workspace.lock, ancestors, triple: owned(triple), profile: owned(profile) };
-    for _ in 0..MAX_READS {
-        let Some(best) = build_record::choose(&names, &checkout) else { break };
-        let chosen = names.swap_remove(best).0;
-        if let Some(found) = read(remote, &remote.names.build(&workspace.name, &chosen)).await? {
-            return Ok(Some((found, chosen, names)));
+/// Lists the records and snapshots of `workspace` in all layers. A layer that fails is left out, unless all fail.
+pub async fn list(remote: &Remote, workspace: &str) -> Result<WorkspaceListing> {
+    let (mut listing, mut failure, mut answered) = (WorkspaceListing::default(), None, false);
+    for (at, layer) in remote.layers.iter().enumerate() {
+        let objects = match layer.objects.list(&names::workspace_prefix(workspace)).all().await {
+            Ok(objects) => objects,
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the build records");
+                failure = failure.or(Some(error));
+                continue;
+            }
+        };
+        answered = true;
+        for object in objects {
+            match WorkspaceObject::parse(workspace, &object.name) {
+                Some(WorkspaceObject::Record(name)) if layer.trust.may_trust(name.signer) => {
+                    listing.records.push(ListedRecord { layer: at, name, modified: object.modified });
+                }
+                Some(WorkspaceObject::Snapshot(name, signer)) if layer.trust.may_trust(signer) => {
+                    let modified = object.modified;
+                    listing.snapshots.push(ListedSnapshot { layer: at, name, signer, modified });
+                }
+                Some(WorkspaceObject::Record(_)) => listing.untrusted += 1,
+                _ => {}
+            }
         }
     }
-    Ok(None)
+    match failure {
+        Some(error) if !answered => Err(error),
+        _ => Ok(listing),
+    }
 }
 
-/// The records of other shapes for the same lock file and commit, newest first: one run of CI builds several shapes and
-/// pushes once. Pure.
-fn companions(names: &RecordNames, chosen: &BuildName) -> Vec<BuildName> {
-    let is_companion = |name: &BuildName| {
-        let is_same = (&name.lock, &name.commit) == (&chosen.lock, &chosen.commit);
-        is_same && (&name.triple, &name.profile) != (&chosen.triple, &chosen.profile)
-    };
-    let mut found: Vec<_> = names.iter().filter(|(name, _)| is_companion(name)).collect();
-    found.sort_by_key(|(name, written)| (Reverse(*written), name));
-    found.into_iter().map(|(name, _)| name.clone()).collect()
-}
-
-/// Reads the record called `name`: a full object name, or the last part of one among the records of `workspace`.
-pub async fn find_by_name(remote: &Remote, workspace: Option<&Workspace>, name: &str) -> Result<Option<NamedRecord>> {
-    let below = |workspace: &Workspace| remote.names.builds_of(&workspace.name) + name;
-    let spellings = match workspace {
-        _ if name.contains('/') => vec![name.to_owned()],
-        Some(workspace) => vec![below(workspace), below(workspace) + ".json"],
-        None => Vec::new(),
-    };
-    for spelling in spellings {
-        // Only names that are spelled as records are requested.
-        let of = spelling.rsplit('/').nth(1).unwrap_or_default();
-        if remote.names.parse_build(of, &spelling).is_some()
-            && let Some(found) = read(remote, &spelling).await?
-        {
+/// Finds the record to use for a checkout. `None`: there is no suitable record that can be read.
+pub async fn find(
+    remote: &Remote,
+    listing: &WorkspaceListing,
+    checkout: &Checkout,
+    purpose: &Purpose,
+) -> Result<Option<FoundRecord>> {
+    let mut records = listing.records.clone();
+    for _ in 0..MAX_READS {
+        let Some(best) = record_choice::choose(&records, checkout, purpose) else { break };
+        let chosen = records.swap_remove(best);
+        if let Some(found) = read(remote, &checkout.workspace, &chosen).await? {
             return Ok(Some(found));
         }
     }
     Ok(None)
 }
 
-/// Creates the record of a build that used `ids`. `commit`: hexadecimal digits. `None`: `shape` has no `/`.
+/// Finds the records to use for a checkout, at most `limit`: the best one, and those of other commands, targets and
+/// profiles for the same lock file or commit.
+pub async fn find_all(
+    remote: &Remote,
+    listing: &WorkspaceListing,
+    checkout: &Checkout,
+    purpose: &Purpose,
+    limit: usize,
+) -> Result<Vec<FoundRecord>> {
+    let Some(best) = find(remote, listing, checkout, purpose).await? else { return Ok(Vec::new()) };
+    let mut found = vec![best];
+    for at in record_choice::choose_all(&listing.records, checkout, purpose) {
+        let listed = &listing.records[at];
+        if listed.name != found[0].name && found.len() < limit {
+            found.extend(read(remote, &checkout.workspace, listed).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the record called `name`: a full object name, or the last part of one among the records of `workspace`.
+pub async fn find_by_name(remote: &Remote, workspace: Option<&str>, name: &str) -> Result<Option<FoundRecord>> {
+    let spellings = match workspace {
+        _ if name.contains('/') => vec![name.to_owned()],
+        Some(workspace) => {
+            let below = names::workspace_prefix(workspace) + name;
+            vec![below.clone(), below + ".record.zst"]
+        }
+        None => Vec::new(),
+    };
+    for spelling in spellings {
+        // Only names that are spelled as records are requested.
+        let Some((_, WorkspaceObject::Record(record))) = WorkspaceObject::parse_any(&spelling) else { continue };
+        for (layer, place) in remote.layers.iter().enumerate() {
+            let Some(bytes) = place.objects.get(&spelling, build_record::MAX_RECORD_BYTES).await? else { continue };
+            if let Ok(decoded) = BuildRecord::decode(&bytes, &record, &place.trust) {
+                return Ok(Some(FoundRecord { layer, name: record, record: decoded }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a record. `None`: the object does not exist, or is refused.
+pub async fn read(remote: &Remote, workspace: &str, listed: &ListedRecord) -> Result<Option<FoundRecord>> {
+    let ListedRecord { layer, name, .. } = listed;
+    let place = &remote.layers[*layer];
+    let object = name.object(workspace);
+    let bytes = match place.objects.get(&object, build_record::MAX_RECORD_BYTES).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) | Err(RemoteError::Size { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match BuildRecord::decode(&bytes, name, &place.trust) {
+        Ok(record) => Ok(Some(FoundRecord { layer: *layer, name: name.clone(), record })),
+        Err(refused) => {
+            tracing::warn!(object, %refused, "a build record is refused");
+            Ok(None)
+        }
+    }
+}
+
+/// Records which wanted entries of a record are on the remote, so that a push does not upload them and the next record
+/// can contain their manifests. Entries whose manifests are refused are not.
+pub fn confirm_units(remote: &Remote, known: &KnownEntries, found: &FoundRecord, is_wanted: impl Fn(EntryKey) -> bool) {
+    let trust = &remote.layers[found.layer].trust;
+    for unit in found.record.units.iter().filter(|unit| is_wanted(unit.key)) {
+        if let (Some(embedded), Some(Ok(_))) = (&unit.manifest, unit.decode_manifest(trust)) {
+            known.confirm(unit.key, embedded.as_bytes(), false);
+        }
+    }
+}
+
+/// Creates the record of builds that used these entries, without those that `lacks` names.
 pub fn create(
     store: &Store,
-    workspace: &Workspace,
-    commit: Option<&str>,
-    shape: &str,
-    ids: &[EntryId],
+    known: &KnownEntries,
+    checkout: &Checkout,
+    used: &UsedEntries,
+    lacks: impl Fn(EntryKey) -> bool,
 ) -> Option<BuildRecord> {
-    let (triple, profile) = shape.split_once('/')?;
+    let (triple, profile) = used.shape.split_once('/')?;
     let unit = |id: &EntryId| {
         let entry = store.entry(id.key);
         let bytes = |entry: &crate::store::Entry| entry.outputs.iter().map(|output| output.size).sum();
@@ -133,93 +216,64 @@ pub fn create(
             key: id.key,
             bytes: entry.as_ref().map_or(0, bytes),
             cost_ms: entry.as_ref().map_or(0.0, |entry| entry.cost_ms),
+            manifest: known.manifest(id.key).and_then(|object| EmbeddedManifest::new(&object)),
         }
     };
+    let kept = used.entries.iter().filter(|id| !lacks(id.key));
     Some(BuildRecord {
-        workspace: workspace.name.clone(),
+        workspace: checkout.workspace.clone(),
+        branch: checkout.branch.clone(),
+        command: used.command.clone(),
         triple: triple.to_owned(),
         profile: profile.to_owned(),
-        lock: workspace.lock.unwrap_or_else(|| Digest::of(b"")),
-        commit: commit.map(str::to_owned),
+        lock: checkout.lock.unwrap_or_else(|| Digest::of(b"")),
+        commit: checkout.commit().map(str::to_owned),
         created: clock::now().as_millis(),
-        units: ids.iter().map(unit).collect(),
+        units: kept.map(unit).take(MAX_UNITS).collect(),
     })
 }
 
-/// The object name of a record.
-pub fn object_name(remote: &Remote, record: &BuildRecord) -> String {
-    remote.names.build(&record.workspace, &record.name())
-}
-
-/// Writes a record and deletes old ones of its triple and profile (best effort). Returns its object name.
-pub async fn publish(remote: &Remote, workspace: &Workspace, record: &BuildRecord) -> Result<String> {
-    let name = object_name(remote, record);
-    remote.objects.put(&name, record.encode()).await?;
-    if let Ok(names) = names(remote, workspace).await {
-        for old in surplus(names, &record.name()) {
-            let _ = remote.objects.delete(&remote.names.build(&workspace.name, &old)).await;
-        }
-    }
-    Ok(name)
-}
-
-/// The records with the triple and profile of `written` beyond the newest [`MAX_RECORDS`]. Pure.
-fn surplus(mut names: RecordNames, written: &BuildName) -> Vec<BuildName> {
-    names.retain(|(name, _)| (&name.triple, &name.profile) == (&written.triple, &written.profile) && name != written);
-    names.sort_by_key(|(name, written)| (Reverse(*written), name.clone()));
-    names.into_iter().skip(MAX_RECORDS - 1).map(|(name, _)| name).collect()
-}
-
-async fn names(remote: &Remote, workspace: &Workspace) -> Result<RecordNames> {
-    let mut listing = remote.objects.list(&remote.names.builds_of(&workspace.name));
-    let mut names = Vec::new();
-    while let Some(page) = listing.next_page().await? {
-        let parse = |name: &str| remote.names.parse_build(&workspace.name, name);
-        names.extend(page.into_iter().filter_map(|listed| Some((parse(&listed.name)?, listed.modified))));
-    }
-    Ok(names)
-}
-
-/// Reads a record. `None`: the object does not exist, or cannot be decoded.
-async fn read(remote: &Remote, name: &str) -> Result<Option<NamedRecord>> {
-    let bytes = remote.objects.get(name, build_record::MAX_RECORD_BYTES).await?;
-    let record = bytes.and_then(|bytes| BuildRecord::decode(&bytes).ok());
-    Ok(record.map(|record| NamedRecord { name: name.to_owned(), record }))
+/// Adds the units of an earlier record of the same command, of crates of which this build compiled nothing: a build of
+/// one package does not make the others unknown. Pure.
+pub fn merge(record: &mut BuildRecord, previous: &BuildRecord) {
+    let built: HashSet<&str> = record.units.iter().map(|unit| unit.crate_name.as_str()).collect();
+    let is_kept = |unit: &&BuildUnit| !built.contains(unit.crate_name.as_str());
+    let kept: Vec<BuildUnit> = previous.units.iter().filter(is_kept).cloned().collect();
+    record.units.extend(kept);
+    record.units.truncate(MAX_UNITS);
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    fn name(profile: &str, commit: &str, at: u64) -> (BuildName, Option<SystemTime>) {
-        let (lock, commit) = ("0123456789abcdef".to_owned(), commit.to_owned());
-        let name = BuildName { triple: "host".into(), profile: profile.into(), lock, commit };
-        (name, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(at)))
-    }
+    use crate::model::LookupKey;
 
     #[test]
-    fn one_push_of_several_shapes_is_pulled_together() {
-        let names = vec![
-            name("debug", "000000000000", 9),
-            name("release", "000000000000", 7),
-            name("bench", "000000000000", 8),
-            name("release", "111111111111", 10),
-        ];
-        let profiles: Vec<String> = companions(&names, &names[0].0).into_iter().map(|name| name.profile).collect();
-        assert_eq!(profiles, ["bench", "release"]);
-    }
-
-    #[test]
-    fn only_the_oldest_of_one_shape_are_removed() {
-        let commit = |n: u64| format!("{n:012x}");
-        let mut names: RecordNames = (0..40).map(|n| name("debug", &commit(n), n)).collect();
-        names.push(name("release", &commit(0), 0));
-        let written = name("debug", &commit(39), 39).0;
-        let gone: Vec<String> = surplus(names.clone(), &written).into_iter().map(|name| name.commit).collect();
-        let expected: Vec<String> = (0..8).rev().map(commit).collect();
-        assert_eq!(gone, expected);
-        assert!(surplus(names[..31].to_vec(), &name("debug", "aaaaaaaaaaaa", 50).0).is_empty());
+    fn a_build_of_one_package_keeps_the_units_of_the_others() {
+        let unit = |name: &str, key: &[u8]| BuildUnit {
+            crate_name: name.into(),
+            lookup: LookupKey(Digest::of(key)),
+            key: EntryKey(Digest::of(key)),
+            bytes: 1,
+            cost_ms: 1.0,
+            manifest: None,
+        };
+        let of = |units: Vec<BuildUnit>| BuildRecord {
+            workspace: "w".into(),
+            branch: String::new(),
+            command: String::new(),
+            triple: "host".into(),
+            profile: "debug".into(),
+            lock: Digest::of(b"l"),
+            commit: None,
+            created: 1,
+            units,
+        };
+        let mut record = of(vec![unit("one", b"new")]);
+        let previous =
+            of(vec![unit("dep", b"dep"), unit("one", b"old"), unit("one", b"old test"), unit("two", b"two")]);
+        merge(&mut record, &previous);
+        let keys: Vec<_> = record.units.iter().map(|unit| unit.key).collect();
+        assert_eq!(keys, [b"new".as_slice(), b"dep", b"two"].map(|key| EntryKey(Digest::of(key))));
     }
 }

@@ -1,26 +1,30 @@
 //! Fetches one entry from the remote into the store.
 //!
-//! Fetches the manifest, then the pack, then calls `pack::import`, which publishes nothing before everything has been
-//! checked. A refused entry is not an error: it counts as absent and is recorded, so that the next push replaces it.
-//! Errors come from the network and the disk. Any number of fetches may run at once, in any number of processes: the
-//! names of their files are unique.
+//! Finds its manifest (in a build record, or by a request), then its pack (in a bundle, or an object of its own), then
+//! calls `pack::import`, which publishes nothing before everything has been checked. A refused entry is not an error:
+//! it counts as absent and is recorded, so that the next push replaces it. Errors come from the network and the disk.
+//! Any number of fetches may run at once, in any number of processes: the names of their files are unique.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::journal::FinishedTransfer;
-use super::presence;
+use super::known::KnownEntries;
 use super::remote::Remote;
+use super::remote_entry::{LocatedManifest, ManifestPlace, RemoteEntry};
 use crate::events::Ending;
 use crate::fsx::{self, Stamp, Temp};
-use crate::model::{BlobId, EntryId};
-use crate::remote::format::manifest::{MAX_MANIFEST_BYTES, PackManifest};
-use crate::remote::format::names::ManifestName;
+use crate::model::{BlobId, Digest, EntryId};
+use crate::remote::format::manifest::{BundleRef, MAX_MANIFEST_BYTES, PackManifest};
+use crate::remote::format::names::{self, ManifestName};
 use crate::remote::format::pack::{self, ImportError};
 use crate::remote::format::refused::Refused;
+use crate::remote::objects::ByteRange;
 use crate::remote::s3::error::RemoteError;
 use crate::remote::s3::progress::{ActiveTransfer, Control, Phase};
-use crate::remote::s3::transfer::Download;
+use crate::remote::s3::transfer::{Download, unless_stopped};
 use crate::remote::tasks::run_blocking;
 use crate::store::Store;
 
@@ -52,9 +56,18 @@ pub enum Fetched {
 #[derive(Debug)]
 pub enum ManifestLookup {
     /// The remote has the entry that this manifest describes.
-    Found(Arc<PackManifest>),
+    Found(Arc<LocatedManifest>),
     /// The result is already known: no pack is needed.
     Settled(Fetched),
+}
+
+/// What else of the bundle of a pack is needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BundleUse {
+    /// Other packs, too: download all of it.
+    Whole,
+    /// Nothing: download only the pack.
+    OnlyThis,
 }
 
 /// Why a pack could not be fetched, before [`end_transfer`] makes one error of both.
@@ -68,83 +81,236 @@ enum FetchError {
     Store(#[from] fsx::Error),
 }
 
-/// Fetches one entry unless the store has it.
-pub async fn fetch_entry(
-    remote: &Arc<Remote>,
-    store: &Arc<Store>,
-    id: &EntryId,
-    control: &Control,
-) -> Result<Fetched, RemoteError> {
-    match find_manifest(remote, store, id, false).await? {
-        ManifestLookup::Settled(fetched) => Ok(fetched),
-        ManifestLookup::Found(manifest) => fetch_pack(remote, store, &manifest, control).await,
-    }
+/// What a fetch needs.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    /// Remote to fetch from.
+    pub remote: Arc<Remote>,
+    /// Store to fetch into.
+    pub store: Arc<Store>,
+    /// What is known of the remote.
+    pub known: KnownEntries,
+    /// Whether this is a dry run, which writes nothing.
+    pub is_dry: bool,
 }
 
-/// Requests the manifest of an entry, unless the store has the entry. A dry run writes nothing, and checks only the
-/// size of blobs.
-pub async fn find_manifest(
-    remote: &Remote,
-    store: &Arc<Store>,
-    id: &EntryId,
-    is_dry: bool,
-) -> Result<ManifestLookup, RemoteError> {
-    if is_stored(store, id, is_dry).await {
-        return Ok(ManifestLookup::Settled(Fetched::AlreadyHere));
+impl Fetcher {
+    /// Fetches from `remote` into `store`.
+    pub fn new(remote: &Arc<Remote>, store: &Arc<Store>, is_dry: bool) -> Self {
+        let known = KnownEntries::of(store.layout(), remote);
+        Self { remote: Arc::clone(remote), store: Arc::clone(store), known, is_dry }
     }
-    let name = ManifestName::new(&id.crate_name, id.lookup, id.key);
-    let decoded = match remote.objects.get(&remote.names.manifest_named(&name), MAX_MANIFEST_BYTES).await {
-        Ok(Some(bytes)) => PackManifest::decode(&bytes, &name, &remote.trust),
-        Ok(None) => return Ok(ManifestLookup::Settled(Fetched::Absent)),
-        Err(RemoteError::Size { .. }) => Err(Refused::TooLarge("the manifest")),
-        Err(error) => return Err(error),
-    };
-    match decoded {
-        Ok(manifest) => Ok(ManifestLookup::Found(Arc::new(manifest))),
-        Err(refused) => {
-            if !is_dry {
-                presence::mark_unusable(store.layout(), id.key);
-                let (crate_name, key, reason) = (&id.crate_name, id.key, refused.id());
-                FinishedTransfer { crate_name, key, ending: Ending::Refused, bytes: 0, ms: 0.0, reason }.record(store);
+
+    /// Fetches one entry unless the store has it.
+    pub async fn fetch(&self, entry: &RemoteEntry, uses: BundleUse, control: &Control) -> Result<Fetched, RemoteError> {
+        match self.find_manifest(entry).await? {
+            ManifestLookup::Settled(fetched) => Ok(fetched),
+            ManifestLookup::Found(located) => self.fetch_pack(&located, uses, control).await,
+        }
+    }
+
+    /// Finds the manifest of an entry, unless the store has the entry. A dry run checks only the size of blobs.
+    pub async fn find_manifest(&self, entry: &RemoteEntry) -> Result<ManifestLookup, RemoteError> {
+        let id = &entry.id;
+        if self.is_stored(id).await {
+            if let (ManifestPlace::Here(located), false) = (&entry.manifest, self.is_dry) {
+                self.known.confirm(id.key, &located.object, false);
             }
-            Ok(ManifestLookup::Settled(Fetched::Refused(refused)))
+            return Ok(ManifestLookup::Settled(Fetched::AlreadyHere));
         }
+        let found = match &entry.manifest {
+            ManifestPlace::Here(located) => Ok(Arc::clone(located)),
+            ManifestPlace::Refused(refused) => Err(refused.clone()),
+            ManifestPlace::Object(name) => match self.request_manifest(entry.layer, name).await? {
+                Some(found) => found,
+                None => return Ok(ManifestLookup::Settled(Fetched::Absent)),
+            },
+        };
+        found.map(ManifestLookup::Found).or_else(|refused| {
+            self.record_refusal(id, &refused);
+            Ok(ManifestLookup::Settled(Fetched::Refused(refused)))
+        })
+    }
+
+    async fn request_manifest(
+        &self,
+        layer: usize,
+        name: &ManifestName,
+    ) -> Result<Option<Result<Arc<LocatedManifest>, Refused>>, RemoteError> {
+        let place = &self.remote.layers[layer];
+        let object = match place.objects.get(&name.object(), MAX_MANIFEST_BYTES).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(None),
+            Err(RemoteError::Size { .. }) => return Ok(Some(Err(Refused::TooLarge("the manifest")))),
+            Err(error) => return Err(error),
+        };
+        let decoded = PackManifest::decode(&object, name, &place.trust);
+        Ok(Some(decoded.map(|manifest| Arc::new(LocatedManifest { manifest, object, layer }))))
+    }
+
+    /// Records that the manifest of an entry was refused.
+    fn record_refusal(&self, id: &EntryId, refused: &Refused) {
+        if self.is_dry {
+            return;
+        }
+        // An object of a signer that is not trusted says nothing of ours.
+        if !refused.is_by_policy() {
+            self.known.doubt(id.key);
+        }
+        let (crate_name, key, reason) = (&id.crate_name, id.key, refused.id());
+        FinishedTransfer { crate_name, key, ending: Ending::Refused, bytes: 0, ms: 0.0, reason }.record(&self.store);
+    }
+
+    /// Downloads the pack of a manifest that [`Self::find_manifest`] returned, checks it and imports it into the store.
+    pub async fn fetch_pack(
+        &self,
+        located: &Arc<LocatedManifest>,
+        uses: BundleUse,
+        control: &Control,
+    ) -> Result<Fetched, RemoteError> {
+        let (began, manifest) = (Instant::now(), &located.manifest);
+        let transfer = control.begin(&manifest.crate_name, Some(manifest.pack.size));
+        let fetched = self.download_and_import(located, uses, &transfer).await;
+        let (ending, reason) = match &fetched {
+            Ok(Fetched::Imported { .. }) => (Some(Ending::Fetched), String::new()),
+            Ok(Fetched::Refused(refused)) => (Some(Ending::Refused), refused.id().to_owned()),
+            Ok(Fetched::AlreadyHere | Fetched::Absent) | Err(FetchError::Remote(RemoteError::Cancelled { .. })) => {
+                (None, String::new())
+            }
+            Err(error) => (Some(Ending::Failed), error.to_string()),
+        };
+        match &fetched {
+            Ok(Fetched::Absent | Fetched::Refused(_)) => self.known.doubt(manifest.key),
+            Ok(Fetched::Imported { .. }) => self.known.confirm(manifest.key, &located.object, false),
+            _ => {}
+        }
+        if let Some(ending) = ending {
+            FinishedTransfer {
+                crate_name: &manifest.crate_name,
+                key: manifest.key,
+                ending,
+                bytes: manifest.pack.size,
+                ms: began.elapsed().as_secs_f64() * 1000.0,
+                reason: &reason,
+            }
+            .record(&self.store);
+        }
+        end_transfer(transfer, fetched)
+    }
+
+    async fn download_and_import(
+        &self,
+        located: &Arc<LocatedManifest>,
+        uses: BundleUse,
+        transfer: &ActiveTransfer,
+    ) -> Result<Fetched, FetchError> {
+        let pack = match self.download(located, uses, transfer).await {
+            Ok(Some(pack)) => pack,
+            Ok(None) => return Ok(Fetched::Absent),
+            Err(FetchError::Remote(RemoteError::Digest { .. } | RemoteError::Size { .. })) => {
+                return Ok(Fetched::Refused(Refused::Digest("the pack".to_owned())));
+            }
+            Err(error) => return Err(error),
+        };
+        transfer.enter(Phase::Verifying);
+        // The semaphore is never closed.
+        let unpacked = async {
+            let _core = Arc::clone(&self.remote.cores).acquire_owned().await;
+            let (store, located) = (Arc::clone(&self.store), Arc::clone(located));
+            run_blocking(move || unpack(&store, &located.manifest, &pack)).await
+        };
+        let cancelled = || Err(RemoteError::Cancelled { attempt: self.attempt(located) }.into());
+        transfer.control().cancel.run_until_cancelled(unpacked).await.unwrap_or_else(cancelled)
+    }
+
+    fn attempt(&self, located: &LocatedManifest) -> crate::remote::s3::error::Attempt {
+        self.remote.layers[located.layer].objects.attempt("get", &pack_name(&located.manifest))
+    }
+
+    /// Downloads a pack from the layer of its manifest, else from another one: a build record may name entries of a
+    /// layer that its writer only reads.
+    async fn download(
+        &self,
+        located: &LocatedManifest,
+        uses: BundleUse,
+        transfer: &ActiveTransfer,
+    ) -> Result<Option<DownloadedPack>, FetchError> {
+        let others = (0..self.remote.layers.len()).filter(|layer| *layer != located.layer);
+        for layer in std::iter::once(located.layer).chain(others) {
+            let pack = match located.manifest.bundle {
+                Some(bundle) => self.download_bundled(layer, &located.manifest, bundle, uses, transfer).await?,
+                None => self.download_object(layer, &located.manifest, transfer).await?,
+            };
+            if pack.is_some() {
+                return Ok(pack);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn download_bundled(
+        &self,
+        layer: usize,
+        manifest: &PackManifest,
+        bundle: BundleRef,
+        uses: BundleUse,
+        transfer: &ActiveTransfer,
+    ) -> Result<Option<DownloadedPack>, FetchError> {
+        let objects = &self.remote.layers[layer].objects;
+        transfer.enter(Phase::Downloading);
+        let range = ByteRange { first: bundle.offset, length: manifest.pack.size };
+        let requested = async {
+            match uses {
+                // `PackManifest::check` has checked that the pack lies inside the bundle.
+                BundleUse::Whole => Ok(self.remote.bundles.get(layer, objects, bundle).await?.map(|whole| {
+                    let at = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(whole.len());
+                    whole.slice(at(range.first)..at(range.first + range.length))
+                })),
+                BundleUse::OnlyThis => {
+                    Ok(objects.get_range(&names::bundle(bundle.digest), range).await?.map(Bytes::from))
+                }
+            }
+        };
+        let attempt = objects.attempt("get", &pack_name(manifest));
+        let Some(bytes) = unless_stopped(&attempt, transfer.control(), requested).await? else { return Ok(None) };
+        if Digest::of(&bytes) != manifest.pack.digest {
+            return Err(RemoteError::Digest { attempt }.into());
+        }
+        transfer.advance(manifest.pack.size);
+        Ok(Some(DownloadedPack::Memory(bytes)))
+    }
+
+    async fn download_object(
+        &self,
+        layer: usize,
+        manifest: &PackManifest,
+        transfer: &ActiveTransfer,
+    ) -> Result<Option<DownloadedPack>, FetchError> {
+        let objects = &self.remote.layers[layer].objects;
+        let object =
+            Download { name: pack_name(manifest), size: Some(manifest.pack.size), digest: Some(manifest.pack.digest) };
+        if manifest.pack.size <= MAX_IN_MEMORY_BYTES {
+            let bytes = objects.download_bytes(&object, transfer).await?;
+            return Ok(bytes.map(|bytes| DownloadedPack::Memory(Bytes::from(bytes))));
+        }
+        let (file, temp) = fsx::temp::file_beside(&self.store.layout().remote().join("inbox").join("pack"))?;
+        drop(file);
+        Ok(objects.download_file(&object, temp.path(), transfer).await?.map(|_| DownloadedPack::File(temp)))
+    }
+
+    async fn is_stored(&self, id: &EntryId) -> bool {
+        let (store, id, is_dry) = (Arc::clone(&self.store), id.clone(), self.is_dry);
+        run_blocking(move || {
+            let has_size = |blob, size| Stamp::of(&store.layout().blob(blob)).is_ok_and(|stamp| stamp.size == size);
+            if is_dry { has_entry_with(&store, &id, has_size) } else { has_entry(&store, &id) }
+        })
+        .await
     }
 }
 
-/// Downloads the pack of a manifest that [`find_manifest`] returned, checks it and imports it into the store.
-pub async fn fetch_pack(
-    remote: &Arc<Remote>,
-    store: &Arc<Store>,
-    manifest: &Arc<PackManifest>,
-    control: &Control,
-) -> Result<Fetched, RemoteError> {
-    let began = Instant::now();
-    let transfer = control.begin(&manifest.crate_name, Some(manifest.pack.size));
-    let fetched = download_and_import(remote, store, manifest, &transfer).await;
-    let (ending, reason) = match &fetched {
-        Ok(Fetched::Imported { .. }) => (Some(Ending::Fetched), String::new()),
-        Ok(Fetched::Refused(refused)) => (Some(Ending::Refused), refused.id().to_owned()),
-        Ok(Fetched::AlreadyHere | Fetched::Absent) | Err(FetchError::Remote(RemoteError::Cancelled { .. })) => {
-            (None, String::new())
-        }
-        Err(error) => (Some(Ending::Failed), error.to_string()),
-    };
-    if matches!(fetched, Ok(Fetched::Absent | Fetched::Refused(_))) {
-        presence::mark_unusable(store.layout(), manifest.key);
-    }
-    if let Some(ending) = ending {
-        FinishedTransfer {
-            crate_name: &manifest.crate_name,
-            key: manifest.key,
-            ending,
-            bytes: manifest.pack.size,
-            ms: began.elapsed().as_secs_f64() * 1000.0,
-            reason: &reason,
-        }
-        .record(store);
-    }
-    end_transfer(transfer, fetched)
+/// The name of the object that holds the pack, if it is not in a bundle.
+fn pack_name(manifest: &PackManifest) -> String {
+    names::pack(&manifest.crate_name, manifest.key, manifest.pack.digest)
 }
 
 /// Ends a transfer according to the result of its fetch.
@@ -157,64 +323,20 @@ fn end_transfer(transfer: ActiveTransfer, fetched: Result<Fetched, FetchError>) 
     fetched
 }
 
-async fn download_and_import(
-    remote: &Arc<Remote>,
-    store: &Arc<Store>,
-    manifest: &Arc<PackManifest>,
-    transfer: &ActiveTransfer,
-) -> Result<Fetched, FetchError> {
-    let id = EntryId { crate_name: manifest.crate_name.clone(), lookup: manifest.lookup, key: manifest.key };
-    let object = Download {
-        name: remote.names.pack(&id.crate_name, id.key, manifest.pack.digest),
-        size: Some(manifest.pack.size),
-        digest: Some(manifest.pack.digest),
-    };
-    let pack = match download(remote, store, &object, transfer).await {
-        Ok(Some(pack)) => pack,
-        Ok(None) => return Ok(Fetched::Absent),
-        Err(FetchError::Remote(RemoteError::Digest { .. } | RemoteError::Size { .. })) => {
-            return Ok(Fetched::Refused(Refused::Digest("the pack".to_owned())));
-        }
-        Err(error) => return Err(error),
-    };
-    transfer.enter(Phase::Verifying);
-    // The semaphore is never closed.
-    let unpacked = async {
-        let _core = Arc::clone(&remote.cores).acquire_owned().await;
-        let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
-        run_blocking(move || unpack(&store, &id, &manifest, &pack)).await
-    };
-    let cancelled = || Err(RemoteError::Cancelled { attempt: remote.objects.attempt("get", &object.name) }.into());
-    transfer.control().cancel.run_until_cancelled(unpacked).await.unwrap_or_else(cancelled)
-}
-
 /// A pack that was downloaded completely and has the declared digest.
 enum DownloadedPack {
-    Memory(Vec<u8>),
+    Memory(Bytes),
     File(Temp),
 }
 
-async fn download(
-    remote: &Arc<Remote>,
-    store: &Store,
-    object: &Download,
-    transfer: &ActiveTransfer,
-) -> Result<Option<DownloadedPack>, FetchError> {
-    if object.size.is_some_and(|size| size <= MAX_IN_MEMORY_BYTES) {
-        return Ok(remote.objects.download_bytes(object, transfer).await?.map(DownloadedPack::Memory));
-    }
-    let (file, temp) = fsx::temp::file_beside(&store.layout().remote().join("inbox").join("pack"))?;
-    drop(file);
-    Ok(remote.objects.download_file(object, temp.path(), transfer).await?.map(|_| DownloadedPack::File(temp)))
-}
-
-fn unpack(store: &Store, id: &EntryId, manifest: &PackManifest, pack: &DownloadedPack) -> Result<Fetched, FetchError> {
+fn unpack(store: &Store, manifest: &PackManifest, pack: &DownloadedPack) -> Result<Fetched, FetchError> {
+    let id = EntryId { crate_name: manifest.crate_name.clone(), lookup: manifest.lookup, key: manifest.key };
     // Another process may have fetched or compiled it meanwhile.
-    if has_entry(store, id) {
+    if has_entry(store, &id) {
         return Ok(Fetched::AlreadyHere);
     }
     let imported = match pack {
-        DownloadedPack::Memory(bytes) => pack::import(store, manifest, &mut bytes.as_slice()),
+        DownloadedPack::Memory(bytes) => pack::import(store, manifest, &mut &bytes[..]),
         DownloadedPack::File(temp) => pack::import(store, manifest, &mut fsx::open(temp.path())?),
     };
     match imported {
@@ -225,15 +347,6 @@ fn unpack(store: &Store, id: &EntryId, manifest: &PackManifest, pack: &Downloade
         }
         Err(ImportError::Store(error)) => Err(error.into()),
     }
-}
-
-async fn is_stored(store: &Arc<Store>, id: &EntryId, is_dry: bool) -> bool {
-    let (store, id) = (Arc::clone(store), id.clone());
-    run_blocking(move || {
-        let has_size = |blob, size| Stamp::of(&store.layout().blob(blob)).is_ok_and(|stamp| stamp.size == size);
-        if is_dry { has_entry_with(&store, &id, has_size) } else { has_entry(&store, &id) }
-    })
-    .await
 }
 
 /// Whether the store has the whole entry: its record in the manifest, the entry, and all its blobs. Quarantines damaged

@@ -6,14 +6,22 @@
 //! ([`super::s3`]) or how their bytes are formed ([`super::format`]).
 
 pub mod build_records;
+pub mod bundles;
+pub mod checkout;
 pub mod cleanup;
 pub mod denials;
 pub mod fetch;
 mod journal;
+pub mod known;
+mod outbox;
 pub mod presence;
+pub mod publication;
 pub mod pull;
+pub mod pull_plan;
 pub mod push;
+pub mod record_choice;
 pub mod remote;
+pub mod remote_entry;
 pub mod snapshots;
 pub mod upload;
 pub mod workspace;

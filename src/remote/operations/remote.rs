@@ -1,5 +1,4 @@
-//! The remote as operations use it: the bucket, the names of its objects, the keys it trusts, and a limit for parallel
-//! packing.
+//! The remote as operations use it: its layers, the key that signs, and a limit for parallel packing.
 //!
 //! Commands and the agent connect one; the hit path never does. Does not hold a runtime: callers already run in one.
 
@@ -7,28 +6,44 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use super::bundles::BundleCache;
 use crate::config::{self, Env};
-use crate::remote::format::names::ObjectNames;
-use crate::remote::format::signature::{KeyError, SigningKey, Trust};
+use crate::model::EntryId;
+use crate::remote::format::names;
+use crate::remote::format::names::ManifestName;
+use crate::remote::format::revocation;
+use crate::remote::format::signature::{KeyError, PublicKey, SigningKey, Trust};
+use crate::remote::format::signer_id::SignerId;
 use crate::remote::objects::{ObjectStore, S3Objects};
 use crate::remote::s3::bucket::Bucket;
-use crate::remote::s3::error::RemoteError;
+use crate::remote::s3::error::{RemoteError, Result};
 
 /// A remote that is ready for use.
 #[derive(Debug)]
 pub struct Remote {
-    /// Where its objects are.
-    pub objects: ObjectStore,
-    /// Builds and parses the names of its objects.
-    pub names: ObjectNames,
-    /// Whose manifests to trust.
-    pub trust: Trust,
+    /// Where its objects are, in the order in which they are read. Never empty.
+    pub layers: Vec<Layer>,
     /// Key that signs manifests; `None` leaves them unsigned.
     pub signer: Option<SigningKey>,
     /// Settings that the remote was connected with.
     pub settings: config::RemoteSettings,
     /// One permit for each pack that is being written or unpacked; there are as many permits as cores.
     pub cores: Arc<Semaphore>,
+    /// Bundles that were downloaded.
+    pub bundles: BundleCache,
+}
+
+/// One of the places that a remote consists of.
+#[derive(Debug)]
+pub struct Layer {
+    /// Its objects.
+    pub objects: ObjectStore,
+    /// Whose objects to trust there.
+    pub trust: Trust,
+    /// Whether kache never writes there.
+    pub read_only: bool,
+    /// Where it is, for people.
+    pub place: String,
 }
 
 /// Why the remote cannot be used with these settings.
@@ -43,14 +58,57 @@ pub enum ConnectError {
 }
 
 impl Remote {
-    /// Reads the keys and creates the client. Does not contact the bucket yet.
-    pub async fn connect(settings: &config::RemoteSettings, vars: &Env) -> Result<Self, ConnectError> {
+    /// Reads the keys and creates the clients. Does not contact a server yet.
+    pub async fn connect(settings: &config::RemoteSettings, vars: &Env) -> std::result::Result<Self, ConnectError> {
         let signer = settings.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose()?;
         let trust = Trust::of(&settings.trusted_keys, signer.as_ref())?;
         let bucket = Bucket::connect(settings, vars).await?;
         let objects = ObjectStore::S3(S3Objects::new(bucket, &settings.prefix));
-        let names = ObjectNames::new("");
+        let layers = vec![Layer { objects, trust, read_only: settings.read_only, place: settings.place() }];
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { objects, names, trust, signer, settings: settings.clone(), cores: Arc::new(Semaphore::new(cores)) })
+        let (cores, bundles) = (Arc::new(Semaphore::new(cores)), BundleCache::default());
+        Ok(Self { layers, signer, settings: settings.clone(), cores, bundles })
+    }
+
+    /// The layer that kache writes to: the first that may be written. `None`: nothing is written.
+    pub fn writer(&self) -> Option<&Layer> {
+        self.layers.iter().find(|layer| !layer.read_only)
+    }
+
+    /// Who signs what is written.
+    pub fn signer_id(&self) -> SignerId {
+        self.signer.as_ref().map_or(SignerId::NONE, SigningKey::id)
+    }
+
+    /// The name of the manifest of an entry, as this machine writes it.
+    pub fn own_manifest(&self, id: &EntryId) -> ManifestName {
+        ManifestName::new(&id.crate_name, id.lookup, id.key, self.signer_id())
+    }
+
+    /// Reads the lists of revoked keys, and does not trust these keys any more. Without trusted keys there is nothing
+    /// to revoke, and no request. Returns the revoked keys.
+    pub async fn read_revocations(&mut self) -> Result<Vec<PublicKey>> {
+        let mut all = Vec::new();
+        for layer in &mut self.layers {
+            if layer.trust == Trust::Anyone {
+                continue;
+            }
+            let mut revoked = Vec::new();
+            for listed in layer.objects.list(&names::revocations()).all().await? {
+                let Some(bytes) = layer.objects.get(&listed.name, revocation::MAX_LIST_BYTES).await? else { continue };
+                // A list of a signer that is not trusted says nothing.
+                revoked.extend(revocation::decode(&bytes, &layer.trust).unwrap_or_default());
+            }
+            layer.revoke(&revoked);
+            all.extend(revoked);
+        }
+        Ok(all)
+    }
+}
+
+impl Layer {
+    /// Does not trust these keys any more.
+    pub fn revoke(&mut self, keys: &[PublicKey]) {
+        self.trust = std::mem::replace(&mut self.trust, Trust::Anyone).without(keys);
     }
 }

@@ -5,11 +5,14 @@
 
 use std::cmp::Reverse;
 
+use super::build_records::WorkspaceListing;
+use super::checkout::Checkout;
 use super::remote::Remote;
 use super::workspace::Workspace;
 use crate::cargo::Fingerprint;
 use crate::fsx;
 use crate::model::{TokenString, secret};
+use crate::remote::format::names;
 use crate::remote::format::snapshot::{MAX_OBJECT_BYTES, SnapshotWithCalls};
 use crate::remote::s3::error::Result;
 use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit};
@@ -77,25 +80,23 @@ fn holds_value(call: &CallRecord, withheld: &Withheld) -> bool {
     serde_json::to_vec(call).is_ok_and(|text| withheld.value_in(&text).is_some())
 }
 
-/// Writes a snapshot, signed if there is a key.
-pub async fn publish(remote: &Remote, snapshot: &SnapshotWithCalls) -> Result<()> {
-    let name = remote.names.snapshot(&snapshot.snapshot.workspace, snapshot.snapshot.name());
-    remote.objects.put(&name, snapshot.encode(remote.signer.as_ref())).await
-}
-
-/// Reads the snapshots of a workspace, the newest first. Skips those that are refused.
-pub async fn read_all(remote: &Remote, workspace: &Workspace) -> Result<Vec<SnapshotWithCalls>> {
-    let mut listing = remote.objects.list(&remote.names.snapshots_of(&workspace.name));
-    let mut objects = Vec::new();
-    while let Some(page) = listing.next_page().await? {
-        objects.extend(page);
-    }
-    objects.sort_by_key(|object| Reverse(object.modified));
-    let mut found = Vec::new();
-    for object in objects.iter().take(MAX_READ) {
-        let Some(name) = remote.names.parse_snapshot(&workspace.name, &object.name) else { continue };
-        let Some(bytes) = remote.objects.get(&object.name, MAX_OBJECT_BYTES).await? else { continue };
-        found.extend(SnapshotWithCalls::decode(&bytes, name, &remote.trust));
+/// Reads the snapshots of a listing, the newest first, one of each name. Skips those that are refused.
+pub async fn read_all(
+    remote: &Remote,
+    checkout: &Checkout,
+    listing: &WorkspaceListing,
+) -> Result<Vec<SnapshotWithCalls>> {
+    let mut listed = listing.snapshots.clone();
+    listed.sort_by_key(|snapshot| Reverse(snapshot.modified));
+    let mut found: Vec<SnapshotWithCalls> = Vec::new();
+    for snapshot in listed.iter().take(MAX_READ) {
+        if found.iter().any(|known| known.snapshot.name() == snapshot.name) {
+            continue;
+        }
+        let layer = &remote.layers[snapshot.layer];
+        let object = names::snapshot(&checkout.workspace, snapshot.name, snapshot.signer);
+        let Some(bytes) = layer.objects.get(&object, MAX_OBJECT_BYTES).await? else { continue };
+        found.extend(SnapshotWithCalls::decode(&bytes, snapshot.name, &layer.trust));
     }
     Ok(found)
 }

@@ -1,39 +1,38 @@
-//! Uploads one entry from the store to the remote.
+//! Uploads entries from the store to the remote: a pack as an object of its own, or several small packs in a bundle.
 //!
 //! The pack is written to the outbox, where it stays until it is uploaded: after a killed push, the next push finds it
-//! and resumes the upload. The manifest is uploaded last, after its pack. Overwriting is harmless, because names are
-//! derived from the meaning of the bytes; kache does not depend on conditional requests. One process at a time uploads
-//! an entry; a process that waited checks whether the remote still lacks it.
+//! and resumes the upload. The manifest is uploaded last, after its pack. Overwriting is harmless: the names of packs
+//! and bundles contain the digests of their bytes, and that of a manifest its signer, so kache does not depend on
+//! conditional requests. One process at a time uploads an entry.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::bundles::{self, Bundle, MAX_BUNDLED_PACK_BYTES};
+use super::denials::DenialCounter;
 use super::journal::FinishedTransfer;
-use super::presence;
-use super::remote::Remote;
+use super::known::{Knowledge, KnownEntries};
+use super::outbox::{NotPacked, OutboxFiles};
+use super::remote::{Layer, Remote};
 use crate::events::Ending;
-use crate::fsx::clock::Time;
 use crate::fsx::lock::FileLock;
-use crate::fsx::{self, Publish, Stamp};
+use crate::fsx::{self, clock};
 use crate::model::EntryId;
-use crate::remote::format::manifest::PackManifest;
-use crate::remote::format::names::ManifestName;
-use crate::remote::format::pack::{self, PackError, PackOptions};
-use crate::remote::format::signature::Trust;
+use crate::remote::format::manifest::{BundleRef, PackManifest};
+use crate::remote::format::names;
 use crate::remote::s3::error::RemoteError;
-use crate::remote::s3::progress::{ActiveTransfer, Control};
-use crate::remote::s3::transfer::Upload;
-use crate::remote::tasks::run_blocking;
-use crate::store::manifests::ManifestRecord;
+use crate::remote::s3::progress::{ActiveTransfer, Control, Phase};
+use crate::remote::s3::transfer::{Upload, unless_stopped};
+use crate::remote::tasks::{concurrently, run_blocking};
 use crate::store::withheld::Reason;
-use crate::store::{Layout, Store, Withheld};
+use crate::store::{Store, Withheld};
 
 /// Pause between attempts to take a lock that another process holds.
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How long a pack waits for its push to be repeated: three days, as long as kache lets servers keep its parts.
-const MAX_OUTBOX_AGE_NS: i128 = 3 * 86_400 * 1_000_000_000;
+/// Packs of this many bytes are first looked for: asking costs little beside uploading them again.
+const ASK_FROM_BYTES: u64 = 16 << 20;
+/// Manifests of one bundle that are uploaded at once.
+const CONCURRENT_MANIFESTS: usize = 16;
 
 /// Result of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,10 +57,32 @@ pub enum UploadError {
     ReadOnly,
     /// The network or the server failed.
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(Arc<RemoteError>),
     /// A local file could not be read or written.
     #[error(transparent)]
     Store(#[from] fsx::Error),
+}
+
+impl From<RemoteError> for UploadError {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(Arc::new(error))
+    }
+}
+
+impl UploadError {
+    /// The same error, for another entry that it ended.
+    fn again(&self) -> Self {
+        match self {
+            Self::ReadOnly => Self::ReadOnly,
+            Self::Remote(error) => Self::Remote(Arc::clone(error)),
+            Self::Store(error) => Self::Remote(Arc::new(RemoteError::Setting(error.to_string()))),
+        }
+    }
+
+    /// Whether the upload was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Remote(error) if matches!(**error, RemoteError::Cancelled { .. }))
+    }
 }
 
 /// What uploads come from: the store, and what must not leave it.
@@ -73,185 +94,271 @@ pub struct UploadSource {
     pub withheld: Arc<Withheld>,
 }
 
-/// Uploads one entry, whether or not the remote has it.
+/// Uploads entries. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Uploader {
+    /// Remote to upload to.
+    pub remote: Arc<Remote>,
+    /// Where the entries are.
+    pub source: UploadSource,
+    /// What is known of the remote.
+    pub known: KnownEntries,
+    /// Progress callback, cancellation and deadline.
+    pub control: Control,
+}
+
+/// A pack in the outbox that is about to be uploaded. Holds the lock of its entry.
+#[derive(Debug)]
+pub struct PreparedPack {
+    /// Which entry it is.
+    pub id: EntryId,
+    /// The manifest, unsigned.
+    pub manifest: PackManifest,
+    files: OutboxFiles,
+    _lock: FileLock,
+    began: Instant,
+}
+
+/// The first step of an upload.
+#[derive(Debug)]
+pub enum Prepared {
+    /// The pack is in the outbox.
+    Pack(Box<PreparedPack>),
+    /// The entry is not uploaded.
+    Not(Uploaded),
+    /// Another process works on the entry.
+    Busy,
+}
+
+impl PreparedPack {
+    /// Whether the pack is small enough for a bundle.
+    pub fn is_small(&self) -> bool {
+        self.manifest.pack.size <= MAX_BUNDLED_PACK_BYTES
+    }
+}
+
+/// Uploads one entry as an object of its own, whether or not the remote has it.
 pub async fn upload_entry(
     remote: &Arc<Remote>,
     source: &UploadSource,
     id: &EntryId,
     control: &Control,
 ) -> Result<Uploaded, UploadError> {
-    if remote.settings.read_only {
-        return Err(UploadError::ReadOnly);
+    Uploader::new(remote, source, control).upload_alone(id).await
+}
+
+impl Uploader {
+    /// Uploads from `source` to `remote`.
+    pub fn new(remote: &Arc<Remote>, source: &UploadSource, control: &Control) -> Self {
+        let known = KnownEntries::of(source.store.layout(), remote);
+        Self { remote: Arc::clone(remote), source: source.clone(), known, control: control.clone() }
     }
-    let (began, store) = (Instant::now(), &source.store);
-    let files = OutboxFiles::of(store.layout(), id);
-    let uploaded = EntryUpload { remote, source, id, control, files }.run().await;
-    let ms = began.elapsed().as_secs_f64() * 1000.0;
-    let (ending, bytes, reason) = match &uploaded {
-        Ok(Uploaded::Written(bytes)) => (Ending::Sent, *bytes, String::new()),
-        Ok(_) | Err(UploadError::Remote(RemoteError::Cancelled { .. })) => return uploaded,
-        Err(error) => (Ending::Failed, 0, error.to_string()),
-    };
-    FinishedTransfer { crate_name: &id.crate_name, key: id.key, ending, bytes, ms, reason: &reason }.record(store);
-    uploaded
-}
 
-/// The upload of one entry.
-struct EntryUpload<'a> {
-    remote: &'a Arc<Remote>,
-    source: &'a UploadSource,
-    id: &'a EntryId,
-    control: &'a Control,
-    files: OutboxFiles,
-}
+    fn writer(&self) -> Result<&Layer, UploadError> {
+        self.remote.writer().ok_or(UploadError::ReadOnly)
+    }
 
-impl EntryUpload<'_> {
-    /// Waits for the lock of the entry, and uploads the entry.
-    async fn run(&self) -> Result<Uploaded, UploadError> {
-        let mut waited = false;
-        let _lock = loop {
-            match FileLock::try_acquire(&self.files.lock)? {
-                Some(lock) => break lock,
-                None => waited = true,
+    /// Uploads one entry as an object of its own. Waits as long as another process works on it, so the caller must not
+    /// hold a [`PreparedPack`].
+    pub async fn upload_alone(&self, id: &EntryId) -> Result<Uploaded, UploadError> {
+        loop {
+            match self.prepare(id).await? {
+                Prepared::Pack(pack) => return self.upload(*pack).await,
+                Prepared::Not(not_uploaded) => return Ok(not_uploaded),
+                Prepared::Busy => {}
             }
             if tokio::time::timeout(LOCK_POLL_INTERVAL, self.control.cancel.cancelled()).await.is_ok() {
-                return Err(self.cancelled());
+                return Err(self.cancelled(id));
             }
-        };
-        if waited && presence::has(self.remote, self.source.store.layout(), self.id).await? {
-            return Ok(Uploaded::AlreadyThere);
+            if self.known.knowledge(id.key, clock::now()) == Knowledge::Present {
+                return Ok(Uploaded::AlreadyThere);
+            }
         }
-        let manifest = match self.prepare().await? {
-            Ok(manifest) => manifest,
-            Err(not_uploaded) => return Ok(not_uploaded),
-        };
-        let transfer = self.control.begin(&self.id.crate_name, Some(manifest.pack.size));
-        let uploaded = self.upload_files(&manifest, &transfer).await;
-        transfer.end(&uploaded);
-        uploaded?;
-        presence::clear_mark(self.source.store.layout(), self.id.key);
-        self.files.remove();
-        Ok(Uploaded::Written(manifest.pack.size))
+    }
+
+    /// Takes the lock of the entry, and writes its pack to the outbox. Never waits for the lock: two processes that
+    /// each hold packs would wait for each other.
+    pub async fn prepare(&self, id: &EntryId) -> Result<Prepared, UploadError> {
+        self.writer()?;
+        let began = Instant::now();
+        let prepared = self.prepare_locked(id, began).await;
+        if let Err(error) = &prepared {
+            self.record(id, began, 0, Some(error));
+        }
+        prepared
+    }
+
+    async fn prepare_locked(&self, id: &EntryId, began: Instant) -> Result<Prepared, UploadError> {
+        let files = OutboxFiles::of(self.source.store.layout(), id);
+        let Some(lock) = FileLock::try_acquire(&files.lock)? else { return Ok(Prepared::Busy) };
+        Ok(match self.pack(id, &files).await? {
+            Ok(manifest) => {
+                Prepared::Pack(Box::new(PreparedPack { id: id.clone(), manifest, files, _lock: lock, began }))
+            }
+            Err(not_uploaded) => Prepared::Not(not_uploaded),
+        })
     }
 
     /// Returns the unsigned manifest of the pack in the outbox; else returns why the entry is not uploaded.
-    async fn prepare(&self) -> Result<Result<PackManifest, Uploaded>, UploadError> {
+    async fn pack(&self, id: &EntryId, files: &OutboxFiles) -> Result<Result<PackManifest, Uploaded>, UploadError> {
         let cancel = &self.control.cancel;
         // The semaphore is never closed.
         let core = cancel.run_until_cancelled(Arc::clone(&self.remote.cores).acquire_owned()).await;
-        let Some(_core) = core else { return Err(self.cancelled()) };
-        let (source, id, files) = (self.source.clone(), self.id.clone(), self.files.clone());
+        let Some(_core) = core else { return Err(self.cancelled(id)) };
+        let (source, of, files) = (self.source.clone(), id.clone(), files.clone());
         let (level, is_signed) = (self.remote.settings.level, self.remote.signer.is_some());
         let prepared = run_blocking(move || {
-            let prepared = files.prepare(&source, &id, level)?;
+            let prepared = files.prepare((&source.store, &source.withheld), &of, level)?;
             // Checked last: the entry may have been replaced while it was packed.
-            let is_pulled = is_signed && source.store.entry(id.key).is_some_and(|entry| entry.pulled);
-            fsx::Result::Ok(if is_pulled { Err(Uploaded::Pulled) } else { prepared })
+            let is_pulled = is_signed && source.store.entry(of.key).is_some_and(|entry| entry.pulled);
+            let not_packed = |reason| match reason {
+                NotPacked::Gone => Uploaded::Gone,
+                NotPacked::Withheld(reason) => Uploaded::Withheld(reason),
+            };
+            fsx::Result::Ok(if is_pulled { Err(Uploaded::Pulled) } else { prepared.map_err(not_packed) })
         });
         match cancel.run_until_cancelled(prepared).await {
             Some(prepared) => Ok(prepared?),
-            None => Err(self.cancelled()),
+            None => Err(self.cancelled(id)),
         }
     }
 
-    /// Uploads the pack, then the manifest.
-    async fn upload_files(&self, manifest: &PackManifest, transfer: &ActiveTransfer) -> Result<(), RemoteError> {
-        let (remote, id) = (self.remote, self.id);
-        let pack = Upload {
-            name: remote.names.pack(&id.crate_name, id.key, manifest.pack.digest),
-            path: self.files.pack.clone(),
-            size: manifest.pack.size,
-            digest: manifest.pack.digest,
+    /// Uploads a pack as an object of its own, then its manifest.
+    pub async fn upload(&self, pack: PreparedPack) -> Result<Uploaded, UploadError> {
+        let size = pack.manifest.pack.size;
+        let transfer = self.control.begin(&pack.id.crate_name, Some(size));
+        let uploaded = self.upload_objects(&pack, &transfer).await;
+        transfer.end(&uploaded);
+        self.end(&pack, uploaded.map_err(UploadError::from)).1
+    }
+
+    async fn upload_objects(&self, pack: &PreparedPack, transfer: &ActiveTransfer) -> Result<(), RemoteError> {
+        let Some(writer) = self.remote.writer() else { return Ok(()) };
+        let PackManifest { pack: reference, .. } = pack.manifest;
+        let upload = Upload {
+            name: names::pack(&pack.id.crate_name, pack.id.key, reference.digest),
+            path: pack.files.pack.clone(),
+            size: reference.size,
+            digest: reference.digest,
         };
-        let states = self.source.store.layout().remote().join("uploads");
-        remote.objects.upload_file(&pack, &states, transfer).await?;
-        let name = remote.names.manifest(&id.crate_name, id.lookup, id.key);
-        remote.objects.put(&name, manifest.encode(remote.signer.as_ref())).await
+        let is_there = reference.size >= ASK_FROM_BYTES
+            && writer.objects.head(&upload.name).await?.is_some_and(|there| there.size == reference.size);
+        if !is_there {
+            let states = self.source.store.layout().remote().join("uploads");
+            writer.objects.upload_file(&upload, &states, transfer).await?;
+        }
+        self.put_manifest(pack).await
     }
 
-    fn cancelled(&self) -> UploadError {
-        let object = self.remote.names.manifest(&self.id.crate_name, self.id.lookup, self.id.key);
-        RemoteError::Cancelled { attempt: self.remote.objects.attempt("put", &object) }.into()
-    }
-}
-
-/// The files in the outbox of an entry that is being uploaded.
-#[derive(Clone)]
-struct OutboxFiles {
-    pack: PathBuf,
-    /// The unsigned manifest, written once the pack is complete.
-    manifest: PathBuf,
-    lock: PathBuf,
-}
-
-impl OutboxFiles {
-    fn of(layout: &Layout, id: &EntryId) -> Self {
-        let path = |suffix: &str| layout.remote().join("outbox").join(id.key.0.hex() + suffix);
-        Self { pack: path(".tar.zst"), manifest: path(".json"), lock: path(".lock") }
-    }
-
-    /// The manifest of a pack that was written before, if the pack is complete and still matches the store. The digest
-    /// is compared because a crash may have torn the file.
-    fn existing(&self, store: &Store, id: &EntryId, record: &ManifestRecord) -> Option<PackManifest> {
-        let bytes = fsx::read(&self.manifest).ok()?;
-        let name = ManifestName::new(&id.crate_name, id.lookup, id.key);
-        let manifest = PackManifest::decode(&bytes, &name, &Trust::Anyone).ok()?;
-        let is_complete = || {
-            let found = fsx::digest(&self.pack);
-            found.is_ok_and(|found| found == (manifest.pack.digest, manifest.pack.size))
+    /// Uploads small packs as one object, then their manifests. Returns how each entry ended.
+    pub async fn upload_bundle(&self, mut packs: Vec<PreparedPack>) -> Vec<(EntryId, Result<Uploaded, UploadError>)> {
+        if packs.len() <= 1 {
+            let Some(pack) = packs.pop() else { return Vec::new() };
+            return vec![(pack.id.clone(), self.upload(pack).await)];
+        }
+        let files: Vec<_> = packs.iter().map(|pack| (pack.files.pack.clone(), pack.manifest.pack)).collect();
+        let uploaded = match run_blocking(move || bundles::assemble(&files)).await {
+            Ok(bundle) => self.put_bundle(&bundle).await.map(|()| bundle).map_err(UploadError::from),
+            Err(error) => Err(error.into()),
         };
-        (pack::matches_entry(store, id.lookup, record, &manifest) && is_complete()).then_some(manifest)
+        match uploaded {
+            Ok(bundle) => self.upload_bundled_manifests(packs, &bundle).await,
+            Err(error) => packs.into_iter().map(|pack| self.end(&pack, Err(error.again()))).collect(),
+        }
     }
 
-    /// Returns the unsigned manifest of the pack, and writes the pack if necessary; else returns why the entry is not
-    /// uploaded.
-    fn prepare(&self, source: &UploadSource, id: &EntryId, level: i32) -> fsx::Result<Result<PackManifest, Uploaded>> {
-        let UploadSource { store, withheld } = source;
-        let Some(record) = record(store, id) else { return Ok(Err(Uploaded::Gone)) };
-        if let Some(reason) = withheld.reason(id.key) {
-            return Ok(Err(Uploaded::Withheld(reason.clone())));
+    async fn put_bundle(&self, bundle: &Bundle) -> Result<(), RemoteError> {
+        let Some(writer) = self.remote.writer() else { return Ok(()) };
+        let size = bundle.reference.size;
+        let transfer = self.control.begin("small packs", Some(size));
+        transfer.enter(Phase::Uploading);
+        let name = names::bundle(bundle.reference.digest);
+        let attempt = writer.objects.attempt("put", &name);
+        let put = writer.objects.put(&name, bundle.bytes.clone());
+        let uploaded = unless_stopped(&attempt, &self.control, put).await;
+        if uploaded.is_ok() {
+            transfer.advance(size);
         }
-        // Nobody knows for which values the earlier push searched. The same entry becomes the same pack.
-        if let Some(manifest) = self.existing(store, id, &record).filter(|_| !withheld.searches()) {
-            return Ok(Ok(manifest));
+        transfer.end(&uploaded);
+        uploaded
+    }
+
+    async fn upload_bundled_manifests(
+        &self,
+        packs: Vec<PreparedPack>,
+        bundle: &Bundle,
+    ) -> Vec<(EntryId, Result<Uploaded, UploadError>)> {
+        let reference = bundle.reference;
+        let placed = packs.into_iter().zip(bundle.offsets.clone()).map(move |(mut pack, offset)| {
+            pack.manifest.bundle = Some(BundleRef { offset, ..reference });
+            pack
+        });
+        let denials = Arc::new(DenialCounter::default());
+        let mut tasks = concurrently(CONCURRENT_MANIFESTS, placed, |pack: PreparedPack| {
+            let (this, denials) = (self.clone(), Arc::clone(&denials));
+            async move {
+                if denials.should_stop() {
+                    return (pack.id.clone(), None);
+                }
+                let put = this.put_manifest(&pack).await;
+                match &put {
+                    Ok(()) => denials.record_success(),
+                    Err(error) => denials.record_failure(error),
+                }
+                let (id, ended) = this.end(&pack, put.map_err(UploadError::from));
+                (id, Some(ended))
+            }
+        });
+        let (mut all, mut not_tried, mut last_error) = (Vec::new(), Vec::new(), UploadError::ReadOnly);
+        while let Some((id, ended)) = tasks.next().await {
+            match ended {
+                Some(ended) => {
+                    last_error = ended.as_ref().err().map_or(last_error, UploadError::again);
+                    all.push((id, ended));
+                }
+                None => not_tried.push(id),
+            }
         }
-        fsx::remove_file(&self.manifest)?;
-        let manifest = match pack::write(store, id.lookup, &record, PackOptions { level, withheld }, &self.pack) {
-            Ok(manifest) => manifest,
-            Err(PackError::Store(error)) => return Err(error),
-            Err(PackError::Withheld(reason)) => return Ok(Err(Uploaded::Withheld(reason))),
-            // Removed, damaged, or not representable in a pack.
-            Err(_) => return Ok(Err(Uploaded::Gone)),
+        all.extend(not_tried.into_iter().map(|id| (id, Err(last_error.again()))));
+        all
+    }
+
+    async fn put_manifest(&self, pack: &PreparedPack) -> Result<(), RemoteError> {
+        let Some(writer) = self.remote.writer() else { return Ok(()) };
+        let object = pack.manifest.encode(self.remote.signer.as_ref());
+        let name = self.remote.own_manifest(&pack.id).object();
+        let attempt = writer.objects.attempt("put", &name);
+        unless_stopped(&attempt, &self.control, writer.objects.put(&name, object.clone())).await?;
+        self.known.confirm(pack.id.key, &object, true);
+        Ok(())
+    }
+
+    /// Records how the upload of a pack ended, and removes a pack that was uploaded from the outbox.
+    fn end(&self, pack: &PreparedPack, uploaded: Result<(), UploadError>) -> (EntryId, Result<Uploaded, UploadError>) {
+        let size = pack.manifest.pack.size;
+        self.record(&pack.id, pack.began, size, uploaded.as_ref().err());
+        if uploaded.is_ok() {
+            pack.files.remove();
+        }
+        (pack.id.clone(), uploaded.map(|()| Uploaded::Written(size)))
+    }
+
+    /// Records the end of an upload in the journal, unless it was cancelled.
+    fn record(&self, id: &EntryId, began: Instant, size: u64, error: Option<&UploadError>) {
+        let (ending, bytes, reason) = match error {
+            None => (Ending::Sent, size, String::new()),
+            Some(error) if error.is_cancelled() => return,
+            Some(error) => (Ending::Failed, 0, error.to_string()),
         };
-        Publish::default().bytes(&self.manifest, &manifest.encode(None))?;
-        Ok(Ok(manifest))
+        let ms = began.elapsed().as_secs_f64() * 1000.0;
+        let (crate_name, key) = (&id.crate_name, id.key);
+        FinishedTransfer { crate_name, key, ending, bytes, ms, reason: &reason }.record(&self.source.store);
     }
 
-    /// Removes the pack and its manifest. The sweep removes by age what remains.
-    fn remove(&self) {
-        let _ = fsx::remove_file(&self.manifest);
-        let _ = fsx::remove_file(&self.pack);
+    fn cancelled(&self, id: &EntryId) -> UploadError {
+        let object = self.remote.own_manifest(id).object();
+        let layer = self.remote.writer().or(self.remote.layers.first());
+        let attempt = layer.map(|layer| layer.objects.attempt("put", &object));
+        attempt.map_or(UploadError::ReadOnly, |attempt| RemoteError::Cancelled { attempt }.into())
     }
-}
-
-/// Removes packs that have waited in the outbox for more than three days.
-pub(super) fn sweep(layout: &Layout, now: Time) {
-    let outbox = layout.remote().join("outbox");
-    let _ = fsx::sweep::sweep(&outbox, now);
-    for name in fsx::list(&outbox).unwrap_or_default() {
-        let path = outbox.join(&name);
-        let age = |stamp: Stamp| now.as_nanos() - stamp.ctime.as_nanos();
-        // Taking and dropping a lock removes its file, unless another process holds the lock.
-        if Stamp::of(&path).is_ok_and(|stamp| age(stamp) > MAX_OUTBOX_AGE_NS) {
-            let _ = match path.extension().is_some_and(|extension| extension == "lock") {
-                true => FileLock::try_acquire(&path).map(drop),
-                false => fsx::remove_file(&path),
-            };
-        }
-    }
-}
-
-/// The record of an entry in its manifest.
-fn record(store: &Store, id: &EntryId) -> Option<ManifestRecord> {
-    store.manifest(id.lookup).ok()?.records().find(|record| record.key == id.key)
 }

@@ -1,31 +1,25 @@
-//! The workspace around a directory: its name, lock file, commit, and recent builds.
-//!
-//! `push`, `pull` and the agent read it on demand. They run git as a program, which may be missing. The name only helps
-//! to find build records: every entry that a record names is checked like any other.
+//! The workspace around a directory: its name, lock file, and recent builds.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::cargo::command::normalize;
 use crate::cargo::workspace;
 use crate::config::{Env, env};
-use crate::events::{Event, build};
+use crate::events::{BuildCommand, Event, build, command};
 use crate::fsx;
 use crate::model::{Digest, EntryId, EntryKey, LookupKey};
 
 /// Builds that ended at most this many milliseconds before the last one still count: CI runs clippy, build and test
 /// before one push.
 pub const RECENT_MS: i64 = 6 * 3_600_000;
-/// Most commits to read from the history of the branch.
-const MAX_ANCESTORS: usize = 256;
 
 /// A cargo workspace, or a package without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
     /// Root directory, which contains `Cargo.lock` if there is one.
     pub root: PathBuf,
-    /// Name to use in object names: characters of `[A-Za-z0-9_.-]`, at most 40.
+    /// Name of the workspace on this machine, as local snapshots have it: characters of `[A-Za-z0-9_.-]`, at most 40.
     pub name: String,
     /// Digest of `Cargo.lock`; `None` if it does not exist yet.
     pub lock: Option<Digest>,
@@ -66,32 +60,6 @@ impl Workspace {
         let packages = packages.into_iter().map(|package| Package { name: package.name, version: package.version });
         Some(Self { name, lock, packages: packages.collect(), root })
     }
-
-    /// Reads the checked-out commit, as 40 or 64 hexadecimal digits. `None`: no repository, no commit, or no git.
-    pub fn commit(&self) -> Option<String> {
-        self.git(&["rev-parse", "HEAD"]).into_iter().next()
-    }
-
-    /// Reads the checked-out commit and its ancestors, newest first, at most 256.
-    pub fn ancestors(&self) -> Vec<String> {
-        self.git(&["rev-list", "--max-count", &MAX_ANCESTORS.to_string(), "HEAD"])
-    }
-
-    /// Runs git and returns the lines of its output that are commit ids.
-    fn git(&self, args: &[&str]) -> Vec<String> {
-        let mut command = Command::new("git");
-        command.arg("-C").arg(&self.root).args(args).stdin(Stdio::null()).stderr(Stdio::null());
-        for name in env::SECRET_VARIABLES.iter().chain(&env::GIT_DIRECTORY_VARIABLES) {
-            command.env_remove(name);
-        }
-        command.env(env::GIT_NO_LAZY_FETCH, "1");
-        let Ok(output) = command.output() else { return Vec::new() };
-        let is_id = |line: &&str| line.len() >= 40 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match output.status.success() {
-            true => String::from_utf8_lossy(&output.stdout).lines().filter(is_id).map(str::to_owned).collect(),
-            false => Vec::new(),
-        }
-    }
 }
 
 /// The directories that may contain the target directory of a build of the workspace around `dir`: the packages above
@@ -121,32 +89,36 @@ fn configured_target_dir(file: &Path, base: &Path) -> Option<PathBuf> {
 pub struct UsedEntries {
     /// `<triple or host>/<directory of the profile>`.
     pub shape: String,
+    /// The name of the command ([`crate::cargo::command`]); empty if it is unknown.
+    pub command: String,
     /// Entries in build order; those of the last build come first.
     pub entries: Vec<EntryId>,
 }
 
-/// Lists the entries that the builds in `target_dirs` used: those of the last build's shape, and of every other shape
-/// that was built in the six hours before it. Pure.
+/// Lists the entries that the builds in `target_dirs` used: those of the last build's shape and command, and of every
+/// other one that was built in the six hours before it. Pure.
 ///
-/// The last build of a shape comes first. Then come the entries of earlier builds in those hours, for units that no
-/// later build named.
-pub fn used_entries(events: &[Event], target_dirs: &[PathBuf]) -> Vec<UsedEntries> {
+/// The last build comes first. Then come the entries of earlier builds with its shape and command in those hours, for
+/// units that no later build named.
+pub fn used_entries(events: &[Event], commands: &[BuildCommand], target_dirs: &[PathBuf]) -> Vec<UsedEntries> {
     let is_here = |event: &Event| target_dirs.iter().any(|dir| Path::new(&event.target).starts_with(dir));
     let builds = build::all(events, is_here);
     let end = |build: &[&Event]| build.iter().map(|event| event.at).max().unwrap_or(i64::MIN);
     let Some(last) = builds.last().map(|build| end(build)) else { return Vec::new() };
     let mut all: Vec<UsedEntries> = Vec::new();
-    let mut named: HashSet<[String; 5]> = HashSet::new();
+    let mut named: HashSet<(usize, [String; 4])> = HashSet::new();
     for build in builds.iter().rev().filter(|build| end(build) >= last.saturating_sub(RECENT_MS)) {
         let Some(shape) = shape_of(build) else { continue };
-        let at = all.iter().position(|used| used.shape == shape).unwrap_or_else(|| {
-            all.push(UsedEntries { shape: shape.clone(), entries: Vec::new() });
+        let first = build.first().map_or((0, 0), |event| (event.cargo_pid, event.at));
+        let command = command::of_build(commands, first.0, first.1, end(build)).to_owned();
+        let at = all.iter().position(|used| used.shape == shape && used.command == command).unwrap_or_else(|| {
+            all.push(UsedEntries { shape: shape.clone(), command: command.clone(), entries: Vec::new() });
             all.len() - 1
         });
         for event in build {
-            let unit = [&shape, &event.unit, &event.crate_name, &event.kind, &event.emit].map(Clone::clone);
+            let unit = [&event.unit, &event.crate_name, &event.kind, &event.emit].map(Clone::clone);
             if let Some(id) = entry_of(event)
-                && named.insert(unit)
+                && named.insert((at, unit))
             {
                 all[at].entries.push(id);
             }
@@ -199,14 +171,6 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_without_git_has_no_commit() {
-        let temp = tempfile::tempdir().unwrap();
-        write(temp.path(), "Cargo.toml", "[package]\nname = \"a\"\n");
-        let found = Workspace::around(temp.path()).unwrap();
-        assert_eq!((found.commit(), found.ancestors()), (None, Vec::new()));
-    }
-
-    #[test]
     fn a_target_directory_may_be_outside_the_workspace() {
         let temp = tempfile::tempdir().unwrap();
         let dir = temp.path();
@@ -235,7 +199,7 @@ mod tests {
 
     fn found(events: &[Event]) -> Vec<(String, Vec<String>)> {
         let names = |used: UsedEntries| (used.shape, used.entries.into_iter().map(|id| id.crate_name).collect());
-        used_entries(events, &["/ws".into()]).into_iter().map(names).collect()
+        used_entries(events, &[], &["/ws".into()]).into_iter().map(names).collect()
     }
 
     #[test]
@@ -250,8 +214,8 @@ mod tests {
         let expected = [(debug.to_owned(), strings(&["b", "a", "lint"])), (release.to_owned(), strings(&["r"]))];
         assert_eq!(found(&events), expected);
         let newest = Digest::of(format!("a{}", late + 4).as_bytes());
-        assert_eq!(used_entries(&events, &["/ws".into()])[0].entries[1].key.0, newest, "per unit only the newest");
-        assert!(used_entries(&events, &["/elsewhere".into()]).is_empty());
+        assert_eq!(used_entries(&events, &[], &["/ws".into()])[0].entries[1].key.0, newest, "per unit only the newest");
+        assert!(used_entries(&events, &[], &["/elsewhere".into()]).is_empty());
     }
 
     #[test]
@@ -262,5 +226,19 @@ mod tests {
         let stored = Event { outcome: "miss.no-manifest".into(), ..stored };
         let events = [event(1, "macro", 1, "host/debug"), event(1, "lib", 2, cross), failed, stored];
         assert_eq!(found(&events), [(cross.to_owned(), vec!["macro".to_owned(), "lib".into(), "s".into()])]);
+    }
+
+    #[test]
+    fn builds_with_other_commands_are_told_apart() {
+        let line = |number, command: &str| BuildCommand { v: command::VERSION, at: 1, number, command: command.into() };
+        let events = [event(1, "a", 1, "host/debug"), event(2, "b", 2, "host/debug"), event(3, "c", 3, "host/debug")];
+        let commands = [line(1, "build"), line(2, "build\n-p one"), line(3, "build")];
+        let used = used_entries(&events, &commands, &["/ws".into()]);
+        let names = |used: &UsedEntries| {
+            (used.command.clone(), used.entries.iter().map(|id| id.crate_name.clone()).collect::<Vec<_>>())
+        };
+        let found: Vec<_> = used.iter().map(names).collect();
+        let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(found, [("build".into(), strings(&["c", "a"])), ("build\n-p one".into(), strings(&["b"]))]);
     }
 }

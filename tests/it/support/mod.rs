@@ -8,6 +8,7 @@ mod direct;
 pub(crate) mod entries;
 pub(crate) mod faults;
 mod files;
+pub(crate) mod objects;
 mod observed;
 pub(crate) mod packs;
 mod project;

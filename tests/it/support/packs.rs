@@ -171,6 +171,8 @@ impl Parts {
             created: entry.created,
             cost_ms: entry.cost_ms,
             pack: PackRef { digest: Digest::of(b""), size: 0 },
+            archive: PackRef { digest: Digest::of(b""), size: 0 },
+            bundle: None,
             meta: file(META, b""),
             files: FILES.into_iter().map(|(name, bytes, _)| file(name, bytes)).collect(),
             inputs: inputs(),
@@ -209,10 +211,12 @@ impl Parts {
 
     /// Returns the manifest and the pack that belongs to it.
     pub(crate) fn build(&self) -> (PackManifest, Vec<u8>) {
-        let mut pack = (self.compress)(&self.archive());
-        let declared = PackRef { digest: Digest::of(&pack), size: pack.len() as u64 };
+        let archive = self.archive();
+        let mut pack = (self.compress)(&archive);
+        let declared = |bytes: &[u8]| PackRef { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        let (of_pack, archive) = (declared(&pack), declared(&archive));
         (self.damage)(&mut pack);
-        (PackManifest { pack: declared, ..self.manifest.clone() }, pack)
+        (PackManifest { pack: of_pack, archive, ..self.manifest.clone() }, pack)
     }
 
     /// Imports the pack into the store.

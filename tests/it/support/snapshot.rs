@@ -32,8 +32,8 @@ const FILTERS: &[(&str, &str)] = &[
     (r"((?:pushed|pulled|would push|would pull) \d+ \w+, )[\d.]+ [KM]iB", "$1[SIZE]"),
     (r"(, in )[\d.]+ m?s", "$1[TIME]"),
     (r"(127\.0\.0\.1:)\d{4,5}", "$1[PORT]"),
-    (r"(v1/probe/)\d+-\d+", "$1[NUMBER]"),
-    (r"(v1/builds/app/)[^\s:]+", "$1[NAME]"),
+    (r"(v2/probe/)\d+-\d+", "$1[NUMBER]"),
+    (r"(v2/builds/[^/\s]+/)[^\s:]+", "$1[NAME]"),
     // `kache doctor`.
     (r"(; took )[\d.]+ m?s(?m:$)", "$1[TIME]"),
     (r"(fail +\w+ +after )[\d.]+ m?s:", "$1[TIME]:"),

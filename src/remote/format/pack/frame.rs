@@ -16,6 +16,8 @@ const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const BUFFER_BYTES: usize = 128 * 1024;
 /// Name of the compressed bytes in refusals. The space tells it apart from the outputs of rustc.
 const NAME_IN_REFUSALS: &str = "the pack";
+/// Name of the archive in refusals.
+const ARCHIVE_IN_REFUSALS: &str = "the archive";
 /// zstd's error message (`zstd/lib/common/error_private.c`); the `zstd` crate does not pass on the code.
 const WINDOW_ERROR: &str = "Frame requires too much memory for decoding";
 
@@ -23,6 +25,10 @@ const WINDOW_ERROR: &str = "Frame requires too much memory for decoding";
 pub(super) struct FrameReader<'a, R> {
     source: &'a mut R,
     declared: PackRef,
+    archive: PackRef,
+    archive_hasher: blake3::Hasher,
+    /// Decoded bytes so far.
+    archive_count: u64,
     decoder: Decoder<'static>,
     buffer: Vec<u8>,
     /// The bytes in the buffer that were read but not yet decoded.
@@ -34,8 +40,8 @@ pub(super) struct FrameReader<'a, R> {
 }
 
 impl<'a, R: Read> FrameReader<'a, R> {
-    /// Starts to read the pack that the manifest declares.
-    pub(super) fn open(source: &'a mut R, declared: PackRef) -> Result<Self, ImportError> {
+    /// Starts to read the pack that the manifest declares, which contains the declared archive.
+    pub(super) fn open(source: &'a mut R, declared: PackRef, archive: PackRef) -> Result<Self, ImportError> {
         let decoder = || {
             let mut decoder = Decoder::new()?;
             decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;
@@ -44,6 +50,9 @@ impl<'a, R: Read> FrameReader<'a, R> {
         Ok(Self {
             source,
             declared,
+            archive,
+            archive_hasher: blake3::Hasher::new(),
+            archive_count: 0,
             decoder: decoder().map_err(ImportError::Read)?,
             buffer: vec![0; BUFFER_BYTES],
             pending: 0..0,
@@ -72,6 +81,8 @@ impl<'a, R: Read> FrameReader<'a, R> {
             self.pending.start += status.bytes_read;
             self.ended = status.remaining == 0;
             if status.bytes_written > 0 {
+                self.archive_hasher.update(&out[..status.bytes_written]);
+                self.archive_count += status.bytes_written as u64;
                 return Ok(status.bytes_written);
             }
             if self.ended {
@@ -100,11 +111,12 @@ impl<'a, R: Read> FrameReader<'a, R> {
         if self.count < self.declared.size {
             return Err(Refused::TooShort(NAME_IN_REFUSALS.into()).into());
         }
-        if self.digest() == self.declared.digest {
-            Ok(())
-        } else {
-            Err(Refused::Digest(NAME_IN_REFUSALS.into()).into())
+        if self.digest() != self.declared.digest {
+            return Err(Refused::Digest(NAME_IN_REFUSALS.into()).into());
         }
+        let archive_digest = Digest::from_bytes(*self.archive_hasher.finalize().as_bytes());
+        let is_declared = (archive_digest, self.archive_count) == (self.archive.digest, self.archive.size);
+        if is_declared { Ok(()) } else { Err(Refused::Digest(ARCHIVE_IN_REFUSALS.into()).into()) }
     }
 
     /// Reads the rest of a pack whose content was refused, and chooses the reason. Bytes that are not the declared ones

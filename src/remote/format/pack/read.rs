@@ -31,7 +31,7 @@ pub struct Imported {
 pub fn import(store: &Store, manifest: &PackManifest, pack: &mut impl Read) -> Result<Imported, ImportError> {
     manifest.check()?;
     let mut incoming = store.incoming();
-    let mut frame = FrameReader::open(pack, manifest.pack)?;
+    let mut frame = FrameReader::open(pack, manifest.pack, manifest.archive)?;
     let entry = match unpack(&mut frame, manifest, &mut incoming) {
         Err(ImportError::Refused(refused)) => return Err(frame.verify_rest(refused).into()),
         unpacked => unpacked?,

@@ -9,7 +9,7 @@ use zstd::zstd_safe::CParameter;
 
 use super::archive;
 use super::files::{PackedFile, check_entry, files_of};
-use crate::fsx::{self, Publish, PublishedFile, StagedFile};
+use crate::fsx::{self, Publish, StagedFile};
 use crate::model::{BlobId, Digest, LookupKey};
 use crate::remote::format::limits::{MAX_WINDOW_LOG, META};
 use crate::remote::format::manifest::{FileRef, MAX_MANIFEST_BYTES, PackManifest, PackRef};
@@ -75,8 +75,7 @@ pub fn write(
     if let Some(variable) = texts.iter().find_map(|text| options.withheld.value_in(text)) {
         return Err(Reason::Holds(variable.to_owned()).into());
     }
-    let published = write_pack(store, &entry, &meta, options, to)?;
-    manifest.pack = PackRef { digest: published.digest, size: published.size };
+    (manifest.pack, manifest.archive) = write_pack(store, &entry, &meta, options, to)?;
     let fits = manifest.check().and_then(|()| match manifest.encode(None).len() as u64 + RESERVED_SIGNATURE_BYTES {
         0..MAX_MANIFEST_BYTES => Ok(()),
         _ => Err(Refused::TooLarge("the manifest")),
@@ -91,8 +90,9 @@ pub fn write(
 /// Whether a pack that was written earlier for this manifest still matches the entry of `record`.
 pub fn matches_entry(store: &Store, lookup: LookupKey, record: &ManifestRecord, manifest: &PackManifest) -> bool {
     let Some((entry, meta)) = store.entry(record.key).map(to_packed) else { return false };
-    let PackManifest { created, cost_ms, pack, .. } = *manifest;
-    PackManifest { created, cost_ms, pack, ..unfinished_manifest(lookup, record, &entry, &meta) } == *manifest
+    let PackManifest { created, cost_ms, pack, archive, bundle, .. } = *manifest;
+    let unfinished = unfinished_manifest(lookup, record, &entry, &meta);
+    PackManifest { created, cost_ms, pack, archive, bundle, ..unfinished } == *manifest
 }
 
 /// The entry as it is packed, and its JSON. Only the manifest holds when and how fast the entry was made: two machines
@@ -104,7 +104,7 @@ fn to_packed(stored: Entry) -> (Entry, Vec<u8>) {
     (entry, meta)
 }
 
-/// Creates the manifest without the digest and size of the pack.
+/// Creates the manifest without the digests and sizes of the pack and its archive.
 fn unfinished_manifest(lookup: LookupKey, record: &ManifestRecord, entry: &Entry, meta: &[u8]) -> PackManifest {
     PackManifest {
         lookup,
@@ -116,28 +116,34 @@ fn unfinished_manifest(lookup: LookupKey, record: &ManifestRecord, entry: &Entry
         created: entry.created,
         cost_ms: entry.cost_ms,
         pack: PackRef { digest: Digest::of(b""), size: 0 },
+        archive: PackRef { digest: Digest::of(b""), size: 0 },
+        bundle: None,
         meta: FileRef { name: META.to_owned(), digest: Digest::of(meta), size: meta.len() as u64 },
         files: files_of(entry).into_iter().map(|packed| packed.file).collect(),
         inputs: record.inputs.clone(),
     }
 }
 
+/// Writes the pack. Returns its digest and size, and those of the archive in it.
 fn write_pack(
     store: &Store,
     entry: &Entry,
     meta: &[u8],
     options: PackOptions<'_>,
     to: &Path,
-) -> Result<PublishedFile, PackError> {
+) -> Result<(PackRef, PackRef), PackError> {
     let failed = |error| PackError::Store(fsx::Error::new("write", to, error));
-    let mut tar = Builder::new(encoder(Publish::default().begin(to)?, options.level).map_err(failed)?);
+    let inner = encoder(Publish::default().begin(to)?, options.level).map_err(failed)?;
+    let mut tar = Builder::new(HashingWriter { inner, hasher: blake3::Hasher::new(), count: 0 });
     tar.append(&archive::file_header(META, meta.len() as u64, false), meta).map_err(failed)?;
     for packed in files_of(entry) {
         append(&mut tar, store, &packed, options.withheld, to)?;
     }
     // The builder appends the two blocks of zeros.
-    let staged = tar.into_inner().and_then(Encoder::finish).map_err(failed)?;
-    Ok(staged.commit()?)
+    let HashingWriter { inner, hasher, count } = tar.into_inner().map_err(failed)?;
+    let published = inner.finish().map_err(failed)?.commit()?;
+    let archive = PackRef { digest: Digest::from_bytes(*hasher.finalize().as_bytes()), size: count };
+    Ok((PackRef { digest: published.digest, size: published.size }, archive))
 }
 
 fn encoder(to: StagedFile, level: i32) -> io::Result<Encoder<'static, StagedFile>> {
@@ -181,6 +187,26 @@ fn append(
     // Keeps the blob if only this read of it was damaged (a failing disk).
     let _ = store.verify_blob(*blob);
     Err(PackError::BlobDamaged(*blob))
+}
+
+/// Hashes and counts the bytes that are written.
+struct HashingWriter<W> {
+    inner: W,
+    hasher: blake3::Hasher,
+    count: u64,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.count += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Hashes and counts the bytes that are read, and searches them for secrets.

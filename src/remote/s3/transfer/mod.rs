@@ -19,4 +19,5 @@ mod upload;
 pub use descriptions::{Download, Upload};
 pub use download::{download_bytes, download_file};
 pub use multipart::abort_old_uploads;
+pub(in crate::remote) use stop::unless_stopped;
 pub use upload::upload_file;

@@ -6,7 +6,7 @@ use super::super::error::{Attempt, RemoteError, Result};
 use super::super::progress::Control;
 
 /// Runs `work` until it ends, is cancelled, or passes the deadline. In the last two cases it is dropped where it is.
-pub(super) async fn unless_stopped<T>(
+pub(in crate::remote) async fn unless_stopped<T>(
     attempt: &Attempt,
     control: &Control,
     work: impl Future<Output = Result<T>>,
