@@ -52,6 +52,8 @@ MUTANTS = [
      "r08_what_is_made_from_a_secret_stays_too"),
     ("snapshots-of-withheld-entries", "src/remote/operations/snapshots.rs", "&& !is_withheld(lookup);",
      "|| is_withheld(lookup);", "r08_what_a_build_script_made_from_a_secret_stays_too"),
+    ("newer-libc-restored", "src/wrapper/entry_hit.rs", "(here < Some(needed)).then(", "(here > Some(needed)).then(",
+     "x14_what_needs_a_newer_libc_is_compiled_before_cargo_loads_it"),
 ]
 
 

@@ -18,6 +18,7 @@ pub mod socket;
 mod spread;
 pub mod stamp;
 pub mod sweep;
+pub mod sys_libc;
 pub mod sys_process;
 pub mod temp;
 pub mod terminal;

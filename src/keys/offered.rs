@@ -7,7 +7,8 @@ use super::Roots;
 use super::scan::Scan;
 use super::times::Times;
 use crate::fsx::Stamp;
-use crate::model::{BlobId, Input, InputSet};
+use crate::model::{ArtifactKind, BlobId, Input, InputSet};
+use crate::rustc::linked;
 use crate::store::offers::{CompleteOffer, OfferedFile, StoredOffer};
 use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Output};
@@ -43,6 +44,7 @@ fn read(path: &Path, file: &OfferedFile, scan: &mut Scan<'_>) -> Option<(Output,
         executable: stamp.mode & 0o111 != 0,
         read_only: false,
         mode: None,
+        needs_glibc: (file.kind == ArtifactKind::Linked).then(|| linked::glibc_requirement(path)).flatten(),
     };
     file.is_unchanged(&stamp, digest).then(|| (output, path.to_owned(), stamp))
 }

@@ -128,6 +128,7 @@ reasons! {
         BlobGone = "miss.blob-gone", "a blob of the entry is missing";
         BlobCorrupt = "miss.blob-corrupt", "a blob was damaged and is now in quarantine";
         RestoreFailed = "miss.restore-failed", "the outputs could not be put in place";
+        NewerLibc = "miss.newer-libc", "a program or library in the entry needs a newer C library than this machine has";
         PrivateInput = "miss.private-input", "a dependency was compiled on an incremental session, so its result is offered and not stored";
     }
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod chain;
 pub mod dep_info;
 pub mod invocation;
+pub mod linked;
 pub mod notices;
 pub mod question;
 pub mod spawn;

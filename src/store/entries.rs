@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, sealed};
 use crate::fsx::{self, Publish, Stamp, clock};
-use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, TokenString};
+use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, GlibcVersion, TokenString};
 
 /// A hit renews the mtime of an entry that is older than this. The mtime is the time of last use, by which `gc` evicts.
 const USE_GRAIN_NS: i128 = 6 * 3600 * 1_000_000_000;
@@ -36,6 +36,10 @@ pub struct Output {
     /// explained the bits where the file was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
+    /// The newest version of glibc that this output of a linker needs. `None` if it needs none, and in entries of
+    /// earlier versions of kache. (The linker, and the libraries that it read, are inputs of the entry.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_glibc: Option<GlibcVersion>,
 }
 
 impl Output {
@@ -122,6 +126,12 @@ impl Entry {
     /// output directory.
     pub fn parse(key: EntryKey, bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(sealed::open(key.0, bytes)?).ok().filter(Self::has_safe_names)
+    }
+
+    /// Returns the output that needs the newest version of glibc, and that version.
+    pub fn needed_glibc(&self) -> Option<(&Output, GlibcVersion)> {
+        let needs = self.outputs.iter().filter_map(|output| Some((output, output.needs_glibc?)));
+        needs.max_by_key(|(_, version)| *version)
     }
 
     /// Returns whether every name stays in the output directory: each is a single normal path component, or a path of
@@ -215,6 +225,7 @@ mod tests {
                 executable: false,
                 read_only: false,
                 mode: None,
+                needs_glibc: None,
             }],
             tree: None,
             dep_info_name: "a.d".into(),

@@ -243,6 +243,7 @@ mod tests {
                 executable: false,
                 read_only: false,
                 mode: None,
+                needs_glibc: None,
             });
         }
         let entry = Entry {

@@ -153,6 +153,13 @@ impl Task for Call<'_> {
         UnitKey(name.finish().0.0)
     }
 
+    /// Cargo loads a macro and runs a build script while it builds, and `cargo run` and `cargo test` run what it has
+    /// built, also with the `--target` of this machine. The C library of another target is that of its linker: to make
+    /// such a result again would not change what it needs, and nothing here loads it.
+    fn is_for_this_machine(&self) -> bool {
+        self.invocation.last("--target").is_none_or(|target| target == self.common.compiler.host)
+    }
+
     fn call_record(&self) -> Option<CallRecord> {
         let argv: Vec<OsString> = std::iter::once(&self.chain.program).chain(&self.chain.args).cloned().collect();
         call_record::record(self, &argv, &self.invocation.cwd)

@@ -3,7 +3,7 @@
 use super::report::EventReporter;
 use super::task::Task;
 use crate::events::Event;
-use crate::fsx;
+use crate::fsx::{self, sys_libc};
 use crate::keys::validate;
 use crate::model::{EntryKey, MissReason, Outcome};
 use crate::restore::Bytes;
@@ -34,32 +34,44 @@ impl Missed {
     }
 }
 
-/// Finds an entry that holds here.
+/// Finds the first recorded entry that holds here, and that this machine can load.
 pub(super) fn find(task: &impl Task) -> Result<EntryHit, Missed> {
     let store = &task.common().store;
-    let (rank, record) = find_record(task)?;
-    let key = record.key;
-    let entry = store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
-    let entry = verify_after_restart(store, key, entry)?;
-    Ok(EntryHit { record, rank, entry })
+    let manifest = store.manifest(task.common().lookup.key);
+    let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
+    let (mut differs, mut needs, mut tried) = (None, None, Vec::new());
+    for (rank, record) in manifest.records().enumerate() {
+        if let Err(found) = validate::holds(&record.inputs, task.context()) {
+            differs = differs.or(Some(found));
+            tried.push(record);
+            continue;
+        }
+        let key = record.key;
+        let entry = store.entry(key).ok_or_else(|| Missed::new(MissReason::EntryGone, key.0.short()))?;
+        match newer_libc(task, &entry) {
+            Some(newer) => needs = needs.or(Some(newer)),
+            None => return Ok(EntryHit { record, rank, entry: verify_after_restart(store, key, entry)? }),
+        }
+    }
+    // The libraries of another machine are inputs that differ here. That its result cannot be loaded tells more.
+    let needs = needs.or_else(|| newer_libc(task, &store.entry(tried.first()?.key)?));
+    let missed = match (needs, differs) {
+        (Some(needs), _) => Missed::new(MissReason::NewerLibc, needs),
+        (None, Some(differs)) => Missed::new(MissReason::InputChanged, differs.0),
+        (None, None) => Missed::new(MissReason::NoManifest, ""),
+    };
+    Err(Missed { tried, ..missed })
 }
 
-/// Finds the first recorded input set that holds here. Returns its position in the manifest, too.
-fn find_record(task: &impl Task) -> Result<(usize, ManifestRecord), Missed> {
-    let manifest = task.common().store.manifest(task.common().lookup.key);
-    let manifest = manifest.map_err(|error| Missed::new(MissReason::NoManifest, error.to_string()))?;
-    let (mut newest, mut tried) = (None, Vec::new());
-    for (rank, record) in manifest.records().enumerate() {
-        match validate::holds(&record.inputs, task.context()) {
-            Ok(()) => return Ok((rank, record)),
-            Err(differs) => newest = newest.or(Some(differs)),
-        }
-        tried.push(record);
+/// Says what this machine cannot load, because it needs a newer glibc. `None` if there is nothing.
+fn newer_libc(task: &impl Task, entry: &Entry) -> Option<String> {
+    let (output, needed) = entry.needed_glibc()?;
+    if !task.is_for_this_machine() {
+        return None;
     }
-    Err(match newest {
-        Some(differs) => Missed { tried, ..Missed::new(MissReason::InputChanged, differs.0) },
-        None => Missed::new(MissReason::NoManifest, ""),
-    })
+    let here = sys_libc::glibc_version();
+    let has = here.map_or_else(|| "no glibc".to_owned(), |version| version.to_string());
+    (here < Some(needed)).then(|| format!("{} needs {needed}, and this machine has {has}", output.name))
 }
 
 /// Verifies an entry's blobs once after each restart of the machine, because kache writes them without syncing.

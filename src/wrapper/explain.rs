@@ -27,6 +27,8 @@ pub(super) fn explain(task: &impl Task, missed: &Missed) -> Explanation {
         MissReason::NoManifest => compare_call(task),
         MissReason::InputChanged => Some(compare_inputs(task, missed)),
         MissReason::PrivateInput => Some(name_private(Path::new(&missed.detail))),
+        // If inputs differ, too, they count as well.
+        MissReason::NewerLibc if !missed.tried.is_empty() => Some(compare_inputs(task, missed)),
         // The reason itself explains the miss.
         _ => None,
     }));

@@ -13,6 +13,7 @@ use crate::keys::record::{self, ProducedLibrary};
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
 use crate::model::{ArtifactKind, BlobId, Input, InputSet, Stored};
+use crate::rustc::linked;
 use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Output};
 
@@ -95,8 +96,17 @@ fn scan_outputs(
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let executable = stamp.mode & 0o111 != 0;
-        let output =
-            Output { name, kind, blob: BlobId(digest), size: stamp.size, executable, read_only: false, mode: None };
+        let needs_glibc = (kind == ArtifactKind::Linked).then(|| linked::glibc_requirement(&path)).flatten();
+        let output = Output {
+            name,
+            kind,
+            blob: BlobId(digest),
+            size: stamp.size,
+            executable,
+            read_only: false,
+            mode: None,
+            needs_glibc,
+        };
         produced.push(ProducedOutput { output, source: OutputSource::File(path, stamp) });
     }
     Ok(produced)

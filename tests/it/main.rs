@@ -33,6 +33,7 @@ mod observed_macros;
 mod observed_programs;
 mod observed_shells;
 mod offers;
+mod other_libc;
 mod output;
 mod output_errors;
 mod output_help;

@@ -14,6 +14,7 @@ use crate::keys::{
 };
 use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, Input, InputSet, Stored};
 use crate::observe::Seen;
+use crate::rustc::linked;
 use crate::rustc::spawn::ProgramOutput;
 use crate::script::directives;
 use crate::store::stamps::StampedDigest;
@@ -114,6 +115,7 @@ fn scan_files(
             executable: mode & 0o111 != 0,
             read_only: mode & 0o200 == 0,
             mode: None,
+            needs_glibc: (kind == ArtifactKind::Generated).then(|| linked::glibc_requirement(&file.path)).flatten(),
         };
         let mode = mode & 0o777;
         output.mode = (mode != output.usual_mode() & left).then_some(mode);

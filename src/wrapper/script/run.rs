@@ -86,6 +86,11 @@ impl Task for ScriptRun<'_> {
         UnitKey(name.finish().0.0)
     }
 
+    /// What a script makes for another target may include programs for this machine, but most are for the target.
+    fn is_for_this_machine(&self) -> bool {
+        self.common.env.get(env::TARGET) == self.common.env.get(env::HOST)
+    }
+
     fn call_record(&self) -> Option<CallRecord> {
         let argv = [self.script.program.clone().into(), FLAG.into(), self.script.argv0.clone()];
         call_record::record(self, &argv, &self.script.cwd)

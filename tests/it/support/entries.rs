@@ -65,6 +65,7 @@ pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64
             executable: false,
             read_only: false,
             mode: None,
+            needs_glibc: None,
         }
     };
     let rlib = output(&format!("lib{name}-{seed:016x}.rlib"), ArtifactKind::Rlib, &bytes(seed, size));

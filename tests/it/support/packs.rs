@@ -41,6 +41,7 @@ pub(crate) fn entry() -> Entry {
         executable,
         read_only: false,
         mode: None,
+        needs_glibc: None,
     };
     Entry {
         crate_name: "a".into(),
