@@ -30,6 +30,12 @@ const NOT_SECRET_SUFFIX: &str = "_SESSION_NAME";
 /// The prefixes of the tokens of well-known services, and the beginning of a private key.
 const SECRET_VALUE_PARTS: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
+/// How paths begin.
+const PATH_STARTS: [&str; 4] = ["/", "./", "../", "~/"];
+/// A text of letters, or of letters and digits, of at least this size may be a token.
+const MIN_MIXED_BYTES: usize = 12;
+/// A word without a space or hyphen is shorter.
+const MIN_LOWERCASE_BYTES: usize = 24;
 
 /// Whether a value looks secret, either by itself or because of the name of its variable.
 pub fn is_secret(name: &str, value: &str) -> bool {
@@ -52,6 +58,46 @@ fn holds_password(value: &str) -> bool {
         let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
         authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
     })
+}
+
+/// Whether a value is a token or a password rather than a word, a number, a version or a path. Only such a value is
+/// worth a search: a word would be found everywhere.
+pub fn is_token(value: &str) -> bool {
+    if PATH_STARTS.iter().any(|start| value.starts_with(start)) {
+        // The alphabet of base64 contains the slash. Real paths have other characters, or short parts.
+        let is_base64 = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+        return is_base64 && value.split('/').any(|part| is_mixed(part) || has_mixed_case(part));
+    }
+    let has = |is: fn(&u8) -> bool| value.as_bytes().iter().any(is);
+    if !has(u8::is_ascii_digit) {
+        let mut parts = value.split(|c: char| !c.is_ascii_alphabetic());
+        return holds_password(value) || parts.any(|part| part.len() >= MIN_LOWERCASE_BYTES || has_mixed_case(part));
+    }
+    has(u8::is_ascii_alphabetic) && !is_version(value)
+}
+
+/// Whether a text has digits and letters of both cases, and is longer than the names of directories that do.
+fn is_mixed(text: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
+    let has_all = has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
+    text.len() >= MIN_MIXED_BYTES && has_all
+}
+
+/// Whether the letters of a text have both cases, about as often: `CamelCase` has few capitals.
+fn has_mixed_case(text: &str) -> bool {
+    let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    let capitals = text.bytes().filter(u8::is_ascii_uppercase).count();
+    letters >= MIN_MIXED_BYTES && (letters * 3..=letters * 7).contains(&(capitals * 10))
+}
+
+/// Whether a value begins like a version and is as short as one: `1.95.0-nightly`, `v2.3.4-rc1`.
+fn is_version(value: &str) -> bool {
+    const MAX_BYTES: usize = 20;
+    let mut parts = value.strip_prefix('v').unwrap_or(value).split('.');
+    let is_number = |part: Option<&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    value.len() <= MAX_BYTES && is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some()
 }
 
 /// Returns the value if it may be shown, or else a digest of it. `salt` must not be shown next to the digest, so that a
@@ -112,6 +158,45 @@ mod tests {
         assert!(is_secret("X", "a ghp_0123456789"));
         for plain in ["postgres://db/app", "https://example.org/a:b@c", "postgres://me@db/app", "a:b@c"] {
             assert!(!is_secret("DATABASE_URL", plain), "{plain}");
+        }
+    }
+
+    #[test]
+    fn tokens_and_passwords_are_told_from_words() {
+        for token in [
+            "a1b2c3d4",
+            "hunter2-hunter2",
+            "/9j4AAQSkZJRgABAQEAYABgAAD",
+            "/bPxRfiCYwJalrXUtnFEMI/K7MDENG+bPxRfiCY=",
+            "/qwRTzuIOpaSDfghJKlyXCvb",
+            "hQvKzXmNpRtLwBcJ",
+            "hQvKzXmNpRtL-wBcJ_x",
+            "correcthorsebatterystaple",
+            "postgres://me:hunter@db/app",
+            "1.AbCdEfGhIjKlMnOpQrStUv.x",
+        ] {
+            assert!(is_token(token), "{token}");
+        }
+        for plain in [
+            "",
+            "ubuntu-wayland",
+            "GNOME-Classic-Wayland",
+            "AbstractSingletonBean",
+            "a sentence of several words, longer than any token",
+            "12345678",
+            "2026-11-29",
+            "1.95.0-nightly",
+            "v2.3.4-rc1",
+            "/run/user/1000/ssh",
+            "/tmp/ssh-XXXXq1w2E3R4/agent.4711",
+            "/home/me/.ssh/id_ed25519",
+            "/nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-hello",
+            "/Users/JohnSmith/Library/Containers",
+            "~/.config/app1/key2",
+            "../certs/v2/ca1",
+            "internationalisation",
+        ] {
+            assert!(!is_token(plain), "{plain}");
         }
     }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use super::files::{digest_in_name, each_file};
 use super::{Entry, Message, Store};
 use crate::fsx;
-use crate::model::secret::is_secret;
+use crate::model::secret::{is_secret, is_token};
 use crate::model::{Digest, EntryKey, Input, LookupKey};
 
 /// Shorter values occur by chance.
@@ -195,16 +195,10 @@ fn secrets(inputs: &[Input]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// Whether a value is a token or password rather than a word, a number or a path.
-fn looks_random(value: &str) -> bool {
-    let has = |is: fn(&u8) -> bool| value.as_bytes().iter().any(is);
-    has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic) && !value.starts_with('/')
-}
-
 /// The values to search for, each once in each of its spellings: as it is, as inputs spell it, and in JSON.
 fn searched(read: Vec<(String, String)>) -> Vec<SecretValue> {
     let mut values = Vec::new();
-    for (variable, value) in read.into_iter().filter(|(_, value)| looks_random(value)) {
+    for (variable, value) in read.into_iter().filter(|(_, value)| is_token(value)) {
         let in_json = serde_json::to_string(&value).unwrap_or_default().trim_matches('"').to_owned();
         let as_it_is = value.replace("{{", "{").replace("}}", "}");
         values.extend([as_it_is, in_json, value].map(|spelled| (variable.clone(), spelled)));
@@ -258,13 +252,5 @@ mod tests {
             assert_eq!(search.found(), None, "pieces of {size}");
         }
         assert_eq!(withheld.value_in(b"short"), None);
-    }
-
-    #[test]
-    fn words_numbers_and_paths_are_not_searched_for() {
-        assert!(looks_random("a1b2c3d4") && looks_random("hunter2"));
-        for plain in ["ubuntu-wayland", "12345678", "/run/user/1000/ssh", ""] {
-            assert!(!looks_random(plain), "{plain}");
-        }
     }
 }

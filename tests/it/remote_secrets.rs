@@ -94,3 +94,19 @@ fn r08_a_value_that_looks_secret_is_found_in_outputs() {
     let (there, said) = pushed(&mut project, "SOME_WORD", "a word");
     assert_eq!(there, ["apart", "app", "dep", "middle"], "{said}");
 }
+
+#[test]
+fn r08_a_token_without_digits_is_found_in_outputs() {
+    // One that consists of letters, and one that begins like a path.
+    for token in ["hQvKzXmNpRtLwBcJ", "/qwRTzuIOpaSDfghJKlyXCvb"] {
+        let mut project = workspace(&format!("pub fn value() -> usize {{ std::hint::black_box({token:?}).len() }}"));
+        let (there, said) = pushed(&mut project, "DEPLOY_TOKEN", token);
+        assert!(!there.contains(&"dep") && !there.contains(&"app"), "{there:?} {said}");
+        assert!(there.contains(&"apart") && said.contains("it contains the value of DEPLOY_TOKEN"), "{said}");
+    }
+    // A path is no secret, even if the variable looks like one.
+    let path = "/usr/share/keys/v1";
+    let mut project = workspace(&format!("pub fn value() -> usize {{ std::hint::black_box({path:?}).len() }}"));
+    let (there, said) = pushed(&mut project, "DEPLOY_KEY", path);
+    assert_eq!(there, ["apart", "app", "dep", "middle"], "{said}");
+}
