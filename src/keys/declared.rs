@@ -81,6 +81,11 @@ impl Declared {
         }
     }
 
+    /// Whether the variable is declared.
+    pub fn names(&self, variable: &str) -> bool {
+        self.env.iter().any(|(name, _)| name == variable)
+    }
+
     /// Checks that the declared inputs are as they were when the key was made.
     pub fn still_holds(&self, context: Context<'_>) -> Result<(), NotStored> {
         let changed = |detail: String| NotStored(Stored::InputChanged, detail);

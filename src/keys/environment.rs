@@ -4,7 +4,7 @@
 //! are complete: every variable that is not in them counts.
 
 use super::Context;
-use crate::model::Digest;
+use crate::model::{Digest, Input};
 
 /// Variables that Rust's std reads wherever it is linked in, proc macros included.
 ///
@@ -85,6 +85,16 @@ pub fn is_input(name: &str, plugin: bool) -> bool {
 /// Digest of all variables, except those that are set anew for every run.
 pub fn digest(context: Context<'_>) -> Digest {
     digest_of(context, |_| true)
+}
+
+/// Whether an input contains this variable in a digest of many.
+pub fn covers(input: &Input, name: &str) -> bool {
+    is_in_digest(name)
+        && match input {
+            Input::Environment(_) => true,
+            Input::KnownVariables(known) => !known.unknown.iter().any(|unknown| unknown == name),
+            _ => false,
+        }
 }
 
 /// Whether the digest of all variables includes this one.

@@ -26,6 +26,8 @@ const KEY_VARIABLES: [&str; 12] = [
 ];
 /// The prefixes of the other such variables.
 const KEY_PREFIXES: [&str; 4] = ["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PKG_", "DEP_"];
+/// The prefixes among these whose names come from manifests and targets.
+const NAMED_BY_MANIFESTS: [&str; 2] = ["CARGO_CFG_", "CARGO_FEATURE_"];
 
 /// Variables that name the channel by which a script and its children share cargo's job slots. They differ in every
 /// build. A run whose outputs contain such a value is not stored ([`build_variable_in`]).
@@ -100,6 +102,12 @@ fn without_jobs(options: &str) -> String {
 
 fn is_in_key(name: &str) -> bool {
     KEY_VARIABLES.contains(&name) || KEY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the key of a run contains the value of this variable. Features and settings of the target do not count:
+/// their names may be any word, but their values are those of manifests and of rustc.
+pub fn keys_value_of(name: &str) -> bool {
+    is_in_key(name) && !NAMED_BY_MANIFESTS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a variable that a run reads does not need an input: the key covers it, or it describes this build (its jobs,

@@ -22,8 +22,19 @@ const SECRET_ANYWHERE: [&str; 11] = [
 /// Secret only as a whole part of a name: `MONKEY` and `AUTHORS` are not secret.
 const SECRET_AS_PART: [&str; 14] =
     ["KEY", "KEYS", "AUTH", "OAUTH", "PASS", "PWD", "PW", "PAT", "PIN", "JWT", "DSN", "SAS", "CERT", "BEARER"];
-/// Names that look secret but are not: of directories and of desktop sessions.
-const NOT_SECRET_NAMES: [&str; 4] = ["PWD", "OLDPWD", "DESKTOP_SESSION", "SESSION_MANAGER"];
+/// Names that look secret but are not: of directories, of desktop sessions, and of the sockets of such a session.
+const NOT_SECRET_NAMES: [&str; 10] = [
+    "PWD",
+    "OLDPWD",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DESKTOP_SESSION",
+    "GDMSESSION",
+    "KDE_FULL_SESSION",
+    "KDE_SESSION_UID",
+    "KDE_SESSION_VERSION",
+    "SESSION_MANAGER",
+    "SSH_AUTH_SOCK",
+];
 /// Beginnings and ends of such names: names of git's settings, and of sessions of terminals and desktops.
 const NOT_SECRET_PREFIXES: [&str; 2] = ["GIT_CONFIG_KEY_", "XDG_SESSION_"];
 const NOT_SECRET_SUFFIX: &str = "_SESSION_NAME";
@@ -63,7 +74,7 @@ fn holds_password(value: &str) -> bool {
 /// Whether a value is a token or a password rather than a word, a number, a version or a path. Only such a value is
 /// worth a search: a word would be found everywhere.
 pub fn is_token(value: &str) -> bool {
-    if PATH_STARTS.iter().any(|start| value.starts_with(start)) {
+    if begins_like_path(value) {
         // The alphabet of base64 contains the slash. Real paths have other characters, or short parts.
         let is_base64 = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
         return is_base64 && value.split('/').any(|part| is_mixed(part) || has_mixed_case(part));
@@ -74,6 +85,15 @@ pub fn is_token(value: &str) -> bool {
         return holds_password(value) || parts.any(|part| part.len() >= MIN_LOWERCASE_BYTES || has_mixed_case(part));
     }
     has(u8::is_ascii_alphabetic) && !is_version(value)
+}
+
+/// Whether a value is the path of something, which is no secret even if its content is one.
+pub fn is_path(value: &str) -> bool {
+    begins_like_path(value) && !is_token(value)
+}
+
+fn begins_like_path(value: &str) -> bool {
+    PATH_STARTS.iter().any(|start| value.starts_with(start))
 }
 
 /// Whether a text has digits and letters of both cases, and is longer than the names of directories that do.
@@ -141,6 +161,7 @@ mod tests {
             "ZELLIJ_SESSION_NAME",
             "MOOD",
             "PWD",
+            "SSH_AUTH_SOCK",
             "CARGO_PKG_AUTHORS",
             "MONKEY",
             "KEYBOARD",
@@ -197,6 +218,7 @@ mod tests {
             "internationalisation",
         ] {
             assert!(!is_token(plain), "{plain}");
+            assert_eq!(is_path(plain), plain.contains('/'), "{plain}");
         }
     }
 

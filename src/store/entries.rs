@@ -110,10 +110,21 @@ pub struct Entry {
     /// Whether the entry was fetched from the remote.
     #[serde(default, skip_serializing_if = "is_false")]
     pub pulled: bool,
+    /// Where a secret in the entry may come from. `None` for entries of the remote, and of earlier versions of kache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Where a secret in an entry may come from. Only on the machine that made the entry, and never in a pack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
     /// Digests of the libraries and programs that the compile or run was given, and of what the build script of its
-    /// package printed ([`super::withheld::printed_by`]). Only on the machine that made the entry.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// package printed ([`super::withheld::printed_by`]).
     pub made_from: Vec<Digest>,
+    /// The variables whose values look secret and that no input names: they are part of the lookup key, or a program
+    /// may have read all variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub read: Vec<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -236,7 +247,7 @@ mod tests {
             created: 1,
             boot: "b".into(),
             pulled: false,
-            made_from: Vec::new(),
+            origin: Some(Origin::default()),
         }
     }
 

@@ -261,7 +261,7 @@ mod tests {
             created: 0,
             boot: String::new(),
             pulled: false,
-            made_from: Vec::new(),
+            origin: None,
         };
         store.put_entry(key, &entry).unwrap();
         store.put_set(lookup, &set).unwrap();

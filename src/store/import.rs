@@ -84,7 +84,7 @@ impl IncomingEntry<'_> {
         for finished in self.blobs.into_iter().filter_map(|(_, finished)| finished) {
             bytes += finished.commit()?.size;
         }
-        store.put_entry(record.key, &Entry { boot: fsx::boot_id(), pulled: true, made_from: Vec::new(), ..entry })?;
+        store.put_entry(record.key, &Entry { boot: fsx::boot_id(), pulled: true, origin: None, ..entry })?;
         let _claim = store.claim(lookup, wait);
         store.put_record(lookup, record)?;
         Ok(bytes)

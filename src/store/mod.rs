@@ -31,7 +31,7 @@ pub mod withheld;
 use std::path::{Path, PathBuf};
 
 pub use blobs::BlobProblem;
-pub use entries::{Entry, Message, Output, Tree};
+pub use entries::{Entry, Message, Origin, Output, Tree};
 pub use layout::Layout;
 pub use size_limit::SizeLimit;
 pub use stamps::Stamps;

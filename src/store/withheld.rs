@@ -4,7 +4,7 @@
 //! is withheld, and so is all that was made from it: a program that links the library, a compile that a build script
 //! told what to do. Whatever else contains one of the values is found by search, when it is packed.
 //!
-//! Everything is computed from the entries and manifests of the store ([`Entry::made_from`]), whenever entries are
+//! Everything is computed from the entries and manifests of the store ([`Entry::origin`]), whenever entries are
 //! about to leave: a dependent may be stored before the library that it was made from.
 
 use std::collections::HashMap;
@@ -60,7 +60,10 @@ impl Withheld {
         each_file(&store.layout().shards("entries"), |path, _| {
             let key = digest_in_name(path).map(EntryKey);
             let parsed = key.and_then(|key| Some((key, Entry::parse(key, &fsx::read(path).ok()?)?)));
-            made.extend(parsed.map(|(key, entry)| Made::new(key, entry)));
+            let Some((key, entry)) = parsed else { return };
+            let variable = entry.origin.as_ref().and_then(|origin| origin.read.first());
+            read.extend(variable.map(|variable| (key, variable.clone())));
+            made.push(Made::new(key, entry));
         })?;
         each_file(&store.layout().shards("manifests"), |path, _| {
             let Some(lookup) = digest_in_name(path).map(LookupKey) else { return };
@@ -157,7 +160,12 @@ impl Made {
         if entry.tree.is_some() {
             is.push(printed_by(&entry.package, &entry.stdout));
         }
-        Self { key, crate_name: entry.crate_name, is, from: entry.made_from }
+        Self {
+            key,
+            crate_name: entry.crate_name,
+            is,
+            from: entry.origin.map_or_else(Vec::new, |origin| origin.made_from),
+        }
     }
 }
 

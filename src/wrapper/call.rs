@@ -153,6 +153,10 @@ impl Task for Call<'_> {
         UnitKey(name.finish().0.0)
     }
 
+    fn keys_variable(&self, name: &str) -> bool {
+        env::RUSTC_INPUTS.contains(&name)
+    }
+
     /// Cargo loads a macro and runs a build script while it builds, and `cargo run` and `cargo test` run what it has
     /// built, also with the `--target` of this machine. The C library of another target is that of its linker: to make
     /// such a result again would not change what it needs, and nothing here loads it.

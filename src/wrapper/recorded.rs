@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::call::{self, Call};
 use super::incremental_plan::IncrementalPlan;
+use super::origin;
 use super::task::Task;
-use super::{made_from, report};
 use crate::fsx::{self, clock};
 use crate::keys::observed::{self, ObservedInputs};
 use crate::keys::scan::Scan;
@@ -223,6 +223,6 @@ pub(super) fn entry(call: &Call<'_>, finished: &FinishedCompile<'_>, recorded: &
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
         pulled: false,
-        made_from: made_from::of(&call.common, &report::package(call.common.env)),
+        origin: Some(origin::of(call, &recorded.inputs)),
     }
 }

@@ -25,6 +25,8 @@ pub(super) trait Task {
     fn labels(&self) -> Labels;
     /// Identifies the unit, whatever its flags, dependencies and version.
     fn unit_key(&self) -> UnitKey;
+    /// Whether the lookup key contains the value of this variable, declared inputs not counted.
+    fn keys_variable(&self, name: &str) -> bool;
     /// Whether programs and libraries that the task links are loaded on this machine.
     fn is_for_this_machine(&self) -> bool;
     /// How cargo made the call. `None` if it cannot be repeated elsewhere.

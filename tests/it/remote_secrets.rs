@@ -110,3 +110,54 @@ fn r08_a_token_without_digits_is_found_in_outputs() {
     let (there, said) = pushed(&mut project, "DEPLOY_KEY", path);
     assert_eq!(there, ["apart", "app", "dep", "middle"], "{said}");
 }
+
+/// The build script of a package that links something, and of one that depends on it: `cargo::metadata=NAME=VALUE`.
+fn with_metadata(project: &Project, name: &str) {
+    project.file("dep/Cargo.toml", manifest("dep", "links = \"thing\"\n"));
+    project.file("dep/build.rs", format!("fn main() {{ println!(\"cargo::metadata={name}=of-{name}\"); }}"));
+    let over = "[dependencies]\ndep = { path = \"../dep\" }\n";
+    project.file("middle/Cargo.toml", manifest("middle", over));
+    let read = format!("std::env::var(\"DEP_THING_{}\").unwrap()", name.to_uppercase());
+    project.file("middle/build.rs", format!("fn main() {{ println!(\"cargo::rustc-env=WORD={{}}\", {read}); }}"));
+    project.file("middle/src/lib.rs", "pub fn value() -> usize { dep::value() + env!(\"WORD\").len() }");
+}
+
+#[test]
+fn r08_what_was_told_a_secret_by_another_script_stays() {
+    let mut project = workspace("pub fn value() -> usize { 1 }");
+    with_metadata(&project, "token");
+    let (there, said) = pushed(&mut project, "UNRELATED", WORD);
+    assert!(there.contains(&"dep") && !there.contains(&"middle") && !there.contains(&"app"), "{there:?} {said}");
+    assert!(said.contains("it read DEP_THING_TOKEN, which looks secret"), "{said}");
+    with_metadata(&project, "word");
+    let (there, said) = pushed(&mut project, "UNRELATED", WORD);
+    assert_eq!(there, ["apart", "app", "build_script_build", "dep", "middle"], "{said}");
+}
+
+#[test]
+fn r08_what_declares_a_secret_stays() {
+    let mut project = workspace("pub fn value() -> usize { 1 }");
+    project.file(".kache.toml", "[inputs.dep]\nenv = [\"SOME_TOKEN\", \"SOME_WORD\"]\n");
+    let (there, said) = pushed(&mut project, "SOME_TOKEN", "hunter2");
+    assert_eq!(there, ["apart"], "{said}");
+    assert!(said.contains("it read SOME_TOKEN, which looks secret"), "{said}");
+    // What has the same bytes as something that stays would stay, too.
+    project.unset("SOME_TOKEN").file("dep/src/lib.rs", "pub fn value() -> usize { 2 }");
+    let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
+    assert_eq!(there, ["apart", "app", "dep", "middle"], "{said}");
+}
+
+#[test]
+fn r08_a_script_that_reads_all_variables_has_read_the_secret_ones() {
+    let mut project = workspace("pub fn value() -> usize { env!(\"WORD\").len() }");
+    let script = "fn main() {\n    let all: String = std::env::vars().filter(|(name, _)| name.starts_with(\"SOME\"))\
+                  .map(|(_, value)| value).collect();\n    \
+                  println!(\"cargo::rustc-env=WORD={}\", all.chars().rev().collect::<String>());\n}";
+    project.file("dep/build.rs", script);
+    let (there, said) = pushed(&mut project, "SOME_TOKEN", SECRET);
+    assert!(there.contains(&"apart") && !there.contains(&"dep") && !there.contains(&"app"), "{there:?} {said}");
+    assert!(said.contains("it read SOME_TOKEN, which looks secret"), "{said}");
+    project.unset("SOME_TOKEN");
+    let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
+    assert_eq!(there, ["apart", "app", "build_script_build", "dep", "middle"], "{said}");
+}

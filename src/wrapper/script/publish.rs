@@ -20,9 +20,9 @@ use crate::script::directives;
 use crate::store::stamps::StampedDigest;
 use crate::store::{Entry, Message, Output};
 use crate::wrapper::delivered::after_delivery;
+use crate::wrapper::origin;
 use crate::wrapper::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
 use crate::wrapper::task::Task;
-use crate::wrapper::{made_from, report};
 
 /// A run that has ended.
 pub(super) struct FinishedRun<'a> {
@@ -74,7 +74,7 @@ fn record_and_store(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>
     let mut set = InputSet { inputs: observed.inputs };
     set.inputs.extend(observed.times.into_iter().filter(|(_, at)| scan.holds_time(*at)).map(|(input, _)| input));
     set.inputs.extend(scan.pinned().into_iter().map(|(kind, place)| Input::Pinned(kind, place)));
-    let entry = entry(run, finished, outputs, &produced);
+    let entry = entry(run, finished, &set, outputs, &produced);
     // A killed restore leaves its tree next to OUT_DIR.
     let dir = run.script.out_dir.parent().unwrap_or(Path::new("/"));
     store_entry::store(run, &set, &entry, &produced, dir)
@@ -191,7 +191,13 @@ fn pin_named_by_inputs(
     Ok(())
 }
 
-fn entry(run: &ScriptRun<'_>, finished: &FinishedRun<'_>, outputs: RunOutputs, produced: &[ProducedOutput]) -> Entry {
+fn entry(
+    run: &ScriptRun<'_>,
+    finished: &FinishedRun<'_>,
+    set: &InputSet,
+    outputs: RunOutputs,
+    produced: &[ProducedOutput],
+) -> Entry {
     let labels = run.labels();
     Entry {
         crate_name: labels.crate_name,
@@ -208,6 +214,6 @@ fn entry(run: &ScriptRun<'_>, finished: &FinishedRun<'_>, outputs: RunOutputs, p
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
         pulled: false,
-        made_from: made_from::of(&run.common, &report::package(run.common.env)),
+        origin: Some(origin::of(run, &set.inputs)),
     }
 }

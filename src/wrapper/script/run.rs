@@ -86,6 +86,10 @@ impl Task for ScriptRun<'_> {
         UnitKey(name.finish().0.0)
     }
 
+    fn keys_variable(&self, name: &str) -> bool {
+        script::keys_value_of(name)
+    }
+
     /// What a script makes for another target may include programs for this machine, but most are for the target.
     fn is_for_this_machine(&self) -> bool {
         self.common.env.get(env::TARGET) == self.common.env.get(env::HOST)

@@ -86,7 +86,7 @@ pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64
         created: clock::now().as_millis(),
         boot: kache::fsx::boot_id(),
         pulled: false,
-        made_from: Vec::new(),
+        origin: None,
     };
     store.put_entry(key, &entry).expect("entry");
     store.put_set(lookup, &set).expect("manifest");

@@ -58,7 +58,7 @@ pub(crate) fn entry() -> Entry {
         created: 1_700_000_000_000,
         boot: String::new(),
         pulled: false,
-        made_from: Vec::new(),
+        origin: None,
     }
 }
 

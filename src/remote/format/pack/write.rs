@@ -98,8 +98,7 @@ pub fn matches_entry(store: &Store, lookup: LookupKey, record: &ManifestRecord, 
 /// The entry as it is packed, and its JSON. Only the manifest holds when and how fast the entry was made: two machines
 /// that made the same entry write the same pack, so that either manifest fits either pack.
 fn to_packed(stored: Entry) -> (Entry, Vec<u8>) {
-    let (boot, made_from) = (String::new(), Vec::new());
-    let entry = Entry { cost_ms: 0.0, created: 0, boot, pulled: false, made_from, ..stored };
+    let entry = Entry { cost_ms: 0.0, created: 0, boot: String::new(), pulled: false, origin: None, ..stored };
     let meta = serde_json::to_vec(&entry).unwrap_or_default();
     (entry, meta)
 }
