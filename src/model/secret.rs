@@ -3,6 +3,8 @@
 //! A value is secret if the name of its variable looks secret, or if the value itself does (a password in a URL, a
 //! token of a known shape). Hiding too much costs a reader a value; hiding too little may cost its owner more.
 
+use serde::{Deserialize, Serialize};
+
 use super::Digest;
 
 /// Secret anywhere in a name.
@@ -41,6 +43,15 @@ const NOT_SECRET_SUFFIX: &str = "_SESSION_NAME";
 /// The prefixes of the tokens of well-known services, and the beginning of a private key.
 const SECRET_VALUE_PARTS: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
+/// The secret that something may hold because of what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// The crate that read it.
+    pub crate_name: String,
+    /// The variable.
+    pub variable: String,
+}
+
 /// How paths begin.
 const PATH_STARTS: [&str; 4] = ["/", "./", "../", "~/"];
 /// A text of letters, or of letters and digits, of at least this size may be a token.

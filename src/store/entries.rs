@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, sealed};
 use crate::fsx::{self, Publish, Stamp, clock};
+use crate::model::secret::Carried;
 use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, EntryKey, GlibcVersion, TokenString};
 
 /// A hit renews the mtime of an entry that is older than this. The mtime is the time of last use, by which `gc` evicts.
@@ -125,6 +126,10 @@ pub struct Origin {
     /// may have read all variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub read: Vec<String>,
+    /// The secret that something in `made_from` may have carried into the entry, as far as that was known when the
+    /// entry was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carries: Option<Carried>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

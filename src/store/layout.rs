@@ -133,6 +133,16 @@ impl Layout {
         self.root.join("quarantine")
     }
 
+    /// The ledger of what may carry a secret.
+    pub fn secret_ledger(&self) -> PathBuf {
+        self.root.join("secrets.jsonl")
+    }
+
+    /// The ledger that the present one has replaced.
+    pub fn old_secret_ledger(&self) -> PathBuf {
+        self.root.join("secrets.old.jsonl")
+    }
+
     /// The directory for the local state of the remote: transfers under way, the queue of uploads, the agent's files.
     pub fn remote(&self) -> PathBuf {
         self.root.join("remote")

@@ -21,6 +21,7 @@ pub mod manifests;
 pub mod offers;
 pub mod purge;
 pub mod sealed;
+pub mod secret_ledger;
 pub mod sessions;
 pub mod size_limit;
 pub mod stamps;

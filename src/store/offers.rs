@@ -200,8 +200,7 @@ impl Store {
                 adopted => adopted.map(drop)?,
             }
         }
-        self.put_entry(complete.set.entry_key(lookup), &complete.entry)?;
-        self.put_set(lookup, &complete.set)?;
+        self.put_own_entry(lookup, &complete.set, &complete.entry)?;
         // Another process may have removed it.
         let _ = self.remove_offer(offered);
         Ok(true)

@@ -5,15 +5,18 @@
 //! told what to do. Whatever else contains one of the values is found by search, when it is packed.
 //!
 //! Everything is computed from the entries and manifests of the store ([`Entry::origin`]), whenever entries are
-//! about to leave: a dependent may be stored before the library that it was made from.
+//! about to leave: a dependent may be stored before the library that it was made from. The ledger
+//! (`super::secret_ledger`) tells of what the store does not have any more, or never had.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 
+use super::entries::Origin;
 use super::files::{digest_in_name, each_file};
 use super::{Entry, Message, Store};
 use crate::fsx;
-use crate::model::secret::{is_secret, is_token};
-use crate::model::{Digest, EntryKey, Input, LookupKey};
+use crate::model::secret::{Carried, is_secret, is_token};
+use crate::model::{Digest, EntryKey, Input, InputSet, LookupKey};
 
 /// Shorter values occur by chance.
 const MIN_SEARCHED_BYTES: usize = 8;
@@ -32,6 +35,9 @@ pub enum Reason {
         /// The variable.
         variable: String,
     },
+    /// An earlier version of kache made it, and did not record from what. The store knows of secrets.
+    #[error("it was made by a kache that did not record what it was made from")]
+    NotRecorded,
     /// An output, a message or an input contains the value of this variable.
     #[error("it contains the value of {0}, which looks secret")]
     Holds(String),
@@ -75,9 +81,10 @@ impl Withheld {
                 }
             }
         })?;
+        let carriers = store.carriers();
         let own = variables.into_iter().filter(|(name, value)| is_secret(name, value));
         let values = searched(values.into_iter().chain(own).collect());
-        Ok(Self { reasons: spread(&made, &read), values })
+        Ok(Self { reasons: spread(&made, &read, &carriers), values })
     }
 
     /// Returns why an entry must not leave. `None`: it may, as far as its outputs do not contain a value.
@@ -106,6 +113,35 @@ impl Withheld {
     pub fn search(&self) -> Search<'_> {
         let longest = self.values.iter().map(|secret| secret.value.len()).max().unwrap_or(0);
         Search { withheld: self, longest, last: Vec::new(), found: None }
+    }
+}
+
+impl From<Carried> for Reason {
+    fn from(Carried { crate_name, variable }: Carried) -> Self {
+        Self::MadeFrom { crate_name, variable }
+    }
+}
+
+impl Store {
+    /// Publishes an entry that was made here, and its inputs. Its blobs must already be in the store. If it may hold a
+    /// secret, the store remembers that for whatever is made from it.
+    pub fn put_own_entry(&self, lookup: LookupKey, set: &InputSet, entry: &Entry) -> fsx::Result<EntryKey> {
+        let key = set.entry_key(lookup);
+        let mut entry = entry.clone();
+        if let Some(origin) = &mut entry.origin {
+            let own = secret_of(&set.inputs).or(origin.read.first().map(String::as_str));
+            let own = own.map(|variable| Carried { crate_name: entry.crate_name.clone(), variable: variable.into() });
+            if own.is_none() {
+                let known = self.carriers();
+                origin.carries = origin.made_from.iter().find_map(|digest| known.get(digest)).cloned();
+            }
+            if let Some(carried) = own.or_else(|| origin.carries.clone()) {
+                self.add_carriers(&carriers_in(&entry), &carried)?;
+            }
+        }
+        self.put_entry(key, &entry)?;
+        self.put_set(lookup, set)?;
+        Ok(key)
     }
 }
 
@@ -144,50 +180,78 @@ pub fn printed_by(package: &str, printed: &[Message]) -> Digest {
     Digest::of(&serde_json::to_vec(&(package, printed)).unwrap_or_default())
 }
 
+/// The digests by which others refer to what an entry made: its outputs, and what a build script printed.
+pub(super) fn carriers_in(entry: &Entry) -> Vec<Digest> {
+    // Empty files are all the same.
+    let files = entry.outputs.iter().filter(|output| output.size > 0).map(|output| output.blob.0);
+    let printed = entry.tree.is_some().then(|| printed_by(&entry.package, &entry.stdout));
+    files.chain(printed).collect()
+}
+
+/// The first variable among inputs whose value looks secret.
+pub fn secret_of(inputs: &[Input]) -> Option<&str> {
+    secrets(inputs).next().map(|(variable, _)| variable)
+}
+
 /// An entry, as the digests of its outputs and of everything that it was made from.
 struct Made {
     key: EntryKey,
     crate_name: String,
     is: Vec<Digest>,
     from: Vec<Digest>,
+    /// What it carried when it was stored.
+    carries: Option<Carried>,
+    /// Whether kache recorded what it was made from, or another machine did.
+    is_recorded: bool,
 }
 
 impl Made {
     fn new(key: EntryKey, entry: Entry) -> Self {
-        // Empty files are all the same.
-        let mut is: Vec<Digest> =
-            entry.outputs.iter().filter(|output| output.size > 0).map(|output| output.blob.0).collect();
-        if entry.tree.is_some() {
-            is.push(printed_by(&entry.package, &entry.stdout));
-        }
-        Self {
-            key,
-            crate_name: entry.crate_name,
-            is,
-            from: entry.origin.map_or_else(Vec::new, |origin| origin.made_from),
-        }
+        let is = carriers_in(&entry);
+        let is_recorded = entry.pulled || entry.origin.is_some();
+        let Origin { made_from, carries, .. } = entry.origin.unwrap_or_default();
+        Self { key, crate_name: entry.crate_name, is, from: made_from, carries, is_recorded }
     }
 }
 
-/// Spreads from the entries that `read` a variable to all that were made from them, at any distance.
-fn spread(made: &[Made], read: &HashMap<EntryKey, String>) -> HashMap<EntryKey, Reason> {
+/// Spreads from the entries that `read` a variable, and from everything else that carries one, to all that were made
+/// from them, at any distance.
+fn spread(
+    made: &[Made],
+    read: &HashMap<EntryKey, String>,
+    carriers: &HashMap<Digest, Carried>,
+) -> HashMap<EntryKey, Reason> {
     let mut made_from: HashMap<Digest, Vec<&Made>> = HashMap::new();
     for entry in made {
         entry.from.iter().for_each(|digest| made_from.entry(*digest).or_default().push(entry));
     }
     let mut reasons = HashMap::new();
+    // Digests that carry a secret, and that nothing was asked for yet.
+    let mut open: Vec<(Digest, Carried)> = Vec::new();
     for origin in made {
         let Some(variable) = read.get(&origin.key) else { continue };
         reasons.insert(origin.key, Reason::Read(variable.clone()));
-        let mut open = vec![origin];
-        while let Some(entry) = open.pop() {
-            for dependent in entry.is.iter().filter_map(|digest| made_from.get(digest)).flatten() {
-                if !reasons.contains_key(&dependent.key) && !read.contains_key(&dependent.key) {
-                    let (crate_name, variable) = (origin.crate_name.clone(), variable.clone());
-                    reasons.insert(dependent.key, Reason::MadeFrom { crate_name, variable });
-                    open.push(dependent);
-                }
+        let carried = Carried { crate_name: origin.crate_name.clone(), variable: variable.clone() };
+        open.extend(origin.is.iter().map(|digest| (*digest, carried.clone())));
+    }
+    for entry in made {
+        let Some(carried) = entry.carries.clone().filter(|_| !reasons.contains_key(&entry.key)) else { continue };
+        reasons.insert(entry.key, carried.clone().into());
+        open.extend(entry.is.iter().map(|digest| (*digest, carried.clone())));
+    }
+    open.extend(carriers.iter().map(|(digest, carried)| (*digest, carried.clone())));
+    while let Some((digest, carried)) = open.pop() {
+        for dependent in made_from.get(&digest).into_iter().flatten() {
+            if let Slot::Vacant(slot) = reasons.entry(dependent.key) {
+                slot.insert(carried.clone().into());
+                open.extend(dependent.is.iter().map(|digest| (*digest, carried.clone())));
             }
+        }
+    }
+    // Nobody knows what these were made from. Without any secret, that does not matter.
+    if !reasons.is_empty() || !carriers.is_empty() {
+        for entry in made.iter().filter(|entry| !entry.is_recorded) {
+            reasons.entry(entry.key).or_insert(Reason::NotRecorded);
         }
     }
     reasons
@@ -223,7 +287,8 @@ mod tests {
 
     fn made(name: &str, is: &[&str], from: &[&str]) -> Made {
         let digests = |names: &[&str]| names.iter().map(|name| Digest::of(name.as_bytes())).collect();
-        Made { key: key(name), crate_name: name.to_owned(), is: digests(is), from: digests(from) }
+        let (is, from) = (digests(is), digests(from));
+        Made { key: key(name), crate_name: name.to_owned(), is, from, carries: None, is_recorded: true }
     }
 
     fn key(name: &str) -> EntryKey {
@@ -239,11 +304,27 @@ mod tests {
             made("reader", &["metadata", "library"], &[]),
             made("round", &["round"], &["round"]),
         ];
-        let reasons = spread(&all, &HashMap::from([(key("reader"), "API_KEY".to_owned())]));
+        let reasons = spread(&all, &HashMap::from([(key("reader"), "API_KEY".to_owned())]), &HashMap::new());
         let made_from = Reason::MadeFrom { crate_name: "reader".into(), variable: "API_KEY".into() };
         assert_eq!(reasons.get(&key("reader")), Some(&Reason::Read("API_KEY".into())));
         assert_eq!((reasons.get(&key("between")), reasons.get(&key("app"))), (Some(&made_from), Some(&made_from)));
         assert_eq!(reasons.len(), 3);
+    }
+
+    #[test]
+    fn a_secret_spreads_from_what_the_store_does_not_have() {
+        let old = Made { is_recorded: false, ..made("old", &["old"], &[]) };
+        let all = [made("app", &["app"], &["rlib"]), made("other", &["other"], &[]), old];
+        let carried = Carried { crate_name: "gone".into(), variable: "API_KEY".into() };
+        let carriers = HashMap::from([(Digest::of(b"rlib"), carried.clone())]);
+        let reasons = spread(&all, &HashMap::new(), &carriers);
+        assert_eq!(reasons.get(&key("app")), Some(&Reason::from(carried.clone())));
+        assert_eq!((reasons.get(&key("old")), reasons.len()), (Some(&Reason::NotRecorded), 2));
+        assert_eq!(spread(&all, &HashMap::new(), &HashMap::new()), HashMap::new());
+        // The ledger is bounded, but the entry itself knows.
+        let all =
+            [Made { carries: Some(carried), ..made("lib", &["lib"], &["lost"]) }, made("app", &["app"], &["lib"])];
+        assert_eq!(spread(&all, &HashMap::new(), &HashMap::new()).len(), 2);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(super) fn of(task: &impl Task, inputs: &[Input]) -> Origin {
     let is_in_key = |name: &str| is_declared(name) || task.keys_variable(name);
     let is_read = |name: &str| is_in_key(name) || inputs.iter().any(|input| environment::covers(input, name));
     let read = secret_variables(common).filter(|name| is_read(name)).collect();
-    Origin { made_from: made_from(common, &task.labels().package), read }
+    Origin { made_from: made_from(common, &task.labels().package), read, carries: None }
 }
 
 /// The names of all variables whose values look secret. Paths of keys and certificates do not.

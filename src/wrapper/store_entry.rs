@@ -50,7 +50,6 @@ pub(super) fn store(
         }
         return Err(NotStored(Stored::DiskFull, String::new()));
     }
-    let key = set.entry_key(lookup);
     let may_share = plan::shares_inodes(entry);
     let mut ladder = Ladder::default();
     let mut bytes = 0;
@@ -67,8 +66,7 @@ pub(super) fn store(
             OutputSource::Bytes(bytes) => store.put_blob(output.blob, bytes)?,
         };
     }
-    store.put_entry(key, entry)?;
-    store.put_set(lookup, set)?;
+    let key = store.put_own_entry(lookup, set, entry)?;
     if let Some(call) = task.common().config.bulk.value.then(|| task.call_record()).flatten() {
         // A whole build can be restored without this unit.
         let _ = store.put_call(lookup, &call);

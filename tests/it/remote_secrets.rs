@@ -3,8 +3,14 @@
 //!
 //! The control of each test: the same build with a value that is no secret is uploaded.
 
+use std::fs;
+use std::path::PathBuf;
+
+use kache::model::EntryKey;
+use kache::store::{Entry, Store};
+
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{Project, manifest};
+use crate::support::{Project, manifest, name_of};
 
 /// No part of these values occurs elsewhere in the build.
 const SECRET: &str = "q7w8-hunter2-e9r0";
@@ -30,8 +36,13 @@ fn workspace(dep: &str) -> Project {
 
 /// Builds and pushes with this value of a variable. Returns the crates on the remote, and what push said.
 fn pushed(project: &mut Project, variable: &str, value: &str) -> (Vec<&'static str>, String) {
-    let server = S3Server::start();
     project.set(variable, value).use_no_remote().wipe().build();
+    pushed_as_it_is(project, value)
+}
+
+/// Like [`pushed`], without a build.
+fn pushed_as_it_is(project: &mut Project, value: &str) -> (Vec<&'static str>, String) {
+    let server = S3Server::start();
     project.use_remote(&S3Server::variables(&server.endpoint(), WRITER));
     let run = project.kache(&["push"]);
     run.must_succeed_ref();
@@ -160,4 +171,64 @@ fn r08_a_script_that_reads_all_variables_has_read_the_secret_ones() {
     project.unset("SOME_TOKEN");
     let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
     assert_eq!(there, ["apart", "app", "build_script_build", "dep", "middle"], "{said}");
+}
+
+/// Removes the entries of a crate, as a garbage collection does.
+fn evict(project: &Project, crate_name: &str) {
+    let store = Store::open(&project.cache_dir());
+    let is_it = |path: &PathBuf| store.entry(EntryKey(name_of(path))).is_some_and(|it| it.crate_name == crate_name);
+    let evicted: Vec<PathBuf> = project.entries().into_iter().filter(is_it).collect();
+    assert!(!evicted.is_empty(), "{crate_name}");
+    for path in evicted {
+        let digest = name_of(&path).hex();
+        let manifests = project.manifests().into_iter();
+        let of_it = manifests.filter(|path| fs::read_to_string(path).expect("a manifest").contains(&digest));
+        of_it.for_each(|path| fs::remove_file(path).expect("removed"));
+        fs::remove_file(path).expect("removed");
+    }
+}
+
+#[test]
+fn r08_what_was_made_from_a_secret_stays_after_its_origin_was_evicted() {
+    for variable in ["SOME_TOKEN", "SOME_WORD"] {
+        let mut project = workspace(&format!("pub fn value() -> usize {{ env!(\"{variable}\").len() }}"));
+        let server = S3Server::start();
+        // In a build, `app` may be stored before `middle`. Here, `middle` comes first, and before it `dep`.
+        project.set(variable, "hunter2").cargo(&["build", "-p", "dep"]);
+        project.cargo(&["build", "-p", "middle"]);
+        evict(&project, "dep");
+        evict(&project, "middle");
+        project.build();
+        project.unset(variable).use_remote(&S3Server::variables(&server.endpoint(), WRITER));
+        let said = project.kache(&["push"]).must_succeed();
+        let said = format!("{}{}", said.stdout, said.stderr);
+        let is_there = !server.objects_with("/packs/app/").is_empty();
+        assert_eq!(is_there, variable == "SOME_WORD", "{said}");
+        assert_eq!(said.contains("it was made from dep, which read SOME_TOKEN"), !is_there, "{said}");
+        // Even without the ledger, the entry itself knows.
+        for name in ["secrets.jsonl", "secrets.old.jsonl"] {
+            let _ = fs::remove_file(project.cache_dir().join("v1").join(name));
+        }
+        let said = project.kache(&["push"]).must_succeed();
+        assert_eq!(said.stdout.contains("1 not uploaded") || said.stderr.contains("1 not uploaded"), !is_there);
+    }
+}
+
+#[test]
+fn r08_entries_of_an_earlier_kache_stay_where_secrets_are_known() {
+    for (variable, stays) in [("SOME_TOKEN", true), ("SOME_WORD", false)] {
+        let mut project = workspace(&format!("pub fn value() -> usize {{ env!(\"{variable}\").len() }}"));
+        project.set(variable, "hunter2").build();
+        let store = Store::open(&project.cache_dir());
+        for path in project.entries() {
+            let key = EntryKey(name_of(&path));
+            let entry = store.entry(key).expect("an entry");
+            if entry.crate_name == "apart" {
+                store.put_entry(key, &Entry { origin: None, ..entry }).expect("written");
+            }
+        }
+        let (there, said) = pushed_as_it_is(&mut project, "hunter2");
+        assert_eq!(there.contains(&"apart"), !stays, "{said}");
+        assert_eq!(said.contains("by a kache that did not record what it was made from"), stays, "{said}");
+    }
 }
