@@ -98,7 +98,7 @@ pub fn covers(input: &Input, name: &str) -> bool {
 }
 
 /// Whether the digest of all variables includes this one.
-pub(super) fn is_in_digest(name: &str) -> bool {
+pub fn is_in_digest(name: &str) -> bool {
     !PER_RUN_VARIABLES.contains(&name) && !name.starts_with("KACHE_")
 }
 

@@ -33,6 +33,7 @@ mod script;
 pub mod snapshot;
 mod store_entry;
 mod task;
+mod unstored;
 mod verify;
 pub mod whole_build;
 

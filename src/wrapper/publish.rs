@@ -8,6 +8,7 @@ use super::offer;
 use super::recorded::{self, FinishedCompile, RecordedCompile};
 use super::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
 use super::task::{Common, Task};
+use super::unstored;
 use crate::keys::NotStored;
 use crate::keys::record::{self, ProducedLibrary};
 use crate::keys::scan::Scan;
@@ -24,8 +25,13 @@ pub(super) fn publish(
     finished: &FinishedCompile<'_>,
     private: Option<Stored>,
 ) -> Result<StoredEntry, NotStored> {
-    after_delivery(|| record_and_store(call, finished, private))
-        .unwrap_or_else(|| Err(NotStored(Stored::StoreFailed, "panic".into())))
+    let is_shared = private.is_none();
+    let published = after_delivery(|| record_and_store(call, finished, private))
+        .unwrap_or_else(|| Err(NotStored(Stored::StoreFailed, "panic".into())));
+    if is_shared && published.is_err() {
+        after_delivery(|| unstored::note_refused(call, finished));
+    }
+    published
 }
 
 fn record_and_store(
@@ -38,11 +44,14 @@ fn record_and_store(
     let private = private.or(built_on_session.then_some(Stored::PrivateIncremental));
     if let Some(why) = private {
         // A result that cannot be recorded is not offered, but is private all the same.
-        if seen.is_some() {
-            let _ = recorded::record(call, finished, seen).and_then(|recorded| {
-                let entry = recorded::entry(call, finished, &recorded);
-                offer::offer(call, recorded, entry, finished.incremental_plan.uses_alias)
-            });
+        let is_observed = seen.is_some();
+        let recorded = recorded::record(call, finished, seen);
+        unstored::note_compile(call, finished, || recorded.as_ref().ok().map(|recorded| recorded.inputs.clone()));
+        if let Ok(recorded) = recorded
+            && is_observed
+        {
+            let entry = recorded::entry(call, finished, &recorded);
+            let _ = offer::offer(call, recorded, entry, finished.incremental_plan.uses_alias);
         }
         return Err(NotStored(why, String::new()));
     }

@@ -7,10 +7,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use kache::model::EntryKey;
-use kache::store::{Entry, Store};
+use kache::store::{Entry, Store, Withheld};
 
 use crate::support::s3_server::{S3Server, WRITER};
-use crate::support::{Project, manifest, name_of};
+use crate::support::{Project, manifest, name_of, settle};
 
 /// No part of these values occurs elsewhere in the build.
 const SECRET: &str = "q7w8-hunter2-e9r0";
@@ -230,5 +230,61 @@ fn r08_entries_of_an_earlier_kache_stay_where_secrets_are_known() {
         let (there, said) = pushed_as_it_is(&mut project, "hunter2");
         assert_eq!(there.contains(&"apart"), !stays, "{said}");
         assert_eq!(said.contains("by a kache that did not record what it was made from"), stays, "{said}");
+    }
+}
+
+#[test]
+fn r08_what_was_made_from_a_run_that_is_not_stored_stays() {
+    // A script that runs in every build, and one that writes a file beside its package.
+    let reasons = [
+        ("always-runs", "println!(\"cargo::rerun-if-changed=missing\");"),
+        ("side-effects", "std::fs::write(\"../beside.txt\", \"x\").unwrap();"),
+    ];
+    for (stored, statement) in reasons {
+        let script = |variable: &str| {
+            format!(
+                "fn main() {{\n    {statement}\n    let value = std::env::var(\"{variable}\").unwrap();\n    \
+                 println!(\"cargo::rustc-env=WORD={{}}\", value.chars().rev().collect::<String>());\n}}"
+            )
+        };
+        let mut project = workspace("pub fn value() -> usize { env!(\"WORD\").len() }");
+        project.file("dep/build.rs", script("SOME_TOKEN"));
+        let (there, said) = pushed(&mut project, "SOME_TOKEN", SECRET);
+        assert_eq!(there, ["apart", "build_script_build"], "only the program of the script: {said}");
+        assert_eq!(project.outcomes("build_script_build").pop().expect("a run").1, stored);
+        assert!(said.contains("it was made from build_script_build, which read SOME_TOKEN"), "{said}");
+        project.unset("SOME_TOKEN").file("dep/build.rs", script("SOME_WORD"));
+        let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
+        assert_eq!(there, ["apart", "app", "build_script_build", "dep", "middle"], "{said}");
+    }
+}
+
+#[test]
+fn r08_what_was_made_from_a_run_in_a_used_out_dir_stays() {
+    for (variable, stays) in [("SOME_TOKEN", true), ("SOME_WORD", false)] {
+        let mut project = workspace("pub fn value() -> usize { env!(\"WORD\").len() }");
+        let script = format!(
+            "fn main() {{\n    println!(\"cargo::rerun-if-changed=again.txt\");\n    \
+             std::fs::write(std::env::var(\"OUT_DIR\").unwrap() + \"/used\", \"\").unwrap();\n    \
+             let value = std::env::var(\"{variable}\").unwrap_or_default();\n    \
+             println!(\"cargo::rustc-env=WORD={{}}\", value.chars().rev().collect::<String>());\n}}"
+        );
+        project.file("dep/build.rs", script).file("dep/again.txt", "1");
+        project.build();
+        settle();
+        project.set(variable, SECRET).file("dep/again.txt", "2").build();
+        assert_eq!(project.outcomes("build_script_build").pop().expect("a run").1, "out-dir-used");
+        let store = Store::open(&project.cache_dir());
+        let newest = |name: &str| {
+            let entries = project.entries().into_iter().map(|path| EntryKey(name_of(&path)));
+            let of_crate =
+                entries.filter_map(|key| Some((key, store.entry(key)?))).filter(|it| it.1.crate_name == name);
+            of_crate.max_by_key(|(_, entry)| entry.created).expect("an entry").0
+        };
+        let withheld = Withheld::of(&store, Vec::new()).expect("the store");
+        for name in ["dep", "middle", "app"] {
+            let reason = withheld.reason(newest(name)).map(ToString::to_string).unwrap_or_default();
+            assert_eq!(reason.contains("which read SOME_TOKEN"), stays, "{name}: {reason}");
+        }
     }
 }

@@ -7,7 +7,8 @@ use super::publish::{self, FinishedRun};
 use super::run::ScriptRun;
 use super::{command, hit};
 use crate::config::RemoteSettings;
-use crate::fsx::{clock, sys_process, tree};
+use crate::fsx::tree::{self, Node};
+use crate::fsx::{clock, sys_process};
 use crate::keys::{NotStored, StartSnapshot};
 use crate::model::{BypassReason, Refusal, Stored};
 use crate::observe::Trace;
@@ -18,7 +19,7 @@ use crate::wrapper::entry_hit::Missed;
 use crate::wrapper::report::EventReporter;
 use crate::wrapper::store_entry::StoredEntry;
 use crate::wrapper::task::{Task, claim_wait};
-use crate::wrapper::{explain, miss, remote};
+use crate::wrapper::{explain, miss, origin, remote, unstored};
 
 /// How long a run is expected to take if no earlier cost is known. It may compile a whole library.
 const DEFAULT_COST: Duration = Duration::from_mins(2);
@@ -41,7 +42,12 @@ pub(super) fn run(run: &ScriptRun<'_>, missed: Missed, report: &EventReporter) -
         let _ = hit::serve(run, &mut claim, report);
     }
     let explanation = explain::explain(run, &missed);
-    let trace = if is_fresh { command::begin_trace(run) } else { None };
+    let trace = match is_fresh {
+        true => command::begin_trace(run),
+        // Only to see whether it reads a secret.
+        false if origin::has_secrets(&run.common) => Trace::begin(&run.common.store.layout().observer()),
+        false => None,
+    };
     let command = command::observed(run, trace.as_ref());
     sys_process::adopt_orphans();
     let start = StartSnapshot::take(clock::tick_after(report.asked), is_fresh.then(|| run.context()));
@@ -53,6 +59,9 @@ pub(super) fn run(run: &ScriptRun<'_>, missed: Missed, report: &EventReporter) -
             true => store(run, trace.as_ref(), &finished),
             false => Err(NotStored(Stored::OutDirUsed, String::new())),
         };
+        if stored.is_err() && ran.status.success() {
+            after_delivery(|| note_unstored(run, trace.as_ref(), &finished));
+        }
         let key = miss::note(run, &missed, explanation, stored, report);
         if let (Some(remote), Some(key)) = (&remote, key) {
             remote::queue(run, remote, key);
@@ -68,6 +77,24 @@ fn ask_remote(run: &ScriptRun<'_>, missed: Missed, remote: &RemoteSettings, repo
     let missed = hit::serve(run, &mut Claim::None, report);
     connection.unused();
     missed
+}
+
+/// Remembers a result that is not stored, if it may carry a secret on.
+fn note_unstored(run: &ScriptRun<'_>, trace: Option<&Trace>, finished: &FinishedRun<'_>) {
+    let inputs = || {
+        let seen = run.common.seen(trace?, finished.ran.process, false).ok()?;
+        publish::observed_inputs(run, &seen, finished, &[]).ok().map(|observed| observed.inputs)
+    };
+    let outputs = || {
+        let out_dir = &run.script.out_dir;
+        let nodes = tree::walk(out_dir).unwrap_or_default();
+        let is_file = |node: &Node| matches!(node, Node::File(stamp) if stamp.size > 0);
+        let files = nodes.iter().filter(|(_, node)| is_file(node)).map(|(name, _)| out_dir.join(name));
+        let digests = files.filter_map(|path| run.common.store.stamps().content(&path).ok());
+        let printed = origin::printed(&run.labels().package, &finished.ran.stdout, &run.common.roots);
+        digests.map(|content| content.digest).chain([printed]).collect()
+    };
+    unstored::note(run, inputs, outputs);
 }
 
 /// Stores the result. The script has run, so no failure from here on may change the outcome of the build.

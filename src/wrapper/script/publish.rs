@@ -7,11 +7,10 @@ use super::run::ScriptRun;
 use crate::fsx;
 use crate::fsx::clock;
 use crate::keys::escaped_roots::EscapedRoots;
+use crate::keys::observed::{self, ObservedInputs};
 use crate::keys::scan::Scan;
 use crate::keys::times::Times;
-use crate::keys::{
-    NotStored, ObservedContext, ObservedSubject, Roots, StartSnapshot, observed, record, script, side_effects,
-};
+use crate::keys::{NotStored, ObservedContext, ObservedSubject, Roots, StartSnapshot, record, script, side_effects};
 use crate::model::{ArtifactKind, BlobId, DepInfo, Digest, Input, InputSet, Stored};
 use crate::observe::Seen;
 use crate::rustc::linked;
@@ -51,16 +50,7 @@ fn record_and_store(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>
     side_effects::check(seen, &[], subject, context, &finished.start)?;
 
     let texts: Vec<String> = outputs.texts().filter_map(|text| run.common.roots.expand(text)).collect();
-    let observed_context = ObservedContext {
-        subject,
-        context,
-        lookup: &run.common.lookup,
-        info: None,
-        texts: &texts,
-        sysroot: &run.common.compiler.sysroot,
-        start: &finished.start,
-    };
-    let observed = observed::inputs(seen, observed_context)?;
+    let observed = observed_inputs(run, seen, finished, &texts)?;
 
     let mut scan =
         Scan::new(&run.common.roots).with_times(Times::new(observed.times.iter().map(|(_, seconds)| *seconds)));
@@ -78,6 +68,25 @@ fn record_and_store(run: &ScriptRun<'_>, seen: &Seen, finished: &FinishedRun<'_>
     // A killed restore leaves its tree next to OUT_DIR.
     let dir = run.script.out_dir.parent().unwrap_or(Path::new("/"));
     store_entry::store(run, &set, &entry, &produced, dir)
+}
+
+/// Returns the inputs that the trace shows. `texts`: all that names the checkout in the outputs.
+pub(super) fn observed_inputs(
+    run: &ScriptRun<'_>,
+    seen: &Seen,
+    finished: &FinishedRun<'_>,
+    texts: &[String],
+) -> Result<ObservedInputs, NotStored> {
+    let observed_context = ObservedContext {
+        subject: ObservedSubject::Run(&run.script),
+        context: run.context(),
+        lookup: &run.common.lookup,
+        info: None,
+        texts,
+        sysroot: &run.common.compiler.sysroot,
+        start: &finished.start,
+    };
+    observed::inputs(seen, observed_context)
 }
 
 /// Refuses a run whose directives make cargo run the script in every build.
