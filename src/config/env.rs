@@ -181,6 +181,8 @@ pub const TEMPORARY_DIR_VARIABLES: [&str; 3] = [TMPDIR, "TMP", "TEMP"];
 pub const CARGO_HOME: &str = "CARGO_HOME";
 /// The package directory; cargo sets it for every rustc.
 pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
+/// What the package links (`links` in its manifest).
+pub const CARGO_MANIFEST_LINKS: &str = "CARGO_MANIFEST_LINKS";
 /// The manifest of the package; cargo sets it for every rustc.
 pub const CARGO_MANIFEST_PATH: &str = "CARGO_MANIFEST_PATH";
 /// The package's name; cargo sets it for every rustc.

@@ -13,7 +13,7 @@ use crate::script::ScriptInvocation;
 const KEY_VARIABLES: [&str; 12] = [
     "CARGO_ENCODED_RUSTFLAGS",
     env::CARGO_MANIFEST_DIR,
-    "CARGO_MANIFEST_LINKS",
+    env::CARGO_MANIFEST_LINKS,
     "CARGO_MANIFEST_PATH",
     "DEBUG",
     env::HOST,

@@ -20,6 +20,19 @@ pub fn variables(stdout: &str) -> Vec<String> {
     values.filter_map(|value| value.split_once('=')).map(|(name, _)| name.to_owned()).collect()
 }
 
+/// Returns the variables that cargo sets for the build scripts of dependents because of this output, with their values
+/// (`cargo::metadata=NAME=VALUE`, or `cargo:NAME=VALUE` with a name that is no directive). `links`: what the package
+/// links.
+pub fn metadata(stdout: &str, links: &str) -> Vec<(String, String)> {
+    let of_line = |line: &str| {
+        let old = || line.trim().strip_prefix("cargo:").filter(|rest| !rest.starts_with(':'));
+        let (name, value) = value(line, "metadata").or_else(old)?.split_once('=')?;
+        let spelled = |name: &str| name.to_uppercase().replace('-', "_");
+        Some((format!("DEP_{}_{}", spelled(links), spelled(name)), value.trim_end().to_owned()))
+    };
+    stdout.lines().filter_map(of_line).collect()
+}
+
 /// Returns the value of a directive in either spelling (`cargo:NAME=VALUE`, and `cargo::NAME=VALUE` since 1.77).
 fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     let rest = line.trim().strip_prefix("cargo:")?;
@@ -34,6 +47,13 @@ mod tests {
     fn variables_for_the_package_are_found() {
         let text = "cargo:rustc-env=A=1\ncargo::rustc-env=B=x=y\ncargo:rustc-cfg=c\ncargo:rustc-env=odd\n";
         assert_eq!(variables(text), ["A", "B"]);
+    }
+
+    #[test]
+    fn variables_for_dependents_are_found() {
+        let text = "cargo::metadata=api-key=x=y\ncargo:include=/a b\ncargo::warning=no\nother=1\n";
+        let found = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(metadata(text, "my-lib"), [found("DEP_MY_LIB_API_KEY", "x=y"), found("DEP_MY_LIB_INCLUDE", "/a b")]);
     }
 
     #[test]

@@ -122,6 +122,9 @@ pub struct Origin {
     /// Digests of the libraries and programs that the compile or run was given, and of what the build script of its
     /// package printed ([`super::withheld::printed_by`]).
     pub made_from: Vec<Digest>,
+    /// Digests of what a build script tells the scripts of dependents, which have the same digests in `made_from`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Digest>,
     /// The variables whose values look secret and that no input names: they are part of the lookup key, or a program
     /// may have read all variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -180,12 +180,13 @@ pub fn printed_by(package: &str, printed: &[Message]) -> Digest {
     Digest::of(&serde_json::to_vec(&(package, printed)).unwrap_or_default())
 }
 
-/// The digests by which others refer to what an entry made: its outputs, and what a build script printed.
+/// The digests by which others refer to what an entry made: its outputs, and what a build script printed or told.
 pub(super) fn carriers_in(entry: &Entry) -> Vec<Digest> {
     // Empty files are all the same.
     let files = entry.outputs.iter().filter(|output| output.size > 0).map(|output| output.blob.0);
     let printed = entry.tree.is_some().then(|| printed_by(&entry.package, &entry.stdout));
-    files.chain(printed).collect()
+    let told = entry.origin.iter().flat_map(|origin| origin.told.iter().copied());
+    files.chain(printed).chain(told).collect()
 }
 
 /// The first variable among inputs whose value looks secret.

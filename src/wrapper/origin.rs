@@ -11,12 +11,13 @@ use crate::fsx;
 use crate::keys::{Roots, environment, script};
 use crate::model::secret::{Carried, is_path, is_secret, is_token};
 use crate::model::{Digest, Input, RootKind};
+use crate::script::directives;
 use crate::store::withheld::{printed_by, secret_of};
 use crate::store::{Message, Origin};
 
 /// Where a secret in a result with these inputs may come from.
 pub(super) fn of(task: &impl Task, inputs: &[Input]) -> Origin {
-    Origin { made_from: made_from(task.common(), &task.labels().package), read: read(task, inputs), carries: None }
+    Origin { made_from: made_from(task), read: read(task, inputs), ..Origin::default() }
 }
 
 /// The variables whose values look secret and that no input names.
@@ -32,7 +33,7 @@ pub(super) fn carried(task: &impl Task, inputs: impl FnOnce() -> Option<Vec<Inpu
     let common = task.common();
     let known = common.store.carriers();
     let inherited = || {
-        let made_from = if known.is_empty() { Vec::new() } else { made_from(common, &task.labels().package) };
+        let made_from = if known.is_empty() { Vec::new() } else { made_from(task) };
         made_from.iter().find_map(|digest| known.get(digest)).cloned()
     };
     if !has_secrets(common) {
@@ -58,15 +59,33 @@ fn secret_variables(common: &Common<'_>) -> impl Iterator<Item = (String, String
     all.filter(|(name, value)| !value.is_empty() && !is_path(value) && is_secret(name, value))
 }
 
-/// The digests of libraries and programs that arguments name, and of what the build script of the package printed.
-fn made_from(common: &Common<'_>, package: &str) -> Vec<Digest> {
+/// The digests of libraries and programs that arguments name, of what the build script of the package printed, and of
+/// what other scripts told this one.
+fn made_from(task: &impl Task) -> Vec<Digest> {
+    let (common, package) = (task.common(), &task.labels().package);
+    let roots = script::text_roots(&common.roots);
+    let is_told = |name: &String| name.starts_with("DEP_") && task.keys_variable(name);
+    let variables = common.env.texts().into_iter().filter(|(name, _)| is_told(name));
+    let told = variables.map(|(name, value)| told_by(&name, &value, &roots));
     let files = common.lookup.files.iter().map(|(_, content)| content.digest);
     // Cargo keeps it beside `OUT_DIR`. For the run itself, that is what an earlier run printed.
     let printed = common.env.path(env::OUT_DIR).and_then(|dir| {
         let bytes = fsx::read(&dir.with_file_name("output")).ok()?;
         Some(printed(package, &bytes, &with_repository(&common.roots)))
     });
-    files.chain(printed).collect()
+    files.chain(printed).chain(told).collect()
+}
+
+/// The digests of what a run tells the scripts of dependents.
+pub(super) fn told(task: &impl Task, stdout: &[u8]) -> Vec<Digest> {
+    let links = task.common().env.text(env::CARGO_MANIFEST_LINKS).unwrap_or_default();
+    let roots = script::text_roots(&task.common().roots);
+    let variables = directives::metadata(&String::from_utf8_lossy(stdout), &links);
+    variables.iter().map(|(name, value)| told_by(name, value, &roots)).collect()
+}
+
+fn told_by(name: &str, value: &str, roots: &Roots) -> Digest {
+    Digest::of(&serde_json::to_vec(&(name, roots.tokenise(value))).unwrap_or_default())
 }
 
 /// The digest of what a build script of the package printed, also if that is no text. `roots`: those of a run.

@@ -288,3 +288,22 @@ fn r08_what_was_made_from_a_run_in_a_used_out_dir_stays() {
         }
     }
 }
+
+#[test]
+fn r08_what_another_script_made_of_a_secret_and_told_stays() {
+    let mut project = workspace("pub fn value() -> usize { 1 }");
+    // Neither the name nor the value that is passed on looks secret.
+    let made_from = |project: &Project, variable: &str| {
+        with_metadata(project, "word");
+        let value = format!("std::env::var(\"{variable}\").unwrap().chars().rev().collect::<String>()");
+        project.file("dep/build.rs", format!("fn main() {{ println!(\"cargo::metadata=word={{}}\", {value}); }}"));
+    };
+    made_from(&project, "SOME_TOKEN");
+    let (there, said) = pushed(&mut project, "SOME_TOKEN", SECRET);
+    assert!(there.contains(&"apart") && !there.contains(&"middle") && !there.contains(&"app"), "{there:?} {said}");
+    assert!(said.contains("it was made from build_script_build, which read SOME_TOKEN"), "{said}");
+    project.unset("SOME_TOKEN").file("dep/src/lib.rs", "pub fn value() -> usize { 2 }");
+    made_from(&project, "SOME_WORD");
+    let (there, said) = pushed(&mut project, "SOME_WORD", WORD);
+    assert_eq!(there, ["apart", "app", "build_script_build", "dep", "middle"], "{said}");
+}

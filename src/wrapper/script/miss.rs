@@ -92,7 +92,7 @@ fn note_unstored(run: &ScriptRun<'_>, trace: Option<&Trace>, finished: &Finished
         let files = nodes.iter().filter(|(_, node)| is_file(node)).map(|(name, _)| out_dir.join(name));
         let digests = files.filter_map(|path| run.common.store.stamps().content(&path).ok());
         let printed = origin::printed(&run.labels().package, &finished.ran.stdout, &run.common.roots);
-        digests.map(|content| content.digest).chain([printed]).collect()
+        digests.map(|content| content.digest).chain([printed]).chain(origin::told(run, &finished.ran.stdout)).collect()
     };
     unstored::note(run, inputs, outputs);
 }

@@ -17,7 +17,7 @@ use crate::rustc::linked;
 use crate::rustc::spawn::ProgramOutput;
 use crate::script::directives;
 use crate::store::stamps::StampedDigest;
-use crate::store::{Entry, Message, Output};
+use crate::store::{Entry, Message, Origin, Output};
 use crate::wrapper::delivered::after_delivery;
 use crate::wrapper::origin;
 use crate::wrapper::store_entry::{self, OutputSource, ProducedOutput, StoredEntry};
@@ -223,6 +223,6 @@ fn entry(
         created: clock::now().as_millis(),
         boot: fsx::boot_id(),
         pulled: false,
-        origin: Some(origin::of(run, &set.inputs)),
+        origin: Some(Origin { told: origin::told(run, &finished.ran.stdout), ..origin::of(run, &set.inputs) }),
     }
 }
