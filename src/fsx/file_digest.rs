@@ -26,7 +26,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// Returns the digest of a file's content, and its size in bytes.
 pub fn digest(path: &Path) -> Result<(Digest, u64)> {
-    whole(&super::open(path)?, path)
+    of_open(&super::open(path)?, path)
 }
 
 /// Like [`digest`], on two threads if the file is large. Fails if a large file becomes shorter meanwhile; if it grows,
@@ -34,10 +34,11 @@ pub fn digest(path: &Path) -> Result<(Digest, u64)> {
 pub fn digest_on_two_threads(path: &Path) -> Result<(Digest, u64)> {
     let file = super::open(path)?;
     let size = file.metadata().at("stat", path)?.len();
-    if size < LARGE_BYTES { whole(&file, path) } else { Ok((in_pieces(&file, path, size)?, size)) }
+    if size < LARGE_BYTES { of_open(&file, path) } else { Ok((in_pieces(&file, path, size)?, size)) }
 }
 
-fn whole(file: &File, path: &Path) -> Result<(Digest, u64)> {
+/// Returns the digest of an open file from its cursor on, and the number of bytes. `path` names the file in the error.
+pub(super) fn of_open(file: &File, path: &Path) -> Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).at("read", path)?;
     Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), hasher.count()))

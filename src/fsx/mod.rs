@@ -4,6 +4,8 @@
 //! the program. This module must not know caches, keys or rustc.
 #![expect(clippy::disallowed_methods, reason = "the door itself")]
 
+mod async_writer;
+mod blocking;
 pub mod clock;
 pub mod compare;
 pub mod dir;
@@ -13,6 +15,7 @@ pub mod lock;
 mod memory;
 pub mod offset;
 pub mod publish;
+mod publish_async;
 mod reflink;
 pub mod socket;
 mod spread;
@@ -33,11 +36,14 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
+pub use async_writer::AsyncWriter;
+pub use blocking::run_blocking;
 pub use dir::Dir;
 pub use file_digest::{digest, digest_on_two_threads};
 pub use ladder::{Ladder, LinkMode};
 pub use memory::{is_noexec, memory_file, path_of_descriptor, unnamed_file};
 pub use publish::{FinishedFile, Mtime, Publish, PublishedFile, StagedFile};
+pub use publish_async::{AsyncStagedFile, StagedParts};
 pub use stamp::Stamp;
 pub use temp::Temp;
 
@@ -65,6 +71,11 @@ impl Error {
     /// Returns whether the path, or a directory above it, does not exist.
     pub fn is_absent(&self) -> bool {
         matches!(self.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    }
+
+    /// Returns whether bytes were refused because they do not have the digest that [`Publish::expect`] names.
+    pub fn is_unexpected_content(&self) -> bool {
+        self.kind() == io::ErrorKind::InvalidData
     }
 }
 

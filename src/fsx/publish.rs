@@ -1,15 +1,17 @@
 //! Publishing: the only way in which kache writes a file that others may read. The file appears whole, or not at all.
 //!
-//! The bytes go to a temp file beside the target, are hashed on the way, and become visible by one rename after an
-//! explicit [`StagedFile::commit`]. If anything ends before that (an error, a drop, a cancelled source), the temp file
-//! is removed and the old target stays. The source may be sync or async, because the caller pushes its bytes into a
-//! [`StagedFile`]. Temp files of killed processes are recognised by their names ([`super::temp::PREFIX`]) and removed
-//! by age (`fsx::sweep`).
+//! The bytes go to a temp file beside the target, and are hashed on the way. Then the digest is compared with the
+//! expected one, and the file becomes visible by one rename ([`StagedFile::commit`]). If the parent of the target does
+//! not exist, the temp file is in the nearest directory above it, and the commit creates the parent. So if anything
+//! ends before the commit (an error, a drop, other bytes than the expected ones), the temp file is removed, the old
+//! target stays, and there is no new directory. Temp files of killed processes are recognised by their names
+//! ([`super::temp::PREFIX`]) and removed by age (`fsx::sweep`).
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::clock::{self, Time};
 use super::temp::{self, Temp};
@@ -58,13 +60,20 @@ pub struct PublishedFile {
     pub size: u64,
 }
 
-/// A file that is being written beside its target.
+/// A temp file that is being written, and where its bytes are to be published. There is one for each way to write it.
+#[derive(Debug)]
+pub(super) struct Staging {
+    /// Written at offsets only, so that its cursor stays at the first byte.
+    pub(super) file: Arc<File>,
+    pub(super) temp: Temp,
+    pub(super) options: Publish,
+    target: PathBuf,
+}
+
+/// A file that is being written, beside its target or above it.
 #[derive(Debug)]
 pub struct StagedFile {
-    file: File,
-    temp: Temp,
-    target: PathBuf,
-    options: Publish,
+    staging: Staging,
     hasher: blake3::Hasher,
     size: u64,
 }
@@ -79,12 +88,15 @@ pub struct FinishedFile {
 }
 
 impl Publish {
-    /// Begins to write `target`: checks that it can be a file, then creates its parent and a temp file beside it.
+    /// Begins to write `target`: checks that it can be a file, then creates a temp file. Creates no directory.
     pub fn begin(&self, target: &Path) -> Result<StagedFile> {
+        Ok(StagedFile { staging: self.stage(target)?, hasher: blake3::Hasher::new(), size: 0 })
+    }
+
+    pub(super) fn stage(&self, target: &Path) -> Result<Staging> {
         check_shape(target)?;
-        let (file, temp) = temp::new_file_beside(target, false)?;
-        let (options, target) = (self.clone(), target.to_owned());
-        Ok(StagedFile { file, temp, target, options, hasher: blake3::Hasher::new(), size: 0 })
+        let (file, temp) = temp::new_file_near(target)?;
+        Ok(Staging { file: Arc::new(file), temp, options: self.clone(), target: target.to_owned() })
     }
 
     /// Publishes these bytes as `target`.
@@ -109,10 +121,25 @@ impl Publish {
     }
 }
 
+impl Staging {
+    /// Refuses bytes that are not the expected ones.
+    pub(super) fn compare(&self, written: PublishedFile) -> Result<()> {
+        if self.options.expect.is_some_and(|expected| expected != written.digest) {
+            return Err(temp::refuse(&self.target, io::ErrorKind::InvalidData, "the bytes are not the expected ones"));
+        }
+        Ok(())
+    }
+
+    /// The file after [`Self::compare`] and [`finish_inode`].
+    pub(super) fn finished(self, published: PublishedFile) -> FinishedFile {
+        FinishedFile { temp: self.temp, target: self.target, options: self.options, published }
+    }
+}
+
 impl StagedFile {
     /// Appends bytes to the temp file, and adds them to the digest.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).at("write", self.temp.path())?;
+        self.staging.file.write_all_at(bytes, self.size).at("write", self.staging.temp.path())?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         Ok(())
@@ -129,45 +156,61 @@ impl StagedFile {
     }
 
     /// Closes the file without making it visible, so that any number of files can be committed together. Call it once
-    /// the source has ended without an error.
+    /// the source has ended without an error. Fails if the bytes are not the expected ones
+    /// ([`Error::is_unexpected_content`]).
     pub fn finish(self) -> Result<FinishedFile> {
         let published = PublishedFile { digest: self.digest(), size: self.size };
-        if self.options.expect.is_some_and(|expected| expected != published.digest) {
-            return Err(temp::refuse(&self.target, io::ErrorKind::InvalidData, "the bytes are not the expected ones"));
-        }
-        finish_inode(&self.file, self.temp.path(), &self.options)?;
-        Ok(FinishedFile { temp: self.temp, target: self.target, options: self.options, published })
+        self.staging.compare(published)?;
+        finish_inode(&self.staging.file, self.staging.temp.path(), &self.staging.options)?;
+        Ok(self.staging.finished(published))
     }
 }
 
 impl FinishedFile {
-    /// Makes the file visible under its target's name.
+    /// The digest and size of the file.
+    pub fn published(&self) -> PublishedFile {
+        self.published
+    }
+
+    /// Opens the file for reading, for bytes that are used without a name. It is removed with `self`.
+    pub fn open(&self) -> Result<File> {
+        super::open(self.temp.path())
+    }
+
+    /// Makes the file visible under its target's name. Creates the parent of the target if it is absent.
     pub fn commit(self) -> Result<PublishedFile> {
-        match self.options.keep_existing {
-            true => self.temp.rename_unless_exists(&self.target)?,
-            false => self.temp.rename_to(&self.target)?,
-        }
-        if self.options.sync {
-            sync_parent(&self.target)?;
-        }
+        let sync = self.sync_after_rename();
+        let published = self.rename()?;
+        sync.map_or(Ok(()), |sync| sync())?;
+        Ok(published)
+    }
+
+    pub(super) fn rename(self) -> Result<PublishedFile> {
+        self.temp.publish(&self.target, self.options.keep_existing)?;
         Ok(self.published)
+    }
+
+    /// What is left to do after the rename, if the file is to be synced.
+    pub(super) fn sync_after_rename(&self) -> Option<impl FnOnce() -> Result<()> + Send + 'static> {
+        let target = self.target.clone();
+        self.options.sync.then_some(move || sync_parent(&target))
     }
 }
 
 impl Write for StagedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
+        let n = self.staging.file.write_at(bytes, self.size)?;
         self.hasher.update(&bytes[..n]);
         self.size += n as u64;
         Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
-fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
+pub(super) fn finish_inode(file: &File, temp: &Path, options: &Publish) -> Result<()> {
     if let Some(mode) = options.mode {
         file.set_permissions(Permissions::from_mode(mode)).at("set the mode of", temp)?;
     }
@@ -263,6 +306,26 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_is_created_only_for_a_file_that_becomes_visible() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b/file");
+        let publish = Publish { expect: Some(Digest::of(b"right")), ..Publish::default() };
+        let is_clean = || names(dir.path()).is_empty();
+        assert!(publish.bytes(&target, b"wrong").is_err() && is_clean());
+        assert!(Publish::default().reader(&target, &mut Failing(false)).is_err() && is_clean());
+        let mut staged = publish.begin(&target).unwrap();
+        staged.push(b"right").unwrap();
+        assert!(!is_clean(), "control: the temp file is here");
+        let finished = staged.finish().unwrap();
+        assert!(!super::super::exists(&dir.path().join("a")));
+        drop(finished);
+        assert!(is_clean());
+        publish.bytes(&target, b"right").unwrap();
+        assert_eq!(names(dir.path()), ["a"]);
+        assert_eq!(names(target.parent().unwrap()), ["file"]);
+    }
+
+    #[test]
     fn a_target_that_cannot_be_a_file_is_refused_before_any_side_effect() {
         let dir = tempfile::tempdir().unwrap();
         let sub = dir.path().join("sub");
@@ -275,8 +338,10 @@ mod tests {
 
     #[test]
     fn thirty_two_writers_leave_one_whole_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("file");
+        let root = tempfile::tempdir().unwrap();
+        // All of them create the directories.
+        let dir = root.path().join("a/b");
+        let target = dir.join("file");
         std::thread::scope(|scope| {
             for writer in 0..32_u8 {
                 let target = &target;
@@ -286,7 +351,8 @@ mod tests {
         let bytes = crate::fsx::read(&target).unwrap();
         assert_eq!(bytes.len(), 100_000);
         assert!(bytes.iter().all(|byte| *byte == bytes[0]));
-        assert_eq!(names(dir.path()), ["file"]);
+        assert_eq!(names(&dir), ["file"]);
+        assert_eq!(names(root.path()), ["a"]);
     }
 
     #[test]

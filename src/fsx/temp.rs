@@ -15,6 +15,9 @@ pub const PREFIX: &str = ".kache-tmp-";
 /// At most this many names are tried; if all exist, something is wrong.
 const MAX_ATTEMPTS: u32 = 100;
 
+/// At most this often, the parent of a target is created again because another process has removed it.
+const MAX_PARENT_ATTEMPTS: u32 = 3;
+
 /// A temp file or directory, which is removed on drop.
 #[derive(Debug)]
 pub struct Temp {
@@ -34,6 +37,22 @@ impl Temp {
             }
             made => made.at("create a file beside", target),
         }
+    }
+
+    /// Like [`Self::beside`], but creates no directory: if the parent is absent, the temp is in the nearest directory
+    /// above it that exists, which is on the same file system as the parent will be. [`Self::publish`] creates the
+    /// parent.
+    pub(super) fn near<R>(target: &Path, mut make: impl FnMut(&Path) -> io::Result<R>) -> Result<(R, Self)> {
+        let parent = parent_of(target);
+        let mut made = create(parent, &mut make);
+        for dir in parent.ancestors().skip(1) {
+            match &made {
+                // Do not check which directory exists: another process may create or remove one meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => made = create(or_current(dir), &mut make),
+                _ => break,
+            }
+        }
+        made.at("create a file for", target)
     }
 
     /// Creates a temp directory in the system's directory for temporary files.
@@ -59,13 +78,30 @@ impl Temp {
 
     /// Renames the temp to `target`, unless `target` exists.
     pub fn rename_unless_exists(self, target: &Path) -> Result<()> {
-        match rename_noreplace(&self.path, target) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            // Not every file system can check this in the rename. On those that cannot, the last rename wins.
-            Err(_) if super::exists(target) => Ok(()),
-            Err(_) => super::rename(&self.path, target),
-            Ok(()) => Ok(()),
+        rename_unless_exists(&self.path, target)
+    }
+
+    /// Renames the temp to `target`, and creates the parent of `target` if it is absent. An existing `target` stays if
+    /// `keep_existing`, else it is replaced. After an error, no directory is left that this call created, unless
+    /// another process has put something into it.
+    pub(super) fn publish(self, target: &Path, keep_existing: bool) -> Result<()> {
+        let rename = || match keep_existing {
+            true => rename_unless_exists(&self.path, target),
+            false => super::rename(&self.path, target),
+        };
+        let mut renamed = rename();
+        for _ in 0..MAX_PARENT_ATTEMPTS {
+            match &renamed {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                _ => break,
+            }
+            renamed = NewDirectories::create(parent_of(target)).and_then(|created| {
+                rename()?;
+                created.keep();
+                Ok(())
+            });
         }
+        renamed
     }
 }
 
@@ -74,6 +110,42 @@ impl Drop for Temp {
         // After a rename, the path is usually absent.
         if super::remove_file(&self.path).is_err() {
             let _ = super::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Directories that this process has created. Removed on drop, as far as they are empty.
+#[derive(Debug)]
+struct NewDirectories(Vec<PathBuf>);
+
+impl NewDirectories {
+    /// Creates `dir` and its parents as far as they are absent. Remembers only those that did not exist.
+    fn create(dir: &Path) -> Result<Self> {
+        let is_absent = |dir: &&Path| super::metadata(or_current(dir)).is_err();
+        let missing: Vec<&Path> = dir.ancestors().take_while(is_absent).collect();
+        let mut created = Self(Vec::new());
+        for dir in missing.into_iter().rev() {
+            match std::fs::create_dir(dir) {
+                Ok(()) => created.0.push(dir.to_owned()),
+                // It is another process's directory, or leads to one that exists, as `a/..` does.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::new("create directory", dir, error)),
+            }
+        }
+        Ok(created)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for NewDirectories {
+    fn drop(&mut self) {
+        for dir in self.0.iter().rev() {
+            // A directory in use is not empty, and stays. A process of kache that is about to use an empty one creates
+            // it again.
+            let _ = super::remove_if_empty(dir);
         }
     }
 }
@@ -90,11 +162,28 @@ pub(super) fn new_file_beside(target: &Path, executable: bool) -> Result<(File, 
     Temp::beside(target, |path| File::options().read(true).write(true).create_new(true).mode(mode).open(path))
 }
 
+/// Creates an empty file for `target` like [`new_file_beside`], but creates no directory ([`Temp::near`]).
+pub(super) fn new_file_near(target: &Path) -> Result<(File, Temp)> {
+    Temp::near(target, |path| File::options().read(true).write(true).create_new(true).mode(0o666).open(path))
+}
+
 /// Returns the directory that contains `target`.
 pub(super) fn parent_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+    or_current(target.parent().unwrap_or(Path::new("")))
+}
+
+/// The current directory in place of an empty path.
+fn or_current(dir: &Path) -> &Path {
+    if dir == Path::new("") { Path::new(".") } else { dir }
+}
+
+fn rename_unless_exists(from: &Path, to: &Path) -> Result<()> {
+    match rename_noreplace(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Not every file system can check this in the rename. On those that cannot, the last rename wins.
+        Err(_) if super::exists(to) => Ok(()),
+        Err(_) => super::rename(from, to),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -146,5 +235,66 @@ mod tests {
             File::create_new(path)
         };
         Temp::beside(&target, make).expect("the second try");
+    }
+
+    fn temp_of(target: &Path) -> Temp {
+        new_file_near(target).unwrap().1
+    }
+
+    #[test]
+    fn a_temp_near_its_target_creates_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b/target");
+        let temp = temp_of(&target);
+        assert_eq!(temp.path().parent(), Some(dir.path()));
+        assert!(!super::super::exists(&dir.path().join("a")));
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        assert_eq!(temp_of(&target).path().parent(), Some(dir.path().join("a").as_path()), "the nearest");
+        temp.publish(&target, false).unwrap();
+        assert_eq!(super::super::list(dir.path()).unwrap(), ["a"]);
+        assert!(super::super::exists(&target));
+    }
+
+    #[test]
+    fn a_parent_that_another_process_removes_is_created_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b/target");
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        let (_, temp) = new_file_near(&dir.path().join("target")).unwrap();
+        std::fs::remove_dir(dir.path().join("a")).unwrap();
+        temp.publish(&target, true).unwrap();
+        assert!(super::super::exists(&target));
+    }
+
+    #[test]
+    fn a_failed_rename_leaves_only_directories_that_others_use() {
+        for is_used in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let target = dir.path().join("a/b/target");
+            let created = NewDirectories::create(parent_of(&target)).unwrap();
+            assert_eq!(created.0.len(), 2);
+            if is_used {
+                File::create_new(dir.path().join("a/other")).unwrap();
+            }
+            drop(created);
+            assert!(!super::super::exists(&dir.path().join("a/b")), "empty");
+            assert_eq!(super::super::exists(&dir.path().join("a")), is_used);
+            // The temp is gone, so the rename fails.
+            let temp = temp_of(&target);
+            super::super::remove_file(temp.path()).unwrap();
+            assert!(temp.publish(&target, false).is_err());
+            assert_eq!(super::super::exists(&dir.path().join("a")), is_used);
+            assert!(!super::super::exists(&dir.path().join("a/b")));
+        }
+    }
+
+    #[test]
+    fn a_directory_of_another_process_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        drop(NewDirectories::create(&dir.path().join("a/b")).unwrap());
+        assert_eq!(super::super::list(dir.path()).unwrap(), ["a"], "it was there before");
+        NewDirectories::create(&dir.path().join("a/b")).unwrap().keep();
+        assert!(super::super::exists(&dir.path().join("a/b")));
     }
 }

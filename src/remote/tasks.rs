@@ -4,17 +4,7 @@
 
 use tokio::task::{JoinError, JoinSet};
 
-/// Runs blocking or long work on a separate thread.
-pub(super) async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
+pub(super) use crate::fsx::run_blocking;
 
 /// Runs a task for each item, at most `limit` at once. Dropping the result aborts the running tasks.
 pub(super) fn concurrently<I, F, T, S>(limit: usize, items: I, task: S) -> Concurrent<I::IntoIter, S, T>

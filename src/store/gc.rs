@@ -190,6 +190,8 @@ fn sweep_orphans(store: &Store, now: Time) -> fsx::Result<()> {
     let mut dirs =
         vec![layout.cache_dir().to_owned(), layout.root().to_owned(), layout.compilers(), layout.compiler_answers()];
     for kind in ["blobs", "calls", "entries", "manifests", "snapshots", "units"] {
+        // Files for a shard that did not exist.
+        dirs.push(layout.root().join(kind));
         dirs.extend(layout.shards(kind));
     }
     for dir in dirs {
@@ -276,6 +278,20 @@ mod tests {
 
     fn keys(store: &Store) -> HashSet<EntryKey> {
         survey::survey(store).unwrap().entries.iter().map(|entry| entry.key).collect()
+    }
+
+    #[test]
+    fn i10_a_temp_file_for_a_shard_that_did_not_exist_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let blobs = store.layout().root().join("blobs");
+        fsx::create_dir_all(&blobs).unwrap();
+        // A killed process does not drop it.
+        std::mem::forget(Publish::default().begin(&store.layout().blob(BlobId(Digest::of(b"x")))).unwrap());
+        for (now, left) in [(clock::now(), 1), (later(), 0)] {
+            sweep_orphans(&store, now).unwrap();
+            assert_eq!(fsx::list(&blobs).unwrap().len(), left);
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::store::Layout;
 /// Removes what killed transfers left on this machine (temporary files after an hour, packs in the outbox after three
 /// days), and what was known of remotes a month ago.
 pub fn sweep(layout: &Layout) {
-    for dir in ["inbox", "uploads", "doubts", "agent"] {
+    // Files for a directory that did not exist are above it.
+    for dir in ["", "queue", "inbox", "uploads", "doubts", "agent"] {
         let _ = sweep::sweep(&layout.remote().join(dir), clock::now());
     }
     outbox::sweep(layout, clock::now());
