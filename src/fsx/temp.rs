@@ -150,12 +150,6 @@ impl Drop for NewDirectories {
     }
 }
 
-/// Creates an empty file in the directory of `target`, open for reading and writing. For bytes that are never published
-/// under a name.
-pub fn file_beside(target: &Path) -> Result<(File, Temp)> {
-    new_file_beside(target, false)
-}
-
 /// Creates an empty file beside `target`, open for reading and writing, with the permissions that the umask leaves.
 pub(super) fn new_file_beside(target: &Path, executable: bool) -> Result<(File, Temp)> {
     let mode = if executable { 0o777 } else { 0o666 };

@@ -320,7 +320,7 @@ fn cancelling_leaves_nothing_and_is_told_once() {
             download_with(&bucket, &declared(NAME, &bytes), &proxied.to(), &control).await
         });
         assert!(matches!(came, Err(RemoteError::Cancelled { .. })), "{came:?}");
-        assert!(!proxied.to().exists());
+        assert_eq!(std::fs::read_dir(proxied.dir.path()).unwrap().count(), 0, "no file, no directory");
         assert_eq!(proxied.phases(), [Phase::Pending, Phase::Downloading, Phase::Cancelled]);
         assert_eq!(proxied.reports().iter().filter(|progress| progress.phase.is_end()).count(), 1);
     }
@@ -334,18 +334,28 @@ fn r09_a_transfer_ends_at_its_deadline_however_it_crawls() {
     let came =
         run(async { download_with(&proxied.bucket().await, &declared(NAME, &bytes), &proxied.to(), &control).await });
     assert!(matches!(came, Err(RemoteError::TimedOut { .. })), "{came:?}");
-    assert!(!proxied.to().exists());
+    assert_eq!(std::fs::read_dir(proxied.dir.path()).unwrap().count(), 0, "no file, no directory");
     assert_eq!(proxied.phases(), [Phase::Pending, Phase::Downloading, Phase::Failed]);
 }
 
 #[test]
-fn what_stood_at_the_target_is_replaced_or_removed() {
-    let (proxied, bytes) = proxied_with(PART);
-    std::fs::create_dir_all(proxied.to().parent().unwrap()).unwrap();
-    std::fs::write(proxied.to(), noise(3 * PART, 9)).unwrap();
-    run(async {
-        let bucket = proxied.bucket().await;
-        assert_eq!(proxied.fetch(&bucket, &declared(NAME, &bytes)).await.unwrap(), Some(bytes));
-        assert!(proxied.fetch(&bucket, &declared("v1/none", b"x")).await.unwrap().is_none());
-    });
+fn what_stood_at_the_target_is_replaced_by_a_success_alone() {
+    for len in [PART, 6 * PART] {
+        let (proxied, bytes) = proxied_with(len);
+        let old = noise(3 * PART, 9);
+        std::fs::create_dir_all(proxied.to().parent().unwrap()).unwrap();
+        std::fs::write(proxied.to(), &old).unwrap();
+        run(async {
+            let bucket = proxied.bucket().await;
+            let download =
+                async |what: &Download| download_with(&bucket, what, &proxied.to(), &proxied.control()).await;
+            assert!(download(&declared("v1/none", b"x")).await.unwrap().is_none());
+            let wrong = Download { digest: Some(Digest::of(b"other")), ..declared(NAME, &bytes) };
+            assert!(matches!(download(&wrong).await, Err(RemoteError::Digest { .. })));
+            assert!(std::fs::read(proxied.to()).unwrap() == old, "{len}");
+            assert_eq!(download(&declared(NAME, &bytes)).await.unwrap(), Some(len as u64));
+        });
+        assert!(std::fs::read(proxied.to()).unwrap() == bytes, "{len}");
+        assert_eq!(std::fs::read_dir(proxied.to().parent().unwrap()).unwrap().count(), 1, "no temp file is left");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::listing::ObjectListing;
 use super::range::ByteRange;
+use crate::fsx::FinishedFile;
 use crate::remote::s3::bucket::Bucket;
 use crate::remote::s3::error::{Attempt, Result};
 use crate::remote::s3::progress::ActiveTransfer;
@@ -62,7 +63,7 @@ impl S3Objects {
         object: &Download,
         path: &Path,
         to: &ActiveTransfer,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<FinishedFile>> {
         transfer::download_file(&self.bucket, &self.download(object), path, to).await
     }
 

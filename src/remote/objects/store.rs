@@ -5,6 +5,7 @@ use std::path::Path;
 use super::listing::ObjectListing;
 use super::range::ByteRange;
 use super::s3::S3Objects;
+use crate::fsx::FinishedFile;
 use crate::remote::s3::error::{Attempt, Result};
 use crate::remote::s3::progress::ActiveTransfer;
 use crate::remote::s3::small_objects::ObjectMetadata;
@@ -67,8 +68,9 @@ impl ObjectStore {
         }
     }
 
-    /// Downloads an object into the file `to`, and returns its size. `None`: the object does not exist.
-    pub async fn download_file(&self, object: &Download, to: &Path, transfer: &ActiveTransfer) -> Result<Option<u64>> {
+    /// Downloads an object for the file `to`: complete and checked, but not visible before it is committed. `None`: the
+    /// object does not exist.
+    pub async fn download_file(&self, object: &Download, to: &Path, transfer: &ActiveTransfer) -> Result<Option<FinishedFile>> {
         match self {
             Self::S3(store) => store.download_file(object, to, transfer).await,
         }

@@ -15,7 +15,7 @@ use super::known::KnownEntries;
 use super::remote::Remote;
 use super::remote_entry::{LocatedManifest, ManifestPlace, RemoteEntry};
 use crate::events::Ending;
-use crate::fsx::{self, Stamp, Temp};
+use crate::fsx::{self, FinishedFile, Stamp};
 use crate::model::{BlobId, Digest, EntryId};
 use crate::remote::format::manifest::{BundleRef, MAX_MANIFEST_BYTES, PackManifest};
 use crate::remote::format::names::{self, ManifestName};
@@ -293,9 +293,10 @@ impl Fetcher {
             let bytes = objects.download_bytes(&object, transfer).await?;
             return Ok(bytes.map(|bytes| DownloadedPack::Memory(Bytes::from(bytes))));
         }
-        let (file, temp) = fsx::temp::file_beside(&self.store.layout().remote().join("inbox").join("pack"))?;
-        drop(file);
-        Ok(objects.download_file(&object, temp.path(), transfer).await?.map(|_| DownloadedPack::File(temp)))
+        // The pack is never published, so it would stay above the inbox if there were none.
+        let inbox = self.store.layout().remote().join("inbox");
+        fsx::create_dir_all(&inbox)?;
+        Ok(objects.download_file(&object, &inbox.join("pack"), transfer).await?.map(DownloadedPack::File))
     }
 
     async fn is_stored(&self, id: &EntryId) -> bool {
@@ -326,7 +327,7 @@ fn end_transfer(transfer: ActiveTransfer, fetched: Result<Fetched, FetchError>) 
 /// A pack that was downloaded completely and has the declared digest.
 enum DownloadedPack {
     Memory(Bytes),
-    File(Temp),
+    File(FinishedFile),
 }
 
 fn unpack(store: &Store, manifest: &PackManifest, pack: &DownloadedPack) -> Result<Fetched, FetchError> {
@@ -337,7 +338,7 @@ fn unpack(store: &Store, manifest: &PackManifest, pack: &DownloadedPack) -> Resu
     }
     let imported = match pack {
         DownloadedPack::Memory(bytes) => pack::import(store, manifest, &mut &bytes[..]),
-        DownloadedPack::File(temp) => pack::import(store, manifest, &mut fsx::open(temp.path())?),
+        DownloadedPack::File(file) => pack::import(store, manifest, &mut file.open()?),
     };
     match imported {
         Ok(imported) => Ok(Fetched::Imported { pack: manifest.pack.size, bytes: imported.bytes }),

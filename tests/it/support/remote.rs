@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kache::config::{Checksums, Env, RemoteSettings, Secret};
+use kache::fsx::FinishedFile;
 use kache::model::Digest;
 use kache::remote::s3::retry::{Backoff, BreakerLimits};
 use kache::remote::{
@@ -165,9 +166,10 @@ impl ProxiedServer {
         phases
     }
 
-    /// Downloads `what`. Returns its bytes; `None`: the object does not exist. Asserts that a file remains only after a
-    /// success.
+    /// Downloads `what`. Returns its bytes; `None`: the object does not exist. Asserts that there is a file only
+    /// after a success.
     pub(crate) async fn fetch(&self, bucket: &Bucket, what: &Download) -> Result<Option<Vec<u8>>, RemoteError> {
+        let _ = std::fs::remove_file(self.to());
         let size = download_with(bucket, what, &self.to(), &self.control()).await;
         let bytes = std::fs::read(self.to()).ok();
         match size {
@@ -192,7 +194,12 @@ pub(crate) async fn download_with(
     control: &Control,
 ) -> Result<Option<u64>, RemoteError> {
     let transfer = control.begin(&object.name, object.size);
-    let result = download_file(bucket, object, to, &transfer).await;
+    let committed = |file: FinishedFile| file.commit().map(|published| published.size);
+    let result = match download_file(bucket, object, to, &transfer).await {
+        Ok(Some(file)) => committed(file).map(Some).map_err(RemoteError::from),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
     transfer.end(&result);
     result
 }

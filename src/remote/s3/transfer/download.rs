@@ -1,8 +1,9 @@
 //! Downloads: one stream (into memory or a file) for small objects and for servers that do not support ranges, parts
 //! for large ones ([`super::parts`]).
 //!
-//! Whatever the server does, kache keeps the file only if its size and digest are as declared. A broken stream resumes
-//! after the bytes that are on disk, as long as the object has the same version.
+//! Whatever the server does, a download ends in [`Publish`], which compares the declared digest: the caller gets a
+//! complete file that is not visible yet, or nothing. A broken stream resumes after the bytes that are on disk, as long
+//! as the object has the same version.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,22 +16,21 @@ use super::super::progress::{ActiveTransfer, Phase};
 use super::super::range::{BodyContent, Range};
 use super::descriptions::Download;
 use super::job::{DownloadJob, MIN_PROGRESS_BYTES};
-use super::local_file::digest_of;
 use super::parts::{self, PartsResult};
-use super::sink::{self, DownloadSink, FileWriter};
+use super::sink::{DownloadSink, Downloaded, unless_other_content};
 use super::stop::unless_stopped;
-use crate::fsx;
+use crate::fsx::{FinishedFile, Publish};
 
-/// Downloads an object into `to`, a temporary file of the caller. On `Ok(Some(size))` the file is complete and checked;
-/// otherwise it is removed. `None`: the object does not exist.
+/// Downloads an object into a file that is complete and checked. The caller commits it, which makes it visible as
+/// `target`, or reads it and drops it. Nothing is left otherwise. `None`: the object does not exist.
 pub async fn download_file(
     bucket: &Bucket,
     object: &Download,
-    to: &Path,
+    target: &Path,
     transfer: &ActiveTransfer,
-) -> Result<Option<u64>> {
+) -> Result<Option<FinishedFile>> {
     let attempt = bucket.attempt("get", &object.name);
-    unless_stopped(&attempt, transfer.control(), into_file(bucket, object, to, transfer)).await
+    unless_stopped(&attempt, transfer.control(), into_file(bucket, object, target, transfer)).await
 }
 
 /// Downloads a small object of declared size into memory, complete and checked. `None`: the object does not exist.
@@ -39,18 +39,18 @@ pub async fn download_bytes(bucket: &Bucket, object: &Download, transfer: &Activ
     unless_stopped(&attempt, transfer.control(), into_memory(bucket, object, transfer)).await
 }
 
-/// Downloads to `to`, and removes that file unless the download succeeds.
-async fn into_file(bucket: &Bucket, object: &Download, to: &Path, transfer: &ActiveTransfer) -> Result<Option<u64>> {
-    let unfinished = Unfinished(Some(to));
+async fn into_file(
+    bucket: &Bucket,
+    object: &Download,
+    target: &Path,
+    transfer: &ActiveTransfer,
+) -> Result<Option<FinishedFile>> {
     let job = DownloadJob::new(bucket, object, transfer);
-    let size = match object.size {
-        Some(size) if size >= bucket.0.tuning.parts_from => download_in_parts(&job, to, size).await?,
-        _ => download_in_one_stream(&job, to, None).await?,
-    };
-    if size.is_some() {
-        unfinished.finish();
+    let staging = Staging { publish: Publish { expect: object.digest, ..Publish::default() }, target };
+    match object.size {
+        Some(size) if size >= bucket.0.tuning.parts_from => download_in_parts(&job, &staging, size).await,
+        _ => download_in_one_stream(&job, &staging, None).await,
     }
-    Ok(size)
 }
 
 /// Downloads to memory: all bytes, and checked, or nothing.
@@ -58,49 +58,39 @@ async fn into_memory(bucket: &Bucket, object: &Download, transfer: &ActiveTransf
     let job = DownloadJob::new(bucket, object, transfer);
     let capacity = object.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
     match StreamDownload::new(&job, DownloadSink::Memory(Vec::with_capacity(capacity))).run(None).await? {
-        Some(DownloadSink::Memory(bytes)) => Ok(Some(bytes)),
-        Some(DownloadSink::File(_)) | None => Ok(None),
+        Some(Downloaded::Memory(bytes)) => Ok(Some(bytes)),
+        Some(Downloaded::File(_)) | None => Ok(None),
     }
 }
 
-/// Removes the file on drop, so on cancellation as well.
-struct Unfinished<'a>(Option<&'a Path>);
-
-impl Unfinished<'_> {
-    fn finish(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Some(path) = self.0 {
-            let _ = fsx::remove_file(path);
-        }
-    }
+/// How and where each attempt of a download stages its file. An attempt that starts over stages a new file, so that a
+/// late write of an earlier one goes to a file without a name.
+struct Staging<'a> {
+    publish: Publish,
+    target: &'a Path,
 }
 
 /// Downloads in parts. Falls back to one stream if the server does not support parts, or if the bytes are wrong: ranges
 /// may be the cause.
-async fn download_in_parts(job: &Arc<DownloadJob>, to: &Path, size: u64) -> Result<Option<u64>> {
+async fn download_in_parts(job: &Arc<DownloadJob>, staging: &Staging<'_>, size: u64) -> Result<Option<FinishedFile>> {
     for _ in 0..job.bucket.0.tuning.restarts {
-        match parts::download(job, to, size).await? {
+        let stage = || staging.publish.begin_parts(staging.target);
+        match parts::download(job, stage, size).await? {
             PartsResult::Absent => return Ok(None),
             PartsResult::NoRanges(body) => {
                 job.meter.rewind(0);
-                return download_in_one_stream(job, to, body.map(|body| *body)).await;
+                return download_in_one_stream(job, staging, body.map(|body| *body)).await;
             }
             PartsResult::Changed => job.meter.rewind(0),
-            PartsResult::Complete => {
+            PartsResult::Complete(staged) => {
                 job.meter.enter(Phase::Verifying);
-                let Some(expected) = job.object.digest else { return Ok(Some(size)) };
-                if digest_of(to.to_owned()).await? == (expected, size) {
-                    return Ok(Some(size));
+                if let Some(finished) = unless_other_content(staged.finish().await)? {
+                    return Ok(Some(finished));
                 }
                 tracing::debug!("{}: wrong in parts, once more in one stream", job.attempt);
                 job.meter.enter(Phase::Downloading);
                 job.meter.rewind(0);
-                return download_in_one_stream(job, to, None).await;
+                return download_in_one_stream(job, staging, None).await;
             }
         }
     }
@@ -108,9 +98,16 @@ async fn download_in_parts(job: &Arc<DownloadJob>, to: &Path, size: u64) -> Resu
 }
 
 /// Downloads in one stream. `first` is an answer that was already requested, from the first byte of the object on.
-async fn download_in_one_stream(job: &DownloadJob, to: &Path, first: Option<ObjectBody>) -> Result<Option<u64>> {
-    let sink = DownloadSink::File(Box::new(FileWriter::new(&sink::create(to)?, 0, true)));
-    Ok(StreamDownload::new(job, sink).run(first).await?.map(|sink| sink.reached()))
+async fn download_in_one_stream(
+    job: &DownloadJob,
+    staging: &Staging<'_>,
+    first: Option<ObjectBody>,
+) -> Result<Option<FinishedFile>> {
+    let staged = staging.publish.begin_async(staging.target)?;
+    match StreamDownload::new(job, DownloadSink::File(Box::new(staged))).run(first).await? {
+        Some(Downloaded::File(finished)) => Ok(Some(finished)),
+        Some(Downloaded::Memory(_)) | None => Ok(None),
+    }
 }
 
 /// A download in one stream.
@@ -137,7 +134,7 @@ impl<'a> StreamDownload<'a> {
     }
 
     /// Downloads until all bytes have arrived and are correct.
-    async fn run(mut self, mut first: Option<ObjectBody>) -> Result<Option<DownloadSink>> {
+    async fn run(mut self, mut first: Option<ObjectBody>) -> Result<Option<Downloaded>> {
         loop {
             let body = match first.take() {
                 Some(body) => body,
@@ -167,11 +164,9 @@ impl<'a> StreamDownload<'a> {
             self.job.bucket.pause(&self.job.attempt, &mut self.failures, error).await?;
         }
         self.job.meter.enter(Phase::Verifying);
-        match self.job.object.digest {
-            Some(expected) if self.sink.digest() != Some(expected) => {
-                Err(RemoteError::Digest { attempt: self.job.attempt.clone() })
-            }
-            _ => Ok(Some(self.sink)),
+        match self.sink.finish(self.job.object.digest).await? {
+            Some(downloaded) => Ok(Some(downloaded)),
+            None => Err(RemoteError::Digest { attempt: self.job.attempt.clone() }),
         }
     }
 

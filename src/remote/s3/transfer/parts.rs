@@ -1,6 +1,5 @@
 //! Downloads in parts: parallel ranged GETs, each written to its offset, and each resumed and repeated on its own.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +8,13 @@ use super::super::get::{ObjectBody, Validator, request_object};
 use super::super::range::{BodyContent, Range};
 use super::job::{DownloadJob, MIN_PROGRESS_BYTES};
 use super::pace::Pace;
-use super::sink::{self, FileWriter};
+use crate::fsx::{self, AsyncWriter, StagedParts};
 use crate::remote::tasks::concurrently;
 
 /// How a download in parts ended.
 pub(super) enum PartsResult {
     /// All parts are on disk.
-    Complete,
+    Complete(StagedParts),
     /// The object does not exist.
     Absent,
     /// The object changed during the download.
@@ -32,14 +31,24 @@ enum PartError {
     Failed(RemoteError),
 }
 
+impl PartError {
+    fn file(error: fsx::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
 /// How often one part is requested again because it is slow.
 const MAX_HEDGES: u32 = 3;
 
 /// How often a part checks the clock while it receives nothing.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Downloads an object of `size` bytes into a new file `to`.
-pub(super) async fn download(job: &Arc<DownloadJob>, to: &Path, size: u64) -> Result<PartsResult> {
+/// Downloads an object of `size` bytes into the file that `stage` begins once the object is known to exist.
+pub(super) async fn download(
+    job: &Arc<DownloadJob>,
+    stage: impl FnOnce() -> fsx::Result<StagedParts>,
+    size: u64,
+) -> Result<PartsResult> {
     let part_size = job.bucket.0.tuning.part_size.max(1);
     let mut parts = (0..size.div_ceil(part_size)).map(|n| (n * part_size, ((n + 1) * part_size).min(size) - 1));
     let Some(first_part) = parts.next() else { return Ok(PartsResult::NoRanges(None)) };
@@ -66,18 +75,18 @@ pub(super) async fn download(job: &Arc<DownloadJob>, to: &Path, size: u64) -> Re
         }
         BodyContent::Part { .. } => {}
     }
-    let file = sink::create(to)?;
+    let staged = stage()?;
     let (version, pace) = (Arc::new(first.validator.clone()), Arc::new(Pace::default()));
     let mut first = Some(first);
     let download_part = |(begin, last): (u64, u64)| {
         let part = Part { job: Arc::clone(job), version: Arc::clone(&version), pace: Arc::clone(&pace), last };
-        part.run(FileWriter::new(&file, begin, false), first.take())
+        part.run(staged.writer_at(begin), first.take())
     };
     let parts = std::iter::once(first_part).chain(parts);
     let mut running = concurrently(job.bucket.0.tuning.parallel_downloads, parts, download_part);
     while let Some(result) = running.next().await {
         let Err(error) = result else { continue };
-        // Other parts must not write to the file once the caller uses it for something else.
+        // The other parts are of no use any more.
         running.shutdown().await;
         return match error {
             PartError::Changed => Ok(PartsResult::Changed),
@@ -85,7 +94,7 @@ pub(super) async fn download(job: &Arc<DownloadJob>, to: &Path, size: u64) -> Re
             PartError::Failed(error) => Err(error),
         };
     }
-    Ok(PartsResult::Complete)
+    Ok(PartsResult::Complete(staged))
 }
 
 /// The download of one part.
@@ -104,7 +113,7 @@ enum PartEnd {
 }
 
 impl Part {
-    async fn run(self, mut sink: FileWriter, mut body: Option<ObjectBody>) -> std::result::Result<(), PartError> {
+    async fn run(self, mut sink: AsyncWriter, mut body: Option<ObjectBody>) -> std::result::Result<(), PartError> {
         let (mut failures, mut hedges) = (0, 0);
         let begun = Instant::now();
         while sink.reached() <= self.last {
@@ -118,7 +127,7 @@ impl Part {
                 Err(PartError::Failed(error)) if error.is_transient() => PartEnd::Failed(error),
                 Err(error) => return Err(error),
             };
-            sink.flush().await.map_err(PartError::Failed)?;
+            sink.flush().await.map_err(PartError::file)?;
             if sink.reached() - from >= MIN_PROGRESS_BYTES {
                 failures = 0;
             }
@@ -161,7 +170,7 @@ impl Part {
     async fn read(
         &self,
         mut body: ObjectBody,
-        sink: &mut FileWriter,
+        sink: &mut AsyncWriter,
         may_be_slow: bool,
     ) -> std::result::Result<PartEnd, PartError> {
         let tuning = &self.job.bucket.0.tuning;
@@ -185,7 +194,7 @@ impl Part {
                     if sink.reached() + len > self.last + 1 {
                         return Err(PartError::NoRanges);
                     }
-                    sink.push(bytes).await.map_err(PartError::Failed)?;
+                    sink.push(bytes).await.map_err(PartError::file)?;
                     self.job.meter.advance(len);
                 }
                 Ok(Err(error)) => return Ok(PartEnd::Failed(error)),
