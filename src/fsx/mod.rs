@@ -33,6 +33,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, stat, umask};
 
@@ -48,19 +49,21 @@ pub use stamp::Stamp;
 pub use temp::Temp;
 
 /// A failed file-system call: the operation, its path, and the error of the operating system.
-#[derive(Debug, thiserror::Error)]
+///
+/// Clones share the error of the operating system, for work that several tasks wait for.
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{op} {}: {cause}", path.display())]
 pub struct Error {
     op: &'static str,
     path: PathBuf,
     /// Not called `source`: it is part of the text, and would be printed twice.
-    cause: io::Error,
+    cause: Arc<io::Error>,
 }
 
 impl Error {
     /// Creates the error of `op` at `path`.
     pub fn new(op: &'static str, path: &Path, cause: io::Error) -> Self {
-        Self { op, path: path.to_owned(), cause }
+        Self { op, path: path.to_owned(), cause: Arc::new(cause) }
     }
 
     /// Returns the kind of the operating system's error.

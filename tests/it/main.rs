@@ -48,6 +48,7 @@ mod remote_bucket;
 mod remote_credentials;
 mod remote_doctor;
 mod remote_download;
+mod remote_joined;
 mod remote_keygen;
 mod remote_kill;
 mod remote_malformed;

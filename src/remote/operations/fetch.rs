@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+pub use super::fetched::Fetched;
+use super::joined::Done;
 use super::journal::FinishedTransfer;
 use super::known::KnownEntries;
 use super::remote::Remote;
@@ -24,7 +26,7 @@ use crate::remote::format::refused::Refused;
 use crate::remote::objects::ByteRange;
 use crate::remote::s3::error::RemoteError;
 use crate::remote::s3::progress::{ActiveTransfer, Control, Phase};
-use crate::remote::s3::transfer::{Download, unless_stopped};
+use crate::remote::s3::transfer::{Download, must_stop, unless_stopped};
 use crate::remote::tasks::run_blocking;
 use crate::store::Store;
 
@@ -33,24 +35,6 @@ pub const MAX_ENTRIES_PER_LOOKUP: usize = 4;
 
 /// Packs of up to this many bytes stay in memory until they are unpacked. A pull downloads at most 64 of them at once.
 const MAX_IN_MEMORY_BYTES: u64 = 1024 * 1024;
-
-/// Result of a fetch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// The entry was imported into the store.
-    Imported {
-        /// Size of the pack in bytes.
-        pack: u64,
-        /// Bytes of blobs that are new to the store.
-        bytes: u64,
-    },
-    /// The store already had the entry.
-    AlreadyHere,
-    /// The remote does not have the entry, or not all of it.
-    Absent,
-    /// The remote's copy was refused, so the entry counts as absent.
-    Refused(Refused),
-}
 
 /// Result of looking up an entry, before its pack is requested.
 #[derive(Debug)]
@@ -70,7 +54,7 @@ pub enum BundleUse {
     OnlyThis,
 }
 
-/// Why a pack could not be fetched, before [`end_transfer`] makes one error of both.
+/// Why a pack could not be fetched, before [`Fetcher::fetch_pack`] makes one error of both.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
     /// The network or the server failed.
@@ -162,15 +146,43 @@ impl Fetcher {
     }
 
     /// Downloads the pack of a manifest that [`Self::find_manifest`] returned, checks it and imports it into the store.
+    /// Joins a fetch of the same pack that is running in this process; takes it over if that one is cancelled or at its
+    /// deadline.
     pub async fn fetch_pack(
         &self,
         located: &Arc<LocatedManifest>,
         uses: BundleUse,
         control: &Control,
     ) -> Result<Fetched, RemoteError> {
-        let (began, manifest) = (Instant::now(), &located.manifest);
+        let manifest = &located.manifest;
         let transfer = control.begin(&manifest.crate_name, Some(manifest.pack.size));
-        let fetched = self.download_and_import(located, uses, &transfer).await;
+        let attempt = self.attempt(located);
+        let name = format!("{} for {}", pack_name(manifest), self.store.layout().root().display());
+        // The futures of the SDK are large.
+        let work = Box::pin(self.fetch_alone(located, uses, &transfer));
+        let stop = async { Err(must_stop(&attempt, control).await) };
+        let is_for_all = |fetched: &Result<_, _>| match fetched {
+            Err(RemoteError::Cancelled { .. }) => false,
+            Err(RemoteError::TimedOut { .. }) => control.deadline.is_none_or(|deadline| Instant::now() < deadline),
+            _ => true,
+        };
+        let fetched = match self.remote.fetches.run(&name, work, stop, is_for_all).await {
+            Done::Joined(Ok(Fetched::Imported { .. })) => Ok(Fetched::Imported { pack: 0, bytes: 0 }),
+            Done::Own(fetched) | Done::Joined(fetched) => fetched,
+        };
+        transfer.end(&fetched);
+        fetched
+    }
+
+    /// Fetches a pack, and records how that ended.
+    async fn fetch_alone(
+        &self,
+        located: &Arc<LocatedManifest>,
+        uses: BundleUse,
+        transfer: &ActiveTransfer,
+    ) -> Result<Fetched, RemoteError> {
+        let (began, manifest) = (Instant::now(), &located.manifest);
+        let fetched = self.download_and_import(located, uses, transfer).await;
         let (ending, reason) = match &fetched {
             Ok(Fetched::Imported { .. }) => (Some(Ending::Fetched), String::new()),
             Ok(Fetched::Refused(refused)) => (Some(Ending::Refused), refused.id().to_owned()),
@@ -195,7 +207,10 @@ impl Fetcher {
             }
             .record(&self.store);
         }
-        end_transfer(transfer, fetched)
+        fetched.map_err(|error| match error {
+            FetchError::Remote(error) => error,
+            FetchError::Store(error) => RemoteError::File(error),
+        })
     }
 
     async fn download_and_import(
@@ -312,16 +327,6 @@ impl Fetcher {
 /// The name of the object that holds the pack, if it is not in a bundle.
 fn pack_name(manifest: &PackManifest) -> String {
     names::pack(&manifest.crate_name, manifest.key, manifest.pack.digest)
-}
-
-/// Ends a transfer according to the result of its fetch.
-fn end_transfer(transfer: ActiveTransfer, fetched: Result<Fetched, FetchError>) -> Result<Fetched, RemoteError> {
-    let fetched = fetched.map_err(|error| match error {
-        FetchError::Remote(error) => error,
-        FetchError::Store(error) => RemoteError::File(error),
-    });
-    transfer.end(&fetched);
-    fetched
 }
 
 /// A pack that was downloaded completely and has the declared digest.

@@ -11,6 +11,8 @@ pub mod checkout;
 pub mod cleanup;
 pub mod denials;
 pub mod fetch;
+mod fetched;
+mod joined;
 mod journal;
 pub mod known;
 mod outbox;

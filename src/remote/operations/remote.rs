@@ -7,6 +7,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::bundles::BundleCache;
+use super::fetched::Fetched;
+use super::joined::Joined;
 use crate::config::{self, Env};
 use crate::model::EntryId;
 use crate::remote::format::names;
@@ -31,6 +33,8 @@ pub struct Remote {
     pub cores: Arc<Semaphore>,
     /// Bundles that were downloaded.
     pub bundles: BundleCache,
+    /// The fetches of packs that are running.
+    pub(super) fetches: Joined<Result<Fetched>>,
 }
 
 /// One of the places that a remote consists of.
@@ -67,7 +71,7 @@ impl Remote {
         let layers = vec![Layer { objects, trust, read_only: settings.read_only, place: settings.place() }];
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (cores, bundles) = (Arc::new(Semaphore::new(cores)), BundleCache::default());
-        Ok(Self { layers, signer, settings: settings.clone(), cores, bundles })
+        Ok(Self { layers, signer, settings: settings.clone(), cores, bundles, fetches: Joined::default() })
     }
 
     /// The layer that kache writes to: the first that may be written. `None`: nothing is written.

@@ -30,7 +30,7 @@ impl fmt::Display for Attempt {
 }
 
 /// Why a request to the remote failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RemoteError {
     /// The settings are not usable.
     #[error("{0}")]

@@ -19,5 +19,6 @@ mod upload;
 pub use descriptions::{Download, Upload};
 pub use download::{download_bytes, download_file};
 pub use multipart::abort_old_uploads;
+pub use stop::must_stop;
 pub(in crate::remote) use stop::unless_stopped;
 pub use upload::upload_file;

@@ -1,5 +1,6 @@
 //! Ends a transfer early: when it is cancelled, or at its deadline.
 
+use std::convert::Infallible;
 use std::future::Future;
 
 use super::super::error::{Attempt, RemoteError, Result};
@@ -21,5 +22,14 @@ pub(in crate::remote) async fn unless_stopped<T>(
             Ok(result) => result,
             Err(_) => Err(RemoteError::TimedOut { attempt: attempt.clone() }),
         },
+    }
+}
+
+/// Waits until a transfer with this control has to end, and returns why. For a caller that waits for another one's
+/// transfer.
+pub async fn must_stop(attempt: &Attempt, control: &Control) -> RemoteError {
+    match unless_stopped(attempt, control, std::future::pending::<Result<Infallible>>()).await {
+        Err(error) => error,
+        Ok(never) => match never {},
     }
 }
