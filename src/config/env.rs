@@ -55,6 +55,10 @@ pub const KACHE_S3_CHECKSUMS: &str = "KACHE_S3_CHECKSUMS";
 pub const KACHE_REMOTE_READONLY: &str = "KACHE_REMOTE_READONLY";
 /// The zstd level of packs, 1 to 19.
 pub const KACHE_REMOTE_LEVEL: &str = "KACHE_REMOTE_LEVEL";
+/// How many requests to the remote are in flight at once.
+pub const KACHE_REMOTE_CONNECTIONS: &str = "KACHE_REMOTE_CONNECTIONS";
+/// The size of the parts of large transfers, such as `8MiB`.
+pub const KACHE_REMOTE_PART_SIZE: &str = "KACHE_REMOTE_PART_SIZE";
 /// The idle time after which the agent ends: seconds, or a time such as `10m`.
 pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
 /// The secret key that signs manifests.

@@ -41,6 +41,8 @@ pub(super) struct RemoteSection {
     pub(super) profile: Option<String>,
     pub(super) read_only: Option<bool>,
     pub(super) level: Option<i32>,
+    pub(super) connections: Option<i64>,
+    pub(super) part_size: Option<String>,
     pub(super) checksums: Option<String>,
     pub(super) agent_idle: Option<String>,
     pub(super) trusted_keys: Option<Vec<String>>,

@@ -9,9 +9,11 @@
 //! The wrapper serves probes first. For a probe it reads the settings only if the probe is one of the two questions of
 //! cargo. An error in the settings of the remote only means that the build has no remote.
 
+mod endpoint;
 pub mod env;
 mod error;
 mod file;
+mod given;
 pub mod project;
 pub mod remote;
 mod secret;

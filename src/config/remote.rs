@@ -4,14 +4,24 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
+
+use super::endpoint::endpoint;
 use super::env::{self, Env};
 use super::error::ConfigError;
+use super::given::{Given, incomplete, set};
 use super::secret::Secret;
 use super::table::{self, Row};
 use super::{Config, SWITCH, TIME, ValueKind};
 
 /// The default zstd level of packs, which is also the default of zstd.
 pub const DEFAULT_LEVEL: i32 = 3;
+
+/// The default of `connections`.
+pub const DEFAULT_CONNECTIONS: usize = 64;
+
+/// The default of `part_size`.
+pub const DEFAULT_PART_SIZE: ByteSize = ByteSize::mib(8);
 
 /// The default of `agent_idle`.
 pub const DEFAULT_AGENT_IDLE: Duration = Duration::from_mins(10);
@@ -44,6 +54,10 @@ pub struct RemoteSettings {
     pub read_only: bool,
     /// The zstd level of packs.
     pub level: i32,
+    /// Requests in flight at once.
+    pub connections: usize,
+    /// Size of the parts of large transfers.
+    pub part_size: ByteSize,
     /// The checksums of uploads.
     pub checksums: Checksums,
     /// The idle time after which the agent ends.
@@ -56,6 +70,13 @@ pub struct RemoteSettings {
 
 const ZSTD_LEVEL: ValueKind<i32> =
     ValueKind::new(|text| text.parse().ok().filter(|level| (1..=19).contains(level)), "a level from 1 to 19");
+const CONNECTIONS: ValueKind<usize> =
+    ValueKind::new(|text| text.parse().ok().filter(|number| (1..=1024).contains(number)), "a number from 1 to 1024");
+// S3 takes no smaller parts, except the last one, and no larger ones.
+const PART_SIZE: ValueKind<ByteSize> = ValueKind::new(
+    |text| text.parse().ok().filter(|size| (ByteSize::mib(5)..=ByteSize::gib(5)).contains(size)),
+    "a size from \"5MiB\" to \"5GiB\"",
+);
 const CHECKSUMS: ValueKind<Checksums> = ValueKind::new(
     |text| match text {
         "crc32" => Some(Checksums::Crc32),
@@ -71,10 +92,6 @@ const BUCKET: ValueKind<String> = ValueKind::new(
         (!text.is_empty() && text.bytes().all(is_safe)).then(|| text.to_owned())
     },
     "the name of a bucket",
-);
-const ENDPOINT: ValueKind<String> = ValueKind::new(
-    |text| (text.starts_with("https://") || text.starts_with("http://")).then(|| text.trim_end_matches('/').to_owned()),
-    "a URL that begins with https:// or http://",
 );
 const PREFIX: ValueKind<String> = ValueKind::new(
     |text| {
@@ -108,6 +125,9 @@ impl RemoteSettings {
         let read_only = pick(&table::REMOTE_READ_ONLY, file.read_only.map(|read_only| read_only.to_string()));
         let level = file.level.map(|level| level.to_string());
         let level = pick(&table::REMOTE_LEVEL, level);
+        let connections = file.connections.map(|connections| connections.to_string());
+        let connections = pick(&table::REMOTE_CONNECTIONS, connections);
+        let part_size = pick(&table::REMOTE_PART_SIZE, file.part_size);
         let checksums = pick(&table::REMOTE_CHECKSUMS, file.checksums);
         let agent_idle = pick(&table::REMOTE_AGENT_IDLE, file.agent_idle);
         Ok(Some(Self {
@@ -119,6 +139,8 @@ impl RemoteSettings {
             keys: keys(vars)?,
             read_only: read_only.map_or(Ok(false), |given| given.read(&SWITCH))?,
             level: level.map_or(Ok(DEFAULT_LEVEL), |given| given.read(&ZSTD_LEVEL))?,
+            connections: connections.map_or(Ok(DEFAULT_CONNECTIONS), |given| given.read(&CONNECTIONS))?,
+            part_size: part_size.map_or(Ok(DEFAULT_PART_SIZE), |given| given.read(&PART_SIZE))?,
             checksums: checksums.map_or(Ok(Checksums::Crc32), |given| given.read(&CHECKSUMS))?,
             agent_idle: agent_idle.map_or(Ok(DEFAULT_AGENT_IDLE), |given| given.read(&TIME))?,
             signing_key: set(vars, table::REMOTE_SIGNING_KEY.variable).map(Secret::new),
@@ -159,67 +181,10 @@ impl RemoteSettings {
             secret(self.signing_key.as_ref().map(Secret::expose)),
             self.trusted_keys.join(","),
             format!("{} {} {:?}", self.read_only, self.level, self.checksums),
+            format!("{} {}", self.connections, self.part_size.as_u64()),
         ];
         secret(Some(&parts.join("\0")))
     }
-}
-
-/// A value as it is given, and the variable or key that gives it.
-struct Given {
-    what: &'static str,
-    value: String,
-}
-
-impl Given {
-    /// The value of the variable in `row`, else that of the key in the file.
-    fn pick(vars: &Env, row: &Row, in_file: Option<String>) -> Option<Self> {
-        Self::variable(vars, row.variable).or(in_file.map(|value| Self { what: row.key, value }))
-    }
-
-    /// The value of the variable `name`.
-    fn variable(vars: &Env, name: &'static str) -> Option<Self> {
-        set(vars, name).map(|value| Self { what: name, value })
-    }
-
-    fn read<T>(&self, kind: &ValueKind<T>) -> Result<T, ConfigError> {
-        kind.read(self.what, &self.value)
-    }
-}
-
-/// The URL of the server: from kache's own variable, else the file, else the AWS variables. It is printed and stored in
-/// many places, so it must not contain a user name or password, and the error about one does not repeat it.
-fn endpoint(vars: &Env, in_file: Option<String>) -> Result<Option<String>, ConfigError> {
-    let of_aws = || env::AWS_ENDPOINTS.into_iter().find_map(|name| Given::variable(vars, name));
-    let given = Given::pick(vars, &table::REMOTE_ENDPOINT, in_file).or_else(of_aws);
-    let Some(given) = given else { return Ok(None) };
-    match may_hold_password(&given.value) {
-        true => Err(incomplete(
-            given.what,
-            "may contain a password: set KACHE_S3_ACCESS_KEY and KACHE_S3_SECRET_KEY instead",
-        )),
-        false => given.read(&ENDPOINT).map(Some),
-    }
-}
-
-/// Whether the URL contains an `@` that may be the end of a user name and a password: before the path, or anywhere if
-/// the URL is malformed, because then it is unknown where the path begins.
-fn may_hold_password(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
-        return url.contains('@');
-    };
-    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    // The colons in brackets are part of an IPv6 address.
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port),
-        _ => (authority, ""),
-    };
-    let is_plain = !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    authority.contains('@') || !is_plain && url.contains('@')
-}
-
-/// The text of a variable. An empty one counts as unset.
-fn set(vars: &Env, name: &str) -> Option<String> {
-    vars.text(name).filter(|value| !value.is_empty())
 }
 
 fn split(list: &str) -> Vec<String> {
@@ -248,10 +213,6 @@ fn keys(vars: &Env) -> Result<Option<(String, Secret)>, ConfigError> {
             Err(incomplete(env::KACHE_S3_SECRET_KEY, "is set without KACHE_S3_ACCESS_KEY: set both, or neither"))
         }
     }
-}
-
-fn incomplete(what: &str, problem: &'static str) -> ConfigError {
-    ConfigError::Incomplete { what: what.to_owned(), problem }
 }
 
 #[cfg(test)]
@@ -329,28 +290,6 @@ mod tests {
     }
 
     #[test]
-    fn r08_an_endpoint_holds_no_password() {
-        let of = |url| load(&[(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ENDPOINT, url)], "");
-        for url in [
-            "https://me:hunter2@host",
-            "http://hunter2@host:1/x",
-            "https://me:hunter2@host?x",
-            "me:hunter2@host",
-            "//me:hunter2@host/x",
-            "HTTPS://me:hunter2@host",
-            "https:/me:hunter2@host",
-            "https:///me:hunter2@host",
-            "https://me:hunter2/more@host",
-        ] {
-            let error = of(url).unwrap_err().to_string();
-            assert!(!error.contains("hunter2") && error.contains("KACHE_S3_ACCESS_KEY"), "{error}");
-        }
-        for url in ["https://host/a@b", "http://host:9000/a@b", "http://[::1]:9000/a@b", "http://[::1]/a@b"] {
-            assert!(of(url).is_ok(), "control: {url}");
-        }
-    }
-
-    #[test]
     fn r08_secrets_are_not_printed_but_tell_remotes_apart() {
         let of = |key| {
             let vars = [(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ACCESS_KEY, "id"), (env::KACHE_S3_SECRET_KEY, key)];
@@ -374,6 +313,40 @@ mod tests {
         let vars = [(env::KACHE_S3_BUCKET, "b"), (env::KACHE_S3_ACCESS_KEY, "x"), (env::KACHE_S3_SECRET_KEY, "y")];
         let own = load(&vars, "").unwrap().unwrap();
         assert_eq!(own.identity(&token("old")), own.identity(&token("new")));
+    }
+
+    #[test]
+    fn transfers_have_limits() {
+        let of = |vars: &[(&str, &str)], file: &str| {
+            let vars = [&[(env::KACHE_S3_BUCKET, "b")], vars].concat();
+            load(&vars, &format!("[cache.remote]\n{file}")).map(|remote| remote.unwrap())
+        };
+        let (connections, part_size) = (env::KACHE_REMOTE_CONNECTIONS, env::KACHE_REMOTE_PART_SIZE);
+        let read = |vars: &[(&str, &str)], file: &str| {
+            let remote = of(vars, file).unwrap();
+            (remote.connections, remote.part_size)
+        };
+        assert_eq!(read(&[], ""), (64, ByteSize::mib(8)));
+        let file = "connections = 4\npart_size = \"16 MiB\"";
+        assert_eq!(read(&[], file), (4, ByteSize::mib(16)));
+        assert_eq!(read(&[(connections, "1024"), (part_size, "5GiB")], file), (1024, ByteSize::gib(5)));
+        assert_eq!(read(&[(connections, "1"), (part_size, "5242880")], file), (1, ByteSize::mib(5)));
+        for bad in ["0", "1025", "-1", "many"] {
+            let error = of(&[(connections, bad)], "").unwrap_err().to_string();
+            assert!(error.contains("a number from 1 to 1024"), "{error}");
+        }
+        for bad in ["0", "5MB", "4MiB", "6GiB", "5242879", "large"] {
+            let error = of(&[(part_size, bad)], "").unwrap_err().to_string();
+            assert!(error.contains("from \"5MiB\" to \"5GiB\""), "{error}");
+        }
+        let error = of(&[], "connections = -3").unwrap_err().to_string();
+        assert!(error.contains("cache.remote.connections"), "{error}");
+        let none = Env::of([("", ""); 0]);
+        let plain = of(&[], "").unwrap().identity(&none);
+        assert_eq!(plain, of(&[(connections, "64")], "").unwrap().identity(&none));
+        for other in [(connections, "9"), (part_size, "9MiB")] {
+            assert_ne!(plain, of(&[other], "").unwrap().identity(&none), "an agent with other limits: {other:?}");
+        }
     }
 
     #[test]

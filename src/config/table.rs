@@ -143,6 +143,19 @@ pub(super) const REMOTE_READ_ONLY: Row =
     Row::new("cache.remote.read_only", env::KACHE_REMOTE_READONLY, "`false`", "`true`: never write to the bucket");
 pub(super) const REMOTE_LEVEL: Row =
     Row::new("cache.remote.level", env::KACHE_REMOTE_LEVEL, "`3`", "zstd compression level, 1 to 19");
+pub(super) const REMOTE_CONNECTIONS: Row = Row::new(
+    "cache.remote.connections",
+    env::KACHE_REMOTE_CONNECTIONS,
+    "`64`",
+    "Requests to the bucket in flight at once, 1 to 1024",
+);
+pub(super) const REMOTE_PART_SIZE: Row = Row::new(
+    "cache.remote.part_size",
+    env::KACHE_REMOTE_PART_SIZE,
+    r#"`"8MiB"`"#,
+    "Size of the parts in which kache transfers large packs, `5MiB` to `5GiB`. A pack is large if it has two parts. \
+     kache keeps each part that it uploads in memory",
+);
 pub(super) const REMOTE_AGENT_IDLE: Row = Row::new(
     "cache.remote.agent_idle",
     env::KACHE_AGENT_IDLE,
@@ -158,7 +171,7 @@ pub(super) const REMOTE_TRUSTED_KEYS: Row = Row::new(
     "Public keys whose signatures are [trusted](trust.md): a list in the file, separated by commas in the variable",
 );
 /// Every setting, in the order of `docs/settings.md`.
-pub const ROWS: [Row; 26] = [
+pub const ROWS: [Row; 28] = [
     FILE,
     CACHE_DIR,
     MAX_SIZE,
@@ -182,6 +195,8 @@ pub const ROWS: [Row; 26] = [
     REMOTE_CHECKSUMS,
     REMOTE_READ_ONLY,
     REMOTE_LEVEL,
+    REMOTE_CONNECTIONS,
+    REMOTE_PART_SIZE,
     REMOTE_AGENT_IDLE,
     REMOTE_SIGNING_KEY,
     REMOTE_TRUSTED_KEYS,

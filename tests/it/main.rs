@@ -59,6 +59,7 @@ mod remote_runs;
 mod remote_secrets;
 mod remote_server;
 mod remote_servers;
+mod remote_settings;
 mod remote_upload;
 mod report;
 mod script_compilers;

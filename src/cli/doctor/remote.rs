@@ -22,7 +22,7 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
         Ok(None) => return vec![Check::ok("remote", "none: results stay on this machine")],
         Err(error) => return vec![Check::fail("remote", format!("{error}; builds run without it"))],
     };
-    let mut checks = vec![Check::ok("remote", remote.place()), credentials(&remote), mode(&remote)];
+    let mut checks = vec![Check::ok("remote", remote.place()), credentials(&remote), mode(&remote), transfers(&remote)];
     checks.extend(trust(&remote));
     checks.extend(refusals(config));
     checks
@@ -50,6 +50,11 @@ fn mode(remote: &config::RemoteSettings) -> Check {
         true => Check::ok("writing", "no: the remote is read-only"),
         false => Check::ok("writing", "yes: builds upload their results"),
     }
+}
+
+fn transfers(remote: &config::RemoteSettings) -> Check {
+    let connections = units::count(remote.connections, "request", "requests");
+    Check::ok("transfers", format!("up to {connections} at once, in parts of {}", remote.part_size.display().iec()))
 }
 
 /// Reports whose entries are trusted here, and whether uploads are signed with a key that is trusted here.

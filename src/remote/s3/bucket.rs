@@ -49,7 +49,7 @@ impl std::fmt::Debug for Bucket {
 impl Bucket {
     /// Finds credentials and creates the client. Does not send a request to the bucket yet.
     pub async fn connect(remote: &RemoteSettings, env: &Env) -> Result<Self> {
-        Self::connect_tuned(remote, env, Tuning::default()).await
+        Self::connect_tuned(remote, env, Tuning::of(remote)).await
     }
 
     /// Like [`Self::connect`], with other limits and timeouts.

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use super::retry::{Backoff, BreakerLimits};
+use crate::config::RemoteSettings;
+use crate::config::remote::{DEFAULT_CONNECTIONS, DEFAULT_PART_SIZE};
 
 /// Bytes in a mebibyte.
 pub(super) const MIB: u64 = 1024 * 1024;
+
+/// The largest object that S3 accepts in one request, in bytes.
+const MAX_OBJECT_IN_ONE_REQUEST: u64 = 5 * 1024 * MIB;
 
 /// Limits and timeouts of transfers.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +49,19 @@ pub struct Tuning {
     pub wait_for_other: Duration,
 }
 
+impl Tuning {
+    /// The defaults, with the connections and the part size of these settings.
+    pub fn of(settings: &RemoteSettings) -> Self {
+        let part_size = settings.part_size.as_u64();
+        Self {
+            connections: settings.connections,
+            part_size,
+            parts_from: (2 * part_size).min(MAX_OBJECT_IN_ONE_REQUEST),
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {
@@ -58,16 +76,44 @@ impl Default for Tuning {
                 open: Duration::from_secs(10),
                 open_at_most: Duration::from_mins(5),
             },
-            parts_from: 16 * MIB,
-            part_size: 8 * MIB,
+            parts_from: 2 * DEFAULT_PART_SIZE.as_u64(),
+            part_size: DEFAULT_PART_SIZE.as_u64(),
             parallel_downloads: 16,
             parallel_uploads: 4,
-            connections: 64,
+            connections: DEFAULT_CONNECTIONS,
             upload_memory: 64,
             slow_after: Duration::from_secs(5),
             slow_factor: 4,
             restarts: 3,
             wait_for_other: Duration::from_mins(5),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+
+    use super::*;
+    use crate::config::{Config, Env, env};
+
+    fn of(part_size: &str) -> Tuning {
+        let vars = [
+            (env::HOME, "/home/x"),
+            (env::KACHE_S3_BUCKET, "b"),
+            (env::KACHE_REMOTE_CONNECTIONS, "7"),
+            (env::KACHE_REMOTE_PART_SIZE, part_size),
+        ];
+        let vars = Env::of(vars);
+        Tuning::of(&RemoteSettings::load(&vars, &Config::load(&vars).unwrap()).unwrap().unwrap())
+    }
+
+    #[test]
+    fn objects_of_two_parts_are_large_but_for_those_that_one_request_cannot_hold() {
+        let sizes = |part_size| (of(part_size).part_size, of(part_size).parts_from);
+        assert_eq!(sizes("5MiB"), (5 * MIB, 10 * MIB));
+        assert_eq!(sizes("8MiB"), (Tuning::default().part_size, Tuning::default().parts_from));
+        assert_eq!(sizes("5GiB"), (ByteSize::gib(5).as_u64(), ByteSize::gib(5).as_u64()));
+        assert_eq!((of("8MiB").connections, Tuning::default().connections), (7, 64));
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kache::config::remote::DEFAULT_PART_SIZE;
 use kache::config::{Checksums, Env, RemoteSettings, Secret};
 use kache::fsx::FinishedFile;
 use kache::model::Digest;
@@ -52,6 +53,8 @@ pub(crate) fn settings(endpoint: Option<&str>) -> RemoteSettings {
         keys: Some((WRITER.0.to_owned(), Secret::new(WRITER.1))),
         read_only: false,
         level: 3,
+        connections: Tuning::default().connections,
+        part_size: DEFAULT_PART_SIZE,
         checksums: Checksums::Crc32,
         signing_key: None,
         trusted_keys: Vec::new(),
