@@ -93,7 +93,9 @@ impl AsyncStagedFile {
     pub async fn finish(mut self) -> Result<FinishedFile> {
         self.writer.flush().await?;
         let size = self.writer.reached();
-        let digest = self.writer.digest().unwrap_or_else(|| unreachable!("the writer hashes its bytes"));
+        // A failed write loses the hasher, and the file is not whole.
+        let failed = || Error::new("write", self.staging.temp.path(), io::Error::other("an earlier write failed"));
+        let digest = self.writer.digest().ok_or_else(failed)?;
         finish(self.staging, PublishedFile { digest, size }).await
     }
 }
@@ -266,6 +268,24 @@ mod tests {
         assert!(place.is_clean(), "handed over, not published");
         write(expecting(), [300_000, 400_001]).await.unwrap().commit_async().await.unwrap();
         assert!(fsx::read(&place.target()).unwrap() == place.bytes);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_not_finished_after_a_failed_write() {
+        for fails in [false, true] {
+            let place = Place::new();
+            let mut staged = Publish::default().begin_async(&place.target()).unwrap();
+            if fails {
+                // Nothing can be written to a file that is open for reading only.
+                let path = staged.staging.temp.path().to_owned();
+                staged.staging.file = Arc::new(fsx::open(&path).unwrap());
+                staged.writer = AsyncWriter::new(&shared(&staged.staging), 0, true);
+            }
+            staged.push(Bytes::from_static(b"bytes")).await.unwrap();
+            assert_eq!(staged.flush().await.is_err(), fails);
+            assert_eq!(staged.finish().await.is_err(), fails);
+            assert!(place.is_clean());
+        }
     }
 
     #[tokio::test]
