@@ -105,6 +105,7 @@ impl<T> Drop for Request<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use tokio::sync::Notify;
     use tokio::task::JoinHandle;
@@ -143,6 +144,11 @@ mod tests {
         }
     }
 
+    /// Awaits the end of a request, but not for ever.
+    async fn ended(task: JoinHandle<Outcome>) -> Outcome {
+        tokio::time::timeout(Duration::from_secs(10), task).await.expect("it waits for ever").unwrap()
+    }
+
     type Outcome = Done<Result<usize, usize>>;
 
     /// Lets all tasks run until each of them waits.
@@ -159,10 +165,10 @@ mod tests {
         settle().await;
         assert_eq!(fixture.begun(), 1);
         fixture.go_on.notify_one();
-        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Done::Own(Ok(1)), Done::Joined(Ok(1))));
+        assert_eq!((ended(first).await, ended(second).await), (Done::Own(Ok(1)), Done::Joined(Ok(1))));
         let third = fixture.request("a", Ok(3));
         fixture.go_on.notify_one();
-        assert_eq!(third.await.unwrap(), Done::Own(Ok(3)));
+        assert_eq!(ended(third).await, Done::Own(Ok(3)));
         assert!(fixture.joined.running().is_empty(), "nothing is left in the table");
     }
 
@@ -173,7 +179,7 @@ mod tests {
         settle().await;
         assert_eq!(fixture.begun(), 2);
         fixture.go_on.notify_waiters();
-        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Done::Own(Ok(1)), Done::Own(Ok(2))));
+        assert_eq!((ended(first).await, ended(second).await), (Done::Own(Ok(1)), Done::Own(Ok(2))));
     }
 
     #[tokio::test]
@@ -188,7 +194,7 @@ mod tests {
         settle().await;
         assert_eq!(fixture.begun(), 2);
         fixture.go_on.notify_one();
-        assert_eq!((second.await.unwrap(), third.await.unwrap()), (Done::Own(Ok(2)), Done::Joined(Ok(2))));
+        assert_eq!((ended(second).await, ended(third).await), (Done::Own(Ok(2)), Done::Joined(Ok(2))));
         assert!(fixture.joined.running().is_empty());
     }
 
@@ -198,11 +204,11 @@ mod tests {
         let (first, second) = (fixture.request("a", Err(1)), fixture.request("a", Ok(2)));
         settle().await;
         fixture.go_on.notify_one();
-        assert_eq!(first.await.unwrap(), Done::Own(Err(1)));
+        assert_eq!(ended(first).await, Done::Own(Err(1)));
         settle().await;
         assert_eq!(fixture.begun(), 2);
         fixture.go_on.notify_one();
-        assert_eq!(second.await.unwrap(), Done::Own(Ok(2)));
+        assert_eq!(ended(second).await, Done::Own(Ok(2)));
         assert!(fixture.joined.running().is_empty());
     }
 
@@ -214,9 +220,9 @@ mod tests {
         settle().await;
         third.abort();
         fixture.stop.notify_waiters();
-        assert_eq!(second.await.unwrap(), Done::Joined(Err(0)));
+        assert_eq!(ended(second).await, Done::Joined(Err(0)));
         fixture.go_on.notify_one();
-        assert_eq!(first.await.unwrap(), Done::Own(Ok(1)));
+        assert_eq!(ended(first).await, Done::Own(Ok(1)));
         assert!(fixture.joined.running().is_empty());
     }
 }
