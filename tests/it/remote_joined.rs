@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use kache::config::Env;
 use kache::model::EntryId;
-use kache::remote::operations::fetch::{ManifestLookup, fetch_pack, find_manifest};
-use kache::remote::{Control, Fetched, PackManifest, Remote, RemoteError};
+use kache::remote::operations::fetch::{BundleUse, ManifestLookup};
+use kache::remote::operations::remote_entry::{LocatedManifest, RemoteEntry};
+use kache::remote::{Control, Fetched, Fetcher, Remote, RemoteError};
 use kache::store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +27,7 @@ struct Fixture {
     _pushed: Project,
 }
 
-type Pack = (Arc<Remote>, Arc<PackManifest>);
+type Pack = (Arc<Remote>, Arc<LocatedManifest>);
 
 impl Fixture {
     fn new(size: Size) -> Self {
@@ -48,14 +49,16 @@ impl Fixture {
     async fn pack(&self, remote: &Arc<Remote>, nth: usize) -> Pack {
         let Made { crate_name, lookup, key } = self.keys[nth].clone();
         let id = EntryId { crate_name, lookup, key };
-        match find_manifest(remote, &self.store, &id, false).await.unwrap() {
+        let entry = RemoteEntry::of_object(0, remote.own_manifest(&id));
+        match Fetcher::new(remote, &self.store, false).find_manifest(&entry).await.unwrap() {
             ManifestLookup::Found(manifest) => (Arc::clone(remote), manifest),
             ManifestLookup::Settled(settled) => panic!("{settled:?}"),
         }
     }
 
     async fn fetch(&self, (remote, manifest): &Pack, control: &Control) -> Result<Fetched, RemoteError> {
-        Box::pin(fetch_pack(remote, &self.store, manifest, control)).await
+        let fetcher = Fetcher::new(remote, &self.store, false);
+        Box::pin(fetcher.fetch_pack(manifest, BundleUse::Whole, control)).await
     }
 
     /// Packs that were requested, and entries that the store has.
@@ -98,7 +101,8 @@ fn requests_for_two_packs_or_for_two_stores_do_not_join() {
     run(async {
         let remote = fixture.remote().await;
         let (pack, control) = (fixture.pack(&remote, 0).await, Control::default());
-        let into_other = Box::pin(fetch_pack(&pack.0, &other, &pack.1, &control));
+        let fetcher = Fetcher::new(&pack.0, &other, false);
+        let into_other = Box::pin(fetcher.fetch_pack(&pack.1, BundleUse::Whole, &control));
         let (first, second) = tokio::join!(fixture.fetch(&pack, &control), into_other);
         assert!(is_imported(&first, true) && is_imported(&second, true), "{first:?} {second:?}");
     });

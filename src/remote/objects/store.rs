@@ -70,7 +70,12 @@ impl ObjectStore {
 
     /// Downloads an object for the file `to`: complete and checked, but not visible before it is committed. `None`: the
     /// object does not exist.
-    pub async fn download_file(&self, object: &Download, to: &Path, transfer: &ActiveTransfer) -> Result<Option<FinishedFile>> {
+    pub async fn download_file(
+        &self,
+        object: &Download,
+        to: &Path,
+        transfer: &ActiveTransfer,
+    ) -> Result<Option<FinishedFile>> {
         match self {
             Self::S3(store) => store.download_file(object, to, transfer).await,
         }
