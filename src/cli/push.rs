@@ -67,8 +67,8 @@ pub(super) struct Args {
     /// Also upload results of incremental compiles, stored as entries first
     #[arg(long)]
     offered: bool,
-    /// Sign with the key in this file, or in a variable (env:NAME): for the last
-    /// step of a job, so that its build scripts never see the key
+    /// Sign with the key in this file, or in a variable (env:NAME):
+    /// for the last step of a job, so that no build script sees it
     #[arg(long, value_name = "KEY", verbatim_doc_comment)]
     sign_with: Option<String>,
     /// Only list the entries to upload, with sizes before compression

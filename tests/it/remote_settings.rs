@@ -22,7 +22,7 @@ fn the_part_size_decides_how_packs_are_transferred() {
     for (part_size, uploaded, downloaded) in [("8MiB", 0, 1), ("5MiB", 3, 3)] {
         proxied.server.clear();
         proxied.proxy.forget();
-        project.kache_with("KACHE_REMOTE_PART_SIZE", part_size, &["push"]).must_succeed();
+        project.kache_with("KACHE_REMOTE_PART_SIZE", part_size, &["push", "--all"]).must_succeed();
         assert_eq!(proxied.proxy.count("PUT", "partNumber"), uploaded, "{part_size}");
         let mut other = project.other_machine(part_size);
         other.set("KACHE_REMOTE_PART_SIZE", part_size).kache(&["pull", "--all"]).must_succeed();
