@@ -56,8 +56,9 @@ impl Uploads {
 
 /// Starts the thread, unless the remote is read-only.
 pub(super) fn start(agent: &Arc<Agent>) -> Uploads {
-    let done = Arc::new(AtomicBool::new(agent.setup.remote.read_only));
-    if agent.setup.remote.read_only {
+    let is_read_only = agent.setup.remote.writer().is_none();
+    let done = Arc::new(AtomicBool::new(is_read_only));
+    if is_read_only {
         "read-only".clone_into(&mut agent.state().counters.uploads_wait);
         return Uploads(done);
     }

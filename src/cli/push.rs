@@ -79,7 +79,7 @@ pub(super) struct Args {
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let (config, store) = cx.store()?;
     let settings = settings(cx, &config, args)?;
-    anyhow::ensure!(!settings.read_only || args.dry_run, crate::remote::UploadError::ReadOnly);
+    anyhow::ensure!(settings.writer().is_some() || args.dry_run, crate::remote::UploadError::ReadOnly);
     let began = Instant::now();
     let events = EventLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
     let commands = CommandLog::of(&config.cache_dir.value).read(i64::MIN).context("cannot read the event log")?;
@@ -126,7 +126,7 @@ fn settings(cx: &CommandContext, config: &Config, args: &Args) -> anyhow::Result
         // What was restored before came from whoever was trusted then, and this key would vouch for what was made of
         // it.
         anyhow::ensure!(
-            settings.signing_key.is_some() || !settings.trusted_keys.is_empty(),
+            settings.signing_key.is_some() || settings.layers.iter().all(|layer| !layer.trusted_keys.is_empty()),
             "--sign-with needs trusted_keys: without them, this machine has restored entries of anyone, and the key \
              would vouch for what was compiled with them"
         );

@@ -35,6 +35,8 @@ pub const KACHE_VERIFY_RATE: &str = "KACHE_VERIFY_RATE";
 /// end such a loop.
 pub const KACHE_DEPTH: &str = "KACHE_DEPTH";
 
+/// The type of the remote: `s3`, `http`, `dir` or `github`.
+pub const KACHE_REMOTE_TYPE: &str = "KACHE_REMOTE_TYPE";
 /// The bucket of the remote.
 pub const KACHE_S3_BUCKET: &str = "KACHE_S3_BUCKET";
 /// The region of the bucket.
@@ -65,6 +67,11 @@ pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
 pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
 /// Public keys, separated by commas or spaces: a manifest that none of them has signed counts as absent.
 pub const KACHE_TRUSTED_KEYS: &str = "KACHE_TRUSTED_KEYS";
+
+/// The URL of the cache service of GitHub Actions. The runner sets it for JavaScript actions only.
+pub const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";
+/// The token for that service, which is valid for one job. The runner sets it for JavaScript actions only.
+pub const ACTIONS_RUNTIME_TOKEN: &str = "ACTIONS_RUNTIME_TOKEN";
 
 /// The access key id, by the name that AWS tools use.
 pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
@@ -116,8 +123,14 @@ pub const HTTP_PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 pub const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
 /// Variables with secrets, which kache removes from the environment of git.
-pub const SECRET_VARIABLES: [&str; 5] =
-    [KACHE_S3_ACCESS_KEY, KACHE_S3_SECRET_KEY, KACHE_SIGNING_KEY, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN];
+pub const SECRET_VARIABLES: [&str; 6] = [
+    KACHE_S3_ACCESS_KEY,
+    KACHE_S3_SECRET_KEY,
+    KACHE_SIGNING_KEY,
+    AWS_SECRET_ACCESS_KEY,
+    AWS_SESSION_TOKEN,
+    ACTIONS_RUNTIME_TOKEN,
+];
 /// Variables that git sets for its hooks, and that override the directory given to git
 /// (`git rev-parse --local-env-vars`, without the settings). A hook may start a build, so kache removes them when it
 /// runs git.

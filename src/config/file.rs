@@ -1,8 +1,11 @@
 //! The shape of the configuration file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::error::ConfigError;
 use crate::fsx;
@@ -24,10 +27,12 @@ pub(super) struct SettingsFile {
 pub(super) struct CacheSection {
     pub(super) dir: Option<PathBuf>,
     pub(super) max_size: Option<String>,
-    pub(super) remote: Option<RemoteSection>,
+    /// One table, or a list of tables; empty if there is none.
+    #[serde(deserialize_with = "table_or_list")]
+    pub(super) remote: Vec<RemoteSection>,
 }
 
-/// `[cache.remote]`: everything but the secrets, which only variables set.
+/// `[cache.remote]`, or one table of the list `[[cache.remote]]`: everything but the secrets, which only variables set.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(default, expecting = "a table")]
@@ -39,6 +44,8 @@ pub(super) struct RemoteSection {
     pub(super) endpoint: Option<String>,
     pub(super) prefix: Option<String>,
     pub(super) profile: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) path: Option<PathBuf>,
     pub(super) read_only: Option<bool>,
     pub(super) level: Option<i32>,
     pub(super) connections: Option<i64>,
@@ -69,6 +76,27 @@ pub(super) struct BuildSection {
 #[serde(default, expecting = "a table")]
 pub(super) struct LogSection {
     pub(super) level: Option<String>,
+}
+
+/// Reads one table as a list of one. (An untagged enum of serde would hide unknown keys.)
+fn table_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RemoteSection>, D::Error> {
+    struct TableOrList;
+    impl<'de> Visitor<'de> for TableOrList {
+        type Value = Vec<RemoteSection>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table or a list of tables")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Ok(vec![RemoteSection::deserialize(MapAccessDeserializer::new(map))?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(list))
+        }
+    }
+    deserializer.deserialize_any(TableOrList)
 }
 
 impl SettingsFile {

@@ -9,11 +9,9 @@
 //! The wrapper serves probes first. For a probe it reads the settings only if the probe is one of the two questions of
 //! cargo. An error in the settings of the remote only means that the build has no remote.
 
-mod endpoint;
 pub mod env;
 mod error;
 mod file;
-mod given;
 pub mod project;
 pub mod remote;
 mod secret;
@@ -30,7 +28,10 @@ pub use env::Env;
 pub use error::ConfigError;
 use file::SettingsFile;
 pub use project::Project;
-pub use remote::{Checksums, RemoteSettings};
+pub use remote::RemoteSettings;
+pub use remote::place::{
+    Checksums, DirSettings, GithubSettings, HttpSettings, LayerSettings, PlaceSettings, S3Settings,
+};
 pub use secret::Secret;
 use table::Row;
 pub use verify::{Rate, Verify};
@@ -130,8 +131,8 @@ pub struct Config {
     pub verify_rate: Setting<Rate>,
     /// The log level. Off by default, so a build does not write a log.
     pub log: Setting<LogLevel>,
-    /// The `[cache.remote]` section of the file, for [`RemoteSettings::load`].
-    remote: Option<file::RemoteSection>,
+    /// The `[cache.remote]` tables of the file, for [`RemoteSettings::load`].
+    remote: Vec<file::RemoteSection>,
     /// Path of the configuration file, which need not exist.
     pub file: PathBuf,
     /// Keys of the file that are unknown to this version.

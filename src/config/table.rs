@@ -97,10 +97,22 @@ pub(super) const LOG_LEVEL: Row = Row::new(
     "`error`, `warn`, `info`, `debug` or `trace`: write a log to `<cache>/log/kache.log`; `trace` shows what each \
      key consists of",
 );
-pub(super) const REMOTE_TYPE: Row =
-    Row::new("cache.remote.type", "", r#"`"s3"`"#, r#"Kind of the remote; `"s3"` is the only one"#);
-pub(super) const REMOTE_BUCKET: Row =
-    Row::new("cache.remote.bucket", env::KACHE_S3_BUCKET, "none", "Name of the bucket; without one there is no remote");
+pub(super) const REMOTE_TYPE: Row = Row::new(
+    "cache.remote.type",
+    env::KACHE_REMOTE_TYPE,
+    r#"`"s3"`"#,
+    r#"Kind of the remote: `"s3"`, `"http"`, `"dir"` or `"github"`, [see below](#several-remotes)"#,
+);
+pub(super) const REMOTE_BUCKET: Row = Row::new(
+    "cache.remote.bucket",
+    env::KACHE_S3_BUCKET,
+    "none",
+    r#"Name of the bucket of a `"s3"` remote. Without one, and without a type, there is no remote"#,
+);
+pub(super) const REMOTE_URL: Row =
+    Row::new("cache.remote.url", "", "none", r#"URL of a `"http"` remote, which kache only reads"#);
+pub(super) const REMOTE_PATH: Row =
+    Row::new("cache.remote.path", "", "none", r#"Absolute path of a `"dir"` remote; the directory must exist"#);
 pub(super) const REMOTE_ENDPOINT: Row = Row::new(
     "cache.remote.endpoint",
     env::KACHE_S3_ENDPOINT,
@@ -140,7 +152,7 @@ pub(super) const REMOTE_CHECKSUMS: Row = Row::new(
     r#"Checksums of uploads. `"off"`: for servers that do not support them"#,
 );
 pub(super) const REMOTE_READ_ONLY: Row =
-    Row::new("cache.remote.read_only", env::KACHE_REMOTE_READONLY, "`false`", "`true`: never write to the bucket");
+    Row::new("cache.remote.read_only", env::KACHE_REMOTE_READONLY, "`false`", "`true`: never write to this remote");
 pub(super) const REMOTE_LEVEL: Row =
     Row::new("cache.remote.level", env::KACHE_REMOTE_LEVEL, "`3`", "zstd compression level, 1 to 19");
 pub(super) const REMOTE_CONNECTIONS: Row = Row::new(
@@ -171,7 +183,7 @@ pub(super) const REMOTE_TRUSTED_KEYS: Row = Row::new(
     "Public keys whose signatures are [trusted](trust.md): a list in the file, separated by commas in the variable",
 );
 /// Every setting, in the order of `docs/settings.md`.
-pub const ROWS: [Row; 28] = [
+pub const ROWS: [Row; 30] = [
     FILE,
     CACHE_DIR,
     MAX_SIZE,
@@ -193,6 +205,8 @@ pub const ROWS: [Row; 28] = [
     REMOTE_ACCESS_KEY,
     REMOTE_SECRET_KEY,
     REMOTE_CHECKSUMS,
+    REMOTE_URL,
+    REMOTE_PATH,
     REMOTE_READ_ONLY,
     REMOTE_LEVEL,
     REMOTE_CONNECTIONS,
@@ -212,7 +226,7 @@ mod tests {
     use super::*;
     use crate::config::file::RemoteSection;
     use crate::config::file::SettingsFile;
-    use crate::config::{Config, Env, RemoteSettings};
+    use crate::config::{Config, Env, LayerSettings, PlaceSettings, RemoteSettings};
     use crate::fsx;
 
     /// Variables that kache sets for programs that it starts. Users do not set them, so they are not settings.
@@ -274,6 +288,9 @@ mod tests {
 
     /// Appends the keys below `value`, which contains `prefix`.
     fn keys_below(prefix: &str, value: &Value, keys: &mut Vec<String>) {
+        if let Some(list) = value.as_array() {
+            return list.iter().for_each(|value| keys_below(prefix, value, keys));
+        }
         let Some(section) = value.as_object() else {
             return keys.push(prefix.trim_start_matches('.').to_owned());
         };
@@ -285,7 +302,7 @@ mod tests {
     #[test]
     fn each_key_of_the_file_has_one_row() {
         let mut file = SettingsFile::default();
-        file.cache.remote = Some(RemoteSection::default());
+        file.cache.remote = vec![RemoteSection::default()];
         let mut keys = Vec::new();
         keys_below("", &serde_json::to_value(file).unwrap(), &mut keys);
         assert_eq!(once(ROWS.iter().map(|row| row.key)), once(keys.iter().map(String::as_str)));
@@ -302,7 +319,7 @@ mod tests {
         let mut config = Config::load(&vars).unwrap();
         assert!(config.unknown_keys.is_empty(), "{toml}");
         let remote = RemoteSettings::load(&vars, &config).unwrap().unwrap();
-        (config.remote, config.file) = (None, PathBuf::new());
+        (config.remote, config.file) = (Vec::new(), PathBuf::new());
         (format!("{config:?}"), remote)
     }
 
@@ -334,8 +351,11 @@ mod tests {
     fn a_default_in_words_is_no_value() {
         let (config, remote) = load(("", ""), "");
         assert!(config.contains("max_size: Setting { value: None") && config.contains("/home/x/.cache/kache"));
-        assert_eq!((remote.prefix.as_str(), remote.trusted_keys.len()), ("", 0));
-        assert_eq!((remote.endpoint, remote.region, remote.profile), (None, None, None));
-        assert_eq!((remote.keys, remote.signing_key), (None, None));
+        let [LayerSettings { place: PlaceSettings::S3(s3), trusted_keys, .. }] = &remote.layers[..] else {
+            panic!("{remote:?}")
+        };
+        assert_eq!((s3.prefix.as_str(), trusted_keys.len()), ("", 0));
+        assert_eq!((&s3.endpoint, &s3.region, &s3.profile), (&None, &None, &None));
+        assert_eq!((&s3.keys, &remote.signing_key), (&None, &None));
     }
 }

@@ -15,7 +15,7 @@ pub use format::build_record::{BuildRecord, BuildUnit, EmbeddedManifest};
 pub use format::manifest::{BundleRef, FileRef, PackManifest, PackRef};
 pub use format::names::{self, ManifestName, RecordName, WorkspaceObject};
 pub use format::refused::Refused;
-pub use format::signature::{PublicKey, SigningKey, Trust};
+pub use format::signature::{KeyError, PublicKey, SigningKey, Trust};
 pub use format::signer_id::SignerId;
 
 pub use s3::bucket::Bucket;

@@ -45,7 +45,7 @@ fn build() -> u64 {
 
 /// Queues a stored entry for upload, unless the remote is read-only.
 pub(super) fn queue(task: &impl Task, remote: &RemoteSettings, key: EntryKey) {
-    if !remote.read_only {
+    if remote.writer().is_some() {
         let id = EntryId { crate_name: task.labels().crate_name, lookup: task.common().lookup.key, key };
         // `kache push` still finds an entry that is not in the queue.
         let _ = Queue::of(task.common().store.layout(), remote).add(&id);

@@ -1,9 +1,11 @@
 //! The GitHub actions: runs their shell steps as a runner would, against a real server.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::action::{Job, action, pairs, steps};
+use crate::support::github_cache::GithubCache;
 use crate::support::s3_server::{READER, S3Server, WRITER};
 use crate::support::{KACHE, Project, Run};
 
@@ -85,25 +87,36 @@ fn one_job_fills_the_remote_and_the_next_finds_everything() {
 }
 
 #[test]
-fn r07_a_pull_request_from_a_fork_only_reads() {
+fn r07_a_pull_request_only_reads_and_one_from_a_fork_always() {
     let server = S3Server::start();
     let project = dep();
     let endpoint = server.endpoint();
     let head = "github.event.pull_request.head.repo.full_name";
+    let run_head = "github.event.workflow_run.head_repository.full_name";
+    // With the default, and with `read-only: "false"`.
     for (event, name, repository, is_read_only) in [
-        ("pull_request", head, "fork/ws", true),
-        ("pull_request_target", head, "fork/ws", true),
-        ("pull_request", head, "", true),
-        ("workflow_run", "github.event.workflow_run.head_repository.full_name", "fork/ws", true),
-        ("pull_request", head, "me/ws", false),
-        ("push", head, "", false),
+        ("pull_request", head, "fork/ws", [true, true]),
+        ("pull_request_target", head, "fork/ws", [true, true]),
+        ("pull_request", head, "", [true, true]),
+        ("pull_request", head, "me/ws", [true, false]),
+        ("pull_request_target", head, "me/ws", [true, false]),
+        ("workflow_run", run_head, "fork/ws", [true, true]),
+        ("workflow_run", run_head, "me/ws", [false, false]),
+        ("push", head, "", [false, false]),
     ] {
-        let mut job = Job::new(&project, event).with(name, repository);
-        all_fine(&job.uses("", &inputs(&endpoint, WRITER)));
-        let read_only = job.env.get("KACHE_REMOTE_READONLY").map(String::as_str);
-        assert_eq!(read_only, is_read_only.then_some("1"), "{event} from {repository:?}");
+        for (read_only, expected) in ["auto", "false"].into_iter().zip(is_read_only) {
+            let mut job = Job::new(&project, event).with(name, repository);
+            let more = [("read-only", read_only), ("pull", "false")];
+            all_fine(&job.uses("", &[inputs(&endpoint, WRITER), more.to_vec()].concat()));
+            let set = job.env.get("KACHE_REMOTE_READONLY").map(String::as_str);
+            assert_eq!(set, expected.then_some("1"), "{event} from {repository:?}, {read_only}");
+        }
     }
-    let mut job = Job::new(&project, "pull_request").with(head, "fork/ws");
+    let of_run = "github.event.workflow_run.event";
+    let mut job = Job::new(&project, "workflow_run").with(run_head, "me/ws").with(of_run, "pull_request");
+    all_fine(&job.uses("", &inputs(&endpoint, WRITER)));
+    assert_eq!(job.env["KACHE_REMOTE_READONLY"], "1", "a run after that of a pull request");
+    let mut job = Job::new(&project, "pull_request").with(head, "me/ws");
     all_fine(&job.uses("", &inputs(&endpoint, WRITER)));
     project.wipe();
     build(&project, &job).misses(&["dep"]);
@@ -115,6 +128,71 @@ fn r07_a_pull_request_from_a_fork_only_reads() {
     all_fine(&own.uses("", &inputs(&endpoint, WRITER)));
     all_fine(&own.uses("save", &[]));
     assert_ne!(server.objects(), Vec::<String>::new());
+}
+
+#[test]
+fn r08_trusted_keys_without_a_key_do_not_mean_anyone() {
+    let server = S3Server::start();
+    let project = dep();
+    let endpoint = server.endpoint();
+    let with = |keys: &'static str| {
+        let mut job = Job::new(&project, "push");
+        let runs =
+            job.uses("", &[inputs(&endpoint, WRITER), vec![("trusted-keys", keys), ("strict", "true")]].concat());
+        (job.env.get("KACHE_TRUSTED_KEYS").cloned(), runs)
+    };
+    for blank in ["", " ", ",", " ,\n"] {
+        let (keys, runs) = with(blank);
+        assert_eq!(keys.as_deref(), Some(","), "{blank:?}");
+        let last = runs.last().expect("runs");
+        assert!(last.code != 0 && last.stdout.contains("KACHE_TRUSTED_KEYS names no key"), "{last:?}");
+        assert!(runs.iter().any(|run| run.stdout.contains("::warning title=kache::trusted-keys")), "{runs:?}");
+    }
+    let public = kache::remote::SigningKey::generate().expect("a key").0.public().to_string();
+    let mut job = Job::new(&project, "push");
+    all_fine(&job.uses("", &[inputs(&endpoint, WRITER), vec![("trusted-keys", public.as_str())]].concat()));
+    assert_eq!(job.env["KACHE_TRUSTED_KEYS"], public);
+    let (keys, runs) = with("any");
+    all_fine(&runs);
+    assert_eq!(keys, None, "control: anyone, but only if it says so");
+}
+
+#[test]
+fn without_a_bucket_the_cache_of_the_service_is_the_remote() {
+    let cache = GithubCache::start();
+    let one = dep();
+    let service = || {
+        let variables = cache.variables().into_iter().filter(|(name, _)| name.starts_with("ACTIONS_"));
+        variables.map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>()
+    };
+    let mut job = Job::new(&one, "push");
+    job.javascript = service();
+    all_fine(&job.uses("", &[("kache", KACHE), ("strict", "true")]));
+    assert_eq!(job.env["KACHE_REMOTE_TYPE"], "github");
+    build(&one, &job).misses(&["dep", "app"]);
+    all_fine(&job.uses("save", &[("strict", "true")]));
+    let packs = || cache.keys().iter().filter(|key| key.starts_with("kache/v1/packs/")).count();
+    assert_eq!(packs(), 2, "{:?}", cache.keys());
+    // A pull request, a job without these variables, one that does not want it, and one with a bucket.
+    let head = "github.event.pull_request.head.repo.full_name";
+    let mut pull_request = Job::new(&one, "pull_request").with(head, "me/ws");
+    pull_request.javascript = service();
+    all_fine(&pull_request.uses("", &[("kache", KACHE)]));
+    assert_eq!(pull_request.env["KACHE_REMOTE_READONLY"], "1");
+    all_fine(&pull_request.uses("save", &[]));
+    let server = S3Server::start();
+    let endpoint = server.endpoint();
+    for (has_service, inputs) in [
+        (false, vec![("kache", KACHE)]),
+        (true, vec![("kache", KACHE), ("github-cache", "false")]),
+        (true, inputs(&endpoint, WRITER)),
+    ] {
+        let mut job = Job::new(&one, "push");
+        job.javascript = if has_service { service() } else { BTreeMap::new() };
+        all_fine(&job.uses("", &inputs));
+        assert_eq!(job.env.get("KACHE_REMOTE_TYPE"), None, "{inputs:?}");
+        assert!(!job.env.contains_key("ACTIONS_RUNTIME_TOKEN"), "{inputs:?}");
+    }
 }
 
 #[test]

@@ -74,20 +74,28 @@ fn the_settings_in_the_examples_are_known() {
     let server = S3Server::start();
     let mut project = Project::new();
     project.set("KACHE_S3_ACCESS_KEY", WRITER.0).set("KACHE_S3_SECRET_KEY", WRITER.1);
-    let mut output = |page: &str, args: &[&str]| {
+    let mut output = |block: &str, args: &[&str]| {
         let config = project.path("config.toml");
-        let toml =
-            block(page, "toml").replace("my-bucket", BUCKET).replace("https://s3.example.com", &server.endpoint());
+        let toml = block.replace("my-bucket", BUCKET).replace("https://s3.example.com", &server.endpoint());
         fs::write(&config, toml).unwrap();
         project.set("KACHE_CONFIG", &config);
         project.kache(args).must_succeed().stdout
     };
-    let plain = output("docs/sharing.md", &["doctor", "--remote"]);
+    let [plain, dir] = blocks("docs/sharing.md", "toml").try_into().expect("two blocks");
+    let plain = output(&plain, &["doctor", "--remote"]);
     assert!(plain.contains(BUCKET), "{plain}");
-    let signed = output("docs/trust.md", &["doctor", "--remote"]);
+    let shared = tempfile::tempdir().unwrap();
+    let shared = shared.path().to_str().unwrap();
+    let dir = output(&dir.replace("/mnt/kache", shared), &["doctor", "--remote"]);
+    assert!(dir.contains(shared) && !dir.contains(BUCKET), "{dir}");
+    let signed = output(&block("docs/trust.md", "toml"), &["doctor", "--remote"]);
     assert!(signed.contains(BUCKET) && signed.contains("signatures of 1 key"), "{signed}");
-    let stats = output("docs/settings.md", &["stats"]);
+    let [sizes, layers] = blocks("docs/settings.md", "toml").try_into().expect("two blocks");
+    let stats = output(&sizes, &["stats"]);
     assert!(stats.contains("of 50.0 GiB"), "the limit of the example: {stats}");
+    let both = output(&layers, &["doctor", "--remote"]);
+    let writing: Vec<&str> = both.lines().filter(|line| line.contains(" writing ")).collect();
+    assert!(writing.len() == 2 && writing[0].contains("no: ") && writing[1].contains("yes: "), "{both}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use kache::config::{Env, RemoteSettings, Secret};
+use kache::config::{Env, S3Settings, Secret};
 use kache::remote::{Bucket, RemoteError};
 
 use crate::support::remote::{ProxiedServer, run, settings, tuning};
@@ -54,19 +54,19 @@ impl Metadata {
 }
 
 /// Name, settings and variables of a case.
-type Case<'a> = (&'a str, &'a RemoteSettings, &'a [(&'a str, &'a str)]);
+type Case<'a> = (&'a str, &'a S3Settings, &'a [(&'a str, &'a str)]);
 
 /// Settings without keys.
-fn keyless(endpoint: Option<&str>) -> RemoteSettings {
-    RemoteSettings { keys: None, region: Some("us-east-1".to_owned()), ..settings(endpoint) }
+fn keyless(endpoint: Option<&str>) -> S3Settings {
+    S3Settings { keys: None, region: Some("us-east-1".to_owned()), ..settings(endpoint) }
 }
 
-fn connect(remote: &RemoteSettings, vars: &[(&str, &str)]) -> Result<Bucket, RemoteError> {
+fn connect(remote: &S3Settings, vars: &[(&str, &str)]) -> Result<Bucket, RemoteError> {
     run(Bucket::connect_tuned(remote, &Env::of(vars.iter().copied()), tuning()))
 }
 
 /// Returns whether these settings and variables give access to the server's objects.
-fn reads(proxied: &ProxiedServer, remote: &RemoteSettings, vars: &[(&str, &str)]) -> Result<bool, RemoteError> {
+fn reads(proxied: &ProxiedServer, remote: &S3Settings, vars: &[(&str, &str)]) -> Result<bool, RemoteError> {
     proxied.server.write("v1/a", b"hello");
     let vars = Env::of(vars.iter().copied());
     run(async {
@@ -90,12 +90,12 @@ fn r08_metadata_is_asked_only_where_nothing_else_is_configured_and_no_endpoint_i
     let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "key")];
     let endpoint = Some("http://127.0.0.1:9");
     let own = settings(None);
-    let named = RemoteSettings { profile: Some("p".to_owned()), ..keyless(None) };
+    let named = S3Settings { profile: Some("p".to_owned()), ..keyless(None) };
     let config = ("AWS_CONFIG_FILE", profile.as_str());
     // Nothing listens there: requests of the SDK to AWS itself fail at once.
     let nowhere = ("HTTPS_PROXY", "http://127.0.0.1:9");
     let cases: &[Case<'_>] = &[
-        ("kache's own keys", &RemoteSettings { region: Some("r".to_owned()), ..own }, &[here]),
+        ("kache's own keys", &S3Settings { region: Some("r".to_owned()), ..own }, &[here]),
         ("the environment", &keyless(None), &[here, keys[0], keys[1]]),
         ("half the environment", &keyless(None), &[here, keys[0]]),
         ("an endpoint", &keyless(endpoint), &[here]),
@@ -109,7 +109,7 @@ fn r08_metadata_is_asked_only_where_nothing_else_is_configured_and_no_endpoint_i
         ),
         ("a container", &keyless(None), &[here, ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9/x")]),
         ("disabled", &keyless(None), &[here, ("AWS_EC2_METADATA_DISABLED", "true")]),
-        ("no region", &RemoteSettings { region: None, ..keyless(None) }, &[here]),
+        ("no region", &S3Settings { region: None, ..keyless(None) }, &[here]),
     ];
     for (what, remote, vars) in cases {
         let _ = connect(remote, vars);
@@ -124,7 +124,7 @@ fn no_credentials_are_an_error_that_says_what_to_set() {
     let error = connect(&keyless(Some("http://127.0.0.1:9")), &[]).unwrap_err();
     assert!(matches!(error, RemoteError::Credentials(_)), "{error:?}");
     assert!(error.to_string().contains("KACHE_S3_ACCESS_KEY"), "{error}");
-    let error = connect(&RemoteSettings { region: None, ..keyless(None) }, &[]).unwrap_err();
+    let error = connect(&S3Settings { region: None, ..keyless(None) }, &[]).unwrap_err();
     assert!(error.to_string().contains("KACHE_S3_REGION"), "{error}");
     for (half, other) in
         [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")]
@@ -149,7 +149,7 @@ fn credentials_are_found_where_awss_tools_find_them() {
     let files = [("AWS_SHARED_CREDENTIALS_FILE", file.as_str()), ("AWS_CONFIG_FILE", config.as_str())];
     let right = [("AWS_ACCESS_KEY_ID", WRITER.0), ("AWS_SECRET_ACCESS_KEY", WRITER.1)];
     let bad = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
-    let of = |profile: &str| RemoteSettings { profile: Some(profile.to_owned()), ..remote.clone() };
+    let of = |profile: &str| S3Settings { profile: Some(profile.to_owned()), ..remote.clone() };
 
     assert!(reads(&proxied, &remote, &right).unwrap());
     assert!(matches!(reads(&proxied, &remote, &bad), Err(RemoteError::Denied { .. })), "the control");

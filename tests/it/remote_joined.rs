@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kache::config::Env;
+use kache::config::{Env, PlaceSettings};
 use kache::model::EntryId;
 use kache::remote::operations::fetch::{BundleUse, ManifestLookup};
 use kache::remote::operations::remote_entry::{LocatedManifest, RemoteEntry};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::Project;
 use crate::support::entries::{self, Made, Size};
 use crate::support::faults::{Action, Rule};
-use crate::support::remote::{ProxiedServer, run, settings};
+use crate::support::remote::{ProxiedServer, remote_of, run, settings};
 use crate::support::s3_server::{S3Server, WRITER};
 
 /// Packs that stay in memory, and packs that are downloaded to a file.
@@ -41,7 +41,7 @@ impl Fixture {
     }
 
     async fn remote(&self) -> Arc<Remote> {
-        let settings = settings(Some(&self.proxied.proxy.endpoint()));
+        let settings = remote_of([PlaceSettings::S3(settings(Some(&self.proxied.proxy.endpoint())))]);
         Arc::new(Remote::connect(&settings, &Env::of::<&str, &str>([])).await.unwrap())
     }
 

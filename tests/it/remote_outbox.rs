@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::entries::{self, Made, Size};
 use crate::support::faults::{Action, FaultProxy, Rule};
-use crate::support::remote::{run, settings};
+use crate::support::remote::{remote_of, run, settings};
 use crate::support::s3_server::{S3Server, WRITER};
 use crate::support::{KACHE, Project, objects, signal, wait_until};
 
@@ -68,7 +68,8 @@ impl RemoteAndStore {
     }
 
     async fn open(&self, signing_key: Option<Secret>) -> Arc<Remote> {
-        let settings = kache::config::RemoteSettings { signing_key, ..settings(Some(&self.server.endpoint())) };
+        let place = kache::config::PlaceSettings::S3(settings(Some(&self.server.endpoint())));
+        let settings = kache::config::RemoteSettings { signing_key, ..remote_of([place]) };
         Arc::new(Remote::connect(&settings, &Env::of::<&str, &str>([])).await.expect("it opens"))
     }
 }

@@ -207,11 +207,6 @@ pub fn snapshot(workspace: &str, name: SnapshotName, signer: SignerId) -> String
     format!("{}{}.{signer}.snapshot.zst", workspace_prefix(workspace), encode_digest(name.0))
 }
 
-/// Name of the list of the objects directly below a prefix, for stores that cannot list.
-pub fn index(prefix: &str) -> String {
-    format!("{prefix}index.json")
-}
-
 /// Common prefix of the names of the lists of revoked keys.
 pub fn revocations() -> String {
     format!("{ROOT}revoked/")
@@ -339,7 +334,7 @@ mod tests {
         let of = SnapshotName(Digest::of(b"s"));
         let parsed = WorkspaceObject::parse("w", &snapshot("w", of, SignerId::NONE));
         assert_eq!(parsed, Some(WorkspaceObject::Snapshot(of, SignerId::NONE)));
-        assert_eq!(WorkspaceObject::parse("w", &index(&workspace_prefix("w"))), None);
+        assert_eq!(WorkspaceObject::parse("w", &(workspace_prefix("w") + "index.json")), None);
     }
 
     #[test]

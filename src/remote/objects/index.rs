@@ -1,66 +1,119 @@
-//! Lists of objects as objects, for stores that cannot list: `index.json` below a prefix names what is directly below
-//! it.
+//! Index objects: listings as objects, for places that cannot list.
 //!
-//! Version 1: `{"v":1,"objects":[{"name":"<relative to the prefix>","size":<bytes>,"modified":<ms since 1970>}]}`.
+//! The index of a prefix is the object `<prefix>index.json`:
+//! `{"v":1,"objects":[{"name":"<relative to the prefix>","size":<bytes>,"modified":<ms since 1970>}]}`. `modified` may
+//! be absent. Whoever reads an index ignores names that are not plain, and believes nothing else in it without looking:
+//! it only tells what to ask for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Largest list that is read, in bytes.
-pub const MAX_INDEX_BYTES: u64 = 16 << 20;
+use super::names;
+use crate::remote::s3::listing::ListedObject;
+
+/// Version of the format; another one cannot be read.
 const VERSION: u32 = 1;
 
-/// A list of objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Index {
-    /// The objects.
-    pub objects: Vec<IndexedObject>,
-}
+/// The largest index that is read, in bytes.
+pub const MAX_INDEX_BYTES: u64 = 16 << 20;
 
-/// An object in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexedObject {
-    /// Its name, relative to the prefix.
-    pub name: String,
-    /// Size in bytes; 0 if the writer did not know it.
-    pub size: u64,
-    /// When it was written, in milliseconds since 1970; 0 if the writer did not know it.
-    pub modified: i64,
-}
+/// The last part of the name of an index.
+pub(super) const FILE_NAME: &str = "index.json";
 
 #[derive(Serialize, Deserialize)]
-struct VersionedIndex {
+struct Index {
     v: u32,
     objects: Vec<IndexedObject>,
 }
 
-impl Index {
-    /// Encodes the bytes of the object.
-    pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(&VersionedIndex { v: VERSION, objects: self.objects.clone() }).unwrap_or_default()
-    }
+#[derive(Serialize, Deserialize)]
+struct IndexedObject {
+    name: String,
+    size: u64,
+    /// Milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    modified: Option<u64>,
+}
 
-    /// Decodes the bytes of an object. `None`: they are no list, or one of another version. Names that lead elsewhere
-    /// are left out.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let VersionedIndex { v, mut objects } = serde_json::from_slice(bytes).ok()?;
-        let is_plain = |name: &str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0']);
-        objects.retain(|object| is_plain(&object.name));
-        (v == VERSION).then_some(Self { objects })
+/// An index that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the index is not of a known format")]
+pub struct IndexError;
+
+/// The name of the index of `prefix`, which is empty or ends with a slash.
+pub fn name(prefix: &str) -> String {
+    format!("{prefix}{FILE_NAME}")
+}
+
+/// The index of the objects whose full names begin with `prefix`, except other indexes. Each name counts once; the last
+/// one wins.
+pub fn encode(prefix: &str, objects: &[ListedObject]) -> Vec<u8> {
+    let below = objects.iter().filter_map(|object| Some((object.name.strip_prefix(prefix)?, object)));
+    let kept = below.filter(|(name, _)| names::is_plain(name) && !is_index(name));
+    let sorted: BTreeMap<&str, &ListedObject> = kept.collect();
+    let objects = sorted.into_iter().map(|(name, object)| IndexedObject {
+        name: name.to_owned(),
+        size: object.size,
+        modified: object.modified.and_then(millis),
+    });
+    serde_json::to_vec(&Index { v: VERSION, objects: objects.collect() }).unwrap_or_default()
+}
+
+/// The objects in the index of `prefix`, with full names.
+pub fn decode(prefix: &str, bytes: &[u8]) -> Result<Vec<ListedObject>, IndexError> {
+    let index: Index = serde_json::from_slice(bytes).map_err(|_| IndexError)?;
+    if index.v != VERSION {
+        return Err(IndexError);
     }
+    let listed = |object: IndexedObject| ListedObject {
+        name: format!("{prefix}{}", object.name),
+        size: object.size,
+        modified: object.modified.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms))),
+    };
+    let plain = index.objects.into_iter().filter(|object| names::is_plain(&object.name));
+    Ok(plain.map(listed).collect())
+}
+
+/// Whether the name is that of an index.
+pub(super) fn is_index(name: &str) -> bool {
+    name.rsplit('/').next() == Some(FILE_NAME)
+}
+
+fn millis(time: SystemTime) -> Option<u64> {
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn object(name: &str, ms: Option<u64>) -> ListedObject {
+        ListedObject { name: name.to_owned(), size: 7, modified: ms.map(|ms| UNIX_EPOCH + Duration::from_millis(ms)) }
+    }
+
     #[test]
-    fn lists_round_trip_and_names_lead_nowhere() {
-        let object = |name: &str| IndexedObject { name: name.into(), size: 1, modified: 2 };
-        let index = Index { objects: vec![object("a.record.zst"), object("b")] };
-        assert_eq!(Index::decode(&index.encode()), Some(index.clone()));
-        let bad = Index { objects: ["../x", "a/b", "", "..", "a\0"].map(object).into() };
-        assert_eq!(Index::decode(&bad.encode()), Some(Index::default()));
-        assert_eq!(Index::decode(b"{\"v\":2,\"objects\":[]}"), None);
-        assert_eq!(Index::decode(b"<html>"), None);
+    fn an_index_round_trips_and_lists_what_is_below_its_prefix() {
+        let (one, two) = (object("v1/a/one", Some(1234)), object("v1/a/b/two", None));
+        let all = [one.clone(), object("v1/other", None), two.clone(), object("v1/a/index.json", None), one.clone()];
+        let bytes = encode("v1/a/", &all);
+        let text = r#"{"v":1,"objects":[{"name":"b/two","size":7},{"name":"one","size":7,"modified":1234}]}"#;
+        assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
+        assert_eq!(decode("v1/a/", &bytes).unwrap(), [two, one]);
+        assert_eq!(name("v1/a/"), "v1/a/index.json");
+        assert_eq!(decode("", &encode("", &[])).unwrap(), []);
+    }
+
+    #[test]
+    fn r05_odd_names_are_ignored_and_odd_indexes_refused() {
+        let of = |objects: &str| decode("p/", format!(r#"{{"v":1,"objects":[{objects}]}}"#).as_bytes());
+        let odd = r#"{"name":"../x","size":1},{"name":"/x","size":1},{"name":"","size":1},{"name":"a//b","size":1}"#;
+        assert_eq!(of(odd).unwrap(), []);
+        assert_eq!(of(r#"{"name":"a","size":1,"modified":18446744073709551615,"new":1}"#).unwrap().len(), 1, "control");
+        assert!(of(r#"{"name":"a"}"#).is_err() && of(r#"{"name":"a","size":-1}"#).is_err());
+        for bad in [&b"{"[..], b"[]", br#"{"v":2,"objects":[]}"#, b"<html>"] {
+            assert!(decode("", bad).is_err());
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Listings of object stores, with names relative to the root of the store.
 
+use super::dir_listing::DirListing;
+use super::index_listing::IndexListing;
 use crate::remote::s3::error::Result;
 use crate::remote::s3::listing::{ListedObject, Listing};
 
@@ -8,6 +10,10 @@ use crate::remote::s3::listing::{ListedObject, Listing};
 pub enum ObjectListing {
     /// Of a bucket, below a prefix of so many bytes.
     S3(Listing, usize),
+    /// Of a directory.
+    Dir(DirListing),
+    /// Of a place that has indexes.
+    Indexed(IndexListing),
 }
 
 impl ObjectListing {
@@ -23,6 +29,8 @@ impl ObjectListing {
                     page
                 }))
             }
+            Self::Dir(listing) => listing.next_page().await,
+            Self::Indexed(listing) => listing.next_page().await,
         }
     }
 

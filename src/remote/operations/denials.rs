@@ -49,7 +49,7 @@ mod tests {
     use crate::remote::s3::error::Attempt;
 
     fn denied() -> RemoteError {
-        let attempt = Attempt { verb: "get", object: String::new(), bucket: String::new() };
+        let attempt = Attempt { verb: "get", object: String::new(), place: String::new() };
         RemoteError::Denied { attempt, status: 403, code: String::new(), message: String::new() }
     }
 
@@ -73,7 +73,7 @@ mod tests {
         let denials = DenialCounter::default();
         denials.record_success();
         denials.record_failure(&RemoteError::InvalidAnswer {
-            attempt: Attempt { verb: "get", object: String::new(), bucket: String::new() },
+            attempt: Attempt { verb: "get", object: String::new(), place: String::new() },
             reason: String::new(),
         });
         assert!(!denials.should_stop());

@@ -19,7 +19,8 @@ use crate::model::{Digest, EntryKey};
 use crate::remote::format::build_record::BuildRecord;
 use crate::remote::format::names;
 use crate::remote::format::snapshot::SnapshotWithCalls;
-use crate::remote::objects::index::{Index, IndexedObject};
+use crate::remote::objects::index;
+use crate::remote::s3::listing::ListedObject;
 
 /// After this time a record is written again, although it says nothing new: `kache remote gc` goes by age.
 const REFRESH_AFTER: Duration = Duration::from_hours(24);
@@ -172,13 +173,9 @@ impl Publication<'_> {
         let snapshots = self.listing.snapshots.iter().filter(|listed| listed.layer == at);
         let snapshots =
             snapshots.map(|listed| (names::snapshot(workspace, listed.name, listed.signer), listed.modified));
-        let objects = records.chain(snapshots).map(|(name, modified)| IndexedObject {
-            name: name.strip_prefix(&prefix).unwrap_or(&name).to_owned(),
-            size: 0,
-            modified: modified.map_or(0, millis),
-        });
-        let index = Index { objects: objects.collect() };
-        Ok(layer.objects.put(&names::index(&prefix), index.encode()).await?)
+        let objects = records.chain(snapshots).map(|(name, modified)| ListedObject { name, size: 0, modified });
+        let index = index::encode(&prefix, &objects.collect::<Vec<_>>());
+        Ok(layer.objects.put(&index::name(&prefix), index).await?)
     }
 }
 
@@ -205,9 +202,4 @@ enum Written {
 fn is_recent(listed: &ListedRecord) -> bool {
     let age = |modified: SystemTime| SystemTime::now().duration_since(modified).unwrap_or_default();
     listed.modified.is_none_or(|modified| age(modified) < REFRESH_AFTER)
-}
-
-fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

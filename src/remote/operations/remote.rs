@@ -9,16 +9,17 @@ use tokio::sync::Semaphore;
 use super::bundles::BundleCache;
 use super::fetched::Fetched;
 use super::joined::Joined;
-use crate::config::{self, Env};
+use crate::config::{self, Env, PlaceSettings};
 use crate::model::EntryId;
 use crate::remote::format::names;
 use crate::remote::format::names::ManifestName;
 use crate::remote::format::revocation;
 use crate::remote::format::signature::{KeyError, PublicKey, SigningKey, Trust};
 use crate::remote::format::signer_id::SignerId;
-use crate::remote::objects::{ObjectStore, S3Objects};
+use crate::remote::objects::{DirObjects, GithubObjects, HttpObjects, ObjectStore, S3Objects};
 use crate::remote::s3::bucket::Bucket;
 use crate::remote::s3::error::{RemoteError, Result};
+use crate::remote::s3::tuning::Tuning;
 
 /// A remote that is ready for use.
 #[derive(Debug)]
@@ -65,10 +66,18 @@ impl Remote {
     /// Reads the keys and creates the clients. Does not contact a server yet.
     pub async fn connect(settings: &config::RemoteSettings, vars: &Env) -> std::result::Result<Self, ConnectError> {
         let signer = settings.signing_key.as_ref().map(|key| SigningKey::parse(key.expose())).transpose()?;
-        let trust = Trust::of(&settings.trusted_keys, signer.as_ref())?;
-        let bucket = Bucket::connect(settings, vars).await?;
-        let objects = ObjectStore::S3(S3Objects::new(bucket, &settings.prefix));
-        let layers = vec![Layer { objects, trust, read_only: settings.read_only, place: settings.place() }];
+        let mut layers = Vec::new();
+        for layer in &settings.layers {
+            layers.push(Layer {
+                trust: Trust::of(&layer.trusted_keys, signer.as_ref())?,
+                objects: connect(&layer.place, Tuning::of(settings), vars).await?,
+                read_only: layer.read_only || settings.read_only,
+                place: layer.place.name(),
+            });
+        }
+        if layers.is_empty() {
+            return Err(RemoteError::Setting("the remote has no layers".to_owned()).into());
+        }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (cores, bundles) = (Arc::new(Semaphore::new(cores)), BundleCache::default());
         Ok(Self { layers, signer, settings: settings.clone(), cores, bundles, fetches: Joined::default() })
@@ -114,5 +123,18 @@ impl Layer {
     /// Does not trust these keys any more.
     pub fn revoke(&mut self, keys: &[PublicKey]) {
         self.trust = std::mem::replace(&mut self.trust, Trust::Anyone).without(keys);
+    }
+}
+
+/// Creates the client for one place.
+async fn connect(place: &PlaceSettings, tuning: Tuning, vars: &Env) -> Result<ObjectStore> {
+    match place {
+        PlaceSettings::S3(s3) => {
+            let bucket = Bucket::connect_tuned(s3, vars, tuning).await?;
+            Ok(ObjectStore::S3(S3Objects::new(bucket, &s3.prefix)))
+        }
+        PlaceSettings::Dir(dir) => Ok(ObjectStore::Dir(DirObjects::new(&dir.path))),
+        PlaceSettings::Http(http) => Ok(ObjectStore::Http(HttpObjects::tuned(&http.url, vars, tuning)?)),
+        PlaceSettings::Github(github) => Ok(ObjectStore::Github(GithubObjects::tuned(github, vars, tuning)?)),
     }
 }

@@ -3,7 +3,7 @@
 //! Object names are full names; the client does not know what they mean. An absent object is `None`, never an error.
 //! Nothing is created before [`Bucket::connect`], and nothing is static.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_sdk_s3::Client;
@@ -15,12 +15,12 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::primitives::DateTime;
 use tokio::sync::Semaphore;
 
+use super::connections::Connections;
 use super::credentials;
 use super::error::{Attempt, Result};
 use super::http;
-use super::retry::Breaker;
 use super::tuning::Tuning;
-use crate::config::{Checksums, Env, RemoteSettings};
+use crate::config::{Checksums, Env, S3Settings};
 
 /// An S3 bucket. Cheap to clone: clones share connections, limits and the breaker.
 #[derive(Clone)]
@@ -33,9 +33,7 @@ pub(super) struct BucketInner {
     pub(super) endpoint: Option<String>,
     pub(super) checksums: Checksums,
     pub(super) tuning: Tuning,
-    pub(super) breaker: Mutex<Breaker>,
-    /// One permit for each request in flight, including its body.
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) connections: Connections,
     /// One permit for each MiB of upload data in memory.
     pub(super) upload_memory: Arc<Semaphore>,
 }
@@ -48,15 +46,15 @@ impl std::fmt::Debug for Bucket {
 
 impl Bucket {
     /// Finds credentials and creates the client. Does not send a request to the bucket yet.
-    pub async fn connect(remote: &RemoteSettings, env: &Env) -> Result<Self> {
-        Self::connect_tuned(remote, env, Tuning::of(remote)).await
+    pub async fn connect(settings: &S3Settings, env: &Env) -> Result<Self> {
+        Self::connect_tuned(settings, env, Tuning::default()).await
     }
 
     /// Like [`Self::connect`], with other limits and timeouts.
-    pub async fn connect_tuned(remote: &RemoteSettings, env: &Env, tuning: Tuning) -> Result<Self> {
+    pub async fn connect_tuned(settings: &S3Settings, env: &Env, tuning: Tuning) -> Result<Self> {
         let https = http::client(env, true, tuning.connections)?;
-        let found = credentials::find(remote, env, &https).await?;
-        let http = match &remote.endpoint {
+        let found = credentials::find(settings, env, &https).await?;
+        let http = match &settings.endpoint {
             Some(endpoint) if endpoint.starts_with("http://") => http::client(env, false, tuning.connections)?,
             _ => https,
         };
@@ -71,24 +69,23 @@ impl Bucket {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(endpoint) = &remote.endpoint {
+        if let Some(endpoint) = &settings.endpoint {
             config = config.endpoint_url(endpoint).force_path_style(true);
         }
         Ok(Self(Arc::new(BucketInner {
             client: Client::from_conf(config.build()),
-            name: remote.bucket.clone(),
-            endpoint: remote.endpoint.clone(),
-            checksums: remote.checksums,
+            name: settings.bucket.clone(),
+            endpoint: settings.endpoint.clone(),
+            checksums: settings.checksums,
             tuning,
-            breaker: Mutex::new(Breaker::new(tuning.breaker)),
-            connections: Arc::new(Semaphore::new(tuning.connections)),
+            connections: Connections::new(tuning),
             upload_memory: Arc::new(Semaphore::new(tuning.upload_memory as usize)),
         })))
     }
 
     /// Describes a request to this bucket, for errors.
     pub fn attempt(&self, verb: &'static str, object: &str) -> Attempt {
-        Attempt { verb, object: object.to_owned(), bucket: self.0.name.clone() }
+        Attempt { verb, object: object.to_owned(), place: format!("bucket {}", self.0.name) }
     }
 }
 

@@ -19,7 +19,7 @@ use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentials
 use aws_sdk_s3::config::{Region, SharedHttpClient};
 
 use super::error::{RemoteError, Result, root_cause};
-use crate::config::{Env, RemoteSettings, env};
+use crate::config::{Env, S3Settings, env};
 use crate::fsx;
 
 /// How long finding credentials may take: a credential process or a login in the browser may be slow.
@@ -43,34 +43,34 @@ pub(super) struct RequestCredentials {
 }
 
 /// Finds region and credentials. `https` is the client for services that issue credentials.
-pub(super) async fn find(remote: &RemoteSettings, env: &Env, https: &SharedHttpClient) -> Result<RequestCredentials> {
-    let region = region(remote, env).await?;
-    let credentials = if let Some((id, key)) = &remote.keys {
+pub(super) async fn find(settings: &S3Settings, env: &Env, https: &SharedHttpClient) -> Result<RequestCredentials> {
+    let region = region(settings, env).await?;
+    let credentials = if let Some((id, key)) = &settings.keys {
         SharedCredentialsProvider::new(Credentials::new(id, key.expose(), None, None, "kache"))
     } else {
         let config = ProviderConfig::without_region().with_region(Some(region.clone()));
-        request_once(chain(remote, env, &config.with_http_client(https.clone()))?).await?
+        request_once(chain(settings, env, &config.with_http_client(https.clone()))?).await?
     };
     Ok(RequestCredentials { region, credentials })
 }
 
 /// `KACHE_S3_REGION`, else AWS's variables, else the region of the profile. Never queries a metadata service.
-async fn region(remote: &RemoteSettings, env: &Env) -> Result<Region> {
-    let named = remote.region.clone().or_else(|| first_set(env, &env::AWS_REGIONS));
+async fn region(settings: &S3Settings, env: &Env) -> Result<Region> {
+    let named = settings.region.clone().or_else(|| first_set(env, &env::AWS_REGIONS));
     if let Some(region) = named {
         return Ok(Region::new(region));
     }
     if let Some(files) = profile_files(env) {
         let mut provider =
             ProfileFileRegionProvider::builder().configure(&ProviderConfig::without_region()).profile_files(files);
-        if let Some((profile, _)) = profile(remote, env) {
+        if let Some((profile, _)) = profile(settings, env) {
             provider = provider.profile_name(profile);
         }
         if let Some(region) = provider.build().region().await {
             return Ok(region);
         }
     }
-    match remote.endpoint {
+    match settings.endpoint {
         Some(_) => Ok(Region::new(DEFAULT_REGION)),
         None => Err(RemoteError::Setting("the bucket's region is not known: set KACHE_S3_REGION".to_owned())),
     }
@@ -85,8 +85,8 @@ pub(super) fn first_set(env: &Env, names: &[&str]) -> Option<String> {
 }
 
 /// The profile that the user named, and whether it was named for kache alone.
-fn profile(remote: &RemoteSettings, env: &Env) -> Option<(String, bool)> {
-    let own = remote.profile.clone().map(|profile| (profile, true));
+fn profile(settings: &S3Settings, env: &Env) -> Option<(String, bool)> {
+    let own = settings.profile.clone().map(|profile| (profile, true));
     own.or_else(|| set(env, env::AWS_PROFILE).map(|profile| (profile, false)))
 }
 
@@ -110,9 +110,9 @@ fn profile_files(env: &Env) -> Option<ProfileFiles> {
 
 /// Builds the chain of sources, in the order of AWS's tools. A profile that was named for kache alone is the only
 /// source.
-fn chain(remote: &RemoteSettings, env: &Env, config: &ProviderConfig) -> Result<ProviderChain> {
+fn chain(settings: &S3Settings, env: &Env, config: &ProviderConfig) -> Result<ProviderChain> {
     let mut chain = ProviderChain::default();
-    let named = profile(remote, env);
+    let named = profile(settings, env);
     if !named.as_ref().is_some_and(|(_, own)| *own)
         && let Some(keys) = keys(env)?
     {
@@ -145,7 +145,7 @@ fn chain(remote: &RemoteSettings, env: &Env, config: &ProviderConfig) -> Result<
         chain.add("container", EcsCredentialsProvider::builder().configure(config).build());
         return Ok(chain);
     }
-    if remote.endpoint.is_none()
+    if settings.endpoint.is_none()
         && !set(env, env::AWS_EC2_METADATA_DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     {
         chain.add("EC2 metadata", metadata(env, config)?);

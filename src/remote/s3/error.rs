@@ -12,20 +12,20 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::fsx;
 
-/// An attempted request: a verb, an object (or a prefix), and the bucket.
+/// An attempted request: a verb, an object (or a prefix), and the place of the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Kind of request, such as `get` or `list`.
     pub verb: &'static str,
     /// Name of the object, or the prefix of a listing.
     pub object: String,
-    /// Name of the bucket.
-    pub bucket: String,
+    /// Place of the objects, for people, such as `bucket b`.
+    pub place: String,
 }
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} in bucket {}", self.verb, self.object, self.bucket)
+        write!(f, "{} {} in {}", self.verb, self.object, self.place)
     }
 }
 
@@ -149,9 +149,9 @@ impl RemoteError {
         }
     }
 
-    /// Whether the error shows a problem of the server, or of the connection to it.
+    /// Whether the error shows a problem of the server, or of the connection to it. A rate limit (429) does not.
     pub(super) fn is_server_failure(&self) -> bool {
-        self.is_transient() && !matches!(self, Self::Denied { .. })
+        self.is_transient() && !matches!(self, Self::Denied { .. } | Self::Status { status: 429, .. })
     }
 
     /// HTTP status, if the server answered.
@@ -195,12 +195,12 @@ where
 }
 
 /// Turns text from the server, which may contain anything, into one short line.
-fn one_line(text: &str) -> String {
+pub(in crate::remote) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARS).collect()
 }
 
 /// The message of the innermost cause: the outer errors only report that a request failed.
-pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+pub(in crate::remote) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -209,7 +209,7 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// The error for a 404 where absence is not a valid answer.
-pub(super) fn absent_error(attempt: &Attempt) -> RemoteError {
+pub(in crate::remote) fn absent_error(attempt: &Attempt) -> RemoteError {
     RemoteError::Status { attempt: attempt.clone(), status: 404, code: String::new(), message: "not found".to_owned() }
 }
 
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn attempt() -> Attempt {
-        Attempt { verb: "get", object: "v1/x".to_owned(), bucket: "b".to_owned() }
+        Attempt { verb: "get", object: "v1/x".to_owned(), place: "bucket b".to_owned() }
     }
 
     fn classified(status: u16, code: &str, message: &str) -> Option<RemoteError> {
@@ -259,6 +259,8 @@ mod tests {
         }
         assert_eq!(classified(404, "NoSuchBucket", "").unwrap().status(), Some(404));
         assert!(matches!(classified(200, "", ""), Some(RemoteError::InvalidAnswer { .. })));
+        let is_failure = |status| classified(status, "", "").is_some_and(|error| error.is_server_failure());
+        assert_eq!([429, 403, 503, 500].map(is_failure), [false, false, true, true]);
     }
 
     #[test]

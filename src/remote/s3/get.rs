@@ -1,87 +1,35 @@
-//! One GET: its range, its conditions, and an answer that is checked before its body is read.
+//! One GET of an object in a bucket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer_limit::AnswerLimit;
 use super::bucket::Bucket;
-use super::error::{Attempt, RemoteError, Result, root_cause};
-use super::range::{BodyContent, Range, interpret};
+use super::connections::Connections;
+use super::error::{Attempt, Result};
+use super::range::{Range, interpret};
+use super::source::{BodyFuture, ObjectBody, Source, Validator, strong};
 
-/// Identifies the version of an object.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Validator {
-    etag: Option<String>,
-    modified: Option<DateTime>,
-}
-
-impl Validator {
-    /// Whether it identifies a version.
-    pub(super) fn is_known(&self) -> bool {
-        self.etag.is_some() || self.modified.is_some()
+impl Source for Bucket {
+    fn connections(&self) -> &Connections {
+        &self.0.connections
     }
 
-    /// Whether both may be of one version. If they have nothing in common to compare, they may.
-    pub(super) fn may_match(&self, other: &Self) -> bool {
-        match (&self.etag, &other.etag) {
-            (Some(one), Some(other)) => one == other,
-            _ => match (&self.modified, &other.modified) {
-                (Some(one), Some(other)) => one == other,
-                _ => true,
-            },
-        }
-    }
-}
-
-/// The ETag, if it identifies bytes: a weak one (`W/"..."`) does not.
-pub(super) fn strong(etag: Option<&str>) -> Option<String> {
-    etag.filter(|etag| !etag.is_empty() && !etag.starts_with("W/")).map(str::to_owned)
-}
-
-/// An answer whose body has not been read yet. Holds its connection.
-pub(super) struct ObjectBody {
-    pub(super) content: BodyContent,
-    pub(super) validator: Validator,
-    stream: ByteStream,
-    attempt: Attempt,
-    stall: Duration,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl ObjectBody {
-    /// The next bytes of the body; `None` at its end. A body that stalls for too long is an error.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
-        match tokio::time::timeout(self.stall, self.next_without_timeout()).await {
-            Ok(next) => next,
-            Err(_) => Err(RemoteError::TimedOut { attempt: self.attempt.clone() }),
-        }
+    fn attempt(&self, verb: &'static str, object: &str) -> Attempt {
+        Self::attempt(self, verb, object)
     }
 
-    /// Fails after `until`: a body that trickles in never stalls for long, but may never end.
-    pub(super) fn check_deadline(&self, until: Instant) -> Result<()> {
-        match Instant::now() > until {
-            true => Err(RemoteError::TimedOut { attempt: self.attempt.clone() }),
-            false => Ok(()),
-        }
-    }
-
-    /// Like [`Self::next`], without the timeout. The future may be dropped and the call repeated without losing bytes.
-    pub(super) async fn next_without_timeout(&mut self) -> Result<Option<Bytes>> {
-        let broken = |error| RemoteError::Unreachable { attempt: self.attempt.clone(), reason: root_cause(&error) };
-        self.stream.next().await.transpose().map_err(broken)
+    fn request_object<'a>(&'a self, name: &'a str, range: Option<Range>, expected: &'a Validator) -> BodyFuture<'a> {
+        Box::pin(request_object(self, name, range, expected))
     }
 }
 
 /// Requests an object, or a range of it as long as it has the version `expected`. `None`: the object does not exist.
-pub(super) async fn request_object(
+async fn request_object(
     bucket: &Bucket,
     name: &str,
     range: Option<Range>,
@@ -108,59 +56,6 @@ pub(super) async fn request_object(
     Ok(Some(ObjectBody { content, validator, stream: answer.body, attempt, stall, _permit: permit }))
 }
 
-/// Reads a small object into memory; more than `limit` bytes are an error.
-pub(super) async fn read_small(bucket: &Bucket, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-    let Some(mut body) = request_object(bucket, name, None, &Validator::default()).await? else { return Ok(None) };
-    let BodyContent::Whole(length) = body.content else {
-        return Err(RemoteError::InvalidAnswer { attempt: body.attempt, reason: "a part of it came".to_owned() });
-    };
-    let check = |actual, attempt: &Attempt| match actual <= limit {
-        true => Ok(()),
-        false => Err(RemoteError::Size { attempt: attempt.clone(), declared: limit, actual }),
-    };
-    check(length.unwrap_or(0), &body.attempt)?;
-    let until = Instant::now() + bucket.timeout(length.unwrap_or(limit).min(limit));
-    let mut bytes = Vec::new();
-    while let Some(more) = body.next().await? {
-        bytes.extend_from_slice(&more);
-        check(bytes.len() as u64, &body.attempt)?;
-        body.check_deadline(until)?;
-    }
-    Ok(Some(bytes))
-}
-
-/// Reads `length` bytes of an object from `first` on. A server that sends the whole object instead costs time only.
-/// `None`: the object does not exist.
-pub(super) async fn read_range(bucket: &Bucket, name: &str, first: u64, length: u64) -> Result<Option<Vec<u8>>> {
-    let range = Range { first, last: Some(first + length.saturating_sub(1)) };
-    let Some(mut body) = request_object(bucket, name, Some(range), &Validator::default()).await? else {
-        return Ok(None);
-    };
-    let skipped = match body.content {
-        BodyContent::Whole(_) => first,
-        BodyContent::Part { .. } => 0,
-        BodyContent::Unexpected(reason) => {
-            return Err(RemoteError::InvalidAnswer { attempt: body.attempt, reason: reason.to_owned() });
-        }
-    };
-    let until = Instant::now() + bucket.timeout(skipped + length);
-    let (mut position, mut bytes) = (0_u64, Vec::new());
-    while let Some(more) = body.next().await? {
-        let skip = usize::try_from(skipped.saturating_sub(position)).unwrap_or(usize::MAX).min(more.len());
-        position += more.len() as u64;
-        bytes.extend_from_slice(&more[skip..]);
-        if bytes.len() as u64 >= length {
-            break;
-        }
-        body.check_deadline(until)?;
-    }
-    bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
-    match bytes.len() as u64 == length {
-        true => Ok(Some(bytes)),
-        false => Err(RemoteError::Size { attempt: body.attempt.clone(), declared: length, actual: bytes.len() as u64 }),
-    }
-}
-
 /// Records the HTTP status of an answer, which the SDK does not expose.
 #[derive(Clone, Debug, Default)]
 struct StatusRecorder(Arc<AtomicU16>);
@@ -178,24 +73,5 @@ impl Intercept for StatusRecorder {
     ) -> std::result::Result<(), BoxError> {
         self.0.store(context.response().status().as_u16(), Ordering::Relaxed);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_told_by_the_strongest_thing_in_common() {
-        let of = |etag: Option<&str>, modified: Option<i64>| Validator {
-            etag: strong(etag),
-            modified: modified.map(DateTime::from_secs),
-        };
-        assert!(of(Some("\"a\""), Some(1)).may_match(&of(Some("\"a\""), Some(2))));
-        assert!(!of(Some("\"a\""), Some(1)).may_match(&of(Some("\"b\""), Some(1))));
-        assert!(!of(None, Some(1)).may_match(&of(Some("\"b\""), Some(2))));
-        assert!(of(None, None).may_match(&of(Some("\"b\""), Some(2))));
-        assert!(!of(Some("W/\"a\""), None).is_known() && !of(Some(""), None).is_known(), "weak ones tell nothing");
-        assert!(of(None, Some(1)).is_known());
     }
 }

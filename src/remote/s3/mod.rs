@@ -5,15 +5,17 @@
 
 mod answer_limit;
 pub mod bucket;
+pub mod connections;
 mod credentials;
 pub mod error;
 mod get;
-mod http;
+pub(in crate::remote) mod http;
 pub mod listing;
 pub mod progress;
-mod range;
+pub(in crate::remote) mod range;
 mod request;
 pub mod retry;
 pub mod small_objects;
+pub(in crate::remote) mod source;
 pub mod transfer;
 pub mod tuning;

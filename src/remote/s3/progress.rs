@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_transfer_ends_once_however_it_ends() {
-        let attempt = super::super::error::Attempt { verb: "get", object: String::new(), bucket: String::new() };
+        let attempt = super::super::error::Attempt { verb: "get", object: String::new(), place: String::new() };
         let (control, reports) = recorded();
         let transfer = control.begin("a", Some(10));
         transfer.enter(Phase::Downloading);

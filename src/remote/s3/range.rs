@@ -2,16 +2,16 @@
 
 /// A range of bytes to request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
+pub(in crate::remote) struct Range {
     /// First byte, counted from zero.
-    pub(super) first: u64,
+    pub(in crate::remote) first: u64,
     /// Last byte, inclusive; `None`: the last one of the object.
-    pub(super) last: Option<u64>,
+    pub(in crate::remote) last: Option<u64>,
 }
 
 impl Range {
     /// The range as the header spells it.
-    pub(super) fn header(self) -> String {
+    pub(in crate::remote) fn header(self) -> String {
         match self.last {
             Some(last) => format!("bytes={}-{last}", self.first),
             None => format!("bytes={}-", self.first),
@@ -21,7 +21,7 @@ impl Range {
 
 /// What the body of an answer contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum BodyContent {
+pub(in crate::remote) enum BodyContent {
     /// The whole object, with its size in bytes if it is known.
     Whole(Option<u64>),
     /// Bytes from the first requested one on, at most to the last requested one.
@@ -36,7 +36,7 @@ pub(super) enum BodyContent {
 }
 
 /// Classifies the answer to a request for the range `requested`; `None`: for the whole object.
-pub(super) fn interpret(
+pub(in crate::remote) fn interpret(
     requested: Option<Range>,
     status: u16,
     content_range: Option<&str>,

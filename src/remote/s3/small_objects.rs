@@ -7,7 +7,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use super::answer_limit::AnswerLimit;
 use super::bucket::{Bucket, system_time};
 use super::error::{Attempt, RemoteError, Result, absent_error};
-use super::get;
+use super::source;
 
 /// Metadata of an object, read without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Bucket {
             };
             let size = size(&attempt, head.content_length().unwrap_or(-1))?;
             let modified = head.last_modified().and_then(system_time);
-            Ok(Some(ObjectMetadata { size, etag: get::strong(head.e_tag()), modified }))
+            Ok(Some(ObjectMetadata { size, etag: source::strong(head.e_tag()), modified }))
         })
         .await
     }
@@ -42,14 +42,14 @@ impl Bucket {
     /// Reads a small object; more than `limit` bytes are an error. `None`: the object does not exist.
     pub async fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let attempt = self.attempt("get", name);
-        self.with_retries(&attempt, || get::read_small(self, name, limit)).await
+        self.with_retries(&attempt, || source::read_small(self, name, limit)).await
     }
 
     /// Reads `length` bytes of an object from `first` on. An object that is too short is an error. `None`: the object
     /// does not exist.
     pub async fn get_range(&self, name: &str, first: u64, length: u64) -> Result<Option<Vec<u8>>> {
         let attempt = self.attempt("get", name);
-        self.with_retries(&attempt, || get::read_range(self, name, first, length)).await
+        self.with_retries(&attempt, || source::read_range(self, name, first, length)).await
     }
 
     /// Writes a small object in one request.

@@ -7,7 +7,7 @@ use crate::config::RemoteSettings;
 use crate::config::remote::{DEFAULT_CONNECTIONS, DEFAULT_PART_SIZE};
 
 /// Bytes in a mebibyte.
-pub(super) const MIB: u64 = 1024 * 1024;
+pub(in crate::remote) const MIB: u64 = 1024 * 1024;
 
 /// The largest object that S3 accepts in one request, in bytes.
 const MAX_OBJECT_IN_ONE_REQUEST: u64 = 5 * 1024 * MIB;

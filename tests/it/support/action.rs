@@ -1,6 +1,7 @@
 //! A minimal GitHub runner for the `run:` steps of a composite action. It supports inputs with defaults, `${{ }}` in
-//! `env` and `working-directory`, and the files that steps write to. It leaves out steps that use other actions. An
-//! expression that it does not know fails the test.
+//! `env` and `working-directory`, and the files that steps write to. Of steps that use other actions it knows only
+//! `github-script` with variables to export, and leaves out the others. An expression that it does not know fails the
+//! test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,8 @@ pub(crate) struct Job<'a> {
     context: BTreeMap<String, String>,
     /// Variables that steps set for later steps.
     pub(crate) env: BTreeMap<String, String>,
+    /// Variables that the runner gives to JavaScript actions only.
+    pub(crate) javascript: BTreeMap<String, String>,
     /// Directories that steps put in front of `PATH`, the newest one last.
     pub(crate) path: Vec<String>,
     files: PathBuf,
@@ -55,7 +58,14 @@ impl<'a> Job<'a> {
             ("runner.arch", "X64"),
         ];
         let context = context.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { project, context: context.into(), env: BTreeMap::new(), path: Vec::new(), files }
+        Self {
+            project,
+            context: context.into(),
+            env: BTreeMap::new(),
+            javascript: BTreeMap::new(),
+            path: Vec::new(),
+            files,
+        }
     }
 
     /// Sets a value of the context, such as `github.event_name`.
@@ -85,6 +95,11 @@ impl<'a> Job<'a> {
         for step in steps(&action) {
             let is_always = step["if"].as_str() == Some("always()");
             let has_failed = runs.iter().any(|run| run.code != 0);
+            if step["uses"].as_str().is_some_and(|uses| uses.starts_with("actions/github-script@"))
+                && is_met(step["if"].as_str().expect("a condition"), &known)
+            {
+                self.export(step["with"]["script"].as_str().expect("a script"));
+            }
             if let Some(script) = step["run"].as_str()
                 && (is_always || !has_failed)
             {
@@ -126,6 +141,19 @@ impl<'a> Job<'a> {
         run
     }
 
+    /// Does what a script of `github-script` does that exports variables if all of them are set.
+    fn export(&mut self, script: &str) {
+        let names: Vec<&str> =
+            script.split("exportVariable('").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+        assert!(!names.is_empty(), "{script}");
+        for name in &names {
+            assert!(script.contains(&format!("core.exportVariable('{name}', process.env.{name})")), "{script}");
+        }
+        let values: Option<Vec<String>> = names.iter().map(|name| self.javascript.get(*name).cloned()).collect();
+        let values = values.unwrap_or_default();
+        self.env.extend(names.into_iter().map(str::to_owned).zip(values));
+    }
+
     /// Expands the expressions in a text.
     fn value(&self, text: &str, known: &BTreeMap<String, String>) -> String {
         let mut value = String::new();
@@ -141,6 +169,14 @@ impl<'a> Job<'a> {
         }
         value + rest
     }
+}
+
+/// Evaluates a condition: comparisons of inputs with texts, of which all must hold.
+fn is_met(condition: &str, known: &BTreeMap<String, String>) -> bool {
+    condition.split("&&").all(|comparison| {
+        let (name, text) = comparison.split_once("==").expect("a comparison");
+        known.get(name.trim()).expect("an input") == text.trim().trim_matches('\'')
+    })
 }
 
 /// Parses `NAME=value` and `NAME<<END` lines as GitHub does.

@@ -8,6 +8,7 @@ mod direct;
 pub(crate) mod entries;
 pub(crate) mod faults;
 mod files;
+pub(crate) mod github_cache;
 pub(crate) mod objects;
 mod observed;
 pub(crate) mod packs;
@@ -20,7 +21,9 @@ pub(crate) mod s3_client;
 pub(crate) mod s3_server;
 pub(crate) mod scripted;
 mod snapshot;
+pub(crate) mod stores;
 mod toolchain;
+pub(crate) mod web_server;
 
 pub(crate) use direct::Unit;
 pub(crate) use files::{

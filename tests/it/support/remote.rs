@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kache::config::remote::DEFAULT_PART_SIZE;
-use kache::config::{Checksums, Env, RemoteSettings, Secret};
+use kache::config::{Checksums, Env, LayerSettings, PlaceSettings, RemoteSettings, S3Settings, Secret};
 use kache::fsx::FinishedFile;
 use kache::model::Digest;
 use kache::remote::s3::retry::{Backoff, BreakerLimits};
@@ -42,22 +42,29 @@ pub(crate) fn tuning() -> Tuning {
     }
 }
 
-/// Returns the settings of a remote at `endpoint`.
-pub(crate) fn settings(endpoint: Option<&str>) -> RemoteSettings {
-    RemoteSettings {
+/// Returns the settings of the bucket at `endpoint`.
+pub(crate) fn settings(endpoint: Option<&str>) -> S3Settings {
+    S3Settings {
         bucket: BUCKET.to_owned(),
         region: None,
         endpoint: endpoint.map(str::to_owned),
         prefix: String::new(),
         profile: None,
         keys: Some((WRITER.0.to_owned(), Secret::new(WRITER.1))),
+        checksums: Checksums::Crc32,
+    }
+}
+
+/// Returns the settings of a remote with these layers, which trusts anyone.
+pub(crate) fn remote_of(places: impl IntoIterator<Item = PlaceSettings>) -> RemoteSettings {
+    let layer = |place| LayerSettings { place, read_only: false, trusted_keys: Vec::new() };
+    RemoteSettings {
+        layers: places.into_iter().map(layer).collect(),
         read_only: false,
         level: 3,
         connections: Tuning::default().connections,
         part_size: DEFAULT_PART_SIZE,
-        checksums: Checksums::Crc32,
         signing_key: None,
-        trusted_keys: Vec::new(),
         agent_idle: Duration::from_mins(1),
     }
 }
@@ -104,7 +111,7 @@ impl ProxiedServer {
     }
 
     /// Like [`Self::bucket`], with other settings and another tuning.
-    pub(crate) async fn bucket_of(&self, settings: &RemoteSettings, tuning: Tuning) -> Bucket {
+    pub(crate) async fn bucket_of(&self, settings: &S3Settings, tuning: Tuning) -> Bucket {
         Bucket::connect_tuned(settings, &Env::of::<&str, &str>([]), tuning).await.unwrap()
     }
 
@@ -169,8 +176,8 @@ impl ProxiedServer {
         phases
     }
 
-    /// Downloads `what`. Returns its bytes; `None`: the object does not exist. Asserts that there is a file only
-    /// after a success.
+    /// Downloads `what`. Returns its bytes; `None`: the object does not exist. Asserts that a file remains only after a
+    /// success.
     pub(crate) async fn fetch(&self, bucket: &Bucket, what: &Download) -> Result<Option<Vec<u8>>, RemoteError> {
         let _ = std::fs::remove_file(self.to());
         let size = download_with(bucket, what, &self.to(), &self.control()).await;

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use super::super::bucket::Bucket;
 use super::super::error::{RemoteError, Result};
-use super::super::get::{ObjectBody, Validator, request_object};
 use super::super::progress::{ActiveTransfer, Phase};
 use super::super::range::{BodyContent, Range};
+use super::super::source::{ObjectBody, Source, Validator};
 use super::descriptions::Download;
 use super::job::{DownloadJob, MIN_PROGRESS_BYTES};
 use super::parts::{self, PartsResult};
@@ -29,33 +29,52 @@ pub async fn download_file(
     target: &Path,
     transfer: &ActiveTransfer,
 ) -> Result<Option<FinishedFile>> {
-    let attempt = bucket.attempt("get", &object.name);
-    unless_stopped(&attempt, transfer.control(), into_file(bucket, object, target, transfer)).await
+    download_file_from(Arc::new(bucket.clone()), object, target, transfer).await
 }
 
 /// Downloads a small object of declared size into memory, complete and checked. `None`: the object does not exist.
 pub async fn download_bytes(bucket: &Bucket, object: &Download, transfer: &ActiveTransfer) -> Result<Option<Vec<u8>>> {
-    let attempt = bucket.attempt("get", &object.name);
-    unless_stopped(&attempt, transfer.control(), into_memory(bucket, object, transfer)).await
+    download_bytes_from(Arc::new(bucket.clone()), object, transfer).await
 }
 
-async fn into_file(
-    bucket: &Bucket,
+/// Like [`download_file`], from any source.
+pub(in crate::remote) async fn download_file_from(
+    source: Arc<dyn Source>,
     object: &Download,
     target: &Path,
     transfer: &ActiveTransfer,
 ) -> Result<Option<FinishedFile>> {
-    let job = DownloadJob::new(bucket, object, transfer);
+    let attempt = source.attempt("get", &object.name);
+    unless_stopped(&attempt, transfer.control(), into_file(source, object, target, transfer)).await
+}
+
+/// Like [`download_bytes`], from any source.
+pub(in crate::remote) async fn download_bytes_from(
+    source: Arc<dyn Source>,
+    object: &Download,
+    transfer: &ActiveTransfer,
+) -> Result<Option<Vec<u8>>> {
+    let attempt = source.attempt("get", &object.name);
+    unless_stopped(&attempt, transfer.control(), into_memory(source, object, transfer)).await
+}
+
+async fn into_file(
+    source: Arc<dyn Source>,
+    object: &Download,
+    target: &Path,
+    transfer: &ActiveTransfer,
+) -> Result<Option<FinishedFile>> {
+    let job = DownloadJob::new(source, object, transfer);
     let staging = Staging { publish: Publish { expect: object.digest, ..Publish::default() }, target };
     match object.size {
-        Some(size) if size >= bucket.0.tuning.parts_from => download_in_parts(&job, &staging, size).await,
+        Some(size) if size >= job.connections().tuning().parts_from => download_in_parts(&job, &staging, size).await,
         _ => download_in_one_stream(&job, &staging, None).await,
     }
 }
 
 /// Downloads to memory: all bytes, and checked, or nothing.
-async fn into_memory(bucket: &Bucket, object: &Download, transfer: &ActiveTransfer) -> Result<Option<Vec<u8>>> {
-    let job = DownloadJob::new(bucket, object, transfer);
+async fn into_memory(source: Arc<dyn Source>, object: &Download, transfer: &ActiveTransfer) -> Result<Option<Vec<u8>>> {
+    let job = DownloadJob::new(source, object, transfer);
     let capacity = object.size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
     match StreamDownload::new(&job, DownloadSink::Memory(Vec::with_capacity(capacity))).run(None).await? {
         Some(Downloaded::Memory(bytes)) => Ok(Some(bytes)),
@@ -73,7 +92,7 @@ struct Staging<'a> {
 /// Downloads in parts. Falls back to one stream if the server does not support parts, or if the bytes are wrong: ranges
 /// may be the cause.
 async fn download_in_parts(job: &Arc<DownloadJob>, staging: &Staging<'_>, size: u64) -> Result<Option<FinishedFile>> {
-    for _ in 0..job.bucket.0.tuning.restarts {
+    for _ in 0..job.connections().tuning().restarts {
         let stage = || staging.publish.begin_parts(staging.target);
         match parts::download(job, stage, size).await? {
             PartsResult::Absent => return Ok(None),
@@ -161,7 +180,7 @@ impl<'a> StreamDownload<'a> {
                 (StreamEnd::Complete, _) => break,
                 (StreamEnd::Failed(error), _) => error,
             };
-            self.job.bucket.pause(&self.job.attempt, &mut self.failures, error).await?;
+            self.job.connections().pause(&self.job.attempt, &mut self.failures, error).await?;
         }
         self.job.meter.enter(Phase::Verifying);
         match self.sink.finish(self.job.object.digest).await? {
@@ -178,7 +197,7 @@ impl<'a> StreamDownload<'a> {
         }
         let from = self.sink.reached();
         let range = (from > 0).then_some(Range { first: from, last: None });
-        match request_object(&self.job.bucket, &self.job.object.name, range, &self.version).await {
+        match self.job.source.request_object(&self.job.object.name, range, &self.version).await {
             Ok(Some(body)) => Ok(RequestOutcome::Body(Box::new(body))),
             Ok(None) => Ok(RequestOutcome::Absent),
             Err(error) if error.status() == Some(416) && from > 0 && self.total.is_none() => Ok(RequestOutcome::AtEnd),
@@ -187,7 +206,7 @@ impl<'a> StreamDownload<'a> {
                 Ok(RequestOutcome::Retry)
             }
             Err(error) if error.is_transient() => {
-                self.job.bucket.pause(&self.job.attempt, &mut self.failures, error).await?;
+                self.job.connections().pause(&self.job.attempt, &mut self.failures, error).await?;
                 Ok(RequestOutcome::Retry)
             }
             Err(error) => Err(error),
@@ -213,7 +232,7 @@ impl<'a> StreamDownload<'a> {
             BodyContent::Unexpected(why) => {
                 self.rewind().await?;
                 let error = self.invalid_answer(why);
-                self.job.bucket.pause(&self.job.attempt, &mut self.failures, error).await?;
+                self.job.connections().pause(&self.job.attempt, &mut self.failures, error).await?;
                 return Ok(false);
             }
         };
@@ -230,7 +249,7 @@ impl<'a> StreamDownload<'a> {
 
     async fn read(&mut self, mut body: ObjectBody) -> Result<StreamEnd> {
         let left = self.total.map(|total| total.saturating_sub(self.sink.reached()));
-        let until = left.map(|left| Instant::now() + self.job.bucket.timeout(left));
+        let until = left.map(|left| Instant::now() + self.job.connections().timeout(left));
         loop {
             if let Some(Err(late)) = until.map(|until| body.check_deadline(until)) {
                 return Ok(StreamEnd::Failed(late));
@@ -256,7 +275,7 @@ impl<'a> StreamDownload<'a> {
     /// Starts over because the object has changed; fails if it has changed too often.
     async fn changed(&mut self) -> Result<()> {
         self.restarts += 1;
-        if self.restarts > self.job.bucket.0.tuning.restarts {
+        if self.restarts > self.job.connections().tuning().restarts {
             return Err(RemoteError::Changed { attempt: self.job.attempt.clone() });
         }
         self.total = self.job.object.size;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::bucket::Bucket;
+use super::super::connections::Connections;
 use super::super::error::Attempt;
 use super::super::progress::{ActiveTransfer, Meter, Phase};
+use super::super::source::Source;
 use super::descriptions::Download;
 
 /// Bytes that one attempt must receive to count as progress.
@@ -12,20 +13,25 @@ pub(super) const MIN_PROGRESS_BYTES: u64 = 64 * 1024;
 
 /// A download in progress.
 pub(super) struct DownloadJob {
-    pub(super) bucket: Bucket,
+    pub(super) source: Arc<dyn Source>,
     pub(super) object: Download,
     pub(super) attempt: Attempt,
     pub(super) meter: Meter,
 }
 
 impl DownloadJob {
-    pub(super) fn new(bucket: &Bucket, object: &Download, transfer: &ActiveTransfer) -> Arc<Self> {
+    pub(super) fn new(source: Arc<dyn Source>, object: &Download, transfer: &ActiveTransfer) -> Arc<Self> {
         transfer.enter(Phase::Downloading);
         Arc::new(Self {
-            bucket: bucket.clone(),
             object: object.clone(),
-            attempt: bucket.attempt("get", &object.name),
+            attempt: source.attempt("get", &object.name),
+            source,
             meter: transfer.meter().clone(),
         })
+    }
+
+    /// The connections to the server.
+    pub(super) fn connections(&self) -> &Connections {
+        self.source.connections()
     }
 }

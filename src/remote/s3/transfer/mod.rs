@@ -18,6 +18,7 @@ mod upload;
 
 pub use descriptions::{Download, Upload};
 pub use download::{download_bytes, download_file};
+pub(in crate::remote) use download::{download_bytes_from, download_file_from};
 pub use multipart::abort_old_uploads;
 pub use stop::must_stop;
 pub(in crate::remote) use stop::unless_stopped;

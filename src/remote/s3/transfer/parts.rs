@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::error::{RemoteError, Result};
-use super::super::get::{ObjectBody, Validator, request_object};
 use super::super::range::{BodyContent, Range};
+use super::super::source::{ObjectBody, Validator};
 use super::job::{DownloadJob, MIN_PROGRESS_BYTES};
 use super::pace::Pace;
 use crate::fsx::{self, AsyncWriter, StagedParts};
@@ -49,15 +49,15 @@ pub(super) async fn download(
     stage: impl FnOnce() -> fsx::Result<StagedParts>,
     size: u64,
 ) -> Result<PartsResult> {
-    let part_size = job.bucket.0.tuning.part_size.max(1);
+    let part_size = job.connections().tuning().part_size.max(1);
     let mut parts = (0..size.div_ceil(part_size)).map(|n| (n * part_size, ((n + 1) * part_size).min(size) - 1));
     let Some(first_part) = parts.next() else { return Ok(PartsResult::NoRanges(None)) };
     let request = || {
         let range = Range { first: 0, last: Some(first_part.1) };
         let name = &job.object.name;
-        async move { request_object(&job.bucket, name, Some(range), &Validator::default()).await }
+        async move { job.source.request_object(name, Some(range), &Validator::default()).await }
     };
-    let first = match job.bucket.with_retries(&job.attempt, request).await {
+    let first = match job.connections().with_retries(&job.attempt, request).await {
         Ok(Some(body)) => body,
         Ok(None) => return Ok(PartsResult::Absent),
         // An empty object does not have a first byte.
@@ -83,7 +83,7 @@ pub(super) async fn download(
         part.run(staged.writer_at(begin), first.take())
     };
     let parts = std::iter::once(first_part).chain(parts);
-    let mut running = concurrently(job.bucket.0.tuning.parallel_downloads, parts, download_part);
+    let mut running = concurrently(job.connections().tuning().parallel_downloads, parts, download_part);
     while let Some(result) = running.next().await {
         let Err(error) = result else { continue };
         // The other parts are of no use any more.
@@ -146,7 +146,7 @@ impl Part {
                 }
                 PartEnd::Failed(error) => error,
             };
-            self.job.bucket.pause(&self.job.attempt, &mut failures, error).await.map_err(PartError::Failed)?;
+            self.job.connections().pause(&self.job.attempt, &mut failures, error).await.map_err(PartError::Failed)?;
         }
         self.pace.finished(begun.elapsed());
         Ok(())
@@ -154,7 +154,7 @@ impl Part {
 
     async fn request(&self, from: u64) -> std::result::Result<ObjectBody, PartError> {
         let range = Range { first: from, last: Some(self.last) };
-        match request_object(&self.job.bucket, &self.job.object.name, Some(range), &self.version).await {
+        match self.job.source.request_object(&self.job.object.name, Some(range), &self.version).await {
             // Gone, or shorter: starting over finds out which.
             Ok(None) => Err(PartError::Changed),
             Err(error) if matches!(error.status(), Some(412 | 416)) => Err(PartError::Changed),
@@ -173,9 +173,9 @@ impl Part {
         sink: &mut AsyncWriter,
         may_be_slow: bool,
     ) -> std::result::Result<PartEnd, PartError> {
-        let tuning = &self.job.bucket.0.tuning;
+        let tuning = self.job.connections().tuning();
         let begun = Instant::now();
-        let until = begun + self.job.bucket.timeout((self.last + 1).saturating_sub(sink.reached()));
+        let until = begun + self.job.connections().timeout((self.last + 1).saturating_sub(sink.reached()));
         let mut last_received = begun;
         loop {
             if let Err(late) = body.check_deadline(until) {
