@@ -171,7 +171,7 @@ fn without_a_bucket_the_cache_of_the_service_is_the_remote() {
     assert_eq!(job.env["KACHE_REMOTE_TYPE"], "github");
     build(&one, &job).misses(&["dep", "app"]);
     all_fine(&job.uses("save", &[("strict", "true")]));
-    let packs = || cache.keys().iter().filter(|key| key.starts_with("kache/v1/packs/")).count();
+    let packs = || cache.keys().iter().filter(|key| key.starts_with("kache/v2/manifests/")).count();
     assert_eq!(packs(), 2, "{:?}", cache.keys());
     // A pull request, a job without these variables, one that does not want it, and one with a bucket.
     let head = "github.event.pull_request.head.repo.full_name";

@@ -11,7 +11,7 @@ use kache::remote::{Control, Download, Phase, RemoteError};
 use tokio_util::sync::CancellationToken;
 
 use crate::remote_layers::{Machines, dir_table};
-use crate::remote_push_pull::{SMALL, assert_reports};
+use crate::remote_push_pull::{ALONE, SMALL, assert_reports};
 use crate::support::entries;
 use crate::support::files_under;
 use crate::support::remote::{declared, noise, run};
@@ -22,7 +22,7 @@ fn what_one_machine_pushes_into_a_directory_another_one_pulls() {
     let mut machines = Machines::new();
     let shared = machines.dir("shared");
     machines.configure(&dir_table(&shared));
-    entries::fill(&machines.one.cache_dir(), 5, SMALL);
+    entries::fill(&machines.one.cache_dir(), 5, ALONE);
     assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 5 entries");
     assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
     assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 5 entries");
@@ -30,7 +30,7 @@ fn what_one_machine_pushes_into_a_directory_another_one_pulls() {
     let temps = files_under(&shared).iter().filter(|path| path.to_string_lossy().contains(".kache-tmp-")).count();
     assert_eq!((files_under(&shared).len(), temps), (10, 0));
     // A damaged pack is refused, and the next push replaces it.
-    let pack = files_under(&shared.join("v1/packs/c3")).remove(0);
+    let pack = files_under(&shared.join("v2/packs/c3")).remove(0);
     fs::write(&pack, noise(fs::read(&pack).unwrap().len(), 1)).unwrap();
     let three = machines.one.other_machine("three");
     let pulled = three.kache(&["pull", "--all"]);

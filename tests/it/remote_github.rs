@@ -34,13 +34,13 @@ fn one_job_pushes_and_another_one_pulls() {
     assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 0 entries");
     let keys = cache.keys();
     let of = |part: &str| keys.iter().filter(|key| key.starts_with(part)).count();
-    assert_eq!((of("kache/v1/packs/"), of("kache/v1/manifests/")), (5, 5), "{keys:?}");
+    assert_eq!((of("kache/v2/bundles/"), of("kache/v2/manifests/")), (1, 5), "{keys:?}");
     // Control: without an index, the other job does not know what to ask for.
     assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
     let names = keys.iter().filter_map(|key| key.strip_prefix("kache/"));
     let objects: Vec<_> =
         names.map(|name| kache::remote::ListedObject { name: name.to_owned(), size: 1, modified: None }).collect();
-    run(store(&cache).put(&index::name("v1/manifests/"), index::encode("v1/manifests/", &objects))).unwrap();
+    run(store(&cache).put(&index::name("v2/manifests/"), index::encode("v2/manifests/", &objects))).unwrap();
     assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 5 entries");
     machines.two.assert_store_whole();
 }
@@ -55,7 +55,7 @@ fn r08_the_token_is_needed_and_never_printed() {
     let doctor = machines.one.kache(&["doctor", "--remote"]).must_succeed();
     assert_reports(&doctor, "the token of the job");
     let again = machines.one.kache(&["doctor", "--remote"]).must_succeed();
-    assert_eq!(cache.keys(), ["kache/v1/probe/doctor"], "a trial adds nothing to an earlier one");
+    assert_eq!(cache.keys(), ["kache/v2/probe/doctor"], "a trial adds nothing to an earlier one");
     machines.one.set("ACTIONS_RUNTIME_TOKEN", "not-the-token");
     let denied = machines.one.kache(&["doctor", "--remote"]);
     assert_eq!(denied.code, 3, "{denied:?}");

@@ -11,7 +11,7 @@ use kache::remote::s3::retry::BreakerLimits;
 use kache::remote::{Control, Download, RemoteError};
 
 use crate::remote_layers::{Machines, dir_table};
-use crate::remote_push_pull::{SMALL, assert_reports};
+use crate::remote_push_pull::{ALONE, assert_reports};
 use crate::support::entries;
 use crate::support::remote::{PART, declared, noise, run};
 use crate::support::stores::{fetch, http, http_with, listed, send, upload, write_index};
@@ -22,13 +22,13 @@ fn a_mirror_of_a_directory_is_pulled_from_and_never_written() {
     let mut machines = Machines::new();
     let shared = machines.dir("shared");
     machines.configure(&dir_table(&shared));
-    entries::fill(&machines.one.cache_dir(), 5, SMALL);
+    entries::fill(&machines.one.cache_dir(), 5, ALONE);
     machines.one.kache(&["push"]).must_succeed();
     let mirror = WebServer::of_dir(machines.dir("").as_path());
     machines.configure(&format!("[cache.remote]\ntype = \"http\"\nurl = \"{}/shared/\"\n", mirror.url()));
     // Without an index, nothing is listed.
     assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 0 entries");
-    run(write_index(&shared, "v1/manifests/"));
+    run(write_index(&shared, "v2/manifests/"));
     assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 5 entries");
     machines.two.assert_store_whole();
     let push = machines.two.kache(&["push"]);
@@ -39,7 +39,7 @@ fn a_mirror_of_a_directory_is_pulled_from_and_never_written() {
     assert_reports(&doctor, "whoever can write to the web server");
     assert!(mirror.seen().iter().all(|request| matches!(request.method.as_str(), "GET" | "HEAD")));
     // A pack that was damaged there is refused here.
-    let pack = crate::support::files_under(&shared.join("v1/packs/c1")).remove(0);
+    let pack = crate::support::files_under(&shared.join("v2/packs/c1")).remove(0);
     fs::write(&pack, noise(fs::read(&pack).unwrap().len(), 1)).unwrap();
     let pulled = machines.one.other_machine("three").kache(&["pull", "--all"]);
     assert_reports(&pulled, "pulled 4 entries");
