@@ -20,6 +20,7 @@ mod pull;
 mod pull_budget;
 mod purge;
 mod push;
+mod remote;
 mod report;
 mod restore;
 mod stats;
@@ -88,12 +89,13 @@ enum Verb {
     Push(push::Args),
     Pull(pull::Args),
     Agent(agent::Args),
+    Remote(remote::Args),
     Keygen(keygen::Args),
     Completions(completions::Args),
 }
 
 /// The verbs of kache. A test compares them with the clap definitions.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "init",
     "stats",
     "why",
@@ -107,6 +109,7 @@ const VERBS: [&str; 16] = [
     "push",
     "pull",
     "agent",
+    "remote",
     "keygen",
     "completions",
     "help",
@@ -163,6 +166,7 @@ fn dispatch(cx: &CommandContext, verb: &Verb) -> anyhow::Result<Exit> {
         Verb::Push(args) => push::run(cx, args),
         Verb::Pull(args) => pull::run(cx, args),
         Verb::Agent(args) => agent::run(cx, args),
+        Verb::Remote(args) => remote::run(cx, args),
         Verb::Keygen(args) => keygen::run(cx, args),
         Verb::Completions(args) => completions::run(cx, args, &mut Cli::command()),
     }

@@ -44,6 +44,7 @@ mod probes;
 mod project_file;
 mod readme;
 mod recursion;
+mod remote_admin;
 mod remote_bucket;
 mod remote_credentials;
 mod remote_dir;

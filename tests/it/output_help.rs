@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::Project;
 
 /// The commands that have help.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 23] = [
     "init",
     "stats",
     "why",
@@ -23,6 +23,11 @@ const COMMANDS: [&str; 18] = [
     "agent status",
     "agent stop",
     "agent logs",
+    "remote",
+    "remote stats",
+    "remote gc",
+    "remote policy",
+    "remote revoke",
     "keygen",
     "completions",
 ];

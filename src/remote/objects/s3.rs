@@ -1,7 +1,7 @@
 //! The objects in an S3 bucket, below a prefix.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::listing::ObjectListing;
 use super::range::ByteRange;
@@ -74,6 +74,10 @@ impl S3Objects {
 
     pub(super) async fn abort_old_uploads(&self, states: &Path) -> Result<()> {
         transfer::abort_old_uploads(&self.bucket, states, SystemTime::now()).await.map(|_| ())
+    }
+
+    pub(super) async fn abort_uploads_older_than(&self, age: Duration) -> Result<u64> {
+        transfer::abort_uploads_older_than(&self.bucket, &self.prefix, age).await
     }
 
     pub(super) fn attempt(&self, verb: &'static str, name: &str) -> Attempt {

@@ -1,6 +1,7 @@
 //! The object store: one type for all kinds of places.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::dir::DirObjects;
 use super::dir_listing::DirListing;
@@ -128,6 +129,14 @@ impl ObjectStore {
             Self::Dir(store) => store.upload_file(upload, transfer).await,
             Self::Http(store) => store.read_only("put", &upload.name),
             Self::Github(store) => store.upload_file(upload, transfer).await,
+        }
+    }
+
+    /// Ends uploads in parts of any machine that were begun longer than `age` ago. Returns their number.
+    pub async fn abort_uploads_older_than(&self, age: Duration) -> Result<u64> {
+        match self {
+            Self::S3(store) => store.abort_uploads_older_than(age).await,
+            Self::Dir(_) | Self::Http(_) | Self::Github(_) => Ok(0),
         }
     }
 

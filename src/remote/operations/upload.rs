@@ -6,7 +6,7 @@
 //! conditional requests. One process at a time uploads an entry.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::bundles::{self, Bundle, MAX_BUNDLED_PACK_BYTES};
 use super::denials::DenialCounter;
@@ -31,6 +31,8 @@ use crate::store::{Store, Withheld};
 const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Packs of this many bytes are first looked for: asking costs little beside uploading them again.
 const ASK_FROM_BYTES: u64 = 16 << 20;
+/// A pack that was uploaded longer ago is uploaded again.
+const MAX_ASKED_AGE: Duration = Duration::from_hours(7 * 24);
 /// Manifests of one bundle that are uploaded at once.
 const CONCURRENT_MANIFESTS: usize = 16;
 
@@ -242,7 +244,11 @@ impl Uploader {
             digest: reference.digest,
         };
         let is_there = reference.size >= ASK_FROM_BYTES
-            && writer.objects.head(&upload.name).await?.is_some_and(|there| there.size == reference.size);
+            && writer.objects.head(&upload.name).await?.is_some_and(|there| {
+                let age = |written: SystemTime| SystemTime::now().duration_since(written).unwrap_or_default();
+                // An old one may be deleted soon (`kache remote gc`).
+                there.size == reference.size && there.modified.is_some_and(|written| age(written) < MAX_ASKED_AGE)
+            });
         if !is_there {
             let states = self.source.store.layout().remote().join("uploads");
             writer.objects.upload_file(&upload, &states, transfer).await?;

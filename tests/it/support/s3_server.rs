@@ -175,6 +175,12 @@ impl S3Server {
         self.forget(name);
     }
 
+    /// Makes the last write of an object look as if it had been at this time.
+    pub(crate) fn set_modified(&self, name: &str, time: std::time::SystemTime) {
+        let file = fs::File::options().write(true).open(self.bucket().join(name)).expect("the object");
+        file.set_modified(time).expect("its time");
+    }
+
     /// Removes an object. Returns whether it existed.
     pub(crate) fn remove(&self, name: &str) -> bool {
         self.forget(name);

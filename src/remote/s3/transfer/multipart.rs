@@ -102,7 +102,7 @@ impl MultipartUpload<'_> {
             return;
         }
         if found.belongs_to(&self.bucket.0) {
-            let _ = abort(self.bucket, &found).await;
+            let _ = abort(self.bucket, &found.name, &found.upload_id).await;
         }
         self.forget();
     }
@@ -296,14 +296,14 @@ fn encode_crc32(crc32: u32) -> String {
 }
 
 /// Aborts an upload. One that the server does not know, or refuses to abort, counts as aborted.
-async fn abort(bucket: &Bucket, state: &UploadState) -> Result<()> {
-    let attempt = bucket.attempt("abort the upload of", &state.name);
-    let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(&state.name);
+pub(super) async fn abort(bucket: &Bucket, name: &str, upload_id: &str) -> Result<()> {
+    let attempt = bucket.attempt("abort the upload of", name);
+    let request = bucket.0.client.abort_multipart_upload().bucket(&bucket.0.name).key(name);
     let aborted = bucket
         .request(
             &attempt,
             bucket.timeout(0),
-            Box::pin(request.upload_id(&state.upload_id).customize().interceptor(AnswerLimit::All).send()),
+            Box::pin(request.upload_id(upload_id).customize().interceptor(AnswerLimit::All).send()),
         )
         .await;
     match aborted {
@@ -323,7 +323,7 @@ pub async fn abort_old_uploads(bucket: &Bucket, states: &Path, now: SystemTime) 
         let Some(_lock) = FileLock::try_acquire(&files.lock)? else { continue };
         match files.load() {
             Some(state) if state.is_stale(now) && state.belongs_to(&bucket.0) => {
-                abort(bucket, &state).await?;
+                abort(bucket, &state.name, &state.upload_id).await?;
                 files.remove();
                 aborted += 1;
             }

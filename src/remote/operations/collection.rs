@@ -1,0 +1,382 @@
+//! Keeps a remote small: deletes old build records, and what no record that is kept refers to.
+//!
+//! Safe beside pushes: nothing young is deleted, records that appear meanwhile are read before anything that they may
+//! name is deleted, and an object is deleted after those that refer to it (records, manifests, packs and bundles). A
+//! record that cannot be read ends the collection, since it may name anything. Memory grows with the records, not with
+//! the objects. At worst a reader finds an entry absent, and compiles.
+
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::inventory::Sum;
+use super::remote::{Layer, Remote};
+use super::upload::UploadError;
+use crate::remote::format::build_record::{self, BuildRecord, BuildUnit};
+use crate::remote::format::manifest::{self, MAX_MANIFEST_BYTES, PackManifest};
+use crate::remote::format::names::{self, ManifestName, RecordName, WorkspaceObject};
+use crate::remote::format::signature::Trust;
+use crate::remote::objects::index;
+use crate::remote::s3::error::RemoteError;
+use crate::remote::s3::listing::ListedObject;
+use crate::remote::tasks::concurrently;
+
+/// Machines believe for a week that what they uploaded is still there, so nothing younger is deleted.
+pub const MIN_AGE: Duration = Duration::from_hours(8 * 24);
+/// How much longer packs and bundles stay than manifests: a manifest may be younger than its pack.
+const PACK_GRACE: Duration = Duration::from_hours(7 * 24);
+/// Objects that are chosen, the oldest first, before they are deleted.
+const BATCH: usize = 20_000;
+/// Requests in flight at once.
+const CONCURRENT_REQUESTS: usize = 32;
+
+/// What to keep.
+#[derive(Clone, Debug)]
+pub struct CollectionOptions {
+    /// What is younger stays.
+    pub older_than: Duration,
+    /// Branches whose newest records stay, however old they are.
+    pub keep_branches: Vec<String>,
+    /// Whether nothing is deleted.
+    pub is_dry: bool,
+}
+
+/// What was deleted, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CollectionReport {
+    /// Build records and snapshots.
+    pub builds: Sum,
+    /// Manifests.
+    pub manifests: Sum,
+    /// Packs.
+    pub packs: Sum,
+    /// Bundles.
+    pub bundles: Sum,
+    /// Build records that stay.
+    pub kept_records: u64,
+    /// Uploads in parts that nobody finished.
+    pub aborted_uploads: u64,
+}
+
+/// A build object in a listing, and the workspace that it is of.
+#[derive(Clone, Debug)]
+struct ListedBuild {
+    workspace: String,
+    parsed: WorkspaceObject,
+    object: ListedObject,
+}
+
+/// Collects the layer that kache writes to, at the time `now`.
+pub async fn collect(
+    remote: &Arc<Remote>,
+    options: &CollectionOptions,
+    now: SystemTime,
+) -> Result<CollectionReport, UploadError> {
+    let layer = remote.writer().ok_or(UploadError::ReadOnly)?;
+    let mut collection = Collection {
+        layer,
+        options,
+        now,
+        hasher: RandomState::new(),
+        live: HashSet::new(),
+        read: HashSet::new(),
+        report: CollectionReport::default(),
+    };
+    let builds = collection.list_builds().await?;
+    let kept = kept(&builds, options, now);
+    collection.report.kept_records =
+        builds.iter().zip(&kept).filter(|(build, kept)| is_record(build) && **kept).count() as u64;
+    collection.read_records(builds.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(build, _)| build)).await?;
+    collection.delete_builds(&builds, &kept).await?;
+    for (prefix, grace) in
+        [(names::all_manifests(), Duration::ZERO), (names::all_packs(), PACK_GRACE), (names::all_bundles(), PACK_GRACE)]
+    {
+        collection.sweep(&prefix, grace).await?;
+    }
+    if !options.is_dry {
+        collection.report.aborted_uploads = layer.objects.abort_uploads_older_than(PACK_GRACE).await?;
+    }
+    Ok(collection.report)
+}
+
+fn is_record(build: &ListedBuild) -> bool {
+    matches!(build.parsed, WorkspaceObject::Record(_))
+}
+
+/// Whether each of these stays: what is young, and the newest record of each command, target, profile and signer on the
+/// branches to keep. Pure.
+fn kept(builds: &[ListedBuild], options: &CollectionOptions, now: SystemTime) -> Vec<bool> {
+    let branches: Vec<String> = options.keep_branches.iter().map(|branch| names::branch_part(branch)).collect();
+    let subject = |build: &ListedBuild| match &build.parsed {
+        WorkspaceObject::Record(name) if branches.contains(&name.branch) => {
+            let RecordName { branch, shape, command, signer, .. } = name.clone();
+            Some((build.workspace.clone(), branch, shape, command, signer))
+        }
+        _ => None,
+    };
+    let mut newest: BTreeMap<_, Option<SystemTime>> = BTreeMap::new();
+    for build in builds {
+        if let Some(subject) = subject(build) {
+            let known = newest.entry(subject).or_default();
+            *known = (*known).max(build.object.modified);
+        }
+    }
+    let is_newest =
+        |build: &ListedBuild| subject(build).is_some_and(|of| newest.get(&of) == Some(&build.object.modified));
+    builds.iter().map(|build| !is_old(&build.object, options.older_than, now) || is_newest(build)).collect()
+}
+
+/// Whether an object is older than `age`. One whose age is unknown is young.
+fn is_old(object: &ListedObject, age: Duration, now: SystemTime) -> bool {
+    object.modified.is_some_and(|modified| now.duration_since(modified).is_ok_and(|since| since > age))
+}
+
+struct Collection<'a> {
+    layer: &'a Layer,
+    options: &'a CollectionOptions,
+    now: SystemTime,
+    hasher: RandomState,
+    /// Hashes of the names that records refer to. Equal hashes of two names only keep more.
+    live: HashSet<u64>,
+    /// Records that were read.
+    read: HashSet<String>,
+    report: CollectionReport,
+}
+
+impl Collection<'_> {
+    async fn list_builds(&self) -> Result<Vec<ListedBuild>, RemoteError> {
+        let mut listing = self.layer.objects.list(&names::all_workspaces());
+        let mut builds = Vec::new();
+        while let Some(page) = listing.next_page().await? {
+            builds.extend(page.into_iter().filter_map(|object| {
+                let (workspace, parsed) = WorkspaceObject::parse_any(&object.name)?;
+                Some(ListedBuild { workspace: workspace.to_owned(), parsed, object: object.clone() })
+            }));
+        }
+        Ok(builds)
+    }
+
+    /// Reads records, and notes what they refer to.
+    async fn read_records<'b>(&mut self, builds: impl Iterator<Item = &'b ListedBuild>) -> Result<(), RemoteError> {
+        let unread: Vec<(RecordName, String)> = builds
+            .filter_map(|build| match &build.parsed {
+                WorkspaceObject::Record(name) => Some((name.clone(), build.object.name.clone())),
+                WorkspaceObject::Snapshot(..) => None,
+            })
+            .filter(|(_, object)| !self.read.contains(object))
+            .collect();
+        let objects = self.layer.objects.clone();
+        let mut reads = concurrently(CONCURRENT_REQUESTS, unread, move |(name, object): (RecordName, String)| {
+            let objects = objects.clone();
+            async move {
+                let bytes = objects.get(&object, build_record::MAX_RECORD_BYTES).await;
+                (object, bytes.map(|bytes| bytes.and_then(|bytes| decode(&bytes, &name))))
+            }
+        });
+        let mut incomplete = Vec::new();
+        while let Some((object, record)) = reads.next().await {
+            self.read.insert(object);
+            // A record that is damaged cannot be used by anybody.
+            let Some((name, record)) = record? else { continue };
+            for unit in &record.units {
+                incomplete.extend(self.note_unit(unit, &name));
+            }
+        }
+        for name in incomplete {
+            let object = name.object();
+            if let Some(bytes) = self.layer.objects.get(&object, MAX_MANIFEST_BYTES).await?
+                && let Ok(manifest) = PackManifest::decode(&bytes, &name, &Trust::Anyone)
+            {
+                self.note(&pack_object(&manifest));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what a unit refers to. Returns the name of its manifest if the record does not contain it.
+    fn note_unit(&mut self, unit: &BuildUnit, record: &RecordName) -> Option<ManifestName> {
+        let name = |signer| ManifestName::new(&unit.crate_name, unit.lookup, unit.key, signer);
+        let Some(embedded) = &unit.manifest else {
+            self.note(&name(record.signer).object());
+            return Some(name(record.signer));
+        };
+        for signer in manifest::signers(embedded.as_bytes()) {
+            self.note(&name(signer).object());
+        }
+        if let Some(Ok(manifest)) = unit.decode_manifest(&Trust::Anyone) {
+            self.note(&pack_object(&manifest));
+        }
+        None
+    }
+
+    fn note(&mut self, object: &str) {
+        self.live.insert(self.hasher.hash_one(object));
+    }
+
+    fn is_live(&self, object: &str) -> bool {
+        self.live.contains(&self.hasher.hash_one(object))
+    }
+
+    /// Deletes the builds that are not kept, and writes the lists of the workspaces that lost some.
+    async fn delete_builds(&mut self, builds: &[ListedBuild], kept: &[bool]) -> Result<(), RemoteError> {
+        let old: Vec<ListedObject> =
+            builds.iter().zip(kept).filter(|(_, kept)| !**kept).map(|(build, _)| build.object.clone()).collect();
+        for object in &old {
+            self.report.builds.add(object);
+        }
+        if self.options.is_dry || old.is_empty() {
+            return Ok(());
+        }
+        let mut left: BTreeMap<&str, Vec<ListedObject>> = BTreeMap::new();
+        for (build, kept) in builds.iter().zip(kept) {
+            let of = left.entry(&build.workspace).or_default();
+            if *kept {
+                of.push(build.object.clone());
+            }
+        }
+        let touched: HashSet<&str> =
+            builds.iter().zip(kept).filter(|(_, kept)| !**kept).map(|(build, _)| build.workspace.as_str()).collect();
+        self.delete(old).await?;
+        for (workspace, objects) in left.into_iter().filter(|(workspace, _)| touched.contains(workspace)) {
+            let prefix = format!("{}{workspace}/", names::all_workspaces());
+            self.layer.objects.put(&index::name(&prefix), index::encode(&prefix, &objects)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the old objects below `prefix` to which nothing refers, the oldest first.
+    async fn sweep(&mut self, prefix: &str, grace: Duration) -> Result<(), RemoteError> {
+        loop {
+            let (batch, is_all) = self.oldest(prefix, self.options.older_than + grace).await?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            // Records that were written since the collection began.
+            let builds = self.list_builds().await?;
+            let young = builds.iter().filter(|build| !is_old(&build.object, self.options.older_than, self.now));
+            let young: Vec<ListedBuild> = young.cloned().collect();
+            self.read_records(young.iter()).await?;
+            let batch: Vec<ListedObject> = batch.into_iter().filter(|object| !self.is_live(&object.name)).collect();
+            let sum = match () {
+                () if prefix == names::all_manifests() => &mut self.report.manifests,
+                () if prefix == names::all_packs() => &mut self.report.packs,
+                () => &mut self.report.bundles,
+            };
+            for object in &batch {
+                sum.add(object);
+            }
+            let is_over = is_all || batch.is_empty() || self.options.is_dry;
+            if !self.options.is_dry {
+                self.delete(batch).await?;
+            }
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The oldest objects below `prefix` to which nothing refers, at most [`BATCH`], the oldest first; and whether
+    /// these are all. A dry run returns all of them.
+    async fn oldest(&self, prefix: &str, age: Duration) -> Result<(Vec<ListedObject>, bool), RemoteError> {
+        let mut listing = self.layer.objects.list(prefix);
+        let (mut found, mut is_all) = (BinaryHeap::new(), true);
+        while let Some(page) = listing.next_page().await? {
+            for object in page {
+                if !is_old(&object, age, self.now) || self.is_live(&object.name) {
+                    continue;
+                }
+                found.push(ByAge(object));
+                if found.len() > BATCH && !self.options.is_dry {
+                    found.pop();
+                    is_all = false;
+                }
+            }
+        }
+        Ok((found.into_sorted_vec().into_iter().map(|ByAge(object)| object).collect(), is_all))
+    }
+
+    async fn delete(&self, objects: Vec<ListedObject>) -> Result<(), RemoteError> {
+        let store = self.layer.objects.clone();
+        let mut deletions = concurrently(CONCURRENT_REQUESTS, objects, move |object: ListedObject| {
+            let store = store.clone();
+            async move { store.delete(&object.name).await }
+        });
+        while let Some(deleted) = deletions.next().await {
+            deleted?;
+        }
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8], name: &RecordName) -> Option<(RecordName, BuildRecord)> {
+    BuildRecord::decode(bytes, name, &Trust::Anyone).ok().map(|record| (name.clone(), record))
+}
+
+/// The object that holds the pack of a manifest.
+fn pack_object(manifest: &PackManifest) -> String {
+    match manifest.bundle {
+        Some(bundle) => names::bundle(bundle.digest),
+        None => names::pack(&manifest.crate_name, manifest.key, manifest.pack.digest),
+    }
+}
+
+/// An object, ordered by age: the newest is the greatest.
+#[derive(PartialEq, Eq)]
+struct ByAge(ListedObject);
+
+impl Ord for ByAge {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0.modified, &self.0.name).cmp(&(other.0.modified, &other.0.name))
+    }
+}
+
+impl PartialOrd for ByAge {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::format::signer_id::SignerId;
+
+    fn build(branch: &str, command: &str, days: u64, now: SystemTime) -> ListedBuild {
+        let name = RecordName {
+            branch: names::branch_part(branch),
+            shape: names::shape_part("host", "debug"),
+            command: names::command_part(command),
+            lock: "0".repeat(12),
+            commit: "none".into(),
+            signer: SignerId::NONE,
+            digest: "d".repeat(16),
+        };
+        let modified = Some(now - Duration::from_hours(24 * days));
+        let object = ListedObject { name: name.object("w"), size: 1, modified };
+        ListedBuild { workspace: "w".into(), parsed: WorkspaceObject::Record(name), object }
+    }
+
+    #[test]
+    fn what_is_young_or_the_newest_of_a_kept_branch_stays() {
+        let now = SystemTime::now();
+        let options = CollectionOptions {
+            older_than: Duration::from_hours(30 * 24),
+            keep_branches: vec!["main".into()],
+            is_dry: false,
+        };
+        let builds = [
+            build("main", "build", 90, now),
+            build("main", "build", 60, now),
+            build("main", "check", 80, now),
+            build("x", "build", 60, now),
+            build("x", "build", 29, now),
+        ];
+        assert_eq!(kept(&builds, &options, now), [false, true, true, false, true]);
+        let none = CollectionOptions { keep_branches: Vec::new(), ..options };
+        assert_eq!(kept(&builds, &none, now), [false, false, false, false, true]);
+        let mut unknown = build("x", "build", 60, now);
+        unknown.object.modified = None;
+        assert_eq!(kept(&[unknown], &none, now), [true], "its age is unknown");
+    }
+}
