@@ -67,6 +67,8 @@ pub const KACHE_AGENT_IDLE: &str = "KACHE_AGENT_IDLE";
 pub const KACHE_SIGNING_KEY: &str = "KACHE_SIGNING_KEY";
 /// Public keys, separated by commas or spaces: a manifest that none of them has signed counts as absent.
 pub const KACHE_TRUSTED_KEYS: &str = "KACHE_TRUSTED_KEYS";
+/// Whether a remote without trusted keys is an error.
+pub const KACHE_REQUIRE_SIGNATURES: &str = "KACHE_REQUIRE_SIGNATURES";
 
 /// The URL of the cache service of GitHub Actions. The runner sets it for JavaScript actions only.
 pub const ACTIONS_RESULTS_URL: &str = "ACTIONS_RESULTS_URL";

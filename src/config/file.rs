@@ -53,6 +53,7 @@ pub(super) struct RemoteSection {
     pub(super) checksums: Option<String>,
     pub(super) agent_idle: Option<String>,
     pub(super) trusted_keys: Option<Vec<String>>,
+    pub(super) require_signatures: Option<bool>,
 }
 
 /// `[build]`: how kache serves calls of rustc.

@@ -71,13 +71,15 @@ impl RemoteSettings {
         }
         let of_whole = |section: &super::file::RemoteSection| {
             let numbers = section.level.is_some() || section.connections.is_some();
-            numbers || section.agent_idle.is_some() || section.part_size.is_some()
+            let others = section.agent_idle.is_some() || section.require_signatures.is_some();
+            numbers || others || section.part_size.is_some()
         };
         if let Some(later) = tables.iter().skip(1).position(of_whole) {
             let what = format!("cache.remote {}", later + 2);
             return Err(incomplete(
                 &what,
-                "has `level`, `connections`, `part_size` or `agent_idle`, which belong into the first remote of the list",
+                "has `level`, `connections`, `part_size`, `agent_idle` or `require_signatures`, which belong into the \
+                 first remote of the list",
             ));
         }
         let first = tables.first().cloned().unwrap_or_default();
@@ -88,6 +90,16 @@ impl RemoteSettings {
         let part_size = source.pick(&table::REMOTE_PART_SIZE, first.part_size);
         let agent_idle = source.pick(&table::REMOTE_AGENT_IDLE, first.agent_idle);
         let read_only = Given::variable(vars, table::REMOTE_READ_ONLY.variable);
+        let signing_key = set(vars, table::REMOTE_SIGNING_KEY.variable).map(Secret::new);
+        let required = first.require_signatures.map(|required| required.to_string());
+        let required = source.pick(&table::REMOTE_REQUIRE_SIGNATURES, required);
+        let trusts_anyone = signing_key.is_none() && layers.iter().any(|layer| layer.trusted_keys.is_empty());
+        if required.map_or(Ok(false), |given| given.read(&SWITCH))? && trusts_anyone {
+            return Err(incomplete(
+                table::REMOTE_REQUIRE_SIGNATURES.key,
+                "is set, but there are no trusted_keys: nothing could be restored",
+            ));
+        }
         Ok(Some(Self {
             layers,
             read_only: read_only.map_or(Ok(false), |given| given.read(&SWITCH))?,
@@ -95,7 +107,7 @@ impl RemoteSettings {
             connections: connections.map_or(Ok(DEFAULT_CONNECTIONS), |given| given.read(&CONNECTIONS))?,
             part_size: part_size.map_or(Ok(DEFAULT_PART_SIZE), |given| given.read(&PART_SIZE))?,
             agent_idle: agent_idle.map_or(Ok(DEFAULT_AGENT_IDLE), |given| given.read(&TIME))?,
-            signing_key: set(vars, table::REMOTE_SIGNING_KEY.variable).map(Secret::new),
+            signing_key,
         }))
     }
 

@@ -180,10 +180,17 @@ pub(super) const REMOTE_TRUSTED_KEYS: Row = Row::new(
     "cache.remote.trusted_keys",
     env::KACHE_TRUSTED_KEYS,
     "none",
-    "Public keys whose signatures are [trusted](trust.md): a list in the file, separated by commas in the variable",
+    "Public keys whose signatures are [trusted](trust.md): a list in the file, separated by commas in the variable. A \
+     key may have a name, for messages: `ci=kache-pk1:...`",
+);
+pub(super) const REMOTE_REQUIRE_SIGNATURES: Row = Row::new(
+    "cache.remote.require_signatures",
+    env::KACHE_REQUIRE_SIGNATURES,
+    "`false`",
+    "`true`: a remote without trusted keys is an error, and is not used",
 );
 /// Every setting, in the order of `docs/settings.md`.
-pub const ROWS: [Row; 30] = [
+pub const ROWS: [Row; 31] = [
     FILE,
     CACHE_DIR,
     MAX_SIZE,
@@ -214,6 +221,7 @@ pub const ROWS: [Row; 30] = [
     REMOTE_AGENT_IDLE,
     REMOTE_SIGNING_KEY,
     REMOTE_TRUSTED_KEYS,
+    REMOTE_REQUIRE_SIGNATURES,
 ];
 
 #[cfg(test)]

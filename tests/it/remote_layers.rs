@@ -7,6 +7,7 @@ use kache::remote::{Remote, SigningKey, Trust};
 
 use crate::remote_push_pull::{SMALL, assert_reports};
 use crate::support::entries;
+use crate::support::github_cache::GithubCache;
 use crate::support::remote::{remote_of, run};
 use crate::support::s3_server::{BUCKET, S3Server, WRITER};
 use crate::support::stores::no_variables;
@@ -125,4 +126,109 @@ fn without_a_layer_that_may_be_written_nothing_is() {
     assert_reports(&push, "read-only");
     machines.configure(&dir_table(&shared));
     assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 2 entries");
+}
+
+/// A workspace that is built on the first machine, and its checkout on the second one.
+fn workspaces(machines: &mut Machines) {
+    machines.one = Project::app_over("pub fn value() -> u32 { 1 }\n");
+    machines.two = machines.one.other_machine("two");
+    machines.one.build().misses(&["app", "dep"]);
+}
+
+/// Builds without a remote, so that no agent starts.
+fn builds_from_the_store(machine: &mut Project) {
+    let config = machine.env_value("KACHE_CONFIG").expect("the settings").to_owned();
+    machine.unset("KACHE_CONFIG").build().hits(&["app", "dep"]);
+    machine.set("KACHE_CONFIG", config);
+}
+
+#[test]
+fn a_pull_request_reads_the_layer_of_main_and_writes_its_own() {
+    let mut machines = Machines::new();
+    workspaces(&mut machines);
+    let (main, pull_request) = (machines.dir("main"), machines.dir("pull-request"));
+    machines.configure(&dir_table(&main));
+    machines.one.kache(&["push"]).must_succeed();
+    let of_main = files_under(&main);
+    // The pull request changes one of two crates.
+    machines.configure(&format!("{}read_only = true\n{}", dir_table(&main), dir_table(&pull_request)));
+    machines.two.file("dep/src/lib.rs", "pub fn value() -> u32 { 2 }\n");
+    assert_reports(&machines.two.kache(&["pull"]).must_succeed(), "pulled 2 entries");
+    machines.two.cargo(&["build"]);
+    assert_reports(&machines.two.kache(&["push"]).must_succeed(), "pushed 2 entries");
+    assert_eq!(files_under(&main), of_main, "main is not written");
+    let count =
+        |part: &str| files_under(&pull_request).iter().filter(|path| path.to_string_lossy().contains(part)).count();
+    assert_eq!((count("/manifests/"), count(".record.zst")), (2, 1), "only what it compiled itself");
+    // Another job of the pull request gets all of it, and one of main nothing of it.
+    let mut three = machines.two.other_machine("three");
+    assert_reports(&three.kache(&["pull"]).must_succeed(), "pulled 2 entries");
+    builds_from_the_store(&mut three);
+    machines.configure(&dir_table(&main));
+    let four = machines.two.other_machine("four");
+    four.kache(&["pull"]).must_succeed();
+    four.build().misses(&["app", "dep"]);
+}
+
+#[test]
+fn a_workspace_is_pulled_from_a_mirror_that_cannot_list() {
+    let mut machines = Machines::new();
+    workspaces(&mut machines);
+    let shared = machines.dir("shared");
+    machines.configure(&dir_table(&shared));
+    machines.one.kache(&["push"]).must_succeed();
+    let mirror = WebServer::of_dir(machines.dir("").as_path());
+    machines.configure(&format!("[cache.remote]\ntype = \"http\"\nurl = \"{}/shared/\"\n", mirror.url()));
+    let run = machines.two.kache(&["pull"]).must_succeed();
+    assert_reports(&run, "build record v2/builds/");
+    assert_reports(&run, "pulled 2 entries");
+    builds_from_the_store(&mut machines.two);
+    // Control: without the index, nobody knows what is there.
+    let index = files_under(&shared).into_iter().find(|path| path.ends_with("index.json")).expect("an index");
+    std::fs::remove_file(index).expect("it goes");
+    let mut three = machines.two.other_machine("three");
+    three.set("KACHE_CONFIG", machines.two.env_value("KACHE_CONFIG").expect("set"));
+    assert_reports(&three.kache(&["pull"]).must_succeed(), "no build record");
+}
+
+#[test]
+fn a_workspace_is_pulled_from_the_cache_of_a_service_that_cannot_list() {
+    let cache = GithubCache::start();
+    let mut machines = Machines::new();
+    workspaces(&mut machines);
+    for (name, value) in cache.variables() {
+        machines.one.set(name, &value);
+        machines.two.set(name, value);
+    }
+    machines.one.kache(&["push"]).must_succeed();
+    assert_reports(&machines.two.kache(&["pull"]).must_succeed(), "pulled 2 entries");
+    // A second push replaces the list.
+    machines.two.file("dep/src/lib.rs", "pub fn value() -> u32 { 2 }\n");
+    machines.two.set("KACHE_REMOTE_READONLY", "1").build();
+    machines.two.unset("KACHE_REMOTE_READONLY").kache(&["push"]).must_succeed();
+    let mut three = machines.two.other_machine("three");
+    assert_reports(&three.kache(&["pull"]).must_succeed(), "pulled 2 entries");
+    for (name, _) in cache.variables() {
+        three.unset(name);
+    }
+    three.build().hits(&["app", "dep"]);
+}
+
+#[test]
+fn r08_where_signatures_are_required_a_remote_without_keys_is_not_used() {
+    let mut machines = Machines::new();
+    let shared = machines.dir("shared");
+    let required = format!("{}require_signatures = true\n", dir_table(&shared));
+    machines.configure(&required);
+    entries::fill(&machines.one.cache_dir(), 2, SMALL);
+    let push = machines.one.kache(&["push"]);
+    assert_eq!(push.code, 1);
+    assert_reports(&push, "require_signatures");
+    let (key, secret) = SigningKey::generate().unwrap();
+    machines.one.set("KACHE_SIGNING_KEY", &secret);
+    assert_reports(&machines.one.kache(&["push"]).must_succeed(), "pushed 2 entries");
+    machines.two.set("KACHE_TRUSTED_KEYS", key.public().to_string());
+    assert_reports(&machines.two.kache(&["pull", "--all"]).must_succeed(), "pulled 2 entries");
+    machines.two.unset("KACHE_TRUSTED_KEYS");
+    assert_eq!(machines.two.kache(&["pull", "--all"]).code, 1);
 }
