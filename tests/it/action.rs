@@ -237,7 +237,7 @@ fn values_reach_the_environment_as_they_are() {
     let project = Project::new();
     let mut job = Job::new(&project, "push");
     let evil = "a\nPATH=/evil\n$(touch evil) `touch evil` ' \" \\";
-    let runs = job.uses("", &[("kache", KACHE), ("pull", "false"), ("prefix", evil), ("signing-key", "kache-sk1:x")]);
+    let runs = job.uses("", &[("kache", KACHE), ("pull", "false"), ("prefix", evil), ("access-key", "x"), ("secret-key", "kache-sk1:x")]);
     all_fine(&runs);
     assert_eq!(job.env.get("KACHE_S3_PREFIX").map(String::as_str), Some(evil));
     assert_eq!((job.env.get("PATH"), project.path("evil").exists()), (None, false));
@@ -280,4 +280,36 @@ fn kache_is_compiled_from_the_actions_own_checkout_once() {
     assert_eq!(job.env.get("RUSTC_WRAPPER"), None);
     all_fine(&job.uses("save", &[]));
     assert_ne!(job.uses("", &[("strict", "true")]).last().expect("runs").code, 0);
+}
+
+#[test]
+fn r08_only_the_last_step_sees_the_signing_key() {
+    let server = S3Server::start();
+    let (one, endpoint) = (dep(), server.endpoint());
+    let (key, secret) = kache::remote::SigningKey::generate().expect("a key");
+    let public = key.public().to_string();
+    let with = |more: &[(&'static str, &'static str)]| {
+        let trusted = vec![("trusted-keys", public.as_str())];
+        [inputs(&endpoint, WRITER), trusted, more.to_vec()].concat()
+    };
+    let mut job = Job::new(&one, "push");
+    all_fine(&job.uses("", &with(&[("sign", "true")])));
+    assert!(job.env.values().all(|value| !value.contains("kache-sk1:")), "{:?}", job.env);
+    build(&one, &job).misses(&["dep", "app"]);
+    // Without the key nothing is uploaded, and the step says so.
+    let run = job.uses("save", &[]);
+    assert!(run[0].stdout.contains("::warning") && server.objects_with("/manifests/").is_empty(), "{run:?}");
+    all_fine(&job.uses("save", &[("signing-key", &secret)]));
+    let manifests = server.objects_with("/manifests/");
+    assert_eq!(manifests.len(), 2, "{:?}", server.objects());
+    assert!(manifests.iter().all(|name| name.ends_with(&key.id().to_string())), "{manifests:?}");
+    // Another job trusts them, and a pull request does not write, whatever it is given.
+    let two = one.other_machine("two");
+    let mut next = Job::new(&two, "pull_request").with("github.event.pull_request.head.repo.full_name", "me/ws");
+    all_fine(&next.uses("", &with(&[("sign", "true")])));
+    build(&two, &next).hits(&["dep", "app"]);
+    two.file("dep/src/lib.rs", "pub fn value() -> u32 { 8 }\n");
+    build(&two, &next).misses(&["dep", "app"]);
+    all_fine(&next.uses("save", &[("signing-key", &secret)]));
+    assert_eq!(server.objects_with("/manifests/"), manifests);
 }
