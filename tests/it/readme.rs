@@ -56,13 +56,15 @@ fn every_command_of_the_remote_runs() {
     let server = S3Server::start();
     let one = Project::app_over("pub fn value() -> u32 { 7 }\n");
     let two = one.other_machine("two");
-    let [push, pull, agent] = blocks("docs/sharing.md", "sh").try_into().expect("three blocks");
+    let [push, pull, agent, admin] = blocks("docs/sharing.md", "sh").try_into().expect("four blocks");
     let exports: Vec<&str> = push.lines().filter(|line| line.starts_with("export ")).collect();
     let with_exports = |block: &str| format!("{}\n{block}", exports.join("\n"));
     run(&one, &server, &push).misses(&["dep", "app"]);
     assert!(!server.objects_with("/manifests/").is_empty());
     run(&two, &server, &with_exports(&pull)).hits(&["dep", "app"]);
     run(&one, &server, &with_exports(&agent));
+    let said = run(&one, &server, &with_exports(&admin));
+    assert!(said.stdout.contains("deleted 0 objects") && said.stdout.contains("s3:PutObject"), "{said:?}");
     run(&one, &server, &with_exports(&block("docs/trust.md", "sh")));
     let said = run(&two, &server, &with_exports(&block("docs/ci.md", "sh")));
     assert!(said.stdout.contains("The last 1h"), "{said:?}");
@@ -81,7 +83,12 @@ fn the_settings_in_the_examples_are_known() {
         project.set("KACHE_CONFIG", &config);
         project.kache(args).must_succeed().stdout
     };
-    let [plain, dir] = blocks("docs/sharing.md", "toml").try_into().expect("two blocks");
+    let [plain, dir, mirror, both] = blocks("docs/sharing.md", "toml").try_into().expect("four blocks");
+    let mirror = output(&mirror, &["doctor"]);
+    assert!(mirror.contains("https://cache.example.com/kache"), "{mirror}");
+    let both = output(&both, &["doctor"]);
+    let writing: Vec<&str> = both.lines().filter(|line| line.contains(" writing ")).collect();
+    assert!(writing.len() == 2 && writing[0].contains("no: ") && writing[1].contains("yes: "), "{both}");
     let plain = output(&plain, &["doctor", "--remote"]);
     assert!(plain.contains(BUCKET), "{plain}");
     let shared = tempfile::tempdir().unwrap();
