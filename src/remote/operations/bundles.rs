@@ -26,7 +26,7 @@ pub const MAX_BUNDLED_PACK_BYTES: u64 = 256 << 10;
 /// A bundle is uploaded once it has this many bytes.
 pub const FULL_BUNDLE_BYTES: u64 = 2 << 20;
 /// A bundle is uploaded once it has this many packs. The locks of their entries are held until then.
-pub const FULL_BUNDLE_PACKS: usize = 128;
+pub const FULL_BUNDLE_PACKS: usize = 64;
 
 /// A bundle that is about to be uploaded.
 #[derive(Debug)]

@@ -18,6 +18,8 @@ use crate::store::Layout;
 
 /// How long an entry is believed to be on the remote without asking.
 const MAX_TRUSTED_AGE: Duration = Duration::from_hours(7 * 24);
+/// After this time, the file of an entry that is still there is written again.
+const REFRESH_AGE: Duration = Duration::from_hours(24);
 /// How long a manifest is kept.
 const MAX_KEPT_AGE: Duration = Duration::from_hours(30 * 24);
 
@@ -86,6 +88,10 @@ impl KnownEntries {
     pub fn confirm(&self, key: EntryKey, manifest: &[u8], uploaded: bool) {
         if uploaded {
             let _ = fsx::remove_file(&self.doubt_path(key));
+        }
+        let is_same = |stamp: Stamp| stamp.size == manifest.len() as u64 && age(stamp, clock::now()) < REFRESH_AGE;
+        if Stamp::of(&self.path(key)).is_ok_and(is_same) && !self.is_stale {
+            return;
         }
         let _ = Publish::default().bytes(&self.path(key), manifest);
     }

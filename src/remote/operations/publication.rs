@@ -62,8 +62,11 @@ impl Publication<'_> {
         };
         let layer = &remote.layers[at];
         let (mut published, mut changed) = (Published::default(), false);
+        // An entry without a known manifest was never uploaded from here: it was not selected, or must not leave.
+        let known = self.known;
+        let lacks = |key| lacks(key) || known.manifest(key).is_none();
         for used in self.used {
-            let Some(record) = build_records::create(&self.source.store, self.known, self.checkout, used, &lacks)
+            let Some(record) = build_records::create(&self.source.store, self.known, self.checkout, used, lacks)
             else {
                 continue;
             };
