@@ -142,8 +142,7 @@ fn start() -> Option<()> {
     let mut command = process::Command::new(fsx::current_exe().ok()?);
     command.args(["agent", "run"]).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    sys_process::detach(&mut command);
-    command.spawn().ok().map(|_| ())
+    sys_process::spawn_detached(&mut command).ok()
 }
 
 #[cfg(test)]

@@ -24,17 +24,27 @@ pub fn die_with_parent(command: &mut Command) {
     let _ = command;
 }
 
-/// Lets the child outlive this process: it gets its own session, and does not inherit descriptors above stderr (which
-/// would keep cargo's jobserver and pipes open).
-pub fn detach(command: &mut Command) {
-    // SAFETY: setsid(2) and the calls of `close_at_exec` are bare system calls: they neither allocate nor lock.
+/// Starts a process that outlives this one and is not a child of it, so that nobody takes it for a process that a build
+/// script left behind. It gets its own session, and does not inherit descriptors above stderr (which would keep cargo's
+/// jobserver and pipes open).
+pub fn spawn_detached(command: &mut Command) -> std::io::Result<()> {
+    // SAFETY: setsid(2), fork(2), _exit(2) and the calls of `close_at_exec` are bare system calls: they neither
+    // allocate nor lock. The child of a fork has one thread.
     unsafe {
         command.pre_exec(|| {
             let _ = setsid();
             close_at_exec();
-            Ok(())
+            match fork() {
+                Ok(ForkResult::Parent { .. }) => nix::libc::_exit(0),
+                // Without a second process, it stays a child of this one.
+                Ok(ForkResult::Child) | Err(_) => Ok(()),
+            }
         });
     }
+    let mut child = command.spawn()?;
+    // The first process has ended, unless the second could not be made.
+    let _ = child.try_wait();
+    Ok(())
 }
 
 /// Does `work` in a copy of this process that outlives it, in its own session, without standard streams. Does it here
@@ -307,16 +317,28 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         // `dup` clears the flag that Rust sets, as make and cargo do for the jobserver.
         let inherited = nix::unistd::dup(&file).unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let opens = |detached: bool| {
+            let said = dir.path().join(detached.to_string());
+            let (fd, file) = (inherited.as_raw_fd(), said.display());
+            let script = format!("test -e /proc/self/fd/{fd}; echo \"$? $PPID\" > {file}.new; mv {file}.new {file}");
             let mut command = std::process::Command::new("sh");
-            command.arg("-c").arg(format!("test -e /proc/self/fd/{}", inherited.as_raw_fd()));
-            if detached {
-                super::detach(&mut command);
+            command.arg("-c").arg(script);
+            match detached {
+                true => super::spawn_detached(&mut command).unwrap(),
+                false => drop(command.status().unwrap()),
             }
-            command.status().unwrap().success()
+            let text = loop {
+                match crate::fsx::read_to_string(&said) {
+                    Ok(text) => break text,
+                    Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+                }
+            };
+            let (code, parent) = text.trim().split_once(' ').unwrap();
+            (code == "0", parent == std::process::id().to_string())
         };
-        assert!(opens(false));
-        assert!(!opens(true));
+        assert_eq!(opens(false), (true, true));
+        assert_eq!(opens(true), (false, false), "nor is it a child of this process");
     }
 
     #[test]

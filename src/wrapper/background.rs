@@ -78,6 +78,5 @@ fn start_in_background(args: &[&str]) {
     let Ok(program) = fsx::current_exe() else { return };
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    sys_process::detach(&mut command);
-    let _ = command.spawn();
+    let _ = sys_process::spawn_detached(&mut command);
 }

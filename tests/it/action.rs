@@ -237,7 +237,10 @@ fn values_reach_the_environment_as_they_are() {
     let project = Project::new();
     let mut job = Job::new(&project, "push");
     let evil = "a\nPATH=/evil\n$(touch evil) `touch evil` ' \" \\";
-    let runs = job.uses("", &[("kache", KACHE), ("pull", "false"), ("prefix", evil), ("access-key", "x"), ("secret-key", "kache-sk1:x")]);
+    let runs = job.uses(
+        "",
+        &[("kache", KACHE), ("pull", "false"), ("prefix", evil), ("access-key", "x"), ("secret-key", "kache-sk1:x")],
+    );
     all_fine(&runs);
     assert_eq!(job.env.get("KACHE_S3_PREFIX").map(String::as_str), Some(evil));
     assert_eq!((job.env.get("PATH"), project.path("evil").exists()), (None, false));

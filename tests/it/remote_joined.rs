@@ -17,7 +17,7 @@ use crate::support::remote::{ProxiedServer, remote_of, run, settings};
 use crate::support::s3_server::{S3Server, WRITER};
 
 /// Packs that stay in memory, and packs that are downloaded to a file.
-const SIZES: [Size; 2] = [Size { bytes: 400_000, noise: 99 }, Size { bytes: 3_000_000, noise: 99 }];
+const SIZES: [Size; 2] = [Size { bytes: 800_000, noise: 99 }, Size { bytes: 3_000_000, noise: 99 }];
 
 /// A remote with two entries, and an empty store.
 struct Fixture {

@@ -15,7 +15,7 @@ use crate::support::{KACHE, Project, Run, manifest, objects, signal, wait_until}
 
 pub(crate) const SMALL: Size = Size { bytes: 20_000, noise: 30 };
 /// The pack of such an entry is too large for a bundle.
-pub(crate) const ALONE: Size = Size { bytes: 400_000, noise: 80 };
+pub(crate) const ALONE: Size = Size { bytes: 900_000, noise: 80 };
 
 /// Two machines without any workspace, and a remote.
 pub(crate) struct TwoMachines {
@@ -351,8 +351,7 @@ fn r12_a_pull_stops_where_the_store_is_full() {
 
 #[test]
 fn ctrl_c_ends_it_well_and_the_next_run_completes_it() {
-    let size = Size { bytes: 400_000, noise: 80 };
-    let (machines, made) = TwoMachines::with(12, size);
+    let (machines, made) = TwoMachines::with(12, ALONE);
     machines.proxy.set_bandwidth(1_000_000);
     let interrupt = |project: &Project, verb: &[&str], method: &'static str| {
         machines.proxy.forget();

@@ -354,3 +354,22 @@ fn hits_are_verified_on_demand() {
     constant.project.wipe().build();
     assert_eq!(constant.last_run()["outcome"], "hit.verified", "{}", constant.project.history());
 }
+
+/// The first miss of a build starts the agent. If that is the miss of a run, the agent is no process that the script
+/// left behind.
+#[test]
+fn a_run_that_starts_the_agent_is_stored() {
+    let server = S3Server::start();
+    let mut scripted =
+        Scripted::new("println!(\"cargo::rerun-if-env-changed=VALUE\"); env::var(\"VALUE\").unwrap_or_default()");
+    scripted.build();
+    for (name, value) in S3Server::variables(&server.endpoint(), WRITER) {
+        scripted.set(name, &value);
+    }
+    // Only the run is a miss: the script itself is there.
+    scripted.set("VALUE", "another");
+    scripted.runs();
+    let run = scripted.last_run();
+    assert_eq!(run["stored"], "stored", "{run}");
+    assert!(run["outcome"].as_str().is_some_and(|outcome| outcome.starts_with("miss.")), "{run}");
+}

@@ -66,8 +66,7 @@ impl Publication<'_> {
         let known = self.known;
         let lacks = |key| lacks(key) || known.manifest(key).is_none();
         for used in self.used {
-            let Some(record) = build_records::create(&self.source.store, self.known, self.checkout, used, lacks)
-            else {
+            let Some(record) = build_records::create(&self.source.store, self.known, self.checkout, used, lacks) else {
                 continue;
             };
             // An empty record would be the best match for other machines, and useless to them.
