@@ -220,7 +220,7 @@ impl Case {
             let shape = recorded_build::SHAPE.to_owned();
             let request =
                 FetchRequest { remote: remote.clone(), workspace, shape, build: 1, crate_name, lookup: made.lookup };
-            store.entry(made.key).is_some() || client::fetch(store.layout(), request).is_some()
+            store.entry(made.key).is_some() || client::fetch(store.layout(), request).is_ok()
         };
         let began = Instant::now();
         std::thread::scope(|scope| {

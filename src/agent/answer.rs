@@ -28,8 +28,10 @@ pub(super) struct SubjectAnswer {
     early: Vec<LookupKey>,
     /// Lookup keys that are being looked up.
     open: HashSet<LookupKey>,
-    /// Lookup keys that the remote does not have.
+    /// Lookup keys that the remote does not have, or for which the lookup failed.
     lacking: HashSet<LookupKey>,
+    /// Those for which the lookup failed.
+    failed: HashSet<LookupKey>,
     /// Number of lookups that have found an entry.
     found: usize,
     /// How many times the records of other commands were asked for.
@@ -48,6 +50,7 @@ impl SubjectAnswer {
             early: Vec::new(),
             open: HashSet::new(),
             lacking: HashSet::new(),
+            failed: HashSet::new(),
             found: 0,
             asked_for_others: 0,
         }
@@ -68,6 +71,11 @@ impl SubjectAnswer {
         !self.lacking.contains(&lookup) && (self.open.contains(&lookup) || !self.is_finished)
     }
 
+    /// Whether the remote was asked for this lookup key, and the request failed.
+    pub(super) fn has_failed(&self, lookup: LookupKey) -> bool {
+        self.failed.contains(&lookup)
+    }
+
     /// Begins to look up this lookup key by name, unless that was done before, or too many lookups were in vain.
     /// Returns whether it did.
     pub(super) fn begin_look_up(&mut self, requested: LookupKey) -> bool {
@@ -79,12 +87,13 @@ impl SubjectAnswer {
         true
     }
 
-    /// Records whether the remote has an entry under this lookup key.
-    pub(super) fn end_look_up(&mut self, lookup: LookupKey, is_found: bool) {
+    /// Records whether the remote has an entry under this lookup key. `None`: the request failed.
+    pub(super) fn end_look_up(&mut self, lookup: LookupKey, is_found: Option<bool>) {
         self.open.remove(&lookup);
-        self.found += usize::from(is_found);
-        if !is_found {
-            self.lacking.insert(lookup);
+        match is_found {
+            Some(true) => self.found += 1,
+            Some(false) => drop(self.lacking.insert(lookup)),
+            None => drop((self.lacking.insert(lookup), self.failed.insert(lookup))),
         }
     }
 
@@ -136,14 +145,14 @@ mod tests {
         answer.finish();
         let begun = (0..100).filter(|n| {
             let begun = answer.begin_look_up(lookup(*n));
-            answer.end_look_up(lookup(*n), false);
+            answer.end_look_up(lookup(*n), Some(false));
             begun
         });
         assert_eq!(begun.count(), MAX_VAIN_LOOK_UPS);
         let mut answer = SubjectAnswer::new(Duration::ZERO);
         let begun = (0..100).filter(|n| {
             let begun = answer.begin_look_up(lookup(*n));
-            answer.end_look_up(lookup(*n), *n == 0);
+            answer.end_look_up(lookup(*n), Some(*n == 0));
             begun
         });
         assert_eq!(begun.count(), 100, "one was found");
@@ -157,8 +166,11 @@ mod tests {
         assert!(!answer.may_name(lookup(2)));
         assert!(answer.begin_look_up(lookup(2)) && answer.may_name(lookup(2)));
         assert!(!answer.begin_look_up(lookup(2)), "once");
-        answer.end_look_up(lookup(2), false);
-        assert!(!answer.may_name(lookup(2)) && !answer.begin_look_up(lookup(2)));
+        answer.end_look_up(lookup(2), Some(false));
+        assert!(!answer.may_name(lookup(2)) && !answer.begin_look_up(lookup(2)) && !answer.has_failed(lookup(2)));
+        assert!(answer.begin_look_up(lookup(3)));
+        answer.end_look_up(lookup(3), None);
+        assert!(!answer.may_name(lookup(3)) && answer.has_failed(lookup(3)));
         assert!(answer.begin_others() && !answer.begin_others());
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::paths::AgentPaths;
 use super::protocol::{Answer, Command, FetchRequest, MAX_LINE, Request, Response, VERSION, line};
 use crate::fsx::{self, socket, sys_process};
+use crate::model::RemoteAnswer;
 use crate::store::Layout;
 
 /// How long an answer may take. The agent answers from memory, but all cores may be busy.
@@ -28,22 +29,24 @@ pub struct Connection {
     stream: BufReader<UnixStream>,
 }
 
-/// Requests an entry, and waits as long as the agent answers that it may come. `Some`: an entry is in the store now,
-/// and the connection can report [`Connection::unused`].
-pub fn fetch(layout: &Layout, request: FetchRequest) -> Option<Connection> {
+/// Requests an entry, and waits as long as the agent answers that it may come. `Ok`: an entry is in the store now, and
+/// the connection can report [`Connection::unused`]. `Err`: no entry comes, for this reason.
+pub fn fetch(layout: &Layout, request: FetchRequest) -> Result<Connection, RemoteAnswer> {
     let paths = AgentPaths::of(layout);
     if paths.silent().age().is_some_and(|age| age < RETRY_AFTER) {
-        return None;
+        return Err(RemoteAnswer::NoAgent);
     }
-    let mut connection = connect_or_start(&paths)?;
-    connection.send(&Request::new(Command::Fetch(request))).ok()?;
-    match wait(&mut connection, MAX_WAIT) {
-        Ok(Answer::InStore) => return Some(connection),
-        Ok(answer) => tracing::debug!(?answer, "no entry comes"),
+    let mut connection = connect_or_start(&paths).ok_or(RemoteAnswer::NoAgent)?;
+    connection.send(&Request::new(Command::Fetch(request))).map_err(|_| RemoteAnswer::NoAgent)?;
+    let answer = wait(&mut connection, MAX_WAIT);
+    tracing::debug!(?answer, "the agent answered");
+    match answer {
+        Ok(Answer::InStore) => return Ok(connection),
+        Ok(Answer::Decline(why)) => return Err(why.into()),
         Err(NoAnswer::TimedOut) => drop(paths.silent().touch()),
-        Err(NoAnswer::Ended) => {}
+        Ok(_) | Err(NoAnswer::Ended) => {}
     }
-    None
+    Err(RemoteAnswer::NoAgent)
 }
 
 /// Waits for the last answer. Each answer may extend the wait, but to no more than `max` in total.

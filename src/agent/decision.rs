@@ -47,6 +47,8 @@ impl AgentState {
                 Decision::Decline(Decline::Unusable)
             } else if may_come {
                 Decision::Wait
+            } else if self.answers.get(&subject).is_some_and(|answer| answer.has_failed(request.lookup)) {
+                Decision::Decline(Decline::Failed)
             } else {
                 Decision::Decline(Decline::Unknown)
             };
@@ -55,9 +57,10 @@ impl AgentState {
             FetchState::InStore if self.is_recent(request.lookup, now) => {
                 Decision::InStore(unit.cost_ms.unwrap_or(0.0))
             }
-            FetchState::InStore | FetchState::Failed => Decision::Decline(Decline::Unknown),
+            FetchState::Failed => Decision::Decline(Decline::Failed),
+            FetchState::InStore | FetchState::Useless => Decision::Decline(Decline::Unknown),
             _ if !self.health.is_usable(now) => Decision::Decline(Decline::Unusable),
-            _ if self.is_useless(request.build) => Decision::Decline(Decline::Spent),
+            _ if self.is_useless(request.build) => Decision::Decline(Decline::Useless),
             FetchState::OnRemote | FetchState::Fetching => {
                 self.plan.request(request.lookup);
                 self.plan_record(&subject, request.lookup);
@@ -128,7 +131,9 @@ mod tests {
         state.ended(request("b").lookup, FetchState::InStore);
         assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::InStore(500.0));
         state.ended(request("a").lookup, FetchState::Failed);
-        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
+        assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Failed));
+        state.ended(request("c").lookup, FetchState::Useless);
+        assert_eq!(state.decide(&request("c"), Duration::ZERO), Decision::Decline(Decline::Unknown));
     }
 
     #[test]
@@ -139,7 +144,7 @@ mod tests {
             assert_eq!(state.decide(&request(name), Duration::ZERO), Decision::Wait);
             state.used(&request(name), false, 500.0, Duration::from_millis(10));
         }
-        assert_eq!(state.decide(&request("10"), Duration::ZERO), Decision::Decline(Decline::Spent));
+        assert_eq!(state.decide(&request("10"), Duration::ZERO), Decision::Decline(Decline::Useless));
         assert!(state.plan.pending() <= 6, "only the requested units");
     }
 

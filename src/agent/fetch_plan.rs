@@ -14,8 +14,10 @@ pub enum FetchState {
     Fetching,
     /// An entry was fetched, or was already there. It may have been evicted since.
     InStore,
-    /// The fetch failed, or the entry was refused.
+    /// Fetching it failed.
     Failed,
+    /// There is no entry that the store lacks and accepts: it was refused, is gone, or was in the store before.
+    Useless,
 }
 
 /// The entries of the remote under one lookup key.

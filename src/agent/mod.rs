@@ -8,11 +8,13 @@
 //! [`protocol`] is the format; `answer`, [`budget`], [`fetch_plan`] and `health` are pure policy, which `state`
 //! combines; `decision` decides from that state how to answer a request, and `shared` holds it for all tasks.
 //! [`server`] answers, `prefetch` fetches, [`queue`] holds the entries to upload, and `uploads` uploads them.
+//! [`failure`] keeps what failed last, for commands that run after the agent has ended.
 
 mod answer;
 pub mod budget;
 pub mod client;
 mod decision;
+pub mod failure;
 pub mod fetch_plan;
 mod health;
 pub mod paths;

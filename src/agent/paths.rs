@@ -33,6 +33,11 @@ impl AgentPaths {
         self.dir.join("log")
     }
 
+    /// The last failure of the work with this verb (`failure` has the format).
+    pub fn failure(&self, verb: &str) -> PathBuf {
+        self.dir.join(format!("failed-{verb}"))
+    }
+
     /// When a client last started an agent. Other clients wait for that agent, and a miss does not restart an agent
     /// that dies early. An agent that was told to stop removes the file.
     pub fn starting(&self) -> TimestampFile {

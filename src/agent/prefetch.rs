@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::failure::{Failure, Work};
 use super::fetch_plan::{FetchState, RemoteUnit};
 use super::protocol::FetchRequest;
 use super::shared::Agent;
@@ -51,7 +52,7 @@ async fn fetch_loop(agent: Arc<Agent>) {
         };
         let state = match agent.open().await {
             Ok(open) => fetch_unit(&agent, &open, lookup, &unit).await,
-            Err(error) => record_failure(&agent, error.to_string()),
+            Err(error) => record_failure(&agent, &error.into()),
         };
         agent.state().ended(lookup, state);
         agent.changed.notify_waiters();
@@ -62,7 +63,7 @@ async fn fetch_loop(agent: Arc<Agent>) {
 async fn fetch_unit(agent: &Agent, open: &Arc<Remote>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + LOOKUP_DEADLINE));
     let fetcher = Fetcher::new(open, &agent.setup.store, false);
-    let mut state = FetchState::Failed;
+    let mut state = FetchState::Useless;
     for entry in unit.entries.iter().filter(|entry| entry.id.lookup == lookup).take(fetch::MAX_ENTRIES_PER_LOOKUP) {
         // The build will probably request the other units of a record, too, and so other packs of the same bundle.
         let uses = match entry.manifest {
@@ -80,7 +81,7 @@ async fn fetch_unit(agent: &Agent, open: &Arc<Remote>, lookup: LookupKey, unit: 
             Ok(Fetched::AlreadyHere | Fetched::Absent) => {}
             Ok(Fetched::Refused(refused)) => tracing::warn!(crate_name, %refused, "refused"),
             Err(RemoteError::Cancelled { .. }) => return FetchState::OnRemote,
-            Err(error) => return record_failure(agent, error.to_string()),
+            Err(error) => return record_failure(agent, &error.into()),
         }
     }
     state
@@ -89,6 +90,7 @@ async fn fetch_unit(agent: &Agent, open: &Arc<Remote>, lookup: LookupKey, unit: 
 /// Counts a fetched entry. A build record only claims its sizes, so a plan ends once the store has really grown by the
 /// bytes that one agent may fetch.
 fn count_fetched(agent: &Agent, pack: u64, bytes: u64) {
+    agent.forget_failure(Work::Fetch);
     let mut state = agent.state();
     state.counters.fetched += 1;
     state.counters.fetched_bytes += pack;
@@ -102,11 +104,15 @@ fn count_fetched(agent: &Agent, pack: u64, bytes: u64) {
     }
 }
 
-fn record_failure(agent: &Agent, error: String) -> FetchState {
-    tracing::warn!(error, "cannot fetch");
-    let mut state = agent.state();
-    let now = state.now();
-    state.health.failed(error, now);
+fn record_failure(agent: &Agent, failure: &Failure) -> FetchState {
+    tracing::warn!(error = failure.message, "cannot fetch");
+    let is_paused = {
+        let mut state = agent.state();
+        let now = state.now();
+        state.health.failed(failure.message.clone(), now);
+        !state.health.is_usable(now)
+    };
+    agent.keep_failure(Work::Fetch, failure, is_paused);
     FetchState::Failed
 }
 
@@ -117,16 +123,17 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     tokio::spawn(async move {
         let failure = match tokio::time::timeout(QUERY_TIMEOUT, read_record(&agent, &subject)).await {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(_) => Some(format!("no answer within {} s", QUERY_TIMEOUT.as_secs())),
+            Ok(Err(failure)) => Some(failure),
+            Err(_) => Some(no_answer()),
         };
-        if let Some(error) = &failure {
-            tracing::warn!(error, "cannot query the remote");
+        if let Some(failure) = &failure {
+            tracing::warn!(error = failure.message, "cannot query the remote");
+            agent.keep_failure(Work::Query, failure, true);
         }
         let mut state = agent.state();
-        if let Some(error) = failure {
+        if let Some(failure) = failure {
             let now = state.now();
-            state.health.last_error = error;
+            state.health.last_error = failure.message;
             state.health.pause(now);
         }
         state.finish_answer(&subject);
@@ -135,20 +142,21 @@ pub(super) fn query_subject(agent: &Arc<Agent>, subject: BuildSubject) {
     });
 }
 
+fn no_answer() -> Failure {
+    Failure::timed_out(format!("no answer within {} s", QUERY_TIMEOUT.as_secs()))
+}
+
 /// Reads the best build record, if there is one.
-async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<(), String> {
-    let open = agent.open().await.map_err(|error| error.to_string())?;
+async fn read_record(agent: &Agent, subject: &BuildSubject) -> Result<(), Failure> {
+    let open = agent.open().await?;
     tracing::debug!("opened the remote");
-    let Some(place) = place_of(agent, &open, subject).await.map_err(|error| error.to_string())? else { return Ok(()) };
-    let found = build_records::find(&open, &place.listing, &place.checkout, &place.purpose).await;
-    let mut found = found.map_err(|error| error.to_string())?;
+    let Some(place) = place_of(agent, &open, subject).await? else { return Ok(()) };
+    let mut found = build_records::find(&open, &place.listing, &place.checkout, &place.purpose).await?;
     if found.is_none() {
         // The first units of a cross build are for the host, so fall back to a record of any shape.
-        let any = Purpose::default();
-        found = build_records::find(&open, &place.listing, &place.checkout, &any)
-            .await
-            .map_err(|error| error.to_string())?;
+        found = build_records::find(&open, &place.listing, &place.checkout, &Purpose::default()).await?;
     }
+    agent.forget_failure(Work::Query);
     if let Some(found) = found {
         add_record(agent, &open, subject, &found);
     }
@@ -205,13 +213,23 @@ pub(super) fn look_up(agent: &Arc<Agent>, request: FetchRequest) {
     let agent = Arc::clone(agent);
     tokio::spawn(async move {
         let found = async {
-            let open = agent.open().await.ok()?;
-            list_unit(&open, &request.crate_name, request.lookup).await.ok()?
+            let open = agent.open().await?;
+            Ok(list_unit(&open, &request.crate_name, request.lookup).await?)
         };
         // [`query_subject`] decides whether the remote can be used.
-        let unit = tokio::time::timeout(QUERY_TIMEOUT, found).await.ok().flatten();
-        tracing::debug!(crate_name = request.crate_name, is_there = unit.is_some(), "looked up");
-        agent.state().set_lookup_result(&request, unit);
+        let found = tokio::time::timeout(QUERY_TIMEOUT, found).await.unwrap_or_else(|_| Err(no_answer()));
+        match &found {
+            Ok(_) => agent.forget_failure(Work::Query),
+            Err(failure) => {
+                let is_paused = {
+                    let state = agent.state();
+                    !state.health.is_usable(state.now())
+                };
+                agent.keep_failure(Work::Query, failure, is_paused);
+            }
+        }
+        tracing::debug!(crate_name = request.crate_name, is_there = matches!(found, Ok(Some(_))), "looked up");
+        agent.state().set_lookup_result(&request, found.map_err(drop));
         agent.changed.notify_waiters();
         agent.work.notify_waiters();
     });

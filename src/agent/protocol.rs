@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::LookupKey;
+use crate::model::{LookupKey, RemoteAnswer};
 
 /// The protocol version of this program.
 pub const VERSION: u32 = 1;
@@ -89,16 +89,34 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decline {
-    /// The remote does not have it, or fetching it failed or did not help.
+    /// The remote is not known to have it, or what it has was fetched before and is no hit.
     Unknown,
+    /// A request to the remote about it failed. Older clients treat this, and `Useless`, as no answer.
+    Failed,
     /// The remote is not used for now: it cannot be reached, or answers nonsense.
     Unusable,
-    /// The budget is spent, or none of the fetched entries held.
+    /// The budget is spent.
     Spent,
+    /// None of the entries that were fetched for the build was a hit.
+    Useless,
     /// The client uses another remote than the agent.
     OtherRemote,
     /// The client uses another version of the protocol.
     OtherVersion,
+}
+
+impl From<Decline> for RemoteAnswer {
+    fn from(decline: Decline) -> Self {
+        match decline {
+            Decline::Unknown => Self::Unknown,
+            Decline::Failed => Self::Failed,
+            Decline::Unusable => Self::Unusable,
+            Decline::Spent => Self::Late,
+            Decline::Useless => Self::Useless,
+            Decline::OtherRemote => Self::OtherRemote,
+            Decline::OtherVersion => Self::OtherVersion,
+        }
+    }
 }
 
 /// The status of the agent, for people.

@@ -4,16 +4,20 @@
 //! There is no other lock. A task that holds the mutex does not wait for anything: no `await`, no request, no transfer.
 //! It may check whether a file of the store exists.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 
+use super::failure::{self, Failure, LastFailure, Work};
+use super::paths::AgentPaths;
 use super::protocol::AgentStatus;
 use super::queue::Queue;
 use super::state::AgentState;
 use crate::config::{self, Env};
+use crate::fsx::clock;
 use crate::remote::{ConnectError, Remote};
 use crate::store::{SizeLimit, Store};
 
@@ -53,6 +57,8 @@ pub(super) struct Agent {
     pub(super) end: CancellationToken,
     pub(super) queue: Queue,
     open: OnceCell<Arc<Remote>>,
+    /// A bit for each kind of work whose last request succeeded, so that not every success removes a file.
+    succeeding: AtomicU8,
 }
 
 impl Agent {
@@ -65,6 +71,7 @@ impl Agent {
             end: CancellationToken::new(),
             queue: Queue::of(setup.store.layout(), &setup.remote),
             open: OnceCell::new(),
+            succeeding: AtomicU8::new(0),
             setup,
         }
     }
@@ -72,6 +79,27 @@ impl Agent {
     /// Locks the state. The module header says what a task may do meanwhile.
     pub(super) fn state(&self) -> MutexGuard<'_, AgentState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a failure for commands that run later.
+    pub(super) fn keep_failure(&self, work: Work, failure: &Failure, is_paused: bool) {
+        let (remote, at) = (self.setup.remote.place(), clock::now().as_millis());
+        if let Some(last) = LastFailure::of(failure, work, remote, at, is_paused) {
+            last.write(&self.paths());
+            self.succeeding.fetch_and(!(1 << work as u8), Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the failure of this kind of work, because a request has succeeded.
+    pub(super) fn forget_failure(&self, work: Work) {
+        let bit = 1 << work as u8;
+        if self.succeeding.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            failure::forget(&self.paths(), work);
+        }
+    }
+
+    fn paths(&self) -> AgentPaths {
+        AgentPaths::of(self.setup.store.layout())
     }
 
     /// The remote. The first caller connects it.

@@ -151,14 +151,14 @@ impl AgentState {
         is_unknown && self.answers.get_mut(&subject(request)).is_some_and(|answer| answer.begin_look_up(request.lookup))
     }
 
-    /// Records the unit of the remote under the requested lookup key, if there is one.
-    pub(super) fn set_lookup_result(&mut self, request: &FetchRequest, unit: Option<RemoteUnit>) {
+    /// Records the unit of the remote under the requested lookup key, if there is one. `Err`: the request failed.
+    pub(super) fn set_lookup_result(&mut self, request: &FetchRequest, unit: Result<Option<RemoteUnit>, ()>) {
         let now = self.now();
         self.last_activity = now;
         if let Some(answer) = self.answers.get_mut(&subject(request)) {
-            answer.end_look_up(request.lookup, unit.is_some());
+            answer.end_look_up(request.lookup, unit.as_ref().ok().map(Option::is_some));
         }
-        if let Some(unit) = unit {
+        if let Ok(Some(unit)) = unit {
             self.plan.add_unit(request.lookup, unit);
             if let Some(build) = self.builds.get_mut(&request.build) {
                 build.budget.entry_named(millis(now));
@@ -305,10 +305,10 @@ pub(super) mod tests {
                 && !state.begin_look_up_if_due(&request("a"))
                 && state.begin_look_up_if_due(&request("b"))
         );
-        state.set_lookup_result(&request("a"), None);
+        state.set_lookup_result(&request("a"), Ok(None));
         let unit =
             RemoteUnit { crate_name: "b".into(), entries: Vec::new(), cost_ms: None, state: FetchState::OnRemote };
-        state.set_lookup_result(&request("b"), Some(unit));
+        state.set_lookup_result(&request("b"), Ok(Some(unit)));
         assert_eq!(state.decide(&request("a"), Duration::ZERO), Decision::Decline(Decline::Unknown));
         assert_eq!(state.decide(&request("b"), Duration::ZERO), Decision::Wait);
         assert!(state.plan.take_next().is_some(), "b is fetched");
@@ -316,8 +316,11 @@ pub(super) mod tests {
         state.finish_answer(&subject(&request("a")));
         assert!(state.begin_look_up_if_due(&request("c")), "after the answer, too");
         assert_eq!(state.decide(&request("c"), Duration::ZERO), Decision::Wait);
-        state.set_lookup_result(&request("c"), None);
+        state.set_lookup_result(&request("c"), Ok(None));
         assert_eq!(state.decide(&request("c"), Duration::ZERO), Decision::Decline(Decline::Unknown));
+        assert!(state.begin_look_up_if_due(&request("d")));
+        state.set_lookup_result(&request("d"), Err(()));
+        assert_eq!(state.decide(&request("d"), Duration::ZERO), Decision::Decline(Decline::Failed));
     }
 
     #[test]
@@ -353,7 +356,7 @@ pub(super) mod tests {
         state.notice_removal(&request("a"), |_| false);
         assert_eq!(
             state.decide(&request("a"), Duration::ZERO),
-            Decision::Decline(Decline::Unknown),
+            Decision::Decline(Decline::Failed),
             "it was never in the store"
         );
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
+use super::failure::{Failure, Work};
 use super::shared::{Agent, MAX_BLOCKING_THREADS, connect};
 use crate::events::{CommandLog, EventLog};
 use crate::fsx::{clock, sys_process};
@@ -96,17 +97,23 @@ async fn upload_loop(agent: &Arc<Agent>) {
             Ok(0) if is_unrecorded && is_quiet(agent) => {
                 publish(agent, &open).await.inspect(|()| is_unrecorded = false)
             }
-            sent => sent.map(|sent| is_unrecorded |= sent > 0),
+            sent => sent.map(|sent| {
+                if sent > 0 {
+                    is_unrecorded = true;
+                    agent.forget_failure(Work::Upload);
+                }
+            }),
         };
         let uploads_wait = match done {
             Ok(()) => {
                 pause = CHECK_INTERVAL;
                 String::new()
             }
-            Err(error) => {
-                tracing::warn!(error, "uploads wait");
+            Err(failure) => {
+                tracing::warn!(error = failure.message, "uploads wait");
+                agent.keep_failure(Work::Upload, &failure, true);
                 pause = if pause < FIRST_PAUSE { FIRST_PAUSE } else { (pause * 2).min(MAX_PAUSE) };
-                format!("paused: {error}")
+                format!("paused: {}", failure.message)
             }
         };
         agent.state().counters.uploads_wait = uploads_wait;
@@ -120,11 +127,11 @@ fn is_quiet(agent: &Agent) -> bool {
 
 /// Writes the build records and snapshots of the workspaces that builds asked about, so that other machines can fetch
 /// their entries.
-async fn publish(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(), String> {
+async fn publish(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(), Failure> {
     let (Some(open), store) = (open.get(), &agent.setup.store) else { return Ok(()) };
     let since = clock::now().as_millis() - workspace::RECENT_MS;
-    let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
-    let commands = CommandLog::of(store.layout().cache_dir()).read(since).map_err(|error| error.to_string())?;
+    let events = EventLog::of(store.layout().cache_dir()).read(since).map_err(Failure::other)?;
+    let commands = CommandLog::of(store.layout().cache_dir()).read(since).map_err(Failure::other)?;
     remote::abort_stale_uploads(open, store.layout()).await;
     let source = source(agent).await?;
     let (known, workspaces) = (KnownEntries::of(store.layout(), open), agent.state().workspaces());
@@ -133,7 +140,7 @@ async fn publish(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(),
         let checkout = Checkout::of(&workspace, &agent.setup.env);
         let targets = workspace::target_dir_candidates(&workspace.root, &agent.setup.env);
         let used = workspace::used_entries(&events, &commands, &targets);
-        let listing = build_records::list(open, &checkout.workspace).await.map_err(|error| error.to_string())?;
+        let listing = build_records::list(open, &checkout.workspace).await?;
         let publication = Publication {
             remote: open,
             source: &source,
@@ -145,33 +152,33 @@ async fn publish(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<(),
         };
         // What is not known to be on the remote was withheld, or failed.
         let is_lacking = |key| known.knowledge(key, clock::now()) == Knowledge::Unknown;
-        let published = publication.run(is_lacking).await.map_err(|error| error.to_string())?;
+        let published = publication.run(is_lacking).await.map_err(|error| Failure::from(&error))?;
         published.records.iter().for_each(|(name, _)| tracing::info!(name, "recorded"));
     }
     Ok(())
 }
 
-async fn source(agent: &Arc<Agent>) -> Result<UploadSource, String> {
+async fn source(agent: &Arc<Agent>) -> Result<UploadSource, Failure> {
     let (store, variables) = (Arc::clone(&agent.setup.store), agent.setup.env.texts());
     let found = tokio::task::spawn_blocking(move || Withheld::of(&store, variables)).await;
-    let withheld = Arc::new(found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
+    let withheld = Arc::new(found.map_err(Failure::other)?.map_err(Failure::other)?);
     Ok(UploadSource { store: Arc::clone(&agent.setup.store), withheld })
 }
 
 /// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
 /// others, unless the remote will refuse those too.
-async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<usize, String> {
-    let queued = agent.queue.entries().map_err(|error| error.to_string())?;
+async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<usize, Failure> {
+    let queued = agent.queue.entries().map_err(Failure::other)?;
     if queued.is_empty() {
         return Ok(0);
     }
     let connect = || async { connect(&agent.setup).await };
-    let remote = open.get_or_try_init(connect).await.map_err(|error| error.to_string())?;
+    let remote = open.get_or_try_init(connect).await?;
     let source = source(agent).await?;
     let known = KnownEntries::of(source.store.layout(), remote);
-    let lacking = presence::lacking(remote, &known, queued.clone()).await.map_err(|error| error.to_string())?;
+    let lacking = presence::lacking(remote, &known, queued.clone()).await?;
     for id in queued.iter().filter(|id| !lacking.contains(id)) {
-        agent.queue.remove(id.key).map_err(|error| error.to_string())?;
+        agent.queue.remove(id.key).map_err(Failure::other)?;
     }
     let (mut failed, mut tried) = (None, queued.len() - lacking.len());
     for some in lacking.chunks(CHUNK) {
@@ -182,8 +189,9 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
         let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
         let uploader = Uploader::new(remote, &source, &control);
         push::run(&uploader, some.to_vec(), MAX_PARALLEL_UPLOADS, |id, result| {
-            if let Some(error) = settle(agent, id, result) {
-                failed = Some(error);
+            // What was not tried any more does not hide why.
+            if let Some(failure) = settle(agent, id, result).filter(|new| failed.is_none() || !new.is_echo) {
+                failed = Some(failure);
             }
         })
         .await;
@@ -192,7 +200,7 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
 }
 
 /// Takes an entry off the queue, unless its upload failed or was not tried. Returns the error.
-fn settle(agent: &Agent, id: &EntryId, result: &Settled) -> Option<String> {
+fn settle(agent: &Agent, id: &EntryId, result: &Settled) -> Option<Failure> {
     agent.state().mark_active();
     tracing::debug!(crate_name = id.crate_name, ?result, "sent");
     match result {
@@ -200,9 +208,9 @@ fn settle(agent: &Agent, id: &EntryId, result: &Settled) -> Option<String> {
             if matches!(uploaded, Uploaded::Written(_)) {
                 agent.state().counters.uploaded += 1;
             }
-            agent.queue.remove(id.key).err().map(|error| error.to_string())
+            agent.queue.remove(id.key).err().map(Failure::other)
         }
-        Ok(None) => Some("the remote denies uploads".to_owned()),
-        Err(error) => Some(error.to_string()),
+        Ok(None) => Some(Failure::echo("the remote denies uploads")),
+        Err(error) => Some(Failure::from(error)),
     }
 }

@@ -25,6 +25,7 @@ mod report;
 mod restore;
 mod stats;
 mod transfer;
+mod trouble;
 mod units;
 mod why;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::context::{CommandContext, Exit, limit, span};
 use super::printer::Table;
-use super::{report, units};
+use super::{report, trouble, units};
 use crate::events::{EventLog, Journal, RestoreLog, Summary, Traffic, WholeBuilds};
 use crate::fsx::clock;
 use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
@@ -37,11 +37,13 @@ JSON (fields are added, never renamed; times are in milliseconds):
               stored {id: number} (of misses: whether the result was stored),
               verified, differing {crate: {hits, detail}} (verified hits that
               differ), saved_ms, hit_ms (mean), reflink_bytes, hardlink_bytes,
-              copy_bytes, stored_bytes
+              copy_bytes, stored_bytes, waited_ms (for the remote), hit_answers
+              and miss_answers {id: number} (what the remote answered)
   store       entries, blobs, bytes, spare_bytes (the part of bytes in sessions
               and offers of incremental compiles), max_bytes
   remote      fetched, fetched_bytes, sent, sent_bytes, failed, last_failure and
-              refused {reason: number}; refused entries count as absent")]
+              refused {reason: number}; refused entries count as absent
+  remote_problems  what is wrong with the remote and what to do, in words")]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -62,6 +64,7 @@ struct Stats {
     store: StoreSize,
     remote: Traffic,
     whole_builds: WholeBuilds,
+    remote_problems: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -101,7 +104,9 @@ fn gather(cx: &CommandContext, since: Option<Duration>) -> anyhow::Result<Stats>
         max_bytes: limit(&config).bytes(&config.cache_dir.value, survey.total_bytes()),
     };
     let cache_dir = config.cache_dir.value.to_string_lossy().into_owned();
-    Ok(Stats { v: 1, cache_dir, since, hit_rate: events.hit_rate(), events, store, remote, whole_builds })
+    let remote_problems = trouble::of_remote(cx, &config, &events.miss_answers);
+    let hit_rate = events.hit_rate();
+    Ok(Stats { v: 1, cache_dir, since, hit_rate, events, store, remote, whole_builds, remote_problems })
 }
 
 fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::Result<()> {
@@ -121,6 +126,8 @@ fn show(cx: &CommandContext, stats: &Stats, since: Option<Duration>) -> anyhow::
         ("Bypasses, by reason", reasons("BYPASSES", &events.outcomes, OutcomeClass::Bypass)),
         ("Restored data, by method", restored(events)),
         ("Remote", report::text::rows(&stats.remote)),
+        ("Misses, by the answer of the remote", report::text::answers(&events.miss_answers)),
+        ("Problems of the remote", trouble::table(&stats.remote_problems)),
     ] {
         if !table.is_empty() {
             out.data(format_args!("\n{title}"))?;

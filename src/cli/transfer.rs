@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{CommandContext, Exit};
 use super::progress::Display;
 use super::units;
+use crate::agent::failure::Cause;
 use crate::config::{self, Config};
 use crate::fsx::sys_process;
 use crate::model::EntryId;
@@ -81,12 +82,19 @@ fn advised(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// What to do about an error. Codes differ between servers, so the HTTP status decides where the code is unknown.
+/// What to do about an error.
 pub(super) fn advice(error: &RemoteError) -> Option<&'static str> {
-    let (status, code) = match error {
-        RemoteError::Denied { status, code, .. } | RemoteError::Status { status, code, .. } => (*status, code.as_str()),
-        RemoteError::Unreachable { .. } => return Some("Check the endpoint, and that this machine may reach it."),
-        _ => return None,
+    advice_on(&Cause::from(error))
+}
+
+/// What to do about an error with this cause. Codes differ between servers, so the HTTP status decides where the code
+/// is unknown.
+pub(super) fn advice_on(cause: &Cause) -> Option<&'static str> {
+    let (status, code) = match cause {
+        Cause::Status(status, code) => (*status, code.as_str()),
+        Cause::Unreachable => return Some("Check the endpoint, and that this machine may reach it."),
+        Cause::TimedOut => return Some("The server is overloaded, or the network is slow or blocks it."),
+        Cause::Other => return None,
     };
     Some(match (status, code) {
         (_, "RequestTimeTooSkewed") => "The clock of this machine, or of the server, is wrong.",

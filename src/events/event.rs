@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::log::LogLine;
-use crate::model::{Compared, Difference, Outcome, Stored};
+use crate::model::{Compared, Difference, Outcome, RemoteAnswer, Stored};
 
 /// The format version that this program writes. Readers skip lines of other versions.
 pub const VERSION: u32 = 1;
@@ -68,6 +68,10 @@ pub struct Event {
     pub differs: Vec<Difference>,
     /// Number of differences, including those not listed.
     pub differing: usize,
+    /// What the remote answered, by id. Written as an empty text if it was not asked because there is none, or because
+    /// the local store had a hit.
+    #[serde(with = "optional")]
+    pub remote: Option<RemoteAnswer>,
 }
 
 impl Event {
@@ -111,13 +115,18 @@ mod tests {
     use super::*;
     use crate::model::{HitSource, MissReason};
 
-    /// A line as the first version of this format wrote it.
+    /// A line as programs wrote it before they recorded the answer of the remote.
+    fn old(line: &str) -> String {
+        line.replace(",\"remote\":\"late\"", "")
+    }
+
+    /// A line of this version of the format.
     const LINE: &str = concat!(
         "{\"v\":1,\"at\":5,\"outcome\":\"miss.no-manifest\",\"crate\":\"a\",\"package\":\"a 1.0.0\",\"kind\":\"lib\",",
         "\"emit\":\"link\",\"ms\":1.5,\"waited_ms\":0.0,\"saved_ms\":0.0,\"reflink_bytes\":0,\"hardlink_bytes\":0,",
         "\"copy_bytes\":0,\"stored\":\"rustc-failed\",\"stored_bytes\":0,\"lookup\":\"\",\"key\":\"\",\"detail\":\"exit\",",
         "\"target\":\"/t\",\"shape\":\"host/debug\",\"build\":7,\"unit\":\"a-1\",\"compared\":\"first-seen\",\"differs\":[],",
-        "\"differing\":0}"
+        "\"differing\":0,\"remote\":\"late\"}"
     );
 
     #[test]
@@ -125,7 +134,17 @@ mod tests {
         let event: Event = serde_json::from_str(LINE).unwrap();
         assert_eq!(event.outcome, Outcome::Miss(MissReason::NoManifest));
         assert_eq!((&event.stored, &event.compared), (&Some(Stored::RustcFailed), &Some(Compared::FirstSeen)));
+        assert_eq!(event.remote, Some(RemoteAnswer::Late));
         assert_eq!(serde_json::to_string(&event).unwrap(), LINE);
+    }
+
+    #[test]
+    fn lines_without_an_answer_of_the_remote_are_read() {
+        assert!(!old(LINE).contains("remote"));
+        let event: Event = serde_json::from_str(&old(LINE)).unwrap();
+        let expected = Event { remote: None, ..serde_json::from_str(LINE).unwrap() };
+        assert_eq!(event, expected);
+        assert!(serde_json::to_string(&event).unwrap().ends_with(",\"remote\":\"\"}"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Event;
-use crate::model::{HitSource, Outcome, OutcomeClass, Stored};
+use crate::model::{HitSource, Outcome, OutcomeClass, RemoteAnswer, Stored};
 
 /// Hits of one crate that a fresh compile did not confirm.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,6 +37,12 @@ pub struct Summary {
     pub saved_ms: f64,
     /// Mean milliseconds of a restored hit.
     pub hit_ms: f64,
+    /// How often the remote gave each answer to an invocation that then was a hit, by id.
+    pub hit_answers: BTreeMap<RemoteAnswer, u64>,
+    /// How often the remote gave each answer to a miss, by id. Misses without a remote are in none.
+    pub miss_answers: BTreeMap<RemoteAnswer, u64>,
+    /// Milliseconds that invocations waited for the remote.
+    pub waited_ms: f64,
     /// Bytes restored by reflink.
     pub reflink_bytes: u64,
     /// Bytes restored by hard link.
@@ -71,6 +77,8 @@ impl Summary {
                 }
                 OutcomeClass::Bypass => summary.bypasses += 1,
             }
+            summary.add_answer(event);
+            summary.waited_ms += event.waited_ms;
             summary.reflink_bytes += event.reflink_bytes;
             summary.hardlink_bytes += event.hardlink_bytes;
             summary.copy_bytes += event.copy_bytes;
@@ -93,6 +101,17 @@ impl Summary {
         let is_verified = event.outcome == Outcome::Hit(HitSource::Verified);
         self.verified += u64::from(is_verified);
         is_verified
+    }
+
+    fn add_answer(&mut self, event: &Event) {
+        let answers = match event.outcome.class() {
+            OutcomeClass::Hit => &mut self.hit_answers,
+            OutcomeClass::Miss => &mut self.miss_answers,
+            OutcomeClass::Bypass => return,
+        };
+        if let Some(answer) = &event.remote {
+            *answers.entry(answer.clone()).or_default() += 1;
+        }
     }
 
     /// Percentage of hits among hits and misses. `None`: there were none.
@@ -121,6 +140,20 @@ mod tests {
         assert_eq!(summary.hit_rate(), Some(50.0));
         assert_eq!(summary.copy_bytes, 30);
         assert_eq!(Summary::of(&[]).hit_rate(), None);
+    }
+
+    #[test]
+    fn answers_of_the_remote_are_counted_for_hits_and_misses() {
+        let asked = |outcome: &str, answer: &str| Event {
+            remote: (!answer.is_empty()).then(|| answer.into()),
+            waited_ms: 5.0,
+            ..event(outcome, 10.0, 0.0)
+        };
+        let events = [asked("hit.remote", "fetched"), asked("miss.no-manifest", "late"), asked("miss.no-manifest", "")];
+        let summary = Summary::of(&events);
+        assert_eq!(summary.hit_answers, BTreeMap::from([(RemoteAnswer::Fetched, 1)]));
+        assert_eq!(summary.miss_answers, BTreeMap::from([(RemoteAnswer::Late, 1)]));
+        assert!((summary.waited_ms - 15.0).abs() < 1e-9);
     }
 
     #[test]

@@ -25,5 +25,7 @@ pub use glibc::GlibcVersion;
 pub use input_kind::InputKind;
 pub use input_set::{Input, InputSet, KnownVariables, PathKind};
 pub use key_trace::KeyTrace;
-pub use outcome::{BypassReason, Compared, HitSource, MissReason, Outcome, OutcomeClass, Refusal, Stored};
+pub use outcome::{
+    BypassReason, Compared, HitSource, MissReason, Outcome, OutcomeClass, Refusal, RemoteAnswer, Stored,
+};
 pub use token::{RootKind, TokenString};

@@ -169,6 +169,21 @@ logged_reasons! {
     }
 }
 
+logged_reasons! {
+    /// What the remote, or the agent that asks it, answered a miss. A miss without a remote has none.
+    RemoteAnswer {
+        Fetched = "fetched", "an entry was fetched from the remote; if this is a miss, it does not hold here";
+        Unknown = "unknown", "the remote was asked, and is not known to have such an entry";
+        Failed = "failed", "the remote was asked, and the request failed";
+        Late = "late", "the remote was asked, and had not delivered an entry when the time to wait was over";
+        Unusable = "unusable", "the remote was not asked: the agent has paused it after failures";
+        Useless = "useless", "no entry was waited for: none of those fetched for this build holds here";
+        NoAgent = "no-agent", "the remote was not asked: the agent did not start or did not answer in time";
+        OtherRemote = "other-remote", "the remote was not asked: the agent serves another remote";
+        OtherVersion = "other-version", "the remote was not asked: the agent is another version of kache";
+    }
+}
+
 reasons! {
     /// Why the cache was not consulted.
     BypassReason {
@@ -327,6 +342,7 @@ mod tests {
         ids.extend(Stored::KNOWN.iter().map(Stored::id));
         ids.extend(BypassReason::ALL.iter().map(|value| value.id()));
         ids.extend(Compared::KNOWN.iter().map(Compared::id));
+        ids.extend(RemoteAnswer::KNOWN.iter().map(RemoteAnswer::id));
         let total = ids.len();
         ids.sort_unstable();
         ids.dedup();
@@ -346,17 +362,20 @@ mod tests {
     }
 
     #[test]
-    fn fates_and_comparisons_come_back_as_themselves() {
-        for stored in Stored::KNOWN.iter().cloned().chain([Stored::Other("newer".into())]) {
-            let text = serde_json::to_string(&stored).unwrap();
-            assert_eq!(text, format!("\"{}\"", stored.id()));
-            assert_eq!(serde_json::from_str::<Stored>(&text).unwrap(), stored);
+    fn logged_reasons_come_back_as_themselves() {
+        fn all<T>(known: &[T], id: fn(&T) -> &str)
+        where
+            T: Clone + PartialEq + std::fmt::Debug + for<'a> From<&'a str> + Serialize + serde::de::DeserializeOwned,
+        {
+            for value in known.iter().cloned().chain([T::from("newer")]) {
+                let text = serde_json::to_string(&value).unwrap();
+                assert_eq!(text, format!("\"{}\"", id(&value)));
+                assert_eq!(serde_json::from_str::<T>(&text).unwrap(), value);
+            }
         }
-        for compared in Compared::KNOWN.iter().cloned().chain([Compared::Other("newer".into())]) {
-            let text = serde_json::to_string(&compared).unwrap();
-            assert_eq!(text, format!("\"{}\"", compared.id()));
-            assert_eq!(serde_json::from_str::<Compared>(&text).unwrap(), compared);
-        }
+        all(Stored::KNOWN, Stored::id);
+        all(Compared::KNOWN, Compared::id);
+        all(RemoteAnswer::KNOWN, RemoteAnswer::id);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::agent::protocol::FetchRequest;
 use crate::agent::queue::Queue;
 use crate::config::RemoteSettings;
 use crate::fsx::{self, sys_process};
-use crate::model::{EntryId, EntryKey, RootKind};
+use crate::model::{EntryId, EntryKey, RemoteAnswer, RootKind};
 
 /// The remote of this build, if there is one. `kache doctor` reports settings that cannot be read.
 pub(super) fn settings(task: &impl Task) -> Option<RemoteSettings> {
@@ -20,7 +20,7 @@ pub(super) fn settings(task: &impl Task) -> Option<RemoteSettings> {
 }
 
 /// Asks the agent for an entry, and waits for as long as the agent says. `Some`: the agent has fetched an entry, so
-/// look again.
+/// look again. The event of the invocation tells the answer.
 pub(super) fn ask(task: &impl Task, remote: &RemoteSettings, report: &EventReporter) -> Option<Connection> {
     let (began, labels) = (Instant::now(), task.labels());
     let request = FetchRequest {
@@ -31,9 +31,10 @@ pub(super) fn ask(task: &impl Task, remote: &RemoteSettings, report: &EventRepor
         crate_name: labels.crate_name,
         lookup: task.common().lookup.key,
     };
-    let connection = client::fetch(task.common().store.layout(), request);
+    let answer = client::fetch(task.common().store.layout(), request);
     report.waited(began.elapsed());
-    connection
+    report.answered(answer.as_ref().err().cloned().unwrap_or(RemoteAnswer::Fetched));
+    answer.ok()
 }
 
 /// Identifies this build: the process ID of cargo, and when it started. IDs alone are reused, in containers even by

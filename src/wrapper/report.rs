@@ -1,6 +1,6 @@
 //! Reports each invocation as one event in the event log.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::events::{Event, EventLog, event};
 use crate::fsx::clock::Time;
 use crate::fsx::{clock, sys_process};
 use crate::keys::{Roots, roots};
-use crate::model::{HitSource, Outcome, Refusal, RootKind};
+use crate::model::{HitSource, Outcome, Refusal, RemoteAnswer, RootKind};
 use crate::store::Entry;
 
 /// Writes the event of one invocation.
@@ -20,6 +20,8 @@ pub(super) struct EventReporter {
     /// When kache was called, on the precise clock.
     pub(super) asked: Time,
     waited: Cell<Duration>,
+    /// What the remote answered, if it was asked.
+    answer: RefCell<Option<RemoteAnswer>>,
     /// Whether a hit that follows comes from an offer.
     is_adopted: Cell<bool>,
     /// The number of the build, if kache restores it as a whole.
@@ -33,6 +35,7 @@ impl EventReporter {
             started,
             asked: clock::precise(),
             waited: Cell::default(),
+            answer: RefCell::default(),
             is_adopted: Cell::default(),
             whole_build: None,
         }
@@ -104,8 +107,14 @@ impl EventReporter {
         self.waited.set(self.waited.get() + time);
     }
 
+    /// Records what the remote answered.
+    pub(super) fn answered(&self, answer: RemoteAnswer) {
+        self.answer.replace(Some(answer));
+    }
+
     /// Appends the event. A failure is ignored.
     pub(super) fn write(&self, mut event: Event) {
+        event.remote = self.answer.take();
         event.waited_ms = self.waited.get().as_secs_f64() * 1000.0;
         event.cargo_pid = self.whole_build.unwrap_or(event.cargo_pid);
         event.ms = self.started.elapsed().as_secs_f64() * 1000.0;

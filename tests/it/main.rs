@@ -63,6 +63,7 @@ mod remote_push_pull;
 mod remote_requests;
 mod remote_runs;
 mod remote_secrets;
+mod remote_seen;
 mod remote_server;
 mod remote_servers;
 mod remote_settings;

@@ -1,6 +1,7 @@
 //! The JSON of `kache report`, and the reports on the remote's journal, after real builds and with a journal written by
 //! hand.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
@@ -88,4 +89,72 @@ fn refusals_are_shown_and_secrets_are_not() {
     project.set("KACHE_S3_ACCESS_KEY", "the-id").set("KACHE_S3_SECRET_KEY", "hunter2").set("KACHE_MAX_SIZE", "1GiB");
     project.shows("refusals", &["stats", "report", "report --format markdown", "doctor"]);
     assert!(!project.kache(&["doctor"]).stdout.contains("hunter2"));
+}
+
+/// The chapter about the JSON, whose tables name fields and answers.
+fn chapter() -> &'static str {
+    let text = include_str!("../../docs/commands.md");
+    text.split_once("\n## The JSON of `kache report`\n").expect("the chapter").1
+}
+
+/// The rows of the table in `chapter` with this first heading: name and second cell.
+fn rows<'a>(chapter: &'a str, heading: &str) -> Vec<(&'a str, &'a str)> {
+    let (_, table) = chapter.split_once(&format!("\n| {heading} |")).expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (cells[1].trim_matches('`'), cells[2])
+    })
+    .collect()
+}
+
+/// The names of all fields below `value`. A documented object by id or crate is one field.
+fn fields(value: &Value, name: &str, documented: &[(&str, &str)], found: &mut BTreeSet<String>) {
+    let is_map = documented.iter().any(|(path, unit)| *path == name && unit.contains("by "));
+    match value {
+        Value::Object(members) if !is_map => {
+            for (member, value) in members {
+                let name = if name.is_empty() { member.clone() } else { format!("{name}.{member}") };
+                fields(value, &name, documented, found);
+            }
+        }
+        Value::Array(values) if values.iter().any(Value::is_object) => {
+            for value in values {
+                fields(value, &format!("{name}[]"), documented, found);
+            }
+        }
+        _ => drop(found.insert(name.to_owned())),
+    }
+}
+
+#[test]
+fn the_documented_fields_are_those_that_are_printed() {
+    let project = Project::lib("pub fn one() {}\n");
+    project.build().misses(&["dep"]);
+    journal(&project, &[transfer(now(), "refused", 1, "unsigned"), transfer(now(), "failed", 0, "status 503")]);
+    let report = project.kache_json(&["report", "--since", "1h", "--format", "json"]);
+    let documented = rows(chapter(), "field");
+    let names: BTreeSet<String> = documented.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert!(documented.iter().all(|(_, unit)| !unit.is_empty()) && names.len() == documented.len());
+    let printed = |report: &Value| {
+        let mut found = BTreeSet::new();
+        fields(report, "", &documented, &mut found);
+        found
+    };
+    assert_eq!(printed(&report), names);
+    assert_eq!((&report["v"], &report["fleet"]["misses_by_answer"]), (&json!(1), &json!({"not-asked": 1})));
+    // Control: one field more is noticed, inside lists too.
+    for pointer in ["/fleet", "/slowest/0"] {
+        let mut more = report.clone();
+        more.pointer_mut(pointer).expect("an object")["new"] = json!(1);
+        assert_ne!(printed(&more), names, "{pointer}");
+    }
+}
+
+#[test]
+fn the_documented_answers_of_the_remote_are_all_that_there_are() {
+    use kache::model::RemoteAnswer;
+    let documented: BTreeSet<&str> = rows(chapter(), "id").into_iter().map(|(id, _)| id).collect();
+    let known: BTreeSet<&str> = RemoteAnswer::KNOWN.iter().map(RemoteAnswer::id).chain(["not-asked"]).collect();
+    assert_eq!(documented, known);
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::check::Check;
 use crate::cli::context::{CommandContext, Exit};
-use crate::cli::{transfer, units};
+use crate::cli::{transfer, trouble, units};
 use crate::config::{self, Config, LayerSettings, PlaceSettings};
-use crate::events::{Journal, Traffic};
+use crate::events::{EventLog, Journal, Summary, Traffic};
 use crate::fsx::clock;
 use crate::remote::objects::ObjectStore;
 use crate::remote::{KeyError, Layer, Remote, RemoteError, SigningKey, Trust, names};
@@ -16,7 +16,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit in bytes for the read; more than a probe object holds.
 const MAX_PROBE_BYTES: u64 = 4096;
 
-/// Reports the settings, whose signatures are trusted, and the refusals so far. Does not connect.
+/// How long ago builds count that had problems with the remote.
+const RECENT_BUILDS: Duration = Duration::from_hours(24);
+
+/// Reports the settings, whose signatures are trusted, and the refusals and problems so far. Does not connect.
 pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
     let remote = match config::RemoteSettings::load(&cx.env, config) {
         Ok(Some(remote)) => remote,
@@ -31,6 +34,7 @@ pub(super) fn settings(cx: &CommandContext, config: &Config) -> Vec<Check> {
     }
     checks.extend([signing(&remote), transfers(&remote)]);
     checks.extend(refusals(config));
+    checks.extend(problems(cx, config));
     checks
 }
 
@@ -125,6 +129,14 @@ fn refusals(config: &Config) -> Option<Check> {
         let reasons = traffic.refusals_by_reason();
         Check::warn("refused so far", format!("{reasons}; refused entries count as absent, `kache stats` shows more"))
     })
+}
+
+/// What recent builds met.
+fn problems(cx: &CommandContext, config: &Config) -> Vec<Check> {
+    let since = clock::now().as_millis() - i64::try_from(RECENT_BUILDS.as_millis()).unwrap_or(0);
+    let events = EventLog::of(&config.cache_dir.value).read(since).unwrap_or_default();
+    let found = trouble::of_remote(cx, config, &Summary::of(&events).miss_answers);
+    found.into_iter().map(|problem| Check::warn("builds", problem)).collect()
 }
 
 /// Tries to list the manifests, and to write, read and remove an object below `v1/probe/`.

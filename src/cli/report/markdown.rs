@@ -19,6 +19,7 @@ pub(super) fn of(report: &BuildReport) -> String {
         overview(&mut text, report);
     }
     remote(&mut text, report);
+    problems(&mut text, report);
     misses(&mut text, report);
     bypasses(&mut text, report);
     text
@@ -51,6 +52,13 @@ fn overview(text: &mut String, report: &BuildReport) {
     row(text, &["Misses", &misses]);
     row(text, &["Bypasses", &events.bypasses.to_string()]);
     row(text, &["Time saved", &format!("{} of compile time", units::millis(events.saved_ms))]);
+    if !events.miss_answers.is_empty() {
+        let answers = events.miss_answers.iter().map(|(answer, number)| format!("{number} {}", answer.id()));
+        row(text, &["Misses, by the answer of the remote", &answers.collect::<Vec<_>>().join(", ")]);
+    }
+    if events.waited_ms > 0.0 {
+        row(text, &["Waited for the remote", &units::millis(events.waited_ms)]);
+    }
     if !report.since {
         row(text, &["Build time", &units::millis(report.wall_ms())]);
     }
@@ -73,6 +81,12 @@ fn remote(text: &mut String, report: &BuildReport) {
         row(text, &["Failed", &remote.failed.to_string(), remote.last_failure.as_deref().unwrap_or_default()]);
     }
     text.push('\n');
+}
+
+fn problems(text: &mut String, report: &BuildReport) {
+    for problem in &report.remote_problems {
+        line(text, &format!("**Problem of the remote:** {}\n", escaped(problem)));
+    }
 }
 
 fn misses(text: &mut String, report: &BuildReport) {
@@ -126,32 +140,54 @@ fn escaped(cell: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::report::{Format, gather};
-    use crate::events::{Event, Traffic, WholeBuilds};
+    use crate::events::{Ending, Event, Transfer, WholeBuilds, transfer};
 
     fn event(outcome: &str, name: &str, ms: f64) -> Event {
         Event { outcome: outcome.into(), crate_name: name.into(), ms, at: 10_000, ..Event::default() }
     }
 
+    fn fetched(key: &str) -> Transfer {
+        Transfer {
+            v: transfer::VERSION,
+            at: 10_000,
+            ending: Ending::Fetched,
+            crate_name: "a".into(),
+            key: key.into(),
+            bytes: 1024,
+            ms: 1.0,
+            reason: String::new(),
+        }
+    }
+
     #[test]
     fn all_that_happened_is_in_it_and_nothing_else() {
-        let events = [event("hit.remote", "a", 1.0), event("miss.no-manifest", "b", 900.0)];
-        let remote = Traffic { fetched: 3, fetched_bytes: 2048, ..Traffic::default() };
-        let text = of(&gather(&events.iter().collect::<Vec<_>>(), remote, WholeBuilds::default(), None));
+        let hit = Event { key: "one".into(), ..event("hit.remote", "a", 1.0) };
+        let miss = Event { remote: Some("late".into()), waited_ms: 40.0, ..event("miss.no-manifest", "b", 900.0) };
+        let transfers = [fetched("one"), fetched("two")];
+        let mut report = gather(&[&hit, &miss], &transfers, WholeBuilds::default(), None);
+        let fleet = &report.fleet;
+        assert_eq!((fleet.units, fleet.hits_fetched, fleet.hits_local), (2, 1, 0));
+        assert_eq!((&fleet.misses_by_answer["late"], &fleet.hits_by_answer["not-asked"]), (&1, &1));
+        assert!(!of(&report).contains("Problem"));
+        report.remote_problems.push("it is <slow>".into());
+        let text = of(&report);
+        assert!(text.contains("| Misses, by the answer of the remote | 1 late |"), "{text}");
+        assert!(text.contains("| Waited for the remote | 40 ms |"), "{text}");
+        assert!(text.contains("**Problem of the remote:** it is &lt;slow&gt;\n"), "{text}");
         for part in
             ["50.0 % hits", "| Hits | 1, 1 of them fetched from the remote", "| Misses | 1, 900 ms", "| b | 900 ms |"]
         {
             assert!(text.contains(part), "{part} in {text}");
         }
-        assert!(text.contains("| Fetched | 3 | 2.0 KiB |") && !text.contains("<summary>Bypasses"), "{text}");
-        let nothing = of(&gather(&[], Traffic::default(), WholeBuilds::default(), None));
+        assert!(text.contains("| Fetched | 2 | 2.0 KiB |") && !text.contains("<summary>Bypasses"), "{text}");
+        let nothing = of(&gather(&[], &[], WholeBuilds::default(), None));
         assert!(nothing.contains("no hits or misses") && !nothing.contains('|'), "{nothing}");
     }
 
     #[test]
     fn a_name_cannot_be_markup() {
         let evil = "a|b\n<img src=x> [l](u) `c`";
-        let text =
-            of(&gather(&[&event("miss.no-manifest", evil, 5.0)], Traffic::default(), WholeBuilds::default(), None));
+        let text = of(&gather(&[&event("miss.no-manifest", evil, 5.0)], &[], WholeBuilds::default(), None));
         let row = text.lines().find(|line| line.contains("img")).expect("its row");
         assert!(row.starts_with("| a\\|b &lt;img src=x&gt; \\[l\\](u) \\`c\\` | 5.0 ms |"), "{row}");
     }

@@ -7,15 +7,16 @@ mod figures;
 mod markdown;
 pub(super) mod text;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Context;
 
-use figures::{BuildReport, SlowMiss};
+use figures::{BuildReport, FleetCounts, SlowMiss};
 
-use super::builds;
 use super::context::{CommandContext, Exit, span};
-use crate::events::{Event, EventLog, Journal, RestoreLog, Summary, Traffic, WholeBuilds};
+use super::{builds, trouble};
+use crate::events::{Ending, Event, EventLog, Journal, RestoreLog, Summary, Traffic, Transfer, WholeBuilds};
 use crate::fsx::clock;
 use crate::model::{Compared, HitSource, Outcome, OutcomeClass, Stored};
 
@@ -36,7 +37,8 @@ Examples:
   kache report --since 1h                All builds of the last hour
   kache report --format markdown >> \"$GITHUB_STEP_SUMMARY\"
 
-JSON (fields are added, never renamed; times are in milliseconds):
+JSON, for scraping; docs/commands.md has the unit and meaning of every field
+(fields are added, never renamed; times are in milliseconds):
   v           1
   since       whether this is about a period and not about one build
   began, ended  milliseconds since 1970; null if there are no events
@@ -44,6 +46,11 @@ JSON (fields are added, never renamed; times are in milliseconds):
   hit_rate    percentage of hits among hits and misses; null if there are none
   remote_hits hits of entries that were fetched from the remote at any time
   compiled_ms total time of the misses
+  fleet       the counts of this machine for a fleet: units, hits, hits_fetched
+              (from the remote, since it began), hits_local, misses, bypasses,
+              hits_by_answer and misses_by_answer {id: number} (what the remote
+              answered, or not-asked), fetched_bytes, uploaded_bytes, saved_ms,
+              waited_ms, refused, failed
   events      as in `kache stats --json`
   slowest     the slowest misses, at most 10: crate, package, kind, ms, outcome,
               reason (in words), stored
@@ -51,7 +58,8 @@ JSON (fields are added, never renamed; times are in milliseconds):
               fetched_bytes, sent, sent_bytes, refused {reason: number},
               failed, last_failure
   whole_builds  builds restored before cargo asked: builds, restored (units),
-              left (units that were left to cargo), ms")]
+              left (units that were left to cargo), ms
+  remote_problems  what is wrong with the remote and what to do, in words")]
 pub(super) struct Args {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -87,7 +95,8 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let restores = RestoreLog::of(&config.cache_dir.value).read(from.unwrap_or(i64::MIN));
     let restores = restores.context("cannot read the log of whole builds")?;
     let of_build = restores.iter().filter(|restore| from.is_some() || builds::is_part(restore, &events));
-    let report = gather(&events, Traffic::of(&transfers), WholeBuilds::of(of_build), args.since);
+    let mut report = gather(&events, &transfers, WholeBuilds::of(of_build), args.since);
+    report.remote_problems = trouble::of_remote(cx, &config, &report.events.miss_answers);
     match args.format {
         Format::Text => text::show(cx, &report)?,
         Format::Json => cx.out.json(&report)?,
@@ -96,8 +105,19 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn gather(events: &[&Event], remote: Traffic, whole_builds: WholeBuilds, since: Option<Duration>) -> BuildReport {
+/// `transfers`: those since the first event began. The problems of the remote are not gathered here.
+fn gather(
+    events: &[&Event],
+    transfers: &[Transfer],
+    whole_builds: WholeBuilds,
+    since: Option<Duration>,
+) -> BuildReport {
     let summary = Summary::of(events.iter().copied());
+    let remote = Traffic::of(transfers);
+    let fetched: HashSet<&str> =
+        transfers.iter().filter(|one| one.ending == Ending::Fetched).map(|one| one.key.as_str()).collect();
+    let fetched_hits = events.iter().filter(|event| event.outcome.is_hit() && fetched.contains(event.key.as_str()));
+    let fleet = FleetCounts::of(&summary, &remote, fetched_hits.count() as u64);
     let period = builds::period(events);
     let mut misses: Vec<&Event> = events.iter().copied().filter(|event| event.outcome.is_miss()).collect();
     misses.sort_by(|one, other| other.ms.total_cmp(&one.ms));
@@ -113,9 +133,11 @@ fn gather(events: &[&Event], remote: Traffic, whole_builds: WholeBuilds, since: 
         // Not `sum`, which returns -0 for an empty list.
         compiled_ms: misses.iter().fold(0.0, |sum, event| sum + event.ms),
         slowest: misses.iter().take(MAX_SLOWEST).map(|event| slow_miss(event)).collect(),
+        fleet,
         events: summary,
         remote,
         whole_builds,
+        remote_problems: Vec::new(),
         period: since,
     }
 }

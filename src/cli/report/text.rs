@@ -1,12 +1,14 @@
 //! The report for a terminal.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::figures::BuildReport;
 use crate::cli::context::CommandContext;
 use crate::cli::printer::{Table, plain};
-use crate::cli::units;
+use crate::cli::{trouble, units};
 use crate::fsx::clock::{self, Time};
+use crate::model::RemoteAnswer;
 
 pub(super) fn show(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
     let out = &cx.out;
@@ -48,11 +50,12 @@ fn overview(report: &BuildReport) -> Table {
     let rate = report.rate().map_or_else(String::new, |rate| format!(": {rate} % of hits and misses"));
     table.row(["Hits".into(), events.hits.to_string(), format!("{} restored{rate}", units::units(events.hits))]);
     if report.remote_hits > 0 {
-        table.row([
-            "Remote hits".into(),
-            report.remote_hits.to_string(),
-            "of the hits: fetched from the remote".into(),
-        ]);
+        let new = match report.fleet.hits_fetched {
+            0 => String::new(),
+            new => format!(", {new} of them {}", if report.since { "in this time" } else { "during the build" }),
+        };
+        let text = format!("of the hits: fetched from the remote{new}");
+        table.row(["Remote hits".into(), report.remote_hits.to_string(), text]);
     }
     let whole = &report.whole_builds;
     if whole.restored > 0 {
@@ -67,16 +70,35 @@ fn overview(report: &BuildReport) -> Table {
     let calls = units::noun(events.bypasses, "call", "calls");
     table.row(["Bypasses".into(), events.bypasses.to_string(), format!("{calls} passed on to rustc, not cached")]);
     table.row(["Time saved".into(), units::millis(events.saved_ms), "of compile time".into()]);
+    if events.waited_ms > 0.0 {
+        table.row(["Waited".into(), units::millis(events.waited_ms), "for the remote, by all units together".into()]);
+    }
     table
 }
 
 fn traffic(cx: &CommandContext, report: &BuildReport) -> io::Result<()> {
-    let remote = &report.remote;
-    if remote.is_empty() {
-        return Ok(());
+    for (title, table) in [
+        ("Remote", rows(&report.remote)),
+        ("Misses, by the answer of the remote", answers(&report.events.miss_answers)),
+        ("Problems of the remote", trouble::table(&report.remote_problems)),
+    ] {
+        if !table.is_empty() {
+            cx.out.data(format_args!("\n{title}"))?;
+            cx.out.table(&table)?;
+        }
     }
-    cx.out.data("\nRemote")?;
-    cx.out.table(&rows(remote))
+    Ok(())
+}
+
+/// A table of the answers of the remote to misses, the most frequent first, which `kache stats` shows too.
+pub(in crate::cli) fn answers(answers: &BTreeMap<RemoteAnswer, u64>) -> Table {
+    let mut all: Vec<_> = answers.iter().collect();
+    all.sort_by_key(|(answer, number)| (std::cmp::Reverse(**number), *answer));
+    let mut table = Table::new(&[0]).indented().wrapping().headed(["MISSES", "ANSWER", "MEANING"]);
+    for (answer, number) in all {
+        table.row([number.to_string(), plain(answer.id()), answer.sentence().to_owned()]);
+    }
+    table
 }
 
 /// A table of the transfers, which `kache stats` shows too.

@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use totals::BuildTotals;
 
-use super::builds;
 use super::context::{CommandContext, Exit};
+use super::{builds, trouble};
 use crate::events::{Event, EventLog, RestoreLog, Summary, WholeBuild};
-use crate::model::{Compared, Difference, HitSource, Outcome, Stored};
+use crate::model::{Compared, Difference, HitSource, Outcome, RemoteAnswer, Stored};
 
 /// Show why units of the last build were compiled
 ///
@@ -47,6 +47,8 @@ JSON (fields are added, never renamed; times are in milliseconds since 1970):
           crate, package, kind, emit, unit (crate and cargo's hash), ended
           outcome, reason      an id of `kache stats`, and its meaning
           stored, fate         of misses: whether the result was stored
+          remote, answer       null, or an id and its meaning: what the remote
+                               answered
           compared             first-seen, removed, call or input-set
           differs              [{kind, name, old, new}], at most 20; old and new
                                are null for an absent or unset value; kind is
@@ -56,7 +58,8 @@ JSON (fields are added, never renamed; times are in milliseconds since 1970):
           differing            number of differences
           because_of           crates among these units that it depends on, if
                                nothing else differs
-          detail, ms, lookup, key")]
+          detail, ms, lookup, key
+  remote_problems  what is wrong with the remote and what to do, in words")]
 pub(super) struct Args {
     /// Only the units of this crate or package, with all details
     #[arg(value_name = "CRATE")]
@@ -73,6 +76,7 @@ struct Why<'a> {
     build: Option<BuildTotals<'a>>,
     whole_build: Option<&'a WholeBuild>,
     units: Vec<JsonUnit<'a>>,
+    remote_problems: Vec<String>,
 }
 
 /// One unit of the build, as JSON.
@@ -89,6 +93,8 @@ struct JsonUnit<'a> {
     reason: &'a str,
     stored: Option<&'a str>,
     fate: Option<&'a str>,
+    remote: Option<&'a str>,
+    answer: Option<&'a str>,
     compared: Option<&'a str>,
     differs: &'a [Difference],
     differing: usize,
@@ -107,12 +113,13 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     let whole_build = restores.iter().rfind(|restore| builds::is_part(restore, &events));
     let compiled: Vec<&Event> = events.iter().copied().filter(|event| !is_plain_hit(event)).collect();
     let groups = causes::groups(&compiled);
+    let remote_problems = trouble::of_remote(cx, &config, &Summary::of(events.iter().copied()).miss_answers);
     let of_crate: Option<Vec<&Event>> =
         args.name.as_ref().map(|name| events.iter().copied().filter(|event| is_called(event, name)).collect());
     if args.json {
         let all = || groups.iter().flat_map(causes::Group::all).collect();
         let units = of_crate.unwrap_or_else(all).into_iter().map(|event| json_unit(event, &compiled)).collect();
-        cx.out.json(&Why { v: 1, build: totals_of(&events), whole_build, units })?;
+        cx.out.json(&Why { v: 1, build: totals_of(&events), whole_build, units, remote_problems })?;
         return Ok(Exit::Ok);
     }
     let Some(build) = totals_of(&events) else {
@@ -128,6 +135,10 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         (Some(units), _) => units.iter().try_for_each(|event| show::print_unit(cx, event, &compiled))?,
         (None, _) if groups.is_empty() => cx.out.data("\nAll units were hits.")?,
         (None, _) => groups.iter().try_for_each(|group| show::print_group(cx, group))?,
+    }
+    if !remote_problems.is_empty() {
+        cx.out.data("\nProblems of the remote")?;
+        cx.out.table(&trouble::table(&remote_problems))?;
     }
     Ok(Exit::Ok)
 }
@@ -167,6 +178,8 @@ fn json_unit<'a>(event: &'a Event, compiled: &[&'a Event]) -> JsonUnit<'a> {
         reason: event.outcome.sentence(),
         stored: event.stored.as_ref().map(Stored::id),
         fate: event.stored.as_ref().map(Stored::sentence),
+        remote: event.remote.as_ref().map(RemoteAnswer::id),
+        answer: event.remote.as_ref().map(RemoteAnswer::sentence),
         compared: event.compared.as_ref().map(Compared::id),
         differs: &event.differs,
         differing: event.differing,

@@ -1,5 +1,6 @@
 //! The text output of `kache why`.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::causes::{self, Group};
@@ -10,7 +11,7 @@ use crate::cli::units;
 use crate::events::restore::DEPENDS_ON_ANOTHER;
 use crate::events::{Event, WholeBuild};
 use crate::fsx::clock::{self, Time};
-use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, Stored};
+use crate::model::{Compared, Difference, DifferenceKind as Kind, MissReason, Outcome, RemoteAnswer, Stored};
 
 /// How many differences of one group the summary shows.
 const MAX_DIFFERENCES: usize = 6;
@@ -65,6 +66,7 @@ pub(super) fn print_group(cx: &CommandContext, group: &Group<'_>) -> io::Result<
     let shown: Vec<&Difference> = main.iter().copied().take(MAX_DIFFERENCES).collect();
     let hidden = main.len() - shown.len();
     print_differences(cx, &shown, hidden)?;
+    print_answers(cx, group.all())?;
     if !group.followers.is_empty() {
         cx.out.data(format_args!("  compiled because of this: {}", names(&group.followers)))?;
     }
@@ -77,6 +79,7 @@ pub(super) fn print_unit(cx: &CommandContext, event: &Event, compiled: &[&Event]
     print_reason(cx, event)?;
     let all: Vec<&Difference> = event.differs.iter().collect();
     print_differences(cx, &all, event.differing.saturating_sub(all.len()))?;
+    print_answers(cx, [event])?;
     let causes = causes::because_of(event, compiled);
     if !causes.is_empty() {
         cx.out.data(format_args!("  compiled because of: {}", names(&causes)))?;
@@ -84,13 +87,31 @@ pub(super) fn print_unit(cx: &CommandContext, event: &Event, compiled: &[&Event]
     let mut table = Table::new(&[]).indented();
     table.row(["outcome".into(), event.outcome.id().to_owned()]);
     let stored = event.stored.as_ref().map_or("", Stored::id);
-    for (name, value) in [("stored", stored), ("lookup key", &event.lookup), ("entry key", &event.key)] {
+    let remote = event.remote.as_ref().map_or("", RemoteAnswer::id);
+    let keys = [("lookup key", event.lookup.as_str()), ("entry key", &event.key)];
+    for (name, value) in [("stored", stored), ("remote", remote)].into_iter().chain(keys) {
         if !value.is_empty() {
             table.row([name.into(), value.to_owned()]);
         }
     }
     table.row(["took".into(), units::millis(event.ms)]);
     cx.out.table(&table)
+}
+
+/// Prints what the remote answered these units, once for each answer.
+fn print_answers<'a>(cx: &CommandContext, events: impl IntoIterator<Item = &'a Event>) -> io::Result<()> {
+    let mut answers: BTreeMap<&RemoteAnswer, usize> = BTreeMap::new();
+    for answer in events.into_iter().filter_map(|event| event.remote.as_ref()) {
+        *answers.entry(answer).or_default() += 1;
+    }
+    for (answer, number) in &answers {
+        let of = match answers.len() {
+            1 => String::new(),
+            _ => format!(" ({})", units::count(*number, "unit", "units")),
+        };
+        cx.out.data(format_args!("  {}{of}", answer.sentence()))?;
+    }
+    Ok(())
 }
 
 /// The verdict in words: `miss, stored`, `miss, not stored`, `bypass` or `hit`.
