@@ -123,8 +123,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
 fn settings(cx: &CommandContext, config: &Config, args: &Args) -> anyhow::Result<RemoteSettings> {
     let mut settings = transfer::settings(cx, config)?;
     if let Some(key) = &args.sign_with {
-        // What was restored before came from whoever was trusted then, and this key would vouch for what was made of
-        // it.
+        // Earlier steps restored entries of whoever was trusted then, and this key vouches for what was made of them.
         anyhow::ensure!(
             settings.signing_key.is_some() || settings.layers.iter().all(|layer| !layer.trusted_keys.is_empty()),
             "--sign-with needs trusted_keys: without them, this machine has restored entries of anyone, and the key \

@@ -6,8 +6,6 @@
 //! entry. The name contains a digest of the content, so a record is never replaced by another one. Version 1 was not
 //! signed, held no manifests, and was replaced by every push.
 
-use std::io::Read;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -21,16 +19,12 @@ use crate::model::{Digest, EntryId, EntryKey, LookupKey};
 
 /// Largest object that is read, in bytes.
 pub const MAX_RECORD_BYTES: u64 = 16 << 20;
-/// Largest size without compression, in bytes.
-const MAX_BODY_BYTES: u64 = 128 << 20;
 /// Most units that a record may list; one with its manifest takes about 3 KB before compression.
 pub const MAX_UNITS: usize = 20_000;
 /// Longest name of a workspace, branch, triple or profile, in bytes.
 const MAX_TEXT_BYTES: usize = 255;
 /// Longest command, in bytes.
 const MAX_COMMAND_BYTES: usize = 64 << 10;
-/// The zstd level: most of a manifest is digests, which do not compress.
-const LEVEL: i32 = 3;
 const NAME_IN_REFUSALS: &str = "the build record";
 const OBJECT: SignedFormat =
     SignedFormat { purpose: "build record v2", version: 2, name_in_refusals: NAME_IN_REFUSALS };
@@ -132,7 +126,7 @@ impl BuildRecord {
 
     /// Encodes the bytes of the object, signed if there is a key.
     pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
-        zstd::encode_all(OBJECT.encode(self, signer).as_slice(), LEVEL).unwrap_or_default()
+        OBJECT.encode_compressed(self, signer)
     }
 
     /// Decodes the object of the record `name`, verifies its signatures, and checks it with [`BuildRecord::check`].
@@ -140,14 +134,7 @@ impl BuildRecord {
         if bytes.len() as u64 > MAX_RECORD_BYTES {
             return Err(Refused::TooLarge(NAME_IN_REFUSALS));
         }
-        let malformed = |_| Refused::Malformed(NAME_IN_REFUSALS);
-        let mut body = Vec::new();
-        let decoder = zstd::Decoder::new(bytes).map_err(malformed)?;
-        decoder.take(MAX_BODY_BYTES + 1).read_to_end(&mut body).map_err(malformed)?;
-        if body.len() as u64 > MAX_BODY_BYTES {
-            return Err(Refused::TooLarge(NAME_IN_REFUSALS));
-        }
-        let record: Self = OBJECT.decode(&body, trust)?;
+        let record: Self = OBJECT.decode_compressed(bytes, trust)?;
         record.check()?;
         if record.name(name.signer) == *name { Ok(record) } else { Err(Refused::Moved) }
     }

@@ -86,7 +86,7 @@ pub struct PackManifest {
     pub pack: PackRef,
     /// Digest and size of the archive in the pack, which is its content without compression.
     pub archive: PackRef,
-    /// The bundle that contains the pack. `None`: the pack is an object of its own.
+    /// The bundle that contains the pack. `None`: the pack is a separate object.
     pub bundle: Option<BundleRef>,
     /// `meta.json` in the pack, which holds the entry.
     pub meta: FileRef,

@@ -5,8 +5,6 @@
 //! object that was moved. A snapshot says how to ask for units. Whoever could write one unsigned could let kache ask
 //! for a unit in another way than cargo does, so the keys that may sign manifests must sign snapshots, too.
 
-use std::io::Read;
-
 use serde::{Deserialize, Serialize};
 
 use super::refused::Refused;
@@ -18,10 +16,6 @@ use crate::store::calls::CallRecord;
 
 /// Largest object that is read, in bytes. A build of 280 units takes about 100 KB.
 pub const MAX_OBJECT_BYTES: u64 = 16 << 20;
-/// Largest size without compression, in bytes.
-const MAX_BODY_BYTES: u64 = 128 << 20;
-/// The zstd level: a snapshot is small, and downloaded more often than made.
-const LEVEL: i32 = 9;
 const NAME_IN_REFUSALS: &str = "the build snapshot";
 const OBJECT: SignedFormat =
     SignedFormat { purpose: "build snapshot v1", version: 1, name_in_refusals: NAME_IN_REFUSALS };
@@ -39,20 +33,13 @@ pub struct SnapshotWithCalls {
 impl SnapshotWithCalls {
     /// Encodes the bytes of the object, signed if there is a key.
     pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
-        zstd::encode_all(OBJECT.encode(self, signer).as_slice(), LEVEL).unwrap_or_default()
+        OBJECT.encode_compressed(self, signer)
     }
 
     /// Decodes the object of the snapshot `name`, verifies its signatures, and checks that cargo may have written the
     /// names of its units.
     pub fn decode(bytes: &[u8], name: SnapshotName, trust: &Trust) -> Result<Self, Refused> {
-        let malformed = |_| Refused::Malformed(NAME_IN_REFUSALS);
-        let mut body = Vec::new();
-        let decoder = zstd::Decoder::new(bytes).map_err(malformed)?;
-        decoder.take(MAX_BODY_BYTES + 1).read_to_end(&mut body).map_err(malformed)?;
-        if body.len() as u64 > MAX_BODY_BYTES {
-            return Err(Refused::TooLarge(NAME_IN_REFUSALS));
-        }
-        let decoded: Self = OBJECT.decode(&body, trust)?;
+        let decoded: Self = OBJECT.decode_compressed(bytes, trust)?;
         if decoded.snapshot.name() != name {
             return Err(Refused::Moved);
         }

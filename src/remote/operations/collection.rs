@@ -1,4 +1,4 @@
-//! Keeps a remote small: deletes old build records, and what no record that is kept refers to.
+//! Keeps a remote small: deletes old build records, and the objects to which no remaining record refers.
 //!
 //! Safe beside pushes: nothing young is deleted, records that appear meanwhile are read before anything that they may
 //! name is deleted, and an object is deleted after those that refer to it (records, manifests, packs and bundles). A

@@ -1,6 +1,6 @@
 //! Fetches one entry from the remote into the store.
 //!
-//! Finds its manifest (in a build record, or by a request), then its pack (in a bundle, or an object of its own), then
+//! Finds its manifest (in a build record, or by a request), then its pack (in a bundle, or a separate object), then
 //! calls `pack::import`, which publishes nothing before everything has been checked. A refused entry is not an error:
 //! it counts as absent and is recorded, so that the next push replaces it. Errors come from the network and the disk.
 //! Any number of fetches may run at once, in any number of processes: the names of their files are unique.
@@ -137,7 +137,7 @@ impl Fetcher {
         if self.is_dry {
             return;
         }
-        // An object of a signer that is not trusted says nothing of ours.
+        // Somebody who is not trusted wrote that object, so it does not show that ours is damaged.
         if !refused.is_by_policy() {
             self.known.doubt(id.key);
         }

@@ -22,7 +22,7 @@ use crate::remote::format::snapshot::SnapshotWithCalls;
 use crate::remote::objects::index;
 use crate::remote::s3::listing::ListedObject;
 
-/// After this time a record is written again, although it says nothing new: `kache remote gc` goes by age.
+/// After this time an unchanged record is written again, because `kache remote gc` deletes by age.
 const REFRESH_AFTER: Duration = Duration::from_hours(24);
 
 /// What was published.
@@ -94,7 +94,7 @@ impl Publication<'_> {
         Ok(published)
     }
 
-    /// Writes a record, with the units of the previous one of the same command, unless it is there already.
+    /// Writes a record, with the units of the previous one of the same command, unless the remote has it already.
     async fn write_record(
         &mut self,
         mut record: BuildRecord,
@@ -103,7 +103,7 @@ impl Publication<'_> {
     ) -> Result<Written, UploadError> {
         let (workspace, signer) = (&self.checkout.workspace, self.remote.signer_id());
         let name = record.name(signer);
-        // What this build alone says, and the record that it became part of.
+        // The record of this build alone, and the merged one that was written instead.
         let memory = format!("record-{}", name.digest);
         if let Some(previous) = record_choice::previous(&self.listing.records, &name, at).cloned() {
             let object = previous.name.object(workspace);

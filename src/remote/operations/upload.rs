@@ -1,4 +1,4 @@
-//! Uploads entries from the store to the remote: a pack as an object of its own, or several small packs in a bundle.
+//! Uploads entries from the store to the remote: a large pack as a separate object, several small ones as a bundle.
 //!
 //! The pack is written to the outbox, where it stays until it is uploaded: after a killed push, the next push finds it
 //! and resumes the upload. The manifest is uploaded last, after its pack. Overwriting is harmless: the names of packs
@@ -139,7 +139,7 @@ impl PreparedPack {
     }
 }
 
-/// Uploads one entry as an object of its own, whether or not the remote has it.
+/// Uploads one entry as a separate object, whether or not the remote has it.
 pub async fn upload_entry(
     remote: &Arc<Remote>,
     source: &UploadSource,
@@ -160,7 +160,7 @@ impl Uploader {
         self.remote.writer().ok_or(UploadError::ReadOnly)
     }
 
-    /// Uploads one entry as an object of its own. Waits as long as another process works on it, so the caller must not
+    /// Uploads one entry as a separate object. Waits as long as another process works on it, so the caller must not
     /// hold a [`PreparedPack`].
     pub async fn upload_alone(&self, id: &EntryId) -> Result<Uploaded, UploadError> {
         loop {
@@ -225,7 +225,7 @@ impl Uploader {
         }
     }
 
-    /// Uploads a pack as an object of its own, then its manifest.
+    /// Uploads a pack as a separate object, then its manifest.
     pub async fn upload(&self, pack: PreparedPack) -> Result<Uploaded, UploadError> {
         let size = pack.manifest.pack.size;
         let transfer = self.control.begin(&pack.id.crate_name, Some(size));
