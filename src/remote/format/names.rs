@@ -217,6 +217,12 @@ pub fn revocation(signer: SignerId) -> String {
     format!("{}{signer}.json", revocations())
 }
 
+/// Parses the name of a list of revoked keys, and returns its signer. `None`: it is none, or not spelled as kache
+/// spells it.
+pub fn parse_revocation(object: &str) -> Option<SignerId> {
+    object.strip_prefix(&revocations())?.strip_suffix(".json")?.parse().ok()
+}
+
 /// Name of the object that `doctor` tests the remote with. `id`: letters and digits.
 pub fn probe(id: &str) -> String {
     format!("{ROOT}probe/{id}")
@@ -335,6 +341,8 @@ mod tests {
         let parsed = WorkspaceObject::parse("w", &snapshot("w", of, SignerId::NONE));
         assert_eq!(parsed, Some(WorkspaceObject::Snapshot(of, SignerId::NONE)));
         assert_eq!(WorkspaceObject::parse("w", &(workspace_prefix("w") + "index.json")), None);
+        assert_eq!(parse_revocation(&revocation(SignerId::NONE)), Some(SignerId::NONE));
+        assert_eq!(parse_revocation(&format!("{}some name.json", revocations())), None);
     }
 
     #[test]

@@ -108,8 +108,17 @@ impl Remote {
             }
             let mut revoked = Vec::new();
             for listed in layer.objects.list(&names::revocations()).all().await? {
-                let Some(bytes) = layer.objects.get(&listed.name, revocation::MAX_LIST_BYTES).await? else { continue };
                 // A list of a signer that is not trusted says nothing.
+                let signer = names::parse_revocation(&listed.name);
+                if !signer.is_some_and(|signer| layer.trust.may_trust(signer)) {
+                    continue;
+                }
+                let bytes = match layer.objects.get(&listed.name, revocation::MAX_LIST_BYTES).await {
+                    Ok(Some(bytes)) => bytes,
+                    // Anybody may have written it, so it must not stop anything.
+                    Ok(None) | Err(RemoteError::Size { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
                 revoked.extend(revocation::decode(&bytes, &layer.trust).unwrap_or_default());
             }
             layer.revoke(&revoked);
