@@ -73,7 +73,7 @@ impl KnownEntries {
 
     /// What is known of an entry at the time `now`.
     pub fn knowledge(&self, key: EntryKey, now: Time) -> Knowledge {
-        if fsx::exists(&self.doubt_path(key)) {
+        if self.is_doubted(key) {
             return Knowledge::Unknown;
         }
         match Stamp::of(&self.path(key)) {
@@ -100,6 +100,11 @@ impl KnownEntries {
     pub fn doubt(&self, key: EntryKey) {
         let _ = Publish::default().bytes(&self.doubt_path(key), b"");
         let _ = fsx::remove_file(&self.path(key));
+    }
+
+    /// Whether the copy of an entry on the remote was refused, or its pack was missing there.
+    pub fn is_doubted(&self, key: EntryKey) -> bool {
+        fsx::exists(&self.doubt_path(key))
     }
 
     /// Whether the text under `name` is the one that [`Self::remember`] wrote last. For objects that are replaced.

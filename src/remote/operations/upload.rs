@@ -243,7 +243,8 @@ impl Uploader {
             size: reference.size,
             digest: reference.digest,
         };
-        let is_there = reference.size >= ASK_FROM_BYTES
+        let memory = format!("pack-{}", reference.digest.hex());
+        let is_there = self.may_be_there(pack, &memory)
             && writer.objects.head(&upload.name).await?.is_some_and(|there| {
                 let age = |written: SystemTime| SystemTime::now().duration_since(written).unwrap_or_default();
                 // An old one may be deleted soon (`kache remote gc`).
@@ -252,8 +253,17 @@ impl Uploader {
         if !is_there {
             let states = self.source.store.layout().remote().join("uploads");
             writer.objects.upload_file(&upload, &states, transfer).await?;
+            self.known.remember(&memory, "");
         }
         self.put_manifest(pack).await
+    }
+
+    /// Whether an object with the name and the size of a pack counts as that pack. Anybody may have put other bytes
+    /// there, so a signer believes only in its own uploads (`memory`), and nobody in a pack that was found damaged.
+    fn may_be_there(&self, pack: &PreparedPack, memory: &str) -> bool {
+        pack.manifest.pack.size >= ASK_FROM_BYTES
+            && !self.known.is_doubted(pack.id.key)
+            && (self.remote.signer.is_none() || self.known.is_remembered(memory, ""))
     }
 
     /// Uploads small packs as one object, then their manifests. Returns how each entry ended.
