@@ -17,7 +17,7 @@ use crate::fsx;
 use crate::model::LookupKey;
 use crate::remote::operations::build_records::{self, FoundRecord};
 use crate::remote::operations::fetch::{self, BundleUse};
-use crate::remote::operations::pull_plan::{self, Place};
+use crate::remote::operations::pull_plan::{self, ListedEntries, Place};
 use crate::remote::operations::record_choice::Purpose;
 use crate::remote::operations::remote_entry::ManifestPlace;
 use crate::remote::{Checkout, Control, Fetched, Fetcher, Remote, RemoteError, Workspace, names};
@@ -63,15 +63,21 @@ async fn fetch_loop(agent: Arc<Agent>) {
 async fn fetch_unit(agent: &Agent, open: &Arc<Remote>, lookup: LookupKey, unit: &RemoteUnit) -> FetchState {
     let control = Control::new(None, agent.end.clone(), Some(Instant::now() + LOOKUP_DEADLINE));
     let fetcher = Fetcher::new(open, &agent.setup.store, false);
-    let mut state = FetchState::Useless;
-    for entry in unit.entries.iter().filter(|entry| entry.id.lookup == lookup).take(fetch::MAX_ENTRIES_PER_LOOKUP) {
+    let (mut state, mut useful) = (FetchState::Useless, 0);
+    for entry in unit.entries.iter().filter(|entry| entry.id.lookup == lookup) {
+        if useful == fetch::MAX_ENTRIES_PER_LOOKUP {
+            break;
+        }
         // The build will probably request the other units of a record, too, and so other packs of the same bundle.
         let uses = match entry.manifest {
             ManifestPlace::Here(_) => BundleUse::Whole,
             _ => BundleUse::OnlyThis,
         };
         let crate_name = &entry.id.crate_name;
-        match fetcher.fetch(entry, uses, &control).await {
+        let fetched = fetcher.fetch(entry, uses, &control).await;
+        // Anybody may have written what is refused, so it takes the place of nothing.
+        useful += usize::from(!matches!(fetched, Ok(Fetched::Absent | Fetched::Refused(_))));
+        match fetched {
             Ok(Fetched::Imported { pack, bytes }) => {
                 tracing::debug!(crate_name, pack, "fetched");
                 state = FetchState::InStore;
@@ -261,7 +267,9 @@ fn units_of(agent: &Agent, open: &Remote, found: &FoundRecord) -> Vec<(LookupKey
 
 /// The entries of the remote under one lookup key, the newest first.
 async fn list_unit(open: &Remote, crate_name: &str, lookup: LookupKey) -> Result<Option<RemoteUnit>, RemoteError> {
-    let mut entries = pull_plan::list(open, &names::manifests_under(crate_name, lookup)).await?;
+    let ListedEntries { mut entries, mut spares } =
+        pull_plan::list(open, &names::manifests_under(crate_name, lookup)).await?;
+    entries.extend(spares.remove(&lookup).unwrap_or_default());
     entries.retain(|entry| !matches!(entry.manifest, ManifestPlace::Refused(_)));
     let unit = RemoteUnit { crate_name: crate_name.to_owned(), entries, cost_ms: None, state: FetchState::OnRemote };
     Ok((!unit.entries.is_empty()).then_some(unit))

@@ -5,7 +5,7 @@
 //! would exceed its size limit, or when the remote denies everything ([`super::denials`]); any other failure is
 //! reported for its entry and does not stop the pull.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,11 +13,11 @@ use tokio::sync::Semaphore;
 
 use super::denials::DenialCounter;
 use super::fetch::{BundleUse, Fetched, Fetcher, ManifestLookup};
-use super::pull_plan::PullPlan;
+use super::pull_plan::{PullPlan, Spares};
 use super::remote::Remote;
 use super::remote_entry::{LocatedManifest, ManifestPlace, RemoteEntry};
 use super::workspace::Package;
-use crate::model::EntryId;
+use crate::model::{EntryId, EntryKey};
 use crate::remote::format::manifest::PackManifest;
 use crate::remote::format::refused::Refused;
 use crate::remote::s3::error::RemoteError;
@@ -158,12 +158,21 @@ impl Pull {
                 (at, entry.id, result)
             }
         };
-        let mut tasks = concurrently(CONCURRENT_ENTRIES, plan.entries.into_iter().enumerate(), pull_entry);
-        let mut results = Vec::new();
-        while let Some(settled) = tasks.next().await {
-            results.push(settled);
-            on_settled(results.len());
+        let (mut spares, mut kept, mut results) = (plan.spares, HashSet::new(), Vec::new());
+        let mut batch: Vec<(usize, RemoteEntry)> = plan.entries.into_iter().enumerate().collect();
+        while !batch.is_empty() {
+            let mut tasks = concurrently(CONCURRENT_ENTRIES, batch, pull_entry);
+            let mut settled = Vec::new();
+            while let Some(result) = tasks.next().await {
+                settled.push(result);
+                on_settled(results.len() + settled.len());
+            }
+            batch = replacements(&settled, &mut spares, &mut kept);
+            results.append(&mut settled);
         }
+        // An entry is told once, and not at all if another object of it has arrived.
+        let mut told = HashSet::new();
+        results.retain(|(_, id, result)| !is_gone(result) || !kept.contains(&id.key) && told.insert(id.key));
         results.sort_by_key(|(at, ..)| *at);
         let is_cancelled = state.pull.control.cancel.is_cancelled();
         let mut report = PullReport { is_cancelled, ..PullReport::default() };
@@ -172,6 +181,32 @@ impl Pull {
         }
         report
     }
+}
+
+/// What to request in place of entries that were refused or absent, each at the place of the one that it replaces.
+/// `kept`: the entries that need no other object; those that have settled are added. Pure.
+fn replacements(
+    settled: &[(usize, EntryId, EntryResult)],
+    spares: &mut Spares,
+    kept: &mut HashSet<EntryKey>,
+) -> Vec<(usize, RemoteEntry)> {
+    kept.extend(settled.iter().filter(|(_, _, result)| !is_gone(result)).map(|(_, id, _)| id.key));
+    let mut next = Vec::new();
+    for (at, id, _) in settled.iter().filter(|(_, _, result)| is_gone(result)) {
+        let Some(of_lookup) = spares.get_mut(&id.lookup) else { continue };
+        while let Some(spare) = of_lookup.pop_front() {
+            if !kept.contains(&spare.id.key) {
+                next.push((*at, spare));
+                break;
+            }
+        }
+    }
+    next
+}
+
+/// Whether the object of an entry is of no use.
+fn is_gone(result: &EntryResult) -> bool {
+    matches!(result, EntryResult::Fetched(Fetched::Refused(_) | Fetched::Absent))
 }
 
 impl PullState {

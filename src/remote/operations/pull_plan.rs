@@ -3,15 +3,16 @@
 //! A plan lists entries in the order in which a build will need them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::build_records::{self, FoundRecord, WorkspaceListing};
 use super::checkout::Checkout;
 use super::record_choice::Purpose;
 use super::remote::Remote;
-use super::remote_entry::RemoteEntry;
+use super::remote_entry::{ManifestPlace, RemoteEntry};
 use super::workspace::{Package, Workspace};
+use crate::model::LookupKey;
 use crate::remote::format::names::{self, ManifestName};
 use crate::remote::s3::error::RemoteError;
 use crate::remote::tasks::concurrently;
@@ -84,8 +85,24 @@ pub struct PullPlan {
     pub origin: Origin,
     /// The entries, in order and without duplicates.
     pub entries: Vec<RemoteEntry>,
+    /// What to request in place of entries that turn out to be refused or absent.
+    pub spares: Spares,
     /// If set, only entries of these packages are fetched.
     pub packages: Option<BTreeSet<Package>>,
+}
+
+/// Entries that were not planned, because there were enough of their lookup key or because the same entry of another
+/// signer was: by lookup key, in order. Anybody who can write may have put a newer object with a trusted signer in its
+/// name beside them, and only reading it tells.
+pub type Spares = HashMap<LookupKey, VecDeque<RemoteEntry>>;
+
+/// Entries in a listing.
+#[derive(Debug, Default)]
+pub struct ListedEntries {
+    /// Those to request, in order and without duplicates.
+    pub entries: Vec<RemoteEntry>,
+    /// What to request in place of those that are refused or absent.
+    pub spares: Spares,
 }
 
 /// Why a plan could not be made.
@@ -106,13 +123,13 @@ pub enum PlanError {
 pub async fn plan(remote: &Arc<Remote>, wanted: &Wanted, place: Option<&Place>) -> Result<PullPlan, PlanError> {
     match wanted {
         Wanted::All => {
-            let entries = list(remote, &names::all_manifests()).await?;
-            Ok(PullPlan { origin: Origin::All, entries, packages: None })
+            let ListedEntries { entries, spares } = list(remote, &names::all_manifests()).await?;
+            Ok(PullPlan { origin: Origin::All, entries, spares, packages: None })
         }
         Wanted::Crates(crates) => {
             let crates = crates.iter().map(|name| name.replace('-', "_")).collect();
-            let entries = list_crates(remote, crates, usize::MAX).await?;
-            Ok(PullPlan { origin: Origin::Crates, entries, packages: None })
+            let ListedEntries { entries, spares } = list_crates(remote, crates, usize::MAX).await?;
+            Ok(PullPlan { origin: Origin::Crates, entries, spares, packages: None })
         }
         Wanted::Build(name) => {
             let workspace = place.map(|place| place.checkout.workspace.as_str());
@@ -140,35 +157,41 @@ fn plan_from_records(remote: &Remote, found: &[FoundRecord]) -> PullPlan {
         command: found.record.command.replace('\n', " "),
         signer: remote.layers[found.layer].trust.name_of(found.name.signer),
     });
-    PullPlan { origin: Origin::Builds(origin.collect()), entries: entries.collect(), packages: None }
+    let (origin, entries) = (Origin::Builds(origin.collect()), entries.collect());
+    PullPlan { origin, entries, spares: Spares::new(), packages: None }
 }
 
 /// Plans the entries of the packages in the lock file: of crates with the name of their package, and of build scripts.
 async fn plan_from_lock(remote: &Arc<Remote>, workspace: &Workspace) -> Result<PullPlan, PlanError> {
     let mut names: BTreeSet<String> = workspace.packages.iter().map(|package| package.name.replace('-', "_")).collect();
     names.insert("build_script_build".to_owned());
-    let entries = list_crates(remote, names.into_iter().collect(), MAX_PER_CRATE).await?;
-    Ok(PullPlan { origin: Origin::Lock, entries, packages: Some(workspace.packages.clone()) })
+    let ListedEntries { entries, spares } = list_crates(remote, names.into_iter().collect(), MAX_PER_CRATE).await?;
+    Ok(PullPlan { origin: Origin::Lock, entries, spares, packages: Some(workspace.packages.clone()) })
 }
 
 /// Lists the newest entries of each crate, at most `limit` of one crate.
-async fn list_crates(remote: &Arc<Remote>, crates: Vec<String>, limit: usize) -> Result<Vec<RemoteEntry>, RemoteError> {
+async fn list_crates(remote: &Arc<Remote>, crates: Vec<String>, limit: usize) -> Result<ListedEntries, RemoteError> {
     let list_crate = |(at, name): (usize, String)| {
         let remote = Arc::clone(remote);
         async move { (at, list(&remote, &names::manifests_of(&name)).await) }
     };
     let mut listings = concurrently(CONCURRENT_LISTINGS, crates.into_iter().enumerate(), list_crate);
-    let mut found: Vec<(usize, Vec<RemoteEntry>)> = Vec::new();
+    let mut found: Vec<(usize, ListedEntries)> = Vec::new();
     while let Some((at, listed)) = listings.next().await {
-        found.push((at, listed?.into_iter().take(limit).collect()));
+        found.push((at, listed?));
     }
     found.sort_by_key(|(at, _)| *at);
-    Ok(found.into_iter().flat_map(|(_, entries)| entries).collect())
+    let mut all = ListedEntries::default();
+    for (_, ListedEntries { entries, spares }) in found {
+        all.entries.extend(entries.into_iter().take(limit));
+        all.spares.extend(spares);
+    }
+    Ok(all)
 }
 
 /// Lists the entries whose manifest names begin with `prefix`: those of trusted signers, newest first, at most
 /// [`MAX_PER_LOOKUP`] of one lookup key, then those of others, which are refused without a request.
-pub async fn list(remote: &Remote, prefix: &str) -> Result<Vec<RemoteEntry>, RemoteError> {
+pub async fn list(remote: &Remote, prefix: &str) -> Result<ListedEntries, RemoteError> {
     let mut found = Vec::new();
     for (at, layer) in remote.layers.iter().enumerate() {
         let mut listing = layer.objects.list(prefix);
@@ -186,14 +209,19 @@ pub async fn list(remote: &Remote, prefix: &str) -> Result<Vec<RemoteEntry>, Rem
     })))
 }
 
-/// The first [`MAX_PER_LOOKUP`] of `entries` under each lookup key, without duplicates. Pure.
-fn newest(entries: impl Iterator<Item = RemoteEntry>) -> Vec<RemoteEntry> {
+/// The first [`MAX_PER_LOOKUP`] of `entries` under each lookup key, without duplicates, and the others that may be
+/// requested. Pure.
+fn newest(entries: impl Iterator<Item = RemoteEntry>) -> ListedEntries {
     let (mut seen, mut per_lookup) = (HashSet::new(), HashMap::<_, usize>::new());
-    let is_kept = |entry: &RemoteEntry| {
+    let mut listed = ListedEntries::default();
+    for entry in entries {
         let kept = per_lookup.entry(entry.id.lookup).or_default();
-        let is_kept = *kept < MAX_PER_LOOKUP && seen.insert(entry.id.key);
-        *kept += usize::from(is_kept);
-        is_kept
-    };
-    entries.filter(is_kept).collect()
+        if *kept < MAX_PER_LOOKUP && seen.insert(entry.id.key) {
+            *kept += 1;
+            listed.entries.push(entry);
+        } else if !matches!(entry.manifest, ManifestPlace::Refused(_)) {
+            listed.spares.entry(entry.id.lookup).or_default().push_back(entry);
+        }
+    }
+    listed
 }
