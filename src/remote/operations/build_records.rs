@@ -23,8 +23,9 @@ use crate::store::build_snapshots::SnapshotName;
 
 /// Most records that are read for one pull: one for each command, target and profile.
 pub const MAX_RECORDS: usize = 8;
-/// Most records to read until one can be decoded.
-const MAX_READS: usize = 3;
+/// Most records to read in vain: anybody who can write to the remote can put any number of them there, with a trusted
+/// signer in their names.
+const MAX_REFUSED: usize = 64;
 
 /// A record, and where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,19 +115,11 @@ pub async fn find(
     checkout: &Checkout,
     purpose: &Purpose,
 ) -> Result<Option<FoundRecord>> {
-    let mut records = listing.records.clone();
-    for _ in 0..MAX_READS {
-        let Some(best) = record_choice::choose(&records, checkout, purpose) else { break };
-        let chosen = records.swap_remove(best);
-        if let Some(found) = read(remote, &checkout.workspace, &chosen).await? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
+    Ok(find_all(remote, listing, checkout, purpose, 1).await?.pop())
 }
 
 /// Finds the records to use for a checkout, at most `limit`: the best one, and those of other commands, targets and
-/// profiles for the same lock file or commit.
+/// profiles for the same lock file or commit. One that is refused makes room for the next best one.
 pub async fn find_all(
     remote: &Remote,
     listing: &WorkspaceListing,
@@ -134,12 +127,17 @@ pub async fn find_all(
     purpose: &Purpose,
     limit: usize,
 ) -> Result<Vec<FoundRecord>> {
-    let Some(best) = find(remote, listing, checkout, purpose).await? else { return Ok(Vec::new()) };
-    let mut found = vec![best];
-    for at in record_choice::choose_all(&listing.records, checkout, purpose) {
-        let listed = &listing.records[at];
-        if listed.name != found[0].name && found.len() < limit {
-            found.extend(read(remote, &checkout.workspace, listed).await?);
+    let (mut records, mut refused) = (listing.records.clone(), 0);
+    let mut found: Vec<FoundRecord> = Vec::new();
+    while found.len() < limit && refused <= MAX_REFUSED {
+        let is_new = |at: &usize| found.iter().all(|found| found.name != records[*at].name);
+        let chosen = record_choice::choose_all(&records, checkout, purpose);
+        let Some(next) = chosen.into_iter().find(is_new) else { break };
+        if let Some(record) = read(remote, &checkout.workspace, &records[next]).await? {
+            found.push(record);
+        } else {
+            refused += 1;
+            records.swap_remove(next);
         }
     }
     Ok(found)
@@ -185,6 +183,20 @@ pub async fn read(remote: &Remote, workspace: &str, listed: &ListedRecord) -> Re
             Ok(None)
         }
     }
+}
+
+/// Reads the newest of these records that can be read.
+pub async fn read_first(
+    remote: &Remote,
+    workspace: &str,
+    listed: impl IntoIterator<Item = &ListedRecord>,
+) -> Result<Option<FoundRecord>> {
+    for listed in listed.into_iter().take(MAX_REFUSED) {
+        if let Some(found) = read(remote, workspace, listed).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// Records which wanted entries of a record are on the remote, so that a push does not upload them and the next record

@@ -105,12 +105,13 @@ impl Publication<'_> {
         let name = record.name(signer);
         // The record of this build alone, and the merged one that was written instead.
         let memory = format!("record-{}", name.digest);
-        if let Some(previous) = record_choice::previous(&self.listing.records, &name, at).cloned() {
-            let object = previous.name.object(workspace);
-            if is_recent(&previous) && self.known.is_remembered(&memory, &object) {
+        let previous = record_choice::previous(&self.listing.records, &name, at);
+        if let Some(newest) = previous.first() {
+            let object = newest.name.object(workspace);
+            if is_recent(newest) && self.known.is_remembered(&memory, &object) {
                 return Ok(Written::Before(object));
             }
-            if let Some(found) = build_records::read(self.remote, workspace, &previous).await? {
+            if let Some(found) = build_records::read_first(self.remote, workspace, previous).await? {
                 build_records::merge(&mut record, &found.record);
             }
         }

@@ -132,13 +132,15 @@ pub fn choose_all(records: &[ListedRecord], checkout: &Checkout, purpose: &Purpo
     chosen
 }
 
-/// The newest record of the same signer, branch, command, target, profile and lock file: its units are kept when a
-/// build of fewer is recorded.
-pub fn previous<'a>(records: &'a [ListedRecord], written: &RecordName, layer: usize) -> Option<&'a ListedRecord> {
+/// The records of the same signer, branch, command, target, profile and lock file, newest first: the units of the first
+/// one that can be read are kept when a build of fewer is recorded.
+pub fn previous<'a>(records: &'a [ListedRecord], written: &RecordName, layer: usize) -> Vec<&'a ListedRecord> {
     let is_it = |record: &&ListedRecord| {
         record.layer == layer && subject(&record.name) == subject(written) && record.name.lock == written.lock
     };
-    records.iter().filter(is_it).max_by_key(|record| record.modified)
+    let mut previous: Vec<_> = records.iter().rev().filter(is_it).collect();
+    previous.sort_by_key(|record| Reverse(record.modified));
+    previous
 }
 
 fn subject(name: &RecordName) -> (SignerId, &str, &str, &str) {
@@ -286,7 +288,7 @@ mod tests {
             listed("x", "debug", "build", b"l", "", 5),
         ];
         let written = listed("main", "debug", "build", b"l", "", 9).name;
-        assert_eq!(previous(&records, &written, 0), Some(&records[1]));
-        assert_eq!(previous(&records, &written, 1), None);
+        assert_eq!(previous(&records, &written, 0).first(), Some(&&records[1]));
+        assert!(previous(&records, &written, 1).is_empty());
     }
 }

@@ -14,13 +14,15 @@ use crate::fsx;
 use crate::model::{TokenString, secret};
 use crate::remote::format::names;
 use crate::remote::format::snapshot::{MAX_OBJECT_BYTES, SnapshotWithCalls};
-use crate::remote::s3::error::Result;
+use crate::remote::s3::error::{RemoteError, Result};
 use crate::store::build_snapshots::{BuildSnapshot, BuiltUnit};
 use crate::store::calls::CallRecord;
 use crate::store::{Store, Withheld};
 
-/// Most snapshots to read for a workspace, newest first.
-const MAX_READ: usize = 32;
+/// Most snapshots to use for a workspace, newest first.
+const MAX_FOUND: usize = 32;
+/// Most snapshots to read. Anybody may have written those that are refused.
+const MAX_READ: usize = 128;
 
 /// Returns the snapshots of the workspace that were made on this machine, with the calls of their units. What holds a
 /// value that looks secret stays here: a unit, for its call or its fingerprint, or the snapshot of a command. So do the
@@ -90,12 +92,19 @@ pub async fn read_all(
     listed.sort_by_key(|snapshot| Reverse(snapshot.modified));
     let mut found: Vec<SnapshotWithCalls> = Vec::new();
     for snapshot in listed.iter().take(MAX_READ) {
+        if found.len() == MAX_FOUND {
+            break;
+        }
         if found.iter().any(|known| known.snapshot.name() == snapshot.name) {
             continue;
         }
         let layer = &remote.layers[snapshot.layer];
         let object = names::snapshot(&checkout.workspace, snapshot.name, snapshot.signer);
-        let Some(bytes) = layer.objects.get(&object, MAX_OBJECT_BYTES).await? else { continue };
+        let bytes = match layer.objects.get(&object, MAX_OBJECT_BYTES).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(RemoteError::Size { .. }) => continue,
+            Err(error) => return Err(error),
+        };
         found.extend(SnapshotWithCalls::decode(&bytes, snapshot.name, &layer.trust));
     }
     Ok(found)
