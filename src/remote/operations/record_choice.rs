@@ -112,7 +112,8 @@ pub fn choose(records: &[ListedRecord], checkout: &Checkout, purpose: &Purpose) 
 }
 
 /// Chooses all records to use for a checkout, the best first: of each command, target and profile the best one, if it
-/// is of the lock file or of the commit of the best of all.
+/// is of the lock file or of the commit of the best of all. Then the others of the lock file and the commit of the best
+/// of all: two writers at the same time each leave out what the other built.
 pub fn choose_all(records: &[ListedRecord], checkout: &Checkout, purpose: &Purpose) -> Vec<usize> {
     let Some(best) = choose(records, checkout, purpose) else { return Vec::new() };
     let ranking = Ranking::new(checkout, purpose);
@@ -129,6 +130,11 @@ pub fn choose_all(records: &[ListedRecord], checkout: &Checkout, purpose: &Purpo
     };
     let mut chosen: Vec<usize> = by_subject.values().filter_map(best_of).collect();
     chosen.sort_by_key(|at| (*at != best, Reverse(records[*at].modified), *at));
+    let of = |at: usize| (&records[at].name.lock, &records[at].name.commit);
+    let is_more = |at: &usize| of(*at) == of(best) && !chosen.contains(at);
+    let mut more: Vec<usize> = (0..records.len()).filter(is_more).collect();
+    more.sort_by_key(|at| (Reverse(records[*at].modified), *at));
+    chosen.extend(more);
     chosen
 }
 
@@ -257,7 +263,7 @@ mod tests {
             listed("main", "release", "build", b"l3", &other, 5),
         ];
         let all = choose_all(&records, &checkout("main", b"l", &[&here]), &Purpose::default());
-        assert_eq!(all, [2, 3, 0]);
+        assert_eq!(all, [2, 3, 0, 1], "the older one of the same command comes last");
         assert_eq!(choose_all(&records[4..], &checkout("x", b"l", &[]), &purpose("debug", "")), [0; 0]);
     }
 
