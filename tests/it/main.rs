@@ -67,6 +67,8 @@ mod remote_seen;
 mod remote_server;
 mod remote_servers;
 mod remote_settings;
+mod remote_shared;
+mod remote_trust;
 mod remote_upload;
 mod report;
 mod script_compilers;

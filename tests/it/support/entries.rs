@@ -49,8 +49,18 @@ pub(crate) fn make(store: &Store, name: &str, seed: u64, size: Size) -> Made {
     make_under(store, lookup, name, seed, size)
 }
 
+/// Like [`make`], but with outputs of another content, as another compiler or an attacker makes them.
+pub(crate) fn make_version(store: &Store, name: &str, seed: u64, version: u64, size: Size) -> Made {
+    let lookup = LookupKey(Digest::of(format!("lookup {name} {seed}").as_bytes()));
+    make_from(store, lookup, name, (seed, seed ^ version << 32), size)
+}
+
 /// Like [`make`], under this lookup key, which may have several entries.
 pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64, size: Size) -> Made {
+    make_from(store, lookup, name, (seed, seed), size)
+}
+
+fn make_from(store: &Store, lookup: LookupKey, name: &str, (seed, content): (u64, u64), size: Size) -> Made {
     let set = InputSet { inputs: vec![Input::DiagnosticWidth(Some(seed.to_string()))] };
     let key = set.entry_key(lookup);
     let output = |file: &str, kind, bytes: &[u8]| {
@@ -68,8 +78,8 @@ pub(crate) fn make_under(store: &Store, lookup: LookupKey, name: &str, seed: u64
             needs_glibc: None,
         }
     };
-    let rlib = output(&format!("lib{name}-{seed:016x}.rlib"), ArtifactKind::Rlib, &bytes(seed, size));
-    let rmeta = bytes(!seed, Size { bytes: size.bytes / 10, ..size });
+    let rlib = output(&format!("lib{name}-{seed:016x}.rlib"), ArtifactKind::Rlib, &bytes(content, size));
+    let rmeta = bytes(!content, Size { bytes: size.bytes / 10, ..size });
     let rmeta = output(&format!("lib{name}-{seed:016x}.rmeta"), ArtifactKind::Rmeta, &rmeta);
     let entry = Entry {
         crate_name: name.to_owned(),

@@ -8,6 +8,7 @@ mod direct;
 pub(crate) mod entries;
 pub(crate) mod faults;
 mod files;
+pub(crate) mod forger;
 pub(crate) mod github_cache;
 pub(crate) mod objects;
 mod observed;
