@@ -60,6 +60,7 @@ mod remote_malformed;
 mod remote_outbox;
 mod remote_packs;
 mod remote_push_pull;
+mod remote_records;
 mod remote_requests;
 mod remote_runs;
 mod remote_secrets;
