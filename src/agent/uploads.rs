@@ -94,15 +94,19 @@ async fn upload_loop(agent: &Arc<Agent>) {
             continue;
         }
         let done = match upload_queued(agent, &open).await {
-            Ok(0) if is_unrecorded && is_quiet(agent) => {
-                publish(agent, &open).await.inspect(|()| is_unrecorded = false)
+            // Entries that fail again and again keep nothing else from being recorded.
+            Ok(Sent { settled: 0, failure }) if is_unrecorded && is_quiet(agent) => {
+                let published = publish(agent, &open).await.inspect(|()| is_unrecorded = false);
+                published.and(failure.map_or(Ok(()), Err))
             }
-            sent => sent.map(|sent| {
-                if sent > 0 {
-                    is_unrecorded = true;
+            Ok(Sent { settled, failure }) => {
+                is_unrecorded |= settled > 0;
+                if settled > 0 && failure.is_none() {
                     agent.forget_failure(Work::Upload);
                 }
-            }),
+                failure.map_or(Ok(()), Err)
+            }
+            Err(failure) => Err(failure),
         };
         let uploads_wait = match done {
             Ok(()) => {
@@ -165,12 +169,20 @@ async fn source(agent: &Arc<Agent>) -> Result<UploadSource, Failure> {
     Ok(UploadSource { store: Arc::clone(&agent.setup.store), withheld })
 }
 
-/// Uploads the queued entries and returns how many it tried. A failed entry stays in the queue and does not stop the
-/// others, unless the remote will refuse those too.
-async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<usize, Failure> {
+/// What became of the queued entries.
+struct Sent {
+    /// Number of entries that left the queue.
+    settled: usize,
+    /// Why others stay in it.
+    failure: Option<Failure>,
+}
+
+/// Uploads the queued entries. A failed entry stays in the queue and does not stop the others, unless the remote will
+/// refuse those too.
+async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Result<Sent, Failure> {
     let queued = agent.queue.entries().map_err(Failure::other)?;
     if queued.is_empty() {
-        return Ok(0);
+        return Ok(Sent { settled: 0, failure: None });
     }
     let connect = || async { connect(&agent.setup).await };
     let remote = open.get_or_try_init(connect).await?;
@@ -180,23 +192,27 @@ async fn upload_queued(agent: &Arc<Agent>, open: &OnceCell<Arc<Remote>>) -> Resu
     for id in queued.iter().filter(|id| !lacking.contains(id)) {
         agent.queue.remove(id.key).map_err(Failure::other)?;
     }
-    let (mut failed, mut tried) = (None, queued.len() - lacking.len());
+    let (mut failure, mut settled, mut is_denied) = (None, queued.len() - lacking.len(), false);
     for some in lacking.chunks(CHUNK) {
-        if !is_quiet(agent) || failed.is_some() {
+        if !is_quiet(agent) || is_denied {
             break;
         }
-        tried += some.len();
         let control = Control::new(None, agent.end.clone(), Some(Instant::now() + UPLOAD_DEADLINE));
         let uploader = Uploader::new(remote, &source, &control);
         push::run(&uploader, some.to_vec(), MAX_PARALLEL_UPLOADS, |id, result| {
+            let Some(new) = settle(agent, id, result) else {
+                settled += 1;
+                return;
+            };
+            is_denied |= new.is_echo;
             // What was not tried any more does not hide why.
-            if let Some(failure) = settle(agent, id, result).filter(|new| failed.is_none() || !new.is_echo) {
-                failed = Some(failure);
+            if failure.is_none() || !new.is_echo {
+                failure = Some(new);
             }
         })
         .await;
     }
-    failed.map_or(Ok(tried), Err)
+    Ok(Sent { settled, failure })
 }
 
 /// Takes an entry off the queue, unless its upload failed or was not tried. Returns the error.

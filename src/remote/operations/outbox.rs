@@ -100,12 +100,16 @@ pub(super) fn sweep(layout: &Layout, now: Time) {
     for name in fsx::list(&outbox).unwrap_or_default() {
         let path = outbox.join(&name);
         let age = |stamp: Stamp| now.as_nanos() - stamp.ctime.as_nanos();
-        // Taking and dropping a lock removes its file, unless another process holds the lock.
-        if Stamp::of(&path).is_ok_and(|stamp| age(stamp) > MAX_OUTBOX_AGE_NS) {
-            let _ = match path.extension().is_some_and(|extension| extension == "lock") {
-                true => FileLock::try_acquire(&path).map(drop),
-                false => fsx::remove_file(&path),
-            };
+        if !Stamp::of(&path).is_ok_and(|stamp| age(stamp) > MAX_OUTBOX_AGE_NS) {
+            continue;
+        }
+        // Nobody removes what another process is about to upload. Dropping a lock removes its file.
+        let name = name.to_string_lossy();
+        let entry = name.split('.').next().unwrap_or_default();
+        if let Ok(Some(_lock)) = FileLock::try_acquire(&outbox.join(format!("{entry}.lock")))
+            && !name.ends_with(".lock")
+        {
+            let _ = fsx::remove_file(&path);
         }
     }
 }

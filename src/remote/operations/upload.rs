@@ -62,7 +62,13 @@ pub enum UploadError {
     Remote(Arc<RemoteError>),
     /// A local file could not be read or written.
     #[error(transparent)]
-    Store(#[from] fsx::Error),
+    Store(Arc<fsx::Error>),
+}
+
+impl From<fsx::Error> for UploadError {
+    fn from(error: fsx::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
 }
 
 impl From<RemoteError> for UploadError {
@@ -77,7 +83,7 @@ impl UploadError {
         match self {
             Self::ReadOnly => Self::ReadOnly,
             Self::Remote(error) => Self::Remote(Arc::clone(error)),
-            Self::Store(error) => Self::Remote(Arc::new(RemoteError::Setting(error.to_string()))),
+            Self::Store(error) => Self::Store(Arc::clone(error)),
         }
     }
 
@@ -273,12 +279,16 @@ impl Uploader {
             return vec![(pack.id.clone(), self.upload(pack).await)];
         }
         let files: Vec<_> = packs.iter().map(|pack| (pack.files.pack.clone(), pack.manifest.pack)).collect();
-        let uploaded = match run_blocking(move || bundles::assemble(&files)).await {
-            Ok(bundle) => self.put_bundle(&bundle).await.map(|()| bundle).map_err(UploadError::from),
-            Err(error) => Err(error.into()),
+        let Ok(bundle) = run_blocking(move || bundles::assemble(&files)).await else {
+            // One of the files is gone or damaged; the others shall not stay behind because of it.
+            let mut ended = Vec::new();
+            for pack in packs {
+                ended.push((pack.id.clone(), self.upload(pack).await));
+            }
+            return ended;
         };
-        match uploaded {
-            Ok(bundle) => self.upload_bundled_manifests(packs, &bundle).await,
+        match self.put_bundle(&bundle).await.map_err(UploadError::from) {
+            Ok(()) => self.upload_bundled_manifests(packs, &bundle).await,
             Err(error) => packs.into_iter().map(|pack| self.end(&pack, Err(error.again()))).collect(),
         }
     }
