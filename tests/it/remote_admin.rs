@@ -7,7 +7,7 @@ use kache::remote::SigningKey;
 use crate::remote_push_pull::{ALONE, SMALL, assert_reports};
 use crate::support::faults::FaultProxy;
 use crate::support::s3_server::{BUCKET, READER, S3Server, WRITER};
-use crate::support::{Project, Run, entries, objects};
+use crate::support::{KACHE, Project, Run, entries, objects};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -112,6 +112,31 @@ fn a_record_that_comes_meanwhile_keeps_its_entries() {
     server.remove(&record);
     gc(&admin, &[]);
     assert_eq!(server.objects_with("v2/manifests/").len(), 0);
+}
+
+#[test]
+fn the_pack_of_a_manifest_that_was_replaced_stays() {
+    let (server, one) = built();
+    one.kache(&["push"]).must_succeed();
+    // Another machine that packs otherwise, and has no records: it replaces the manifests, and the record keeps the
+    // old.
+    let before = server.objects_with("v2/packs/");
+    let mut two = one.other_machine("two");
+    two.kache(&["pull"]).must_succeed();
+    std::fs::remove_dir_all(two.cache_dir().join("v1/remote/known")).expect("nothing known");
+    two.set("KACHE_REMOTE_LEVEL", "9");
+    let mut command = two.command(KACHE);
+    command.current_dir(two.cache_dir()).arg("push");
+    two.finish(command).must_succeed();
+    assert_ne!(server.objects_with("v2/packs/"), before, "control: packed again");
+    for part in ["v2/manifests/", "v2/packs/"] {
+        age(&server, part, 90);
+    }
+    gc(&one, &[]);
+    for (_, manifest) in objects::manifests(&server) {
+        assert!(objects::pack_of(&server, &manifest).is_some(), "{} has its pack", manifest.crate_name);
+    }
+    assert_reports(&one.other_machine("three").kache(&["pull", "--all"]).must_succeed(), "pulled 2 entries");
 }
 
 #[test]

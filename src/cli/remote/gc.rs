@@ -7,8 +7,9 @@ use anyhow::Context;
 use crate::cli::context::{CommandContext, Exit, span};
 use crate::cli::printer::Table;
 use crate::cli::{transfer, units};
-use crate::remote::operations::collection::{self, CollectionOptions, CollectionReport, MIN_AGE};
+use crate::remote::operations::collection::{self, CollectionReport, MIN_AGE};
 use crate::remote::operations::inventory::Sum;
+use crate::remote::operations::retention::CollectionOptions;
 
 /// Delete old entries from the remote
 ///
@@ -51,6 +52,9 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     transfer::run(async |cancel| {
         let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
+        if let Some(writer) = remote.writer().filter(|writer| writer.objects.needs_indexes()) {
+            anyhow::bail!("{} neither lists nor deletes its objects; it removes old ones itself", writer.place);
+        }
         let collected = async {
             let collected = collection::collect(&remote, &options, SystemTime::now()).await;
             collected.context("cannot collect the garbage of the remote")

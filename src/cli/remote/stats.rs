@@ -57,6 +57,10 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let mut all = Vec::new();
         for layer in &remote.layers {
+            if layer.objects.needs_indexes() {
+                cx.out.message(format_args!("{} does not list its objects", layer.place));
+                continue;
+            }
             let taken = async {
                 let taken = inventory::take(layer, |_| {}).await;
                 taken.with_context(|| format!("cannot list {}", layer.place))

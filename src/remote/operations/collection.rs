@@ -2,22 +2,25 @@
 //!
 //! Safe beside pushes: nothing young is deleted, records that appear meanwhile are read before anything that they may
 //! name is deleted, and an object is deleted after those that refer to it (records, manifests, packs and bundles). A
-//! record that cannot be read ends the collection, since it may name anything. Memory grows with the records, not with
-//! the objects. At worst a reader finds an entry absent, and compiles.
+//! record that cannot be read ends the collection, since it may name anything, and so does one of a later version of
+//! the format. One that is damaged names nothing. Memory grows with the records, not with the objects. At worst a
+//! reader finds an entry absent, and compiles.
 
-use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::inventory::Sum;
 use super::remote::{Layer, Remote};
+use super::retention::{CollectionOptions, ListedBuild, is_old, is_record, kept};
 use super::upload::UploadError;
 use crate::remote::format::build_record::{self, BuildRecord, BuildUnit};
 use crate::remote::format::manifest::{self, MAX_MANIFEST_BYTES, PackManifest};
 use crate::remote::format::names::{self, ManifestName, RecordName, WorkspaceObject};
+use crate::remote::format::refused::Refused;
 use crate::remote::format::signature::Trust;
-use crate::remote::objects::index;
+use crate::remote::objects::{ObjectStore, index};
 use crate::remote::s3::error::RemoteError;
 use crate::remote::s3::listing::ListedObject;
 use crate::remote::tasks::concurrently;
@@ -27,20 +30,11 @@ pub const MIN_AGE: Duration = Duration::from_hours(8 * 24);
 /// How much longer packs and bundles stay than manifests: a manifest may be younger than its pack.
 const PACK_GRACE: Duration = Duration::from_hours(7 * 24);
 /// Objects that are chosen, the oldest first, before they are deleted.
-const BATCH: usize = 20_000;
+///
+/// Each batch costs a listing. In memory, one takes about 40 MB.
+const BATCH: usize = 200_000;
 /// Requests in flight at once.
 const CONCURRENT_REQUESTS: usize = 32;
-
-/// What to keep.
-#[derive(Clone, Debug)]
-pub struct CollectionOptions {
-    /// What is younger stays.
-    pub older_than: Duration,
-    /// Branches whose newest records stay, however old they are.
-    pub keep_branches: Vec<String>,
-    /// Whether nothing is deleted.
-    pub is_dry: bool,
-}
 
 /// What was deleted, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,14 +51,6 @@ pub struct CollectionReport {
     pub kept_records: u64,
     /// Uploads in parts that nobody finished.
     pub aborted_uploads: u64,
-}
-
-/// A build object in a listing, and the workspace that it is of.
-#[derive(Clone, Debug)]
-struct ListedBuild {
-    workspace: String,
-    parsed: WorkspaceObject,
-    object: ListedObject,
 }
 
 /// Collects the layer that kache writes to, at the time `now`.
@@ -89,47 +75,14 @@ pub async fn collect(
         builds.iter().zip(&kept).filter(|(build, kept)| is_record(build) && **kept).count() as u64;
     collection.read_records(builds.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(build, _)| build)).await?;
     collection.delete_builds(&builds, &kept).await?;
-    for (prefix, grace) in
-        [(names::all_manifests(), Duration::ZERO), (names::all_packs(), PACK_GRACE), (names::all_bundles(), PACK_GRACE)]
-    {
-        collection.sweep(&prefix, grace).await?;
-    }
+    collection.sweep(&names::all_manifests(), Duration::ZERO).await?;
+    collection.note_live_manifests().await?;
+    collection.sweep(&names::all_packs(), PACK_GRACE).await?;
+    collection.sweep(&names::all_bundles(), PACK_GRACE).await?;
     if !options.is_dry {
         collection.report.aborted_uploads = layer.objects.abort_uploads_older_than(PACK_GRACE).await?;
     }
     Ok(collection.report)
-}
-
-fn is_record(build: &ListedBuild) -> bool {
-    matches!(build.parsed, WorkspaceObject::Record(_))
-}
-
-/// Whether each of these stays: what is young, and the newest record of each command, target, profile and signer on the
-/// branches to keep. Pure.
-fn kept(builds: &[ListedBuild], options: &CollectionOptions, now: SystemTime) -> Vec<bool> {
-    let branches: Vec<String> = options.keep_branches.iter().map(|branch| names::branch_part(branch)).collect();
-    let subject = |build: &ListedBuild| match &build.parsed {
-        WorkspaceObject::Record(name) if branches.contains(&name.branch) => {
-            let RecordName { branch, shape, command, signer, .. } = name.clone();
-            Some((build.workspace.clone(), branch, shape, command, signer))
-        }
-        _ => None,
-    };
-    let mut newest: BTreeMap<_, Option<SystemTime>> = BTreeMap::new();
-    for build in builds {
-        if let Some(subject) = subject(build) {
-            let known = newest.entry(subject).or_default();
-            *known = (*known).max(build.object.modified);
-        }
-    }
-    let is_newest =
-        |build: &ListedBuild| subject(build).is_some_and(|of| newest.get(&of) == Some(&build.object.modified));
-    builds.iter().map(|build| !is_old(&build.object, options.older_than, now) || is_newest(build)).collect()
-}
-
-/// Whether an object is older than `age`. One whose age is unknown is young.
-fn is_old(object: &ListedObject, age: Duration, now: SystemTime) -> bool {
-    object.modified.is_some_and(|modified| now.duration_since(modified).is_ok_and(|since| since > age))
 }
 
 struct Collection<'a> {
@@ -170,24 +123,33 @@ impl Collection<'_> {
         let mut reads = concurrently(CONCURRENT_REQUESTS, unread, move |(name, object): (RecordName, String)| {
             let objects = objects.clone();
             async move {
-                let bytes = objects.get(&object, build_record::MAX_RECORD_BYTES).await;
-                (object, bytes.map(|bytes| bytes.and_then(|bytes| decode(&bytes, &name))))
+                let bytes = match objects.get(&object, build_record::MAX_RECORD_BYTES).await {
+                    Err(RemoteError::Size { .. }) => Ok(None),
+                    read => read,
+                };
+                let later_version = || RemoteError::InvalidAnswer {
+                    attempt: objects.attempt("get", &object),
+                    reason: "a build record of a later version of kache".to_owned(),
+                };
+                let record = bytes.and_then(|bytes| match bytes.map(|bytes| decode(&bytes, &name)) {
+                    Some(Err(Refused::Version)) => Err(later_version()),
+                    Some(Ok(record)) => Ok(Some((name, record))),
+                    // A record that is damaged cannot be used by anybody.
+                    Some(Err(_)) | None => Ok(None),
+                });
+                (object, record)
             }
         });
         let mut incomplete = Vec::new();
         while let Some((object, record)) = reads.next().await {
             self.read.insert(object);
-            // A record that is damaged cannot be used by anybody.
             let Some((name, record)) = record? else { continue };
             for unit in &record.units {
                 incomplete.extend(self.note_unit(unit, &name));
             }
         }
         for name in incomplete {
-            let object = name.object();
-            if let Some(bytes) = self.layer.objects.get(&object, MAX_MANIFEST_BYTES).await?
-                && let Ok(manifest) = PackManifest::decode(&bytes, &name, &Trust::Anyone)
-            {
+            if let Some(manifest) = read_manifest(&self.layer.objects, &name).await? {
                 self.note(&pack_object(&manifest));
             }
         }
@@ -228,25 +190,48 @@ impl Collection<'_> {
         if self.options.is_dry || old.is_empty() {
             return Ok(());
         }
-        let mut left: BTreeMap<&str, Vec<ListedObject>> = BTreeMap::new();
-        for (build, kept) in builds.iter().zip(kept) {
-            let of = left.entry(&build.workspace).or_default();
-            if *kept {
-                of.push(build.object.clone());
-            }
-        }
         let touched: HashSet<&str> =
             builds.iter().zip(kept).filter(|(_, kept)| !**kept).map(|(build, _)| build.workspace.as_str()).collect();
         self.delete(old).await?;
-        for (workspace, objects) in left.into_iter().filter(|(workspace, _)| touched.contains(workspace)) {
+        for workspace in touched {
             let prefix = format!("{}{workspace}/", names::all_workspaces());
+            let objects = self.layer.objects.list(&prefix).all().await?;
             self.layer.objects.put(&index::name(&prefix), index::encode(&prefix, &objects)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the old manifests that stay, and notes their packs: a manifest may have been replaced since a record
+    /// copied it. Packs of young manifests are young.
+    async fn note_live_manifests(&mut self) -> Result<(), RemoteError> {
+        let mut listing = self.layer.objects.list(&names::all_manifests());
+        while let Some(page) = listing.next_page().await? {
+            let stays =
+                |object: &ListedObject| is_old(object, self.options.older_than, self.now) && self.is_live(&object.name);
+            let live: Vec<ManifestName> = page
+                .iter()
+                .filter(|object| stays(object))
+                .filter_map(|object| ManifestName::parse(&object.name))
+                .collect();
+            let store = self.layer.objects.clone();
+            let mut reads = concurrently(CONCURRENT_REQUESTS, live, move |name: ManifestName| {
+                let store = store.clone();
+                async move { read_manifest(&store, &name).await }
+            });
+            while let Some(manifest) = reads.next().await {
+                if let Some(manifest) = manifest? {
+                    self.note(&pack_object(&manifest));
+                }
+            }
         }
         Ok(())
     }
 
     /// Deletes the old objects below `prefix` to which nothing refers, the oldest first.
     async fn sweep(&mut self, prefix: &str, grace: Duration) -> Result<(), RemoteError> {
+        if self.options.is_dry {
+            return self.count(prefix, self.options.older_than + grace).await;
+        }
         loop {
             let (batch, is_all) = self.oldest(prefix, self.options.older_than + grace).await?;
             if batch.is_empty() {
@@ -258,26 +243,41 @@ impl Collection<'_> {
             let young: Vec<ListedBuild> = young.cloned().collect();
             self.read_records(young.iter()).await?;
             let batch: Vec<ListedObject> = batch.into_iter().filter(|object| !self.is_live(&object.name)).collect();
-            let sum = match () {
-                () if prefix == names::all_manifests() => &mut self.report.manifests,
-                () if prefix == names::all_packs() => &mut self.report.packs,
-                () => &mut self.report.bundles,
-            };
             for object in &batch {
-                sum.add(object);
+                self.sum(prefix).add(object);
             }
-            let is_over = is_all || batch.is_empty() || self.options.is_dry;
-            if !self.options.is_dry {
-                self.delete(batch).await?;
-            }
+            let is_over = is_all || batch.is_empty();
+            self.delete(batch).await?;
             if is_over {
                 return Ok(());
             }
         }
     }
 
+    /// Counts what a sweep would delete.
+    async fn count(&mut self, prefix: &str, age: Duration) -> Result<(), RemoteError> {
+        let mut listing = self.layer.objects.list(prefix);
+        while let Some(page) = listing.next_page().await? {
+            for object in page {
+                if is_old(&object, age, self.now) && !self.is_live(&object.name) {
+                    self.sum(prefix).add(&object);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What was deleted below `prefix`.
+    fn sum(&mut self, prefix: &str) -> &mut Sum {
+        match () {
+            () if prefix == names::all_manifests() => &mut self.report.manifests,
+            () if prefix == names::all_packs() => &mut self.report.packs,
+            () => &mut self.report.bundles,
+        }
+    }
+
     /// The oldest objects below `prefix` to which nothing refers, at most [`BATCH`], the oldest first; and whether
-    /// these are all. A dry run returns all of them.
+    /// these are all.
     async fn oldest(&self, prefix: &str, age: Duration) -> Result<(Vec<ListedObject>, bool), RemoteError> {
         let mut listing = self.layer.objects.list(prefix);
         let (mut found, mut is_all) = (BinaryHeap::new(), true);
@@ -287,7 +287,7 @@ impl Collection<'_> {
                     continue;
                 }
                 found.push(ByAge(object));
-                if found.len() > BATCH && !self.options.is_dry {
+                if found.len() > BATCH {
                     found.pop();
                     is_all = false;
                 }
@@ -309,8 +309,17 @@ impl Collection<'_> {
     }
 }
 
-fn decode(bytes: &[u8], name: &RecordName) -> Option<(RecordName, BuildRecord)> {
-    BuildRecord::decode(bytes, name, &Trust::Anyone).ok().map(|record| (name.clone(), record))
+fn decode(bytes: &[u8], name: &RecordName) -> Result<BuildRecord, Refused> {
+    BuildRecord::decode(bytes, name, &Trust::Anyone)
+}
+
+/// Reads a manifest. `None`: it does not exist, or is damaged.
+async fn read_manifest(objects: &ObjectStore, name: &ManifestName) -> Result<Option<PackManifest>, RemoteError> {
+    match objects.get(&name.object(), MAX_MANIFEST_BYTES).await {
+        Ok(bytes) => Ok(bytes.and_then(|bytes| PackManifest::decode(&bytes, name, &Trust::Anyone).ok())),
+        Err(RemoteError::Size { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The object that holds the pack of a manifest.
@@ -334,49 +343,5 @@ impl Ord for ByAge {
 impl PartialOrd for ByAge {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::remote::format::signer_id::SignerId;
-
-    fn build(branch: &str, command: &str, days: u64, now: SystemTime) -> ListedBuild {
-        let name = RecordName {
-            branch: names::branch_part(branch),
-            shape: names::shape_part("host", "debug"),
-            command: names::command_part(command),
-            lock: "0".repeat(12),
-            commit: "none".into(),
-            signer: SignerId::NONE,
-            digest: "d".repeat(16),
-        };
-        let modified = Some(now - Duration::from_hours(24 * days));
-        let object = ListedObject { name: name.object("w"), size: 1, modified };
-        ListedBuild { workspace: "w".into(), parsed: WorkspaceObject::Record(name), object }
-    }
-
-    #[test]
-    fn what_is_young_or_the_newest_of_a_kept_branch_stays() {
-        let now = SystemTime::now();
-        let options = CollectionOptions {
-            older_than: Duration::from_hours(30 * 24),
-            keep_branches: vec!["main".into()],
-            is_dry: false,
-        };
-        let builds = [
-            build("main", "build", 90, now),
-            build("main", "build", 60, now),
-            build("main", "check", 80, now),
-            build("x", "build", 60, now),
-            build("x", "build", 29, now),
-        ];
-        assert_eq!(kept(&builds, &options, now), [false, true, true, false, true]);
-        let none = CollectionOptions { keep_branches: Vec::new(), ..options };
-        assert_eq!(kept(&builds, &none, now), [false, false, false, false, true]);
-        let mut unknown = build("x", "build", 60, now);
-        unknown.object.modified = None;
-        assert_eq!(kept(&[unknown], &none, now), [true], "its age is unknown");
     }
 }

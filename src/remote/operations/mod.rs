@@ -26,6 +26,7 @@ pub mod push;
 pub mod record_choice;
 pub mod remote;
 pub mod remote_entry;
+pub mod retention;
 pub mod snapshots;
 pub mod upload;
 pub mod workspace;
