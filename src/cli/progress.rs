@@ -49,6 +49,7 @@ struct DisplayState {
 struct Running {
     done: u64,
     total: u64,
+    is_verifying: bool,
     bar: Option<ProgressBar>,
 }
 
@@ -95,6 +96,7 @@ impl Display {
             state.last_progress = Instant::now();
         }
         (running.done, running.total) = (progress.done, total);
+        running.is_verifying = progress.phase == Phase::Verifying;
         if let Some((all, bar)) = &self.bars {
             bar.set_length(state.sums.total);
             bar.set_position(state.sums.done);
@@ -137,9 +139,12 @@ impl Display {
         self.print_line(&mut state);
     }
 
-    /// How long nothing was transferred and no entry was settled.
+    /// How long nothing was transferred and no entry was settled. Zero while a download is being checked, since that
+    /// takes as long as it takes.
     pub(super) fn silent_for(&self) -> Duration {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).last_progress.elapsed()
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_verifying = state.running.values().any(|running| running.is_verifying);
+        if is_verifying { Duration::ZERO } else { state.last_progress.elapsed() }
     }
 
     /// Prints a line if there are no bars and the last line is old enough.

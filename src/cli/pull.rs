@@ -90,6 +90,7 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
         let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
         let Some(remote) = remote else { return Ok(Exit::Interrupted) };
         let room = tokio::task::block_in_place(|| room(&store, &config))?;
+        let budget = PullBudget::start(args.timeout, &cancel);
         let plan = async {
             let place = place(cx, &remote, &here, args, purpose).await?;
             let plan =
@@ -97,20 +98,21 @@ pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
             Ok((place, plan))
         };
         let Some((place, plan)) = transfer::unless_interrupted(&cancel, plan).await? else {
-            return Ok(Exit::Interrupted);
+            return Ok(budget.end().map_or(Exit::Interrupted, |stopped| print_stopped(cx, stopped)));
         };
-        print_origin(cx, &plan, place.as_ref());
+        print_origin(cx, &remote, &plan, place.as_ref());
         let display = Arc::new(Display::new("pull", plan.entries.len()));
         let control = transfer::control(&display, cancel.clone());
-        let budget = PullBudget::start(args.timeout, &display, &cancel);
+        budget.watch(Some(&display));
         let store = Arc::new(store);
         let pull = Pull { remote: Arc::clone(&remote), store: Arc::clone(&store), control, room, is_dry: args.dry_run };
         let report = pull.run(plan, |settled| display.settled(settled)).await;
         display.finish();
-        let stopped = budget.end();
-        if let Some(place) = place.as_ref().filter(|_| !args.dry_run && !report.is_cancelled) {
-            pull_snapshots(cx, &remote, &store, place).await?;
+        budget.watch(None);
+        if let Some(place) = place.as_ref().filter(|_| !args.dry_run) {
+            transfer::unless_interrupted(&cancel, pull_snapshots(cx, &remote, &store, place)).await?;
         }
+        let stopped = budget.end();
         if args.dry_run {
             print_manifests(cx, &report.would_fetch)?;
         }
@@ -172,7 +174,7 @@ fn room(store: &Store, config: &Config) -> anyhow::Result<u64> {
     Ok(limit(config).bytes(&config.cache_dir.value, used).saturating_sub(used))
 }
 
-fn print_origin(cx: &CommandContext, plan: &PullPlan, place: Option<&Place>) {
+fn print_origin(cx: &CommandContext, remote: &Remote, plan: &PullPlan, place: Option<&Place>) {
     if let Some(untrusted) = place.map(|place| place.listing.untrusted).filter(|untrusted| *untrusted > 0) {
         let records = units::count(untrusted, "build record", "build records");
         cx.out.message(format_args!("ignored {records} of signers that are not trusted here (trusted_keys)"));
@@ -186,6 +188,9 @@ fn print_origin(cx: &CommandContext, plan: &PullPlan, place: Option<&Place>) {
         Origin::Lock => {
             let name = place.map_or("", |place| place.checkout.workspace.as_str());
             cx.out.message(format_args!("no build record of {name}: using the packages in Cargo.lock"));
+        }
+        Origin::Crates | Origin::All if remote.layers.iter().all(|layer| layer.objects.needs_indexes()) => {
+            cx.out.message("the remote does not list its entries; without options, pull uses build records");
         }
         Origin::Crates if plan.entries.is_empty() => {
             cx.out.message("the remote does not contain entries of these crates");
@@ -224,6 +229,11 @@ fn print_manifests(cx: &CommandContext, manifests: &[Arc<LocatedManifest>]) -> a
     Ok(())
 }
 
+fn print_stopped(cx: &CommandContext, stopped: Stopped) -> Exit {
+    cx.out.message(format_args!("error: {stopped}; run `kache pull` again to go on"));
+    Exit::Failed
+}
+
 fn print_summary(
     cx: &CommandContext,
     args: &Args,
@@ -258,8 +268,7 @@ fn print_summary(
         ));
     }
     if let Some(stopped) = stopped {
-        cx.out.message(format_args!("error: {stopped}; run `kache pull` again to go on"));
-        return Ok(Exit::Failed);
+        return Ok(print_stopped(cx, stopped));
     }
     let exit = transfer::exit(cx, report.is_cancelled, &report.failed);
     let is_damaged = report.refused.iter().any(|(_, why)| !why.is_by_policy());

@@ -1,7 +1,7 @@
 //! The time that a pull may take.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -43,27 +43,41 @@ fn must_stop(elapsed: Duration, silent: Duration, limit: Duration) -> Option<Sto
     }
 }
 
+type Watched = Mutex<Option<Arc<Display>>>;
+
+fn lock(watched: &Watched) -> MutexGuard<'_, Option<Arc<Display>>> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Watches a pull, and cancels it when its time is over.
 pub(super) struct PullBudget {
     task: JoinHandle<()>,
     stopped: Arc<OnceLock<Stopped>>,
+    watched: Arc<Watched>,
 }
 
 impl PullBudget {
-    /// Starts to watch. Must be called inside the runtime.
-    pub(super) fn start(limit: Duration, display: &Arc<Display>, cancel: &CancellationToken) -> Self {
-        let (stopped, began) = (Arc::new(OnceLock::new()), Instant::now());
-        let (found, display, cancel) = (Arc::clone(&stopped), Arc::clone(display), cancel.clone());
+    /// Starts the time of the pull. Must be called inside the runtime.
+    pub(super) fn start(limit: Duration, cancel: &CancellationToken) -> Self {
+        let (stopped, watched, began) = (Arc::new(OnceLock::new()), Arc::<Watched>::default(), Instant::now());
+        let (found, display, cancel) = (Arc::clone(&stopped), Arc::clone(&watched), cancel.clone());
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                if let Some(stop) = must_stop(began.elapsed(), display.silent_for(), limit) {
+                let silent = lock(&display).as_ref().map_or(Duration::ZERO, |display| display.silent_for());
+                if let Some(stop) = must_stop(began.elapsed(), silent, limit) {
                     let _ = found.set(stop);
                     return cancel.cancel();
                 }
             }
         });
-        Self { task, stopped }
+        Self { task, stopped, watched }
+    }
+
+    /// Stops the pull if this display shows no progress for too long. `None`: small requests only, which have limits of
+    /// their own.
+    pub(super) fn watch(&self, display: Option<&Arc<Display>>) {
+        *lock(&self.watched) = display.map(Arc::clone);
     }
 
     /// Ends the watch. Returns why the pull was stopped, if it was.

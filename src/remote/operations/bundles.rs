@@ -1,8 +1,8 @@
 //! Bundles: objects that hold several small packs in a row, so that one request brings all of them.
 //!
 //! A bundle is downloaded once for all its packs: whoever needs one of them while it is on its way waits for it, and
-//! then takes a copy of the same bytes. The last few bundles stay in memory. Its digest is checked here, and that of
-//! each pack by whoever unpacks it.
+//! then takes a copy of the same bytes. The bundles that were used last stay in memory. Its digest is checked here, and
+//! that of each pack by whoever unpacks it.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -86,8 +86,11 @@ impl BundleCache {
 
     fn cell(&self, layer: usize, digest: Digest) -> Arc<OnceCell<Content>> {
         let mut cached = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = cached.iter().find(|known| (known.layer, known.digest) == (layer, digest)) {
-            return Arc::clone(&known.content);
+        let is_it = |known: &CachedBundle| (known.layer, known.digest) == (layer, digest);
+        if let Some(known) = cached.iter().position(is_it).and_then(|at| cached.remove(at)) {
+            let content = Arc::clone(&known.content);
+            cached.push_back(known);
+            return content;
         }
         if cached.len() >= MAX_BUNDLES {
             cached.pop_front();

@@ -1,9 +1,8 @@
 //! Fetches the entries of a plan.
 //!
-//! Manifests are requested ahead of packs, many
-//! packs are downloaded at once, and finished ones are unpacked on all cores meanwhile. A pull ends when the store
-//! would exceed its size limit, or when the remote denies everything ([`super::denials`]); any other failure is
-//! reported for its entry and does not stop the pull.
+//! Manifests are requested ahead of packs, many packs are downloaded at once, and finished ones are unpacked on all
+//! cores meanwhile. A pull ends when the store would exceed its size limit, or when the remote denies everything
+//! ([`super::denials`]); any other failure is reported for its entry and does not stop the pull.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -245,7 +244,12 @@ impl PullState {
         if let Some(result) = self.result_if_over() {
             return Ok(result);
         }
-        let fetched = self.fetcher.fetch_pack(&located, BundleUse::Whole, control).await;
+        // The other packs of the bundle are of the same build only if a record led to it.
+        let uses = match entry.manifest {
+            ManifestPlace::Here(_) => BundleUse::Whole,
+            _ => BundleUse::OnlyThis,
+        };
+        let fetched = self.fetcher.fetch_pack(&located, uses, control).await;
         self.packs.report_result(&fetched);
         fetched.map(EntryResult::Fetched)
     }
