@@ -106,6 +106,11 @@ impl SigningKey {
         Ok(Self { pair, public: PublicKey(public) })
     }
 
+    /// Whether a text begins like a signing key.
+    pub fn is_secret_key(text: &str) -> bool {
+        text.trim_start().starts_with(SECRET_PREFIX)
+    }
+
     /// The public half of the key.
     pub fn public(&self) -> PublicKey {
         self.public

@@ -11,6 +11,7 @@ use super::workspace::Workspace;
 use crate::config::{Env, Project, env};
 use crate::fsx;
 use crate::model::Digest;
+use crate::remote::format::signature::SigningKey;
 
 /// Most commits to read from the history of the branch.
 const MAX_ANCESTORS: usize = 256;
@@ -38,7 +39,7 @@ impl Checkout {
     /// Reads the checkout of `workspace`. The variables of CI services win over git, because CI checks out commits
     /// without a branch.
     pub fn of(workspace: &Workspace, vars: &Env) -> Self {
-        let git = |args: &[&str]| git(&workspace.root, args);
+        let git = |args: &[&str]| git(&workspace.root, vars, args);
         let first = |args: &[&str]| git(args).into_iter().next().unwrap_or_default();
         let named = || Project::find(&workspace.root).ok().flatten().and_then(|project| project.workspace);
         let by_remote = || {
@@ -81,10 +82,14 @@ fn defaults(known: Option<String>) -> Vec<String> {
 }
 
 /// Runs git and returns the lines of its output.
-fn git(dir: &Path, args: &[&str]) -> Vec<String> {
+fn git(dir: &Path, vars: &Env, args: &[&str]) -> Vec<String> {
     let mut command = Command::new("git");
     command.arg("-C").arg(dir).args(args).stdin(Stdio::null()).stderr(Stdio::null());
     for name in env::SECRET_VARIABLES.iter().chain(&env::GIT_DIRECTORY_VARIABLES) {
+        command.env_remove(name);
+    }
+    // `push --sign-with env:NAME`. The settings of a repository may name programs that git runs.
+    for (name, _) in vars.texts().iter().filter(|(_, value)| SigningKey::is_secret_key(value)) {
         command.env_remove(name);
     }
     command.env(env::GIT_NO_LAZY_FETCH, "1");

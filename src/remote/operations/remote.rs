@@ -101,12 +101,8 @@ impl Remote {
     /// Reads the lists of revoked keys, and does not trust these keys any more. Without trusted keys there is nothing
     /// to revoke, and no request. Returns the revoked keys.
     pub async fn read_revocations(&mut self) -> Result<Vec<PublicKey>> {
-        let mut all = Vec::new();
-        for layer in &mut self.layers {
-            if layer.trust == Trust::Anyone {
-                continue;
-            }
-            let mut revoked = Vec::new();
+        let mut revoked = Vec::new();
+        for layer in self.layers.iter().filter(|layer| layer.trust != Trust::Anyone) {
             for listed in layer.objects.list(&names::revocations()).all().await? {
                 // A list of a signer that is not trusted says nothing.
                 let signer = names::parse_revocation(&listed.name);
@@ -121,10 +117,10 @@ impl Remote {
                 };
                 revoked.extend(revocation::decode(&bytes, &layer.trust).unwrap_or_default());
             }
-            layer.revoke(&revoked);
-            all.extend(revoked);
         }
-        Ok(all)
+        // A key that lost the trust of one place is not trusted elsewhere.
+        self.layers.iter_mut().filter(|layer| layer.trust != Trust::Anyone).for_each(|layer| layer.revoke(&revoked));
+        Ok(revoked)
     }
 }
 
