@@ -209,7 +209,7 @@ impl PushContext<'_> {
     }
 
     fn dry_run(&self, lacking: &[&Candidate], used: &[UsedEntries]) -> anyhow::Result<Exit> {
-        let UploadSource { store, withheld } = &self.source;
+        let UploadSource { withheld, .. } = &self.source;
         let may_leave = |candidate: &&&Candidate| withheld.reason(candidate.id.key).is_none();
         let lacking: Vec<&Candidate> = lacking.iter().filter(may_leave).copied().collect();
         let mut table = Table::new(&[2]).headed(["CRATE", "PACKAGE", "SIZE", "KEY"]);
@@ -225,12 +225,14 @@ impl PushContext<'_> {
         for used in self.place.iter().flat_map(|place| used.iter().map(move |used| (place, used))) {
             let (place, used) = used;
             let is_withheld = |key| withheld.reason(key).is_some();
-            let Some(record) = build_records::create(store, &self.known, &place.checkout, used, is_withheld) else {
+            let Some(record) = build_records::create(&self.source, &self.known, &place.checkout, used, is_withheld)
+            else {
                 continue;
             };
             let entries = units::count(record.units.len(), "entry", "entries");
-            let name = record.name(self.remote.signer_id()).object(&record.workspace);
-            out.data(format_args!("build record {name}: {entries}"))?;
+            let command = if record.command.is_empty() { String::new() } else { format!(", cargo {}", record.command) };
+            let command = command.replace('\n', " ");
+            out.data(format_args!("build record of {}{command}: {entries}", record.workspace))?;
         }
         let bytes = units::bytes(lacking.iter().map(|candidate| candidate.bytes).sum());
         let entries = units::count(lacking.len(), "entry", "entries");

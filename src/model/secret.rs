@@ -64,6 +64,12 @@ pub fn is_secret(name: &str, value: &str) -> bool {
     has_secret_name(name) || holds_password(value) || SECRET_VALUE_PARTS.iter().any(|shape| value.contains(shape))
 }
 
+/// Whether a word of a command line or a configuration looks secret: `NAME=value`, or a value alone.
+pub fn is_secret_word(word: &str) -> bool {
+    let (name, value) = word.split_once('=').unwrap_or(("", word));
+    is_secret(name, value)
+}
+
 fn has_secret_name(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     let is_prefixed = NOT_SECRET_PREFIXES.iter().any(|prefix| name.starts_with(prefix));

@@ -330,3 +330,27 @@ fn forged_records_hide_nothing() {
     let run = with_remote(&server, &mut fooled, &["pull", "--dry-run"]);
     assert_reports(&run, "cargo forged ");
 }
+
+#[test]
+fn what_looks_secret_in_a_command_or_branch_stays_here() {
+    let server = S3Server::start();
+    let mut project = workspace();
+    init(&project, Some(HTTPS));
+    let feature = |name: &str| project.file("Cargo.toml", manifest("app", &format!("[features]\n{name} = []\n")));
+    let (plain, token) = ("usual", "ghp_0123456789abcdef0123456789abcdef0123");
+    feature(plain);
+    commit(&project);
+    project.cargo(&["build", "--features", plain]);
+    with_remote(&server, &mut project, &["push"]);
+    let feature = |name: &str| project.file("Cargo.toml", manifest("app", &format!("[features]\n{name} = []\n")));
+    feature(token);
+    git(&project, &["checkout", "--quiet", "-b", token]);
+    project.file("src/lib.rs", "pub fn other() {}\n");
+    project.cargo(&["build", "--features", token]);
+    with_remote(&server, &mut project, &["push"]);
+    let all = records(&server);
+    let holds = |text: &str| all.iter().any(|(command, branch, _)| command.contains(text) || branch.contains(text));
+    assert!(holds(plain) && holds("main"), "control: {all:?}");
+    assert!(!holds("ghp_"), "{all:?}");
+    assert!(server.objects().iter().all(|name| !name.contains("ghp_")), "{:?}", server.objects());
+}

@@ -109,10 +109,11 @@ impl BuildUnit {
 }
 
 impl BuildRecord {
-    /// The name under which this signer stores the record. Equal units make equal names, whenever they were written.
+    /// The name under which this signer stores the record. Equal units with equal manifests make equal names,
+    /// whenever they were written.
     pub fn name(&self, signer: SignerId) -> RecordName {
-        let keys: Vec<EntryKey> = self.units.iter().map(|unit| unit.key).collect();
-        let content = (&self.workspace, &self.branch, &self.command, &self.lock, &self.commit, keys);
+        let units: Vec<_> = self.units.iter().map(|unit| (unit.key, &unit.manifest)).collect();
+        let content = (&self.workspace, &self.branch, &self.command, &self.lock, &self.commit, units);
         RecordName {
             branch: names::branch_part(&self.branch),
             shape: names::shape_part(&self.triple, &self.profile),

@@ -11,14 +11,15 @@ use super::known::KnownEntries;
 use super::record_choice::{self, ListedRecord, Purpose};
 use super::remote::Remote;
 use super::remote_entry::RemoteEntry;
+use super::upload::UploadSource;
 use super::workspace::UsedEntries;
 use crate::fsx::clock;
-use crate::model::{Digest, EntryId, EntryKey};
+use crate::model::{Digest, EntryId, EntryKey, secret};
 use crate::remote::format::build_record::{self, BuildRecord, BuildUnit, EmbeddedManifest, MAX_UNITS};
 use crate::remote::format::names::{self, RecordName, WorkspaceObject};
+use crate::remote::format::signature::Trust;
 use crate::remote::format::signer_id::SignerId;
 use crate::remote::s3::error::{RemoteError, Result};
-use crate::store::Store;
 use crate::store::build_snapshots::SnapshotName;
 
 /// Most records that are read for one pull: one for each command, target and profile.
@@ -210,9 +211,10 @@ pub fn confirm_units(remote: &Remote, known: &KnownEntries, found: &FoundRecord,
     }
 }
 
-/// Creates the record of builds that used these entries, without those that `lacks` names.
+/// Creates the record of builds that used these entries, without those that `lacks` names. A command or branch in which
+/// something looks secret counts as unknown.
 pub fn create(
-    store: &Store,
+    UploadSource { store, withheld }: &UploadSource,
     known: &KnownEntries,
     checkout: &Checkout,
     used: &UsedEntries,
@@ -232,10 +234,14 @@ pub fn create(
         }
     };
     let kept = used.entries.iter().filter(|id| !lacks(id.key));
+    let unless_secret = |text: &str| {
+        let is_secret = text.lines().any(secret::is_secret_word) || withheld.value_in(text.as_bytes()).is_some();
+        if is_secret { String::new() } else { text.to_owned() }
+    };
     Some(BuildRecord {
         workspace: checkout.workspace.clone(),
-        branch: checkout.branch.clone(),
-        command: used.command.clone(),
+        branch: unless_secret(&checkout.branch),
+        command: unless_secret(&used.command),
         triple: triple.to_owned(),
         profile: profile.to_owned(),
         lock: checkout.lock.unwrap_or_else(|| Digest::of(b"")),
@@ -245,20 +251,45 @@ pub fn create(
     })
 }
 
-/// Adds the units of an earlier record of the same command, of crates of which this build compiled nothing: a build of
+/// Adds the units of an earlier record of the same command, of targets of which this build compiled nothing: a build of
 /// one package does not make the others unknown. Pure.
 pub fn merge(record: &mut BuildRecord, previous: &BuildRecord) {
-    let built: HashSet<&str> = record.units.iter().map(|unit| unit.crate_name.as_str()).collect();
-    let is_kept = |unit: &&BuildUnit| !built.contains(unit.crate_name.as_str());
-    let kept: Vec<BuildUnit> = previous.units.iter().filter(is_kept).cloned().collect();
+    let built: HashSet<[String; 4]> = record.units.iter().map(target).collect();
+    let kept: Vec<BuildUnit> = previous.units.iter().filter(|unit| !built.contains(&target(unit))).cloned().collect();
     record.units.extend(kept);
     record.units.truncate(MAX_UNITS);
+}
+
+/// What a unit compiles: its crate, package, kind and what it emits. All build scripts have one crate name, and a check
+/// does not replace a build. Without a manifest, only the crate is known.
+fn target(unit: &BuildUnit) -> [String; 4] {
+    let (package, kind, emit) = match unit.decode_manifest(&Trust::Anyone) {
+        Some(Ok(manifest)) => (manifest.package, manifest.kind, manifest.emit),
+        _ => Default::default(),
+    };
+    [unit.crate_name.clone(), package, kind, emit]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::LookupKey;
+
+    #[test]
+    fn another_build_script_is_another_target() {
+        let unit = |package: &str, key: &[u8]| {
+            let mut manifest = crate::remote::format::manifest::tests::manifest();
+            let crate_name = manifest.crate_name.clone();
+            package.clone_into(&mut manifest.package);
+            let (lookup, key_of) = (manifest.lookup, EntryKey(Digest::of(key)));
+            let embedded = EmbeddedManifest::new(&manifest.encode(None));
+            let unit = BuildUnit { crate_name, lookup, key: manifest.key, bytes: 1, cost_ms: 1.0, manifest: embedded };
+            assert_eq!(target(&unit)[1], package);
+            (target(&unit), key_of)
+        };
+        assert_ne!(unit("a 1.0.0", b"a").0, unit("b 1.0.0", b"b").0);
+        assert_eq!(unit("a 1.0.0", b"a").0, unit("a 1.0.0", b"other").0);
+    }
 
     #[test]
     fn a_build_of_one_package_keeps_the_units_of_the_others() {

@@ -13,6 +13,9 @@ use std::time::Duration;
 use crate::fsx::clock::{self, Time};
 use crate::fsx::{self, Publish, Stamp, sweep};
 use crate::model::{Digest, EntryKey};
+use crate::remote::format::manifest;
+use crate::remote::format::signature::Trust;
+use crate::remote::format::signer_id::SignerId;
 use crate::remote::operations::remote::Remote;
 use crate::store::Layout;
 
@@ -28,6 +31,9 @@ const MAX_KEPT_AGE: Duration = Duration::from_hours(30 * 24);
 pub struct KnownEntries {
     dir: PathBuf,
     doubts: PathBuf,
+    /// Whose manifests count, besides those of this machine: who is trusted in the layers.
+    trusts: Vec<Trust>,
+    own: SignerId,
     /// Whether everything that is known counts as old.
     is_stale: bool,
 }
@@ -44,12 +50,16 @@ pub enum Knowledge {
 }
 
 impl KnownEntries {
-    /// What the store with this layout knows of `remote`, with its signers: an entry of others is not a known one.
+    /// What the store with this layout knows of `remote`. An entry of signers that are not trusted is not a known one.
     pub fn of(layout: &Layout, remote: &Remote) -> Self {
-        let trust: Vec<_> = remote.layers.iter().map(|layer| &layer.trust).collect();
-        let identity = format!("{} {} {trust:?}", remote.settings.destination(), remote.signer_id());
-        let name = Digest::of(identity.as_bytes()).short();
-        Self { dir: layout.remote().join("known").join(name), doubts: layout.remote().join("doubts"), is_stale: false }
+        let name = Digest::of(remote.settings.destination().as_bytes()).short();
+        Self {
+            dir: layout.remote().join("known").join(name),
+            doubts: layout.remote().join("doubts"),
+            trusts: remote.layers.iter().map(|layer| layer.trust.clone()).collect(),
+            own: remote.signer_id(),
+            is_stale: false,
+        }
     }
 
     /// The same, but everything counts as old: the remote seems to have been emptied.
@@ -66,14 +76,19 @@ impl KnownEntries {
         self.doubts.join(key.0.hex())
     }
 
-    /// Returns the bytes of the manifest object of an entry.
+    /// Returns the bytes of the manifest object of an entry, if this machine or a trusted signer signed it.
     pub fn manifest(&self, key: EntryKey) -> Option<Vec<u8>> {
-        fsx::read_if_exists(&self.path(key)).ok()?
+        let object = fsx::read_if_exists(&self.path(key)).ok()??;
+        let counts = |signer| signer == self.own || self.trusts.iter().any(|trust| trust.may_trust(signer));
+        manifest::signers(&object).into_iter().any(counts).then_some(object)
     }
 
     /// What is known of an entry at the time `now`.
     pub fn knowledge(&self, key: EntryKey, now: Time) -> Knowledge {
         if self.is_doubted(key) {
+            return Knowledge::Unknown;
+        }
+        if self.manifest(key).is_none() {
             return Knowledge::Unknown;
         }
         match Stamp::of(&self.path(key)) {
@@ -90,7 +105,8 @@ impl KnownEntries {
             let _ = fsx::remove_file(&self.doubt_path(key));
         }
         let is_same = |stamp: Stamp| stamp.size == manifest.len() as u64 && age(stamp, clock::now()) < REFRESH_AGE;
-        if Stamp::of(&self.path(key)).is_ok_and(is_same) && !self.is_stale {
+        // A new upload may have the same size.
+        if !uploaded && !self.is_stale && Stamp::of(&self.path(key)).is_ok_and(is_same) {
             return;
         }
         let _ = Publish::default().bytes(&self.path(key), manifest);

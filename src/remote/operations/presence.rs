@@ -2,8 +2,8 @@
 //! it is.
 //!
 //! An entry of which nothing is known counts as lacking. If another machine has uploaded it, it is uploaded again,
-//! under the same names: that costs bytes, and spares a request for each entry. An entry that was there a week ago is
-//! asked for (`HEAD`).
+//! under the same names: that costs bytes, and spares a request for each entry. The manifest of an entry
+//! that was there a week ago is read again.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use super::known::{Knowledge, KnownEntries};
 use super::remote::Remote;
 use crate::fsx::clock;
 use crate::model::{EntryId, EntryKey};
-use crate::remote::format::manifest;
+use crate::remote::format::manifest::{self, MAX_MANIFEST_BYTES, PackManifest};
 use crate::remote::format::names::ManifestName;
 use crate::remote::s3::error::RemoteError;
 use crate::remote::tasks::concurrently;
 
-/// `HEAD` requests in flight at once.
-const CONCURRENT_HEADS: usize = 64;
+/// Requests in flight at once.
+const CONCURRENT_REQUESTS: usize = 64;
 
 /// Returns the entries that the remote lacks, in their order.
 pub async fn lacking(
@@ -39,19 +39,27 @@ pub async fn lacking(
     Ok(lacking.map(|(id, _)| id.clone()).collect())
 }
 
-/// Asks for the manifests of entries, under the names of those who signed them. Returns the entries that are there. An
+/// Reads the manifests of entries, under the names of those who signed them. Returns the entries that are there. An
 /// entry counts as lacking if the server answers with an error: its upload will show the cause.
 async fn ask(remote: &Arc<Remote>, known: &KnownEntries, ids: Vec<EntryId>) -> Result<Vec<EntryKey>, RemoteError> {
     let (mut present, denials) = (Vec::new(), DenialCounter::default());
-    let head = |id: EntryId| {
+    let find = |id: EntryId| {
         let (remote, known) = (Arc::clone(remote), known.clone());
         async move {
             let Some(object) = known.manifest(id.key) else { return Ok(None) };
             for signer in manifest::signers(&object) {
-                let name = ManifestName::new(&id.crate_name, id.lookup, id.key, signer).object();
+                let name = ManifestName::new(&id.crate_name, id.lookup, id.key, signer);
                 for layer in remote.layers.iter().filter(|layer| layer.trust.may_trust(signer)) {
-                    if layer.objects.head(&name).await?.is_some() {
-                        known.confirm(id.key, &object, false);
+                    let there = match layer.objects.get(&name.object(), MAX_MANIFEST_BYTES).await {
+                        Ok(there) => there,
+                        // Somebody else wrote it.
+                        Err(RemoteError::Size { .. }) => None,
+                        Err(error) => return Err(error),
+                    };
+                    let Some(there) = there else { continue };
+                    if PackManifest::decode(&there, &name, &layer.trust).is_ok() {
+                        // It may be another one by now, with its pack in another bundle.
+                        known.confirm(id.key, &there, false);
                         return Ok::<_, RemoteError>(Some(id.key));
                     }
                 }
@@ -59,7 +67,7 @@ async fn ask(remote: &Arc<Remote>, known: &KnownEntries, ids: Vec<EntryId>) -> R
             Ok(None)
         }
     };
-    let mut answers = concurrently(CONCURRENT_HEADS, ids, head);
+    let mut answers = concurrently(CONCURRENT_REQUESTS, ids, find);
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(found) => {

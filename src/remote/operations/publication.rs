@@ -17,7 +17,8 @@ use super::upload::{UploadError, UploadSource};
 use super::workspace::{UsedEntries, Workspace};
 use crate::model::{Digest, EntryKey};
 use crate::remote::format::build_record::BuildRecord;
-use crate::remote::format::names;
+use crate::remote::format::names::{self, WorkspaceObject};
+use crate::remote::format::signer_id::SignerId;
 use crate::remote::format::snapshot::SnapshotWithCalls;
 use crate::remote::objects::index;
 use crate::remote::s3::listing::ListedObject;
@@ -66,7 +67,7 @@ impl Publication<'_> {
         let known = self.known;
         let lacks = |key| lacks(key) || known.manifest(key).is_none();
         for used in self.used {
-            let Some(record) = build_records::create(&self.source.store, self.known, self.checkout, used, lacks) else {
+            let Some(record) = build_records::create(self.source, self.known, self.checkout, used, lacks) else {
                 continue;
             };
             // An empty record would be the best match for other machines, and useless to them.
@@ -84,12 +85,12 @@ impl Publication<'_> {
             published.records.push((object, units));
         }
         if !published.records.is_empty() {
-            self.known.remember(&recorded(&self.checkout.workspace), "");
+            self.known.remember(&recorded(&self.checkout.workspace, remote.signer_id()), "");
         }
         changed |= self.write_snapshots(at, &mut published).await?;
         if changed {
-            self.remove_surplus(layer, at).await;
-            self.write_index(layer, at).await?;
+            let removed = self.remove_surplus(layer, at).await;
+            self.write_index(layer, at, &removed).await?;
         }
         Ok(published)
     }
@@ -142,7 +143,7 @@ impl Publication<'_> {
             let object = names::snapshot(&self.checkout.workspace, name, signer);
             let digest = Digest::of(&serde_json::to_vec(snapshot).unwrap_or_default()).hex();
             let is_it = |listed: &ListedSnapshot| (listed.layer, listed.name, listed.signer) == (at, name, signer);
-            let memory = format!("snapshot-{}", name.0.hex());
+            let memory = format!("snapshot-{}-{signer}", name.0.hex());
             if self.listing.snapshots.iter().any(is_it) && self.known.is_remembered(&memory, &digest) {
                 continue;
             }
@@ -155,21 +156,28 @@ impl Publication<'_> {
         Ok(changed)
     }
 
-    /// Deletes old records of this signer. Best effort.
-    async fn remove_surplus(&mut self, layer: &Layer, at: usize) {
+    /// Deletes old records of this signer. Best effort. Returns their names.
+    async fn remove_surplus(&mut self, layer: &Layer, at: usize) -> Vec<String> {
         let here: Vec<ListedRecord> =
             self.listing.records.iter().filter(|listed| listed.layer == at).cloned().collect();
+        let mut removed = Vec::new();
         for old in record_choice::surplus(&here, self.remote.signer_id(), self.checkout) {
-            if layer.objects.delete(&old.name.object(&self.checkout.workspace)).await.is_ok() {
+            let object = old.name.object(&self.checkout.workspace);
+            if layer.objects.delete(&object).await.is_ok() {
                 self.listing.records.retain(|listed| listed != old);
+                removed.push(object);
             }
         }
+        removed
     }
 
-    /// Writes the list of the records and snapshots. Writers at the same time may each leave out what the other wrote;
-    /// the next push repairs that.
-    async fn write_index(&self, layer: &Layer, at: usize) -> Result<(), UploadError> {
+    /// Writes the list of the records and snapshots of all writers: what is there now, and what this push wrote,
+    /// without what it `removed`. Of two writers in the same moment, the later one may leave out what the other wrote.
+    /// In a place that lists objects itself, the next push with something new adds it again; in one that does not, only
+    /// a further push of that writer, a day later.
+    async fn write_index(&self, layer: &Layer, at: usize, removed: &[String]) -> Result<(), UploadError> {
         let prefix = names::workspace_prefix(&self.checkout.workspace);
+        let mut there = layer.objects.list(&prefix).all().await?;
         let workspace = &self.checkout.workspace;
         let records = self.listing.records.iter().filter(|listed| listed.layer == at);
         let records = records.map(|listed| (listed.name.object(workspace), listed.modified));
@@ -177,7 +185,12 @@ impl Publication<'_> {
         let snapshots =
             snapshots.map(|listed| (names::snapshot(workspace, listed.name, listed.signer), listed.modified));
         let objects = records.chain(snapshots).map(|(name, modified)| ListedObject { name, size: 0, modified });
-        let index = index::encode(&prefix, &objects.collect::<Vec<_>>());
+        there.extend(objects);
+        let is_kept = |object: &ListedObject| {
+            WorkspaceObject::parse(workspace, &object.name).is_some() && !removed.contains(&object.name)
+        };
+        there.retain(is_kept);
+        let index = index::encode(&prefix, &there);
         Ok(layer.objects.put(&index::name(&prefix), index).await?)
     }
 }
@@ -185,12 +198,12 @@ impl Publication<'_> {
 /// Whether the remote has lost the records of this workspace that this machine wrote: it was probably emptied.
 pub fn is_lost(remote: &Remote, known: &KnownEntries, workspace: &str, listing: &WorkspaceListing) -> bool {
     let is_own = |listed: &ListedRecord| listed.name.signer == remote.signer_id();
-    known.is_remembered(&recorded(workspace), "") && !listing.records.iter().any(is_own)
+    known.is_remembered(&recorded(workspace, remote.signer_id()), "") && !listing.records.iter().any(is_own)
 }
 
-/// Under which name to remember that a workspace was recorded.
-fn recorded(workspace: &str) -> String {
-    format!("workspace-{}", Digest::of(workspace.as_bytes()).hex())
+/// Under which name to remember that this signer recorded a workspace.
+fn recorded(workspace: &str, signer: SignerId) -> String {
+    format!("workspace-{}-{signer}", Digest::of(workspace.as_bytes()).hex())
 }
 
 /// A record, by its object name.

@@ -56,11 +56,8 @@ pub fn of_workspace(store: &Store, workspace: &Workspace, withheld: &Withheld) -
 }
 
 fn is_ours(snapshot: &BuildSnapshot, workspace: &Workspace) -> bool {
-    let is_secret = |word: &str| {
-        let (name, value) = word.split_once('=').unwrap_or(("", word));
-        secret::is_secret(name, value)
-    };
-    snapshot.workspace == workspace.name && !snapshot.pulled && !snapshot.command.lines().any(is_secret)
+    let has_secret = snapshot.command.lines().any(secret::is_secret_word);
+    snapshot.workspace == workspace.name && !snapshot.pulled && !has_secret
 }
 
 fn fingerprint_holds_secret(unit: &BuiltUnit) -> bool {
