@@ -125,6 +125,19 @@ impl BuildRecord {
         }
     }
 
+    /// Drops the largest manifests until readers accept the object, if it holds more than they do. They request these
+    /// manifests by name.
+    pub fn fit(&mut self, limit: u64) {
+        let bytes = |unit: &BuildUnit| unit.manifest.as_ref().map_or(0, |manifest| manifest.as_bytes().len());
+        while self.units.iter().map(bytes).sum::<usize>() as u64 > limit && self.encode(None).len() as u64 > limit {
+            let mut sizes: Vec<usize> = self.units.iter().map(bytes).filter(|size| *size > 0).collect();
+            sizes.sort_unstable();
+            // A quarter at a time: each look compresses everything.
+            let Some(largest) = sizes.get(sizes.len() * 3 / 4).copied() else { return };
+            self.units.iter_mut().filter(|unit| bytes(unit) >= largest).for_each(|unit| unit.manifest = None);
+        }
+    }
+
     /// Encodes the bytes of the object, signed if there is a key.
     pub fn encode(&self, signer: Option<&SigningKey>) -> Vec<u8> {
         OBJECT.encode_compressed(self, signer)
@@ -214,6 +227,20 @@ pub(super) mod tests {
         assert_eq!(decoded.units[0].decode_manifest(&Trust::Anyone), None);
         let nameless = BuildRecord { commit: None, branch: String::new(), ..record };
         assert_eq!(decode(&nameless), Ok(nameless));
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_loses_its_largest_manifests() {
+        let mut record = record();
+        let large = |bytes: usize| EmbeddedManifest::new(&serde_json::to_vec(&(0..bytes).collect::<Vec<_>>()).unwrap());
+        record.units =
+            [9000, 10, 20, 30].map(|bytes| BuildUnit { manifest: large(bytes), ..record.units[0].clone() }).into();
+        let whole = record.clone();
+        record.fit(whole.encode(None).len() as u64);
+        assert_eq!(record, whole, "control: it fits");
+        record.fit(2000);
+        let left: Vec<_> = record.units.iter().map(|unit| unit.manifest.is_some()).collect();
+        assert_eq!(left, [false, true, true, true]);
     }
 
     #[test]

@@ -12,9 +12,8 @@
 //! ```
 //!
 //! Version 2 adds the signer to the names of signed objects, so that an object of one signer neither hides nor replaces
-//! that of another, and the digest of the content to the names of packs and records: none of these is replaced by
-//! another one. (A manifest is, by one of the same entry and signer, and so are snapshots, indexes and lists.) Version
-//! 1 had neither.
+//! that of another, and the digest of the content to those of packs, bundles and records, which are therefore never
+//! replaced by others. Version 1 had neither.
 //!
 //! Keys, digests and names of snapshots are spelled as 43 characters of unpadded base64url, shorter digests (signers,
 //! shapes, commands) as 8, that of a record as 16. A part that is empty, too long, or contains other characters than

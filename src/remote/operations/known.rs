@@ -7,7 +7,7 @@
 //! the remote has no record any more of a workspace that was recorded there. Nobody restores anything wrong. A doubted
 //! entry counts as lacking, so that the next push replaces it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fsx::clock::{self, Time};
@@ -144,16 +144,20 @@ fn age(stamp: Stamp, now: Time) -> Duration {
 /// Removes what was known long ago, of all remotes, and what killed processes left. Best effort.
 pub(super) fn sweep(layout: &Layout, now: Time) {
     let all = layout.remote().join("known");
+    sweep_dir(&layout.remote().join("doubts"), now);
     for remote in fsx::list(&all).unwrap_or_default() {
-        for dir in [all.join(&remote), all.join(&remote).join("texts")] {
-            let _ = sweep::sweep(&dir, now);
-            for name in fsx::list(&dir).unwrap_or_default() {
-                let path = dir.join(&name);
-                if Stamp::of(&path).is_ok_and(|stamp| age(stamp, now) > MAX_KEPT_AGE) {
-                    // Does not remove the directory with the texts.
-                    let _ = fsx::remove_file(&path);
-                }
-            }
+        sweep_dir(&all.join(&remote), now);
+        sweep_dir(&all.join(&remote).join("texts"), now);
+    }
+}
+
+fn sweep_dir(dir: &Path, now: Time) {
+    let _ = sweep::sweep(dir, now);
+    for name in fsx::list(dir).unwrap_or_default() {
+        let path = dir.join(&name);
+        if Stamp::of(&path).is_ok_and(|stamp| age(stamp, now) > MAX_KEPT_AGE) {
+            // Does not remove the directory with the texts.
+            let _ = fsx::remove_file(&path);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::snapshots;
 use super::upload::{UploadError, UploadSource};
 use super::workspace::{UsedEntries, Workspace};
 use crate::model::{Digest, EntryKey};
-use crate::remote::format::build_record::BuildRecord;
+use crate::remote::format::build_record::{BuildRecord, MAX_RECORD_BYTES};
 use crate::remote::format::names::{self, WorkspaceObject};
 use crate::remote::format::signer_id::SignerId;
 use crate::remote::format::snapshot::SnapshotWithCalls;
@@ -25,6 +25,8 @@ use crate::remote::s3::listing::ListedObject;
 
 /// After this time an unchanged record is written again, because `kache remote gc` deletes by age.
 const REFRESH_AFTER: Duration = Duration::from_hours(24);
+/// More than a signature takes.
+const SIGNATURE_BYTES: u64 = 4 << 10;
 
 /// What was published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,6 +118,7 @@ impl Publication<'_> {
                 build_records::merge(&mut record, &found.record);
             }
         }
+        record.fit(MAX_RECORD_BYTES - SIGNATURE_BYTES);
         let name = record.name(signer);
         let object = name.object(workspace);
         let is_it = |listed: &ListedRecord| (listed.layer, &listed.name) == (at, &name);
