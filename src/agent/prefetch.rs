@@ -210,8 +210,7 @@ async fn place_of(agent: &Agent, open: &Remote, subject: &BuildSubject) -> Resul
     });
     let Some((workspace, checkout)) = found.await.ok().flatten() else { return Ok(None) };
     let listing = build_records::list(open, &checkout.workspace).await?;
-    let shape = subject.shape.split_once('/').map(|(triple, profile)| names::shape_part(triple, profile));
-    Ok(Some(Place { workspace, checkout, listing, purpose: Purpose { shape, command: None } }))
+    Ok(Some(Place { workspace, checkout, listing, purpose: Purpose::of_shape(&subject.shape) }))
 }
 
 /// Looks up the lookup key of one miss by name.

@@ -163,9 +163,8 @@ fn last_purpose(cx: &CommandContext, config: &Config, here: &Path) -> Purpose {
     let Some(last) = workspace::used_entries(&events, &commands, &targets).into_iter().next() else {
         return Purpose::default();
     };
-    let shape = last.shape.split_once('/').map(|(triple, profile)| names::shape_part(triple, profile));
     let command = (!last.command.is_empty()).then(|| names::command_part(&last.command));
-    Purpose { shape, command }
+    Purpose { command, ..Purpose::of_shape(&last.shape) }
 }
 
 /// How many bytes the store may still grow until it reaches its limit.

@@ -39,7 +39,7 @@ pub struct BuildRecord {
     pub branch: String,
     /// The name of the command ([`crate::cargo::command`]): what is built with which features; empty if it is unknown.
     pub command: String,
-    /// Target triple, or `host`.
+    /// Target triple, or `host-<architecture>-<system>`.
     pub triple: String,
     /// Directory name of the profile, such as `debug`.
     pub profile: String,

@@ -220,7 +220,7 @@ pub fn create(
     used: &UsedEntries,
     lacks: impl Fn(EntryKey) -> bool,
 ) -> Option<BuildRecord> {
-    let (triple, profile) = used.shape.split_once('/')?;
+    let (triple, profile) = record_choice::record_shape(&used.shape)?;
     let unit = |id: &EntryId| {
         let entry = store.entry(id.key);
         let bytes = |entry: &crate::store::Entry| entry.outputs.iter().map(|output| output.size).sum();
@@ -242,7 +242,7 @@ pub fn create(
         workspace: checkout.workspace.clone(),
         branch: unless_secret(&checkout.branch),
         command: unless_secret(&used.command),
-        triple: triple.to_owned(),
+        triple,
         profile: profile.to_owned(),
         lock: checkout.lock.unwrap_or_else(|| Digest::of(b"")),
         commit: checkout.commit().map(str::to_owned),

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::env::consts;
 use std::time::SystemTime;
 
 use super::checkout::Checkout;
@@ -33,6 +34,24 @@ pub struct Purpose {
     pub shape: Option<String>,
     /// The command, as [`names::command_part`] spells it. `None`: any.
     pub command: Option<String>,
+}
+
+impl Purpose {
+    /// A purpose: what was built for (`<triple or host>/<directory of the profile>`).
+    pub fn of_shape(shape: &str) -> Self {
+        let shape = record_shape(shape).map(|(triple, profile)| names::shape_part(&triple, profile));
+        Self { shape, command: None }
+    }
+}
+
+/// The target triple and profile that the record of a build names. The host becomes its architecture and system: jobs
+/// of one branch on several systems need records of their own, because their entries fit no other system.
+pub fn record_shape(shape: &str) -> Option<(String, &str)> {
+    let (triple, profile) = shape.split_once('/')?;
+    match triple {
+        "host" => Some((format!("host-{}-{}", consts::ARCH, consts::OS), profile)),
+        triple => Some((triple.to_owned(), profile)),
+    }
 }
 
 /// What commits and locks say of a record: greater is better.
@@ -213,6 +232,17 @@ mod tests {
             lock: Some(Digest::of(lock)),
             commits: commits.iter().map(|commit| (*commit).to_owned()).collect(),
         }
+    }
+
+    #[test]
+    fn systems_do_not_share_records() {
+        let (triple, profile) = record_shape("host/debug").unwrap();
+        assert!(triple.contains(consts::OS) && triple.contains(consts::ARCH) && profile == "debug", "{triple}");
+        assert_eq!(record_shape("x86_64-unknown-none/release"), Some(("x86_64-unknown-none".to_owned(), "release")));
+        let here = names::shape_part(&triple, profile);
+        assert_eq!(Purpose::of_shape("host/debug").shape, Some(here.clone()));
+        assert_ne!(names::shape_part("host-other-system", profile), here, "control");
+        assert_eq!(Purpose::of_shape("").shape, None);
     }
 
     #[test]
