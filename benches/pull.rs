@@ -14,10 +14,12 @@
 mod entries;
 #[path = "../tests/it/support/faults/mod.rs"]
 mod faults;
+#[path = "support/peak.rs"]
+mod peak;
 #[path = "../tests/it/support/s3_server.rs"]
 mod s3_server;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -146,7 +148,7 @@ impl Fixture {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let began = Instant::now();
         let child = command.spawn().expect("kache starts");
-        let watch = Watch::of(child.id());
+        let watch = peak::Watch::of(child.id());
         let output = child.wait_with_output().expect("kache ends");
         let wall = began.elapsed();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -154,35 +156,6 @@ impl Fixture {
         assert!(said.contains(&format!("pulled {} entries", self.packs.len())), "{said}");
         (wall, watch.peak())
     }
-}
-
-/// Reads the peak memory of a process until it ends.
-struct Watch(std::thread::JoinHandle<u64>);
-
-impl Watch {
-    fn of(pid: u32) -> Self {
-        let path = PathBuf::from(format!("/proc/{pid}/status"));
-        // The kernel keeps the high-water mark, so the last value before the end is enough.
-        Self(std::thread::spawn(move || {
-            let mut peak = 0;
-            while let Some(now) = high_water(&path) {
-                peak = now;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            peak
-        }))
-    }
-
-    fn peak(self) -> u64 {
-        self.0.join().expect("the watch")
-    }
-}
-
-/// Returns `VmHWM` in MB; `None`: the process has ended.
-fn high_water(path: &Path) -> Option<u64> {
-    let status = std::fs::read_to_string(path).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kilobytes| kilobytes / 1000)
 }
 
 fn main() {

@@ -16,6 +16,8 @@ mod cost;
 mod entries;
 #[path = "../tests/it/support/faults/mod.rs"]
 mod faults;
+#[path = "support/peak.rs"]
+mod peak;
 #[path = "../tests/it/support/recorded_build.rs"]
 mod recorded_build;
 #[path = "../tests/it/support/s3_server.rs"]
@@ -34,9 +36,10 @@ use kache::agent::protocol::{self, Answer, FetchRequest};
 use kache::config::{Config, Env, RemoteSettings};
 use kache::store::{Layout, Store};
 
-use cost::{Cost, Watch, is_list};
+use cost::{Cost, is_list};
 use entries::{Made, Size};
 use faults::{FaultProxy, Seen};
+use peak::Watch;
 use s3_server::{S3Server, WRITER};
 use simulated_bucket::SimulatedBucket;
 

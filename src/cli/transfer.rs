@@ -123,6 +123,19 @@ pub(super) async fn connect(cx: &CommandContext, settings: &config::RemoteSettin
     Ok(Arc::new(remote))
 }
 
+/// Connects to the remote of the settings, and runs `work` with it as [`run`] does. For commands whose interruption
+/// needs no cleanup before they are connected.
+pub(super) fn run_connected(
+    cx: &CommandContext,
+    work: impl AsyncFnOnce(Arc<Remote>, CancellationToken) -> anyhow::Result<Exit>,
+) -> anyhow::Result<Exit> {
+    let settings = settings(cx, &cx.config()?)?;
+    run(async |cancel| match unless_interrupted(&cancel, connect(cx, &settings)).await? {
+        Some(remote) => work(remote, cancel).await,
+        None => Ok(Exit::Interrupted),
+    })
+}
+
 /// The control of transfers that `display` shows. Must be called inside the runtime.
 pub(super) fn control(display: &Arc<Display>, cancel: CancellationToken) -> Control {
     let (display, stopping, cancelled) = (Arc::clone(display), Arc::clone(display), cancel.clone());

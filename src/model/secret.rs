@@ -43,6 +43,13 @@ const NOT_SECRET_SUFFIX: &str = "_SESSION_NAME";
 /// The prefixes of the tokens of well-known services, and the beginning of a private key.
 const SECRET_VALUE_PARTS: [&str; 9] =
     ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJhbGciOi", "-----BEGIN "];
+/// How paths begin.
+const PATH_STARTS: [&str; 4] = ["/", "./", "../", "~/"];
+/// A text of letters, or of letters and digits, of at least this size may be a token.
+const MIN_MIXED_BYTES: usize = 12;
+/// A word without a space or hyphen is shorter.
+const MIN_LOWERCASE_BYTES: usize = 24;
+
 /// The secret that something may hold because of what it was made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
@@ -51,13 +58,6 @@ pub struct Carried {
     /// The variable.
     pub variable: String,
 }
-
-/// How paths begin.
-const PATH_STARTS: [&str; 4] = ["/", "./", "../", "~/"];
-/// A text of letters, or of letters and digits, of at least this size may be a token.
-const MIN_MIXED_BYTES: usize = 12;
-/// A word without a space or hyphen is shorter.
-const MIN_LOWERCASE_BYTES: usize = 24;
 
 /// Whether a value looks secret, either by itself or because of the name of its variable.
 pub fn is_secret(name: &str, value: &str) -> bool {

@@ -42,16 +42,12 @@ pub(super) struct Args {
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
     anyhow::ensure!(args.older_than >= MIN_AGE, "--older-than: at least 8d");
-    let config = cx.config()?;
-    let settings = transfer::settings(cx, &config)?;
     let options = CollectionOptions {
         older_than: args.older_than,
         keep_branches: args.keep_branches.clone(),
         is_dry: args.dry_run,
     };
-    transfer::run(async |cancel| {
-        let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
-        let Some(remote) = remote else { return Ok(Exit::Interrupted) };
+    transfer::run_connected(cx, async |remote, cancel| {
         if let Some(writer) = remote.writer().filter(|writer| writer.objects.needs_indexes()) {
             anyhow::bail!("{} neither lists nor deletes its objects; it removes old ones itself", writer.place);
         }

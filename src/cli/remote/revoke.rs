@@ -29,11 +29,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
-    let config = cx.config()?;
-    let settings = transfer::settings(cx, &config)?;
-    transfer::run(async |cancel| {
-        let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
-        let Some(remote) = remote else { return Ok(Exit::Interrupted) };
+    transfer::run_connected(cx, async |remote, _| {
         let signer =
             remote.signer.as_ref().context("KACHE_SIGNING_KEY is not set: a list of revoked keys is signed")?;
         anyhow::ensure!(!args.keys.contains(&signer.public()), "a key cannot revoke itself");

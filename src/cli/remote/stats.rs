@@ -50,11 +50,7 @@ struct WorkspaceStats {
 }
 
 pub(super) fn run(cx: &CommandContext, args: &Args) -> anyhow::Result<Exit> {
-    let config = cx.config()?;
-    let settings = transfer::settings(cx, &config)?;
-    transfer::run(async |cancel| {
-        let remote = transfer::unless_interrupted(&cancel, transfer::connect(cx, &settings)).await?;
-        let Some(remote) = remote else { return Ok(Exit::Interrupted) };
+    transfer::run_connected(cx, async |remote, cancel| {
         let mut all = Vec::new();
         for layer in &remote.layers {
             if layer.objects.needs_indexes() {

@@ -23,7 +23,7 @@ use crate::remote::s3::error::{Attempt, RemoteError, Result};
 use crate::remote::s3::progress::ActiveTransfer;
 use crate::remote::s3::range::Range;
 use crate::remote::s3::small_objects::ObjectMetadata;
-use crate::remote::s3::source::{BodyFuture, ObjectBody, Source, Validator, read_range, read_small};
+use crate::remote::s3::source::{BodyFuture, ObjectBody, Source, Validator, get, get_range};
 use crate::remote::s3::transfer::{Download, Upload, download_bytes_from, download_file_from, unless_stopped};
 use crate::remote::s3::tuning::Tuning;
 
@@ -65,13 +65,11 @@ impl GithubObjects {
     }
 
     pub(super) async fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let attempt = Source::attempt(self, "get", name);
-        self.connections().with_retries(&attempt, || read_small(self, name, limit)).await
+        get(self, name, limit).await
     }
 
     pub(super) async fn get_range(&self, name: &str, range: ByteRange) -> Result<Option<Vec<u8>>> {
-        let attempt = Source::attempt(self, "get", name);
-        self.connections().with_retries(&attempt, || read_range(self, name, range.first, range.length)).await
+        get_range(self, name, range.first, range.length).await
     }
 
     pub(super) async fn head(&self, name: &str) -> Result<Option<ObjectMetadata>> {
@@ -80,10 +78,7 @@ impl GithubObjects {
             let Some(url) = self.find(&attempt, name).await? else { return Ok(None) };
             let request = WebRequest { method: "HEAD", url, ..WebRequest::default() };
             let Some(answer) = self.0.service.client().send(&attempt, request).await? else { return Ok(None) };
-            let unknown = || RemoteError::InvalidAnswer { attempt: attempt.clone(), reason: "no size is given".into() };
-            let size = answer.length().ok_or_else(unknown)?;
-            let modified = answer.modified().and_then(|time| SystemTime::try_from(time).ok());
-            Ok(Some(ObjectMetadata { size, etag: answer.etag(), modified }))
+            answer.metadata(&attempt).map(Some)
         };
         self.connections().with_retries(&attempt, head).await
     }

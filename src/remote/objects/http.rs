@@ -5,7 +5,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::names;
 use super::range::ByteRange;
@@ -17,7 +16,7 @@ use crate::remote::s3::error::{Attempt, RemoteError, Result};
 use crate::remote::s3::progress::ActiveTransfer;
 use crate::remote::s3::range::Range;
 use crate::remote::s3::small_objects::ObjectMetadata;
-use crate::remote::s3::source::{BodyFuture, Source, Validator, read_range, read_small};
+use crate::remote::s3::source::{BodyFuture, Source, Validator, get, get_range};
 use crate::remote::s3::transfer::{Download, download_bytes_from, download_file_from};
 use crate::remote::s3::tuning::Tuning;
 
@@ -40,13 +39,11 @@ impl HttpObjects {
     }
 
     pub(super) async fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let attempt = Source::attempt(self, "get", name);
-        self.connections().with_retries(&attempt, || read_small(self, name, limit)).await
+        get(self, name, limit).await
     }
 
     pub(super) async fn get_range(&self, name: &str, range: ByteRange) -> Result<Option<Vec<u8>>> {
-        let attempt = Source::attempt(self, "get", name);
-        self.connections().with_retries(&attempt, || read_range(self, name, range.first, range.length)).await
+        get_range(self, name, range.first, range.length).await
     }
 
     pub(super) async fn head(&self, name: &str) -> Result<Option<ObjectMetadata>> {
@@ -55,10 +52,7 @@ impl HttpObjects {
         let head = || async {
             let request = WebRequest { method: "HEAD", url: self.url(name), ..WebRequest::default() };
             let Some(answer) = self.client.send(&attempt, request).await? else { return Ok(None) };
-            let unknown = || RemoteError::InvalidAnswer { attempt: attempt.clone(), reason: "no size is given".into() };
-            let size = answer.length().ok_or_else(unknown)?;
-            let modified = answer.modified().and_then(|time| SystemTime::try_from(time).ok());
-            Ok(Some(ObjectMetadata { size, etag: answer.etag(), modified }))
+            answer.metadata(&attempt).map(Some)
         };
         self.connections().with_retries(&attempt, head).await
     }

@@ -4,19 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat, SdkBody};
 use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
+use url::Url;
 
 use crate::config::Env;
 use crate::remote::s3::connections::Connections;
 use crate::remote::s3::error::{Attempt, RemoteError, Result, one_line, root_cause};
 use crate::remote::s3::http::connector;
 use crate::remote::s3::range::{Range, interpret};
+use crate::remote::s3::small_objects::ObjectMetadata;
 use crate::remote::s3::source::{ObjectBody, Validator, strong};
 use crate::remote::s3::tuning::Tuning;
 
@@ -78,11 +80,18 @@ impl WebAnswer {
         self.header("content-length")?.trim().parse().ok()
     }
 
-    pub(super) fn etag(&self) -> Option<String> {
+    /// The metadata of the object that a HEAD request was for.
+    pub(super) fn metadata(&self, attempt: &Attempt) -> Result<ObjectMetadata> {
+        let unknown = || RemoteError::InvalidAnswer { attempt: attempt.clone(), reason: "no size is given".into() };
+        let modified = self.modified().and_then(|time| SystemTime::try_from(time).ok());
+        Ok(ObjectMetadata { size: self.length().ok_or_else(unknown)?, etag: self.etag(), modified })
+    }
+
+    fn etag(&self) -> Option<String> {
         strong(self.header("etag"))
     }
 
-    pub(super) fn modified(&self) -> Option<DateTime> {
+    fn modified(&self) -> Option<DateTime> {
         DateTime::from_str(self.header("last-modified")?, DateTimeFormat::HttpDate).ok()
     }
 
@@ -204,24 +213,11 @@ async fn status_error(attempt: &Attempt, status: u16, body: SdkBody) -> RemoteEr
 
 /// The URL that a redirect leads to. `None`: it leads from https to http, or to something else than a web server.
 fn resolve(base: &str, location: &str) -> Option<String> {
-    let (scheme, rest) = base.split_once("://")?;
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let location = location.split('#').next().unwrap_or_default();
-    let target = if location.contains("://") && location.starts_with("http") {
-        location.to_owned()
-    } else if let Some(other_host) = location.strip_prefix("//") {
-        format!("{scheme}://{other_host}")
-    } else if location.starts_with('/') {
-        format!("{scheme}://{host}{location}")
-    } else if location.is_empty() || location.split('/').next().is_some_and(|first| first.contains(':')) {
-        return None;
-    } else {
-        let path = rest.split(['?', '#']).next().unwrap_or_default();
-        let dir = path.rsplit_once('/').map_or(path, |(dir, _)| dir);
-        format!("{scheme}://{dir}/{location}")
-    };
-    let is_allowed = target.starts_with("https://") || scheme == "http" && target.starts_with("http://");
-    is_allowed.then_some(target)
+    let base = Url::parse(base).ok()?;
+    let mut target = base.join(location).ok().filter(|_| !location.is_empty())?;
+    target.set_fragment(None);
+    let is_allowed = target.scheme() == "https" || (target.scheme(), base.scheme()) == ("http", "http");
+    is_allowed.then(|| target.into())
 }
 
 #[cfg(test)]

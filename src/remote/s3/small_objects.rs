@@ -41,15 +41,13 @@ impl Bucket {
 
     /// Reads a small object; more than `limit` bytes are an error. `None`: the object does not exist.
     pub async fn get(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        let attempt = self.attempt("get", name);
-        self.with_retries(&attempt, || source::read_small(self, name, limit)).await
+        source::get(self, name, limit).await
     }
 
     /// Reads `length` bytes of an object from `first` on. An object that is too short is an error. `None`: the object
     /// does not exist.
     pub async fn get_range(&self, name: &str, first: u64, length: u64) -> Result<Option<Vec<u8>>> {
-        let attempt = self.attempt("get", name);
-        self.with_retries(&attempt, || source::read_range(self, name, first, length)).await
+        source::get_range(self, name, first, length).await
     }
 
     /// Writes a small object in one request.

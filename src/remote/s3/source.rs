@@ -95,8 +95,25 @@ impl ObjectBody {
     }
 }
 
+/// Reads a small object into memory, with retries; more than `limit` bytes are an error.
+pub(in crate::remote) async fn get(source: &dyn Source, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let attempt = source.attempt("get", name);
+    source.connections().with_retries(&attempt, || read_small(source, name, limit)).await
+}
+
+/// Reads `length` bytes of an object from `first` on, with retries. `None`: the object does not exist.
+pub(in crate::remote) async fn get_range(
+    source: &dyn Source,
+    name: &str,
+    first: u64,
+    length: u64,
+) -> Result<Option<Vec<u8>>> {
+    let attempt = source.attempt("get", name);
+    source.connections().with_retries(&attempt, || read_range(source, name, first, length)).await
+}
+
 /// Reads a small object into memory; more than `limit` bytes are an error.
-pub(in crate::remote) async fn read_small(source: &dyn Source, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+async fn read_small(source: &dyn Source, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(mut body) = source.request_object(name, None, &Validator::default()).await? else { return Ok(None) };
     let BodyContent::Whole(length) = body.content else {
         return Err(RemoteError::InvalidAnswer { attempt: body.attempt, reason: "a part of it came".to_owned() });
@@ -118,12 +135,7 @@ pub(in crate::remote) async fn read_small(source: &dyn Source, name: &str, limit
 
 /// Reads `length` bytes of an object from `first` on. A server that sends the whole object instead costs time only.
 /// `None`: the object does not exist.
-pub(in crate::remote) async fn read_range(
-    source: &dyn Source,
-    name: &str,
-    first: u64,
-    length: u64,
-) -> Result<Option<Vec<u8>>> {
+async fn read_range(source: &dyn Source, name: &str, first: u64, length: u64) -> Result<Option<Vec<u8>>> {
     let range = Range { first, last: Some(first + length.saturating_sub(1)) };
     let Some(mut body) = source.request_object(name, Some(range), &Validator::default()).await? else {
         return Ok(None);

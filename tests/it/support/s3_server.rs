@@ -98,7 +98,7 @@ impl S3Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || serve(listener, service, stopped));
+        let thread = std::thread::spawn(move || serve(listener, &service, stopped));
         Self { address, root, switches, stop: Some(stop), thread: Some(thread) }
     }
 
@@ -250,7 +250,8 @@ fn service(root: &Path, switches: Arc<Switches>) -> S3Service {
     builder.build()
 }
 
-fn serve(listener: TcpListener, service: S3Service, mut stopped: oneshot::Receiver<()>) {
+/// Serves requests until it is stopped, or its stopper is dropped.
+pub(crate) fn serve(listener: TcpListener, service: &S3Service, mut stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
     runtime.block_on(async move {
         listener.set_nonblocking(true).expect("non-blocking");

@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
 use kache::remote::names;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
@@ -23,12 +21,12 @@ use s3s::dto::{
     GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput,
     ListPartsOutput, Object, PutObjectInput, PutObjectOutput, UploadPartInput, UploadPartOutput,
 };
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::sync::oneshot;
 
-use super::s3_server::{BUCKET, WRITER};
+use super::s3_server::{BUCKET, WRITER, serve};
 
 /// Names on a page of a listing, as in S3.
 const PAGE: usize = 1000;
@@ -266,27 +264,4 @@ impl Drop for SimulatedBucket {
         let ended = self.thread.take().expect("dropped once").join();
         assert!(ended.is_ok() || std::thread::panicking(), "the server's thread panicked");
     }
-}
-
-fn serve(listener: TcpListener, service: &S3Service, mut stopped: oneshot::Receiver<()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
-    runtime.block_on(async move {
-        listener.set_nonblocking(true).expect("non-blocking");
-        let listener = tokio::net::TcpListener::from_std(listener).expect("listener");
-        loop {
-            let stream = tokio::select! {
-                accepted = listener.accept() => accepted.expect("accept").0,
-                _ = &mut stopped => break,
-            };
-            let _ = stream.set_nodelay(true);
-            let service = service.clone();
-            tokio::spawn(async move {
-                let builder = Builder::new(TokioExecutor::new());
-                // Ignores errors: a client may leave at any time.
-                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    // This closes the connections that are still open.
-    runtime.shutdown_background();
 }
