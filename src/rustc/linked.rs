@@ -37,7 +37,7 @@ pub fn needed_glibc(path: &Path) -> Option<GlibcVersion> {
 
 /// Like [`needed_glibc`], as an entry records it. `None` also if this machine has an older glibc than the file needs:
 /// the linker then used libraries of another system on purpose, and who loads the file does not load it with the glibc
-/// of kache. A record would keep this machine from using what it has made itself.
+/// of kache. A record would keep this machine from using its own result.
 pub fn glibc_requirement(path: &Path) -> Option<GlibcVersion> {
     needed_glibc(path).filter(|needed| sys_libc::glibc_version() >= Some(*needed))
 }

@@ -200,7 +200,7 @@ struct Made {
     crate_name: String,
     is: Vec<Digest>,
     from: Vec<Digest>,
-    /// What it carried when it was stored.
+    /// The secret that it carried when it was stored.
     carries: Option<Carried>,
     /// Whether kache recorded what it was made from, or another machine did.
     is_recorded: bool,

@@ -21,7 +21,7 @@ use crate::store::{Layout, Store, Withheld};
 /// How long a pack waits for its push to be repeated: three days, as long as kache lets servers keep its parts.
 const MAX_OUTBOX_AGE_NS: i128 = 3 * 86_400 * 1_000_000_000;
 
-/// Why there is no pack of an entry.
+/// Why an entry has no pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NotPacked {
     /// The store no longer has the whole entry, or a pack cannot hold it.
@@ -103,7 +103,7 @@ pub(super) fn sweep(layout: &Layout, now: Time) {
         if !Stamp::of(&path).is_ok_and(|stamp| age(stamp) > MAX_OUTBOX_AGE_NS) {
             continue;
         }
-        // Nobody removes what another process is about to upload. Dropping a lock removes its file.
+        // Another process that holds the lock is about to upload the pack. Dropping a lock removes its file.
         let name = name.to_string_lossy();
         let entry = name.split('.').next().unwrap_or_default();
         if let Ok(Some(_lock)) = FileLock::try_acquire(&outbox.join(format!("{entry}.lock")))

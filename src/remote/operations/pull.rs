@@ -182,7 +182,7 @@ impl Pull {
     }
 }
 
-/// What to request in place of entries that were refused or absent, each at the place of the one that it replaces.
+/// The entries to request in place of those that were refused or absent, each at the place of the one that it replaces.
 /// `kept`: the entries that need no other object; those that have settled are added. Pure.
 fn replacements(
     settled: &[(usize, EntryId, EntryResult)],

@@ -85,7 +85,7 @@ pub struct PullPlan {
     pub origin: Origin,
     /// The entries, in order and without duplicates.
     pub entries: Vec<RemoteEntry>,
-    /// What to request in place of entries that turn out to be refused or absent.
+    /// The entries to request in place of those that turn out to be refused or absent.
     pub spares: Spares,
     /// If set, only entries of these packages are fetched.
     pub packages: Option<BTreeSet<Package>>,
@@ -101,7 +101,7 @@ pub type Spares = HashMap<LookupKey, VecDeque<RemoteEntry>>;
 pub struct ListedEntries {
     /// Those to request, in order and without duplicates.
     pub entries: Vec<RemoteEntry>,
-    /// What to request in place of those that are refused or absent.
+    /// The entries to request in place of those that are refused or absent.
     pub spares: Spares,
 }
 

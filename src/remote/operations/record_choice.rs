@@ -21,7 +21,7 @@ const MAX_BRANCHES: usize = 64;
 pub struct ListedRecord {
     /// The layer that has it.
     pub layer: usize,
-    /// Its name.
+    /// The name tells all that is known without reading it.
     pub name: RecordName,
     /// When it was written, by the server's clock.
     pub modified: Option<SystemTime>,
